@@ -1,0 +1,47 @@
+# Everything a developer types. Each target sets up what it needs (dev/setup.py) and re-uses it the next time.
+# Relative paths only, so that the checkout may have any name.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/sh
+BIN := .venv/bin
+# One way to find a Python: PYTHON=/path/to/python3 names another.
+SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
+
+.PHONY: help setup test test-unit demo lint format check lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make both environments (newest and oldest Airflow)
+	@$(SETUP) all
+
+test: setup ## all tests, on the newest and the oldest Airflow
+	@$(BIN)/python dev/run_tests.py
+
+test-unit: ## the tests that start no Airflow, on the newest one only
+	@$(SETUP) newest
+	@$(BIN)/python dev/run_tests.py --quick
+
+demo: ## a real Airflow runs the first example DAG on the emulator; KEEP=1 leaves its UI up
+	@$(SETUP) newest
+	@$(BIN)/python -m dev.demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+lint: ## ruff and mypy
+	@$(SETUP) newest
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: ## let ruff format and fix what it can
+	@$(SETUP) newest
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+check: lint test ## lint and test: what a change has to pass
+
+lock: ## write the pins in requirements/*.txt anew from the *.in files
+	@$(SETUP) lock
+
+clean: ## remove the environments and caches of this checkout
+	rm -rf .venv .venv-oldest .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,108 @@
+"""Runs the test suites one after the other, each with the Airflow that it is for, and adds up their counts.
+
+All suites run even when one fails. The last line is the sum: `tests: N passed, N failed, N skipped`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTHING_COLLECTED = 5  # pytest's exit status when it found no test
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests that run in one environment."""
+
+    name: str
+    environment: str
+    paths: tuple[str, ...]
+
+
+QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract"))
+SUITES = (
+    QUICK,
+    Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",)),
+    Suite("live, newest Airflow", ".venv", ("tests/airflow",)),
+    Suite("live, oldest Airflow", ".venv-oldest", ("tests/airflow",)),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many tests ended how; `broken`: pytest itself did not end well (a crash, no test to run)."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    broken: bool = False
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.broken or other.broken,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def count(report: Path, returncode: int) -> Counts:
+    """Read pytest's JUnit report. An error in a fixture counts as a failure; a missing report as a crash."""
+    if not report.is_file():
+        return Counts(broken=True)
+    total, failed, skipped = 0, 0, 0
+    for suite in ET.parse(report).getroot().iter("testsuite"):
+        total += int(suite.get("tests", 0))
+        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    broken = returncode not in (0, 1) or (returncode == 1 and failed == 0)
+    return Counts(max(0, total - failed - skipped), failed, skipped, broken)
+
+
+def run(suite: Suite, extra: list[str]) -> Counts:
+    """Run one suite, its output passed through."""
+    print(f"\n=== {suite.name} ===", flush=True)
+    paths = [path for path in suite.paths if any((ROOT / path).rglob("test_*.py"))]
+    if not paths:
+        print("no tests here yet", flush=True)
+        return Counts()
+    with tempfile.TemporaryDirectory(prefix="hf-endpoints-tests-") as folder:
+        report = Path(folder) / "junit.xml"
+        python = ROOT / suite.environment / "bin" / "python"
+        command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *extra, *paths]
+        result = subprocess.run(command, cwd=ROOT, check=False)
+        return count(report, result.returncode)
+
+
+def main() -> int:
+    """Run the suites and print the sum; 0 when every test passed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
+    arguments, extra = parser.parse_known_args()
+    suites = (QUICK,) if arguments.quick else SUITES
+    results: list[tuple[Suite, Counts]] = []
+    for suite in suites:
+        if suite.environment == ".venv" or (ROOT / suite.environment).is_dir():
+            results.append((suite, run(suite, extra)))
+        else:
+            print(f"\n=== {suite.name}: this Python cannot run it, left out ===", flush=True)
+    print()
+    for suite, counts in results:
+        print(f"{suite.name}: {counts}{' (pytest did not end well)' if counts.broken else ''}")
+    total = sum((counts for _, counts in results), Counts())
+    print(f"tests: {total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
+    return 1 if total.failed or total.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
