@@ -1,0 +1,435 @@
+"""The clients of the control plane: `EndpointsClient` and `AsyncEndpointsClient`.
+
+They have the same methods, named as in huggingface_hub; what those do is in `flows.py` and `waiting.py`, and how a
+request is sent in `transport.py`. Every call sends an explicit token, and no wait is endless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Any, Literal, Self, TypeVar, Unpack
+
+import httpx
+import tenacity
+
+from airflow_provider_hf_endpoints.endpoints import flows, waiting
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError
+from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
+from airflow_provider_hf_endpoints.endpoints.models import (
+    Hardware,
+    InferenceCatalogModel,
+    InferenceEndpoint,
+    LogEntry,
+    Metrics,
+    Quota,
+    Replica,
+    WhoAmI,
+)
+from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Verdict
+from airflow_provider_hf_endpoints.endpoints.requests import Request
+from airflow_provider_hf_endpoints.endpoints.spec import (
+    CreateOptions,
+    EndpointSpec,
+    EndpointUpdate,
+    UpdateArguments,
+)
+from airflow_provider_hf_endpoints.endpoints.transport import Transport
+from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook
+
+T = TypeVar("T")
+
+
+class EndpointsClient(Transport):
+    """The control plane, synchronous. A context manager; without it, call `close`.
+
+    :param token: a Hugging Face access token; sent with every call, shown nowhere.
+    :param base_url: the control plane; default Hugging Face's. With another one, `hub_url` and `catalog_url` default to
+        that same host, as the emulator serves all three.
+    :param namespace: the user or organisation to use where a call names none; default the token's user.
+    :param timeout: seconds for one request.
+    :param retry_budget: seconds in which one request may be tried again, where that is safe.
+
+    Every method raises the typed errors of `endpoints.errors`.
+    """
+
+    _http: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def _send(self, request: Request) -> Answer:
+        if self._http is None:
+            self._http = httpx.Client(timeout=self.http_timeout)
+        try:
+            response = self._http.request(**self.arguments(request))
+        except httpx.HTTPError as error:
+            raise self.transport_error(request, error) from None
+        return self.understand(request, response)
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow of `flows.py` or `waiting.py` to its end."""
+        answer: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = flow.throw(error) if error is not None else flow.send(answer)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            answer = error = None
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                continue
+            try:
+                answer = tenacity.Retrying(**self.retry_settings(step))(self._send, step)
+            except ApiError as raised:
+                error = raised
+
+    def whoami(self) -> WhoAmI:
+        """Whose token it is; asked once per client."""
+        return self.run(flows.whoami(self.session))
+
+    def default_namespace(self) -> str:
+        """The namespace that calls without one use."""
+        return self.run(flows.resolve_namespace(self.session, None))
+
+    def list_inference_endpoints(self, namespace: str | None = None, **filters: Any) -> list[InferenceEndpoint]:
+        """All pages. `namespace="*"`: the user and every organisation that can be listed.
+
+        Filters: `state`, `tags`, `type`, `task` (a string or a list), `search` (part of the name), `sort_by`
+        (createdAt, updatedAt, name), `direction` (asc, desc), `limit` (items a page).
+        """
+        return self.run(flows.list_endpoints(self.session, namespace, filters))
+
+    def get_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """One endpoint."""
+        return self.run(flows.get(self.session, name, namespace))
+
+    def create_inference_endpoint(
+        self,
+        name: str,
+        *,
+        repository: str,
+        framework: str,
+        accelerator: str,
+        instance_size: str,
+        instance_type: str,
+        region: str,
+        vendor: str,
+        namespace: str | None = None,
+        **options: Unpack[CreateOptions],
+    ) -> InferenceEndpoint:
+        """Create an endpoint, once: a create whose fate is unknown is looked up before it is sent again.
+
+        Arguments: see `EndpointSpec`. What the service dropped or changed is in the result's `unapplied`, and logged.
+        """
+        spec = EndpointSpec.from_arguments(
+            name=name,
+            repository=repository,
+            framework=framework,
+            accelerator=accelerator,
+            instance_size=instance_size,
+            instance_type=instance_type,
+            region=region,
+            vendor=vendor,
+            **options,
+        )
+        return self.create(spec, namespace=namespace)
+
+    def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
+        """Create the endpoint that `spec` describes."""
+        return self.run(flows.create(self.session, spec, namespace))
+
+    def update_inference_endpoint(
+        self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
+    ) -> InferenceEndpoint:
+        """Change what is given and nothing else. Arguments: see `EndpointUpdate`."""
+        change = EndpointUpdate.from_arguments(**changes)
+        return self.run(flows.update(self.session, name, namespace, change))
+
+    def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """Pause: nothing is billed, and only a resume starts it again."""
+        return self.run(flows.pause(self.session, name, namespace))
+
+    def resume_inference_endpoint(
+        self, name: str, *, namespace: str | None = None, running_ok: bool = True
+    ) -> InferenceEndpoint:
+        """Resume; an endpoint that runs already is an error only where `running_ok` is False."""
+        return self.run(flows.resume(self.session, name, namespace, running_ok=running_ok))
+
+    def scale_to_zero_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """Scale to zero: nothing is billed, and any authorised request starts it again."""
+        return self.run(flows.scale_to_zero(self.session, name, namespace))
+
+    def delete_inference_endpoint(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        missing_ok: bool = False,
+        wait: bool = True,
+        timeout: float = 300.0,
+    ) -> bool:
+        """Delete, and with `wait` return only when it is really gone. False when there was none and `missing_ok`."""
+        flow = flows.delete(self.session, name, namespace, missing_ok=missing_ok, wait=wait, timeout=timeout)
+        return self.run(flow)
+
+    def debug_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """Run the service's debugger agent; what it finds comes in `agent_message`."""
+        return self.run(flows.debug(self.session, name, namespace))
+
+    def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
+        """The replicas and their stages."""
+        return self.run(flows.replicas(self.session, name, namespace))
+
+    def get_inference_endpoint_logs(
+        self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
+    ) -> list[LogEntry]:
+        """The last `tail` lines (at most 5,000), oldest first; kept for 30 days, also while paused.
+
+        Filters: `replica`, and where the deployment has log search `level`, `search`, `since`, `until`.
+        """
+        return self.run(flows.logs(self.session, name, namespace, tail=tail, **filters))
+
+    def get_inference_endpoint_metric(
+        self,
+        name: str,
+        which: Literal["replica-running", "pending-request"],
+        *,
+        start: datetime,
+        stop: datetime | None = None,
+        replica_id: str | None = None,
+        namespace: str | None = None,
+    ) -> Metrics:
+        """Running replicas or pending requests between two aware datetimes (default: until now)."""
+        flow = flows.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
+        return self.run(flow)
+
+    def list_inference_endpoints_hardware(
+        self, *, namespace: str | None = None, with_quota: bool = True
+    ) -> list[Hardware]:
+        """Every instance with its price per replica and hour, and the namespace's quota."""
+        return self.run(flows.hardware(self.session, namespace, with_quota=with_quota))
+
+    def list_inference_endpoints_quotas(self, *, namespace: str | None = None) -> list[Quota]:
+        """Accelerators that the namespace may use and uses."""
+        return self.run(flows.quotas(self.session, namespace))
+
+    def list_inference_catalog(self, **filters: Any) -> list[InferenceCatalogModel]:
+        """Models with tested recipes. Filters: `accelerator`, `engine`, `license`, `task`, `search`, `limit`."""
+        return self.run(flows.catalog(filters))
+
+    def create_inference_endpoint_from_catalog(
+        self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
+    ) -> InferenceEndpoint:
+        """Create from a catalog model, or from one recipe (`recipe_id`); also `name`, `accelerator`, `gguf_file`."""
+        return self.run(flows.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+
+    def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
+        """One look at the endpoint and what it means for `goal`."""
+        return self.run(waiting.poll(self.session, name, namespace, goal))
+
+    def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
+        """Wait for `goal`; `on_look` is told after every look why the wait goes on."""
+        return self.run(waiting.wait(self.session, name, namespace, goal, on_look))
+
+    def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
+        """The last lines of a broken endpoint's log, with `secrets` and every token redacted."""
+        return self.run(flows.describe_failure(self.session, endpoint, secrets=(self._token, *secrets)))
+
+
+class AsyncEndpointsClient(Transport):
+    """The control plane for asyncio: the methods, arguments and errors of `EndpointsClient`, awaited."""
+
+    _http: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def _send(self, request: Request) -> Answer:
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=self.http_timeout)
+        try:
+            response = await self._http.request(**self.arguments(request))
+        except httpx.HTTPError as error:
+            raise self.transport_error(request, error) from None
+        return self.understand(request, response)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow of `flows.py` or `waiting.py` to its end."""
+        answer: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = flow.throw(error) if error is not None else flow.send(answer)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            answer = error = None
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                continue
+            try:
+                answer = await tenacity.AsyncRetrying(**self.retry_settings(step))(self._send, step)
+            except ApiError as raised:
+                error = raised
+
+    async def whoami(self) -> WhoAmI:
+        """As `EndpointsClient.whoami`."""
+        return await self.run(flows.whoami(self.session))
+
+    async def default_namespace(self) -> str:
+        """As `EndpointsClient.default_namespace`."""
+        return await self.run(flows.resolve_namespace(self.session, None))
+
+    async def list_inference_endpoints(self, namespace: str | None = None, **filters: Any) -> list[InferenceEndpoint]:
+        """As `EndpointsClient.list_inference_endpoints`."""
+        return await self.run(flows.list_endpoints(self.session, namespace, filters))
+
+    async def get_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.get_inference_endpoint`."""
+        return await self.run(flows.get(self.session, name, namespace))
+
+    async def create_inference_endpoint(
+        self,
+        name: str,
+        *,
+        repository: str,
+        framework: str,
+        accelerator: str,
+        instance_size: str,
+        instance_type: str,
+        region: str,
+        vendor: str,
+        namespace: str | None = None,
+        **options: Unpack[CreateOptions],
+    ) -> InferenceEndpoint:
+        """As `EndpointsClient.create_inference_endpoint`."""
+        spec = EndpointSpec.from_arguments(
+            name=name,
+            repository=repository,
+            framework=framework,
+            accelerator=accelerator,
+            instance_size=instance_size,
+            instance_type=instance_type,
+            region=region,
+            vendor=vendor,
+            **options,
+        )
+        return await self.create(spec, namespace=namespace)
+
+    async def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.create`."""
+        return await self.run(flows.create(self.session, spec, namespace))
+
+    async def update_inference_endpoint(
+        self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
+    ) -> InferenceEndpoint:
+        """As `EndpointsClient.update_inference_endpoint`."""
+        change = EndpointUpdate.from_arguments(**changes)
+        return await self.run(flows.update(self.session, name, namespace, change))
+
+    async def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.pause_inference_endpoint`."""
+        return await self.run(flows.pause(self.session, name, namespace))
+
+    async def resume_inference_endpoint(
+        self, name: str, *, namespace: str | None = None, running_ok: bool = True
+    ) -> InferenceEndpoint:
+        """As `EndpointsClient.resume_inference_endpoint`."""
+        return await self.run(flows.resume(self.session, name, namespace, running_ok=running_ok))
+
+    async def scale_to_zero_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.scale_to_zero_inference_endpoint`."""
+        return await self.run(flows.scale_to_zero(self.session, name, namespace))
+
+    async def delete_inference_endpoint(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        missing_ok: bool = False,
+        wait: bool = True,
+        timeout: float = 300.0,
+    ) -> bool:
+        """As `EndpointsClient.delete_inference_endpoint`."""
+        flow = flows.delete(self.session, name, namespace, missing_ok=missing_ok, wait=wait, timeout=timeout)
+        return await self.run(flow)
+
+    async def debug_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.debug_inference_endpoint`."""
+        return await self.run(flows.debug(self.session, name, namespace))
+
+    async def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
+        """As `EndpointsClient.list_inference_endpoint_replicas`."""
+        return await self.run(flows.replicas(self.session, name, namespace))
+
+    async def get_inference_endpoint_logs(
+        self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
+    ) -> list[LogEntry]:
+        """As `EndpointsClient.get_inference_endpoint_logs`."""
+        return await self.run(flows.logs(self.session, name, namespace, tail=tail, **filters))
+
+    async def get_inference_endpoint_metric(
+        self,
+        name: str,
+        which: Literal["replica-running", "pending-request"],
+        *,
+        start: datetime,
+        stop: datetime | None = None,
+        replica_id: str | None = None,
+        namespace: str | None = None,
+    ) -> Metrics:
+        """As `EndpointsClient.get_inference_endpoint_metric`."""
+        flow = flows.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
+        return await self.run(flow)
+
+    async def list_inference_endpoints_hardware(
+        self, *, namespace: str | None = None, with_quota: bool = True
+    ) -> list[Hardware]:
+        """As `EndpointsClient.list_inference_endpoints_hardware`."""
+        return await self.run(flows.hardware(self.session, namespace, with_quota=with_quota))
+
+    async def list_inference_endpoints_quotas(self, *, namespace: str | None = None) -> list[Quota]:
+        """As `EndpointsClient.list_inference_endpoints_quotas`."""
+        return await self.run(flows.quotas(self.session, namespace))
+
+    async def list_inference_catalog(self, **filters: Any) -> list[InferenceCatalogModel]:
+        """As `EndpointsClient.list_inference_catalog`."""
+        return await self.run(flows.catalog(filters))
+
+    async def create_inference_endpoint_from_catalog(
+        self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
+    ) -> InferenceEndpoint:
+        """As `EndpointsClient.create_inference_endpoint_from_catalog`."""
+        return await self.run(flows.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+
+    async def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
+        """As `EndpointsClient.poll`."""
+        return await self.run(waiting.poll(self.session, name, namespace, goal))
+
+    async def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
+        """As `EndpointsClient.wait`."""
+        return await self.run(waiting.wait(self.session, name, namespace, goal, on_look))
+
+    async def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
+        """As `EndpointsClient.describe_failure`."""
+        return await self.run(flows.describe_failure(self.session, endpoint, secrets=(self._token, *secrets)))

@@ -1,0 +1,237 @@
+"""The typed errors of the control plane, and the one function that turns an answer into one of them.
+
+Every error says what was asked (method, path), what came back (status, the service's own words), whether trying again
+can help, and what to do. The names `InferenceEndpointError` and `InferenceEndpointTimeoutError` are huggingface_hub's.
+No error ever carries a token: texts are redacted on the way in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from airflow_provider_hf_endpoints._http import parse_retry_after, redact
+
+_LONGEST_QUOTE = 2000  # characters of an answer's body that an error quotes
+
+
+class InferenceEndpointError(Exception):
+    """Anything that went wrong with an endpoint or with the service; the base of all errors of this room."""
+
+    retryable: bool = False  # whether the same call may succeed later without anybody acting
+
+
+class EndpointFailedError(InferenceEndpointError):
+    """A wait ended because the endpoint can't get where it was to go: failed, updateFailed, paused, deleted."""
+
+
+class InferenceEndpointTimeoutError(InferenceEndpointError, TimeoutError):
+    """The endpoint was not ready in time."""
+
+    retryable = True
+
+
+class InvalidArgumentError(InferenceEndpointError, ValueError):
+    """An argument is refused before anything is sent; the text names the field, the value and the fix."""
+
+
+class ApiError(InferenceEndpointError):
+    """The service refused or failed a call."""
+
+    advice: str = "See the service's own words above."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        path: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        advice: str | None = None,
+    ) -> None:
+        self.message = message  # the service's own words, redacted
+        self.method = method
+        self.path = path
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after  # seconds, by the service's Retry-After header
+        if advice is not None:
+            self.advice = advice
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        answer = f"status {self.status}" if self.status is not None else "no answer"
+        again = "Trying again can help." if self.retryable else "Trying again won't help."
+        return f"{self.method} {self.path}: {answer}: {self.message} [{type(self).__name__}] {self.advice} {again}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with every field: Airflow moves exceptions between processes."""
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[ApiError], message: str, state: dict[str, object]) -> ApiError:
+    error = cls.__new__(cls)
+    error.__dict__.update(state)
+    Exception.__init__(error, error._text())
+    return error
+
+
+class AuthenticationError(ApiError):
+    """401: the token is missing, wrong or expired."""
+
+    advice = (
+        "The service does not accept the token: check the connection's password (a token that starts with hf_, "
+        "made under your account's Access Tokens). For an organisation it can also mean that billing is not set up."
+    )
+
+
+class PermissionDeniedError(ApiError):
+    """403: the token is valid and may not do this."""
+
+    advice = (
+        "Give the token the permission (fine-grained tokens: inference.endpoints.read to look, "
+        "inference.endpoints.write to manage, inference.endpoints.infer.write to call), or use the right namespace."
+    )
+
+
+class PaymentRequiredError(ApiError):
+    """402, or 403 with words about payment: the namespace has no payment method."""
+
+    advice = "Someone who owns the namespace has to add a payment method in its billing settings."
+
+
+class EndpointNotFoundError(ApiError):
+    """404: no such endpoint (or route)."""
+
+    advice = "Check the endpoint's name and namespace, and that nobody has deleted it."
+
+
+class NameTakenError(ApiError):
+    """409: an endpoint of this name exists already."""
+
+    advice = "Choose another name, or reuse, update or delete the endpoint that has it."
+
+
+class QuotaExceededError(ApiError):
+    """409 with words about quota: the namespace has used up what it may run of this hardware."""
+
+    advice = (
+        "Pause or delete endpoints on the same hardware, choose other hardware, or ask Hugging Face for more quota."
+    )
+    retryable = True
+
+
+class NoCapacityError(ApiError):
+    """400 'Compute instance not available yet': the cloud has none of this hardware at the moment."""
+
+    advice = "The hardware is short at the moment: try another instance type or region, or wait."
+    retryable = True
+
+
+class BadRequestError(ApiError):
+    """400 or 422: the service does not accept the request as it is."""
+
+    advice = "Correct the argument that the service names."
+
+
+class RateLimitError(ApiError):
+    """429: too many requests."""
+
+    advice = "Poll less often, or share one token between fewer clients."
+    retryable = True
+
+
+class ServiceError(ApiError):
+    """5xx, or an answer that makes no sense: the service's fault."""
+
+    advice = "The service has a problem; its status page says more if it lasts."
+    retryable = True
+
+
+class InvalidAnswerError(ServiceError):
+    """The answer is not what the contract promises, e.g. no JSON."""
+
+    advice = "Check that the connection's host is the control plane (a proxy's login page answers like this)."
+
+
+class RequestTimeoutError(ServiceError):
+    """No answer in time; the request may have been carried out all the same."""
+
+    advice = "The service or the network is slow; the connection's extra `timeout` (seconds) sets how long to wait."
+
+
+class ServiceUnreachableError(ServiceError):
+    """The request never reached the service (name not found, connection refused, TLS failure)."""
+
+    advice = "Check the network, the proxy settings, and the connection's host."
+
+
+class ConnectionLostError(ServiceError):
+    """The connection broke before the answer was there; the request may have been carried out all the same."""
+
+
+def error_from_response(
+    *,
+    method: str,
+    path: str,
+    status: int,
+    body: str,
+    headers: Mapping[str, str],
+    now: datetime,
+    secrets: Iterable[str] = (),
+) -> ApiError:
+    """The typed error for an answer that is not a success, by its status *and* its words."""
+    words, code = _words(body)
+    words = redact(words, secrets)[:_LONGEST_QUOTE] or "(no text)"
+    kind = _classify(status, words.lower())
+    advice = None
+    if kind is PermissionDeniedError and (missing := re.search(r"missing permissions: ([\w., ]+\w)", words)):
+        advice = f"The token lacks {missing.group(1)}: add it to the token, or use another token."
+    retry_after = parse_retry_after(headers.get("retry-after"), now)
+    return kind(words, method=method, path=path, status=status, code=code, retry_after=retry_after, advice=advice)
+
+
+def _classify(status: int, words: str) -> type[ApiError]:
+    match status:
+        case 401:
+            return AuthenticationError
+        case 402:
+            return PaymentRequiredError
+        case 403:
+            return PaymentRequiredError if "payment" in words else PermissionDeniedError
+        case 404 | 410:
+            return EndpointNotFoundError
+        case 409:
+            return QuotaExceededError if "quota" in words else NameTakenError
+        case 400 if "not available yet" in words:
+            return NoCapacityError
+        case 429:
+            return RateLimitError
+        case 408:
+            return RequestTimeoutError
+        case _ if status >= 500:
+            return ServiceError
+        case _ if status >= 400:
+            return BadRequestError
+        case _:
+            return InvalidAnswerError
+
+
+def _words(body: str) -> tuple[str, str | None]:
+    """The text and the code of an error body; the body itself where it is not the service's JSON."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return " ".join(body.split()), None
+    if not isinstance(data, dict):
+        return body, None
+    code = data.get("code")
+    for key in ("error", "message", "detail"):
+        if data.get(key):
+            text = data[key] if isinstance(data[key], str) else json.dumps(data[key])
+            return text, code if isinstance(code, str) else None
+    return body, code if isinstance(code, str) else None

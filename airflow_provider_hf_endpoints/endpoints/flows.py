@@ -1,0 +1,518 @@
+"""What takes more than one request, once for the sync and the async client: generators that yield requests.
+
+A flow yields a `Request` and is sent its `Answer` (or thrown a typed error), or yields a `Pause`; what it returns is
+the result. It does no I/O and never sleeps, so the two clients can't drift, and a test can play the service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints.endpoints import requests
+from airflow_provider_hf_endpoints.endpoints.compare import unapplied
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    EndpointNotFoundError,
+    InferenceEndpointError,
+    InferenceEndpointTimeoutError,
+    InvalidAnswerError,
+    InvalidArgumentError,
+    NameTakenError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ServiceError,
+    ServiceUnreachableError,
+)
+from airflow_provider_hf_endpoints.endpoints.images import reusable_image
+from airflow_provider_hf_endpoints.endpoints.models import (
+    EndpointPage,
+    Hardware,
+    InferenceCatalogModel,
+    InferenceEndpoint,
+    LogEntry,
+    Metrics,
+    Quota,
+    Replica,
+    WhoAmI,
+)
+from airflow_provider_hf_endpoints.endpoints.requests import Request
+from airflow_provider_hf_endpoints.endpoints.spec import (
+    EndpointSpec,
+    EndpointUpdate,
+    check_name,
+    check_namespace,
+)
+
+log = logging.getLogger(__name__)
+
+_CREATE_TRIES = 3
+_CREATE_PAUSE = 2.0  # seconds before a create whose fate is unknown is looked up
+_CLOCK_SLACK = 5.0  # seconds by which an endpoint may seem older than the attempt that made it
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the JSON, the text or nothing, and the headers (lower-case names)."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Sleep for `seconds`."""
+
+    seconds: float
+
+
+@dataclass
+class Session:
+    """What one client learns once: the namespace to use where none is given, and whose token it is."""
+
+    namespace: str | None = None
+    me: WhoAmI | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Flow = Generator[Request | Pause, Any, T]
+
+
+def _parse(model: type[M], data: Any, request: Request) -> M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _odd_answer(request, error) from None
+
+
+def _endpoint(data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None) -> InferenceEndpoint:
+    try:
+        if not isinstance(data, dict):
+            raise InvalidAnswerError(
+                f"the answer is {type(data).__name__} and no endpoint",
+                method=request.method,
+                path=request.path,
+            )
+        dropped = unapplied(sent, data) if sent is not None else ()
+        for difference in dropped:
+            log.warning("Endpoint %s/%s: %s", namespace, data.get("name"), difference)
+        return InferenceEndpoint.from_raw(data, namespace, dropped)
+    except ValidationError as error:
+        raise _odd_answer(request, error) from None
+
+
+def _odd_answer(request: Request, error: ValidationError) -> InvalidAnswerError:
+    problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+    return InvalidAnswerError(
+        f"the answer is not what the contract promises ({problems})", method=request.method, path=request.path
+    )
+
+
+def _items(data: Any, key: str, request: Request) -> list[Any]:
+    items = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(items, list):
+        raise InvalidAnswerError(f"the answer has no list {key!r}", method=request.method, path=request.path)
+    return items
+
+
+def whoami(session: Session) -> Flow[WhoAmI]:
+    """Whose token it is, asked once per client: the hub limits how often."""
+    if session.me is None:
+        request = requests.whoami()
+        answer = yield request
+        session.me = _parse(WhoAmI, answer.data, request)
+    return session.me
+
+
+def resolve_namespace(session: Session, namespace: str | None) -> Flow[str]:
+    """The given namespace, the client's, or the user's own."""
+    chosen = namespace or session.namespace
+    if chosen is None:
+        me = yield from whoami(session)
+        if me.type != "user":
+            raise InvalidArgumentError(
+                f"The token belongs to {me.type or 'something'} {me.name!r} and not to a user, so there is no default "
+                "namespace: give `namespace` (in the connection's extra, or as an argument)."
+            )
+        session.namespace = chosen = me.name
+    return check_namespace(chosen)
+
+
+def list_endpoints(
+    session: Session, namespace: str | None, filters: Mapping[str, Any]
+) -> Flow[list[InferenceEndpoint]]:
+    """All pages of one namespace, or, for `*`, of the user and every organisation that can be listed."""
+    if namespace != "*":
+        chosen = yield from resolve_namespace(session, namespace)
+        return (yield from _list_one(chosen, filters))
+    me = yield from whoami(session)
+    found: list[InferenceEndpoint] = []
+    for each in me.namespaces:
+        try:
+            found += yield from _list_one(each, filters)
+        except (AuthenticationError, PermissionDeniedError, PaymentRequiredError) as error:
+            if each == me.name:
+                raise
+            # 401 is also what an organisation without billing answers.
+            log.info("Endpoints of the organisation %s can't be listed and are left out: %s", each, error.message)
+    return found
+
+
+def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[InferenceEndpoint]]:
+    found: list[InferenceEndpoint] = []
+    seen: set[str] = set()
+    cursor: str | None = None
+    while True:
+        request = requests.list_page(namespace, cursor=cursor, **filters)
+        answer = yield request
+        page = _parse(EndpointPage, answer.data, request)
+        found += [_endpoint(item, namespace, request) for item in page.items]
+        cursor = page.next_cursor
+        if not cursor:
+            return found
+        if cursor in seen:
+            raise InvalidAnswerError(
+                f"the list repeats its cursor {cursor!r} and would never end", method="GET", path=request.path
+            )
+        seen.add(cursor)
+
+
+def get(session: Session, name: str, namespace: str | None, *, once: bool = False) -> Flow[InferenceEndpoint]:
+    """One endpoint. `once` is for who looks again anyway: a passing error is raised at once."""
+    return (yield from _one(session, partial(requests.get, once=once), name, namespace))
+
+
+def _one(
+    session: Session, route: Callable[[str, str], Request], name: str, namespace: str | None
+) -> Flow[InferenceEndpoint]:
+    """A route that takes namespace and name and answers the endpoint."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    request = route(chosen, name)
+    answer = yield request
+    return _endpoint(answer.data, chosen, request)
+
+
+def pause(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Pause; pausing a paused endpoint is no error."""
+    return (yield from _one(session, requests.pause, name, namespace))
+
+
+def scale_to_zero(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Scale to zero."""
+    return (yield from _one(session, requests.scale_to_zero, name, namespace))
+
+
+def debug(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Run the debugger agent."""
+    return (yield from _one(session, requests.debug, name, namespace))
+
+
+def resume(session: Session, name: str, namespace: str | None, *, running_ok: bool = True) -> Flow[InferenceEndpoint]:
+    """Resume. "Already running" (also while updating) is success unless `running_ok` is False."""
+    route = partial(requests.resume, running_ok=running_ok)
+    try:
+        return (yield from _one(session, route, name, namespace))
+    except BadRequestError as error:
+        if not running_ok or "already running" not in error.message.lower():
+            raise
+    return (yield from get(session, name, namespace))
+
+
+def update(session: Session, name: str, namespace: str | None, change: EndpointUpdate) -> Flow[InferenceEndpoint]:
+    """Change an endpoint. Parallelism sizes without an image are put into the image that runs now."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    image = None
+    if change.needs_current_image:
+        current = yield from get(session, name, chosen)
+        image = reusable_image(current.image, name)
+    payload = change.payload(image)
+    request = requests.update(chosen, name, payload)
+    answer = yield request
+    return _endpoint(answer.data, chosen, request, payload)
+
+
+def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Create an endpoint, once.
+
+    There is no idempotency key, and a create that timed out may have happened: the name is looked up before the
+    request is sent again.
+    """
+    chosen = yield from resolve_namespace(session, namespace)
+    payload = spec.payload()
+    request = requests.create(chosen, payload)
+    began = session.now()
+    uncertain: ServiceError | None = None
+    for attempt in range(1, _CREATE_TRIES + 1):
+        try:
+            answer = yield request
+        except ServiceUnreachableError:
+            raise  # it never arrived, and the client has tried as often as it may
+        except ServiceError as error:
+            uncertain = error
+        except NameTakenError as error:
+            return (yield from _settle_conflict(session, error, chosen, spec, began, uncertain))
+        else:
+            return _endpoint(answer.data, chosen, request, payload)
+        log.warning("It is unknown whether the create of %s/%s arrived: %s", chosen, spec.name, uncertain)
+        yield Pause(_CREATE_PAUSE)
+        made = yield from _find_made(session, chosen, spec, began)
+        if made is not None:
+            return made
+        if attempt < _CREATE_TRIES:
+            log.info("There is no endpoint %s/%s: the create is sent again.", chosen, spec.name)
+    assert uncertain is not None
+    raise uncertain
+
+
+def _settle_conflict(
+    session: Session,
+    error: NameTakenError,
+    namespace: str,
+    spec: EndpointSpec,
+    began: datetime,
+    uncertain: ServiceError | None,
+) -> Flow[InferenceEndpoint]:
+    """A 409 is a taken name, a used-up quota, or an earlier try of ours that arrived late."""
+    try:
+        request = requests.get(namespace, spec.name)
+        answer = yield request
+    except EndpointNotFoundError:
+        raise QuotaExceededError(
+            f"{error.message} (no endpoint has the name {spec.name!r}, so it is not the name)",
+            method=error.method,
+            path=error.path,
+            status=error.status,
+            code=error.code,
+        ) from None
+    if uncertain is not None and _is_young(answer, session, began):
+        return _endpoint(answer.data, namespace, request, spec.payload())
+    raise error
+
+
+def _find_made(session: Session, namespace: str, spec: EndpointSpec, began: datetime) -> Flow[InferenceEndpoint | None]:
+    """The endpoint that an uncertain create made, None where there is none, an error where it is somebody else's."""
+    request = requests.get(namespace, spec.name)
+    try:
+        answer = yield request
+    except EndpointNotFoundError:
+        return None
+    if _is_young(answer, session, began):
+        log.info("The create of %s/%s had arrived.", namespace, spec.name)
+        return _endpoint(answer.data, namespace, request, spec.payload())
+    raise NameTakenError(
+        f"an endpoint {spec.name!r} existed before",
+        method="POST",
+        path=f"/v2/endpoint/{namespace}",
+        status=409,
+    )
+
+
+def _is_young(answer: Answer, session: Session, began: datetime) -> bool:
+    """Whether the endpoint was made since `began`: both ages by the service's own clock, where it tells it."""
+    created_at = InferenceEndpoint.from_raw(answer.data, "-").created_at
+    if created_at is None:
+        return False
+    now = session.now()
+    try:
+        service_now = parsedate_to_datetime(answer.headers["date"])
+    except (KeyError, ValueError):
+        service_now = now
+    age = (service_now - created_at).total_seconds()
+    return age <= (now - began).total_seconds() + _CLOCK_SLACK
+
+
+def delete(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    *,
+    missing_ok: bool = False,
+    wait: bool = True,
+    timeout: float = 300.0,
+) -> Flow[bool]:
+    """Delete, and wait until it is really gone: a GET answers 200 for a while. False when there was none."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    try:
+        yield requests.get(chosen, name)
+    except EndpointNotFoundError:
+        if missing_ok:
+            return False
+        raise
+    try:
+        yield requests.delete(chosen, name)
+    except EndpointNotFoundError:
+        return True  # gone in between, or a first try had arrived
+    if not wait:
+        return True
+    began, pause_seconds = session.now(), 0.5
+    while (session.now() - began).total_seconds() < timeout:
+        try:
+            yield requests.get(chosen, name)
+        except EndpointNotFoundError:
+            return True
+        yield Pause(pause_seconds)
+        pause_seconds = min(pause_seconds * 1.5, 10.0)
+    raise InferenceEndpointTimeoutError(
+        f"Endpoint {chosen}/{name} was deleted and is still there after {timeout:.0f} s. Look at it in the web UI."
+    )
+
+
+def replicas(session: Session, name: str, namespace: str | None) -> Flow[list[Replica]]:
+    """The endpoint's replicas."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    request = requests.replicas(chosen, name)
+    answer = yield request
+    return [_parse(Replica, item, request) for item in _items(answer.data, "items", request)]
+
+
+def logs(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    *,
+    tail: int = 100,
+    replica: str | None = None,
+    level: str | None = None,
+    search: str | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+) -> Flow[list[LogEntry]]:
+    """The last `tail` lines, oldest first. Falls back to the text log (v2) where log search answers 501.
+
+    The fallback knows no filter by level, text or time; asked for one, it raises the 501 instead of ignoring it.
+    """
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    request = requests.logs_v3(
+        chosen, name, limit=tail, replica=replica, level=level, search=search, since=since, until=until
+    )
+    try:
+        answer = yield request
+    except ServiceError as error:
+        if error.status != 501 or level or search or since or until:
+            raise
+    else:
+        if not isinstance(answer.data, list):
+            raise InvalidAnswerError("the log is no list", method=request.method, path=request.path)
+        entries = [_parse(LogEntry, item, request) for item in answer.data]
+        if all(entry.timestamp is not None for entry in entries):
+            entries.sort(key=lambda entry: entry.timestamp or session.now())
+        return entries[-tail:]
+    answer = yield requests.logs_v2(chosen, name, tail=tail, replica=replica)
+    return [LogEntry(line=line) for line in str(answer.data).splitlines()][-tail:]
+
+
+def metric(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    which: Literal["replica-running", "pending-request"],
+    *,
+    start: datetime,
+    stop: datetime | None = None,
+    replica_id: str | None = None,
+) -> Flow[Metrics]:
+    """A metric over time."""
+    check_name(name)
+    for label, moment in (("start", start), ("stop", stop)):
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidArgumentError(f"{label}={moment!r} has no time zone: give an aware datetime.")
+    chosen = yield from resolve_namespace(session, namespace)
+    request = requests.metric(chosen, name, which, start=start, stop=stop or session.now(), replica_id=replica_id)
+    answer = yield request
+    return _parse(Metrics, answer.data, request)
+
+
+def hardware(session: Session, namespace: str | None, *, with_quota: bool = True) -> Flow[list[Hardware]]:
+    """Every instance with its price; with the namespace's quota unless `with_quota` is False."""
+    chosen = None
+    if with_quota:
+        chosen = yield from resolve_namespace(session, namespace)
+    request = requests.hardware(chosen)
+    answer = yield request
+    found = []
+    for vendor in _items(answer.data, "vendors", request):
+        for region in _items(vendor, "regions", request):
+            place = {"vendor": vendor.get("name"), "region": region.get("name")}
+            computes = _items(region, "computes", request)
+            found += [_parse(Hardware, {**compute, **place}, request) for compute in computes]
+    return found
+
+
+def quotas(session: Session, namespace: str | None) -> Flow[list[Quota]]:
+    """What the namespace may use and uses."""
+    chosen = yield from resolve_namespace(session, namespace)
+    request = requests.quotas(chosen)
+    answer = yield request
+    return [
+        _parse(Quota, {**quota, "vendor": vendor.get("name")}, request)
+        for vendor in _items(answer.data, "vendors", request)
+        for quota in _items(vendor, "quotas", request)
+    ]
+
+
+def catalog(filters: Mapping[str, Any]) -> Flow[list[InferenceCatalogModel]]:
+    """Models with tested recipes."""
+    request = requests.catalog(**filters)
+    answer = yield request
+    return [_parse(InferenceCatalogModel, item, request) for item in _items(answer.data, "items", request)]
+
+
+def create_from_catalog(
+    session: Session, namespace: str | None, choice: Mapping[str, str | None]
+) -> Flow[InferenceEndpoint]:
+    """Create from a catalog model or recipe."""
+    repo_id, recipe_id = choice.get("repo_id"), choice.get("recipe_id")
+    if (repo_id is None) == (recipe_id is None):
+        raise InvalidArgumentError("Give exactly one of repo_id (a model) and recipe_id (one of its recipes).")
+    if recipe_id is not None and (choice.get("accelerator") or choice.get("gguf_file")):
+        raise InvalidArgumentError("accelerator and gguf_file choose among a model's recipes; recipe_id is one.")
+    if (name := choice.get("name")) is not None:
+        check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    request = requests.deploy_from_catalog(chosen, **choice)
+    answer = yield request
+    data = answer.data.get("endpoint") if isinstance(answer.data, dict) else None
+    return _endpoint(data, chosen, request)
+
+
+def describe_failure(
+    session: Session, endpoint: InferenceEndpoint, *, tail: int = 20, secrets: tuple[str, ...] = ()
+) -> Flow[str]:
+    """The last lines of a broken endpoint's log, redacted, ready for an error or a task's log.
+
+    Never raises for the log itself: why the log could not be read is said in its place.
+    """
+    try:
+        entries = yield from logs(session, endpoint.name, endpoint.namespace, tail=tail)
+    except InferenceEndpointError as error:
+        words = error.message if isinstance(error, ApiError) else str(error)
+        return f"(Its log could not be read: {words})"
+    if not entries:
+        return "(Its log is empty.)"
+    lines = "\n".join(f"  {entry.line.rstrip()}" for entry in entries)
+    return redact(f"Last {len(entries)} lines of its log:\n{lines}", secrets)
+
+
+def is_transient(error: ApiError) -> bool:
+    """Whether the same request may well succeed in a moment, without anything being changed."""
+    return isinstance(error, ServiceError | RateLimitError) and error.status != 501

@@ -1,0 +1,173 @@
+"""What goes into `model.image`: the container, keyed by engine, from the flat or keyed dict that a user gives.
+
+The service drops unknown fields of an image variant in silence and can't take a part of an image, so spelling mistakes
+are caught here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+
+# Engines of the contract's EndpointModelImage. One that is added later is passed on as it is.
+ENGINES = (
+    "huggingface",
+    "huggingfaceNeuron",
+    "tgi",
+    "tgiNeuron",
+    "tei",
+    "llamacpp",
+    "vLLM",
+    "vLLMOmni",
+    "vLLMNeuron",
+    "sGLang",
+    "hfServe",
+    "custom",
+)
+_WITHOUT_URL = ("huggingface", "huggingfaceNeuron")
+_TENSOR_PARALLEL = ("vLLM", "sGLang")
+_DATA_PARALLEL = ("vLLM",)
+_OLD_SPELLINGS = {"health_route": "healthRoute"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """A `model.image` payload, and the environment that older spellings put inside it (its place is `model.env`)."""
+
+    payload: dict[str, Any]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def build_image(
+    custom_image: Mapping[str, Any] | None,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    tensor_parallel_size: int | None = None,
+    data_parallel_size: int | None = None,
+) -> Image:
+    """The image of a new endpoint: Hugging Face's own where none is given.
+
+    :param custom_image: flat (`{"url": …, "port": …}`, becomes `custom`) or keyed by engine (`{"vLLM": {"url": …}}`).
+    :raises InvalidArgumentError: a variant without its `url`, credentials where no registry is, or sizes that the
+        engine does not know.
+    """
+    if password is not None and username is None:
+        raise InvalidArgumentError("container_registry_password needs container_registry_username beside it.")
+    if custom_image is None:
+        if username is not None:
+            raise InvalidArgumentError(
+                "container_registry_username is for a custom image: give custom_image={'url': …} too."
+            )
+        image = Image({"huggingface": {}})
+    else:
+        image = _normalise(custom_image)
+    payload = image.payload
+    if username is not None:
+        payload = _with_credentials(payload, username, password)
+    payload = with_parallelism(payload, tensor_parallel_size, data_parallel_size)
+    return Image(payload, image.env)
+
+
+def with_parallelism(
+    payload: Mapping[str, Any], tensor_parallel_size: int | None, data_parallel_size: int | None
+) -> dict[str, Any]:
+    """`payload` with the parallelism sizes inside its engine's settings, where they belong."""
+    if tensor_parallel_size is None and data_parallel_size is None:
+        return dict(payload)
+    engine, settings = _variant(payload)
+    settings = dict(settings)
+    for name, key, value, known in (
+        ("tensor_parallel_size", "tensorParallelSize", tensor_parallel_size, _TENSOR_PARALLEL),
+        ("data_parallel_size", "dataParallelSize", data_parallel_size, _DATA_PARALLEL),
+    ):
+        if value is None:
+            continue
+        if engine in ENGINES and engine not in known:
+            raise InvalidArgumentError(
+                f"{name}={value} has no effect on the engine {engine!r}: the service would drop it without a word. "
+                f"Engines that know it: {', '.join(known)}."
+            )
+        settings[key] = value
+    return {engine: settings}
+
+
+def reusable_image(raw_image: Mapping[str, Any] | None, endpoint: str) -> dict[str, Any]:
+    """The image of an existing endpoint, fit to be sent back. Raises where that would overwrite credentials."""
+    if not raw_image:
+        raise InvalidArgumentError(
+            f"Endpoint {endpoint!r} reports no image to put the parallelism sizes into: pass custom_image."
+        )
+    engine, settings = _variant(raw_image)
+    if "credentials" in settings:
+        raise InvalidArgumentError(
+            f"Endpoint {endpoint!r} runs an image with registry credentials. The service shows them redacted, so the "
+            "image can't be sent back as it is: pass custom_image and the credentials with the parallelism sizes."
+        )
+    return {engine: dict(settings)}
+
+
+def _normalise(custom_image: Mapping[str, Any]) -> Image:
+    if not isinstance(custom_image, Mapping) or not custom_image:
+        raise InvalidArgumentError(
+            "custom_image must be a dict such as {'url': 'registry/image:tag'} or {'vLLM': {'url': …}}, "
+            f"not {custom_image!r}."
+        )
+    if "url" in custom_image:
+        return _from_flat(custom_image)
+    if len(custom_image) != 1:
+        raise InvalidArgumentError(
+            f"custom_image has the keys {sorted(custom_image)}: it must be flat with a 'url', or hold exactly one "
+            f"engine ({', '.join(ENGINES)})."
+        )
+    engine, settings = _variant(custom_image)
+    by_lower = {known.lower(): known for known in ENGINES}
+    engine = by_lower.get(engine.lower(), engine)
+    if engine not in _WITHOUT_URL and not settings.get("url"):
+        raise InvalidArgumentError(
+            f"custom_image[{engine!r}] lacks 'url', which the service requires: name the container image to run."
+        )
+    if engine == "llamacpp" and not settings.get("modelPath"):
+        raise InvalidArgumentError("custom_image['llamacpp'] lacks 'modelPath': name the GGUF file to serve.")
+    return Image({engine: dict(settings)})
+
+
+def _from_flat(custom_image: Mapping[str, Any]) -> Image:
+    """A flat image is the `custom` variant. The guide's older spellings are moved to where the service reads them."""
+    settings = dict(custom_image)
+    env = settings.pop("env", None) or {}
+    if env:
+        warnings.warn(
+            "`env` inside custom_image is dropped by today's service: it is sent as the endpoint's `env` instead. "
+            "Pass env=… to silence this.",
+            FutureWarning,
+            stacklevel=2,
+        )
+    for old, new in _OLD_SPELLINGS.items():
+        if old in settings:
+            warnings.warn(f"`{old}` inside custom_image is now `{new}`.", FutureWarning, stacklevel=2)
+            settings.setdefault(new, settings.pop(old))
+            settings.pop(old, None)
+    return Image({"custom": settings}, {str(key): str(value) for key, value in env.items()})
+
+
+def _with_credentials(payload: Mapping[str, Any], username: str, password: str | None) -> dict[str, Any]:
+    engine, settings = _variant(payload)
+    if engine != "custom":
+        raise InvalidArgumentError(
+            f"Registry credentials are for a custom image only, and custom_image is {engine!r}: pass it flat, "
+            "as {'url': …}."
+        )
+    credentials = {"username": username} | ({} if password is None else {"password": password})
+    return {"custom": {**settings, "credentials": credentials}}
+
+
+def _variant(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    engine, settings = next(iter(payload.items()))
+    if not isinstance(settings, Mapping):
+        raise InvalidArgumentError(f"custom_image[{engine!r}] must be a dict of settings, not {settings!r}.")
+    return engine, settings

@@ -1,0 +1,255 @@
+"""What a look at an endpoint means for somebody who waits: one decision for every wait of the project.
+
+Hook, operators, sensor and trigger all ask `judge`; they differ only in how they fetch and sleep. Nothing here does
+I/O or reads a clock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+
+OnScaledToZero = Literal["wake", "accept", "fail"]
+
+SHORTEST_POLL = 1.0  # seconds
+LONGEST_POLL = 30.0  # seconds
+# After a resume, reads of the endpoint may still say "paused" for a moment: the time given to the service to catch up.
+RESUME_GRACE = timedelta(seconds=60)
+
+_BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What somebody waits for.
+
+    :param started: when the wait began (aware). Wall-clock, so that a wait that is taken up by another process goes on
+        where it was.
+    :param deadline: when to give up (aware); None waits for ever.
+    :param target_states: the states that end the wait with success. For `running` the health route must answer 200 too,
+        because `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
+    :param on_scaled_to_zero: what a scaledToZero endpoint means when that is no target: `wake` it by a request,
+        `accept` it as ready (the first request wakes it), or `fail`.
+    :param resumed_at: when the waiting side itself resumed the endpoint: `paused` is then no end for a minute.
+    :param check_health: whether `running` needs the health route's 200.
+    :param longest_poll: seconds between looks at most; they are shorter at first.
+    """
+
+    started: datetime
+    deadline: datetime | None = None
+    target_states: frozenset[str] = frozenset({InferenceEndpointStatus.RUNNING})
+    on_scaled_to_zero: OnScaledToZero = "wake"
+    resumed_at: datetime | None = None
+    check_health: bool = True
+    longest_poll: float = LONGEST_POLL
+
+    def __post_init__(self) -> None:
+        if not self.target_states:
+            raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
+        if self.longest_poll <= 0:
+            raise ValueError(f"The poll interval must be positive, not {self.longest_poll!r} seconds.")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the endpoint's health route said. `status` is None when it could not be reached."""
+
+    status: int | None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """The model answers."""
+        return self.status == 200
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look: the endpoint (None when it does not exist) and, where it was asked for, its health."""
+
+    endpoint: InferenceEndpoint | None
+    health: Health | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The goal is reached."""
+
+    endpoint: InferenceEndpoint
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Look again after `seconds`."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Send the endpoint an authorised request, which starts it, then look again after `seconds`."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The goal can't be reached without somebody acting; `reason` says why and what to do."""
+
+    reason: str
+    endpoint: InferenceEndpoint | None = None
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The deadline has passed."""
+
+    reason: str
+    endpoint: InferenceEndpoint | None = None
+
+
+Verdict = Ready | Wait | Wake | Failed | TimedOut
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Where a wait stands: how long it has lasted and how long to pause."""
+
+    goal: Goal
+    now: datetime
+    rng: Callable[[], float] = field(repr=False)
+
+    @property
+    def late(self) -> bool:
+        return self.goal.deadline is not None and self.now >= self.goal.deadline
+
+    def pause(self) -> float:
+        """Seconds until the next look: a tenth of what has been waited, within bounds, with ±20 % of jitter.
+
+        Jitter keeps a thousand waits that began together from asking together. Never past the deadline.
+        """
+        elapsed = max(0.0, (self.now - self.goal.started).total_seconds())
+        longest = self.goal.longest_poll
+        seconds = min(max(elapsed / 10, min(SHORTEST_POLL, longest)), longest)
+        seconds *= 0.8 + 0.4 * self.rng()
+        if self.goal.deadline is not None:
+            seconds = min(seconds, max(0.0, (self.goal.deadline - self.now).total_seconds()))
+        return seconds
+
+
+def needs_health(endpoint: InferenceEndpoint, goal: Goal) -> bool:
+    """Whether a look is only complete with the health route's answer."""
+    running = InferenceEndpointStatus.RUNNING
+    return (
+        goal.check_health
+        and endpoint.status == running
+        and running in goal.target_states
+        and endpoint.health_url is not None
+    )
+
+
+def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float] = random.random) -> Verdict:
+    """What `snapshot`, taken at `now`, means for `goal`.
+
+    An end that the snapshot shows (ready, failed) comes before the deadline: a wait that looks again after its
+    deadline and finds the endpoint ready is not timed out.
+    """
+    moment = _Moment(goal, now, rng)
+    endpoint = snapshot.endpoint
+    if endpoint is None:
+        return Failed("The endpoint does not exist (any more): somebody deleted it, or the name or namespace is wrong.")
+    if endpoint.status in goal.target_states:
+        return _judge_arrived(endpoint, snapshot.health, moment)
+    if endpoint.status in _BROKEN:
+        return Failed(_why_broken(endpoint), endpoint)
+    if endpoint.status == InferenceEndpointStatus.PAUSED and not _being_resumed(endpoint, moment):
+        return Failed(
+            f"The endpoint is paused and nobody is resuming it: waiting for {_targets(goal)} would never end. "
+            "A paused endpoint never wakes by itself: resume it first (ResumeInferenceEndpointOperator).",
+            endpoint,
+        )
+    if endpoint.status == InferenceEndpointStatus.SCALED_TO_ZERO:
+        return _judge_scaled_to_zero(endpoint, moment)
+    return _wait(endpoint, moment, f"it is {endpoint.status}{_said(endpoint)}")
+
+
+def _judge_arrived(endpoint: InferenceEndpoint, health: Health | None, moment: _Moment) -> Verdict:
+    if endpoint.status != InferenceEndpointStatus.RUNNING or not moment.goal.check_health:
+        return Ready(endpoint)
+    if endpoint.health_url is None:
+        return _wait(endpoint, moment, "it is running but the service has not given its URL yet")
+    if health is None:
+        return _wait(endpoint, moment, "it is running and its health is not known yet")
+    if health.ok:
+        return Ready(endpoint)
+    if health.status in (401, 403):
+        return Failed(
+            f"The endpoint runs, but its health route {endpoint.health_url} answers {health.status}"
+            f"{': ' + health.detail if health.detail else ''}. The token may manage the endpoint and not call it: "
+            "give it the permission inference.endpoints.infer.write.",
+            endpoint,
+        )
+    got = f"answers {health.status}" if health.status is not None else "can't be reached"
+    detail = f": {health.detail}" if health.detail else ""
+    return _wait(endpoint, moment, f"it is running but its health route {endpoint.health_url} {got}{detail}")
+
+
+def _judge_scaled_to_zero(endpoint: InferenceEndpoint, moment: _Moment) -> Verdict:
+    match moment.goal.on_scaled_to_zero:
+        case "accept":
+            return Ready(endpoint)
+        case "wake" if InferenceEndpointStatus.RUNNING in moment.goal.target_states:
+            waking = "it was scaled to zero and is being woken"
+            if moment.late:
+                return _timed_out(endpoint, moment, waking)
+            return Wake(moment.pause(), waking)
+        case "fail":
+            return Failed(
+                "The endpoint is scaled to zero and this wait was told not to wake it "
+                "(on_scaled_to_zero='fail'): any authorised request wakes it.",
+                endpoint,
+            )
+        case _:
+            return _wait(endpoint, moment, "it is scaled to zero")
+
+
+def _being_resumed(endpoint: InferenceEndpoint, moment: _Moment) -> bool:
+    """Whether a `paused` is only the service catching up with a resume."""
+    resumed_at = moment.goal.resumed_at
+    return endpoint.target_replica > 0 or (resumed_at is not None and moment.now < resumed_at + RESUME_GRACE)
+
+
+def _wait(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> Verdict:
+    return _timed_out(endpoint, moment, reason) if moment.late else Wait(moment.pause(), reason)
+
+
+def _timed_out(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> TimedOut:
+    waited = (moment.now - moment.goal.started).total_seconds()
+    return TimedOut(
+        f"Not {_targets(moment.goal)} after {waited:.0f} s: {reason}. The endpoint may still be starting, and "
+        "bills while it does: allow more time, or pause it.",
+        endpoint,
+    )
+
+
+def _targets(goal: Goal) -> str:
+    return " or ".join(sorted(goal.target_states))
+
+
+def _said(endpoint: InferenceEndpoint) -> str:
+    return f' ("{endpoint.message}")' if endpoint.message else ""
+
+
+def _why_broken(endpoint: InferenceEndpoint) -> str:
+    failed_update = endpoint.status == InferenceEndpointStatus.UPDATE_FAILED
+    what = "The endpoint's last update failed" if failed_update else "The endpoint failed to start"
+    error = f" Error: {endpoint.error_message}" if endpoint.error_message else ""
+    agent = f" Debugger: {endpoint.agent_message}" if endpoint.agent_message else ""
+    return f"{what} (state {endpoint.status}){_said(endpoint)}.{error}{agent}"

@@ -1,0 +1,431 @@
+"""What a caller asks for: the arguments of create and update, checked before anything is sent.
+
+The arguments have huggingface_hub's names; the payload has the contract's. What the contract knows and huggingface_hub
+does not is here under the contract's names in snake_case.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, Self, TypedDict
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.images import build_image
+from airflow_provider_hf_endpoints.endpoints.models import (
+    InferenceEndpointScalingMetric,
+    InferenceEndpointType,
+)
+
+LONGEST_NAME = 32
+SHORTEST_IDLE, LONGEST_IDLE = 15, 2880  # minutes; the service refuses a scaleToZeroTimeout outside
+_NAME = re.compile(r"[a-z0-9-]{1,32}")
+# Fields whose values no error shows: they hold secrets, or people put secrets there.
+_UNSHOWN_FIELDS = frozenset({"secrets", "container_registry_password", "custom_image", "env"})
+
+
+class CommonArguments(TypedDict, total=False):
+    """Arguments that create and update share, for type checkers. Their meaning: see `EndpointUpdate`."""
+
+    min_replica: int | None
+    max_replica: int | None
+    scale_to_zero_timeout: int | None
+    scaling_metric: str | None
+    scaling_threshold: float | None
+    revision: str | None
+    task: str | None
+    custom_image: Mapping[str, Any] | None
+    container_registry_username: str | None
+    container_registry_password: str | None
+    container_command: list[str] | None
+    container_args: list[str] | None
+    tensor_parallel_size: int | None
+    data_parallel_size: int | None
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | None
+    type: str | None
+    domain: str | None
+    path: str | None
+    cache_http_responses: bool | None
+    tags: list[str] | None
+    network: Mapping[str, Any] | None
+    notifications: Mapping[str, Any] | None
+    custom_router: Mapping[str, Any] | None
+    experimental_features: Mapping[str, Any] | None
+
+
+class UpdateArguments(CommonArguments, total=False):
+    """Arguments of an update, for type checkers."""
+
+    repository: str | None
+    framework: str | None
+    accelerator: str | None
+    instance_size: str | None
+    instance_type: str | None
+    vendor: str | None
+    region: str | None
+
+
+class CreateOptions(CommonArguments, total=False):
+    """Optional arguments of a create, for type checkers."""
+
+    account_id: str | None
+    private_link_account_id: str | None
+    private_link_region: str | None
+    private_link_shared: bool | None
+    from_catalog: bool | None
+
+
+def check_name(name: str) -> str:
+    """`name` when the service would take it. Raises `InvalidArgumentError` otherwise, before any request."""
+    if problem := _name_problem(name):
+        raise InvalidArgumentError(f"name={name!r}: {problem}.")
+    return name
+
+
+def _name_problem(name: object) -> str | None:
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return None
+    if isinstance(name, str) and len(name) > LONGEST_NAME:
+        return (
+            f"an endpoint's name has at most {LONGEST_NAME} characters, this one {len(name)}. Shorten it; to cut a "
+            "generated name, keep a hash of the whole in it, or two names become one"
+        )
+    return "an endpoint's name consists of lower-case letters, digits and '-', and is not empty"
+
+
+def check_namespace(namespace: str) -> str:
+    """`namespace` when it can be one."""
+    if isinstance(namespace, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace):
+        return namespace
+    raise InvalidArgumentError(f"namespace={namespace!r} is no user or organisation name.")
+
+
+class EndpointUpdate(BaseModel):
+    """The settings of an endpoint that an update may change; None leaves one as it is.
+
+    :param accelerator, instance_type, instance_size, vendor, region: the hardware, e.g. gpu, nvidia-l4, x1, aws,
+        us-east-1. The valid combinations: `list_inference_endpoints_hardware`.
+    :param min_replica, max_replica: the autoscaler's bounds; 0 allows scaling to zero.
+    :param scale_to_zero_timeout: idle minutes (15 to 2880) before the service scales to zero.
+    :param scaling_metric: `pendingRequests` or `hardwareUsage`, with `scaling_threshold`.
+    :param repository, revision, framework, task: the model.
+    :param custom_image: flat (`{"url": …}`) or keyed by engine (`{"vLLM": {"url": …}}`). An existing endpoint keeps
+        its engine, and an image is always sent whole.
+    :param tensor_parallel_size, data_parallel_size: how many accelerators share one copy of the model, and how many
+        copies there are (vLLM; SGLang knows the first).
+    :param env, secrets: the container's environment. An update replaces the whole set.
+    :param type: `authenticated`, `public` or `private`.
+    :param domain, path: a custom route; both or none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    repository: str | None = Field(None, min_length=1)
+    framework: str | None = Field(None, min_length=1)
+    accelerator: str | None = Field(None, min_length=1)
+    instance_size: str | None = Field(None, min_length=1)
+    instance_type: str | None = Field(None, min_length=1)
+    region: str | None = Field(None, min_length=1)
+    vendor: str | None = Field(None, min_length=1)
+    min_replica: int | None = Field(None, ge=0)
+    max_replica: int | None = Field(None, ge=0)
+    scaling_metric: InferenceEndpointScalingMetric | None = None
+    scaling_threshold: float | None = None
+    scale_to_zero_timeout: int | None = None
+    revision: str | None = None
+    task: str | None = None
+    custom_image: dict[str, Any] | None = Field(None, repr=False)
+    container_registry_username: str | None = None
+    container_registry_password: SecretStr | None = None
+    container_command: list[str] | None = None
+    container_args: list[str] | None = None
+    tensor_parallel_size: int | None = Field(None, ge=1)
+    data_parallel_size: int | None = Field(None, ge=1)
+    env: dict[str, str] | None = Field(None, repr=False)
+    secrets: dict[str, SecretStr] | None = None
+    type: str | None = None
+    domain: str | None = None
+    path: str | None = None
+    cache_http_responses: bool | None = None
+    tags: list[str] | None = None
+    network: dict[str, Any] | None = None
+    notifications: dict[str, Any] | None = None
+    custom_router: dict[str, Any] | None = None
+    experimental_features: dict[str, Any] | None = None
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> Self:
+        """Check the arguments. Raises `InvalidArgumentError`, which names the field, the value and the fix."""
+        known = cls.model_fields
+        for name in arguments:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+                raise InvalidArgumentError(f"Unknown argument {name!r}.{hint}")
+        try:
+            return cls(**arguments)
+        except ValidationError as error:
+            raise InvalidArgumentError(_explain(error, arguments)) from None
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str | None) -> str | None:
+        if value == "protected":
+            warnings.warn(
+                "type='protected' is now called 'authenticated'; the service would make it 'private'.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            return InferenceEndpointType.AUTHENTICATED
+        if value is not None and value not in set(InferenceEndpointType):
+            allowed = ", ".join(InferenceEndpointType)
+            raise ValueError(f"must be one of {allowed}; the service would silently make it private")
+        return value
+
+    @field_validator("scale_to_zero_timeout")
+    @classmethod
+    def _idle_minutes(cls, value: int | None) -> int | None:
+        if value is not None and not SHORTEST_IDLE <= value <= LONGEST_IDLE:
+            raise ValueError(f"must be between {SHORTEST_IDLE} and {LONGEST_IDLE} minutes, by the service's rule")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scaling_threshold is not None and self.scaling_metric is None:
+            raise ValueError("scaling_threshold needs scaling_metric beside it, or it is ignored")
+        if self.min_replica is not None and self.max_replica is not None and self.min_replica > self.max_replica:
+            raise ValueError(f"min_replica={self.min_replica} is above max_replica={self.max_replica}")
+        for one, other in (("domain", "path"), ("vendor", "region")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{one} and {other} go together: give both or none")
+        return self
+
+    def payload(self, current_image: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The body of the PUT: only what changes.
+
+        :param current_image: the image the endpoint runs, for parallelism sizes without an image of their own.
+        """
+        body: dict[str, Any] = {}
+        if compute := _compute(self):
+            body["compute"] = compute
+        if model := _model(self):
+            body["model"] = model
+        image = self._image(current_image)
+        if image is not None:
+            body.setdefault("model", {})["image"] = image[0]
+            if image[1]:
+                body["model"]["env"] = {**image[1], **(self.env or {})}
+        if self.vendor is not None:
+            body["provider"] = {"vendor": self.vendor, "region": self.region}
+        body.update(_rest(self))
+        if self.cache_http_responses is not None:
+            # Only a create has the setting at its top; an update takes it among the experimental features.
+            features = {"cacheHttpResponses": self.cache_http_responses}
+            body["experimentalFeatures"] = {**features, **(self.experimental_features or {})}
+        if not body:
+            raise InvalidArgumentError("Nothing to update: give at least one argument that changes something.")
+        return body
+
+    @property
+    def needs_current_image(self) -> bool:
+        """Whether the parallelism sizes have to be put into the image that the endpoint runs now."""
+        sizes = self.tensor_parallel_size is not None or self.data_parallel_size is not None
+        return sizes and self.custom_image is None
+
+    def _image(self, current: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, str]] | None:
+        chosen = self.custom_image if self.custom_image is not None else current
+        if chosen is None and self.container_registry_username is None:
+            return None
+        image = build_image(
+            chosen,
+            username=self.container_registry_username,
+            password=_reveal(self.container_registry_password),
+            tensor_parallel_size=self.tensor_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+        )
+        return image.payload, image.env
+
+    def secret_values(self) -> list[str]:
+        """Everything in here that must never be shown."""
+        values = [secret.get_secret_value() for secret in (self.secrets or {}).values()]
+        passwords = [_reveal(self.container_registry_password)]
+        for settings in (self.custom_image or {}, *(self.custom_image or {}).values()):
+            if isinstance(settings, Mapping) and isinstance(settings.get("credentials"), Mapping):
+                passwords.append(settings["credentials"].get("password"))
+        return values + [password for password in passwords if password]
+
+
+class EndpointSpec(EndpointUpdate):
+    """A new endpoint. Its defaults do not bill for ever: no replica is kept, and 15 idle minutes scale it to zero.
+
+    Parameters as in `EndpointUpdate`; here the model and the hardware are required.
+
+    :param name: lower-case letters, digits and '-', 32 at most.
+    :param min_replica: default 0. With 1 or more the endpoint bills until somebody stops it.
+    :param max_replica: default 1, or `min_replica` where that is more.
+    :param scale_to_zero_timeout: idle minutes, default 15 where `min_replica` is 0. It is a backstop and no switch:
+        44 billed idle minutes were reported at a setting of 15.
+    :param private_link_account_id, private_link_region, private_link_shared: AWS PrivateLink.
+    """
+
+    name: str
+    repository: str = Field(min_length=1)
+    framework: str = Field(min_length=1)
+    accelerator: str = Field(min_length=1)
+    instance_size: str = Field(min_length=1)
+    instance_type: str = Field(min_length=1)
+    region: str = Field(min_length=1)
+    vendor: str = Field(min_length=1)
+    min_replica: int | None = Field(0, ge=0)
+    type: str | None = InferenceEndpointType.AUTHENTICATED
+    account_id: str | None = None
+    private_link_account_id: str | None = None
+    private_link_region: str | None = None
+    private_link_shared: bool | None = None
+    from_catalog: bool | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, value: str) -> str:
+        if problem := _name_problem(value):
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.private_link_account_id is None) != (self.private_link_region is None):
+            raise ValueError("private_link_account_id and private_link_region go together: give both or none")
+        if self.account_id is not None:
+            warnings.warn(
+                "`account_id` is ignored by the service: use private_link_account_id and private_link_region.",
+                FutureWarning,
+                stacklevel=2,
+            )
+        return self
+
+    @property
+    def never_scales_down(self) -> bool:
+        """Whether such an endpoint bills until somebody stops it."""
+        return bool(self.min_replica)
+
+    @property
+    def idle_minutes(self) -> int | None:
+        """The scale-to-zero timeout that is sent."""
+        if self.scale_to_zero_timeout is None and not self.min_replica:
+            return SHORTEST_IDLE
+        return self.scale_to_zero_timeout
+
+    def payload(self, current_image: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The body of the POST."""
+        image = build_image(
+            self.custom_image,
+            username=self.container_registry_username,
+            password=_reveal(self.container_registry_password),
+            tensor_parallel_size=self.tensor_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+        )
+        model = {**_model(self), "image": image.payload}
+        if image.env:
+            model["env"] = {**image.env, **(self.env or {})}
+        compute = _compute(self)
+        scaling = {"minReplica": 0, "maxReplica": max(1, self.min_replica or 0), **compute.get("scaling", {})}
+        compute["scaling"] = {**scaling, "scaleToZeroTimeout": self.idle_minutes}
+        if self.from_catalog is not None:
+            model["fromCatalog"] = self.from_catalog
+        body: dict[str, Any] = {
+            "name": self.name,
+            "type": str(InferenceEndpointType.AUTHENTICATED),
+            "provider": {"vendor": self.vendor, "region": self.region},
+            "compute": compute,
+            "model": model,
+            **_rest(self),
+        }
+        if self.cache_http_responses is not None:
+            body["cacheHttpResponses"] = self.cache_http_responses
+        if self.private_link_account_id is not None:
+            service: dict[str, Any] = {
+                "accountId": self.private_link_account_id,
+                "region": self.private_link_region,
+            }
+            if self.private_link_shared is not None:
+                service["shared"] = self.private_link_shared
+            body["privateService"] = service
+        return body
+
+
+def _compute(spec: EndpointUpdate) -> dict[str, Any]:
+    compute = _given(accelerator=spec.accelerator, instanceType=spec.instance_type, instanceSize=spec.instance_size)
+    scaling = _given(
+        minReplica=spec.min_replica,
+        maxReplica=spec.max_replica,
+        scaleToZeroTimeout=spec.scale_to_zero_timeout,
+    )
+    if spec.scaling_metric is not None:
+        scaling["measure"] = {str(spec.scaling_metric): spec.scaling_threshold}
+    if scaling:
+        compute["scaling"] = scaling
+    return compute
+
+
+def _model(spec: EndpointUpdate) -> dict[str, Any]:
+    # `task` is not nullable for the service, unlike `revision`: what is not given is not sent.
+    model = _given(
+        repository=spec.repository,
+        framework=spec.framework,
+        revision=spec.revision,
+        task=spec.task,
+        command=spec.container_command,
+        args=spec.container_args,
+        env=spec.env,
+    )
+    if spec.secrets is not None:
+        model["secrets"] = {name: secret.get_secret_value() for name, secret in spec.secrets.items()}
+    return model
+
+
+def _rest(spec: EndpointUpdate) -> dict[str, Any]:
+    body = _given(
+        type=str(spec.type) if spec.type is not None else None,
+        tags=spec.tags,
+        network=spec.network,
+        notifications=spec.notifications,
+        customRouter=spec.custom_router,
+        experimentalFeatures=spec.experimental_features,
+    )
+    if spec.domain is not None:
+        body["route"] = {"domain": spec.domain, "path": spec.path}
+    return body
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _explain(error: ValidationError, arguments: Mapping[str, Any]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        path = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        field_name = str(problem["loc"][0]) if problem["loc"] else ""
+        if field_name in _UNSHOWN_FIELDS or field_name not in arguments:
+            lines.append(f"{path}: {message}" if path else message)
+        else:
+            lines.append(f"{path}={arguments[field_name]!r}: {message}")
+    return "; ".join(lines).rstrip(".") + "."
