@@ -28,6 +28,9 @@ def _compare(sent: Mapping[str, Any], answered: Any, path: str) -> Iterator[Diff
         here = f"{path}.{key}" if path else key
         if here in _NOT_COMPARED or value is None:
             continue
+        if here == "model.env":
+            yield from _compare_env(value, answered.get(key) if isinstance(answered, Mapping) else None)
+            continue
         got = answered.get(key, _ABSENT) if isinstance(answered, Mapping) else _ABSENT
         if isinstance(value, Mapping) and isinstance(got, Mapping):
             yield from _compare(value, got, here)
@@ -36,6 +39,15 @@ def _compare(sent: Mapping[str, Any], answered: Any, path: str) -> Iterator[Diff
                 yield Difference(field=here, sent=value, dropped=True)
         elif not _same(value, got):
             yield Difference(field=here, sent=value, answered=got)
+
+
+def _compare_env(sent: Mapping[str, Any], answered: Any) -> Iterator[Difference]:
+    """By name only: people put into `env` what belongs into `secrets`, so its values are shown nowhere."""
+    got = answered if isinstance(answered, Mapping) else {}
+    for name, value in sent.items():
+        if got.get(name) != value:
+            shown = "***" if name in got else None
+            yield Difference(field=f"model.env.{name}", sent="***", answered=shown, dropped=name not in got)
 
 
 def _same(sent: Any, answered: Any) -> bool:
