@@ -1,0 +1,332 @@
+"""One call to a running endpoint: `InferenceClient` and `AsyncInferenceClient`.
+
+Both are the same decisions (`steps.py`: what is asked; `retries.py`: what is tried again) around an httpx
+client that sends. Many rows belong into `batch.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, Retrying
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from airflow_provider_hf_endpoints.inference import steps
+from airflow_provider_hf_endpoints.inference.answers import ChatCompletion
+from airflow_provider_hf_endpoints.inference.engines import dialect_of, error_from
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    CutAnswerError,
+    InferenceError,
+    InferenceTimeoutError,
+    MalformedAnswerError,
+)
+from airflow_provider_hf_endpoints.inference.retries import repeat_after
+from airflow_provider_hf_endpoints.inference.transport import CONNECT_TIMEOUT, closed_before_answer
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
+
+__all__ = ["AsyncInferenceClient", "InferenceClient"]
+
+REQUEST_TIMEOUT = 300.0  # seconds
+
+
+class _Settings:
+    """What both clients hold and decide alike; no I/O."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        engine: str | None = None,
+        model: str | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+        scale_up_timeout: float | None = None,
+        max_attempts: int = 4,
+        max_retry_seconds: float = 60.0,
+    ) -> None:
+        if not url:
+            raise ValueError(
+                "the endpoint has no URL: it is not deployed yet, or was deleted. Create or resume it first"
+            )
+        if timeout <= 0:
+            raise ValueError("timeout is in seconds and must be above 0")
+        dialect_of(engine)  # an unknown engine is an error now, not at the first call
+        self.url = url.rstrip("/")
+        self._token = token
+        self._engine = engine
+        self._model = model
+        self._timeout = timeout
+        self._scale_up_timeout = scale_up_timeout
+        self._max_attempts = max_attempts
+        self._max_retry_seconds = max_retry_seconds
+        self._target: steps.Target | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r}, engine={self._engine!r}, model={self._model!r})"
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"accept": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        if self._scale_up_timeout:
+            # The proxy holds the request until a replica is ready instead of answering 503 at once.
+            headers["x-scale-up-timeout"] = str(int(self._scale_up_timeout))
+        return headers
+
+    def _http_options(self) -> dict[str, Any]:
+        patience = self._timeout + (self._scale_up_timeout or 0.0)
+        timeout = httpx.Timeout(patience, connect=min(CONNECT_TIMEOUT, self._timeout))
+        return {"headers": self._headers(), "timeout": timeout, "follow_redirects": False}
+
+    def _call_options(self, request: WireRequest) -> dict[str, Any]:
+        options: dict[str, Any] = {"method": request.method, "url": self.url + request.route}
+        if request.json is not None:
+            options["content"] = json.dumps(request.json, ensure_ascii=False).encode()
+            options["headers"] = {"content-type": "application/json"}
+        return options
+
+    def _retrying(self) -> dict[str, Any]:
+        policy = _Policy(self._max_attempts, self._max_retry_seconds, self._scale_up_timeout or 0.0)
+        return {"retry": policy.decide, "wait": _PlannedWait(), "stop": _NeverStop(), "reraise": True}
+
+
+class _Policy:
+    """`repeat_after` in tenacity's words: one decision says both whether and after how long."""
+
+    def __init__(self, max_attempts: int, max_seconds: float, startup_seconds: float) -> None:
+        self._options = {"max_attempts": max_attempts, "max_seconds": max_seconds}
+        self._startup_seconds = startup_seconds
+        self._started = time.monotonic()
+
+    def decide(self, state: RetryCallState) -> bool:
+        """Whether to try again; leaves the seconds in the state, where `_PlannedWait` finds them."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, InferenceError):
+            return False
+        pause = repeat_after(
+            error,
+            state.attempt_number,
+            time.monotonic() - self._started,
+            max_attempts=int(self._options["max_attempts"]),
+            max_seconds=self._options["max_seconds"],
+            startup_seconds=self._startup_seconds,
+        )
+        state.upcoming_sleep = pause or 0.0
+        return pause is not None
+
+
+class _PlannedWait(wait_base):
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return retry_state.upcoming_sleep
+
+
+class _NeverStop(stop_base):
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return False
+
+
+def _judge(answer: httpx.Response, request: WireRequest) -> WireResponse:
+    """The answer, or the error when it is one that another try may turn into an answer."""
+    response = WireResponse(answer.status_code, answer.headers, answer.content)
+    if response.status in (425, 429, 502, 503, 504):
+        raise error_from(response, request.route)
+    return response
+
+
+def _typed(error: httpx.HTTPError, request: WireRequest) -> InferenceError:
+    """httpx's error as one of ours."""
+    words = str(error) or type(error).__name__
+    match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
+            return ConnectionFailedError(words, path=request.route)
+        case httpx.TimeoutException():
+            return InferenceTimeoutError(words, path=request.route)
+        case _ if not closed_before_answer(error):
+            return CutAnswerError(words, path=request.route)
+        case _:
+            return ConnectionFailedError(words, path=request.route)
+
+
+# A kept connection that the server closed meanwhile shows as one of these at the next request on it.
+_MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+def _chat_completion(result: InferenceResult) -> ChatCompletion:
+    try:
+        return ChatCompletion.model_validate(result.raw)
+    except ValueError as error:
+        raise MalformedAnswerError(str(error).replace("\n", " ")[:500]) from error
+
+
+def _single_text(result: InferenceResult) -> str:
+    if isinstance(result.output, str):
+        return result.output
+    raise MalformedAnswerError("several texts in the answer: use run() for more than one")
+
+
+class InferenceClient(_Settings):
+    """Calls to one endpoint, each in the dialect of its engine.
+
+    :param url: the endpoint's URL (`status.url`)
+    :param token: sent with every request; None sends none
+    :param engine: key of the endpoint's `model.image` (`vLLM`, `tgi`, `tei` …), None to find out by asking
+    :param model: model name in requests, None to ask `/v1/models` once
+    :param timeout: seconds for one answer
+    :param scale_up_timeout: seconds to wait for an endpoint that is scaled to zero or starting, None not to
+        wait
+    :param max_attempts: tries of a call that was refused (429, 502, 503, 504) or found no connection
+    :param max_retry_seconds: bound of all waits of a call together
+    """
+
+    def __init__(self, url: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(url, token, **options)
+        self._http = httpx.Client(**self._http_options())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
+        """Put a task to the endpoint.
+
+        :param task: `chat-completion`, `text-generation`, `feature-extraction`, `rerank`, any pipeline of the
+            toolkit
+        :param inputs: what the task takes: a text, messages, a list of texts, a mapping
+        :param parameters: under OpenAI's or TGI's names
+        :raises InferenceError: the typed error, see `inference.errors`
+        """
+        result: InferenceResult = self._drive(steps.run(self._discovered(), task, inputs, parameters))
+        return result
+
+    def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
+        """Answer a chat. Raises as `run` does."""
+        return _chat_completion(self.run(CHAT, messages, parameters))
+
+    def text_generation(self, prompt: str, **parameters: Any) -> str:
+        """Continue a prompt. Raises as `run` does."""
+        return _single_text(self.run(GENERATE, prompt, parameters))
+
+    def feature_extraction(self, text: str | list[str], **parameters: Any) -> list[list[float]]:
+        """Embed one text or several: a vector for each. Raises as `run` does."""
+        vectors: list[list[float]] = self.run(EMBED, text, parameters).output
+        return vectors
+
+    def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
+        """Call any route of the container: its JSON, or its text. Raises as `run` does."""
+        return self._drive(steps.call(route, payload, method))
+
+    def _discovered(self) -> steps.Target:
+        if self._target is None:
+            self._target = self._drive(steps.discover(self._engine, self._model))
+        return self._target
+
+    def _drive(self, call: steps.Steps) -> Any:
+        response: WireResponse | None = None
+        try:
+            while True:
+                try:
+                    request = call.send(cast(WireResponse, response))  # the first send is None
+                except StopIteration as end:
+                    return end.value
+                response = Retrying(**self._retrying())(self._send, request)
+        except InferenceError as error:
+            raise error.without(self._token) from error.__cause__
+
+    def _send(self, request: WireRequest) -> WireResponse:
+        try:
+            try:
+                answer = self._http.request(**self._call_options(request))
+            except _MAYBE_STALE as error:
+                if not closed_before_answer(error):
+                    raise
+                answer = self._http.request(**self._call_options(request))
+        except httpx.HTTPError as error:
+            raise _typed(error, request) from error
+        return _judge(answer, request)
+
+
+class AsyncInferenceClient(_Settings):
+    """`InferenceClient` for a running event loop: the same arguments and methods, to be awaited."""
+
+    def __init__(self, url: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(url, token, **options)
+        self._http = httpx.AsyncClient(**self._http_options())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
+        """See `InferenceClient.run`."""
+        result: InferenceResult = await self._drive(steps.run(await self._discovered(), task, inputs, parameters))
+        return result
+
+    async def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
+        """See `InferenceClient.chat_completion`."""
+        return _chat_completion(await self.run(CHAT, messages, parameters))
+
+    async def text_generation(self, prompt: str, **parameters: Any) -> str:
+        """See `InferenceClient.text_generation`."""
+        return _single_text(await self.run(GENERATE, prompt, parameters))
+
+    async def feature_extraction(self, text: str | list[str], **parameters: Any) -> list[list[float]]:
+        """See `InferenceClient.feature_extraction`."""
+        vectors: list[list[float]] = (await self.run(EMBED, text, parameters)).output
+        return vectors
+
+    async def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
+        """See `InferenceClient.call`."""
+        return await self._drive(steps.call(route, payload, method))
+
+    async def _discovered(self) -> steps.Target:
+        if self._target is None:
+            self._target = await self._drive(steps.discover(self._engine, self._model))
+        return self._target
+
+    async def _drive(self, call: steps.Steps) -> Any:
+        response: WireResponse | None = None
+        try:
+            while True:
+                try:
+                    request = call.send(cast(WireResponse, response))  # the first send is None
+                except StopIteration as end:
+                    return end.value
+                response = await AsyncRetrying(**self._retrying())(self._send, request)
+        except InferenceError as error:
+            raise error.without(self._token) from error.__cause__
+
+    async def _send(self, request: WireRequest) -> WireResponse:
+        try:
+            try:
+                answer = await self._http.request(**self._call_options(request))
+            except _MAYBE_STALE as error:
+                if not closed_before_answer(error):
+                    raise
+                answer = await self._http.request(**self._call_options(request))
+        except httpx.HTTPError as error:
+            raise _typed(error, request) from error
+        return _judge(answer, request)

@@ -1,0 +1,119 @@
+"""What each engine is asked and what it answers, as pure functions: no I/O, no state.
+
+`build_request` turns a task into a request, `read_result` an answer into a result or a typed error. A dialect
+is a module of this package with `build` and `read`; `names.py` says which engine speaks which.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines import openai, tei, tgi, toolkit
+from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
+from airflow_provider_hf_endpoints.inference.engines.names import Dialect, canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
+
+__all__ = [
+    "Dialect",
+    "build_request",
+    "canonical_task",
+    "dialect_from_info",
+    "dialect_of",
+    "error_from",
+    "error_words",
+    "model_from_models",
+    "parse_json",
+    "read_result",
+]
+
+_MODULES: dict[Dialect, Any] = {
+    Dialect.OPENAI: openai,
+    Dialect.TGI: tgi,
+    Dialect.TEI: tei,
+    Dialect.TOOLKIT: toolkit,
+}
+
+Decoder = Callable[[bytes], Any]
+
+
+def build_request(
+    dialect: Dialect,
+    task: str,
+    inputs: Any,
+    parameters: Mapping[str, Any] | None = None,
+    model: str | None = None,
+) -> WireRequest:
+    """The request that puts `task` to an engine.
+
+    :param task: any of the task's names, see `canonical_task`
+    :param inputs: what the task takes: a text, messages, a list of texts, a mapping
+    :param parameters: under OpenAI's or TGI's names
+    :param model: name in the body, where the dialect has one
+    :raises UnsupportedTaskError: the engine has no route for the task, or cannot take such inputs
+    """
+    request: WireRequest = _MODULES[dialect].build(canonical_task(task), inputs, parameters or {}, model)
+    return request
+
+
+def read_result(
+    dialect: Dialect,
+    task: str,
+    response: WireResponse,
+    path: str = "",
+    decode: Decoder = json.loads,
+) -> InferenceResult:
+    """The result of an answer.
+
+    :param path: the request's path, for the error's words
+    :param decode: JSON decoder; the batch gives a faster one
+    :raises InferenceError: the typed error of an answer that is no success, or that makes no sense
+    """
+    if not 200 <= response.status < 300:
+        raise error_from(response, path)
+    try:
+        answer = parse_json(response.body, decode)
+        result: InferenceResult = _MODULES[dialect].read(canonical_task(task), answer)
+    except MalformedAnswerError as error:
+        raise type(error)(error.words, status=response.status, path=path) from error.__cause__
+    return result
+
+
+def parse_json(body: bytes, decode: Decoder = json.loads) -> Any:
+    """The JSON in a 200's body, when it is an answer at all.
+
+    :raises CutAnswerError: nothing there, or JSON that stops in the middle
+    :raises MalformedAnswerError: something else than JSON, or an error in a 200's body
+    """
+    if not body.strip():
+        raise CutAnswerError("the body is empty")
+    try:
+        answer = decode(body)
+    except ValueError as error:
+        start = body[:200].decode("utf-8", "replace")
+        if body.lstrip()[:1] in (b"{", b"["):
+            raise CutAnswerError(f"JSON that does not end, beginning {start!r}") from error
+        raise MalformedAnswerError(f"no JSON but {start!r}") from error
+    # Some proxies, and streams, put the engine's failure into a 200.
+    if isinstance(answer, Mapping) and (answer.get("error") or answer.get("object") == "error"):
+        raise MalformedAnswerError(error_words(WireResponse(200, {}, body)))
+    return answer
+
+
+def model_from_models(answer: Any) -> str | None:
+    """The first model that `GET /v1/models` names, None when the answer is not such a list."""
+    match answer:
+        case {"data": [{"id": str(name)}, *_]}:
+            return name
+        case _:
+            return None
+
+
+def dialect_from_info(answer: Any) -> Dialect | None:
+    """Whose `GET /info` this is: TEI tells a `model_type`, TGI its token limits; None when it is
+    neither's."""
+    if not isinstance(answer, Mapping) or "model_id" not in answer:
+        return None
+    return Dialect.TEI if "model_type" in answer else Dialect.TGI

@@ -1,0 +1,129 @@
+"""One answer that is no success, turned into one typed error: by status, and by what the body says.
+
+The only place that knows the shapes of error bodies: nested object, plain string, flat, FastAPI's `detail`,
+text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_hf_endpoints._http import parse_retry_after
+from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+
+_PAUSED = re.compile(r"endpoint is paused", re.I)
+_TOO_LONG = re.compile(
+    r"exceed_context_size|context[ _](length|size|window)|too many tokens|input is too (large|long)"
+    r"|must have less than \d+ tokens|inputs?`? tokens \+"
+    r"|exceeds? .{0,40}(context|max(imum)?[ _]?(model|input|seq))"
+    r"|(prompt|input|sequence) .{0,60}(is )?(too long|longer than)",
+    re.I,
+)
+_NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available)|model_not_found", re.I | re.S)
+# The toolkit answers 400 to every exception in the container, its own failures included.
+_OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
+
+
+def error_from(response: WireResponse, path: str, now: datetime | None = None) -> errors.InferenceError:
+    """The typed error for an answer whose status is not 2xx."""
+    words = error_words(response)
+    kind = _kind(response.status, words)
+    return kind(
+        words,
+        status=response.status,
+        path=path,
+        retry_after=parse_retry_after(response.headers.get("retry-after"), now or datetime.now(UTC)),
+    )
+
+
+def _kind(status: int, words: str) -> type[errors.InferenceError]:
+    match status:
+        case 401:
+            return errors.AuthenticationError
+        case 402 | 403:
+            return errors.PermissionDeniedError
+        case 400 if _PAUSED.search(words):
+            return errors.EndpointPausedError
+        case 404 | 410:
+            return errors.ModelNotFoundError if _NO_MODEL.search(words) else errors.NotFoundError
+        case 408:
+            return errors.InferenceTimeoutError
+        case 425 | 502 | 503 | 504:
+            # One replica, an update or a cold start give any of these; they cannot be told apart.
+            return errors.StartingError
+        case 429:
+            return errors.OverloadedError
+        # llama.cpp sends a too long embedding input as 500: a client's fault that would be retried for ever.
+        case _ if _TOO_LONG.search(words):
+            return errors.PromptTooLongError
+        case 413:
+            return errors.PayloadTooLargeError
+        case 405 | 501:
+            return errors.UnsupportedTaskError
+        case 424:
+            return errors.ServerError
+        case 400 if _OWN_FAILURE.search(words):
+            return errors.ServerError
+        case _ if status >= 500:
+            return errors.ServerError
+        case _ if status >= 400:
+            return errors.BadRequestError
+        case _:
+            return errors.MalformedAnswerError
+
+
+def error_words(response: WireResponse) -> str:
+    """What the body says, as one text, with the machine's own code where the body names one."""
+    text = response.body.decode("utf-8", "replace").strip()
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return _plain(text)
+    return _from_json(body) or _plain(text)
+
+
+def _from_json(body: Any) -> str:
+    match body:
+        case {"error": Mapping() as inner}:
+            return _with_code(_from_json(inner), inner)
+        case {"error": str(message)}:
+            return _with_code(message, body)
+        case {"error": list(messages)}:
+            return "; ".join(str(message) for message in messages)
+        case {"message": str(message)}:
+            return _with_code(message, body)
+        case {"detail": str(message)}:
+            return message
+        case {"detail": list(items)}:
+            return "; ".join(_validation(item) for item in items)
+        case str():
+            return body
+        case _:
+            return ""
+
+
+def _with_code(message: str, body: Mapping[str, Any]) -> str:
+    for name in ("error_type", "type", "code"):
+        code = body.get(name)
+        if isinstance(code, str) and code and code not in message:
+            return f"{message} [{code}]"
+    return message
+
+
+def _validation(item: Any) -> str:
+    if isinstance(item, Mapping) and "msg" in item:
+        where = ".".join(str(part) for part in item.get("loc", ()))
+        return f"{where}: {item['msg']}" if where else str(item["msg"])
+    return str(item)
+
+
+def _plain(text: str) -> str:
+    """Text of a page or of a bare answer, without tags, at a length that fits into a log."""
+    if "<" in text:
+        text = re.sub(r"<[^>]+>", " ", text)
+    return re.sub(r"\s+", " ", text).strip()[:500]

@@ -1,0 +1,154 @@
+"""OpenAI's routes, which vLLM, SGLang, llama.cpp and many containers serve; TGI and the toolkit serve them
+for chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK
+from airflow_provider_hf_endpoints.inference.engines.parameters import for_openai
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
+
+CHAT_ROUTE = "/v1/chat/completions"
+COMPLETIONS_ROUTE = "/v1/completions"
+EMBEDDINGS_ROUTE = "/v1/embeddings"
+MODELS_ROUTE = "/v1/models"
+RERANK_ROUTE = "/v1/rerank"
+
+
+def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
+    """The request for a task.
+
+    :raises UnsupportedTaskError: the dialect has no route for the task
+    """
+    # `model` stands first so that a log of the body begins with it; engines that serve one model may go
+    # without.
+    head: dict[str, Any] = {} if model is None else {"model": model}
+    params = for_openai(parameters)
+    match task:
+        case t if t == CHAT:
+            return WireRequest(CHAT_ROUTE, {**head, "messages": as_messages(inputs), **params})
+        case t if t == GENERATE:
+            return WireRequest(COMPLETIONS_ROUTE, {**head, "prompt": inputs, **params})
+        case t if t == EMBED:
+            return WireRequest(EMBEDDINGS_ROUTE, {**head, "input": inputs, **params})
+        case t if t == RERANK:
+            query, documents = as_query(inputs)
+            return WireRequest(RERANK_ROUTE, {**head, "query": query, "documents": documents, **params})
+        case _:
+            raise UnsupportedTaskError(
+                f"{task!r} has no route on an engine that speaks OpenAI's API; it serves {CHAT}, {GENERATE}, "
+                f"{EMBED} and {RERANK}. Most other tasks can be put to it as a chat"
+            )
+
+
+def as_messages(inputs: Any) -> list[Any]:
+    """Messages from a list of them, a dict that holds them, or a text, which becomes one message of the
+    user."""
+    match inputs:
+        case str():
+            return [{"role": "user", "content": inputs}]
+        case {"messages": list(messages)}:
+            return messages
+        case {"role": _, "content": _}:
+            return [inputs]
+        case list() if inputs and all(isinstance(m, Mapping) for m in inputs):
+            return list(inputs)
+        case _:
+            raise UnsupportedTaskError(
+                f"a chat needs a text, or a list of messages {{'role': …, 'content': …}}; got {type(inputs).__name__}"
+            )
+
+
+def as_query(inputs: Any) -> tuple[str, list[Any]]:
+    """Query and documents of a reranking, under the names of TEI, of Cohere or of sentence-transformers."""
+    if isinstance(inputs, Mapping):
+        query = inputs.get("query", inputs.get("source_sentence"))
+        for name in ("texts", "documents", "sentences", "passages"):
+            if isinstance(inputs.get(name), list) and query is not None:
+                return query, inputs[name]
+    raise UnsupportedTaskError("reranking needs {'query': …, 'texts': […]}")
+
+
+def read(task: str, answer: Any) -> InferenceResult:
+    """The result in a 200's body.
+
+    :raises MalformedAnswerError: the body lacks what the task needs
+    """
+    if not isinstance(answer, Mapping):
+        raise MalformedAnswerError(f"expected an object, got {type(answer).__name__}")
+    if task in (CHAT, GENERATE):
+        return _read_choices(task, answer)
+    if task == EMBED:
+        return _read_embeddings(answer)
+    output = answer.get("results", answer.get("data"))
+    if output is None:
+        raise MalformedAnswerError("neither `results` nor `data` in the answer")
+    return InferenceResult(output, usage=read_usage(answer), model=answer.get("model"), raw=answer)
+
+
+def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedAnswerError(f"no choices in the answer: {str(dict(answer))[:200]}")
+    if len(choices) > 1:
+        choices = sorted(choices, key=lambda choice: choice.get("index", 0))
+    outputs = [_content(task, choice) for choice in choices]
+    reasons = [choice.get("finish_reason") for choice in choices]
+    return InferenceResult(
+        output=outputs[0] if len(outputs) == 1 else outputs,
+        finish_reason="length" if "length" in reasons else reasons[0],
+        usage=read_usage(answer),
+        truncated="length" in reasons,
+        filtered="content_filter" in reasons,
+        model=answer.get("model"),
+        raw=answer,
+    )
+
+
+def _content(task: str, choice: Any) -> Any:
+    """Text of one choice; a message that calls tools instead of speaking is given whole."""
+    if not isinstance(choice, Mapping):
+        raise MalformedAnswerError("a choice that is no object")
+    if task == GENERATE:
+        text = choice.get("text")
+        if not isinstance(text, str):
+            raise MalformedAnswerError("a choice without text")
+        return text
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
+        raise MalformedAnswerError("a choice without a message")
+    if isinstance(message.get("content"), str):
+        return message["content"]
+    if message.get("tool_calls"):
+        return {"tool_calls": message["tool_calls"]}
+    # A reasoning model that used up its tokens while thinking has null content and a finish_reason.
+    if choice.get("finish_reason") is not None:
+        return ""
+    raise MalformedAnswerError("a message without content")
+
+
+def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
+    data = answer.get("data")
+    if not isinstance(data, list) or not data:
+        raise MalformedAnswerError("no embeddings in the answer")
+    try:
+        ordered = sorted(data, key=lambda item: item.get("index", 0))
+        vectors = [item["embedding"] for item in ordered]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise MalformedAnswerError("an item without an embedding") from error
+    return InferenceResult(vectors, usage=read_usage(answer), model=answer.get("model"), raw=answer)
+
+
+def read_usage(answer: Mapping[str, Any]) -> Usage | None:
+    """Token counts of an answer, None where it has none."""
+    usage = answer.get("usage")
+    if not isinstance(usage, Mapping):
+        return None
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,53 @@
+"""Text Generation Inference: its own `/generate`, and OpenAI's chat route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
+from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
+
+
+def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
+    """The request for a task.
+
+    :raises UnsupportedTaskError: TGI generates text and nothing else
+    """
+    if task == CHAT:
+        # TGI wants the field and ignores what is in it.
+        return openai.build(task, inputs, parameters, model or "tgi")
+    if task == GENERATE:
+        return WireRequest("/generate", {"inputs": inputs, "parameters": for_tgi(parameters)})
+    raise UnsupportedTaskError(f"TGI serves {CHAT} and {GENERATE}, not {task!r}")
+
+
+def read(task: str, answer: Any) -> InferenceResult:
+    """The result in a 200's body.
+
+    :raises MalformedAnswerError: the body lacks what the task needs
+    """
+    if task == CHAT:
+        return openai.read(task, answer)
+    item = answer[0] if isinstance(answer, list) and answer else answer
+    if not isinstance(item, Mapping) or not isinstance(item.get("generated_text"), str):
+        raise MalformedAnswerError("no generated_text in the answer")
+    details = item.get("details")
+    details = details if isinstance(details, Mapping) else {}
+    reason = details.get("finish_reason")
+    generated = details.get("generated_tokens")
+    prefill = details.get("prefill")
+    return InferenceResult(
+        output=item["generated_text"],
+        finish_reason=reason,
+        usage=Usage(
+            # Only told when decoder_input_details was asked for.
+            prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
+            completion_tokens=generated if isinstance(generated, int) else None,
+        ),
+        truncated=reason == "length",
+        raw=answer,
+    )

@@ -1,0 +1,74 @@
+"""The Hugging Face inference toolkit (image key `huggingface`): `POST /` with `inputs` and `parameters`, any
+pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
+from airflow_provider_hf_endpoints.inference.engines.parameters import for_toolkit
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
+
+# Pipelines whose answer is a text in a list of one object, and the name it goes by there.
+_TEXT_FIELDS = {
+    GENERATE: "generated_text",
+    "text2text-generation": "generated_text",
+    "image-to-text": "generated_text",
+    "summarization": "summary_text",
+    "translation": "translation_text",
+}
+
+
+def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
+    """The request for a task. Chat goes to OpenAI's route, which newer images serve for text-generation
+    models."""
+    if task == CHAT:
+        return openai.build(task, inputs, parameters, model)
+    params = for_toolkit(parameters) if task == GENERATE else dict(parameters)
+    body: dict[str, Any] = {"inputs": inputs}
+    if params:
+        body["parameters"] = params
+    return WireRequest("/", body)
+
+
+def read(task: str, answer: Any) -> InferenceResult:
+    """The result in a 200's body: the text of a text pipeline, the pipeline's own JSON of any other.
+
+    :raises MalformedAnswerError: the body lacks what the task needs
+    """
+    if task == CHAT:
+        return openai.read(task, answer)
+    if task == EMBED:
+        return InferenceResult(_vectors(answer), raw=answer)
+    field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
+    if field is None:
+        if answer is None or answer == []:
+            raise MalformedAnswerError("an empty answer")
+        return InferenceResult(answer, raw=answer)
+    items = answer if isinstance(answer, list) else [answer]
+    texts = [_text(item, field) for item in items]
+    if not texts:
+        raise MalformedAnswerError("an empty answer")
+    return InferenceResult(texts[0] if len(texts) == 1 else texts, raw=answer)
+
+
+def _text(item: Any, field: str) -> str:
+    # A list of inputs comes back as a list of lists of one object.
+    if isinstance(item, list) and len(item) == 1:
+        item = item[0]
+    if not isinstance(item, Mapping) or not isinstance(item.get(field), str):
+        raise MalformedAnswerError(f"no {field} in the answer")
+    text: str = item[field]
+    return text
+
+
+def _vectors(answer: Any) -> list[Any]:
+    """One vector per input. A pipeline that gives one vector per token keeps that third dimension."""
+    if isinstance(answer, Mapping):
+        answer = answer.get("embeddings", answer.get("embedding"))
+    if not isinstance(answer, list) or not answer:
+        raise MalformedAnswerError("no embeddings in the answer")
+    return answer if isinstance(answer[0], list) else [answer]

@@ -1,0 +1,205 @@
+"""What can go wrong between a caller and a running endpoint, as typed errors.
+
+Each says what happened, whose fault it is and what to do next, and whether the same request can succeed later
+(`retryable`). `engines/failures.py` turns answers into them; no message ever carries a token.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from airflow_provider_hf_endpoints._http import redact
+
+
+class InferenceError(Exception):
+    """A call to an endpoint that gave no usable answer.
+
+    :param words: the engine's or the proxy's own words, already free of secrets
+    :param status: HTTP status, None when there was no answer
+    :param path: path of the request, without host and query
+    :param retry_after: seconds that the server asked to wait, None when it did not
+    """
+
+    retryable: ClassVar[bool] = False
+    #: `caller` (the request is wrong), `endpoint` (its state or its engine), `token` or `network`.
+    fault: ClassVar[str] = "endpoint"
+    what: ClassVar[str] = "The endpoint gave no usable answer"
+    todo: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        words: str = "",
+        *,
+        status: int | None = None,
+        path: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.words = redact(words)[:2000]
+        self.status = status
+        self.path = path
+        self.retry_after = retry_after
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        where = f" (HTTP {self.status} on {self.path})" if self.status is not None else ""
+        if self.status is None and self.path:
+            where = f" (on {self.path})"
+        words = f": {self.words}" if self.words else ""
+        return f"{self.what}{where}{words}{'.' if not words.endswith('.') else ''} {self.todo}".strip()
+
+    @property
+    def kind(self) -> str:
+        """Short machine name of the error, as it stands in a batch's output (`prompt_too_long`)."""
+        name = type(self).__name__.removesuffix("Error")
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+    def as_row_error(self) -> dict[str, object]:
+        """The error as the `error` column of an output line."""
+        return {
+            "type": self.kind,
+            "message": self.words or self.what,
+            "status": self.status,
+            "fault": self.fault,
+            "retryable": self.retryable,
+        }
+
+    def without(self, secret: str | None) -> InferenceError:
+        """The same error with `secret` taken out of the server's words, should they quote it."""
+        if not secret or secret not in self.words:
+            return self
+        words = redact(self.words, (secret,))
+        return _rebuild(type(self), words, self.status, self.path, self.retry_after)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions pickle by their args alone; a task's error crosses processes with everything it says.
+        return (_rebuild, (type(self), self.words, self.status, self.path, self.retry_after))
+
+
+def _rebuild(
+    cls: type[InferenceError], words: str, status: int | None, path: str, retry_after: float | None
+) -> InferenceError:
+    return cls(words, status=status, path=path, retry_after=retry_after)
+
+
+class AuthenticationError(InferenceError):
+    """401: no token, or one that the endpoint does not know."""
+
+    fault = "token"
+    what = "The endpoint did not accept the token"
+    todo = "Check the token of the connection; a 401 does not wake an endpoint that is scaled to zero."
+
+
+class PermissionDeniedError(InferenceError):
+    """403: the token is valid and may not call this endpoint."""
+
+    fault = "token"
+    what = "The token may not call this endpoint"
+    todo = "Give the token the permission inference.endpoints.infer.write on this namespace."
+
+
+class EndpointPausedError(InferenceError):
+    """The proxy's 400 for a paused endpoint, which never wakes by itself."""
+
+    what = "The endpoint is paused"
+    todo = "Resume it first; a paused endpoint does not wake on a request."
+
+
+class NotFoundError(InferenceError):
+    """404 or 410: the endpoint is gone, or its engine has no such route."""
+
+    what = "Nothing answers at this address"
+    todo = "The endpoint may have been deleted, or its engine does not serve this route."
+
+
+class ModelNotFoundError(InferenceError):
+    """404 of an engine that runs and serves another model than the one asked for."""
+
+    fault = "caller"
+    what = "The endpoint does not serve the model that was asked for"
+    todo = "Leave `model` out to have it asked of /v1/models."
+
+
+class BadRequestError(InferenceError):
+    """4xx: the engine refused the request itself."""
+
+    fault = "caller"
+    what = "The engine refused the request"
+    todo = "Sending it again gives the same answer; change the request."
+
+
+class PromptTooLongError(BadRequestError):
+    """The input does not fit into the model's context or the engine's limit."""
+
+    what = "The input is too long for the model"
+    todo = "Shorten the input or ask for fewer new tokens."
+
+
+class PayloadTooLargeError(BadRequestError):
+    """413: too many items or bytes in one call."""
+
+    what = "The call holds too much for the engine"
+    todo = "Send fewer items in one call."
+
+
+class UnsupportedTaskError(BadRequestError):
+    """The engine has no route for the task; nothing was sent."""
+
+    what = "The engine does not serve this task"
+    todo = "Choose another task, or call the container's own route."
+
+
+class OverloadedError(InferenceError):
+    """429: the engine or the proxy has too much to do just now."""
+
+    retryable = True
+    what = "The endpoint refuses requests because it is overloaded"
+    todo = "Send fewer at once, or wait as long as it asked."
+
+
+class StartingError(InferenceError):
+    """503: no replica is ready, be it a cold start, a loading model or an update."""
+
+    retryable = True
+    what = "The endpoint has no replica ready"
+    todo = "It wakes on a request; wait, or set scale_up_timeout."
+
+
+class ServerError(InferenceError):
+    """5xx: the engine failed while it worked on the request."""
+
+    retryable = True
+    what = "The engine failed"
+    todo = "When the same request fails every time, the request itself may be what breaks the engine."
+
+
+class InferenceTimeoutError(InferenceError):
+    """No complete answer within the request's timeout."""
+
+    retryable = True
+    fault = "network"
+    what = "No complete answer came in time"
+    todo = "Raise the timeout, or ask for fewer tokens."
+
+
+class ConnectionFailedError(InferenceError):
+    """No connection, or one that broke before an answer began."""
+
+    retryable = True
+    fault = "network"
+    what = "The endpoint could not be reached"
+    todo = "Check its URL and that it is running."
+
+
+class MalformedAnswerError(InferenceError):
+    """200 with a body that is no answer: not JSON, empty, or without the parts that the task needs."""
+
+    retryable = True
+    what = "The endpoint's answer makes no sense"
+    todo = "Check that the task fits the endpoint's engine and model."
+
+
+class CutAnswerError(MalformedAnswerError):
+    """An answer or a stream that ended before it was complete."""
+
+    what = "The answer was cut short"
+    todo = "The text is not complete and was thrown away."

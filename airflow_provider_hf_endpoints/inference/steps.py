@@ -1,0 +1,109 @@
+"""What a call consists of, written once for the sync and the async client.
+
+Each function is a generator: it yields a request, is sent the response, and returns the call's result. The
+clients drive it and do nothing but I/O, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines import (
+    Dialect,
+    build_request,
+    dialect_from_info,
+    dialect_of,
+    error_from,
+    model_from_models,
+    parse_json,
+    read_result,
+)
+from airflow_provider_hf_endpoints.inference.engines.openai import MODELS_ROUTE
+from airflow_provider_hf_endpoints.inference.errors import (
+    AuthenticationError,
+    EndpointPausedError,
+    MalformedAnswerError,
+    OverloadedError,
+    PermissionDeniedError,
+    StartingError,
+)
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
+
+Steps = Generator[WireRequest, WireResponse, Any]
+
+# Answers to a question about the engine that say nothing about its dialect.
+_NO_DIALECT_IN_IT = (
+    AuthenticationError,
+    PermissionDeniedError,
+    EndpointPausedError,
+    OverloadedError,
+    StartingError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How to speak to an endpoint: its dialect, and the model name that its engine expects."""
+
+    dialect: Dialect
+    model: str | None
+
+
+def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
+    """Find out how to speak to an endpoint; asks nothing when that is known.
+
+    :param engine: key of the endpoint's `model.image`, None when it is not known
+    :param model: model name to use, None to ask `/v1/models`
+    :raises ValueError: no such engine
+    """
+    dialect = dialect_of(engine)
+    if dialect is None:
+        dialect = dialect_from_info((yield from _ask("/info")))
+    if dialect is None:
+        name = model_from_models((yield from _ask(MODELS_ROUTE)))
+        return Target(Dialect.TOOLKIT, model) if name is None else Target(Dialect.OPENAI, model or name)
+    if dialect is Dialect.OPENAI and model is None:
+        model = model_from_models((yield from _ask(MODELS_ROUTE)))
+    return Target(dialect, model)
+
+
+def _ask(route: str) -> Generator[WireRequest, WireResponse, Any]:
+    """The JSON at a route, None when the engine does not serve it."""
+    response = yield WireRequest(route, method="GET")
+    if response.status == 200:
+        try:
+            return json.loads(response.body)
+        except ValueError:
+            return None
+    error = error_from(response, route)
+    if isinstance(error, _NO_DIALECT_IN_IT):
+        raise error
+    return None
+
+
+def run(
+    target: Target, task: str, inputs: Any, parameters: Mapping[str, Any] | None
+) -> Generator[WireRequest, WireResponse, InferenceResult]:
+    """One task put to an engine."""
+    request = build_request(target.dialect, task, inputs, parameters, target.model)
+    response = yield request
+    return read_result(target.dialect, task, response, request.route)
+
+
+def call(route: str, payload: Any, method: str) -> Generator[WireRequest, WireResponse, Any]:
+    """Any route: its JSON, or its text when it is none."""
+    route = route if route.startswith("/") else f"/{route}"
+    response = yield WireRequest(route, payload, method)
+    if not 200 <= response.status < 300:
+        raise error_from(response, route)
+    if not response.body.strip():
+        return None
+    try:
+        return parse_json(response.body)
+    except MalformedAnswerError:
+        if "json" in response.headers.get("content-type", ""):
+            raise
+        return response.body.decode("utf-8", "replace")

@@ -1,0 +1,125 @@
+"""The seam between the batch and an HTTP library: one method, `send`.
+
+A transport is bound to one endpoint. It knows connections, timeouts and TLS; statuses and bodies are none of
+its business. `HttpxTransport` is the one that works everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    CutAnswerError,
+    InferenceTimeoutError,
+)
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+
+CONNECT_TIMEOUT = 10.0  # seconds
+JSON_BODY = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """Bytes to be sent.
+
+    :param route: path below the endpoint's URL, beginning with `/`
+    :param timeout: seconds until the answer must have arrived whole
+    """
+
+    method: str
+    route: str
+    body: bytes
+    timeout: float
+
+
+class Transport(ABC):
+    """Sends requests to one endpoint, any number at once. The batch calls `send` and, at its end,
+    `aclose`."""
+
+    @abstractmethod
+    async def send(self, request: HttpRequest) -> WireResponse:
+        """The answer, whole, whatever its status.
+
+        On a timeout or a cancellation the connection is closed, so that the engine stops working on the
+        request. A kept connection that the server had closed meanwhile is replaced once, at once.
+
+        :raises ConnectionFailedError: no connection, or none that brought the beginning of an answer
+        :raises InferenceTimeoutError: no complete answer within the timeout
+        :raises CutAnswerError: an answer that ended too early
+        """
+
+    async def aclose(self) -> None:  # noqa: B027 - a transport without connections has nothing to close
+        """Close every connection."""
+
+
+class HttpxTransport(Transport):
+    """httpx: proxies, CA bundles and environment variables as everywhere. Its pool slows with what is in
+    flight.
+
+    :param url: the endpoint's URL
+    :param headers: sent with every request
+    :param connections: most connections at once
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], connections: int) -> None:
+        silence_httpx()
+        self._base = url.rstrip("/")
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._client = httpx.AsyncClient(headers=dict(headers), limits=limits, follow_redirects=False)
+
+    async def send(self, request: HttpRequest) -> WireResponse:
+        """See `Transport.send`."""
+        try:
+            return await self._send(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            if not closed_before_answer(error):
+                raise CutAnswerError(str(error) or type(error).__name__, path=request.route) from error
+        # Most likely a kept connection that the server had given up: once more, on a new one.
+        try:
+            return await self._send(request)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+
+    async def _send(self, request: HttpRequest) -> WireResponse:
+        timeout = httpx.Timeout(request.timeout, connect=min(CONNECT_TIMEOUT, request.timeout))
+        try:
+            # httpx's timeouts bound one read each; this one bounds the whole.
+            async with asyncio.timeout(request.timeout):
+                answer = await self._client.request(
+                    request.method,
+                    self._base + request.route,
+                    content=request.body or None,
+                    headers=JSON_BODY if request.body else None,
+                    timeout=timeout,
+                )
+        except (httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError) as error:
+            raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+        except (httpx.TimeoutException, TimeoutError) as error:
+            words = f"none within {request.timeout:g} s"
+            raise InferenceTimeoutError(words, path=request.route) from error
+        # Header names come lower case from httpx.
+        return WireResponse(answer.status_code, answer.headers, answer.content)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def closed_before_answer(error: Exception) -> bool:
+    """Whether the connection broke before the answer began, as httpx and httpcore word it."""
+    return "complete message body" not in str(error)
+
+
+def silence_httpx() -> None:
+    """Keep httpx's line per request out of a task's log: a batch of a million rows would write a million of
+    them."""
+    logger = logging.getLogger("httpx")
+    if logger.getEffectiveLevel() <= logging.INFO:
+        logger.setLevel(logging.WARNING)

@@ -1,0 +1,71 @@
+"""The values that pass between engines, transports and clients: a request, a response, a result. Nothing
+happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One call to an engine: a route below the endpoint's URL, and what is posted there as JSON."""
+
+    route: str
+    json: Any = None
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    """An answer that arrived whole. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Sum of what is known, None when nothing is."""
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+    def as_dict(self) -> dict[str, int | None]:
+        """The three counts under OpenAI's names."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """What an engine answered to a task.
+
+    :param output: text for generation tasks, vectors for embeddings, the pipeline's own JSON otherwise
+    :param finish_reason: the engine's own word (`stop`, `length`, `eos_token` …), None where it gives none
+    :param usage: tokens, None where the engine does not count them
+    :param truncated: the text stops because a token limit was reached, not because it was complete
+    :param filtered: the engine withheld the text (`content_filter`)
+    :param model: model name in the answer
+    :param raw: the whole answer, parsed
+    """
+
+    output: Any
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    truncated: bool = False
+    filtered: bool = False
+    model: str | None = None
+    raw: Any = field(default=None, repr=False)
