@@ -1,0 +1,83 @@
+"""What Airflow reads of this provider at every start: a plain dict, so that nothing is imported or parsed for it.
+
+`provider.yaml` says the same in the form that Airflow's tools read; a test holds the two equal. Airflow before 3.2
+doesn't read `conn-fields` and `ui-field-behaviour`: there the hook hands out the same (`hooks/form.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ROOT = "airflow_provider_hf_endpoints"
+_NAME = "Hugging Face Inference Endpoints"
+
+# Fields of the connection's extra, as the form of Airflow 3.2 and later shows them.
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "namespace": {
+        "label": "Namespace",
+        "schema": {"type": ["string", "null"]},
+        "description": "User or organisation that owns the endpoints. Empty: the token's user.",
+    },
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "schema": {"type": ["number", "null"]},
+        "description": "How long one request to the control plane may take. Empty: 30.",
+    },
+    "hub_url": {
+        "label": "Hub URL",
+        "schema": {"type": ["string", "null"]},
+        "description": "Where the token's owner is looked up. Empty: Hugging Face, or the control plane URL if set.",
+    },
+    "catalog_url": {
+        "label": "Catalog URL",
+        "schema": {"type": ["string", "null"]},
+        "description": "Where the catalog of models is. Empty: Hugging Face, or the control plane URL if set.",
+    },
+}
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "login", "port"],
+    "relabeling": {"password": "Hugging Face token", "host": "Control plane URL"},
+    "placeholders": {
+        "password": "hf_…",
+        "host": "Empty for Hugging Face: https://api.endpoints.huggingface.cloud",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's metadata, found by Airflow through the entry point `apache_airflow_provider`."""
+    return {
+        "package-name": "airflow-provider-hf-endpoints",
+        "name": _NAME,
+        "description": (
+            "`Hugging Face Inference Endpoints <https://huggingface.co/docs/inference-endpoints>`__: start an "
+            "endpoint, wait for it without a worker, send a batch through it, and pause it whatever happened."
+        ),
+        "integrations": [
+            {
+                "integration-name": _NAME,
+                "external-doc-url": "https://huggingface.co/docs/inference-endpoints",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.hooks.endpoints"]}],
+        "operators": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"{_ROOT}.operators.endpoints", f"{_ROOT}.operators.inference"],
+            }
+        ],
+        "sensors": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.sensors.endpoints"]}],
+        "triggers": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.triggers.endpoints"]}],
+        "connection-types": [
+            {
+                "connection-type": "hf_endpoints",
+                "hook-class-name": f"{_ROOT}.hooks.endpoints.InferenceEndpointsHook",
+                "hook-name": _NAME,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+        "extra-links": [f"{_ROOT}.links.endpoints.InferenceEndpointLink"],
+    }
