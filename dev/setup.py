@@ -1,8 +1,8 @@
 """Makes the virtual environments that everything else here runs in, from the pins in requirements/.
 
-`.venv` has the newest Airflow, the tools and the emulator's engine; `.venv-oldest` the oldest Airflow that this
-Python can run. Only the standard library is used, since nothing is installed yet. An environment that is already
-as it should be is left alone; a lock keeps two set-ups of one checkout from meeting.
+`.venv` has the newest Airflow, the tools and the emulator's engine; `.venv-oldest` the oldest Airflow that
+this Python can run. Only the standard library is used, since nothing is installed yet. What is already as it
+should be is left alone; a lock keeps two set-ups of one checkout from meeting.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Environment:
     def python(self) -> Path:
         """Its interpreter."""
         return self.directory / "bin" / "python"
+
+    @property
+    def exists(self) -> bool:
+        """True when it is there and was made with the Python that runs us."""
+        return self.python.exists() and self.python.resolve() == Path(sys.executable).resolve()
 
 
 NEWEST = Environment(ROOT / ".venv", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "model.txt"))
@@ -107,7 +112,7 @@ def uv() -> Path:
     program = NEWEST.directory / "bin" / "uv"
     pins = NEWEST.pins[0].read_text()
     pin = re.search(r"^uv==\S+", pins, re.MULTILINE)
-    if not program.exists() or not NEWEST.python.exists():
+    if not program.exists() or not NEWEST.exists:
         say(f"making {NEWEST.directory.name} with {sys.executable}")
         run(sys.executable, "-m", "venv", "--clear", NEWEST.directory)
         run(NEWEST.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
@@ -123,7 +128,7 @@ def make(environment: Environment) -> None:
     stamp = environment.directory / STAMP
     if stamp.exists():
         stamp.unlink()
-    if environment != NEWEST:
+    if not environment.exists:
         say(f"making {environment.directory.name} with {sys.executable}")
         run(installer, "venv", "--quiet", "--clear", "--python", sys.executable, environment.directory)
     say(f"installing {', '.join(pins.name for pins in environment.pins)} into {environment.directory.name}")
