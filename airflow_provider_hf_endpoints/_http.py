@@ -5,15 +5,19 @@ A leaf: it imports nothing of this package, so that `endpoints/` and `inference/
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 REDACTED = "***"
 
-# Hugging Face tokens, and whatever stands behind "Bearer" in a message that quotes a header.
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_-]{4,}|(?<=[Bb]earer )[^\s\"',]+")
+# Hugging Face tokens, and whatever stands behind "Bearer" in a message that quotes a header. A token has capitals or
+# digits; hf_transfer and hf_endpoints_default have neither, and a log that hides such names explains nothing.
+_TOKEN = re.compile(r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}|(?<=[Bb]earer )[^\s\"',]+")
+_SHORTEST_LINE = 8  # characters of a line of a longer secret (a key file) that is hidden by itself
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -25,7 +29,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return None
     text = value.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
     try:
         when = parsedate_to_datetime(text)
     except ValueError:
@@ -37,6 +42,15 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` with every one of `secrets`, every Hugging Face token and every bearer token replaced by `***`."""
-    for secret in sorted((s for s in secrets if s), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+    forms = {form for secret in secrets if secret for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, REDACTED)
     return _TOKEN.sub(REDACTED, text)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a secret can stand in a text: as it is, escaped as JSON, or a line at a time."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield from (line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
