@@ -15,7 +15,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,26 +43,28 @@ class AirflowFailed(RuntimeError):
 
 
 class LocalAirflow:
-    """One Airflow under `home`, with the DAGs of `dags`.
+    """One Airflow under `home`, with the DAGs of the folders `dags`.
 
     `connections` are connections by id as JSON; `variables` are further environment variables of every component.
+    The folders are linked into `home`, which should be in a temporary folder: Airflow's configuration gives some
+    characters that a checkout's name may have a meaning of their own.
     """
 
     def __init__(
         self,
         home: Path,
-        dags: Path,
+        dags: Sequence[Path],
         *,
         connections: Mapping[str, Json] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home.resolve()
-        self.dags = dags.resolve()
+        self.dags = [folder.resolve() for folder in dags]
         self.password = secrets.token_urlsafe(12)
         self.url = ""
         self.components: dict[str, ChildProcess] = {}
         self._api: AirflowApi | None = None
-        self._env = _clean_environment() | _settings(self.home, self.dags) | dict(variables or {})
+        self._env = _clean_environment() | _settings(self.home) | dict(variables or {})
         for conn_id, connection in (connections or {}).items():
             self._env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
 
@@ -77,7 +79,9 @@ class LocalAirflow:
 
     def start(self) -> None:
         """Make the database and start every component; returns when all are up and the DAGs are known."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "dags").mkdir(parents=True)
+        for number, folder in enumerate(self.dags):
+            (self.home / "dags" / f"{number}-{folder.name}").symlink_to(folder)
         passwords = self.home / "passwords.json"
         passwords.write_text(json.dumps({USERNAME: self.password}))
         passwords.chmod(0o600)
@@ -262,10 +266,10 @@ def _clean_environment() -> dict[str, str]:
     return env
 
 
-def _settings(home: Path, dags: Path) -> dict[str, str]:
+def _settings(home: Path) -> dict[str, str]:
     """Airflow's configuration: small, quick to react, silent to the outside."""
     options = {
-        ("core", "dags_folder"): str(dags),
+        ("core", "dags_folder"): str(home / "dags"),
         ("core", "executor"): "LocalExecutor",
         ("core", "load_examples"): "False",
         ("core", "parallelism"): "4",

@@ -1,0 +1,27 @@
+"""For every test: an Airflow home of its own, so that nothing reads or writes the one of whoever runs the tests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+# Before anything imports Airflow, which reads its configuration, and writes one, when it is imported.
+_home = tempfile.TemporaryDirectory(prefix="hf-endpoints-tests-airflow-")
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
+    del os.environ[_name]
+os.environ |= {
+    "AIRFLOW_HOME": _home.name,
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "SCARF_ANALYTICS": "false",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _airflow_home() -> Iterator[None]:
+    """Remove the home at the end."""
+    yield
+    _home.cleanup()
