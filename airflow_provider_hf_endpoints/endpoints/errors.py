@@ -117,7 +117,7 @@ class NameTakenError(ApiError):
 
 
 class QuotaExceededError(ApiError):
-    """409 with words about quota: the namespace has used up what it may run of this hardware."""
+    """409 (or 400) with words about quota: the namespace has used up what it may run of this hardware."""
 
     advice = (
         "Pause or delete endpoints on the same hardware, choose other hardware, or ask Hugging Face for more quota."
@@ -209,6 +209,8 @@ def _classify(status: int, words: str) -> type[ApiError]:
             return QuotaExceededError if "quota" in words else NameTakenError
         case 400 if "not available yet" in words:
             return NoCapacityError
+        case 400 if "quota exceeded" in words:  # a resume checks the quota again
+            return QuotaExceededError
         case 429:
             return RateLimitError
         case 408:
@@ -225,13 +227,19 @@ def _words(body: str) -> tuple[str, str | None]:
     """The text and the code of an error body; the body itself where it is not the service's JSON."""
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(body.split()), None
+    code = data.get("code") if isinstance(data, dict) else None
+    return _text_in(data) or body, code if isinstance(code, str) else None
+
+
+def _text_in(data: object) -> str | None:
+    """The text of an error: as it is, under one of the usual keys, or one level deeper; else that part as JSON."""
+    if isinstance(data, str):
+        return data
     if not isinstance(data, dict):
-        return body, None
-    code = data.get("code")
-    for key in ("error", "message", "detail"):
-        if data.get(key):
-            text = data[key] if isinstance(data[key], str) else json.dumps(data[key])
-            return text, code if isinstance(code, str) else None
-    return body, code if isinstance(code, str) else None
+        return None
+    found = next((data[key] for key in ("error", "message", "detail") if data.get(key)), None)
+    if isinstance(found, dict) and isinstance(message := found.get("message"), str):
+        return message
+    return found if isinstance(found, str) or found is None else json.dumps(found, ensure_ascii=False)
