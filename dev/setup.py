@@ -136,7 +136,7 @@ def make(environment: Environment) -> None:
     # a binding of llama.cpp that compiles for minutes, and only its file is wanted.
     run(installer, "pip", "sync", "--quiet", "--python", environment.python, *environment.pins)
     run(installer, "pip", "install", "--quiet", "--python", environment.python,
-        "--no-deps", "--no-build-isolation", "--editable", ROOT)  # fmt: skip
+        "--no-deps", "--no-build-isolation", "--editable", ".")  # fmt: skip
     stamp.write_text(fingerprint(environment))
     say(f"{environment.directory.name} is ready")
 
