@@ -123,3 +123,14 @@ def silence_httpx() -> None:
     logger = logging.getLogger("httpx")
     if logger.getEffectiveLevel() <= logging.INFO:
         logger.setLevel(logging.WARNING)
+
+
+def open_transport(url: str, token: str | None, connections: int) -> Transport:
+    """The transport that a batch uses unless it is given one.
+
+    :param connections: most requests at once
+    """
+    headers = {"accept": "application/json"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    return HttpxTransport(url, headers, connections)

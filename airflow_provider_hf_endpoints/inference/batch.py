@@ -1,0 +1,324 @@
+"""Many rows through one endpoint: `run_batch(BatchJob(…)) -> BatchReport`.
+
+Puts the parts together: checks the input, finds out how to speak to the endpoint, takes up what an earlier
+run left, lets `dispatch.py` run, and publishes output and manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints.inference import steps
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchAborted,
+    BatchFailed,
+    BatchStopped,
+    OutputConflictError,
+)
+from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
+from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
+from airflow_provider_hf_endpoints.inference.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output import (
+    publish,
+    read_manifest,
+    replacing,
+    write_manifest,
+)
+from airflow_provider_hf_endpoints.inference.paths import as_upath
+from airflow_provider_hf_endpoints.inference.preflight import check_first_rows, check_input, discover_target
+from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.resume import Resume
+from airflow_provider_hf_endpoints.inference.rows import RowRequest, compile_requests
+from airflow_provider_hf_endpoints.inference.source import LineSource
+from airflow_provider_hf_endpoints.inference.transport import Transport, open_transport
+
+__all__ = ["BatchJob", "BatchReport", "arun_batch", "run_batch"]
+
+log = logging.getLogger(__name__)
+
+Stop = Callable[[], bool] | threading.Event | None
+ReadyReplicas = Callable[[], int]
+REPLICAS_INTERVAL = 10.0  # seconds
+
+
+def run_batch(
+    job: BatchJob,
+    *,
+    stop: Stop = None,
+    transport: Transport | None = None,
+    ready_replicas: ReadyReplicas | None = None,
+) -> BatchReport:
+    """Run a batch to its end.
+
+    The same job, run again after it was killed, goes on where it was; run again after it finished, it returns
+    its report without a request. Works inside a running event loop too, in a thread of its own.
+
+    :param stop: an event, or a function that says whether to stop; asked every few milliseconds
+    :param transport: what sends, None for the default
+    :param ready_replicas: how many replicas are ready just now; asked every ten seconds, in a thread
+    :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
+    :raises OutputConflictError: another job, or another run, is on the output path
+    :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
+    :raises BatchStopped: `stop` or `job_timeout`
+    :raises BatchFailed: too many rows failed
+    """
+    run = functools.partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    outcome: list[BatchReport | BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            outcome.append(asyncio.run(run()))
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            outcome.append(error)
+
+    thread = threading.Thread(target=in_thread, name="batch")
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+async def arun_batch(
+    job: BatchJob,
+    *,
+    stop: Stop = None,
+    transport: Transport | None = None,
+    ready_replicas: ReadyReplicas | None = None,
+) -> BatchReport:
+    """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
+    layout = OutputLayout.of(job.output_path)
+    finished = await asyncio.to_thread(_finished, job, layout)
+    if finished is not None:
+        log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
+        return _judge(job, finished)
+    await asyncio.to_thread(check_input, job)
+    lock = OutputLock(layout.journal)
+    await asyncio.to_thread(lock.acquire)
+    try:
+        return await _run_locked(job, layout, _as_function(stop), transport, ready_replicas)
+    finally:
+        lock.release()
+
+
+def _as_function(stop: Stop) -> Callable[[], bool]:
+    if stop is None:
+        return lambda: False
+    return stop.is_set if isinstance(stop, threading.Event) else stop
+
+
+def _finished(job: BatchJob, layout: OutputLayout) -> BatchReport | None:
+    """The report of the same job, finished earlier.
+
+    :raises OutputConflictError: what is there is not to be touched
+    """
+    manifest = read_manifest(layout)
+    if manifest is None:
+        if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
+            raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
+        return None
+    if job.on_existing == "overwrite":
+        return None
+    if job.on_existing == "fail":
+        raise OutputConflictError(f"{job.output_path} holds a finished output and on_existing is 'fail'")
+    _same_job(manifest.get("identity", {}), job)
+    report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
+    return report
+
+
+def _same_job(old: Mapping[str, Any], job: BatchJob) -> None:
+    different = differences(old, job.identity())
+    if different:
+        raise OutputConflictError(
+            f"{job.output_path} holds the output of another job: {'; '.join(different)}. Choose another output_path, "
+            'or on_existing="overwrite" to throw that output away'
+        )
+
+
+def _judge(job: BatchJob, report: BatchReport) -> BatchReport:
+    if job.fail_on_errors and report.failed:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
+    return report
+
+
+async def _run_locked(
+    job: BatchJob,
+    layout: OutputLayout,
+    stop: Callable[[], bool],
+    transport: Transport | None,
+    ready_replicas: ReadyReplicas | None,
+) -> BatchReport:
+    run = _Run(job, layout)
+    await asyncio.to_thread(run.take_up)
+    own = transport is None
+    transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
+    try:
+        target = await run.discover(transport, stop)
+        render = compile_requests(job.template, target, job.parameters)
+        await asyncio.to_thread(check_first_rows, job, render)
+        dispatcher = run.dispatcher(target, render, transport, stop)
+        helper = asyncio.create_task(_follow_replicas(run.limiter, ready_replicas))
+        try:
+            await dispatcher.run()
+        finally:
+            helper.cancel()
+        return await asyncio.to_thread(run.finish)
+    except asyncio.CancelledError:
+        # Whoever cancels has little time; what is done is durable already, and is put where a reader finds
+        # it.
+        run.publish_partial()
+        raise
+    finally:
+        run.close()
+        if own:
+            await transport.aclose()
+
+
+async def _follow_replicas(limiter: Limiter, ready_replicas: ReadyReplicas | None) -> None:
+    """Tell the limiter how many replicas are ready, as long as the batch runs."""
+    while ready_replicas is not None:
+        try:
+            limiter.replicas_changed(await asyncio.to_thread(ready_replicas))
+        except OSError as error:
+            log.warning("the number of ready replicas is not known just now: %s", error)
+        await asyncio.sleep(REPLICAS_INTERVAL)
+
+
+class _Run:
+    """One run of a job, from what an earlier one left to the manifest."""
+
+    def __init__(self, job: BatchJob, layout: OutputLayout) -> None:
+        self._job = job
+        self._layout = layout
+        self._started = time.monotonic()
+        self._began = datetime.now(UTC)
+        self._resume = Resume(Journal(layout.journal), ids_are_places=job.id_column is None)
+        self._source = LineSource(as_upath(job.input_path))
+        self._target: steps.Target | None = None
+        self._dispatcher: Dispatcher | None = None
+        fixed = None if job.max_concurrency == "auto" else job.max_concurrency
+        self.limiter = Limiter(fixed, ceiling=job.concurrency_ceiling)
+
+    def take_up(self) -> None:
+        """Read the journal of an earlier run of the same job, or begin one."""
+        layout, job = self._layout, self._job
+        if job.on_existing == "overwrite":
+            for path in (layout.manifest, layout.results, layout.errors):
+                path.unlink(missing_ok=True)
+            remove_folder(layout.journal)
+        description = layout.journal / "job.json"
+        if description.exists():
+            _same_job(json.loads(description.read_bytes()), job)
+        else:
+            with replacing(description) as file:
+                file.write(json.dumps(job.identity(), default=str, ensure_ascii=False).encode())
+        done = self._resume.load()
+        if done:
+            log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
+
+    async def discover(self, transport: Transport, stop: Callable[[], bool]) -> steps.Target:
+        """Find out how to speak to the endpoint, waiting for it as long as the job allows."""
+        self._target = await discover_target(self._job, transport, stop)
+        return self._target
+
+    def dispatcher(
+        self,
+        target: steps.Target,
+        render: Callable[[Mapping[str, Any]], RowRequest],
+        transport: Transport,
+        stop: Callable[[], bool],
+    ) -> Dispatcher:
+        """What sends the rows."""
+        gate = Gate(self._job.probe_interval, self._job.startup_timeout)
+        self._dispatcher = Dispatcher(
+            self._job, target, render, self._source, self._resume, transport, self.limiter, gate, stop
+        )
+        return self._dispatcher
+
+    def finish(self) -> BatchReport:
+        """Publish, and tell how it ended.
+
+        :raises BatchError: the batch did not come to its end, or more rows failed than it allows
+        """
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        early = dispatcher.cause is not None or dispatcher.stopped is not None
+        report = self._publish(complete=not early)
+        log.info("%s", report.summary())
+        match dispatcher.cause:
+            case None:
+                pass
+            case InferenceError() as error:
+                raise BatchAborted(report, error) from error
+            case error:
+                raise error
+        if dispatcher.too_many_errors:
+            raise BatchFailed(report, dispatcher.stopped or "too many rows failed")
+        if dispatcher.stopped is not None:
+            raise BatchStopped(report, dispatcher.stopped)
+        return _judge(self._job, report)
+
+    def publish_partial(self) -> None:
+        """Put what is done where a reader finds it; the journal stays, the manifest is not written."""
+        if self._dispatcher is not None:
+            self._publish(complete=False)
+
+    def _publish(self, *, complete: bool) -> BatchReport:
+        dispatcher, layout = self._dispatcher, self._layout
+        assert dispatcher is not None
+        totals = publish(layout, self._resume.journal, self._source.read, complete=complete)
+        tally = dispatcher.tally
+        report = BatchReport(
+            output_path=str(self._job.output_path),
+            errors_path=str(layout.errors),
+            manifest_path=str(layout.manifest),
+            resumed=tally.resumed,
+            requests=tally.requests,
+            retries=tally.retries,
+            seconds=round(time.monotonic() - self._started, 3),
+            complete=complete,
+            engine=self._job.engine or (self._target.dialect.value if self._target else None),
+            model=self._target.model if self._target else None,
+            **totals,
+        )
+        if complete:
+            write_manifest(layout, self._manifest(report))
+            self._resume.journal.remove()
+        return report
+
+    def _manifest(self, report: BatchReport) -> dict[str, Any]:
+        identity = self._job.identity()
+        return {
+            "format": FORMAT,
+            "job": digest(identity),
+            "identity": identity,
+            "report": report.as_dict(),
+            "endpoint": self._job.url,
+            "started_at": self._began.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},
+            "version": __version__,
+        }
+
+    def close(self) -> None:
+        """Close the files."""
+        self._source.close()
+        self._resume.journal.close()

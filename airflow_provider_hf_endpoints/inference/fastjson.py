@@ -1,0 +1,46 @@
+"""JSON for very many small documents: msgspec where it is installed (Airflow installs it), else the standard
+library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["decode", "encode"]
+
+decode: Callable[[bytes], Any]
+encode: Callable[[Any], bytes]
+
+
+def _encode_std(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate ("\\ud83d" without its other half) is legal in JSON and not in UTF-8: escape it.
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+try:
+    import msgspec
+except ImportError:
+    decode = json.loads
+    encode = _encode_std
+else:
+    _encoder = msgspec.json.Encoder()
+    _decode = msgspec.json.Decoder().decode  # its errors are ValueErrors, as the standard library's are
+
+    def decode(document: bytes) -> Any:
+        """The value of a JSON document; raises ValueError when it is none."""
+        try:
+            return _decode(document)
+        except ValueError:
+            # NaN and lone surrogates, which Python's own json writes: slower, but no reason to refuse a row.
+            return json.loads(document)
+
+    def encode(value: Any) -> bytes:
+        """UTF-8 JSON on one line."""
+        try:
+            return _encoder.encode(value)
+        except UnicodeEncodeError:
+            return _encode_std(value)

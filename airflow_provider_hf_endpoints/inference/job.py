@@ -1,0 +1,180 @@
+"""What a batch is: `BatchJob`, its checks, and the identity by which a later run knows that it is the same
+job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.engines import dialect_of
+from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.rows import Template
+
+FORMAT = 1  # of journal and manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchJob:
+    """Many rows for one endpoint.
+
+    :param url: the endpoint's URL
+    :param token: sent with every request; never shown
+    :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
+        it
+    :param input_path: JSONL, one object a line, `.gz` if named so; text, Path, UPath or ObjectStoragePath
+    :param output_path: a name ending in `.jsonl` is the output itself, any other is a folder for it
+    :param engine: key of the endpoint's `model.image`, None to find out by asking
+    :param model: model name in requests, None to ask `/v1/models`
+    :param prompt: template over columns, `"Summarise: {text}"`
+    :param messages: template of a chat's messages
+    :param body: template of the whole body, for routes and fields that the task does not know
+    :param system: template of a system prompt before `prompt` or `messages`
+    :param route: path to post `body` to, None for the task's own
+    :param id_column: column that names a row; must be there and differ in every row. None: its place
+    :param keep_columns: columns to carry into the output, under `columns`
+    :param parameters: sent with every row, under OpenAI's or TGI's names
+    :param max_concurrency: requests in flight, or `auto` to find the number
+    :param concurrency_ceiling: what `auto` never exceeds
+    :param max_attempts: tries of a row on which the engine fails
+    :param request_timeout: seconds for one answer
+    :param row_timeout: seconds after which a row that is only ever refused fails
+    :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
+    :param probe_interval: seconds between two requests to an endpoint that is not ready
+    :param job_timeout: seconds for the whole run
+    :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    :param on_bad_input: a line that is no row: `error_row` writes an error in its place, `stop` ends the
+        batch
+    :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
+    :param max_error_rate: share of failed rows above which the batch stops, None for never
+    :param max_error_rate_after: rows before `max_error_rate` counts
+    :param fail_on_errors: raise `BatchFailed` at the end when any row failed
+    :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
+        disk
+    :param progress_interval: seconds between two lines in the log
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    task: str
+    input_path: PathLike
+    output_path: PathLike
+    engine: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    messages: Any = None
+    body: Any = None
+    system: str | None = None
+    route: str | None = None
+    id_column: str | None = None
+    keep_columns: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] | None = None
+    max_concurrency: int | Literal["auto"] = "auto"
+    concurrency_ceiling: int = 1000
+    max_attempts: int = 5
+    request_timeout: float = 600.0
+    row_timeout: float = 3600.0
+    startup_timeout: float = 1200.0
+    probe_interval: float = 5.0
+    job_timeout: float = 7 * 24 * 3600.0
+    drain_timeout: float = 30.0
+    on_bad_input: Literal["error_row", "stop"] = "error_row"
+    on_existing: Literal["resume", "overwrite", "fail"] = "resume"
+    max_error_rate: float | None = 0.5
+    max_error_rate_after: int = 100
+    fail_on_errors: bool = False
+    checkpoint_interval: float = 5.0
+    progress_interval: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
+        dialect_of(self.engine)
+        _ = self.template
+        if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
+            raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
+        if self.body is not None and self.parameters:
+            raise ValueError("with a body template, write the parameters into the body")
+        for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is in seconds and must be above 0")
+        if self.max_attempts < 1 or self.concurrency_ceiling < 1:
+            raise ValueError("max_attempts and concurrency_ceiling must be at least 1")
+        for name, known in (
+            ("on_bad_input", ("error_row", "stop")),
+            ("on_existing", ("resume", "overwrite", "fail")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+    @property
+    def template(self) -> Template:
+        """What of a row goes into its request."""
+        return Template(
+            task=self.task,
+            prompt=self.prompt,
+            messages=self.messages,
+            body=self.body,
+            system=self.system,
+            route=self.route,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that shapes requests and output. Neither the address nor the pace: those may change."""
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "input_path": str(self.input_path),
+            "engine": self.engine,
+            "model": self.model,
+            "prompt": self.prompt,
+            "messages": self.messages,
+            "body": self.body,
+            "system": self.system,
+            "route": self.route,
+            "id_column": self.id_column,
+            "keep_columns": list(self.keep_columns),
+            "parameters": dict(self.parameters or {}),
+        }
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """A short name of an identity."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What two identities disagree in, in words."""
+    old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
+    return [
+        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Where each file of an output path goes."""
+
+    results: UPath
+    errors: UPath
+    manifest: UPath
+    journal: UPath
+
+    @classmethod
+    def of(cls, output_path: PathLike) -> OutputLayout:
+        """A path ending in `.jsonl` is the results file, with siblings; any other is a folder."""
+        path = as_upath(output_path)
+        if path.name.endswith(".jsonl"):
+            stem = path.name.removesuffix(".jsonl")
+            folder = path.parent
+            return cls(
+                path, folder / f"{stem}.errors.jsonl", folder / f"{stem}.manifest.json", folder / f"{stem}.journal"
+            )
+        return cls(path / "results-00000.jsonl", path / "errors.jsonl", path / "manifest.json", path / "_journal")

@@ -1,0 +1,241 @@
+"""What is already done, durable: the journal that lets a killed batch go on where it was.
+
+Finished rows are appended in groups, in the order in which they finish, to segments in a folder next to the
+output. A segment is written by one run and never changed by another. On a local disk a run has one segment
+that grows and is synced; an object store cannot append, so there each group is an object of its own. At the
+end the output is read back from the segments in input order, so a slow row delays nothing and memory holds a
+few numbers per row, not rows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
+from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.records import Record, decode_record
+
+_SEGMENT = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
+_NOT_DONE = -1
+_OFFSET_BITS = 40  # a segment holds at most a terabyte
+
+
+class Index:
+    """Where each row's record is, in 20 bytes a row."""
+
+    def __init__(self) -> None:
+        self.keys = array("Q")
+        self._places = array("q")
+        self._lengths = array("I")
+        self.done = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def set(self, index: int, key: int, segment: int, offset: int, length: int) -> bool:
+        """Remember a row; false when it was known already, which the later record then replaces."""
+        if index >= len(self.keys):
+            missing = index + 1 - len(self.keys)
+            self.keys.extend([0] * missing)
+            self._places.extend([_NOT_DONE] * missing)
+            self._lengths.extend([0] * missing)
+        new = self._places[index] == _NOT_DONE
+        self.keys[index] = key
+        self._places[index] = segment << _OFFSET_BITS | offset
+        self._lengths[index] = length
+        self.done += new
+        return new
+
+    def clear(self, index: int) -> None:
+        """Forget a row."""
+        if index < len(self.keys) and self._places[index] != _NOT_DONE:
+            self._places[index] = _NOT_DONE
+            self.keys[index] = 0
+            self.done -= 1
+
+    def find(self, index: int) -> tuple[int, int, int] | None:
+        """Segment, offset and length of a row's record, None when it is not done."""
+        if index >= len(self.keys) or self._places[index] == _NOT_DONE:
+            return None
+        place = self._places[index]
+        return place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1), self._lengths[index]
+
+    def key(self, index: int) -> int:
+        """Key of a row that is done, 0 of one that is not."""
+        return self.keys[index] if index < len(self.keys) else 0
+
+
+class Journal:
+    """The journal of one output path: `open`, then `append` groups, `read` rows, `remove` at the end.
+
+    Every method does I/O and may block; the batch calls them in a thread.
+
+    :param folder: where the segments are
+    """
+
+    def __init__(self, folder: UPath) -> None:
+        self.folder = folder
+        self.index = Index()
+        self._local = local_path(folder)
+        self._run = uuid.uuid4().hex[:8]
+        self._number = 0
+        self._parts = 0
+        self._files: list[IO[bytes]] = []
+        self._own: IO[bytes] | None = None
+        self._own_segment = -1
+        self._end = 0
+        self._spool_dir: str | None = None
+
+    def open(self) -> Iterator[Record]:
+        """Read what earlier runs left; yields each of its records, the last of a row being the one that
+        counts.
+
+        A segment's end may be torn: its last records are dropped, their rows are done again.
+
+        :raises JournalCorruptError: a bad record stands before a good one, which no crash leaves behind
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(name for name in (path.name for path in self.folder.iterdir()) if _SEGMENT.match(name))
+        for name in names:
+            self._number = max(self._number, int(name[:6]))
+            segment = len(self._files)
+            self._files.append(self._fetch(name))
+            yield from self._scan(name, segment)
+        self._number += 1
+
+    def _fetch(self, name: str) -> IO[bytes]:
+        """A segment as a local file; objects are copied to the worker's own disk to be read at random."""
+        if self._local is not None:
+            return open(self._local / name, "rb")
+        if self._spool_dir is None:
+            self._spool_dir = tempfile.mkdtemp(prefix="hf-batch-")
+        copy = Path(self._spool_dir) / name
+        with (self.folder / name).open("rb") as source, open(copy, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        return open(copy, "rb")
+
+    def _scan(self, name: str, segment: int) -> Iterator[Record]:
+        offset = 0
+        bad_at: int | None = None
+        for line in self._files[segment]:
+            record = decode_record(line)
+            if record is None:
+                bad_at = offset if bad_at is None else bad_at
+            elif bad_at is not None:
+                raise JournalCorruptError(
+                    f"{self.folder / name} is damaged at byte {bad_at}: a record that does not match its "
+                    "checksum stands before good ones. Rows may be lost in it; delete the journal or use "
+                    'on_existing="overwrite" to do all rows again'
+                )
+            else:
+                self.index.set(record.place, record.key, segment, offset, len(line))
+                yield record
+            offset += len(line)
+
+    def append(self, records: list[tuple[Record, bytes]]) -> None:
+        """Make a group durable: when this returns, a crash does not lose it.
+
+        :param records: each with its encoded line
+        """
+        if not records:
+            return
+        data = b"".join([line for _, line in records])
+        own = self._own_file()
+        start = self._end
+        own.write(data)
+        own.flush()
+        if self._local is not None:
+            os.fdatasync(own.fileno())
+        else:
+            name = f"{self._number:06d}-{self._run}-{self._parts:06d}.log"
+            with (self.folder / name).open("wb") as target:
+                target.write(data)
+            self._parts += 1
+        for record, line in records:
+            self.index.set(record.place, record.key, self._own_segment, start, len(line))
+            start += len(line)
+        self._end = start
+
+    def _own_file(self) -> IO[bytes]:
+        if self._own is None:
+            if self._local is not None:
+                path = self._local / f"{self._number:06d}-{self._run}.log"
+            else:
+                if self._spool_dir is None:
+                    self._spool_dir = tempfile.mkdtemp(prefix="hf-batch-")
+                path = Path(self._spool_dir) / "own.log"
+            self._own = open(path, "w+b")  # noqa: SIM115 - closed by close()
+            if self._local is not None:
+                _sync_folder(self._local)
+            self._own_segment = len(self._files)
+            self._files.append(self._own)
+        return self._own
+
+    def read(self, index: int) -> Record | None:
+        """The record of a row, None when the row is not done.
+
+        :raises JournalCorruptError: the record changed since it was written
+        """
+        place = self.index.find(index)
+        if place is None:
+            return None
+        record = self.read_at(place)
+        if record.place != index:
+            raise JournalCorruptError(f"the journal in {self.folder} has row {record.place} in place of {index}")
+        return record
+
+    def read_at(self, place: tuple[int, int, int]) -> Record:
+        """The record at segment, offset and length.
+
+        :raises JournalCorruptError: the record changed since it was written
+        """
+        segment, offset, length = place
+        record = decode_record(os.pread(self._files[segment].fileno(), length, offset))
+        if record is None:
+            raise JournalCorruptError(f"a record of the journal in {self.folder} cannot be read back")
+        return record
+
+    def close(self) -> None:
+        """Close the files; the journal stays where it is."""
+        for file in self._files:
+            file.close()
+        self._files.clear()
+        self._own = None
+        if self._spool_dir is not None:
+            shutil.rmtree(self._spool_dir, ignore_errors=True)
+            self._spool_dir = None
+
+    def remove(self) -> None:
+        """Close and delete the journal: its rows stand in the output now."""
+        self.close()
+        remove_folder(self.folder)
+
+
+def remove_folder(folder: UPath) -> None:
+    """Delete a journal's folder, whatever an earlier run left in it."""
+    if not folder.exists():
+        return
+    for path in list(folder.iterdir()):
+        path.unlink()
+    local = local_path(folder)
+    if local is not None:
+        local.rmdir()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,38 @@
+"""Where a batch reads and writes: local paths and object stores, under one type.
+
+Takes text, `pathlib.Path`, `upath.UPath` and Airflow's `ObjectStoragePath`, which is a UPath that knows a
+connection; it is used as it is, so that its credentials stay its own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from upath import UPath
+
+PathLike = Any  # str, os.PathLike, UPath or ObjectStoragePath: they share no base class across Airflow's versions
+
+
+def as_upath(value: PathLike) -> UPath:
+    """The path as something with `open`, `exists`, `/` and `parent`.
+
+    :raises TypeError: the value is no path
+    """
+    if isinstance(value, str):
+        if not value:
+            raise TypeError("a path must not be empty")
+        return UPath(value)
+    if hasattr(value, "open") and hasattr(value, "protocol"):
+        return cast(UPath, value)
+    if isinstance(value, os.PathLike):
+        return UPath(os.fspath(value))
+    raise TypeError(f"expected a path, got {type(value).__name__}")
+
+
+def local_path(path: UPath) -> Path | None:
+    """The same path on this machine's file system, None when it is on an object store."""
+    if path.protocol in ("", "file", "local"):
+        return Path(path.path)
+    return None

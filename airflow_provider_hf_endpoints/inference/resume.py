@@ -1,0 +1,71 @@
+"""Which rows an earlier run has done: by place while the input is the same, by identity once it turns out
+reordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.journal import Journal
+from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.records import RETRYABLE, Record
+
+
+class Resume:
+    """Answers `has` for the rows of the input, asked in their order.
+
+    :param journal: of the output path
+    :param ids_are_places: rows have no id of their own, so a row that moved gets the id of its new place
+    """
+
+    def __init__(self, journal: Journal, *, ids_are_places: bool) -> None:
+        self.journal = journal
+        self.local = local_path(journal.folder) is not None
+        #: Called with the record of a row that was done at another place, as it reads at its new one.
+        self.emit: Callable[[Record], None] = lambda record: None
+        self._ids_are_places = ids_are_places
+        self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
+
+    def load(self) -> int:
+        """Read the journal; returns how many rows it holds. A row that failed for a passing reason is not
+        among them."""
+        for record in self.journal.open():
+            if record.flags & RETRYABLE:
+                self.journal.index.clear(record.place)
+        return self.journal.index.done
+
+    def has(self, index: int, key: int) -> bool:
+        """Whether the row at this place is done."""
+        if self._by_key is None:
+            found = self.journal.index.key(index)
+            if found == key:
+                return True
+            if found == 0:
+                return False
+            # Another row was here: from now on rows are looked up by what they are. Only now, because a
+            # million rows by identity take a hundred megabytes.
+            self._by_key = self._take_out(index)
+        places = self._by_key.get(key)
+        if not places:
+            return False
+        record = self.journal.read_at(places.pop())
+        self.emit(record if record.place == index else self._moved(record, index))
+        return True
+
+    def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
+        """Every row from `start` on, by its key, removed from its place."""
+        index = self.journal.index
+        by_key: dict[int, list[tuple[int, int, int]]] = {}
+        for place in range(len(index) - 1, start - 1, -1):
+            where = index.find(place)
+            if where is not None:
+                by_key.setdefault(index.key(place), []).append(where)
+                index.clear(place)
+        return by_key
+
+    def _moved(self, record: Record, index: int) -> Record:
+        line = fastjson.decode(record.payload)
+        line["index"] = index
+        if self._ids_are_places:
+            line["id"] = index
+        return record._replace(place=index, payload=fastjson.encode(line))

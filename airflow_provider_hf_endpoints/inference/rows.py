@@ -1,0 +1,202 @@
+"""One line of the input turned into a request, and one answer turned into a line of the output. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, BatchInputError
+from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, RETRYABLE, TRUNCATED, Record
+from airflow_provider_hf_endpoints.inference.source import Line
+from airflow_provider_hf_endpoints.inference.steps import Target
+from airflow_provider_hf_endpoints.inference.templates import columns_of, compile_text, compile_value
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+
+RowId = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What of a row goes into its request; at most one of `prompt`, `messages`, `body` is set.
+
+    With none of them the row itself has the request: its column `messages` for a chat, `inputs` for other
+    tasks.
+    """
+
+    task: str
+    prompt: str | None = None
+    messages: Any = None
+    body: Any = None
+    system: str | None = None
+    route: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("prompt", "messages", "body") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of prompt, messages and body, not {' and '.join(given)}")
+        chat = canonical_task(self.task) == CHAT
+        if self.messages is not None and not chat:
+            raise ValueError(f"messages are for {CHAT}; {self.task!r} takes a prompt or a body")
+        if self.system is not None and (not chat or self.body is not None):
+            raise ValueError(f"system is for {CHAT} with a prompt or messages")
+        if self.route is not None and self.body is None:
+            raise ValueError("a route of your own needs a body template")
+        for name in given:
+            if not columns_of(getattr(self, name)):
+                raise ValueError(f"{name} names no column, so every row would be the same request: use {{column}}")
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that every row must have."""
+        names = [name for part in (self.prompt, self.messages, self.body, self.system) for name in columns_of(part)]
+        if self.prompt is None and self.messages is None and self.body is None:
+            names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
+        return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """A row's request, ready to be sent."""
+
+    route: str
+    body: bytes
+
+
+def compile_requests(
+    template: Template, target: Target, parameters: Mapping[str, Any] | None
+) -> Callable[[Mapping[str, Any]], RowRequest]:
+    """A function from a row to its request; it raises `BatchInputError` for a row that lacks what the
+    template needs."""
+    if template.body is not None:
+        return _compile_body(template, target)
+    inputs = _compile_inputs(template)
+    dialect, model, task = target.dialect, target.model, canonical_task(template.task)
+    params = dict(parameters or {})
+
+    def render(row: Mapping[str, Any]) -> RowRequest:
+        request = build_request(dialect, task, inputs(row), params, model)
+        return RowRequest(request.route, fastjson.encode(request.json))
+
+    return render
+
+
+def _compile_inputs(template: Template) -> Callable[[Mapping[str, Any]], Any]:
+    chat = canonical_task(template.task) == CHAT
+    if template.messages is not None:
+        messages = compile_value(template.messages, scalars_as_text=True)
+    elif template.prompt is not None:
+        text = compile_text(template.prompt)
+        if not chat:
+            return text
+        messages = lambda row: [{"role": "user", "content": text(row)}]  # noqa: E731
+    else:
+        messages = compile_value("{messages}" if chat else "{inputs}")
+    if template.system is None:
+        return messages
+    system = compile_text(template.system)
+    return lambda row: [{"role": "system", "content": system(row)}, *messages(row)]
+
+
+def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, Any]], RowRequest]:
+    body = compile_value(template.body)
+    route = template.route or _route_of(target.dialect, template.task)
+    named = target.dialect is Dialect.OPENAI and target.model is not None and template.route is None
+
+    def render(row: Mapping[str, Any]) -> RowRequest:
+        content = body(row)
+        if named and isinstance(content, dict):
+            content.setdefault("model", target.model)
+        return RowRequest(route, fastjson.encode(content))
+
+    return render
+
+
+def _route_of(dialect: Dialect, task: str) -> str:
+    name = canonical_task(task)
+    inputs: Any = {"query": "?", "texts": ["?"]} if name in (RERANK, SIMILARITY) else "?"
+    return build_request(dialect, name, inputs).route
+
+
+def parse_line(line: Line) -> dict[str, Any]:
+    """The row in a line.
+
+    :raises BadLineError: no JSON, or no object
+    """
+    try:
+        row = fastjson.decode(line.raw)
+    except ValueError as error:
+        raise BadLineError(f"line {line.number} is no JSON ({error}): {_start(line.raw)}") from None
+    if not isinstance(row, dict):
+        raise BadLineError(f"line {line.number} is no JSON object but {_start(line.raw)}")
+    return row
+
+
+def _start(raw: bytes) -> str:
+    return repr(raw[:80].decode("utf-8", "replace"))
+
+
+def row_id(row: Mapping[str, Any], index: int, id_column: str | None, number: int) -> RowId:
+    """The row's id: the value of `id_column`, or its place.
+
+    :raises BadLineError: the column is missing, or holds neither text nor a whole number
+    """
+    if id_column is None:
+        return index
+    value = row.get(id_column)
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadLineError(f"line {number} has no usable id: {id_column!r} is {value!r}")
+    return value
+
+
+def answer_record(
+    index: int, key: int, identity: RowId, result: InferenceResult, attempts: int, columns: dict[str, Any] | None
+) -> Record:
+    """The record of a row that was answered."""
+    usage = result.usage
+    line: dict[str, Any] = {
+        "id": identity,
+        "index": index,
+        "output": result.output,
+        "finish_reason": result.finish_reason,
+        "usage": None if usage is None else usage.as_dict(),
+        "error": None,
+        "truncated": result.truncated,
+        "attempts": attempts,
+    }
+    if columns is not None:
+        line["columns"] = columns
+    empty = result.output in ("", [], None)
+    flags = TRUNCATED * result.truncated | FILTERED * result.filtered | EMPTY * empty
+    prompt = usage.prompt_tokens or 0 if usage else 0
+    completion = usage.completion_tokens or 0 if usage else 0
+    return Record(index, key, flags, prompt, completion, fastjson.encode(line))
+
+
+def error_record(
+    index: int, key: int, identity: RowId | None, error: Exception, attempts: int, columns: dict[str, Any] | None
+) -> Record:
+    """The record of a row that failed."""
+    if isinstance(error, InferenceError):
+        words = error.as_row_error()
+    else:
+        kind = "bad_row" if isinstance(error, BatchInputError) else "internal"
+        words = {"type": kind, "message": str(error), "status": None, "fault": "caller", "retryable": False}
+    line: dict[str, Any] = {
+        "id": identity,
+        "index": index,
+        "output": None,
+        "finish_reason": None,
+        "usage": None,
+        "error": words,
+        "truncated": False,
+        "attempts": attempts,
+    }
+    if columns is not None:
+        line["columns"] = columns
+    flags = ERROR | RETRYABLE if words["retryable"] else ERROR
+    return Record(index, key, flags, 0, 0, fastjson.encode(line))

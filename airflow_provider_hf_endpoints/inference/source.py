@@ -1,0 +1,119 @@
+"""The input as numbered lines, read ahead in a thread so that a slow object store never holds up the
+requests."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, NamedTuple, cast
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+
+BLOCK_LINES = 512
+BLOCK_BYTES = 1 << 20
+BLOCKS_AHEAD = 2
+_BOM = b"\xef\xbb\xbf"
+
+
+class Line(NamedTuple):
+    """A line that holds something.
+
+    :param place: place among the rows, from 0
+    :param number: place in the file, from 1, as an editor counts
+    """
+
+    place: int
+    number: int
+    raw: bytes
+
+
+def open_input(path: UPath) -> IO[bytes]:
+    """The input's bytes, unpacked when the name ends in `.gz`.
+
+    :raises BatchInputError: there is no such file
+    """
+    try:
+        file = cast("IO[bytes]", path.open("rb"))
+    except FileNotFoundError:
+        raise BatchInputError(f"input file {path} does not exist") from None
+    except IsADirectoryError:
+        raise BatchInputError(f"input {path} is a folder, not a file") from None
+    if path.name.endswith(".gz"):
+        return cast("IO[bytes]", io.BufferedReader(gzip.GzipFile(fileobj=file)))
+    return file
+
+
+def read_lines(path: UPath) -> Iterator[Line]:
+    """The lines of a file; blank ones are not rows."""
+    index = 0
+    with open_input(path) as file:
+        for number, raw in enumerate(file, start=1):
+            content = raw.strip()
+            if number == 1 and content.startswith(_BOM):
+                content = content[len(_BOM) :]
+            if content:
+                yield Line(index, number, content)
+                index += 1
+
+
+class LineSource:
+    """Lines of a file for an event loop: `next_line` never blocks, `fill` fetches the next block in a thread.
+
+    :param path: the input
+    """
+
+    def __init__(self, path: UPath) -> None:
+        self._lines = read_lines(path)
+        self._blocks: deque[list[Line]] = deque()
+        self._current: Iterator[Line] = iter(())
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")
+        self.exhausted = False
+        self.waiting = 0
+        self.read = 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether `fill` should be called."""
+        return not self.exhausted and len(self._blocks) < BLOCKS_AHEAD
+
+    def next_line(self) -> Line | None:
+        """The next line that is at hand; None when there is none just now, or none any more."""
+        while True:
+            line = next(self._current, None)
+            if line is not None:
+                self.waiting -= 1
+                return line
+            if not self._blocks:
+                return None
+            self._current = iter(self._blocks.popleft())
+
+    async def fill(self) -> None:
+        """Fetch one block."""
+        block = await asyncio.get_running_loop().run_in_executor(self._pool, self._next_block)
+        if block:
+            self._blocks.append(block)
+            self.waiting += len(block)
+            self.read += len(block)
+        else:
+            self.exhausted = True
+
+    def _next_block(self) -> list[Line]:
+        block: list[Line] = []
+        size = 0
+        for line in self._lines:
+            block.append(line)
+            size += len(line.raw)
+            if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES:
+                break
+        return block
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._pool.shutdown(wait=True)
+        self._lines.close()  # type: ignore[attr-defined]  # a generator, which is more than an iterator
