@@ -1,0 +1,237 @@
+"""From an Airflow connection, or from what stands in for an absent one, to the settings of the client.
+
+A connection that is half filled is an error that says what is missing. Only where the *default* connection does not
+exist does the token of the environment serve, or the one that `hf auth login` wrote. Imports no Airflow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.transport import DEFAULT_TIMEOUT
+
+DEFAULT_CONN_ID = "hf_endpoints_default"
+EXTRA_FIELDS = ("namespace", "timeout", "hub_url", "catalog_url")
+
+# As huggingface_hub reads them; the second is its older name.
+_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_LOOPBACK = ("localhost", "::1")
+
+
+@dataclass(frozen=True)
+class ConnectionFields:
+    """The fields of an Airflow connection that count here. Its repr shows no secret."""
+
+    password: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    schema: str | None = None
+    login: str | None = field(default=None, repr=False)
+    extra: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, connection: Any) -> ConnectionFields:
+        """The same fields of Airflow's own object, whichever class it is."""
+        names = ("password", "host", "port", "schema", "login", "extra")
+        return cls(**{name: getattr(connection, name, None) for name in names})
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """What the clients are made with.
+
+    :param source: where the token came from, in words.
+    :param base_url: the control plane; None is Hugging Face's.
+    :param timeout: seconds for one request.
+    """
+
+    token: SecretStr
+    source: str
+    base_url: str | None = None
+    namespace: str | None = None
+    hub_url: str | None = None
+    catalog_url: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+    def client_arguments(self) -> dict[str, Any]:
+        """Arguments of `EndpointsClient` and `AsyncEndpointsClient`."""
+        return {
+            "token": self.token.get_secret_value(),
+            "base_url": self.base_url,
+            "namespace": self.namespace,
+            "hub_url": self.hub_url,
+            "catalog_url": self.catalog_url,
+            "timeout": self.timeout,
+        }
+
+
+def token_file(environ: Mapping[str, str]) -> Path:
+    """Where `hf auth login` writes the token, by the rules of huggingface_hub."""
+    if path := environ.get("HF_TOKEN_PATH"):
+        return Path(path).expanduser()
+    if home := environ.get("HF_HOME"):
+        return Path(os.path.expandvars(home)).expanduser() / "token"
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "token"
+
+
+def read_token_file(path: Path) -> str | None:
+    """The token in `path`, None when there is no such file or it is empty."""
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"The token file {path} can't be read: {type(error).__name__}.") from None
+
+
+def resolve_settings(
+    conn_id: str,
+    fields: ConnectionFields | None,
+    *,
+    environ: Mapping[str, str],
+    read_file: Callable[[Path], str | None] = read_token_file,
+) -> ConnectionSettings:
+    """The settings of a connection, or for the default connection where it does not exist, those of the environment.
+
+    :param fields: None when no such connection exists.
+    :raises InvalidArgumentError: it is half filled, or a field makes no sense; no text shows a token.
+    """
+    if fields is None:
+        return _ambient(conn_id, environ, read_file)
+    extra = _read_extra(conn_id, fields.extra)
+    token = (fields.password or "").strip()
+    if not token:
+        raise InvalidArgumentError(_no_token(conn_id, fields))
+    return ConnectionSettings(
+        token=SecretStr(token),
+        source=f"the connection {conn_id!r}",
+        base_url=_control_url(conn_id, fields),
+        namespace=_text(conn_id, extra, "namespace"),
+        hub_url=_text(conn_id, extra, "hub_url"),
+        catalog_url=_text(conn_id, extra, "catalog_url"),
+        timeout=_seconds(conn_id, extra.get("timeout")),
+    )
+
+
+def _ambient(conn_id: str, environ: Mapping[str, str], read_file: Callable[[Path], str | None]) -> ConnectionSettings:
+    for variable in _TOKEN_VARIABLES:
+        if token := environ.get(variable, "").strip():
+            return ConnectionSettings(token=SecretStr(token), source=f"the environment variable {variable}")
+    path = token_file(environ)
+    if stored := read_file(path):
+        return ConnectionSettings(token=SecretStr(stored), source=f"the token file {path}")
+    raise InvalidArgumentError(how_to_connect(conn_id))
+
+
+def how_to_connect(conn_id: str) -> str:
+    """What to do when there is no connection."""
+    fallback = ""
+    if conn_id == DEFAULT_CONN_ID:
+        fallback = f" There is no token in {_TOKEN_VARIABLES[0]} and none of `hf auth login` either."
+    return (
+        f"There is no connection {conn_id!r}.{fallback} Create it (Admin > Connections, or the variable "
+        f"AIRFLOW_CONN_{conn_id.upper()}) with the type 'Hugging Face Inference Endpoints' (hf_endpoints) and a "
+        "Hugging Face token in the password field."
+    )
+
+
+def _no_token(conn_id: str, fields: ConnectionFields) -> str:
+    where = "'Hugging Face token' in the form, `password` in JSON, the part after ':' and before '@' in a URI"
+    text = f"The connection {conn_id!r} has no token: its password is empty ({where})."
+    if (fields.login or "").startswith("hf_"):
+        text += " There is one in `login`: move it to the password."
+    return text
+
+
+def _read_extra(conn_id: str, extra: str | None) -> dict[str, Any]:
+    if not extra or not extra.strip():
+        return {}
+    try:
+        values = json.loads(extra)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise InvalidArgumentError(f"The extra of the connection {conn_id!r} is no JSON object.")
+    for key in values:
+        if key not in EXTRA_FIELDS:
+            near = difflib.get_close_matches(str(key), EXTRA_FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(EXTRA_FIELDS)}."
+            warnings.warn(
+                f"The extra of the connection {conn_id!r} has an unknown field {key!r}, which is ignored: {hint}",
+                UserWarning,
+                stacklevel=3,
+            )
+    return values
+
+
+def _text(conn_id: str, extra: Mapping[str, Any], key: str) -> str | None:
+    value = extra.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"extra.{key} of the connection {conn_id!r} must be a text, not {value!r}.")
+    return value.strip() or None
+
+
+def _seconds(conn_id: str, value: object) -> float:
+    if value is None or value == "":
+        return DEFAULT_TIMEOUT
+    seconds = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidArgumentError(
+            f"extra.timeout of the connection {conn_id!r} must be a positive number of seconds, not {value!r}."
+        )
+    return seconds
+
+
+def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:
+    """The control plane's URL from `host`, `port` and `schema`, into which Airflow splits a URI.
+
+    `host` may hold a whole URL. Without a scheme it is https, and http for this machine (an emulator).
+    """
+    host = (fields.host or "").strip().rstrip("/")
+    if not host:
+        return None
+    schema = (fields.schema or "").strip().strip("/").lower()
+    if schema not in ("", "http", "https"):
+        raise InvalidArgumentError(
+            f"The connection {conn_id!r} has the schema {fields.schema!r}: it is 'http', 'https' or empty. Everything "
+            "of the control plane's URL can stand in host."
+        )
+    if "://" not in host:
+        bracketed = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+        name = urlsplit(f"//{bracketed}").hostname or ""
+        local = name in _LOOPBACK or name.startswith("127.")
+        host = f"{schema or ('http' if local else 'https')}://{bracketed}"
+    if fields.port is None:
+        return host
+    parts = urlsplit(host)
+    if _port(parts.netloc) not in (None, fields.port):
+        raise InvalidArgumentError(
+            f"The connection {conn_id!r} has the port {fields.port} and another one in host: leave one of them out."
+        )
+    netloc = parts.netloc if _port(parts.netloc) is not None else f"{parts.netloc}:{fields.port}"
+    return parts._replace(netloc=netloc).geturl()
+
+
+def _port(netloc: str) -> int | None:
+    digits = netloc.rpartition("]")[2].rpartition("@")[2].rpartition(":")
+    return int(digits[2]) if digits[1] and digits[2].isdigit() else None

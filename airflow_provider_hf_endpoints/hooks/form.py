@@ -1,0 +1,33 @@
+"""The connection's form for Airflow before 3.2, made from what later versions read in the provider's metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_hf_endpoints.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """`ui-field-behaviour` in the spelling of the hook method."""
+    return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+
+def connection_form_widgets() -> dict[str, Any]:
+    """`conn-fields` as form fields.
+
+    Raises `ImportError` where the form library is not installed, which Airflow expects and shows as no widgets.
+    """
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
+    from wtforms import IntegerField, StringField  # type: ignore[import-untyped]
+    from wtforms.validators import Optional  # type: ignore[import-untyped]
+
+    widgets = {}
+    for name, field in CONN_FIELDS.items():
+        kind = IntegerField if "number" in field["schema"]["type"] else StringField
+        widgets[name] = kind(
+            field["label"],
+            validators=[Optional()],
+            description=field["description"],
+            widget=BS3TextFieldWidget(),
+        )
+    return widgets

@@ -1,0 +1,75 @@
+"""The link from a task to its endpoint's page, there while the task still waits.
+
+Airflow 3 shows the URL that is in the task's XCom under `xcom_key`. It writes that XCom itself, with what `get_link`
+answers, when a task ends or defers; before a wait that holds the worker, `persist` has to.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+
+log = logging.getLogger(__name__)
+
+UI_URL = "https://endpoints.huggingface.co"
+
+
+def endpoint_page_url(base_url: str, namespace: str, name: str) -> str:
+    """The endpoint's page in Hugging Face's UI; with another control plane, its answer about the endpoint.
+
+    :param base_url: the control plane that the connection points to.
+    """
+    path = f"{quote(namespace, safe='')}/{quote(name, safe='')}"
+    host = urlsplit(base_url).hostname or ""
+    if host == "huggingface.cloud" or host.endswith(".huggingface.cloud"):
+        return f"{UI_URL}/{quote(namespace, safe='')}/endpoints/{quote(name, safe='')}"
+    return f"{base_url.rstrip('/')}/v2/endpoint/{path}"
+
+
+class InferenceEndpointLink(BaseOperatorLink):
+    """The button "Hugging Face endpoint" on a task."""
+
+    name = "Hugging Face endpoint"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow's UI reads the URL."""
+        return "hf_endpoint_link"
+
+    @classmethod
+    def persist(
+        cls, context: Context, operator: Any, hook: InferenceEndpointsHook, namespace: str | None, name: str
+    ) -> None:
+        """Store the link now, before a wait. A link that can't be made is logged; it fails no task.
+
+        :param operator: the operator or sensor whose link it is.
+        :param namespace: default the hook's.
+        """
+        client = hook.get_conn()
+        try:
+            url = endpoint_page_url(client.base_url, namespace or client.default_namespace(), name)
+        except InferenceEndpointError as error:
+            log.warning("There is no link to endpoint %s: %s", name, error)
+            return
+        context["ti"].xcom_push(key=cls().xcom_key, value=url)
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """What `persist` stored; empty when it stored nothing."""
+        try:
+            url = XCom.get_value(ti_key=ti_key, key=self.xcom_key)
+        except AirflowRuntimeError as error:
+            # Airflow 3.0 asks at the end of a task, and an error here would fail one that has succeeded.
+            log.warning("The link to the endpoint can't be read: %s", error)
+            return ""
+        return url if isinstance(url, str) else ""
