@@ -6,6 +6,7 @@ An ASGI application below `/endpoints/{id}`; it hands what passes to the endpoin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -108,17 +109,19 @@ class Proxy:
             await self._refuse(endpoint, send, loading_reply(call) or json_reply(UNAVAILABLE, 503))
             return
         self._service.request_begins(endpoint)
-        reply: Reply | None = None
         try:
-            reply = await _while_connected(self._engine, call, receive)
-            self._count(endpoint, reply)
-            await _send(send, reply, head=call.method == "HEAD")
-        except ClientGone:
-            pass
+            await _while_connected(self._answer(call, send), receive)
         finally:
-            if reply is not None and reply.on_end is not None:
-                reply.on_end()
             self._service.request_ends(endpoint)
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        reply = await self._engine.respond(call)
+        try:
+            self._count(call.endpoint, reply)
+            await _send(send, reply, head=call.method == "HEAD")
+        finally:
+            if reply.on_end is not None:
+                reply.on_end()
 
     def _count(self, endpoint: Endpoint, reply: Reply) -> None:
         traffic = self._service.traffic(endpoint)
@@ -157,9 +160,9 @@ async def _read(receive: Receive) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _while_connected(engine: Engine, call: Call, receive: Receive) -> Reply:
-    """The engine's reply; the engine stops working when the client leaves. Raises ClientGone."""
-    work = asyncio.ensure_future(engine.respond(call))
+async def _while_connected(answering: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Run `answering` to its end, or until the client leaves: then it is cancelled, and the engine stops working."""
+    work = asyncio.ensure_future(answering)
     await asyncio.sleep(0)
     if work.done():
         return work.result()  # most answers take no time: no need to watch for the client's leaving
@@ -168,7 +171,7 @@ async def _while_connected(engine: Engine, call: Call, receive: Receive) -> Repl
         await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
-        raise ClientGone
+        return None
     finally:
         for task in (work, leaving):
             task.cancel()

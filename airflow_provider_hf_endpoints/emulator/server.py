@@ -214,4 +214,8 @@ def _engine(settings: Settings, service: Service) -> Engine:
     match settings.engine:
         case "echo":
             return EchoEngine()
+        case "llamacpp":
+            from airflow_provider_hf_endpoints.emulator.engines.llamacpp import LlamaCppEngine
+
+            return LlamaCppEngine(settings.model_path, service)
     raise ValueError(f"engine must be echo or llamacpp, not {settings.engine!r}")

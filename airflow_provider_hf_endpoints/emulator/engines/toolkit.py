@@ -71,7 +71,8 @@ def _each(inputs: Any, one: Callable[[str], Any], *, flat: bool) -> Any:
     return one(_text(inputs))
 
 
-def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
+def check_generate_arguments(parameters: dict[str, Any]) -> None:
+    """Raises BadRequest for a parameter that `generate` does not know, and for a bad `max_new_tokens`."""
     unknown = sorted(set(parameters) - _GENERATE_ARGUMENTS)
     if unknown:
         raise BadRequest(
@@ -81,6 +82,11 @@ def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
     max_new = parameters.get("max_new_tokens", DEFAULT_NEW_TOKENS)
     if isinstance(max_new, bool) or not isinstance(max_new, int) or max_new < 1:
         raise BadRequest(f"`max_new_tokens` must be greater than 0, but is {max_new}.")
+
+
+def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
+    check_generate_arguments(parameters)
+    max_new = parameters.get("max_new_tokens", DEFAULT_NEW_TOKENS)
     stop = parameters.get("stop_sequence")
     full = parameters.get("return_full_text", True)
     prompts = inputs if isinstance(inputs, list) else [inputs]
