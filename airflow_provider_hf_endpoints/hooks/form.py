@@ -15,19 +15,14 @@ def ui_field_behaviour() -> dict[str, Any]:
 def connection_form_widgets() -> dict[str, Any]:
     """`conn-fields` as form fields.
 
-    Raises `ImportError` where the form library is not installed, which Airflow expects and shows as no widgets.
+    Raises `ImportError` where wtforms is not installed, which Airflow expects: it then shows its plain form.
     """
-    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
     from wtforms import IntegerField, StringField  # type: ignore[import-untyped]
     from wtforms.validators import Optional  # type: ignore[import-untyped]
 
-    widgets = {}
-    for name, field in CONN_FIELDS.items():
-        kind = IntegerField if "number" in field["schema"]["type"] else StringField
-        widgets[name] = kind(
-            field["label"],
-            validators=[Optional()],
-            description=field["description"],
-            widget=BS3TextFieldWidget(),
+    return {
+        name: (IntegerField if "number" in field["schema"]["type"] else StringField)(
+            field["label"], validators=[Optional()], description=field["description"]
         )
-    return widgets
+        for name, field in CONN_FIELDS.items()
+    }
