@@ -1,0 +1,175 @@
+"""`python -m airflow_provider_hf_endpoints.batch`: a batch from a shell, without Airflow.
+
+Reads arguments, runs `inference.batch.run_batch`, prints the report as JSON on stdout; the log goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchAborted,
+    BatchError,
+    BatchFailed,
+    BatchInputError,
+    BatchStopped,
+    OutputConflictError,
+)
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+
+EXIT_ABORTED = 1
+EXIT_USAGE = 2
+EXIT_ROWS_FAILED = 3
+EXIT_STOPPED = 4
+
+_EPILOG = """\
+The token comes from --token-file, or from the environment variable HF_TOKEN; without either none is sent.
+
+The same command, run again after it was stopped or killed, goes on where it was; after it finished, it prints the
+report again and sends nothing.
+
+exit status:
+  0  every row was answered
+  1  the endpoint is paused, gone, refuses the token or did not come up, or too many rows failed; run again to go on
+  2  wrong arguments, input that cannot be used, or another job's output at --output; nothing was sent
+  3  finished, and some rows failed: see the errors file
+  4  stopped by SIGTERM or SIGINT, or its time was over; run again to go on
+
+example:
+  python -m airflow_provider_hf_endpoints.batch --url https://….endpoints.huggingface.cloud --task chat-completion \\
+      --input tickets.jsonl --output answers.jsonl --prompt 'Summarise: {text}' --parameters '{"max_tokens": 64}'
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a batch as the arguments say; returns the exit status."""
+    options = _parser().parse_args(argv)
+    level = logging.WARNING if options.quiet else logging.INFO
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        report = run_batch(_job(options), stop=stop)
+    except BatchStopped as error:
+        return _end(EXIT_STOPPED, error, error.report)
+    except (BatchAborted, BatchFailed) as error:
+        return _end(EXIT_ABORTED, error, error.report)
+    except (BatchInputError, OutputConflictError, ValueError, TypeError) as error:
+        return _end(EXIT_USAGE, error)
+    except (BatchError, InferenceError, OSError) as error:
+        return _end(EXIT_ABORTED, error)
+    return _end(EXIT_ROWS_FAILED if report.failed else 0, None, report)
+
+
+def _end(status: int, error: Exception | None, report: BatchReport | None = None) -> int:
+    if report is not None:
+        print(json.dumps(report.as_dict(), ensure_ascii=False))
+    if error is not None:
+        print(f"error: {error}", file=sys.stderr)
+    return status
+
+
+def _job(options: argparse.Namespace) -> BatchJob:
+    optional = {
+        name: getattr(options, name)
+        for name in (
+            "engine",
+            "model",
+            "prompt",
+            "messages",
+            "body",
+            "system",
+            "route",
+            "id_column",
+            "parameters",
+            "max_attempts",
+            "request_timeout",
+            "startup_timeout",
+            "job_timeout",
+            "on_bad_input",
+            "on_existing",
+        )
+        if getattr(options, name) is not None
+    }
+    return BatchJob(
+        url=options.url,
+        token=_token(options),
+        task=options.task,
+        input_path=options.input,
+        output_path=options.output,
+        keep_columns=tuple(options.keep_column),
+        max_concurrency=options.max_concurrency,
+        **optional,
+    )
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    if options.token_file is not None:
+        return str(options.token_file.read_text(encoding="utf-8").strip())
+    return os.environ.get("HF_TOKEN") or None
+
+
+def _concurrency(text: str) -> Any:
+    if text == "auto":
+        return text
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1, or auto")
+    return number
+
+
+def _json(text: str) -> Any:
+    """JSON, or with a leading @ the name of a file that holds it."""
+    try:
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_hf_endpoints.batch",
+        description="Put every row of a JSONL file to an inference endpoint.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--url", required=True, help="the endpoint's URL")
+    add("--task", required=True, help="chat-completion, text-generation, feature-extraction, …")
+    add("--input", required=True, metavar="PATH", help="JSONL, one object a line; .gz is unpacked; s3://… with s3fs")
+    add("--output", required=True, metavar="PATH", help="a .jsonl file, or a folder")
+    add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")
+    add("--messages", type=_json, metavar="JSON", help="template of a chat's messages, or @file")
+    add("--body", type=_json, metavar="JSON", help="template of the whole body, or @file")
+    add("--system", help="template of a system prompt")
+    add("--route", help="path to post --body to, instead of the task's own")
+    add("--parameters", type=_json, metavar="JSON", help="""sent with every row, e.g. '{"max_tokens": 64}', or @file""")
+    add("--id-column", help="column that names a row; its place otherwise")
+    add("--keep-column", action="append", default=[], metavar="NAME", help="carry a column to the output; repeatable")
+    add("--engine", help="key of the endpoint's image (vLLM, sGLang, tgi, tei, llamacpp, …); asked for otherwise")
+    add("--model", help="model name in requests; asked for otherwise")
+    add("--max-concurrency", type=_concurrency, default="auto", metavar="N|auto", help="requests in flight")
+    add("--max-attempts", type=int, help="tries of a row on which the engine fails (5)")
+    add("--request-timeout", type=float, metavar="SECONDS", help="for one answer (600)")
+    add("--startup-timeout", type=float, metavar="SECONDS", help="to wait for an endpoint that is not ready (1200)")
+    add("--job-timeout", type=float, metavar="SECONDS", help="for the whole run (7 days)")
+    add("--on-bad-input", choices=("error_row", "stop"), help="a line that is no row (error_row)")
+    add("--on-existing", choices=("resume", "overwrite", "fail"), help="the output is there already (resume)")
+    add("--token-file", type=Path, metavar="PATH", help="file that holds the token")
+    add("--quiet", action="store_true", help="no progress on stderr")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
