@@ -6,11 +6,13 @@ defaults, and `raw` keeps the whole answer. What a caller *asks for* is in `spec
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     AliasPath,
     BaseModel,
     BeforeValidator,
@@ -58,12 +60,33 @@ def _none_if_invalid(value: object, handler: ValidatorFunctionWrapHandler) -> ob
         return None
 
 
+def _in_utc(value: datetime | None) -> datetime | None:
+    """Moments can always be compared: one without a zone is UTC."""
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _readable(model: type[BaseModel]) -> Callable[[object], list[BaseModel]]:
+    """The items of a list that are a `model`; the rest is left out."""
+
+    def read(value: object) -> list[BaseModel]:
+        found = []
+        for item in value if isinstance(value, list) else []:
+            try:
+                found.append(model.model_validate(item))
+            except ValidationError:
+                continue
+        return found
+
+    return read
+
+
 # A field that only informs: an answer with something odd in it is still an answer.
 _Maybe = WrapValidator(_none_if_invalid)
-MaybeDatetime = Annotated[datetime | None, _Maybe]
+MaybeDatetime = Annotated[datetime | None, AfterValidator(_in_utc), _Maybe]
 MaybeStr = Annotated[str | None, _Maybe]
 MaybeInt = Annotated[int | None, _Maybe]
 MaybeFloat = Annotated[float | None, _Maybe]
+FalseUnlessTrue = Annotated[bool, BeforeValidator(lambda value: value is True)]
 IntOrZero = Annotated[int, BeforeValidator(lambda value: value if isinstance(value, int) else 0)]
 TextOrEmpty = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 StringMap = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
@@ -175,17 +198,18 @@ class EndpointPage(_Answer):
     """One page of a list; `next_cursor` is None on the last one. `total_items` ignores the page."""
 
     items: list[dict[str, Any]]
-    next_cursor: MaybeStr = Field(None, validation_alias="nextCursor")
+    # Not tolerant: a cursor that is not understood would end the list early without a word.
+    next_cursor: str | None = Field(None, validation_alias="nextCursor")
     total_items: IntOrZero = Field(0, validation_alias="totalItems")
 
 
 class Hardware(_Answer):
     """An instance that endpoints can run on, with its price (USD per replica and hour) and the namespace's quota."""
 
-    id: str = ""
+    id: TextOrEmpty = ""
     vendor: str
     region: str
-    accelerator: str
+    accelerator: TextOrEmpty = ""
     instance_type: str = Field(validation_alias="instanceType")
     instance_size: str = Field(validation_alias="instanceSize")
     architecture: TextOrEmpty = ""
@@ -220,8 +244,8 @@ class Replica(_Answer):
     id: str
     version_id: TextOrEmpty = Field("", validation_alias="versionId")
     stage: TextOrEmpty = Field("", validation_alias=AliasPath("status", "stage"))
-    live: bool = Field(False, validation_alias=AliasPath("status", "live"))
-    updating: bool = Field(False, validation_alias=AliasPath("status", "updating"))
+    live: FalseUnlessTrue = Field(False, validation_alias=AliasPath("status", "live"))
+    updating: FalseUnlessTrue = Field(False, validation_alias=AliasPath("status", "updating"))
     exit_code: MaybeInt = Field(None, validation_alias=AliasPath("status", "exitCode"))
     started_at: MaybeDatetime = Field(None, validation_alias=AliasPath("status", "startedAt"))
     stopped_at: MaybeDatetime = Field(None, validation_alias=AliasPath("status", "stoppedAt"))
@@ -230,7 +254,7 @@ class Replica(_Answer):
 class LogEntry(_Answer):
     """One line of an endpoint's log. Only `line` is known where the deployment offers no log search (v2)."""
 
-    line: TextOrEmpty
+    line: TextOrEmpty = ""
     timestamp: MaybeDatetime = None
     stream: MaybeStr = None
     replica_id: MaybeStr = None
@@ -238,17 +262,17 @@ class LogEntry(_Answer):
 
 
 class DataPoint(_Answer):
-    """One value of a metric at one moment."""
+    """One value of a metric at one moment; None where the service has no value, which is not the same as 0."""
 
     x: MaybeDatetime = None
-    y: float = 0.0
+    y: MaybeFloat = None
 
 
 class MetricSeries(_Answer):
     """One line of a graph; `status` says which (e.g. `running`, `pending`)."""
 
     status: TextOrEmpty = ""
-    data: list[DataPoint] = Field(default_factory=list)
+    data: Annotated[list[DataPoint], BeforeValidator(_readable(DataPoint))] = Field(default_factory=list)
 
 
 class Metrics(_Answer):
@@ -257,7 +281,7 @@ class Metrics(_Answer):
     start: MaybeDatetime = None
     stop: MaybeDatetime = None
     time_window_seconds: IntOrZero = Field(0, validation_alias="timeWindowSeconds")
-    series: list[MetricSeries] = Field(default_factory=list)
+    series: Annotated[list[MetricSeries], BeforeValidator(_readable(MetricSeries))] = Field(default_factory=list)
 
 
 class InferenceCatalogRecipe(_Answer):
@@ -279,7 +303,9 @@ class InferenceCatalogModel(_Answer):
     license: MaybeStr = None
     task: MaybeStr = None
     created_at: MaybeDatetime = Field(None, validation_alias="createdAt")
-    recipes: list[InferenceCatalogRecipe] = Field(default_factory=list)
+    recipes: Annotated[list[InferenceCatalogRecipe], BeforeValidator(_readable(InferenceCatalogRecipe))] = Field(
+        default_factory=list
+    )
 
 
 class WhoAmI(_Answer):
@@ -297,10 +323,12 @@ class WhoAmI(_Answer):
     @model_validator(mode="before")
     @classmethod
     def _org_names(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("orgs"), list):
-            orgs = [org.get("name") if isinstance(org, dict) else org for org in data["orgs"]]
-            return {**data, "orgs": [name for name in orgs if isinstance(name, str)]}
-        return data
+        if not isinstance(data, dict):
+            return data
+        listed = data.get("orgs")
+        orgs = listed if isinstance(listed, list) else []
+        names = [org.get("name") if isinstance(org, dict) else org for org in orgs]
+        return {**data, "orgs": [name for name in names if isinstance(name, str)]}
 
     @property
     def namespaces(self) -> list[str]:
