@@ -1,7 +1,8 @@
 """Apache Airflow provider for Hugging Face Inference Endpoints.
 
 `endpoints/` is the control plane, `inference/` the data plane; neither imports Airflow. `hooks/`, `operators/`,
-`sensors/`, `triggers/` and `links/` translate between them and Airflow. `emulator/` is a local service with the same API.
+`sensors/`, `triggers/` and `links/` translate between them and Airflow. `emulator/` is a local service with the same
+API.
 """
 
 from __future__ import annotations

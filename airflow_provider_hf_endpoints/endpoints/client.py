@@ -70,7 +70,7 @@ class EndpointsClient(Transport):
 
     def _send(self, request: Request) -> Answer:
         if self._http is None:
-            self._http = httpx.Client(timeout=self.http_timeout)
+            self._http = httpx.Client()
         try:
             response = self._http.request(**self.arguments(request))
         except httpx.HTTPError as error:
@@ -154,7 +154,10 @@ class EndpointsClient(Transport):
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
     ) -> InferenceEndpoint:
         """Change what is given and nothing else. Arguments: see `EndpointUpdate`."""
-        change = EndpointUpdate.from_arguments(**changes)
+        return self.update(name, EndpointUpdate.from_arguments(**changes), namespace=namespace)
+
+    def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> InferenceEndpoint:
+        """Change what `change` holds."""
         return self.run(flows.update(self.session, name, namespace, change))
 
     def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
@@ -267,7 +270,7 @@ class AsyncEndpointsClient(Transport):
 
     async def _send(self, request: Request) -> Answer:
         if self._http is None:
-            self._http = httpx.AsyncClient(timeout=self.http_timeout)
+            self._http = httpx.AsyncClient()
         try:
             response = await self._http.request(**self.arguments(request))
         except httpx.HTTPError as error:
@@ -344,7 +347,10 @@ class AsyncEndpointsClient(Transport):
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
     ) -> InferenceEndpoint:
         """As `EndpointsClient.update_inference_endpoint`."""
-        change = EndpointUpdate.from_arguments(**changes)
+        return await self.update(name, EndpointUpdate.from_arguments(**changes), namespace=namespace)
+
+    async def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.update`."""
         return await self.run(flows.update(self.session, name, namespace, change))
 
     async def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:

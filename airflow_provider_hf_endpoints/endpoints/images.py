@@ -103,7 +103,7 @@ def reusable_image(raw_image: Mapping[str, Any] | None, endpoint: str) -> dict[s
             f"Endpoint {endpoint!r} reports no image to put the parallelism sizes into: pass custom_image."
         )
     engine, settings = _variant(raw_image)
-    if "credentials" in settings:
+    if settings.get("credentials"):
         raise InvalidArgumentError(
             f"Endpoint {endpoint!r} runs an image with registry credentials. The service shows them redacted, so the "
             "image can't be sent back as it is: pass custom_image and the credentials with the parallelism sizes."
@@ -115,16 +115,16 @@ def _normalise(custom_image: Mapping[str, Any]) -> Image:
     if not isinstance(custom_image, Mapping) or not custom_image:
         raise InvalidArgumentError(
             "custom_image must be a dict such as {'url': 'registry/image:tag'} or {'vLLM': {'url': …}}, "
-            f"not {custom_image!r}."
+            f"not {'empty' if custom_image == {} else type(custom_image).__name__}."
         )
-    if "url" in custom_image:
-        return _from_flat(custom_image)
-    if len(custom_image) != 1:
+    # A flat image is the `custom` variant.
+    keyed: Mapping[str, Any] = {"custom": custom_image} if "url" in custom_image else custom_image
+    if len(keyed) != 1:
         raise InvalidArgumentError(
-            f"custom_image has the keys {sorted(custom_image)}: it must be flat with a 'url', or hold exactly one "
+            f"custom_image has the keys {sorted(keyed)}: it must be flat with a 'url', or hold exactly one "
             f"engine ({', '.join(ENGINES)})."
         )
-    engine, settings = _variant(custom_image)
+    engine, settings = _variant(keyed)
     by_lower = {known.lower(): known for known in ENGINES}
     engine = by_lower.get(engine.lower(), engine)
     if engine not in _WITHOUT_URL and not settings.get("url"):
@@ -133,13 +133,15 @@ def _normalise(custom_image: Mapping[str, Any]) -> Image:
         )
     if engine == "llamacpp" and not settings.get("modelPath"):
         raise InvalidArgumentError("custom_image['llamacpp'] lacks 'modelPath': name the GGUF file to serve.")
-    return Image({engine: dict(settings)})
+    return _modernise(engine, settings)
 
 
-def _from_flat(custom_image: Mapping[str, Any]) -> Image:
-    """A flat image is the `custom` variant. The guide's older spellings are moved to where the service reads them."""
-    settings = dict(custom_image)
+def _modernise(engine: str, given: Mapping[str, Any]) -> Image:
+    """The guide's older spellings are moved to where the service reads them; it would drop them in silence."""
+    settings = dict(given)
     env = settings.pop("env", None) or {}
+    if not isinstance(env, Mapping):
+        raise InvalidArgumentError(f"`env` inside custom_image must be a dict, not {type(env).__name__}: pass env=….")
     if env:
         warnings.warn(
             "`env` inside custom_image is dropped by today's service: it is sent as the endpoint's `env` instead. "
@@ -150,9 +152,9 @@ def _from_flat(custom_image: Mapping[str, Any]) -> Image:
     for old, new in _OLD_SPELLINGS.items():
         if old in settings:
             warnings.warn(f"`{old}` inside custom_image is now `{new}`.", FutureWarning, stacklevel=2)
-            settings.setdefault(new, settings.pop(old))
-            settings.pop(old, None)
-    return Image({"custom": settings}, {str(key): str(value) for key, value in env.items()})
+            value = settings.pop(old)
+            settings.setdefault(new, value)
+    return Image({engine: settings}, {str(key): str(value) for key, value in env.items()})
 
 
 def _with_credentials(payload: Mapping[str, Any], username: str, password: str | None) -> dict[str, Any]:
@@ -162,12 +164,14 @@ def _with_credentials(payload: Mapping[str, Any], username: str, password: str |
             f"Registry credentials are for a custom image only, and custom_image is {engine!r}: pass it flat, "
             "as {'url': …}."
         )
-    credentials = {"username": username} | ({} if password is None else {"password": password})
-    return {"custom": {**settings, "credentials": credentials}}
+    # The contract requires both, and the password may be null.
+    return {"custom": {**settings, "credentials": {"username": username, "password": password}}}
 
 
 def _variant(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     engine, settings = next(iter(payload.items()))
     if not isinstance(settings, Mapping):
-        raise InvalidArgumentError(f"custom_image[{engine!r}] must be a dict of settings, not {settings!r}.")
+        raise InvalidArgumentError(
+            f"custom_image[{engine!r}] must be a dict of settings, not {type(settings).__name__}."
+        )
     return engine, settings

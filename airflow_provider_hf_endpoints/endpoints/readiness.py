@@ -21,6 +21,9 @@ LONGEST_POLL = 30.0  # seconds
 # After a resume, reads of the endpoint may still say "paused" for a moment: the time given to the service to catch up.
 RESUME_GRACE = timedelta(seconds=60)
 
+# What somebody who waits for a deletion names as the target; no state of the service.
+DELETED = "deleted"
+
 _BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
 
 
@@ -31,8 +34,8 @@ class Goal:
     :param started: when the wait began (aware). Wall-clock, so that a wait that is taken up by another process goes on
         where it was.
     :param deadline: when to give up (aware); None waits for ever.
-    :param target_states: the states that end the wait with success. For `running` the health route must answer 200 too,
-        because `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
+    :param target_states: the states that end the wait with success, or `deleted`. For `running` the health route must
+        answer 200 too: `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
     :param on_scaled_to_zero: what a scaledToZero endpoint means when that is no target: `wake` it by a request,
         `accept` it as ready (the first request wakes it), or `fail`.
     :param resumed_at: when the waiting side itself resumed the endpoint: `paused` is then no end for a minute.
@@ -78,9 +81,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Ready:
-    """The goal is reached."""
+    """The goal is reached. `endpoint` is None where the goal was that it is gone."""
 
-    endpoint: InferenceEndpoint
+    endpoint: InferenceEndpoint | None
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,14 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
     """
     moment = _Moment(goal, now, rng)
     endpoint = snapshot.endpoint
+    if endpoint is None and DELETED in goal.target_states:
+        return Ready(None)
     if endpoint is None:
         return Failed("The endpoint does not exist (any more): somebody deleted it, or the name or namespace is wrong.")
     if endpoint.status in goal.target_states:
         return _judge_arrived(endpoint, snapshot.health, moment)
+    if goal.target_states == {DELETED}:
+        return _wait(endpoint, moment, f"it is still there, {endpoint.status}")
     if endpoint.status in _BROKEN:
         return Failed(_why_broken(endpoint), endpoint)
     if endpoint.status == InferenceEndpointStatus.PAUSED and not _being_resumed(endpoint, moment):

@@ -7,6 +7,7 @@ does not is here under the contract's names in snake_case.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -33,7 +34,17 @@ LONGEST_NAME = 32
 SHORTEST_IDLE, LONGEST_IDLE = 15, 2880  # minutes; the service refuses a scaleToZeroTimeout outside
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 # Fields whose values no error shows: they hold secrets, or people put secrets there.
-_UNSHOWN_FIELDS = frozenset({"secrets", "container_registry_password", "custom_image", "env"})
+_UNSHOWN_FIELDS = frozenset(
+    {
+        "secrets",
+        "container_registry_password",
+        "custom_image",
+        "env",
+        "custom_router",
+        "container_args",
+        "container_command",
+    }
+)
 
 
 class CommonArguments(TypedDict, total=False):
@@ -143,15 +154,15 @@ class EndpointUpdate(BaseModel):
     min_replica: int | None = Field(None, ge=0)
     max_replica: int | None = Field(None, ge=0)
     scaling_metric: InferenceEndpointScalingMetric | None = None
-    scaling_threshold: float | None = None
+    scaling_threshold: float | None = Field(None, allow_inf_nan=False)
     scale_to_zero_timeout: int | None = None
     revision: str | None = None
     task: str | None = None
     custom_image: dict[str, Any] | None = Field(None, repr=False)
     container_registry_username: str | None = None
     container_registry_password: SecretStr | None = None
-    container_command: list[str] | None = None
-    container_args: list[str] | None = None
+    container_command: list[str] | None = Field(None, repr=False)
+    container_args: list[str] | None = Field(None, repr=False)
     tensor_parallel_size: int | None = Field(None, ge=1)
     data_parallel_size: int | None = Field(None, ge=1)
     env: dict[str, str] | None = Field(None, repr=False)
@@ -163,7 +174,7 @@ class EndpointUpdate(BaseModel):
     tags: list[str] | None = None
     network: dict[str, Any] | None = None
     notifications: dict[str, Any] | None = None
-    custom_router: dict[str, Any] | None = None
+    custom_router: dict[str, Any] | None = Field(None, repr=False)
     experimental_features: dict[str, Any] | None = None
 
     @classmethod
@@ -202,8 +213,19 @@ class EndpointUpdate(BaseModel):
             raise ValueError(f"must be between {SHORTEST_IDLE} and {LONGEST_IDLE} minutes, by the service's rule")
         return value
 
+    @field_validator("custom_image", "network", "notifications", "custom_router", "experimental_features")
+    @classmethod
+    def _sendable(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("must hold nothing but what JSON has: text, numbers, booleans, lists, dicts") from None
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.container_registry_password is not None and self.container_registry_username is None:
+            raise ValueError("container_registry_password needs container_registry_username beside it")
         if self.scaling_threshold is not None and self.scaling_metric is None:
             raise ValueError("scaling_threshold needs scaling_metric beside it, or it is ignored")
         if self.min_replica is not None and self.max_replica is not None and self.min_replica > self.max_replica:

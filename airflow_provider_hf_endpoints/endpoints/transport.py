@@ -103,6 +103,7 @@ class Transport:
             raise InvalidArgumentError(f"timeout={timeout!r} must be a positive number of seconds.")
         self._token = token.strip()
         self._bases = Bases.of(base_url, hub_url, catalog_url)
+        self._seconds = timeout
         self.http_timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
         self._retry_budget = retry_budget
         self.session = Session(namespace=namespace)
@@ -110,6 +111,12 @@ class Transport:
     def __repr__(self) -> str:
         """Without the token."""
         return f"{type(self).__name__}(base_url={self._bases.control!r}, namespace={self.session.namespace!r})"
+
+    def limit(self, seconds: float) -> None:
+        """From now on, let one request take `seconds` with its retries: less for who is about to be killed, or more."""
+        self._retry_budget = seconds
+        read = min(self._seconds, seconds)
+        self.http_timeout = httpx.Timeout(read, connect=min(read, _CONNECT_TIMEOUT))
 
     @property
     def base_url(self) -> str:
@@ -122,6 +129,7 @@ class Transport:
             "method": request.method,
             "url": self._bases.url(request),
             "params": dict(request.params) or None,
+            "timeout": self.http_timeout,
             "headers": {
                 "Authorization": f"Bearer {self._token}",
                 "Accept": accept,

@@ -1,0 +1,15 @@
+"""The few names that Airflow has moved and that common-compat does not cover in every version this package supports."""
+
+from __future__ import annotations
+
+try:
+    from airflow.sdk.log import mask_secret
+except ImportError:  # Airflow 3.0
+    from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 3.0 and 3.1
+    from airflow.exceptions import AirflowRescheduleException
+
+__all__ = ["AirflowRescheduleException", "mask_secret"]

@@ -1,0 +1,125 @@
+"""What the lifecycle operators have in common: which endpoint, which connection, and how they wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
+
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Goal, Ready, Snapshot, judge
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+
+DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
+
+
+class EndpointOperator(BaseOperator):
+    """An operator on one endpoint.
+
+    :param hf_endpoints_conn_id: the connection. (templated)
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param wait_for_completion: return only when the endpoint has arrived where the operator sends it; default True.
+    :param deferrable: wait in the triggerer, holding no worker; default Airflow's `[operators] default_deferrable`.
+    :param timeout: seconds (or a timedelta) of wall-clock time for the wait; default 1 hour.
+    :param poll_interval: seconds between looks at most; they are shorter at first. Default 30.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
+    operator_extra_links = (InferenceEndpointLink(),)
+    ui_color = "#ffe9a8"
+
+    endpoint: str
+    _goal_states: tuple[str, ...] = ("running",)
+
+    def __init__(
+        self,
+        *,
+        namespace: str | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        poll_interval: float = LONGEST_POLL,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.namespace = namespace
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Act on the endpoint, wait where that was asked for, and return its summary."""
+        started = time.time()
+        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+            try:
+                return self._act(hook, started)
+            except InferenceEndpointError as error:
+                raise in_airflow_terms(error) from error
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Take up what the trigger found."""
+        try:
+            return self._conclude(event)
+        except InferenceEndpointError as error:
+            raise in_airflow_terms(error) from error
+
+    def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+    def _arrive(
+        self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, started: float, *, resumed: bool = False
+    ) -> dict[str, Any] | None:
+        """Wait for the goal, deferred or holding the worker; at once where the endpoint has arrived already."""
+        wait = WaitSpec(
+            endpoint=endpoint.name,
+            namespace=endpoint.namespace,
+            started=started,
+            deadline=deadline_after(started, self.timeout, self.execution_timeout),
+            target_states=self._goal_states,
+            resumed_at=started if resumed else None,
+            poll_interval=self.poll_interval,
+        )
+        if not self.wait_for_completion or _has_arrived(endpoint, wait.goal()):
+            return endpoint.summary()
+        if self.deferrable:
+            return self.defer(**deferral(wait, self.hf_endpoints_conn_id), kwargs=self._deferral_kwargs())
+        end = wait_here(hook, wait, self._check_on)
+        return self._conclude(event_of(end, endpoint.name))
+
+    def _deferral_kwargs(self) -> dict[str, Any]:
+        """What `execute_complete` is told beside the event."""
+        return {}
+
+    def _check_on(self) -> None:
+        """Called after every look of a wait that holds the worker; may raise to end it."""
+
+    def _conclude(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
+        summary = conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event, self._secret_values))
+        self.log.info("Endpoint %s: %s", self.endpoint, (summary or {}).get("state", "gone"))
+        return summary
+
+    def _secret_values(self) -> Sequence[str]:
+        """What must not appear in an endpoint's log lines that this operator quotes."""
+        return ()
+
+
+def _has_arrived(endpoint: InferenceEndpoint, goal: Goal) -> bool:
+    """Whether the answer to the action already is the goal (a health route's answer is never in it)."""
+    return isinstance(judge(Snapshot(endpoint), goal, goal.started), Ready)
+
+
+def in_airflow_terms(error: InferenceEndpointError) -> Exception:
+    """What a retry can't mend fails the task for good; the rest is left to the task's retries."""
+    permanent = isinstance(error, ApiError | InvalidArgumentError) and not error.retryable
+    return AirflowFailException(str(error)) if permanent else error

@@ -1,0 +1,171 @@
+"""The operator that sends a whole file of rows through an endpoint. Thin: `inference/batch.py` does the work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, Context, ObjectStoragePath
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchError, BatchFailed, BatchStopped
+from airflow_provider_hf_endpoints.inference.preflight import check_input
+from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
+
+_NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
+
+
+class BatchInferenceOperator(RequestingOperator):
+    """Send every row of a JSONL file through an endpoint, and write one line per row, in the input's order.
+
+    A row that fails has its error in its line; the task fails only where `fail_on_errors` or `max_error_rate` say so.
+    A retry of the task goes on where the one before stopped: rows that are done are not sent again.
+
+    The result is the report without the rows: `rows`, `succeeded`, `failed`, `truncated`, `prompt_tokens`,
+    `completion_tokens`, `output_path`, `errors_path`, `manifest_path`, …
+
+    :param endpoint: the endpoint's name. (templated)
+    :param task: `chat-completion`, `text-generation`, `feature-extraction`, or any pipeline of the toolkit. (templated)
+    :param input_path: JSONL, one object a line, on anything that Airflow's `ObjectStoragePath` reads: a local path,
+        `s3://conn_id@bucket/key`, `gs://…`. (templated)
+    :param output_path: a path that ends in `.jsonl` is the output itself, any other is a folder for it. (templated)
+    :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
+    :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
+    :param body: the same as a whole request body, for what the task does not know.
+    :param system: a system prompt before `prompt` or `messages`.
+    :param id_column: a column that names a row, present and different in each; default the row's place.
+    :param parameters: sent with every row, e.g. `{"max_tokens": 64, "temperature": 0}`. (templated)
+    :param max_concurrency: requests in flight, or `auto` (default) to find the number.
+    :param model: the model's name in requests; default what the endpoint itself says. (templated)
+    :param fail_on_errors: fail the task when any row failed; default False.
+    :param max_error_rate: stop the batch when more than this share of the rows failed; default 0.5, None for never.
+    :param request_timeout: seconds for one answer; default 600.
+    :param batch_timeout: seconds (or a timedelta) for the whole batch; default 7 days.
+    :param job_options: anything else of `inference.batch.BatchJob`, e.g. `{"max_attempts": 3}`.
+
+    Other parameters: see `RequestingOperator`.
+    """
+
+    # `prompt`, `messages`, `body` and `system` are templates over a row's columns, with braces of their own: Jinja
+    # would take `{{text}}` for its own.
+    template_fields: Sequence[str] = (
+        *RequestingOperator.template_fields,
+        "task",
+        "input_path",
+        "output_path",
+        "parameters",
+        "model",
+    )
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        input_path: str | ObjectStoragePath,
+        output_path: str | ObjectStoragePath,
+        prompt: str | None = None,
+        messages: Any = None,
+        body: Any = None,
+        system: str | None = None,
+        id_column: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        max_concurrency: int | Literal["auto"] = "auto",
+        model: str | None = None,
+        fail_on_errors: bool = False,
+        max_error_rate: float | None = 0.5,
+        request_timeout: float = 600.0,
+        batch_timeout: float | timedelta = timedelta(days=7),
+        job_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.task = task
+        self.input_path = input_path
+        self.output_path = output_path
+        self.prompt = prompt
+        self.messages = messages
+        self.body = body
+        self.system = system
+        self.id_column = id_column
+        self.parameters = parameters
+        self.max_concurrency = max_concurrency
+        self.model = model
+        self.fail_on_errors = fail_on_errors
+        self.max_error_rate = max_error_rate
+        self.request_timeout = request_timeout
+        self.batch_timeout = batch_timeout
+        self.job_options = job_options
+        self._stop = threading.Event()
+
+    def on_kill(self) -> None:
+        """Send nothing new, let what is in flight come in, and keep it. Runs in a signal handler: only a flag."""
+        self._stop.set()
+
+    def _check(self) -> None:
+        """The input is there, its rows fit the templates, and ids are unique, before the endpoint is woken."""
+        try:
+            check_input(self._job())
+        except (BatchError, ValueError) as error:
+            raise AirflowFailException(str(error)) from error
+
+    def _send(self, context: Context, target: Target) -> dict[str, Any]:
+        job = replace(self._job(), url=target.url, token=target.token.get_secret_value(), engine=target.engine)
+        try:
+            report = run_batch(job, stop=self._stop)
+        except (BatchAborted, BatchStopped):
+            raise  # the rows that are done are kept: a retry of the task goes on from there
+        except BatchFailed as error:
+            self._say(error.report)
+            raise AirflowFailException(str(error)) from error
+        except (BatchError, ValueError) as error:
+            raise AirflowFailException(str(error)) from error
+        self._say(report)
+        return report.as_dict()
+
+    def _say(self, report: BatchReport) -> None:
+        self.log.info(
+            "Batch of %d rows: %d succeeded, %d failed, %d cut short; %d prompt and %d completion tokens; %.0f s. %s",
+            report.rows,
+            report.succeeded,
+            report.failed,
+            report.truncated,
+            report.prompt_tokens,
+            report.completion_tokens,
+            report.seconds,
+            report.output_path,
+        )
+
+    def _job(self) -> BatchJob:
+        return BatchJob(
+            url=_NOT_KNOWN_YET,
+            task=self.task,
+            input_path=_storage(self.input_path),
+            output_path=_storage(self.output_path),
+            prompt=self.prompt,
+            messages=self.messages,
+            body=self.body,
+            system=self.system,
+            id_column=self.id_column,
+            parameters=self.parameters,
+            max_concurrency=self.max_concurrency,
+            model=self.model,
+            fail_on_errors=self.fail_on_errors,
+            max_error_rate=self.max_error_rate,
+            request_timeout=self.request_timeout,
+            startup_timeout=_seconds(self.startup_timeout),
+            job_timeout=_seconds(self.batch_timeout),
+            **(self.job_options or {}),
+        )
+
+
+def _seconds(limit: float | timedelta) -> float:
+    return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
+
+
+def _storage(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """The path with the connection that it names."""
+    return ObjectStoragePath(path) if isinstance(path, str) else path

@@ -1,0 +1,219 @@
+"""The operator that creates an endpoint, or takes, updates or replaces the one of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    EndpointNotFoundError,
+    InvalidArgumentError,
+    NameTakenError,
+    NoCapacityError,
+    ServiceError,
+)
+from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, shortage
+from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
+from airflow_provider_hf_endpoints.operators._release import StartingOperator
+from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, reveal_all
+
+# Arguments that are the operator's attributes and templated; secrets are neither.
+_TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
+
+
+class CreateInferenceEndpointOperator(StartingOperator):
+    """Create an endpoint, or take the one of that name, and wait until it answers.
+
+    The defaults don't bill for ever: no replica is kept (`min_replica=0`) and 15 idle minutes scale it to zero.
+
+    :param name: lower-case letters, digits and '-', 32 at most. (templated)
+    :param repository: the model's repository on the hub. (templated)
+    :param framework: `pytorch`, `custom` or `llamacpp`. (templated)
+    :param vendor, region, accelerator, instance_type, instance_size: the hardware, e.g. aws, us-east-1, gpu, nvidia-l4,
+        x1. Checked against what the service offers before anything is created. (templated)
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param task: what the model is for, e.g. `text-generation`. (templated)
+    :param min_replica, max_replica: the autoscaler's bounds; default 0 and 1. With `min_replica` above 0 the endpoint
+        bills until somebody stops it. (templated)
+    :param scale_to_zero_timeout: idle minutes, 15 to 2880; default 15. A backstop, not a switch. (templated)
+    :param options: every other setting of `endpoints.spec.EndpointSpec`: `revision`, `custom_image`, `env`, `type`,
+        `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
+    :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the
+        task runs, masked, never rendered.
+    :param if_exists: what to do about an endpoint of that name: `reuse` it (default; resumed if paused; an error when
+        its model or hardware differ), `update` it to the settings given here, `fail`, or `recreate` it.
+    :param preflight: whether to check hardware, capacity and quota first; default True.
+
+    Other parameters: see `StartingOperator`. Result: `{"name", "namespace", "state", "url"}`.
+    """
+
+    template_fields: Sequence[str] = (*_TEMPLATED, "namespace", "hf_endpoints_conn_id")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        repository: str,
+        framework: str,
+        vendor: str,
+        region: str,
+        accelerator: str,
+        instance_type: str,
+        instance_size: str,
+        task: str | None = None,
+        min_replica: int = 0,
+        max_replica: int | None = None,
+        scale_to_zero_timeout: int | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        container_registry_password: Secret | None = None,
+        if_exists: IfExists = "reuse",
+        preflight: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        options = {field: kwargs.pop(field) for field in _TEMPLATED if field in kwargs}
+        super().__init__(**kwargs)
+        if if_exists not in get_args(IfExists):
+            raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
+        self.name = name
+        self.repository = repository
+        self.framework = framework
+        self.vendor = vendor
+        self.region = region
+        self.accelerator = accelerator
+        self.instance_type = instance_type
+        self.instance_size = instance_size
+        self.task = task
+        self.min_replica = min_replica
+        self.max_replica = max_replica
+        self.scale_to_zero_timeout = scale_to_zero_timeout
+        self.if_exists = if_exists
+        self.preflight = preflight
+        self._secrets = secrets
+        self._password = container_registry_password
+        for field in _TEMPLATED:
+            if not hasattr(self, field):
+                setattr(self, field, options.get(field))
+
+    @property
+    def endpoint(self) -> str:  # type: ignore[override]
+        """The endpoint's name, as the other operators call it."""
+        return self.name
+
+    def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
+        client = hook.get_conn()
+        spec = self._spec()
+        for _ in range(2):
+            existing = _find(client, spec.name, self.namespace)
+            decision = plan(spec, existing, self.if_exists)
+            try:
+                endpoint, resumed = self._carry_out(client, spec, existing, decision)
+            except NameTakenError:
+                if self.if_exists == "fail" or existing is not None:
+                    raise
+                self.log.info("Another task has created endpoint %s in between.", spec.name)
+                continue
+            return self._arrive(hook, endpoint, started, resumed=resumed)
+        raise InvalidArgumentError(f"name={spec.name!r}: an endpoint of that name comes and goes; choose another name.")
+
+    def _spec(self) -> EndpointSpec:
+        given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
+        spec = EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
+        if spec.never_scales_down:
+            self.log.warning(
+                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                spec.name,
+                spec.min_replica,
+            )
+        return spec
+
+    def _carry_out(
+        self, client: EndpointsClient, spec: EndpointSpec, existing: InferenceEndpoint | None, decision: Plan
+    ) -> tuple[InferenceEndpoint, bool]:
+        """Do it; the endpoint, and whether it was resumed."""
+        match decision:
+            case Refuse(reason=reason):
+                raise InvalidArgumentError(reason)
+            case Create():
+                return self._create(client, spec), False
+            case Recreate():
+                self._check_hardware(client, spec, replaces=existing)
+                self.log.info("Deleting endpoint %s to create it anew.", spec.name)
+                client.delete_inference_endpoint(spec.name, namespace=self.namespace, missing_ok=True)
+                return self._create(client, spec, checked=True), False
+            case Update(resume=resume):
+                change = EndpointUpdate.from_arguments(**_update_arguments(spec))
+                endpoint = client.update(spec.name, change, namespace=self.namespace)
+                self.log.info("Updated endpoint %s; it is %s.", spec.name, endpoint.status)
+            case Reuse(resume=resume):
+                assert existing is not None
+                endpoint = existing
+                self.log.info("Reusing endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        if not resume:
+            return endpoint, False
+        self.log.info("Resuming endpoint %s.", spec.name)
+        self._started_here = True
+        return client.resume_inference_endpoint(spec.name, namespace=self.namespace), True
+
+    def _create(self, client: EndpointsClient, spec: EndpointSpec, *, checked: bool = False) -> InferenceEndpoint:
+        if not checked:
+            self._check_hardware(client, spec)
+        try:
+            endpoint = client.create(spec, namespace=self.namespace)
+        except ServiceError:
+            self._started_here = True  # it may have arrived all the same
+            raise
+        self._started_here = True
+        self.log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        return endpoint
+
+    def _check_hardware(
+        self, client: EndpointsClient, spec: EndpointSpec, replaces: InferenceEndpoint | None = None
+    ) -> None:
+        """Refuse what can't start before anything is created; what it will cost is said."""
+        if not self.preflight:
+            return
+        offered = self._offered(client)
+        if not offered:
+            return
+        choice = check_hardware(spec, offered)
+        if choice.price_per_hour is not None:
+            self.log.info("%s costs $%g per replica and hour.", choice.path, choice.price_per_hour)
+        problem = shortage(choice, offered)
+        if problem is None:
+            return
+        if replaces is not None:  # deleting it frees what it holds
+            self.log.warning("%s", problem)
+            return
+        raise NoCapacityError(problem, method="GET", path="/v2/provider", advice="Nothing was created.")
+
+    def _offered(self, client: EndpointsClient) -> list[Hardware]:
+        try:
+            return client.list_inference_endpoints_hardware(namespace=self.namespace)
+        except ApiError as error:
+            self.log.warning("The hardware can't be checked before the create: %s", error)
+            return []
+
+    def _secret_values(self) -> Sequence[str]:
+        return mask_all(reveal_all(self._secrets, self._password))
+
+
+def _find(client: EndpointsClient, name: str, namespace: str | None) -> InferenceEndpoint | None:
+    try:
+        return client.get_inference_endpoint(name, namespace=namespace)
+    except EndpointNotFoundError:
+        return None
+
+
+def _update_arguments(spec: EndpointSpec) -> dict[str, Any]:
+    """The settings of a create that an update takes, secrets revealed again."""
+    arguments = {name: getattr(spec, name) for name in EndpointUpdate.model_fields}
+    if spec.secrets is not None:
+        arguments["secrets"] = {name: secret.get_secret_value() for name, secret in spec.secrets.items()}
+    if spec.container_registry_password is not None:
+        arguments["container_registry_password"] = spec.container_registry_password.get_secret_value()
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -1,0 +1,87 @@
+"""What Create does about an endpoint that is there already. Pure: the spec and the endpoint in, a decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from airflow_provider_hf_endpoints.endpoints.compare import conflicts, unapplied
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+
+IfExists = Literal["reuse", "update", "fail", "recreate"]
+
+# From these only a resume leads on; from scaledToZero a request does, and the wait sends it.
+NEEDS_RESUME = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
+
+
+@dataclass(frozen=True)
+class Create:
+    """There is none: create it."""
+
+
+@dataclass(frozen=True)
+class Recreate:
+    """Delete the one that is there, then create."""
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Take the one that is there; `resume` it first where it would not start by itself."""
+
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Update:
+    """Change the one that is there; `resume` it afterwards where it would not start by itself."""
+
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Do nothing, for this reason."""
+
+    reason: str
+
+
+Plan = Create | Recreate | Reuse | Update | Refuse
+
+
+def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfExists) -> Plan:
+    """What to do, by what is there and what the user chose for that case."""
+    if existing is None:
+        return Create()
+    resume = existing.status in NEEDS_RESUME
+    match if_exists:
+        case "fail":
+            return Refuse(
+                f"An endpoint {existing.namespace}/{existing.name} exists already ({existing.status}) and "
+                "if_exists='fail'. Choose another name, or if_exists='reuse', 'update' or 'recreate'."
+            )
+        case "recreate":
+            return Recreate()
+        case "update":
+            return _plan_update(spec, existing, resume)
+        case "reuse":
+            different = conflicts(spec, existing)
+            if different:
+                return Refuse(
+                    f"The endpoint {existing.namespace}/{existing.name} exists and is another one: "
+                    f"{'; '.join(different)}. Choose another name, or if_exists='update' or 'recreate'."
+                )
+            return Reuse(resume)
+
+
+def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) -> Plan:
+    engine = next(iter(spec.payload()["model"]["image"]))
+    if existing.engine is not None and engine != existing.engine:
+        return Refuse(
+            f"The endpoint {existing.namespace}/{existing.name} runs the engine {existing.engine!r}, and the service "
+            f"can't change that to {engine!r}: choose if_exists='recreate' or another name."
+        )
+    # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
+    if spec.secrets or unapplied(spec.payload(), existing.raw):
+        return Update(resume)
+    return Reuse(resume)

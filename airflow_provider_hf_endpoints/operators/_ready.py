@@ -1,0 +1,127 @@
+"""An operator that sends requests gets an endpoint that answers: look, wait in the triggerer or here, then go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
+from pydantic import SecretStr
+
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
+from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go."""
+
+    url: str
+    engine: str | None
+    token: SecretStr
+
+
+class RequestingOperator(BaseOperator):
+    """An operator that sends requests to an endpoint, and waits for it first where it is starting or at zero.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param hf_endpoints_conn_id: the connection. (templated)
+    :param startup_timeout: seconds (or a timedelta) to wait for an endpoint that is starting, updating, or woken from
+        zero; default 1 hour. One that is paused, failed or missing is an error at once.
+    :param deferrable: wait for the start in the triggerer, holding no worker; default Airflow's
+        `[operators] default_deferrable`. The requests themselves are sent by the worker.
+    :param poll_interval: seconds between looks at most; default 30.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
+    operator_extra_links = (InferenceEndpointLink(),)
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        namespace: str | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        startup_timeout: float | timedelta = 3600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = LONGEST_POLL,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint = endpoint
+        self.namespace = namespace
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+        self.startup_timeout = startup_timeout
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+
+    def execute(self, context: Context) -> Any:
+        """Check the input, wait until the endpoint answers, then send."""
+        try:
+            self._check()
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                return self._send_to(context, hook, self._ready_endpoint(hook))
+        except InferenceEndpointError as error:
+            raise in_airflow_terms(error) from error
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """The endpoint answers, or never will: send, or fail with the reason."""
+        try:
+            conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
+                return self._send_to(context, hook, endpoint)
+        except InferenceEndpointError as error:
+            raise in_airflow_terms(error) from error
+
+    def _check(self) -> None:
+        """Refuse bad input before the endpoint is started or billed. Overridden where there is something to check."""
+
+    def _send(self, context: Context, target: Target) -> Any:
+        raise NotImplementedError
+
+    def _ready_endpoint(self, hook: InferenceEndpointsHook) -> InferenceEndpoint:
+        started = time.time()
+        client = hook.get_conn()
+        wait = WaitSpec(
+            endpoint=self.endpoint,
+            namespace=self.namespace,
+            started=started,
+            deadline=deadline_after(started, self.startup_timeout, self.execution_timeout),
+            poll_interval=self.poll_interval,
+        )
+        end = client.poll(self.endpoint, wait.goal(), namespace=self.namespace)
+        if isinstance(end, Wait | Wake):
+            self.log.info("Endpoint %s is not ready yet: %s", self.endpoint, end.reason)
+            if self.deferrable:
+                self.defer(**deferral(wait, self.hf_endpoints_conn_id))
+            end = wait_here(hook, wait)
+        event = event_of(end, self.endpoint)
+        conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+        assert isinstance(end, Ready)
+        assert end.endpoint is not None
+        return end.endpoint
+
+    def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
+        if not endpoint.url:
+            raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
+        target = Target(endpoint.url, endpoint.engine, hook.token)
+        try:
+            return self._send(context, target)
+        except InferenceError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(str(error)) from error

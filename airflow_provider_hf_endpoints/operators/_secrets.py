@@ -1,0 +1,88 @@
+"""Secrets that go to an endpoint: given as values, or as references to an Airflow connection or variable.
+
+They are never template fields (rendered templates are stored and shown), they are looked up when the task runs, and
+they are masked in its log as soon as they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseHook, Variable
+
+from airflow_provider_hf_endpoints._airflow import mask_secret
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class FromConnection:
+    """A secret that stands in an Airflow connection.
+
+    :param field: `password` (default), `login`, `host`, `schema`, or the name of an extra.
+    """
+
+    conn_id: str
+    field: str = "password"
+
+    def reveal(self) -> str:
+        """Look it up. Raises `InvalidArgumentError` when the connection does not have the field."""
+        connection = BaseHook.get_connection(self.conn_id)
+        if self.field in ("password", "login", "host", "schema"):
+            value = getattr(connection, self.field)
+        else:
+            value = connection.extra_dejson.get(self.field)
+        if not value:
+            raise InvalidArgumentError(f"Connection {self.conn_id!r} has no {self.field!r} to take a secret from.")
+        return str(value)
+
+
+@dataclass(frozen=True)
+class FromVariable:
+    """A secret that stands in an Airflow variable."""
+
+    key: str
+
+    def reveal(self) -> str:
+        """Look it up. Raises `InvalidArgumentError` when it is empty, and Airflow's error when there is none."""
+        value = Variable.get(self.key)
+        if not value:
+            raise InvalidArgumentError(f"Variable {self.key!r} is empty.")
+        return str(value)
+
+
+Secret = str | FromConnection | FromVariable
+
+
+def reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) -> dict[str, Any]:
+    """The arguments `secrets` and `container_registry_password` with every reference looked up, masked in the log."""
+    revealed: dict[str, Any] = {}
+    if secrets is not None:
+        revealed["secrets"] = {name: _reveal(f"secrets[{name!r}]", secret) for name, secret in secrets.items()}
+    if password is not None:
+        revealed["container_registry_password"] = _reveal("container_registry_password", password)
+    mask_all(revealed)
+    return revealed
+
+
+def mask_all(revealed: Mapping[str, Any]) -> list[str]:
+    """Every value in there, masked in the task's log from now on."""
+    values = [*(revealed.get("secrets") or {}).values(), revealed.get("container_registry_password")]
+    known = [value for value in values if value]
+    for value in known:
+        mask_secret(value)
+    return known
+
+
+def _reveal(field: str, secret: Secret) -> str:
+    match secret:
+        case FromConnection() | FromVariable():
+            return secret.reveal()
+        case str() if secret:
+            return secret
+        case _:
+            raise InvalidArgumentError(
+                f"{field} must be a non-empty string, FromConnection(…) or FromVariable(…), "
+                f"not {type(secret).__name__}."
+            )

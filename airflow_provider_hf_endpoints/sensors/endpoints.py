@@ -1,0 +1,156 @@
+"""The sensor that waits for an endpoint: deferred, poking or rescheduling, with one meaning of `timeout`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    Context,
+    conf,
+)
+
+from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InferenceEndpointTimeoutError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+
+_SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
+
+
+class InferenceEndpointSensor(BaseSensorOperator):
+    """Waits until an endpoint is ready: `running`, and its health route answers 200.
+
+    It ends at once, with the reason, when the endpoint failed, was deleted, or is paused and nobody resumes it.
+    Errors that pass are ridden out; a refused token is not.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param target_states: states that end the wait well; default `("running",)`.
+    :param on_scaled_to_zero: what a scaledToZero endpoint means: `wake` it (default), `accept` it as ready, or `fail`.
+    :param check_health: whether `running` needs the health route's 200; default True.
+    :param hf_endpoints_conn_id: the connection.
+    :param timeout: seconds (or a timedelta) of wall-clock time from the start of the task's attempt, the same in every
+        mode; a restart of the triggerer does not extend it. Default 1 hour.
+    :param poke_interval: seconds between looks at most; they are shorter at first. Default 30.
+    :param mode: `poke` or `reschedule`, where `deferrable` is False.
+    :param deferrable: wait in the triggerer, holding no worker; default Airflow's `[operators] default_deferrable`.
+
+    Its result is `{"name", "namespace", "state", "url"}`. Raises `AirflowSensorTimeout` at the deadline and
+    `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
+    `soft_fail` or `never_fail` both skip.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")
+    operator_extra_links = (InferenceEndpointLink(),)
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        namespace: str | None = None,
+        target_states: Sequence[str] = (InferenceEndpointStatus.RUNNING.value,),
+        on_scaled_to_zero: OnScaledToZero = "wake",
+        check_health: bool = True,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        timeout: float | timedelta = 3600.0,
+        poke_interval: float | timedelta = LONGEST_POLL,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
+        if on_scaled_to_zero not in ("wake", "accept", "fail"):
+            raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r}: it is 'wake', 'accept' or 'fail'.")
+        self.endpoint = endpoint
+        self.namespace = namespace
+        self.target_states = [target_states] if isinstance(target_states, str) else list(target_states)
+        self.on_scaled_to_zero = on_scaled_to_zero
+        self.check_health = check_health
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Wait in the way that was asked for."""
+        try:
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                if self.deferrable:
+                    return self._defer_unless_over(hook)
+                if self.reschedule:
+                    return self._poke_once(context, hook)
+                wait = self._wait_spec(time.time())
+                return self._finish(event_of(wait_here(hook, wait), self.endpoint))
+        except InferenceEndpointError as error:
+            raise self._failure(error) from error
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Take up what the trigger found."""
+        try:
+            return self._finish(event)
+        except InferenceEndpointError as error:
+            raise self._failure(error) from error
+
+    def poke(self, context: Context) -> bool:
+        """One look: whether the endpoint is ready. Raises where it can't get there."""
+        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            verdict = hook.get_conn().poll(self.endpoint, self._wait_spec(time.time()).goal(), namespace=self.namespace)
+        if isinstance(verdict, Wait | Wake):
+            return False
+        conclude(event_of(verdict, self.endpoint))
+        return True
+
+    def _defer_unless_over(self, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+        """Look once before deferring: an endpoint that is ready, or never will be, needs no triggerer."""
+        wait = self._wait_spec(time.time())
+        verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
+        if not isinstance(verdict, Wait | Wake):
+            return self._finish(event_of(verdict, self.endpoint))
+        self.log.info("Waiting for endpoint %s in the triggerer: %s", self.endpoint, verdict.reason)
+        return self.defer(**deferral(wait, self.hf_endpoints_conn_id))
+
+    def _poke_once(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+        """One look; the next is a new process, and the wait began with the attempt's first one."""
+        first = context["ti"].get_first_reschedule_date(context)
+        wait = self._wait_spec(first.timestamp() if first is not None else time.time())
+        verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
+        if isinstance(verdict, Wait | Wake):
+            seconds = max(verdict.seconds, min(_SHORTEST_RESCHEDULE, self.poke_interval))
+            self.log.info("Waiting for endpoint %s: %s; next look in %.0f s", self.endpoint, verdict.reason, seconds)
+            raise AirflowRescheduleException(  # type: ignore[no-untyped-call]
+                datetime.now(UTC) + timedelta(seconds=seconds)
+            )
+        return self._finish(event_of(verdict, self.endpoint))
+
+    def _wait_spec(self, started: float) -> WaitSpec:
+        return WaitSpec(
+            endpoint=self.endpoint,
+            namespace=self.namespace,
+            started=started,
+            deadline=deadline_after(started, self.timeout, self.execution_timeout),
+            target_states=tuple(self.target_states),
+            on_scaled_to_zero=self.on_scaled_to_zero,
+            check_health=self.check_health,
+            poll_interval=self.poke_interval,
+        )
+
+    def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
+        return conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+
+    def _failure(self, error: InferenceEndpointError) -> Exception:
+        """The error in Airflow's terms."""
+        if self.soft_fail or self.never_fail:
+            return AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}")
+        if isinstance(error, InferenceEndpointTimeoutError):
+            return AirflowSensorTimeout(str(error))
+        return error if error.retryable else AirflowFailException(str(error))

@@ -1,0 +1,109 @@
+"""The trigger that waits for an endpoint in the triggerer, holding no worker.
+
+It only waits: what a look means is decided in `endpoints/readiness.py`. It can run twice (after a restart of the
+triggerer), so it creates nothing; its deadline is a moment on the clock; and its kwargs are stored in clear and logged,
+so they hold names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
+
+
+class InferenceEndpointTrigger(BaseTrigger):
+    """Fires once: when the endpoint has reached one of `target_states`, can't reach it, or the deadline has passed.
+
+    The event: `{"status": "ready" | "failed" | "timeout" | "error", "name", "reason", "endpoint": {"name",
+    "namespace", "state", "url"} | None}`.
+
+    :param endpoint: the endpoint's name.
+    :param namespace: default the connection's, else the token's user.
+    :param hf_endpoints_conn_id: the connection, by name.
+    :param started: when the wait began, seconds since the epoch.
+    :param deadline: when it ends, seconds since the epoch; None waits for ever.
+    :param target_states: states that end it well; `running` also needs the health route's 200.
+    :param on_scaled_to_zero: `wake`, `accept` or `fail`.
+    :param resumed_at: when the task resumed the endpoint, if it did.
+    :param check_health: whether `running` needs the health route.
+    :param poll_interval: seconds between looks at most.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        started: float,
+        namespace: str | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        deadline: float | None = None,
+        target_states: Sequence[str] = ("running",),
+        on_scaled_to_zero: OnScaledToZero = "wake",
+        resumed_at: float | None = None,
+        check_health: bool = True,
+        poll_interval: float = LONGEST_POLL,
+        **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+        self.wait = WaitSpec(
+            endpoint=endpoint,
+            namespace=namespace,
+            started=started,
+            deadline=deadline,
+            target_states=tuple(target_states),
+            on_scaled_to_zero=on_scaled_to_zero,
+            resumed_at=resumed_at,
+            check_health=check_health,
+            poll_interval=poll_interval,
+        )
+        self._fired = False
+
+    @classmethod
+    def of(cls, wait: WaitSpec, hf_endpoints_conn_id: str) -> InferenceEndpointTrigger:
+        """The trigger for a wait."""
+        return cls(hf_endpoints_conn_id=hf_endpoints_conn_id, **_given(wait))
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Only what is not at its default, so that an older version can read what a newer one wrote."""
+        kwargs = _given(self.wait)
+        if self.hf_endpoints_conn_id != InferenceEndpointsHook.default_conn_name:
+            kwargs["hf_endpoints_conn_id"] = self.hf_endpoints_conn_id
+        return (f"{type(self).__module__}.{type(self).__qualname__}", kwargs)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire one event."""
+        event = await self._wait()
+        self._fired = True
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> dict[str, Any]:
+        wait = self.wait
+        try:
+            client = await InferenceEndpointsHook(self.hf_endpoints_conn_id).get_async_conn()
+            async with client:
+                log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))
+                end = await client.wait(wait.endpoint, wait.goal(), namespace=wait.namespace, on_look=log)
+        except (InferenceEndpointError, AirflowNotFoundException) as error:
+            return event_of_error(error, wait.endpoint)
+        return event_of(end, wait.endpoint)
+
+
+def _given(wait: WaitSpec) -> dict[str, Any]:
+    """The fields of `wait` that are not at their default, JSON-native."""
+    kwargs: dict[str, Any] = {}
+    for field in fields(wait):
+        value = getattr(wait, field.name)
+        if field.default is MISSING or value != field.default:
+            kwargs[field.name] = list(value) if isinstance(value, tuple) else value
+    if kwargs.get("namespace", "") is None:
+        del kwargs["namespace"]
+    return kwargs
