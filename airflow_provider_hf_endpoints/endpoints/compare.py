@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 _NOT_COMPARED = frozenset(
     {"model.secrets", "model.image.custom.credentials", "cacheHttpResponses", "model.fromCatalog"}
 )
+_ENVIRONMENTS = frozenset({"model.env", "customRouter.env"})
 _ABSENT = object()
 
 
@@ -23,31 +24,29 @@ def unapplied(sent: Mapping[str, Any], answered: Mapping[str, Any]) -> tuple[Dif
     return tuple(_compare(sent, answered, ""))
 
 
-def _compare(sent: Mapping[str, Any], answered: Any, path: str) -> Iterator[Difference]:
+def _compare(sent: Mapping[str, Any], answered: Mapping[str, Any], path: str) -> Iterator[Difference]:
     for key, value in sent.items():
         here = f"{path}.{key}" if path else key
+        got = answered.get(key, _ABSENT)
         if here in _NOT_COMPARED or value is None:
             continue
-        if here == "model.env":
-            yield from _compare_env(value, answered.get(key) if isinstance(answered, Mapping) else None)
-            continue
-        got = answered.get(key, _ABSENT) if isinstance(answered, Mapping) else _ABSENT
-        if isinstance(value, Mapping) and isinstance(got, Mapping):
-            yield from _compare(value, got, here)
+        if isinstance(value, Mapping):
+            # Always part by part: a difference that quoted a whole part would show the secrets in it.
+            compare = _compare_env if here in _ENVIRONMENTS else _compare
+            yield from compare(value, got if isinstance(got, Mapping) else {}, here)
         elif got is _ABSENT or got is None:
-            if value not in ({}, []):
+            if value != []:
                 yield Difference(field=here, sent=value, dropped=True)
         elif not _same(value, got):
             yield Difference(field=here, sent=value, answered=got)
 
 
-def _compare_env(sent: Mapping[str, Any], answered: Any) -> Iterator[Difference]:
+def _compare_env(sent: Mapping[str, Any], answered: Mapping[str, Any], path: str) -> Iterator[Difference]:
     """By name only: people put into `env` what belongs into `secrets`, so its values are shown nowhere."""
-    got = answered if isinstance(answered, Mapping) else {}
     for name, value in sent.items():
-        if got.get(name) != value:
-            shown = "***" if name in got else None
-            yield Difference(field=f"model.env.{name}", sent="***", answered=shown, dropped=name not in got)
+        if answered.get(name) != value:
+            shown = "***" if name in answered else None
+            yield Difference(field=f"{path}.{name}", sent="***", answered=shown, dropped=name not in answered)
 
 
 def _same(sent: Any, answered: Any) -> bool:
