@@ -21,7 +21,7 @@ def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
             spec.instance_type,
             spec.instance_size,
         ):
-            if choice.accelerator != spec.accelerator:
+            if choice.accelerator and choice.accelerator != spec.accelerator:
                 raise InvalidArgumentError(
                     f"accelerator={spec.accelerator!r}: {choice.path} is of the kind {choice.accelerator!r}."
                 )
