@@ -32,6 +32,7 @@ from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.output import (
     publish,
     read_manifest,
@@ -44,7 +45,7 @@ from airflow_provider_hf_endpoints.inference.report import BatchReport
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import RowRequest, compile_requests
 from airflow_provider_hf_endpoints.inference.source import LineSource
-from airflow_provider_hf_endpoints.inference.transport import Transport, open_transport
+from airflow_provider_hf_endpoints.inference.transport import Transport
 
 __all__ = ["BatchJob", "BatchReport", "arun_batch", "run_batch"]
 

@@ -1,7 +1,7 @@
 """The seam between the batch and an HTTP library: one method, `send`.
 
 A transport is bound to one endpoint. It knows connections, timeouts and TLS; statuses and bodies are none of
-its business. `HttpxTransport` is the one that works everywhere.
+its business. `HttpxTransport` is the one that works everywhere, `streams.py` the fast one.
 """
 
 from __future__ import annotations
@@ -123,14 +123,3 @@ def silence_httpx() -> None:
     logger = logging.getLogger("httpx")
     if logger.getEffectiveLevel() <= logging.INFO:
         logger.setLevel(logging.WARNING)
-
-
-def open_transport(url: str, token: str | None, connections: int) -> Transport:
-    """The transport that a batch uses unless it is given one.
-
-    :param connections: most requests at once
-    """
-    headers = {"accept": "application/json"}
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    return HttpxTransport(url, headers, connections)
