@@ -18,6 +18,7 @@ OnScaledToZero = Literal["wake", "accept", "fail"]
 
 SHORTEST_POLL = 1.0  # seconds
 LONGEST_POLL = 30.0  # seconds
+_JITTER = 0.2  # the part by which a pause may be shorter or longer
 # After a resume, reads of the endpoint may still say "paused" for a moment: the time given to the service to catch up.
 RESUME_GRACE = timedelta(seconds=60)
 
@@ -69,6 +70,11 @@ class Health:
     def ok(self) -> bool:
         """The model answers."""
         return self.status == 200
+
+    @property
+    def refused(self) -> bool:
+        """The token may not call the endpoint."""
+        return self.status in (401, 403)
 
 
 @dataclass(frozen=True)
@@ -134,14 +140,14 @@ class _Moment:
         return self.goal.deadline is not None and self.now >= self.goal.deadline
 
     def pause(self) -> float:
-        """Seconds until the next look: a tenth of what has been waited, within bounds, with ±20 % of jitter.
+        """Seconds until the next look: a tenth of what has been waited, with jitter, `longest_poll` at most.
 
         Jitter keeps a thousand waits that began together from asking together. Never past the deadline.
         """
         elapsed = max(0.0, (self.now - self.goal.started).total_seconds())
-        longest = self.goal.longest_poll
+        longest = self.goal.longest_poll / (1 + _JITTER)
         seconds = min(max(elapsed / 10, min(SHORTEST_POLL, longest)), longest)
-        seconds *= 0.8 + 0.4 * self.rng()
+        seconds *= 1 - _JITTER + 2 * _JITTER * self.rng()
         if self.goal.deadline is not None:
             seconds = min(seconds, max(0.0, (self.goal.deadline - self.now).total_seconds()))
         return seconds
@@ -196,16 +202,25 @@ def _judge_arrived(endpoint: InferenceEndpoint, health: Health | None, moment: _
         return _wait(endpoint, moment, "it is running and its health is not known yet")
     if health.ok:
         return Ready(endpoint)
-    if health.status in (401, 403):
-        return Failed(
-            f"The endpoint runs, but its health route {endpoint.health_url} answers {health.status}"
-            f"{': ' + health.detail if health.detail else ''}. The token may manage the endpoint and not call it: "
-            "give it the permission inference.endpoints.infer.write.",
-            endpoint,
-        )
+    if health.refused:
+        return _not_callable(endpoint, health, "runs")
     got = f"answers {health.status}" if health.status is not None else "can't be reached"
     detail = f": {health.detail}" if health.detail else ""
     return _wait(endpoint, moment, f"it is running but its health route {endpoint.health_url} {got}{detail}")
+
+
+def judge_wake(wake: Wake, endpoint: InferenceEndpoint, health: Health) -> Verdict:
+    """What a wait means after its wake-up call: a refused call wakes nothing, however often it is repeated."""
+    return _not_callable(endpoint, health, "is scaled to zero") if health.refused else wake
+
+
+def _not_callable(endpoint: InferenceEndpoint, health: Health, state: str) -> Failed:
+    return Failed(
+        f"The endpoint {state}, but its health route {endpoint.health_url} answers {health.status}"
+        f"{': ' + health.detail if health.detail else ''}. The token may manage the endpoint and not call it: "
+        "give it the permission inference.endpoints.infer.write.",
+        endpoint,
+    )
 
 
 def _judge_scaled_to_zero(endpoint: InferenceEndpoint, moment: _Moment) -> Verdict:

@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import (
     Wait,
     Wake,
     judge,
+    judge_wake,
     needs_health,
 )
 
@@ -77,7 +78,8 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
         return _after_error(error, goal, session.now())
     verdict = judge(snapshot, goal, session.now())
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
-        yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
+        health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
+        return judge_wake(verdict, snapshot.endpoint, health)
     return verdict
 
 
