@@ -1,0 +1,105 @@
+"""Create an endpoint, wait for it without a worker, send 40 support tickets through it twice, pause it.
+
+Shows: a batch over an endpoint that exists only while it is needed. The pause is a teardown: it happens when a batch
+fails, too. The endpoint stays, paused and free; the next run resumes it instead of creating another one.
+
+Costs: one CPU replica at 0.033 USD an hour while it starts and runs, about ten minutes: less than a cent. Nothing on
+the emulator.
+
+Change: NAME, the model and its hardware, INPUT, the prompts, and `output_folder` (below, or when you trigger the DAG).
+With workers on several machines it has to be a place that all of them reach, e.g. `s3://my_aws@my-bucket/tickets`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    PauseInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+
+NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
+INPUT = str(Path(__file__).parent / "data" / "support_tickets.jsonl")
+OUTPUT_FOLDER = os.environ.get("HF_ENDPOINTS_EXAMPLE_OUTPUT", f"{tempfile.gettempdir()}/hf-endpoints-example")
+# A folder for each run: a retry finds what its own run has done already, and another run starts afresh.
+RUN_FOLDER = "{{ params.output_folder }}/{{ run_id | replace(':', '-') }}"
+
+with DAG(
+    dag_id="hf_endpoints_batch_text_generation",
+    doc_md=__doc__,
+    schedule=None,
+    # Two runs at once would share the endpoint, and the first one to end would pause it under the other.
+    max_active_runs=1,
+    params={"output_folder": OUTPUT_FOLDER},
+    tags=["hf-endpoints", "example"],
+) as dag:
+    # A teardown runs only where its setup has succeeded. So the setup does nothing but create: were it to wait for the
+    # start as well, a start that fails or takes too long would leave an endpoint that nobody pauses.
+    create = CreateInferenceEndpointOperator(
+        task_id="create",
+        name=NAME,
+        repository="bartowski/SmolLM2-135M-Instruct-GGUF",
+        framework="llamacpp",
+        task="text-generation",
+        custom_image={
+            "llamacpp": {
+                "url": "ghcr.io/ggml-org/llama.cpp:server",
+                "modelPath": "SmolLM2-135M-Instruct-Q8_0.gguf",
+                "ctxSize": 4096,  # tokens, shared by the slots
+                "nParallel": 4,  # slots: requests that the engine works on at the same time
+            }
+        },
+        vendor="aws",
+        region="us-east-1",
+        accelerator="cpu",
+        instance_type="intel-spr",
+        instance_size="x1",
+        wait_for_completion=False,
+    )
+    # The wait is in the triggerer and holds no worker. It ends when the model answers, or at once when it never will.
+    ready = InferenceEndpointSensor(task_id="wait_until_ready", endpoint=NAME, timeout=1800, deferrable=True)
+
+    summarise = BatchInferenceOperator(
+        task_id="summarise",
+        endpoint=NAME,
+        task="chat-completion",
+        input_path=INPUT,
+        output_path=f"{RUN_FOLDER}/summaries.jsonl",
+        prompt="Summarise this support ticket in one sentence: {text}",
+        id_column="id",
+        parameters={"max_tokens": 48, "temperature": 0},
+        retries=2,
+        retry_delay=timedelta(seconds=30),
+    )
+    classify = BatchInferenceOperator(
+        task_id="classify",
+        endpoint=NAME,
+        task="chat-completion",
+        input_path=INPUT,
+        output_path=f"{RUN_FOLDER}/classes.jsonl",
+        system="You sort support tickets. Answer with one word: billing, bug, wish, question, account or delivery.",
+        prompt="{product}: {text}",
+        id_column="id",
+        parameters={"max_tokens": 8, "temperature": 0},
+        retries=2,
+        retry_delay=timedelta(seconds=30),
+    )
+    pause = PauseInferenceEndpointOperator(task_id="pause", endpoint=NAME)
+    pause.as_teardown(setups=create)
+
+    # Airflow leaves teardowns out when it judges a run. This task is behind both, so the run fails when the work failed
+    # and when the endpoint could not be paused. (`on_failure_fail_dagrun=True` is no substitute: where nothing but such
+    # a teardown follows a task, the failure of the task no longer counts.)
+    done = EmptyOperator(task_id="done")
+
+    create >> ready >> summarise >> classify >> pause
+    [classify, pause] >> done
