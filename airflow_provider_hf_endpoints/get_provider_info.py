@@ -1,4 +1,4 @@
-"""What Airflow reads of this provider at every start: a plain dict, so that nothing is imported or parsed for it.
+"""What Airflow reads of this provider at every start: a plain dict, so that nothing has to be parsed or imported.
 
 `provider.yaml` says the same in the form that Airflow's tools read; a test holds the two equal. Airflow before 3.2
 doesn't read `conn-fields` and `ui-field-behaviour`: there the hook hands out the same (`hooks/form.py`).
@@ -6,6 +6,7 @@ doesn't read `conn-fields` and `ui-field-behaviour`: there the hook hands out th
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 _ROOT = "airflow_provider_hf_endpoints"
@@ -75,8 +76,8 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "hf_endpoints",
                 "hook-class-name": f"{_ROOT}.hooks.endpoints.InferenceEndpointsHook",
                 "hook-name": _NAME,
-                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
-                "conn-fields": CONN_FIELDS,
+                "ui-field-behaviour": deepcopy(UI_FIELD_BEHAVIOUR),
+                "conn-fields": deepcopy(CONN_FIELDS),
             }
         ],
         "extra-links": [f"{_ROOT}.links.endpoints.InferenceEndpointLink"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from airflow_provider_hf_endpoints.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
@@ -9,7 +10,7 @@ from airflow_provider_hf_endpoints.get_provider_info import CONN_FIELDS, UI_FIEL
 
 def ui_field_behaviour() -> dict[str, Any]:
     """`ui-field-behaviour` in the spelling of the hook method."""
-    return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+    return {key.replace("-", "_"): deepcopy(value) for key, value in UI_FIELD_BEHAVIOUR.items()}
 
 
 def connection_form_widgets() -> dict[str, Any]:

@@ -1,0 +1,221 @@
+"""What a connection, or the lack of one, means: pure, with the environment and the token file handed in."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.hooks.connection import (
+    DEFAULT_CONN_ID,
+    EXTRA_FIELDS,
+    ConnectionFields,
+    ConnectionSettings,
+    read_token_file,
+    resolve_settings,
+    token_file,
+)
+
+TOKEN = "hf_connection_token"
+
+
+def no_file(path: Path) -> str | None:
+    return None
+
+
+def resolve(conn_id: str = "mine", **fields: Any) -> ConnectionSettings:
+    extra = fields.pop("extra", None)
+    text = json.dumps(extra) if isinstance(extra, dict) else extra
+    given = ConnectionFields(**{"password": TOKEN, "extra": text, **fields})
+    return resolve_settings(conn_id, given, environ={}, read_file=no_file)
+
+
+def without_connection(
+    environ: Mapping[str, str], conn_id: str = DEFAULT_CONN_ID, files: Mapping[str, str] | None = None
+) -> ConnectionSettings:
+    stored = files or {}
+    return resolve_settings(conn_id, None, environ=environ, read_file=lambda path: stored.get(str(path)))
+
+
+def test_a_token_is_enough() -> None:
+    """A connection with nothing but a password means Hugging Face's own service."""
+    settings = resolve()
+    assert settings.token.get_secret_value() == TOKEN
+    assert settings.base_url is None
+    assert settings.timeout == 30.0
+
+
+def test_every_field() -> None:
+    """Host and all of the extra reach the client's arguments."""
+    extra = {"namespace": "acme", "hub_url": "http://hub", "catalog_url": "http://cat", "timeout": 7.5}
+    assert resolve(host="https://plane.example", extra=extra).client_arguments() == {
+        "token": TOKEN,
+        "base_url": "https://plane.example",
+        **extra,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"host": "http://127.0.0.1:1234"}, "http://127.0.0.1:1234"),
+        ({"host": "127.0.0.1", "port": 1234}, "http://127.0.0.1:1234"),
+        ({"host": "127.0.0.1:1234"}, "http://127.0.0.1:1234"),
+        ({"host": "localhost", "port": 80, "schema": ""}, "http://localhost:80"),
+        ({"host": "::1", "port": 80}, "http://[::1]:80"),
+        ({"host": "plane.example"}, "https://plane.example"),
+        ({"host": "plane.example", "port": 8443}, "https://plane.example:8443"),
+        ({"host": "plane.example", "schema": "http"}, "http://plane.example"),
+        ({"host": "127.0.0.1", "schema": "https"}, "https://127.0.0.1"),
+        ({"host": "http://plane", "port": 81}, "http://plane:81"),
+        ({"host": "http://plane:81", "port": 81}, "http://plane:81"),
+        ({"host": "https://plane.example/v2/"}, "https://plane.example/v2"),
+        ({"host": "  "}, None),
+        ({"host": ""}, None),
+    ],
+)
+def test_the_control_plane_url(fields: dict[str, Any], expected: str | None) -> None:
+    """Host may be a URL or what Airflow leaves of a URI; without a scheme, this machine is http and others https."""
+    assert resolve(**fields).base_url == expected
+
+
+def test_two_ports_are_refused() -> None:
+    """A port in host and another one in its field: neither is guessed to be right."""
+    with pytest.raises(InvalidArgumentError, match="another one in host"):
+        resolve(host="http://plane:81", port=82)
+
+
+def test_a_schema_that_is_none() -> None:
+    """A path in a URI ends up in the schema field, where it would be lost without a word."""
+    with pytest.raises(InvalidArgumentError, match="'v2'"):
+        resolve(host="plane.example", schema="v2")
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(5, 5.0), ("5", 5.0), (" 2.5 ", 2.5), ("", 30.0), (None, 30.0)])
+def test_timeouts(timeout: object, expected: float) -> None:
+    """A timeout may be a number or, as a URI and older forms give it, its text."""
+    assert resolve(extra={"timeout": timeout}).timeout == expected
+
+
+@pytest.mark.parametrize("timeout", ["soon", 0, -1, "nan", "inf", True, [5]])
+def test_timeouts_that_make_no_sense(timeout: object) -> None:
+    """What is no positive number of seconds is an error that names the field."""
+    with pytest.raises(InvalidArgumentError, match=r"extra\.timeout of the connection 'mine'"):
+        resolve(extra={"timeout": timeout})
+
+
+def test_empty_extras_are_unset() -> None:
+    """A form leaves empty texts and nulls for what nobody filled in."""
+    settings = resolve(extra={"namespace": "", "hub_url": None, "catalog_url": "  "})
+    assert (settings.namespace, settings.hub_url, settings.catalog_url) == (None, None, None)
+
+
+def test_an_unknown_extra_is_named() -> None:
+    """A misspelt field is not silently without effect: the warning names the close one."""
+    with pytest.warns(UserWarning, match=r"'name_space'.*did you mean 'namespace'"):
+        assert resolve(extra={"name_space": "acme"}).namespace is None
+    with pytest.warns(UserWarning, match="known are namespace, timeout, hub_url, catalog_url"):
+        resolve(extra={"colour": "red"})
+
+
+def test_known_extras_are_silent() -> None:
+    """No warning for what is documented."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resolve(extra=dict.fromkeys(EXTRA_FIELDS))
+
+
+@pytest.mark.parametrize("extra", ["{", "[]", '"text"'])
+def test_an_extra_that_is_no_object(extra: str) -> None:
+    """An extra that can't be read is an error, not a connection without its namespace."""
+    with pytest.raises(InvalidArgumentError, match="no JSON object"):
+        resolve(extra=extra)
+
+
+@pytest.mark.parametrize("password", [None, "", "   "])
+def test_a_connection_without_a_token(password: str | None) -> None:
+    """A half-filled connection is an error that names the field and where it is; the environment does not stand in."""
+    fields = ConnectionFields(password=password)
+    with pytest.raises(InvalidArgumentError, match=r"'hf_endpoints_default' has no token.*'Hugging Face token'"):
+        resolve_settings(DEFAULT_CONN_ID, fields, environ={"HF_TOKEN": "hf_other"}, read_file=no_file)
+
+
+def test_a_token_in_the_wrong_field() -> None:
+    """A token in `login` is a common slip: the error says to move it, without showing it."""
+    with pytest.raises(InvalidArgumentError, match="move it to the password") as caught:
+        resolve(password="", login=TOKEN)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_the_environment_serves_the_default_connection(variable: str) -> None:
+    """Without the default connection, the environment's token is used, and its source is known."""
+    settings = without_connection({variable: f" {TOKEN}\n"})
+    assert settings.token.get_secret_value() == TOKEN
+    assert settings.source == f"the environment variable {variable}"
+    assert settings.base_url is None
+
+
+def test_the_order_of_what_stands_in() -> None:
+    """`HF_TOKEN` comes before its older name, and both before the file."""
+    files = {"/cache/huggingface/token": "hf_file"}
+    environ = {"XDG_CACHE_HOME": "/cache", "HUGGING_FACE_HUB_TOKEN": "hf_old", "HF_TOKEN": "hf_new"}
+    assert without_connection(environ, files=files).token.get_secret_value() == "hf_new"
+    del environ["HF_TOKEN"]
+    assert without_connection(environ, files=files).token.get_secret_value() == "hf_old"
+    del environ["HUGGING_FACE_HUB_TOKEN"]
+    assert without_connection(environ, files=files).token.get_secret_value() == "hf_file"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"HF_TOKEN_PATH": "/run/token", "HF_HOME": "/home"}, "/run/token"),
+        ({"HF_HOME": "/home", "XDG_CACHE_HOME": "/cache"}, "/home/token"),
+        ({"XDG_CACHE_HOME": "/cache"}, "/cache/huggingface/token"),
+        ({}, str(Path("~/.cache/huggingface/token").expanduser())),
+    ],
+)
+def test_where_the_token_file_is(environ: dict[str, str], expected: str) -> None:
+    """The file of `hf auth login` is found by the same variables as huggingface_hub finds it."""
+    assert token_file(environ) == Path(expected)
+
+
+def test_reading_the_token_file(tmp_path: Path) -> None:
+    """A missing or empty file is no token; one that can't be read is an error that names it."""
+    file = tmp_path / "token"
+    assert read_token_file(file) is None
+    file.write_text(" \n")
+    assert read_token_file(file) is None
+    file.write_text(f"{TOKEN}\n")
+    assert read_token_file(file) == TOKEN
+    with pytest.raises(InvalidArgumentError, match="can't be read"):
+        read_token_file(tmp_path)
+
+
+def test_no_token_anywhere() -> None:
+    """Without connection, variable and file, the error says how to make a connection."""
+    with pytest.raises(InvalidArgumentError, match=r"AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT.*password"):
+        without_connection({"HF_TOKEN": "  "})
+
+
+def test_no_repr_shows_a_token() -> None:
+    """Neither the fields nor the settings show what is secret."""
+    fields = ConnectionFields(password=TOKEN, login=TOKEN, extra=json.dumps({"token": TOKEN}))
+    assert TOKEN not in repr(fields)
+    assert TOKEN not in repr(resolve())
+
+
+def test_fields_of_any_connection_object() -> None:
+    """The fields are read by name, so that every class of connection that Airflow has will do."""
+
+    class Connection:
+        password = TOKEN
+        host = "plane.example"
+
+    assert ConnectionFields.of(Connection()) == ConnectionFields(password=TOKEN, host="plane.example")
