@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,6 +21,7 @@ from airflow_provider_hf_endpoints.emulator.view import timestamp
 if TYPE_CHECKING:
     from airflow_provider_hf_endpoints.emulator.app import RecordedRequest
 
+_FAULT = TypeAdapter(Fault)
 _ABOUT = """This is an emulator of Hugging Face Inference Endpoints, part of airflow-provider-hf-endpoints.
 It is not Hugging Face's service: nothing here costs money, and nothing here is a real deployment.
 
@@ -93,8 +95,8 @@ class Admin:
     async def add_fault(self, request: Request) -> Response:
         body = await _object(request)
         try:
-            self._faults.add(Fault(**body))
-        except (TypeError, ValueError) as error:
+            self._faults.add(_FAULT.validate_python(body))
+        except ValueError as error:
             raise ApiError(422, str(error)) from None
         return json_response({"items": self._faults.report()})
 
@@ -107,11 +109,9 @@ class Admin:
         name = body.pop("name", None)
         if not isinstance(name, str):
             raise ApiError(422, "missing field `name`")
-        if isinstance(body.get("logs"), list):
-            body["logs"] = tuple(body["logs"])
         try:
             self._service.set_behaviour(name, **body)
-        except TypeError as error:
+        except ValueError as error:
             raise ApiError(422, str(error)) from None
         return json_response({})
 

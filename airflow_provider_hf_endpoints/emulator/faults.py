@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from pydantic import ConfigDict
+
 Cut = Literal["drop", "cut", "not_json"]
 
 
@@ -25,6 +27,8 @@ class Fault:
     and then fails it: the create that happened although its answer was lost. `delay_seconds` comes before everything
     else, alone too.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of `POST /_emulator/faults`
 
     path: str = ""
     method: str | None = None
@@ -40,7 +44,10 @@ class Fault:
     rate: float = 1.0  # the share of matching requests that it hits
 
     def __post_init__(self) -> None:
-        re.compile(self.path)
+        try:
+            re.compile(self.path)
+        except re.error as error:
+            raise ValueError(f"path is no regular expression: {error}") from None
         if self.kind is not None and self.kind not in get_args(Cut):
             raise ValueError(f"kind must be one of {', '.join(get_args(Cut))}, not {self.kind!r}")
         if self.status is not None and not 200 <= self.status <= 599:

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.engines.echo import EchoEngine
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.service import Clock, Service
-from airflow_provider_hf_endpoints.emulator.settings import Settings
+from airflow_provider_hf_endpoints.emulator.settings import Settings, changed
 
 _TICK = 0.1  # seconds between looks at every endpoint, for what must run or stop
 _STOP_PATIENCE = 10.0  # seconds that the server's thread may take to end
@@ -30,7 +30,7 @@ class Emulator:
 
     `with Emulator(token="hf_test", namespace="acme") as emulator:` starts a real HTTP server on a free port of
     `127.0.0.1` and ends it; several may run at a time. Arguments are the fields of `Settings`, and `behaviour` fields
-    (`initializing_seconds=2`, `latency_seconds=0.1`, ...) may be given directly. Raises TypeError for any other, and
+    (`initializing_seconds=2`, `latency_seconds=0.1`, ...) may be given directly. Raises ValueError for any other, and
     `EngineUnavailable` when the llama.cpp engine or its model is not installed.
     """
 
@@ -73,7 +73,7 @@ class Emulator:
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
             timeout_keep_alive=60,
         )
         self._server = uvicorn.Server(config)
@@ -209,7 +209,7 @@ def _settings(settings: Settings, changes: dict[str, Any]) -> Settings:
     own = {name: value for name, value in changes.items() if name in fields}
     rest = {name: value for name, value in changes.items() if name not in fields}
     settings = replace(settings, **own)
-    return replace(settings, behaviour=replace(settings.behaviour, **rest)) if rest else settings
+    return replace(settings, behaviour=changed(settings.behaviour, rest)) if rest else settings
 
 
 def _engine(settings: Settings, service: Service) -> Engine:

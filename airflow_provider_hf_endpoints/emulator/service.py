@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.emulator import hardware as prices
 from airflow_provider_hf_endpoints.emulator import meter, state, validation
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.hardware import HARDWARE, Hardware
-from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings
+from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, changed
 from airflow_provider_hf_endpoints.emulator.state import Endpoint, State
 from airflow_provider_hf_endpoints.emulator.view import endpoint_json
 
@@ -246,7 +246,7 @@ class Service:
     def set_behaviour(self, name: str, **changes: Any) -> Behaviour:
         """Change how the endpoint `name` behaves, from its next transition on; it need not exist yet."""
         with self._lock:
-            behaviour = replace(self._behaviours.get(name, self.settings.behaviour), **changes)
+            behaviour = changed(self._behaviours.get(name, self.settings.behaviour), changes)
             self._behaviours[name] = behaviour
             for endpoint in self.all():
                 if endpoint.name == name:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 PERMISSIONS = frozenset({"read", "write", "infer"})
 
@@ -18,6 +21,8 @@ class Behaviour:
     Every endpoint starts with the emulator's own; `Emulator.behave(name, ...)`, `POST /_emulator/behaviours` and
     `EMULATOR_*` variables in the endpoint's `env` change it for one.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # where changes come from outside
 
     pending_seconds: float = 0.02
     initializing_seconds: float = 0.05
@@ -35,6 +40,15 @@ class Behaviour:
     slots: int | None = None  # requests that the echo engine works on at a time, per replica; the rest queue
     context_length: int | None = None  # tokens; None: what the endpoint's image and arguments say, or 8192
     refuse_over: int | None = None  # concurrent requests above which 429 is answered; None: the engine's own
+
+
+_BEHAVIOUR = TypeAdapter(Behaviour)
+
+
+def changed(behaviour: Behaviour, changes: Mapping[str, Any]) -> Behaviour:
+    """`behaviour` with `changes`. Raises ValueError for an unknown name or a value of another type."""
+    checked = _BEHAVIOUR.validate_python(dict(changes))
+    return replace(behaviour, **{name: getattr(checked, name) for name in changes})
 
 
 @dataclass(frozen=True)

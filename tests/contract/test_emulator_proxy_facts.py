@@ -1,0 +1,461 @@
+"""The emulator's proxy, autoscaler, faults and meter do what is known of the service's."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Emulator, Token
+from tests.contract.emulator_play import HANG, LLAMACPP, TGI, VLLM, Play, client
+
+PROMPT = {"inputs": "one two three", "parameters": {"max_new_tokens": 2}}
+UNAVAILABLE = {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    tokens = (
+        Token("hf_manage", frozenset({"read", "write"})),
+        Token("hf_infer", frozenset({"infer"})),
+        Token("hf_elsewhere", namespaces=frozenset({"lab"})),
+    )
+    with Emulator(namespace="acme", orgs=("lab",), tokens=tokens) as running:
+        yield running
+
+
+@pytest.fixture
+def play(emulator: Emulator) -> Play:
+    return Play(emulator)
+
+
+# ------------------------------------------------------------------------------------------- the proxy's table
+
+
+def test_scaled_to_zero_answers_at_once_and_wakes(play: Play) -> None:
+    """A request to what is scaled to zero is a 503 without Retry-After, and wakes it; 503 until it runs."""
+    url = play.running()
+    play.emulator.behave("demo", initializing_seconds=60)
+    play.post("scale-to-zero")
+    for _ in range(2):
+        response = play.http.post(url, json=PROMPT)
+        assert (response.status_code, response.json()) == (503, UNAVAILABLE)
+        assert "retry-after" not in response.headers
+        assert play.state() == "initializing"
+    play.emulator.advance(60)
+    assert play.http.post(url, json=PROMPT).status_code == 200
+
+
+def test_a_health_probe_wakes_too(play: Play) -> None:
+    """Any authorised request wakes it, the health route's included."""
+    url = play.running()
+    play.post("scale-to-zero")
+    assert play.http.get(f"{url}/health").status_code == 503
+    play.until("running")
+
+
+def test_scale_up_timeout_holds_the_request(play: Play) -> None:
+    """With X-Scale-Up-Timeout the proxy holds the request until it can be answered."""
+    url = play.running()
+    play.emulator.behave("demo", initializing_seconds=0.3)
+    play.post("scale-to-zero")
+    started = time.monotonic()
+    response = play.http.post(url, json=PROMPT, headers={"X-Scale-Up-Timeout": "600"})
+    assert response.status_code == 200
+    assert time.monotonic() - started >= 0.29
+
+
+def test_scale_up_timeout_passes(play: Play) -> None:
+    """When those seconds have passed and nothing runs, it is the same 503."""
+    url = play.running()
+    play.emulator.behave("demo", initializing_seconds=600)
+    play.post("scale-to-zero")
+    response = play.http.post(url, json=PROMPT, headers={"X-Scale-Up-Timeout": "0.2"})
+    assert (response.status_code, response.json()) == (503, UNAVAILABLE)
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "1e999999"])
+def test_scale_up_timeout_of_no_sense(play: Play, header: str) -> None:
+    """A header that is no number of seconds holds nothing for ever, and breaks nothing."""
+    url = play.running()
+    play.post("scale-to-zero")
+    assert play.http.post(url, json=PROMPT, headers={"X-Scale-Up-Timeout": header}).status_code in (200, 503)
+
+
+def test_paused(play: Play) -> None:
+    """A paused endpoint is a 400 that says so, and never wakes by itself."""
+    url = play.running()
+    play.post("pause")
+    text = "Bad Request: The endpoint is paused, ask a maintainer to restart it"
+    for path in ("", "/health"):
+        response = play.http.get(url + path, headers={"X-Scale-Up-Timeout": "5"})
+        assert (400, {"error": text, "code": "BAD_REQUEST"}) == (response.status_code, response.json())
+    assert play.state() == "paused"
+
+
+@pytest.mark.parametrize("kind", ["authenticated", "private"])
+@pytest.mark.parametrize("token", ["", "hf_wrong"])
+def test_no_or_wrong_token(play: Play, token: str, kind: str) -> None:
+    """Without a good token every route is a 401, health included, and nothing wakes."""
+    url = play.running(type=kind)
+    http = client(play.emulator, token)
+    for state in ("running", "scaledToZero", "paused"):
+        if state != "running":
+            play.post("scale-to-zero" if state == "scaledToZero" else "pause")
+        for method, path in (("GET", "/health"), ("POST", ""), ("GET", "/v1/models")):
+            assert http.request(method, url + path).status_code == 401, (state, path)
+        assert state == play.state()
+
+
+@pytest.mark.parametrize("token", ["hf_manage", "hf_elsewhere"])
+def test_no_permission_to_infer(play: Play, token: str) -> None:
+    """A token that may manage may not call, nor one for another namespace; neither wakes anything."""
+    url = play.running()
+    play.post("scale-to-zero")
+    response = client(play.emulator, token).post(url, json=PROMPT)
+    assert (response.status_code, response.json()["code"]) == (403, "FORBIDDEN")
+    assert "missing permissions: inference.endpoints.infer.write" in response.json()["error"]
+    assert play.state() == "scaledToZero"
+
+
+def test_permission_to_infer_only(play: Play) -> None:
+    """The reverse: a token that may call and not manage."""
+    url = play.running()
+    http = client(play.emulator, "hf_infer")
+    assert http.post(url, json=PROMPT).status_code == 200
+    assert http.get("/v2/endpoint/acme/demo").status_code == 403
+
+
+def test_public(play: Play) -> None:
+    """A public endpoint needs no token."""
+    url = play.running(type="public")
+    assert client(play.emulator, "").post(url, json=PROMPT).status_code == 200
+
+
+def test_starting_and_failed(play: Play) -> None:
+    """Before it runs, and after it failed, the answer is a 503."""
+    play.emulator.behave("demo", pending_seconds=60, initializing_seconds=60, fail="no")
+    url = play.create().json()["status"]["url"]
+    for state in ("pending", "initializing", "failed"):
+        assert state == play.state()
+        assert play.http.post(url, json=PROMPT).status_code == 503
+        play.emulator.advance(60)
+
+
+def test_deleted(play: Play) -> None:
+    """What is deleted answers 404 at once, and so does what never was."""
+    play.emulator.behave("demo", deleting_seconds=60)
+    url = play.running()
+    play.delete()
+    assert play.http.post(url, json=PROMPT).status_code == 404
+    assert play.http.get(play.emulator.url + "/endpoints/none/health").status_code == 404
+
+
+def test_update_of_a_single_replica_hiccups(play: Play) -> None:
+    """While a single replica is renewed some requests meet a 503; with two, none does."""
+    for name, replicas in (("single", 1), ("double", 2)):
+        scaling = {"minReplica": replicas, "maxReplica": replicas, "scaleToZeroTimeout": None}
+        play.emulator.behave(name, updating_seconds=60)
+        url = play.running(name, scaling=scaling)
+        play.put({"model": {"revision": "next"}}, name)
+        statuses = {play.http.post(url, json=PROMPT).status_code for _ in range(6)}
+        assert statuses == ({200, 503} if replicas == 1 else {200}), name
+
+
+def test_running_before_the_model_answers(play: Play) -> None:
+    """`running` is not "the model answers": llama.cpp says that it loads, others do not listen yet."""
+    play.emulator.behave("cpp", loading_seconds=60)
+    play.emulator.behave("vllm", loading_seconds=60)
+    cpp, vllm = play.running("cpp", model={"image": LLAMACPP}), play.running("vllm", model={"image": VLLM})
+    loading = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+    for path in ("/health", "/v1/models"):
+        response = play.http.get(cpp + path)
+        assert (503, loading) == (response.status_code, response.json())
+        assert (play.http.get(vllm + path).status_code, play.http.get(vllm + path).json()) == (503, UNAVAILABLE)
+    play.emulator.advance(60)
+    assert [play.http.get(f"{url}/health").status_code for url in (cpp, vllm)] == [200, 200]
+
+
+def test_last_used(play: Play) -> None:
+    """lastUsedAt follows the requests."""
+    url = play.running()
+    before = play.get().json()["status"]["lastUsedAt"]
+    play.emulator.advance(30)
+    play.http.post(url, json=PROMPT)
+    assert play.get().json()["status"]["lastUsedAt"] > before
+
+
+def test_requests_keep_it_awake(play: Play) -> None:
+    """The idle time counts from the last request."""
+    url = play.running()
+    play.emulator.advance(10 * 60)
+    play.http.post(url, json=PROMPT)
+    play.emulator.advance(10 * 60)
+    assert play.state() == "running"
+    play.emulator.advance(5 * 60)
+    assert play.state() == "scaledToZero"
+
+
+# ------------------------------------------------------------------------------------------- autoscaling
+
+
+def test_autoscaling() -> None:
+    """More than 1.5 pending requests per replica over 20 s bring replicas, up to maxReplica; less takes them away."""
+    with Emulator(namespace="acme", latency_seconds=30.0, initializing_seconds=0.05) as emulator:
+        play = Play(emulator)
+        url = play.running(scaling={"minReplica": 1, "maxReplica": 4, "scaleToZeroTimeout": None})
+        waiting = [_ask_and_wait(emulator, url) for _ in range(6)]
+        _until(lambda: emulator.meter("demo")["peak_pending"] == 6)
+        emulator.advance(15)
+        assert play.get().json()["status"]["targetReplica"] == 1
+        emulator.advance(5)
+        assert play.get().json()["status"]["targetReplica"] == 4
+        emulator.advance(1)
+        assert play.get().json()["status"]["readyReplica"] == 4
+        for connection in waiting:
+            connection.close()
+        _until(lambda: sum(request.path.startswith("/endpoints") for request in emulator.requests) == 6)
+        emulator.advance(299)
+        assert play.get().json()["status"]["targetReplica"] == 4
+        emulator.advance(2)
+        assert play.get().json()["status"]["targetReplica"] == 1
+        stopped = [replica for replica in emulator.meter("demo")["replicas"] if not replica["running"]]
+        assert len(stopped) == 3
+
+
+def _ask_and_wait(emulator: Emulator, url: str) -> socket.socket:
+    """A request whose answer nobody reads; the connection is the caller's to close."""
+    where = urlsplit(url)
+    connection = socket.create_connection((where.hostname, where.port), timeout=HANG)
+    head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\nContent-Length: 15\r\n"
+    connection.sendall(f'{head}\r\n{{"inputs": "x"}}'.encode())
+    return connection
+
+
+def _until(condition: Any) -> None:
+    ends = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_a_client_that_leaves_frees_its_slot() -> None:
+    """When the client closes its connection the engine stops working for it."""
+    with Emulator(namespace="acme", latency_seconds=60.0, slots=1) as emulator:
+        play = Play(emulator)
+        url = play.running()
+        with pytest.raises(httpx.TimeoutException):
+            play.http.post(url, json=PROMPT, timeout=0.2)
+        emulator.behave("demo", latency_seconds=0.0)
+        assert play.http.post(url, json=PROMPT).status_code == 200
+
+
+def test_slots_queue() -> None:
+    """More requests than slots wait for each other; all are answered."""
+    with Emulator(namespace="acme", latency_seconds=0.05, slots=2) as emulator:
+        play = Play(emulator)
+        url = play.running()
+        started = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            statuses = [one.status_code for one in pool.map(lambda _: play.http.post(url, json=PROMPT), range(8))]
+        assert statuses == [200] * 8
+        assert time.monotonic() - started >= 0.19
+        assert emulator.meter("demo")["peak_pending"] == 8
+
+
+# ------------------------------------------------------------------------------------------- faults
+
+
+def test_fault_with_a_status(play: Play) -> None:
+    """A fault answers so many requests with its status, body and Retry-After, and then no more."""
+    play.running()
+    play.emulator.add_fault(
+        "/v2/endpoint/acme/demo$", method="GET", status=429, body={"error": "slow down"}, retry_after=7, count=2
+    )
+    for _ in range(2):
+        response = play.get()
+        assert (
+            response.status_code,
+            response.json(),
+            response.headers["retry-after"],
+        ) == (429, {"error": "slow down"}, "7")
+    assert play.get().status_code == 200
+    assert play.emulator.faults[0]["hits"] == 2
+
+
+def test_fault_kinds(play: Play) -> None:
+    """A dropped connection, a body cut short, an answer that is no JSON."""
+    play.running()
+    for kind in ("drop", "cut"):
+        play.emulator.add_fault("/v2/endpoint", kind=kind, count=1)
+        with pytest.raises(httpx.RemoteProtocolError):
+            play.get()
+    play.emulator.add_fault("/v2/endpoint", kind="not_json", count=1)
+    response = play.get()
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html")
+    assert [request.status for request in play.emulator.requests if request.fault] == [0, 200, 200]
+
+
+def test_fault_on_a_stream_that_is_cut(play: Play) -> None:
+    """A stream that is cut ends without its [DONE]."""
+    url = play.running(model={"image": VLLM})
+    play.emulator.add_fault("/v1/chat", kind="cut", count=1)
+    body = {"messages": [{"role": "user", "content": "a b c"}], "stream": True}
+    with pytest.raises(httpx.RemoteProtocolError):
+        play.http.post(f"{url}/v1/chat/completions", json=body)
+
+
+def test_fault_after_the_deed(play: Play) -> None:
+    """A create that happened although its answer was lost."""
+    play.emulator.add_fault("/v2/endpoint/acme$", method="POST", status=502, after=True, count=1)
+    assert play.create().status_code == 502
+    assert play.get().status_code == 200
+    play.emulator.add_fault("/v2/endpoint/acme$", method="POST", kind="drop", after=True, count=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        play.create("second")
+    assert play.get("second").status_code == 200
+
+
+def test_fault_with_a_delay(play: Play) -> None:
+    play.running()
+    play.emulator.add_fault("/v2/endpoint", delay_seconds=60, count=1)
+    with pytest.raises(httpx.ReadTimeout):
+        play.http.get(play.base, timeout=0.2)
+    assert play.get().status_code == 200
+
+
+def test_fault_with_a_rate() -> None:
+    """A rate hits that share of the requests, the same ones for the same seed."""
+
+    def hits() -> list[int]:
+        with Emulator(namespace="acme", seed=3) as emulator:
+            play = Play(emulator)
+            emulator.add_fault("/v2/provider", status=503, rate=0.3)
+            return [play.http.get("/v2/provider").status_code for _ in range(60)]
+
+    first = hits()
+    assert 8 <= first.count(503) <= 28
+    assert first == hits()
+
+
+def test_faults_over_http(play: Play) -> None:
+    """The same by POST /_emulator/faults, from another process."""
+    admin = client(play.emulator, "")
+    added = admin.post("/_emulator/faults", json={"path": "/v2/provider", "status": 500, "count": 1, "skip": 1})
+    assert added.status_code == 200
+    assert [admin.get("/v2/provider").status_code for _ in range(3)] == [200, 500, 200]
+    assert tuple(admin.get("/_emulator/faults").json()["items"][0][key] for key in ("seen", "hits")) == (2, 1)
+    assert admin.delete("/_emulator/faults").json() == {"items": []}
+    for wrong in ({"status": 99}, {"kind": "explode"}, {"rate": 2}, {"path": "("}, {"surprise": 1}, {"status": "x"}):
+        assert admin.post("/_emulator/faults", json=wrong).status_code == 422, wrong
+
+
+# ------------------------------------------------------------------------------------------- meter and records
+
+
+def test_meter(play: Play) -> None:
+    """Billed are the replicas' seconds while initializing and running, by their price; the rest is free."""
+    play.emulator.behave("demo", pending_seconds=100, initializing_seconds=200)
+    scaling = {"minReplica": 2, "maxReplica": 2, "scaleToZeroTimeout": None}
+    play.create(scaling=scaling)
+    for seconds in (100, 200, 1000):
+        play.emulator.advance(seconds)
+        play.get()
+    play.post("pause")
+    play.emulator.advance(5000)
+    meter = play.emulator.meter("demo")
+    assert meter["price_per_hour"] == 0.064
+    states = meter["states"]
+    assert {"pending", "initializing", "running", "paused"} == set(states)
+    assert pytest.approx(100, abs=1) == states["pending"]["seconds"]
+    assert pytest.approx(400, abs=2) == states["initializing"]["replica_seconds"]
+    assert pytest.approx(2000, abs=10) == states["running"]["replica_seconds"]
+    assert [states[state]["usd"] for state in ("pending", "paused")] == [0, 0]
+    assert pytest.approx(2400, abs=10) == meter["billed_seconds"]
+    assert pytest.approx(meter["billed_seconds"] / 3600 * 0.064) == meter["usd"]
+    assert pytest.approx(sum(state["usd"] for state in states.values())) == meter["usd"]
+    assert len(meter["replicas"]) == 2
+    assert meter["usd_by_minute"] >= meter["usd"]
+
+
+def test_a_shorter_minute() -> None:
+    """seconds_per_minute scales the idle timeout and the price: 15 minutes pass, and cost, in 15 seconds."""
+    with Emulator(namespace="acme", seconds_per_minute=1.0) as emulator:
+        play = Play(emulator)
+        play.running()
+        emulator.advance(14.5)
+        assert play.state() == "running"
+        emulator.advance(0.5)
+        assert play.state() == "scaledToZero"
+        assert pytest.approx(0.064 * 15 / 60, rel=0.02) == emulator.meter("demo")["states"]["running"]["usd"]
+
+
+def test_what_the_emulator_remembers(play: Play) -> None:
+    """Requests, states with times and the meter, in Python and over HTTP, of what was deleted too."""
+    url = play.running()
+    play.http.post(f"{url}/", json=PROMPT, params={"a": "b"})
+    play.delete()
+    play.emulator.advance(1)
+    assert play.get().status_code == 404
+    last = play.emulator.requests[-3]
+    assert (last.method, last.status, last.fault) == ("POST", 200, False)
+    assert last.path.endswith("/?a=b")
+    admin = client(play.emulator, "")
+    assert len(play.emulator.requests) == len(admin.get("/_emulator/requests").json()["items"])
+    history = admin.get("/_emulator/history/acme/demo").json()["items"]
+    assert [moment["state"] for moment in history] == ["pending", "initializing", "running", "deleted"]
+    assert sorted(moment["seconds"] for moment in history) == [moment["seconds"] for moment in history]
+    meter = admin.get("/_emulator/meter/acme/demo").json()
+    assert (meter["requests"], meter["prompt_tokens"], meter["completion_tokens"]) == (1, 3, 2)
+    assert meter["usd"] == admin.get("/_emulator/meter").json()["usd"] > 0
+    assert admin.get("/_emulator/meter/acme/none").status_code == 404
+    with pytest.raises(KeyError):
+        play.emulator.meter("none")
+
+
+def test_admin_routes(play: Play) -> None:
+    """Behaviour, capacity, quota and the clock can be set from another process."""
+    admin = client(play.emulator, "")
+    assert admin.post("/_emulator/behaviours", json={"name": "demo", "fail": "no", "logs": ["l"]}).status_code == 200
+    assert admin.post("/_emulator/behaviours", json={"name": "demo", "charm": 1}).status_code == 422
+    play.create()
+    assert play.until("failed")["status"]["errorMessage"] == "no"
+    assert admin.post("/_emulator/capacity", json={"hardware": "intel-icl", "available": False}).status_code == 200
+    assert play.create("two").status_code == 400
+    admin.post("/_emulator/capacity", json={"hardware": "intel-icl", "available": True})
+    assert admin.post("/_emulator/quota", json={"instance_type": "intel-icl", "accelerators": 1}).status_code == 200
+    assert play.create("two").status_code == 409
+    before = play.emulator.history("demo")[-1]["seconds"]
+    now = admin.post("/_emulator/clock", json={"advance": 3600}).json()["now"]
+    assert now > play.emulator.history("demo")[-1]["at"]
+    assert before == play.emulator.history("demo")[-1]["seconds"]
+    for path in ("behaviours", "capacity", "quota", "clock", "faults"):
+        assert admin.post(f"/_emulator/{path}", json=[]).status_code == 422, path
+        assert admin.post(f"/_emulator/{path}", content=b"{").status_code == 400, path
+
+
+def test_several_at_a_time() -> None:
+    """Two emulators do not know each other."""
+    with Emulator(namespace="one") as one, Emulator(namespace="two") as two:
+        Play(one).create()
+        assert one.url != two.url
+        assert Play(two).get().status_code == 404
+        assert len(Play(one).http.get("/v2/endpoint/one").json()["items"]) == 1
+
+
+def test_tgi_overload() -> None:
+    """TGI refuses above its number of concurrent requests; set to one here."""
+    with Emulator(namespace="acme", latency_seconds=0.5, refuse_over=1) as emulator:
+        play = Play(emulator)
+        url = play.running(model={"image": TGI})
+        with ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda _: play.http.post(f"{url}/generate", json=PROMPT), range(3)))
+        assert sorted(answer.status_code for answer in answers) == [200, 429, 429]
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.json() == {"error": "Model is overloaded", "error_type": "overloaded"}
