@@ -77,6 +77,7 @@ with DAG(
         prompt="Summarise this support ticket in one sentence: {text}",
         id_column="id",
         parameters={"max_tokens": 48, "temperature": 0},
+        fail_on_errors=True,  # one failed row fails the task, too; its error is in the row's line in any case
         retries=2,
         retry_delay=timedelta(seconds=30),
     )
@@ -90,6 +91,7 @@ with DAG(
         prompt="{product}: {text}",
         id_column="id",
         parameters={"max_tokens": 8, "temperature": 0},
+        fail_on_errors=True,
         retries=2,
         retry_delay=timedelta(seconds=30),
     )

@@ -52,6 +52,7 @@ with DAG(
         prompt="Summarise this support ticket in one sentence: {text}",
         id_column="id",
         parameters={"max_tokens": 48, "temperature": 0},
+        fail_on_errors=True,
         startup_timeout=timedelta(minutes=30),
         deferrable=True,
         retries=2,

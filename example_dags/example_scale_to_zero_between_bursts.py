@@ -51,6 +51,7 @@ with DAG(
         prompt="Summarise this support ticket in one sentence: {text}",
         id_column="id",
         parameters={"max_tokens": 48, "temperature": 0},
+        fail_on_errors=True,
         startup_timeout=timedelta(minutes=30),
         deferrable=True,
         retries=2,
@@ -71,6 +72,7 @@ with DAG(
         prompt="Is this urgent? Answer yes or no. {output}",
         id_column="id",
         parameters={"max_tokens": 4, "temperature": 0},
+        fail_on_errors=True,
         retries=2,
         retry_delay=timedelta(seconds=30),
     )

@@ -62,6 +62,7 @@ with DAG(
         prompt="Write a short and friendly reply to this support ticket: {text}",
         id_column="id",
         parameters={"max_tokens": 96, "temperature": 0},
+        fail_on_errors=True,
         startup_timeout=timedelta(minutes=30),
         deferrable=True,
         retries=2,
