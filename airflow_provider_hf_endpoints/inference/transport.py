@@ -85,7 +85,7 @@ class HttpxTransport(Transport):
         try:
             return await self._send(request)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+            raise CutAnswerError(str(error) or type(error).__name__, path=request.route) from error
 
     async def _send(self, request: HttpRequest) -> WireResponse:
         timeout = httpx.Timeout(request.timeout, connect=min(CONNECT_TIMEOUT, request.timeout))

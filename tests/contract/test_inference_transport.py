@@ -1,0 +1,207 @@
+"""Both transports over real sockets: what a connection can do wrong, and what the batch is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    CutAnswerError,
+    InferenceTimeoutError,
+    MalformedAnswerError,
+)
+from airflow_provider_hf_endpoints.inference.open_transport import open_transport
+from airflow_provider_hf_endpoints.inference.streams import StreamsTransport
+from airflow_provider_hf_endpoints.inference.transport import HttpRequest, HttpxTransport, Transport
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+from tests.contract.inference_server import Answer, Reply, Request, Server, serving
+
+Open = Callable[[str], Transport]
+HEADERS = {"authorization": "Bearer T"}
+POST = HttpRequest("POST", "/x", b'{"n": 1}', 5.0)
+
+
+@pytest.fixture(params=["streams", "httpx"])
+def open_one(request: pytest.FixtureRequest) -> Open:
+    if request.param == "streams":
+        return lambda url: StreamsTransport(url, HEADERS)
+    return lambda url: HttpxTransport(url, HEADERS, 100)
+
+
+def always(reply: Reply) -> Answer:
+    return lambda request: reply
+
+
+def send(open_one: Open, url: str, *requests: HttpRequest, pause: float = 0.0) -> list[WireResponse]:
+    """Send one after another over one transport."""
+
+    async def main() -> list[WireResponse]:
+        transport = open_one(url)
+        answers = []
+        try:
+            for request in requests:
+                answers.append(await transport.send(request))
+                await asyncio.sleep(pause)
+        finally:
+            await transport.aclose()
+        return answers
+
+    return asyncio.run(main())
+
+
+def test_a_request_arrives_as_it_was_meant(open_one: Open) -> None:
+    """Path below the endpoint's own, the token, the body and its type; the answer's headers in lower case."""
+    with serving(lambda r: Reply(201, {"ok": 1}, headers={"X-Some": "Thing"})) as server:
+        (answer,) = send(open_one, server.url + "/endpoints/e1/", POST)
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == ("POST", "/endpoints/e1/x", {"n": 1})
+    assert (request.headers["authorization"], request.headers["content-type"]) == ("Bearer T", "application/json")
+    assert (answer.status, answer.body, answer.headers["x-some"]) == (201, b'{"ok": 1}', "Thing")
+
+
+def test_one_connection_serves_request_after_request(open_one: Open) -> None:
+    """A connection is kept."""
+    with serving(lambda r: Reply(json=r.number)) as server:
+        answers = send(open_one, server.url, POST, POST, HttpRequest("GET", "/y", b"", 5.0))
+        assert server.connections == 1
+    assert [answer.body for answer in answers] == [b"0", b"1", b"2"]
+
+
+def test_chunks_are_put_together(open_one: Open) -> None:
+    """A body in chunks is one body."""
+    with serving(lambda r: Reply(json={"text": "x" * 5000}, chunked=True)) as server:
+        for answer in send(open_one, server.url, POST, POST):
+            assert json.loads(answer.body) == {"text": "x" * 5000}
+
+
+def test_a_kept_connection_that_was_given_up_is_replaced(open_one: Open) -> None:
+    """The server closes after each answer without saying so: nobody notices."""
+    with serving(lambda r: Reply(json=r.number, close=True)) as server:
+        answers = send(open_one, server.url, POST, POST, POST)
+        assert len(server.requests) == 3
+    assert [answer.body for answer in answers] == [b"0", b"1", b"2"]
+
+
+def test_an_answer_that_ends_too_early_is_cut(open_one: Open) -> None:
+    """Whatever part of the head and body came, it is no answer."""
+    size = len(Reply(json={"text": "y" * 50}).to_bytes())
+    for cut in (1, 20, size - 60, size - 1):
+        with serving(always(Reply(json={"text": "y" * 50}, cut=cut))) as server, pytest.raises(CutAnswerError):
+            send(open_one, server.url, POST)
+
+
+def test_chunks_that_end_too_early_are_cut(open_one: Open) -> None:
+    """Without the last chunk there is no answer."""
+    whole = Reply(json={"text": "y" * 50}, chunked=True).to_bytes()
+    for cut in (len(whole) - 1, len(whole) - 5, len(whole) - 20):
+        reply = Reply(json={"text": "y" * 50}, chunked=True, cut=cut)
+        with serving(always(reply)) as server, pytest.raises(CutAnswerError):
+            send(open_one, server.url, POST)
+
+
+def test_a_connection_closed_without_an_answer_is_tried_at_most_twice(open_one: Open) -> None:
+    """An engine that dies on a request is not sent it for ever."""
+    with serving(lambda r: Reply(cut=0)) as server:
+        with pytest.raises(CutAnswerError):
+            send(open_one, server.url, POST)
+        assert len(server.requests) <= 2
+
+
+def test_no_answer_in_time_closes_the_connection(open_one: Open) -> None:
+    """On a timeout the engine sees the client go, so that it stops working."""
+    with serving(lambda r: Reply(hang=True)) as server:
+        with pytest.raises(InferenceTimeoutError, match=r"none within 0\.2 s"):
+            send(open_one, server.url, HttpRequest("POST", "/x", b"{}", 0.2))
+        wait_for(lambda: server.gone == 1)
+
+
+def test_a_cancelled_request_closes_the_connection(open_one: Open) -> None:
+    """The same when the batch is stopped."""
+
+    async def main(server: Server) -> None:
+        transport = open_one(server.url)
+        task = asyncio.create_task(transport.send(POST))
+        await asyncio.to_thread(wait_for, lambda: len(server.requests) == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await transport.aclose()
+
+    with serving(lambda r: Reply(hang=True)) as server:
+        asyncio.run(main(server))
+        wait_for(lambda: server.gone == 1)
+
+
+def test_nobody_there_is_a_failed_connection(open_one: Open) -> None:
+    """A refused connection and an unknown host are the same error."""
+    with serving() as server:
+        url = server.url
+    for address in (url, "http://does-not-exist.invalid"):
+        with pytest.raises(ConnectionFailedError):
+            send(open_one, address, POST)
+
+
+@pytest.mark.parametrize("count", [1, 64, 101, 300])
+def test_as_many_are_in_flight_as_are_sent(open_one: Open, count: int) -> None:
+    """No cap of the library's own."""
+
+    async def main(url: str) -> None:
+        transport = HttpxTransport(url, {}, count) if open_one(url).__class__ is HttpxTransport else open_one(url)
+        await asyncio.gather(*(transport.send(POST) for _ in range(count)))
+        await transport.aclose()
+
+    with serving(lambda r: Reply(json=1, delay=1.0)) as server:
+        asyncio.run(main(server.url))
+        assert server.most_in_flight == count
+
+
+def test_what_is_no_http_is_malformed() -> None:
+    """Another protocol on the port."""
+
+    async def main() -> None:
+        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-OpenSSH_9.0\r\n\r\n")
+            await writer.drain()
+
+        listener = await asyncio.start_server(speak, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        transport = StreamsTransport(f"http://127.0.0.1:{port}", {})
+        with pytest.raises(MalformedAnswerError, match="no HTTP"):
+            await transport.send(POST)
+        await transport.aclose()
+        listener.close()
+
+    asyncio.run(main())
+
+
+def test_a_header_cannot_smuggle_another() -> None:
+    """A token with a line break in it is refused."""
+    with pytest.raises(ValueError, match="control character"):
+        StreamsTransport("http://localhost", {"authorization": "Bearer a\r\nx: y"})
+
+
+def test_a_proxy_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HTTP_PROXY set for the endpoint, the request goes there; NO_PROXY takes it back."""
+
+    def proxied(request: Request) -> Reply:
+        return Reply(json=request.path)
+
+    with serving(proxied) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        (answer,) = send(lambda url: open_transport(url, "T", 4), "http://endpoint.invalid/e", POST)
+        assert answer.body == b'"http://endpoint.invalid/e/x"'
+        monkeypatch.setenv("no_proxy", "endpoint.invalid")
+        assert isinstance(open_transport("http://endpoint.invalid", "T", 4), StreamsTransport)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Let the server's thread come to it."""
+    for _ in range(500):
+        if condition():
+            return
+        asyncio.run(asyncio.sleep(0.01))
+    raise AssertionError("it did not happen within 5 s")

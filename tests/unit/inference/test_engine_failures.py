@@ -1,0 +1,198 @@
+"""Every shape of error body, and which typed error it is."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.engines import error_from
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def failed(status: int, body: Any, **headers: str) -> errors.InferenceError:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return error_from(WireResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw), "/route", NOW)
+
+
+CASES = [
+    # The proxy
+    (401, {"error": "Unauthorized"}, errors.AuthenticationError, "Unauthorized"),
+    (403, {"error": "missing permissions: inference.endpoints.infer.write"}, errors.PermissionDeniedError, "missing"),
+    (
+        400,
+        {
+            "error": "Bad Request: The endpoint is paused, ask a maintainer to restart it",
+            "code": "BAD_REQUEST",
+        },
+        errors.EndpointPausedError,
+        "ask a maintainer",
+    ),
+    (503, {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}, errors.StartingError, "Unavailable"),
+    (502, b"<html><body>Bad  Gateway</body></html>", errors.StartingError, "Bad Gateway"),
+    (504, b"", errors.StartingError, ""),
+    (404, b"Not Found", errors.NotFoundError, "Not Found"),
+    (410, b"", errors.NotFoundError, ""),
+    # vLLM: nested, and a bare string for a bad key
+    (
+        404,
+        {"error": {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}},
+        errors.ModelNotFoundError,
+        "does not exist",
+    ),
+    (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",
+                "type": "BadRequestError",
+                "param": None,
+                "code": 400,
+            }
+        },
+        errors.PromptTooLongError,
+        "4096",
+    ),
+    (400, {"error": {"message": "bad temperature", "type": "BadRequestError"}}, errors.BadRequestError, "temperature"),
+    (500, {"error": {"message": "EngineCore died"}}, errors.ServerError, "EngineCore"),
+    # SGLang: flat
+    (
+        400,
+        {"object": "error", "message": "The input (9 tokens) is longer than the model's context length", "code": 400},
+        errors.PromptTooLongError,
+        "9 tokens",
+    ),
+    # llama.cpp: code is a number
+    (
+        503,
+        {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}},
+        errors.StartingError,
+        "Loading model",
+    ),
+    (
+        400,
+        {"error": {"code": 400, "message": "request (9) exceeds", "type": "exceed_context_size_error"}},
+        errors.PromptTooLongError,
+        "exceed_context_size_error",
+    ),
+    (
+        500,
+        {"error": {"code": 500, "message": "input is too large to process. increase the physical batch size"}},
+        errors.PromptTooLongError,
+        "too large",
+    ),
+    # TGI: error and error_type
+    (429, {"error": "Model is overloaded", "error_type": "overloaded"}, errors.OverloadedError, "overloaded"),
+    (424, {"error": "Request failed during generation", "error_type": "generation"}, errors.ServerError, "generation"),
+    (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048.",
+            "error_type": "validation",
+        },
+        errors.PromptTooLongError,
+        "2048",
+    ),
+    (
+        422,
+        {"error": "`temperature` must be strictly positive", "error_type": "validation"},
+        errors.BadRequestError,
+        "t",
+    ),
+    # TEI
+    (413, {"error": "batch size 33 > maximum allowed batch size 32"}, errors.PayloadTooLargeError, "batch size"),
+    (
+        413,
+        {"error": "Input validation error: `inputs` must have less than 512 tokens. Given: 600"},
+        errors.PromptTooLongError,
+        "512",
+    ),
+    (429, {"message": "Model is overloaded", "code": 429, "type": "overloaded"}, errors.OverloadedError, "overloaded"),
+    # the toolkit: everything is a 400
+    (400, {"error": "'inputs' must be given"}, errors.BadRequestError, "inputs"),
+    (400, {"error": "CUDA out of memory. Tried to allocate 2 GiB"}, errors.ServerError, "CUDA"),
+    (400, {"error": ["Error in `inputs`: field required"]}, errors.BadRequestError, "field required"),
+    # transformers serve: FastAPI's detail, and text
+    (400, {"detail": "model not loadable"}, errors.BadRequestError, "loadable"),
+    (
+        422,
+        {"detail": [{"loc": ["body", "foo"], "msg": "Extra inputs are not permitted"}]},
+        errors.BadRequestError,
+        "body.foo: Extra",
+    ),
+    (500, b"Internal Server Error", errors.ServerError, "Internal"),
+    (408, b"", errors.InferenceTimeoutError, ""),
+    (405, {"detail": "Method Not Allowed"}, errors.UnsupportedTaskError, "Method"),
+    (302, b"", errors.MalformedAnswerError, ""),
+    (418, {"unknown": {"shape": 1}}, errors.BadRequestError, "shape"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "words"), CASES)
+def test_a_failed_answer_is_one_typed_error(
+    status: int, body: Any, kind: type[errors.InferenceError], words: str
+) -> None:
+    """Status and body together decide; the engine's own words are kept."""
+    error = failed(status, body)
+    assert kind is type(error)
+    assert words in error.words
+    assert (status, "/route") == (error.status, error.path)
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable", "fault"),
+    [
+        (errors.AuthenticationError, False, "token"),
+        (errors.PermissionDeniedError, False, "token"),
+        (errors.EndpointPausedError, False, "endpoint"),
+        (errors.NotFoundError, False, "endpoint"),
+        (errors.BadRequestError, False, "caller"),
+        (errors.PromptTooLongError, False, "caller"),
+        (errors.OverloadedError, True, "endpoint"),
+        (errors.StartingError, True, "endpoint"),
+        (errors.ServerError, True, "endpoint"),
+        (errors.InferenceTimeoutError, True, "network"),
+        (errors.ConnectionFailedError, True, "network"),
+        (errors.CutAnswerError, True, "endpoint"),
+    ],
+)
+def test_an_error_says_whose_fault_it_is_and_what_to_do(
+    error: type[errors.InferenceError], retryable: bool, fault: str
+) -> None:
+    """Whether trying again helps, whose fault it is, and a sentence on what to do next."""
+    assert (retryable, fault) == (error.retryable, error.fault)
+    assert error.todo
+    assert error.todo in str(error("words"))
+
+
+def test_retry_after_is_read_in_both_forms() -> None:
+    """Seconds, or a date."""
+    assert failed(429, {}, retry_after="7").retry_after == 7
+    assert failed(503, {}, retry_after="Thu, 01 Jan 2026 00:00:09 GMT").retry_after == 9
+    assert failed(503, {}).retry_after is None
+
+
+def test_no_error_carries_a_token() -> None:
+    """Tokens in a server's words are taken out, be they Hugging Face's or the caller's own."""
+    error = failed(401, {"error": "Bearer hf_abcdefgh is not valid, neither is s3cret"}).without("s3cret")
+    assert "hf_abcdefgh" not in str(error) + repr(error)
+    assert "s3cret" not in str(error)
+
+
+def test_an_error_survives_pickling() -> None:
+    """A task's error crosses processes with everything it says."""
+    error = failed(429, {"error": "busy"}, retry_after="3")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(error), 429, 3.0, type(error)) == (str(copy), copy.status, copy.retry_after, type(copy))
+
+
+def test_kinds_are_short_names() -> None:
+    """The output's error column names the kind."""
+    assert errors.PromptTooLongError().kind == "prompt_too_long"
+    assert errors.InferenceTimeoutError().kind == "inference_timeout"

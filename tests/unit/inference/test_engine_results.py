@@ -1,0 +1,171 @@
+"""What each engine's answer means: output, finish reason, usage, truncation; and what is no answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.engines import (
+    Dialect,
+    dialect_from_info,
+    model_from_models,
+    read_result,
+)
+from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse
+
+
+def ok(answer: Any) -> WireResponse:
+    return WireResponse(200, {}, json.dumps(answer).encode())
+
+
+def chat(content: Any = "yes", reason: str | None = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "choices": [{"index": 0, "message": {"content": content, **message}, "finish_reason": reason}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        "model": "m",
+    }
+
+
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.TGI, Dialect.TOOLKIT])
+def test_a_chat_answer_is_read_alike_everywhere(dialect: Dialect) -> None:
+    """Text, reason, tokens and model come from OpenAI's shape on every engine that serves chat."""
+    result = read_result(dialect, "chat-completion", ok(chat()))
+    assert (result.output, result.finish_reason, result.truncated, result.model) == ("yes", "stop", False, "m")
+    assert Usage(3, 2) == result.usage
+
+
+def test_a_text_that_stops_at_the_limit_is_truncated() -> None:
+    """`finish_reason: length` is reported."""
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(reason="length"))).truncated
+
+
+def test_a_filtered_text_is_marked() -> None:
+    """`content_filter` is not an ordinary end."""
+    assert read_result(Dialect.OPENAI, "chat", ok(chat("", "content_filter"))).filtered
+
+
+def test_a_reasoning_model_that_ran_out_of_tokens_gives_an_empty_truncated_text() -> None:
+    """Null content with `length` is truncation, not nonsense."""
+    result = read_result(Dialect.OPENAI, "chat", ok(chat(None, "length", reasoning_content="hm")))
+    assert (result.output, result.truncated) == ("", True)
+
+
+def test_tool_calls_are_the_output_of_a_message_that_says_nothing() -> None:
+    """A call of a tool is not lost for want of content."""
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    result = read_result(Dialect.OPENAI, "chat", ok(chat(None, "tool_calls", tool_calls=calls)))
+    assert {"tool_calls": calls} == result.output
+
+
+def test_several_choices_are_all_given_in_order() -> None:
+    """With n=2 both texts come back, and one that was cut marks the result."""
+    answer = {
+        "choices": [
+            {"index": 1, "text": "b", "finish_reason": "length"},
+            {"index": 0, "text": "a", "finish_reason": "stop"},
+        ]
+    }
+    result = read_result(Dialect.OPENAI, "text-generation", ok(answer))
+    assert (result.output, result.truncated, result.usage) == (["a", "b"], True, None)
+
+
+def test_embeddings_come_in_the_order_of_their_inputs() -> None:
+    """The `index` of each item decides, not its place in the answer."""
+    data = [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]
+    assert read_result(Dialect.OPENAI, "embeddings", ok({"data": data})).output == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize(("reason", "truncated"), [("length", True), ("eos_token", False), ("stop_sequence", False)])
+def test_tgi_tells_why_it_stopped(reason: str, truncated: bool) -> None:
+    """TGI's three reasons, from `details`."""
+    answer = {"generated_text": "x", "details": {"finish_reason": reason, "generated_tokens": 7}}
+    result = read_result(Dialect.TGI, "text-generation", ok(answer))
+    assert ("x", reason, truncated, Usage(None, 7)) == (
+        result.output,
+        result.finish_reason,
+        result.truncated,
+        result.usage,
+    )
+
+
+def test_tgi_and_the_toolkit_may_answer_with_a_list() -> None:
+    """`POST /` gives a list of one object."""
+    assert read_result(Dialect.TGI, "text-generation", ok([{"generated_text": "x"}])).output == "x"
+    assert read_result(Dialect.TOOLKIT, "text-generation", ok([{"generated_text": "x"}])).output == "x"
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "output"),
+    [
+        ("summarization", [{"summary_text": "s"}], "s"),
+        ("translation_en_to_fr", [{"translation_text": "t"}], "t"),
+        ("text-generation", [[{"generated_text": "a"}], [{"generated_text": "b"}]], ["a", "b"]),
+        ("text-classification", [{"label": "A", "score": 0.5}], [{"label": "A", "score": 0.5}]),
+        ("question-answering", {"answer": "a", "score": 1.0}, {"answer": "a", "score": 1.0}),
+        ("feature-extraction", [0.5, 1.5], [[0.5, 1.5]]),
+        ("sentence-embeddings", {"embeddings": [[1.0]]}, [[1.0]]),
+    ],
+)
+def test_toolkit_pipelines_give_their_text_or_their_own_json(task: str, answer: Any, output: Any) -> None:
+    """A text pipeline gives its text; any other what it answered."""
+    assert output == read_result(Dialect.TOOLKIT, task, ok(answer)).output
+
+
+def test_tei_gives_vectors_and_scores() -> None:
+    """TEI's own routes answer with bare lists."""
+    assert read_result(Dialect.TEI, "embeddings", ok([[1.0, 2.0]])).output == [[1.0, 2.0]]
+    assert read_result(Dialect.TEI, "rerank", ok([{"index": 0, "score": 1.0}])).output == [{"index": 0, "score": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "task", "answer"),
+    [
+        (Dialect.OPENAI, "chat", {}),
+        (Dialect.OPENAI, "chat", []),
+        (Dialect.OPENAI, "chat", {"choices": []}),
+        (Dialect.OPENAI, "chat", {"choices": [{"message": {}}]}),
+        (Dialect.OPENAI, "chat", {"choices": ["x"]}),
+        (Dialect.OPENAI, "text-generation", {"choices": [{}]}),
+        (Dialect.OPENAI, "embeddings", {"data": []}),
+        (Dialect.OPENAI, "embeddings", {"data": [{}]}),
+        (Dialect.OPENAI, "chat", {"error": {"message": "engine died"}}),
+        (Dialect.TGI, "text-generation", {}),
+        (Dialect.TGI, "text-generation", []),
+        (Dialect.TEI, "embeddings", []),
+        (Dialect.TEI, "embeddings", [1.0]),
+        (Dialect.TEI, "embeddings", {"x": 1}),
+        (Dialect.TOOLKIT, "text-generation", [{}]),
+        (Dialect.TOOLKIT, "fill-mask", []),
+        (Dialect.TOOLKIT, "embeddings", {}),
+    ],
+)
+def test_a_200_without_an_answer_in_it_is_an_error(dialect: Dialect, task: str, answer: Any) -> None:
+    """Nothing is made up from an answer that lacks what the task needs."""
+    with pytest.raises(MalformedAnswerError):
+        read_result(dialect, task, ok(answer))
+
+
+@pytest.mark.parametrize("cut", range(len(json.dumps(chat()))))
+def test_an_answer_cut_anywhere_is_no_answer(cut: int) -> None:
+    """A body that stops at any byte is a cut answer."""
+    body = json.dumps(chat()).encode()[:cut]
+    with pytest.raises(CutAnswerError):
+        read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body))
+
+
+def test_a_page_instead_of_json_is_named() -> None:
+    """The error quotes the beginning of what came."""
+    with pytest.raises(MalformedAnswerError, match="no JSON but '<html>"):
+        read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, b"<html>hello</html>"))
+
+
+def test_models_and_info_tell_the_engine() -> None:
+    """`/v1/models` names the model; `/info` tells TEI from TGI."""
+    assert model_from_models({"data": [{"id": "org/model"}]}) == "org/model"
+    assert model_from_models({"data": []}) is None
+    assert dialect_from_info({"model_id": "m", "model_type": {"embedding": {}}}) is Dialect.TEI
+    assert dialect_from_info({"model_id": "m", "max_input_tokens": 1}) is Dialect.TGI
+    assert dialect_from_info({"other": 1}) is None
