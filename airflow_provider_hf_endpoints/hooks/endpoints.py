@@ -219,9 +219,7 @@ class InferenceEndpointsHook(BaseHook):
 
     def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> EndpointHandle:
         """Create the endpoint that `spec` describes. Its secrets are masked in Airflow's logs."""
-        secrets = tuple(spec.secret_values())
-        for secret in secrets:
-            _mask(secret)
+        secrets = _masked_secrets(spec)
         if spec.never_scales_down:
             log.warning(
                 "Endpoint %s keeps min_replica=%s: it bills until somebody pauses or deletes it.",
@@ -241,11 +239,12 @@ class InferenceEndpointsHook(BaseHook):
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
     ) -> EndpointHandle:
         """Change what is given and nothing else. Arguments: see `endpoints.spec.EndpointUpdate`."""
-        secrets = tuple(EndpointUpdate.from_arguments(**changes).secret_values())
-        for secret in secrets:
-            _mask(secret)
-        snapshot = self.get_conn().update_inference_endpoint(name, namespace=namespace, **changes)
-        return self._handle(snapshot, secrets=secrets)
+        return self.update(name, EndpointUpdate.from_arguments(**changes), namespace=namespace)
+
+    def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> EndpointHandle:
+        """Change what `change` holds. Its secrets are masked in Airflow's logs."""
+        secrets = _masked_secrets(change)
+        return self._handle(self.get_conn().update(name, change, namespace=namespace), secrets=secrets)
 
     def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> EndpointHandle:
         """Pause: nothing is billed, and only a resume starts it again."""
@@ -318,6 +317,14 @@ class InferenceEndpointsHook(BaseHook):
     def list_inference_catalog(self, **filters: Any) -> list[InferenceCatalogModel]:
         """Models with tested recipes. Filters: `accelerator`, `engine`, `license`, `task`, `search`, `limit`."""
         return self.get_conn().list_inference_catalog(**filters)
+
+
+def _masked_secrets(change: EndpointUpdate) -> tuple[str, ...]:
+    """The secret values of what is sent, masked before anything can log them."""
+    secrets = tuple(change.secret_values())
+    for secret in secrets:
+        _mask(secret)
+    return secrets
 
 
 def _mask(secret: str) -> None:

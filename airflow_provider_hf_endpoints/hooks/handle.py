@@ -179,8 +179,9 @@ class EndpointHandle:
 
     def update(self, **changes: Unpack[UpdateArguments]) -> Self:
         """Change what is given and nothing else. Arguments: see `endpoints.spec.EndpointUpdate`."""
-        self._keep_secret(EndpointUpdate.from_arguments(**changes).secret_values())
-        self.snapshot = self._client.update_inference_endpoint(self.name, namespace=self.namespace, **changes)
+        change = EndpointUpdate.from_arguments(**changes)
+        self._keep_secret(change.secret_values())
+        self.snapshot = self._client.update(self.name, change, namespace=self.namespace)
         return self
 
     def delete(self) -> None:

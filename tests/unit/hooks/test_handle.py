@@ -81,7 +81,6 @@ def test_it_shows_and_has_what_the_snapshot_has() -> None:
         (lambda e: e.resume(), "resume_inference_endpoint", {"running_ok": True}),
         (lambda e: e.resume(running_ok=False), "resume_inference_endpoint", {"running_ok": False}),
         (lambda e: e.scale_to_zero(), "scale_to_zero_inference_endpoint", {}),
-        (lambda e: e.update(min_replica=2), "update_inference_endpoint", {"min_replica": 2}),
         (lambda e: e.delete(), "delete_inference_endpoint", {}),
         (lambda e: e.logs(tail=3), "get_inference_endpoint_logs", {"tail": 3}),
         (lambda e: e.replicas(), "list_inference_endpoint_replicas", {}),
@@ -92,6 +91,15 @@ def test_it_acts_on_its_own_endpoint(act: Callable[[EndpointHandle], Any], metho
     service = Service()
     act(handle(service))
     assert service.asked == [(method, ("e",), {"namespace": "acme", **kwargs})]
+
+
+def test_an_update_sends_what_changes() -> None:
+    """An update names the endpoint, and holds the change and nothing else."""
+    service = Service()
+    handle(service).update(min_replica=2)
+    [(method, (name, change), kwargs)] = service.asked
+    assert (method, name, kwargs) == ("update", "e", {"namespace": "acme"})
+    assert change.payload() == {"compute": {"scaling": {"minReplica": 2}}}
 
 
 def test_actions_renew_the_snapshot() -> None:
