@@ -7,6 +7,7 @@ the result. It does no I/O and never sleeps, so the two clients can't drift, and
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +61,10 @@ log = logging.getLogger(__name__)
 
 _CREATE_TRIES = 3
 _CREATE_PAUSE = 2.0  # seconds before a create whose fate is unknown is looked up
+_LONGEST_CREATE_PAUSE = 60.0  # seconds; told to come back later than that, a create gives up
 _CLOCK_SLACK = 5.0  # seconds by which an endpoint may seem older than the attempt that made it
+_LONGEST_LOG = 5000  # lines, by the service's rule
+_REPOSITORY = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,15 @@ def _parse(model: type[M], data: Any, request: Request) -> M:
         raise _odd_answer(request, error) from None
 
 
-def _endpoint(data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None) -> InferenceEndpoint:
+def page_of(answer: Answer, request: Request) -> EndpointPage:
+    """The answer as a page of a list."""
+    return _parse(EndpointPage, answer.data, request)
+
+
+def endpoint_of(
+    data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None
+) -> InferenceEndpoint:
+    """The answer as an endpoint, compared with what was `sent` where something was."""
     try:
         if not isinstance(data, dict):
             raise InvalidAnswerError(
@@ -123,9 +135,9 @@ def _odd_answer(request: Request, error: ValidationError) -> InvalidAnswerError:
     )
 
 
-def _items(data: Any, key: str, request: Request) -> list[Any]:
+def _items(data: Any, key: str, request: Request) -> list[dict[str, Any]]:
     items = data.get(key) if isinstance(data, dict) else None
-    if not isinstance(items, list):
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidAnswerError(f"the answer has no list {key!r}", method=request.method, path=request.path)
     return items
 
@@ -180,8 +192,8 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
     while True:
         request = requests.list_page(namespace, cursor=cursor, **filters)
         answer = yield request
-        page = _parse(EndpointPage, answer.data, request)
-        found += [_endpoint(item, namespace, request) for item in page.items]
+        page = page_of(answer, request)
+        found += [endpoint_of(item, namespace, request) for item in page.items]
         cursor = page.next_cursor
         if not cursor:
             return found
@@ -205,7 +217,7 @@ def _one(
     chosen = yield from resolve_namespace(session, namespace)
     request = route(chosen, name)
     answer = yield request
-    return _endpoint(answer.data, chosen, request)
+    return endpoint_of(answer.data, chosen, request)
 
 
 def pause(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
@@ -245,7 +257,7 @@ def update(session: Session, name: str, namespace: str | None, change: EndpointU
     payload = change.payload(image)
     request = requests.update(chosen, name, payload)
     answer = yield request
-    return _endpoint(answer.data, chosen, request, payload)
+    return endpoint_of(answer.data, chosen, request, payload)
 
 
 def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[InferenceEndpoint]:
@@ -262,19 +274,21 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
     for attempt in range(1, _CREATE_TRIES + 1):
         try:
             answer = yield request
+            return endpoint_of(answer.data, chosen, request, payload)
         except ServiceUnreachableError:
             raise  # it never arrived, and the client has tried as often as it may
         except ServiceError as error:
             uncertain = error
         except NameTakenError as error:
             return (yield from _settle_conflict(session, error, chosen, spec, began, uncertain))
-        else:
-            return _endpoint(answer.data, chosen, request, payload)
         log.warning("It is unknown whether the create of %s/%s arrived: %s", chosen, spec.name, uncertain)
-        yield Pause(_CREATE_PAUSE)
+        told = uncertain.retry_after or 0.0
+        yield Pause(min(max(told, _CREATE_PAUSE), _LONGEST_CREATE_PAUSE))
         made = yield from _find_made(session, chosen, spec, began)
         if made is not None:
             return made
+        if told > _LONGEST_CREATE_PAUSE:
+            break
         if attempt < _CREATE_TRIES:
             log.info("There is no endpoint %s/%s: the create is sent again.", chosen, spec.name)
     assert uncertain is not None
@@ -301,8 +315,11 @@ def _settle_conflict(
             status=error.status,
             code=error.code,
         ) from None
-    if uncertain is not None and _is_young(answer, session, began):
-        return _endpoint(answer.data, namespace, request, spec.payload())
+    except ApiError:
+        raise error from None  # the lookup explains nothing, so the conflict is what the caller hears of
+    found = endpoint_of(answer.data, namespace, request, spec.payload())
+    if uncertain is not None and _is_young(found, answer, session, began):
+        return found
     raise error
 
 
@@ -313,9 +330,10 @@ def _find_made(session: Session, namespace: str, spec: EndpointSpec, began: date
         answer = yield request
     except EndpointNotFoundError:
         return None
-    if _is_young(answer, session, began):
+    found = endpoint_of(answer.data, namespace, request, spec.payload())
+    if _is_young(found, answer, session, began):
         log.info("The create of %s/%s had arrived.", namespace, spec.name)
-        return _endpoint(answer.data, namespace, request, spec.payload())
+        return found
     raise NameTakenError(
         f"an endpoint {spec.name!r} existed before",
         method="POST",
@@ -324,17 +342,18 @@ def _find_made(session: Session, namespace: str, spec: EndpointSpec, began: date
     )
 
 
-def _is_young(answer: Answer, session: Session, began: datetime) -> bool:
+def _is_young(found: InferenceEndpoint, answer: Answer, session: Session, began: datetime) -> bool:
     """Whether the endpoint was made since `began`: both ages by the service's own clock, where it tells it."""
-    created_at = InferenceEndpoint.from_raw(answer.data, "-").created_at
-    if created_at is None:
+    if found.created_at is None:
         return False
     now = session.now()
     try:
         service_now = parsedate_to_datetime(answer.headers["date"])
     except (KeyError, ValueError):
         service_now = now
-    age = (service_now - created_at).total_seconds()
+    if service_now.tzinfo is None:  # "-0000" is how some servers write UTC
+        service_now = service_now.replace(tzinfo=UTC)
+    age = (service_now - found.created_at).total_seconds()
     return age <= (now - began).total_seconds() + _CLOCK_SLACK
 
 
@@ -401,9 +420,11 @@ def logs(
     The fallback knows no filter by level, text or time; asked for one, it raises the 501 instead of ignoring it.
     """
     check_name(name)
+    if not 1 <= tail <= _LONGEST_LOG:
+        raise InvalidArgumentError(f"tail={tail!r} must be between 1 and {_LONGEST_LOG} lines, by the service's rule.")
     chosen = yield from resolve_namespace(session, namespace)
     request = requests.logs_v3(
-        chosen, name, limit=tail, replica=replica, level=level, search=search, since=since, until=until
+        chosen, name, limit=tail, replica=replica, level=level, search=search, since=since, until=until, order="desc"
     )
     try:
         answer = yield request
@@ -413,12 +434,19 @@ def logs(
     else:
         if not isinstance(answer.data, list):
             raise InvalidAnswerError("the log is no list", method=request.method, path=request.path)
-        entries = [_parse(LogEntry, item, request) for item in answer.data]
-        if all(entry.timestamp is not None for entry in entries):
-            entries.sort(key=lambda entry: entry.timestamp or session.now())
-        return entries[-tail:]
+        return _oldest_first([_parse(LogEntry, item, request) for item in answer.data])[-tail:]
     answer = yield requests.logs_v2(chosen, name, tail=tail, replica=replica)
     return [LogEntry(line=line) for line in str(answer.data).splitlines()][-tail:]
+
+
+def _oldest_first(newest_first: list[LogEntry]) -> list[LogEntry]:
+    """The lines in the order in which they were written.
+
+    The contract calls the list ascending and its default order descending, so the first and the last line decide.
+    """
+    moments = [entry.timestamp for entry in newest_first if entry.timestamp is not None]
+    ascending = len(moments) > 1 and moments[0] < moments[-1]
+    return newest_first if ascending else newest_first[::-1]
 
 
 def metric(
@@ -486,13 +514,15 @@ def create_from_catalog(
         raise InvalidArgumentError("Give exactly one of repo_id (a model) and recipe_id (one of its recipes).")
     if recipe_id is not None and (choice.get("accelerator") or choice.get("gguf_file")):
         raise InvalidArgumentError("accelerator and gguf_file choose among a model's recipes; recipe_id is one.")
+    if repo_id is not None and not _REPOSITORY.fullmatch(repo_id):
+        raise InvalidArgumentError(f"repo_id={repo_id!r} is no model of the hub: write it as owner/name.")
     if (name := choice.get("name")) is not None:
         check_name(name)
     chosen = yield from resolve_namespace(session, namespace)
     request = requests.deploy_from_catalog(chosen, **choice)
     answer = yield request
     data = answer.data.get("endpoint") if isinstance(answer.data, dict) else None
-    return _endpoint(data, chosen, request)
+    return endpoint_of(data, chosen, request)
 
 
 def describe_failure(
@@ -506,7 +536,7 @@ def describe_failure(
         entries = yield from logs(session, endpoint.name, endpoint.namespace, tail=tail)
     except InferenceEndpointError as error:
         words = error.message if isinstance(error, ApiError) else str(error)
-        return f"(Its log could not be read: {words})"
+        return redact(f"(Its log could not be read: {words})", secrets)
     if not entries:
         return "(Its log is empty.)"
     lines = "\n".join(f"  {entry.line.rstrip()}" for entry in entries)

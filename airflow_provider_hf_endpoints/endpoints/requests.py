@@ -76,6 +76,7 @@ def list_page(
     search: str | None = None,
     sort_by: str | None = None,
     direction: str | None = None,
+    once: bool = False,
 ) -> Request:
     """One page of a namespace's endpoints: 20 items where `limit` is not given."""
     params = _params(
@@ -89,7 +90,7 @@ def list_page(
         sortBy=sort_by,
         direction=direction,
     )
-    return Request("GET", f"/v2/endpoint/{_segment(namespace)}", params=params)
+    return Request("GET", f"/v2/endpoint/{_segment(namespace)}", params=params, once=once)
 
 
 def create(namespace: str, payload: Mapping[str, Any]) -> Request:

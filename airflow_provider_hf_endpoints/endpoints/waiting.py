@@ -45,6 +45,23 @@ class Unanswered(Wait):
     """A look that failed in passing: wait, and look again."""
 
 
+@dataclass
+class Patience:
+    """How long the service has not answered: a wait rides out an outage, but no endless one."""
+
+    silent_since: datetime | None = None
+
+    def weigh(self, verdict: Verdict, began: datetime) -> Verdict:
+        """`verdict` of the look that began at `began`, or `Failed` where that makes the outage too long."""
+        if not isinstance(verdict, Unanswered):
+            self.silent_since = None
+            return verdict
+        self.silent_since = self.silent_since or began
+        if began - self.silent_since > LONGEST_OUTAGE:
+            return Failed(f"The service has not answered for {LONGEST_OUTAGE}: {verdict.reason}")
+        return verdict
+
+
 def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Snapshot]:
     """One look at the endpoint, with its health where the goal needs it."""
     try:
@@ -75,7 +92,7 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
     except ApiError as error:
         if not is_transient(error):
             raise
-        return _after_error(error, goal, session.now())
+        return after_error(error, goal, session.now())
     verdict = judge(snapshot, goal, session.now())
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
         health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
@@ -88,24 +105,20 @@ def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look
 
     Raises for what waiting can't mend: `AuthenticationError`, `PermissionDeniedError`, `InvalidArgumentError`.
     """
-    silent_since: datetime | None = None
+    patience = Patience()
     while True:
         began = session.now()
         verdict = yield from poll(session, name, namespace, goal)
-        if not isinstance(verdict, Unanswered):
-            silent_since = None
-        elif began - (silent_since := silent_since or began) > LONGEST_OUTAGE:
-            return Failed(f"The service has not answered for {LONGEST_OUTAGE}: {verdict.reason}")
-        match verdict:
-            case Ready() | Failed() | TimedOut():
-                return verdict
+        match patience.weigh(verdict, began):
+            case (Ready() | Failed() | TimedOut()) as end:
+                return end
             case Wait(seconds=seconds, reason=reason) | Wake(seconds=seconds, reason=reason):
                 if on_look is not None:
                     on_look(reason)
                 yield Pause(seconds)
 
 
-def _after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | TimedOut:
+def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | TimedOut:
     """A look that failed in passing: go on, as far as the deadline and the service's Retry-After allow."""
     if goal.deadline is not None and now >= goal.deadline:
         waited = (now - goal.started).total_seconds()

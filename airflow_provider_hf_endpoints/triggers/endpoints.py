@@ -14,7 +14,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
@@ -87,14 +89,20 @@ class InferenceEndpointTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         wait = self.wait
+        log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))
         try:
-            client = await InferenceEndpointsHook(self.hf_endpoints_conn_id).get_async_conn()
-            async with client:
-                log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))
-                end = await client.wait(wait.endpoint, wait.goal(), namespace=wait.namespace, on_look=log)
-        except (InferenceEndpointError, AirflowNotFoundException) as error:
+            # All waits of a triggerer on one connection and namespace share one lookup, one client and one poll.
+            poller = poller_for(self.hf_endpoints_conn_id, wait.namespace, self._open_client)
+            end = await poller.wait(wait.endpoint, wait.goal(), on_look=log)
+        except InferenceEndpointError as error:
             return event_of_error(error, wait.endpoint)
         return event_of(end, wait.endpoint)
+
+    async def _open_client(self) -> AsyncEndpointsClient:
+        try:
+            return await InferenceEndpointsHook(self.hf_endpoints_conn_id).get_async_conn()
+        except AirflowNotFoundException as error:
+            raise InferenceEndpointError(str(error)) from error
 
 
 def _given(wait: WaitSpec) -> dict[str, Any]:

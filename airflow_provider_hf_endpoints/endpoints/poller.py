@@ -1,0 +1,249 @@
+"""One poll for all who wait in a process for endpoints of one connection and namespace.
+
+N waits as N polling loops are N connection lookups, N clients and N requests an interval; here they are one lookup, one
+client, and the fewest requests that show all of them. Each waiter still judges for itself: it asks for a look, some
+seconds from now. asyncio, one event loop; no Airflow import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    AuthenticationError,
+    InferenceEndpointError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServiceUnreachableError,
+)
+from airflow_provider_hf_endpoints.endpoints.flows import is_transient
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.readiness import (
+    Failed,
+    Goal,
+    Health,
+    Ready,
+    Snapshot,
+    TimedOut,
+    Verdict,
+    Wait,
+    Wake,
+    judge,
+    judge_wake,
+    needs_health,
+)
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.survey import Found, Memory, survey
+from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook, Patience, after_error, check_health
+
+log = logging.getLogger(__name__)
+
+# Waiters come in bursts (Airflow claims 50 triggers a second at best): a first look waits a moment for company.
+_GATHER = 0.5  # seconds
+# A look that others are due for serves who would be due within this share of their pause too.
+_EARLY = 0.5
+_HEALTH_AT_ONCE = 32
+_LINGER = 10.0  # seconds without a waiter, after which the poller ends
+_CLIENT_AGE = 1800.0  # seconds, after which the connection is looked up again: tokens are changed now and then
+_GRACE = 60.0  # seconds that a look may take beyond a waiter's deadline before the wait ends without it
+_BREATH = 20  # waiters served before the event loop gets its turn: others live on it too
+
+OpenClient = Callable[[], Awaitable[AsyncEndpointsClient]]
+Look = Snapshot | InferenceEndpointError
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A waiter's wish for a look: not before `earliest`, and best at `due` (both by the event loop's clock)."""
+
+    name: str
+    goal: Goal
+    earliest: float
+    due: float
+    answer: asyncio.Future[Look] = field(repr=False)
+
+
+class EndpointPoller:
+    """Serves looks at endpoints. It starts with the first waiter and ends a little after the last.
+
+    :param open_client: looks the connection up and makes a client; called once, after a 401, and now and then.
+    :param namespace: the namespace of all its waiters; None is the client's own.
+    """
+
+    def __init__(self, open_client: OpenClient, namespace: str | None) -> None:
+        self._open_client = open_client
+        self._namespace = namespace
+        self._tickets: set[_Ticket] = set()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._client: AsyncEndpointsClient | None = None
+        self._client_since = 0.0
+        self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told
+        self._health_slots = asyncio.Semaphore(_HEALTH_AT_ONCE)
+        self.memory = Memory()
+        self.lookups = 0
+
+    async def wait(self, name: str, goal: Goal, on_look: OnLook | None = None) -> End:
+        """As `EndpointsClient.wait`, with looks that are shared; raises the same, and what `open_client` raises."""
+        check_name(name)
+        patience = Patience()
+        pause = 0.0
+        while True:
+            began = datetime.now(UTC)
+            look = await self._look(name, goal, pause)
+            verdict = await self._judge(look, goal)
+            match patience.weigh(verdict, began):
+                case (Ready() | Failed() | TimedOut()) as end:
+                    return end
+                case Wait(seconds=seconds, reason=reason) | Wake(seconds=seconds, reason=reason):
+                    if on_look is not None:
+                        on_look(reason)
+                    pause = seconds
+
+    async def _judge(self, look: Look, goal: Goal) -> Verdict:
+        now = datetime.now(UTC)
+        if isinstance(look, ApiError) and is_transient(look):
+            return after_error(look, goal, now)
+        if isinstance(look, InferenceEndpointError):
+            raise look
+        verdict = judge(look, goal, now)
+        if isinstance(verdict, Wake) and look.endpoint is not None:
+            return judge_wake(verdict, look.endpoint, await self._health(look.endpoint))
+        return verdict
+
+    async def _look(self, name: str, goal: Goal, pause: float) -> Look:
+        """The next look, `pause` seconds from now or a little earlier with others."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        first = pause == 0
+        ticket = _Ticket(
+            name,
+            goal,
+            earliest=now if first else now + pause * (1 - _EARLY),
+            due=now + (_GATHER if first else pause),
+            answer=loop.create_future(),
+        )
+        self._tickets.add(ticket)
+        self._changed.set()
+        if self._task is None or self._task.done():
+            # In a context of its own: what it logs is no line of the task that happened to come first.
+            self._task = loop.create_task(self._run(), context=contextvars.Context())
+        longest = None
+        if goal.deadline is not None:
+            longest = max(0.0, (goal.deadline - datetime.now(UTC)).total_seconds()) + _GRACE
+        try:
+            async with asyncio.timeout(longest):
+                return await ticket.answer
+        except TimeoutError:
+            return RequestTimeoutError("the shared poll gave no look before the deadline")
+        finally:
+            self._tickets.discard(ticket)
+
+    async def _run(self) -> None:
+        """Serve until nobody has waited for a while. An error of its own goes to who waits, and it goes on."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._changed.clear()
+                next_due = min((ticket.due for ticket in self._tickets), default=loop.time() + _LINGER)
+                due = max(next_due, self._not_before)
+                try:
+                    async with asyncio.timeout_at(due):
+                        await self._changed.wait()
+                    continue  # somebody came: when the next look is due has to be seen anew
+                except TimeoutError:
+                    pass
+                if not self._tickets:
+                    return
+                batch = [ticket for ticket in self._tickets if ticket.earliest <= loop.time()]
+                self._tickets.difference_update(batch)
+                await self._serve(batch)
+        finally:
+            await self._close()
+
+    async def _serve(self, batch: list[_Ticket]) -> None:
+        """Answer everybody in `batch`: with a look, or with the error that kept it from being had."""
+        try:
+            found = await self._survey({ticket.name for ticket in batch})
+            by_name: dict[str, list[_Ticket]] = {}
+            for ticket in batch:
+                by_name.setdefault(ticket.name, []).append(ticket)
+            async with asyncio.TaskGroup() as tasks:
+                for count, (name, tickets) in enumerate(by_name.items(), 1):
+                    tasks.create_task(self._finish(tickets, found[name]))
+                    if count % _BREATH == 0:
+                        await asyncio.sleep(0)
+        except InferenceEndpointError as error:
+            if isinstance(error, RateLimitError):
+                self._not_before = asyncio.get_running_loop().time() + (error.retry_after or 5.0)
+            _answer(batch, error)
+        except Exception as error:
+            # Nobody else would tell the waiters. What it is can't be known here, so it is ridden out like an outage.
+            log.exception("The shared poll of namespace %s failed", self._namespace)
+            _answer(batch, ServiceUnreachableError(f"the poll failed with {type(error).__name__}: {error}"))
+
+    async def _finish(self, tickets: list[_Ticket], found: Found) -> None:
+        """Answer those who wait for one endpoint, with its health where one of them needs it."""
+        if isinstance(found, ApiError):
+            _answer(tickets, found)
+            return
+        health = None
+        if found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):
+            health = await self._health(found)
+        _answer(tickets, Snapshot(found, health))
+
+    async def _survey(self, names: set[str]) -> dict[str, Found]:
+        client = await self._current_client()
+        try:
+            return await client.run(survey(client.session, self._namespace, names, self.memory))
+        except AuthenticationError:
+            log.info("The token is refused: the connection is looked up again.")
+            await self._close()
+            client = await self._current_client()
+            return await client.run(survey(client.session, self._namespace, names, self.memory))
+
+    async def _health(self, endpoint: InferenceEndpoint) -> Health:
+        client = await self._current_client()
+        async with self._health_slots:
+            return await client.run(check_health(endpoint))
+
+    async def _current_client(self) -> AsyncEndpointsClient:
+        now = asyncio.get_running_loop().time()
+        if self._client is not None and now - self._client_since > _CLIENT_AGE:
+            await self._close()
+        if self._client is None:
+            self.lookups += 1
+            self._client, self._client_since = await self._open_client(), now
+        return self._client
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
+def _answer(tickets: Iterable[_Ticket], look: Look) -> None:
+    for ticket in tickets:
+        if not ticket.answer.done():
+            ticket.answer.set_result(look)
+
+
+_pollers: dict[tuple[asyncio.AbstractEventLoop, object, str | None], EndpointPoller] = {}
+
+
+def poller_for(key: object, namespace: str | None, open_client: OpenClient) -> EndpointPoller:
+    """The poller that everybody in this event loop shares for `key` (a connection) and `namespace`."""
+    loop = asyncio.get_running_loop()
+    for known in [each for each in _pollers if each[0].is_closed()]:
+        del _pollers[known]
+    place = (loop, key, namespace)
+    if place not in _pollers:
+        _pollers[place] = EndpointPoller(open_client, namespace)
+    return _pollers[place]

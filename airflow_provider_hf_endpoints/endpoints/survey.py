@@ -1,0 +1,78 @@
+"""A look at many endpoints of one namespace, in as few requests as they can be had: single GETs or list pages.
+
+A flow, as in `flows.py`: it yields requests and knows no client. An endpoint that a list does not show is asked for by
+name before it is called gone, because pages shift while endpoints come and go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.endpoints import requests
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session, endpoint_of, page_of, resolve_namespace
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+
+PAGE_SIZE = 100  # items; the service's own default is 20
+
+# An endpoint, None where there is none, or the error that asking for it met.
+Found = InferenceEndpoint | None | ApiError
+
+
+@dataclass
+class Memory:
+    """What the last survey learned of the namespace.
+
+    :param total: how many endpoints it holds, None before the first page.
+    :param page_size: how many items a page really has: the service may give fewer than it is asked for.
+    """
+
+    total: int | None = None
+    page_size: int = PAGE_SIZE
+
+    def pages_after(self, seen: int) -> int:
+        """How many more pages a list has of which `seen` items are there; one, as long as nothing is known."""
+        return 1 if self.total is None else max(1, math.ceil((self.total - seen) / self.page_size))
+
+
+def survey(session: Session, namespace: str | None, names: Collection[str], memory: Memory) -> Flow[dict[str, Found]]:
+    """The endpoints of these names. An error for one of them is its own; an error of a list page is everybody's.
+
+    Before every page it is weighed again whether the pages that are left are fewer requests than the names that are.
+    """
+    chosen = yield from resolve_namespace(session, namespace)
+    found: dict[str, Found] = {}
+    missing = set(names)
+    cursor: str | None = None
+    seen = 0
+    while len(missing) > memory.pages_after(seen):
+        request = requests.list_page(chosen, cursor=cursor, limit=PAGE_SIZE, once=True)
+        answer = yield request
+        page = page_of(answer, request)
+        for item in page.items:
+            if item.get("name") in missing:
+                endpoint = endpoint_of(item, chosen, request)
+                found[endpoint.name] = endpoint
+                missing.discard(endpoint.name)
+        seen += len(page.items)
+        memory.total = max(page.total_items, seen)
+        cursor = page.next_cursor
+        if not cursor or not page.items:
+            break
+        memory.page_size = len(page.items)
+    for name in sorted(missing):
+        found[name] = yield from _single(chosen, name)
+    return found
+
+
+def _single(namespace: str, name: str) -> Flow[Found]:
+    request = requests.get(namespace, name, once=True)
+    try:
+        answer = yield request
+        return endpoint_of(answer.data, namespace, request)
+    except EndpointNotFoundError:
+        return None
+    except ApiError as error:
+        return error
