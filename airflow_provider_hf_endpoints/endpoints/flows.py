@@ -104,7 +104,15 @@ def _parse(model: type[M], data: Any, request: Request) -> M:
         raise _odd_answer(request, error) from None
 
 
-def _endpoint(data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None) -> InferenceEndpoint:
+def page_of(answer: Answer, request: Request) -> EndpointPage:
+    """The answer as a page of a list."""
+    return _parse(EndpointPage, answer.data, request)
+
+
+def endpoint_of(
+    data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None
+) -> InferenceEndpoint:
+    """The answer as an endpoint, compared with what was `sent` where something was."""
     try:
         if not isinstance(data, dict):
             raise InvalidAnswerError(
@@ -184,8 +192,8 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
     while True:
         request = requests.list_page(namespace, cursor=cursor, **filters)
         answer = yield request
-        page = _parse(EndpointPage, answer.data, request)
-        found += [_endpoint(item, namespace, request) for item in page.items]
+        page = page_of(answer, request)
+        found += [endpoint_of(item, namespace, request) for item in page.items]
         cursor = page.next_cursor
         if not cursor:
             return found
@@ -209,7 +217,7 @@ def _one(
     chosen = yield from resolve_namespace(session, namespace)
     request = route(chosen, name)
     answer = yield request
-    return _endpoint(answer.data, chosen, request)
+    return endpoint_of(answer.data, chosen, request)
 
 
 def pause(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
@@ -249,7 +257,7 @@ def update(session: Session, name: str, namespace: str | None, change: EndpointU
     payload = change.payload(image)
     request = requests.update(chosen, name, payload)
     answer = yield request
-    return _endpoint(answer.data, chosen, request, payload)
+    return endpoint_of(answer.data, chosen, request, payload)
 
 
 def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[InferenceEndpoint]:
@@ -266,7 +274,7 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
     for attempt in range(1, _CREATE_TRIES + 1):
         try:
             answer = yield request
-            return _endpoint(answer.data, chosen, request, payload)
+            return endpoint_of(answer.data, chosen, request, payload)
         except ServiceUnreachableError:
             raise  # it never arrived, and the client has tried as often as it may
         except ServiceError as error:
@@ -309,7 +317,7 @@ def _settle_conflict(
         ) from None
     except ApiError:
         raise error from None  # the lookup explains nothing, so the conflict is what the caller hears of
-    found = _endpoint(answer.data, namespace, request, spec.payload())
+    found = endpoint_of(answer.data, namespace, request, spec.payload())
     if uncertain is not None and _is_young(found, answer, session, began):
         return found
     raise error
@@ -322,7 +330,7 @@ def _find_made(session: Session, namespace: str, spec: EndpointSpec, began: date
         answer = yield request
     except EndpointNotFoundError:
         return None
-    found = _endpoint(answer.data, namespace, request, spec.payload())
+    found = endpoint_of(answer.data, namespace, request, spec.payload())
     if _is_young(found, answer, session, began):
         log.info("The create of %s/%s had arrived.", namespace, spec.name)
         return found
@@ -514,7 +522,7 @@ def create_from_catalog(
     request = requests.deploy_from_catalog(chosen, **choice)
     answer = yield request
     data = answer.data.get("endpoint") if isinstance(answer.data, dict) else None
-    return _endpoint(data, chosen, request)
+    return endpoint_of(data, chosen, request)
 
 
 def describe_failure(
