@@ -215,6 +215,7 @@ class _Run:
         self._source = LineSource(as_upath(job.input_path))
         self._target: steps.Target | None = None
         self._dispatcher: Dispatcher | None = None
+        self._transport: Transport | None = None
         fixed = None if job.max_concurrency == "auto" else job.max_concurrency
         self.limiter = Limiter(fixed, ceiling=job.concurrency_ceiling)
 
@@ -248,6 +249,7 @@ class _Run:
         stop: Callable[[], bool],
     ) -> Dispatcher:
         """What sends the rows."""
+        self._transport = transport
         gate = Gate(self._job.probe_interval, self._job.startup_timeout)
         self._dispatcher = Dispatcher(
             self._job, target, render, self._source, self._resume, transport, self.limiter, gate, stop
@@ -292,8 +294,8 @@ class _Run:
             errors_path=str(layout.errors),
             manifest_path=str(layout.manifest),
             resumed=tally.resumed,
-            requests=tally.requests,
-            retries=tally.retries,
+            requests=tally.requests + self._resent(),
+            retries=tally.retries + self._resent(),
             seconds=round(time.monotonic() - self._started, 3),
             complete=complete,
             engine=self._job.engine or (self._target.dialect.value if self._target else None),
@@ -318,6 +320,9 @@ class _Run:
             "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},
             "version": __version__,
         }
+
+    def _resent(self) -> int:
+        return self._transport.resent if self._transport is not None else 0
 
     def close(self) -> None:
         """Close the files."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from airflow_provider_hf_endpoints.inference.engines import read_result
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -147,6 +147,7 @@ class Dispatcher:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._job.drain_timeout)
         finally:
+            self._ended.set()  # when this coroutine is cancelled: no worker may follow those that end now
             for task in [*helpers, *self._tasks]:
                 task.cancel()
             if self._timer is not None:
@@ -254,7 +255,7 @@ class Dispatcher:
             if line is None:
                 return None
             item = self._prepare(line)
-            if item is not None:
+            if item is not None or self._ending:
                 return item
         return _SKIPPED
 
@@ -266,14 +267,14 @@ class Dispatcher:
             row = parse_line(line)
             identity = row_id(row, line.place, job.id_column, line.number)
             request = self._render(row)
-        except (BatchInputError, InferenceError) as error:
+        except (BatchInputError, InferenceError) as reason:
+            error = _with_line(reason, line)
             if job.on_bad_input == "stop":
-                raise (
-                    error if isinstance(error, BatchError) else BatchInputError(f"line {line.number}: {error}")
-                ) from error
+                self.end(error)
+                return None
             key = row_key(b"", line.raw)
             if not self._resume.has(line.place, key):
-                self._record(error_record(line.place, key, identity, _with_line(error, line), 0, None))
+                self._record(error_record(line.place, key, identity, error, 0, None))
             else:
                 self.tally.resumed += 1
             return None
@@ -380,7 +381,7 @@ class Dispatcher:
         if job.max_error_rate is None or tally.done < job.max_error_rate_after:
             return
         if tally.failed > job.max_error_rate * tally.done:
-            self.too_many_errors = not self._ending
+            self.too_many_errors = self.too_many_errors or not self._ending
             self.end(stopped=f"{tally.failed} of {tally.done} rows failed, more than max_error_rate allows")
 
     async def _flush_loop(self) -> None:
@@ -445,8 +446,8 @@ class Dispatcher:
         )
 
 
-def _with_line(error: Exception, line: Line) -> Exception:
+def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
     """The error with the line's number in its words, where it does not stand there yet."""
-    if f"line {line.number} " in str(error):
+    if isinstance(error, BatchInputError) and f"line {line.number} " in str(error):
         return error
     return BatchInputError(f"line {line.number}: {error}")

@@ -9,6 +9,7 @@ few numbers per row, not rows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -104,8 +105,9 @@ class Journal:
 
         :raises JournalCorruptError: a bad record stands before a good one, which no crash leaves behind
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(name for name in (path.name for path in self.folder.iterdir()) if _SEGMENT.match(name))
+        if self._local is not None:
+            self._local.mkdir(parents=True, exist_ok=True)
+        names = sorted(name for name in names_in(self.folder) if _SEGMENT.match(name))
         for name in names:
             self._number = max(self._number, int(name[:6]))
             segment = len(self._files)
@@ -221,15 +223,21 @@ class Journal:
         remove_folder(self.folder)
 
 
+def names_in(folder: UPath) -> list[str]:
+    """Names of the files in a folder, none when there is no folder."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
 def remove_folder(folder: UPath) -> None:
     """Delete a journal's folder, whatever an earlier run left in it."""
-    if not folder.exists():
-        return
-    for path in list(folder.iterdir()):
-        path.unlink()
-    local = local_path(folder)
-    if local is not None:
-        local.rmdir()
+    for name in names_in(folder):
+        (folder / name).unlink(missing_ok=True)
+    # Most object stores have no folders, so there may be nothing left to delete.
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -152,7 +152,7 @@ class StreamsTransport(Transport):
             try:
                 return await self._exchange(connection, data, request, deadline)
             except _ClosedBeforeAnswerError:
-                pass  # the server had given up the kept connection: once more, on a new one
+                self.resent += 1  # the server had given up the kept connection: once more, on a new one
         connection = await self._connect(request, deadline)
         try:
             return await self._exchange(connection, data, request, deadline)

@@ -43,6 +43,9 @@ class Transport(ABC):
     """Sends requests to one endpoint, any number at once. The batch calls `send` and, at its end,
     `aclose`."""
 
+    #: How many requests were sent once more because a kept connection was found closed.
+    resent: int = 0
+
     @abstractmethod
     async def send(self, request: HttpRequest) -> WireResponse:
         """The answer, whole, whatever its status.
@@ -82,6 +85,7 @@ class HttpxTransport(Transport):
             if not closed_before_answer(error):
                 raise CutAnswerError(str(error) or type(error).__name__, path=request.route) from error
         # Most likely a kept connection that the server had given up: once more, on a new one.
+        self.resent += 1
         try:
             return await self._send(request)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
