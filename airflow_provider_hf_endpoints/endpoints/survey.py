@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.endpoints import requests
-from airflow_provider_hf_endpoints.endpoints.errors import ApiError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError, AuthenticationError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session, endpoint_of, page_of, resolve_namespace
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 
@@ -74,5 +74,7 @@ def _single(namespace: str, name: str) -> Flow[Found]:
         return endpoint_of(answer.data, namespace, request)
     except EndpointNotFoundError:
         return None
+    except AuthenticationError:
+        raise  # the token is everybody's
     except ApiError as error:
         return error

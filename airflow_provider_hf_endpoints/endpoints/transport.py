@@ -205,7 +205,7 @@ class Transport:
         }
 
 
-_BACKOFF = tenacity.wait_exponential_jitter(initial=0.5, max=20, jitter=1)
+_BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=20) + tenacity.wait_random(0, 1)
 
 
 def _wait_as_told(state: tenacity.RetryCallState) -> float:
