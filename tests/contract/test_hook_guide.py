@@ -6,6 +6,7 @@ The connection comes from the environment, so that no database of Airflow is nee
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointError,
     InferenceEndpointTimeoutError,
 )
+from airflow_provider_hf_endpoints.endpoints.spec import CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
 
@@ -291,3 +293,25 @@ def test_a_failed_start(emulator: Emulator, hook: InferenceEndpointsHook) -> Non
     assert "hf_secret_of_mine" not in str(caught.value)
     with pytest.raises(InferenceEndpointError, match=r"endpoint\.logs\(\)"):
         _ = endpoint.client
+
+
+def test_the_hook_takes_every_argument_of_huggingface_hub() -> None:
+    """Whatever `huggingface_hub` can be asked, the hook can, under the same name; the token is the connection's."""
+    hub = pytest.importorskip("huggingface_hub")
+    open_ended = {
+        "create_inference_endpoint": set(CreateOptions.__annotations__),
+        "update_inference_endpoint": set(UpdateArguments.__annotations__),
+        "create_inference_endpoint_from_catalog": {"recipe_id", "name", "accelerator", "gguf_file"},
+        "list_inference_catalog": {"accelerator", "engine", "license", "task", "search", "limit"},
+    }
+    names = [name for name in vars(hub.HfApi) if "inference_endpoint" in name or "inference_catalog" in name]
+    assert len(names) >= 11
+    for name in names:
+        theirs = set(inspect.signature(getattr(hub.HfApi, name)).parameters) - {"self", "token"}
+        ours = set(inspect.signature(getattr(InferenceEndpointsHook, name)).parameters) | open_ended.get(name, set())
+        assert theirs - ours == set(), name
+    for name in ("fetch", "wait", "pause", "resume", "scale_to_zero", "update", "delete"):
+        theirs = set(inspect.signature(getattr(hub.InferenceEndpoint, name)).parameters)
+        ours = set(inspect.signature(getattr(EndpointHandle, name)).parameters)
+        ours |= set(UpdateArguments.__annotations__) if name == "update" else set()
+        assert theirs - ours == set(), name
