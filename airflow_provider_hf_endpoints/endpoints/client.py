@@ -73,7 +73,7 @@ class EndpointsClient(Transport):
             self._http = httpx.Client()
         try:
             response = self._http.request(**self.arguments(request))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.transport_error(request, error) from None
         return self.understand(request, response)
 
@@ -273,7 +273,7 @@ class AsyncEndpointsClient(Transport):
             self._http = httpx.AsyncClient()
         try:
             response = await self._http.request(**self.arguments(request))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.transport_error(request, error) from None
         return self.understand(request, response)
 

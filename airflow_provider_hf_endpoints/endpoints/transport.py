@@ -39,6 +39,7 @@ _CATALOG_PATH = "/api/v1/catalog"
 DEFAULT_TIMEOUT = 30.0  # seconds for one request; connecting may take ten of them
 RETRY_BUDGET = 60.0  # seconds in which one request may be tried again
 _CONNECT_TIMEOUT = 10.0
+_LONGEST_QUOTE = 200  # characters of an answer that is no JSON
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,19 @@ class Bases:
 
 
 def _clean(field: str, url: str) -> str:
-    url = url.strip().rstrip("/")
+    url = url.strip()
     if "://" not in url:
         url = f"https://{url}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidArgumentError(f"{field}={url!r} is no URL: write it as https://host[:port].")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise InvalidArgumentError(f"{field} is no URL: write it as https://host[:port].") from None
     if parts.username or parts.password:
         raise InvalidArgumentError(f"{field} holds a user name or password: the token goes into the password field.")
-    return url
+    if not usable or parts.query or parts.fragment:
+        raise InvalidArgumentError(f"{field}={url!r} is no URL of a service: write it as https://host[:port].")
+    return url.rstrip("/")
 
 
 class Transport:
@@ -97,10 +102,12 @@ class Transport:
     ) -> None:
         if not token or not token.strip():
             raise InvalidArgumentError("The token is empty: give a Hugging Face access token (it starts with hf_).")
-        if not token.strip().isascii() or any(c.isspace() for c in token.strip()):
-            raise InvalidArgumentError("The token has characters that no token has (blanks or non-ASCII).")
+        if not (token.strip().isascii() and token.strip().isprintable()) or " " in token.strip():
+            raise InvalidArgumentError("The token has characters that no token has (blanks, controls or non-ASCII).")
         if not 0 < timeout < float("inf"):
             raise InvalidArgumentError(f"timeout={timeout!r} must be a positive number of seconds.")
+        if not 0 <= retry_budget < float("inf"):
+            raise InvalidArgumentError(f"retry_budget={retry_budget!r} must be a number of seconds, 0 for no retries.")
         self._token = token.strip()
         self._bases = Bases.of(base_url, hub_url, catalog_url)
         self._seconds = timeout
@@ -160,8 +167,8 @@ class Transport:
             case "json":
                 try:
                     data = response.json()
-                except ValueError:
-                    words = redact(response.text[:200], [self._token])
+                except (ValueError, RecursionError):
+                    words = redact(response.text, self._secrets(request))[:_LONGEST_QUOTE]
                     raise InvalidAnswerError(
                         f"the answer is no JSON: {words!r}",
                         method=request.method,
@@ -173,14 +180,21 @@ class Transport:
     def _secrets(self, request: Request) -> list[str]:
         """What an error's text must not repeat, should the service quote the request."""
         model = (request.json or {}).get("model") or {}
-        secrets = model.get("secrets") or {}
-        return [self._token, *(value for value in secrets.values() if isinstance(value, str))]
+        credentials = ((model.get("image") or {}).get("custom") or {}).get("credentials") or {}
+        values = [*(model.get("secrets") or {}).values(), credentials.get("password")]
+        return [self._token, *(value for value in values if isinstance(value, str))]
 
-    def transport_error(self, request: Request, error: httpx.HTTPError) -> ApiError:
+    def transport_error(self, request: Request, error: httpx.HTTPError | httpx.InvalidURL) -> ApiError:
         words = redact(str(error) or type(error).__name__, [self._token])
         kind: type[ApiError]
         match error:
-            case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.PoolTimeout() | httpx.UnsupportedProtocol():
+            case (
+                httpx.ConnectTimeout()
+                | httpx.ConnectError()
+                | httpx.PoolTimeout()
+                | httpx.UnsupportedProtocol()
+                | httpx.InvalidURL()
+            ):
                 kind = ServiceUnreachableError
             case httpx.TimeoutException():
                 kind, words = RequestTimeoutError, f"no answer within {self.http_timeout.read:g} s"
