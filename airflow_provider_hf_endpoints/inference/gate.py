@@ -11,6 +11,9 @@ from __future__ import annotations
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 
 
+FEWEST = 3  # refusals in a row that close it when hardly anything is in flight
+
+
 class Gate:
     """Opens and closes with what the endpoint answers.
 
@@ -55,7 +58,7 @@ class Gate:
         self._streak += 1
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
-        elif not self._ever_open or self._streak >= min(self._streak_to_close, in_flight + 1):
+        elif not self._ever_open or self._streak >= min(self._streak_to_close, max(FEWEST, in_flight + 1)):
             self._closed_at = now
             self._next_probe = now + self._probe_interval
 
