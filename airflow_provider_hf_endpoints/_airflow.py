@@ -8,8 +8,11 @@ except ImportError:  # Airflow 3.0
     from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError
 except ImportError:  # Airflow 3.0 and 3.1
-    from airflow.exceptions import AirflowRescheduleException
+    from airflow.exceptions import (  # type: ignore[no-redef]
+        AirflowRescheduleException,
+        TaskDeferralError,
+    )
 
-__all__ = ["AirflowRescheduleException", "mask_secret"]
+__all__ = ["AirflowRescheduleException", "TaskDeferralError", "mask_secret"]

@@ -35,6 +35,14 @@ _LOG_EVERY = 60.0  # seconds
 _LONGEST_REASON = 4000  # characters; an event is stored in the metadata database
 
 
+class WaitBrokenError(InferenceEndpointError):
+    """A wait in the triggerer could not go on; `retryable` is that of the error that broke it."""
+
+    def __init__(self, message: str, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
 @dataclass(frozen=True)
 class WaitSpec:
     """A wait as JSON-native values: names and moments, never a token.
@@ -98,7 +106,8 @@ def event_of(end: End, name: str) -> dict[str, Any]:
 
 def event_of_error(error: Exception, name: str) -> dict[str, Any]:
     """The trigger's event for an error that waiting can't mend (a refused token, a connection that is missing)."""
-    return _unhappy("error", name, str(error), None)
+    permanent = isinstance(error, InferenceEndpointError) and not error.retryable
+    return {**_unhappy("error", name, str(error), None), "retryable": not permanent}
 
 
 def _unhappy(status: str, name: str, reason: str, endpoint: InferenceEndpoint | None) -> dict[str, Any]:
@@ -114,13 +123,14 @@ def _summary(endpoint: InferenceEndpoint | None) -> dict[str, Any] | None:
     return None if endpoint is None else endpoint.summary()
 
 
-def conclude(event: Mapping[str, Any] | None, explain: Callable[[], str] | None = None) -> dict[str, Any] | None:
+def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | None = None) -> dict[str, Any] | None:
     """The endpoint's summary when the wait ended well (None when the goal was its deletion); else the typed error.
 
-    :param explain: called only for an endpoint that failed: the last lines of its log, redacted.
+    :param explain: called only for an endpoint that failed, with the reason: the same with the last lines of its log,
+        redacted.
     :raises InferenceEndpointTimeoutError: the deadline passed.
     :raises EndpointFailedError: the endpoint can't get there.
-    :raises InferenceEndpointError: the wait itself could not go on.
+    :raises WaitBrokenError: the wait itself could not go on.
     """
     event = event or {"status": "error", "reason": "the trigger sent no event"}
     name, reason = event.get("name", ""), event.get("reason", "")
@@ -132,10 +142,11 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[], str] | None 
         case "failed":
             state = (event.get("endpoint") or {}).get("state")
             broken = state in (InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED)
-            details = f"\n{explain()}" if broken and explain is not None else ""
-            raise EndpointFailedError(f"Endpoint {name!r}: {reason}{details}")
+            words = explain(reason) if broken and explain is not None else reason
+            raise EndpointFailedError(f"Endpoint {name!r}: {words}")
         case _:
-            raise InferenceEndpointError(f"Waiting for endpoint {name!r} ended: {reason}")
+            # An event of a version that did not say: a retry does no harm.
+            raise WaitBrokenError(f"Waiting for endpoint {name!r} ended: {reason}", event.get("retryable", True))
 
 
 class ProgressLog:

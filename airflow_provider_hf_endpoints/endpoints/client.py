@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     WhoAmI,
 )
 from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Verdict
+from airflow_provider_hf_endpoints.endpoints.release import Release, release
 from airflow_provider_hf_endpoints.endpoints.requests import Request
 from airflow_provider_hf_endpoints.endpoints.spec import (
     CreateOptions,
@@ -246,6 +247,10 @@ class EndpointsClient(Transport):
         """Wait for `goal`; `on_look` is told after every look why the wait goes on."""
         return self.run(waiting.wait(self.session, name, namespace, goal, on_look))
 
+    def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
+        """Pause, scale to zero or delete, as `policy` says; what was done, in words."""
+        return self.run(release(self.session, name, namespace, policy))
+
     def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
         """The last lines of a broken endpoint's log, with `secrets` and every token redacted."""
         return self.run(flows.describe_failure(self.session, endpoint, secrets=(self._token, *secrets)))
@@ -435,6 +440,10 @@ class AsyncEndpointsClient(Transport):
     async def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
         """As `EndpointsClient.wait`."""
         return await self.run(waiting.wait(self.session, name, namespace, goal, on_look))
+
+    async def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
+        """As `EndpointsClient.release`."""
+        return await self.run(release(self.session, name, namespace, policy))
 
     async def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
         """As `EndpointsClient.describe_failure`."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, Unpack
+from weakref import WeakSet
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -78,6 +79,7 @@ class InferenceEndpointsHook(BaseHook):
         self.namespace = namespace
         self._settings: ConnectionSettings | None = None
         self._client: EndpointsClient | None = None
+        self._handles: WeakSet[EndpointHandle] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +88,9 @@ class InferenceEndpointsHook(BaseHook):
         self.close()
 
     def close(self) -> None:
-        """Close the connections of the client. The hook can be used again."""
+        """Close the connections of the client and of its endpoint objects. All of them can be used again."""
+        for handle in self._handles:
+            handle.close()
         if self._client is not None:
             self._client.close()
 
@@ -103,8 +107,12 @@ class InferenceEndpointsHook(BaseHook):
     def get_conn(self) -> EndpointsClient:
         """The client, one for each hook."""
         if self._client is None:
-            self._client = EndpointsClient(**self._arguments(self._get_settings()))
+            self._client = self.fresh_client()
         return self._client
+
+    def fresh_client(self) -> EndpointsClient:
+        """A client of its own, which the caller closes: for who can't share one, as a signal handler."""
+        return EndpointsClient(**self._arguments(self._get_settings()))
 
     @property
     def token(self) -> SecretStr:
@@ -137,7 +145,7 @@ class InferenceEndpointsHook(BaseHook):
     async def _aget_settings(self) -> ConnectionSettings:
         fields: ConnectionFields | None
         try:
-            fields = ConnectionFields.of(await get_async_connection(self.hf_endpoints_conn_id, hook=self))
+            fields = ConnectionFields.of(await get_async_connection(self.hf_endpoints_conn_id))
         except AirflowNotFoundException:
             self._may_be_absent()
             fields = None
@@ -162,9 +170,11 @@ class InferenceEndpointsHook(BaseHook):
         resumed_at: datetime | None = None,
     ) -> EndpointHandle:
         token = self._get_settings().token
-        return EndpointHandle(
+        handle = EndpointHandle(
             self.get_conn(), snapshot, token=token, secrets=secrets, conceal=_mask, resumed_at=resumed_at
         )
+        self._handles.add(handle)
+        return handle
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether the connection works: whose token it is, what it sees and what it lacks."""

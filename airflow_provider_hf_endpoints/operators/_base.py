@@ -12,12 +12,20 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Goal, Ready, Snapshot, judge
+from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
-from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+from airflow_provider_hf_endpoints.waits import WaitBrokenError, WaitSpec, conclude, deadline_after, event_of
 
 DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
+
+
+class TaskKilledError(InferenceEndpointError):
+    """The task was told to end while it waited."""
+
+    retryable = True
 
 
 class EndpointOperator(BaseOperator):
@@ -56,16 +64,21 @@ class EndpointOperator(BaseOperator):
         self.deferrable = deferrable
         self.timeout = timeout
         self.poll_interval = poll_interval
+        deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
+        if poll_interval <= 0:
+            raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Act on the endpoint, wait where that was asked for, and return its summary."""
         started = time.time()
-        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
-            try:
+        try:
+            self._check()
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                self._prepare(hook)
                 return self._act(hook, started)
-            except InferenceEndpointError as error:
-                raise in_airflow_terms(error) from error
+        except InferenceEndpointError as error:
+            raise in_airflow_terms(error) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
@@ -73,6 +86,13 @@ class EndpointOperator(BaseOperator):
             return self._conclude(event)
         except InferenceEndpointError as error:
             raise in_airflow_terms(error) from error
+
+    def _check(self) -> None:
+        """Refuse bad arguments before anything is sent."""
+        check_name(self.endpoint)
+
+    def _prepare(self, hook: InferenceEndpointsHook) -> None:
+        """Called before the first action. Overridden where something must be at hand later."""
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         raise NotImplementedError
@@ -92,8 +112,10 @@ class EndpointOperator(BaseOperator):
         )
         if not self.wait_for_completion or _has_arrived(endpoint, wait.goal()):
             return endpoint.summary()
+        self._check_on()
         if self.deferrable:
-            return self.defer(**deferral(wait, self.hf_endpoints_conn_id), kwargs=self._deferral_kwargs())
+            kwargs = self._deferral_kwargs()
+            return self.defer(**deferral(wait, self.hf_endpoints_conn_id, self._release_on_kill()), kwargs=kwargs)
         end = wait_here(hook, wait, self._check_on)
         return self._conclude(event_of(end, endpoint.name))
 
@@ -101,11 +123,17 @@ class EndpointOperator(BaseOperator):
         """What `execute_complete` is told beside the event."""
         return {}
 
+    def _release_on_kill(self) -> Release:
+        """What the trigger does about the endpoint when the task is ended while it is deferred."""
+        return "none"
+
     def _check_on(self) -> None:
-        """Called after every look of a wait that holds the worker; may raise to end it."""
+        """Called before a wait and after every look of one that holds the worker; may raise to end it."""
 
     def _conclude(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
-        summary = conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event, self._secret_values))
+        summary = conclude(
+            event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, self._secret_values)
+        )
         self.log.info("Endpoint %s: %s", self.endpoint, (summary or {}).get("state", "gone"))
         return summary
 
@@ -121,5 +149,5 @@ def _has_arrived(endpoint: InferenceEndpoint, goal: Goal) -> bool:
 
 def in_airflow_terms(error: InferenceEndpointError) -> Exception:
     """What a retry can't mend fails the task for good; the rest is left to the task's retries."""
-    permanent = isinstance(error, ApiError | InvalidArgumentError) and not error.retryable
+    permanent = isinstance(error, ApiError | InvalidArgumentError | WaitBrokenError) and not error.retryable
     return AirflowFailException(str(error)) if permanent else error

@@ -99,21 +99,26 @@ class BatchInferenceOperator(RequestingOperator):
         self.request_timeout = request_timeout
         self.batch_timeout = batch_timeout
         self.job_options = job_options
-        self._stop = threading.Event()
+        self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
 
     def on_kill(self) -> None:
-        """Send nothing new, let what is in flight come in, and keep it. Runs in a signal handler: only a flag."""
-        self._stop.set()
+        """Send nothing new, let what is in flight come in, and keep it. Runs in a signal handler: only flags."""
+        super().on_kill()
+        if self._stop is not None:
+            self._stop.set()
 
     def _check(self) -> None:
         """The input is there, its rows fit the templates, and ids are unique, before the endpoint is woken."""
         try:
             check_input(self._job())
-        except (BatchError, ValueError) as error:
+        except (BatchError, ValueError, TypeError) as error:  # TypeError: an argument that a job does not have
             raise AirflowFailException(str(error)) from error
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
         job = replace(self._job(), url=target.url, token=target.token.get_secret_value(), engine=target.engine)
+        self._stop = threading.Event()
+        if self._killed:
+            self._stop.set()
         try:
             report = run_batch(job, stop=self._stop)
         except (BatchAborted, BatchStopped):

@@ -12,18 +12,35 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
     NameTakenError,
     NoCapacityError,
-    ServiceError,
+    QuotaExceededError,
 )
 from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, shortage
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._arguments import also_takes
 from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
-from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, reveal_all
+from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, refuse_shown, reveal_all
 
 # Arguments that are the operator's attributes and templated; secrets are neither.
 _TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
+# Those that have no parameter of their own.
+_NAMED = [
+    "name",
+    "repository",
+    "framework",
+    "vendor",
+    "region",
+    "accelerator",
+    "instance_type",
+    "instance_size",
+    "task",
+    "min_replica",
+    "max_replica",
+    "scale_to_zero_timeout",
+]
+_OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
 
 
 class CreateInferenceEndpointOperator(StartingOperator):
@@ -54,6 +71,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
 
     template_fields: Sequence[str] = (*_TEMPLATED, "namespace", "hf_endpoints_conn_id")
 
+    @also_takes(_OPTIONS)
     def __init__(
         self,
         *,
@@ -75,7 +93,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         preflight: bool = True,
         **kwargs: Any,
     ) -> None:
-        options = {field: kwargs.pop(field) for field in _TEMPLATED if field in kwargs}
+        options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
         super().__init__(**kwargs)
         if if_exists not in get_args(IfExists):
             raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
@@ -95,18 +113,32 @@ class CreateInferenceEndpointOperator(StartingOperator):
         self.preflight = preflight
         self._secrets = secrets
         self._password = container_registry_password
-        for field in _TEMPLATED:
-            if not hasattr(self, field):
-                setattr(self, field, options.get(field))
+        for field in _OPTIONS:
+            setattr(self, field, options.get(field))
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; secrets only as references."""
+        refuse_shown(kwargs)
+        return super().partial(**kwargs)
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]
         """The endpoint's name, as the other operators call it."""
         return self.name
 
+    def _check(self) -> None:
+        self._spec()
+
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         client = hook.get_conn()
         spec = self._spec()
+        if spec.never_scales_down:
+            self.log.warning(
+                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                spec.name,
+                spec.min_replica,
+            )
         for _ in range(2):
             existing = _find(client, spec.name, self.namespace)
             decision = plan(spec, existing, self.if_exists)
@@ -122,14 +154,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
 
     def _spec(self) -> EndpointSpec:
         given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
-        spec = EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
-        if spec.never_scales_down:
-            self.log.warning(
-                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
-                spec.name,
-                spec.min_replica,
-            )
-        return spec
+        return EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
 
     def _carry_out(
         self, client: EndpointsClient, spec: EndpointSpec, existing: InferenceEndpoint | None, decision: Plan
@@ -156,18 +181,14 @@ class CreateInferenceEndpointOperator(StartingOperator):
         if not resume:
             return endpoint, False
         self.log.info("Resuming endpoint %s.", spec.name)
-        self._started_here = True
-        return client.resume_inference_endpoint(spec.name, namespace=self.namespace), True
+        with self._starting():
+            return client.resume_inference_endpoint(spec.name, namespace=self.namespace), True
 
     def _create(self, client: EndpointsClient, spec: EndpointSpec, *, checked: bool = False) -> InferenceEndpoint:
         if not checked:
             self._check_hardware(client, spec)
-        try:
+        with self._starting():
             endpoint = client.create(spec, namespace=self.namespace)
-        except ServiceError:
-            self._started_here = True  # it may have arrived all the same
-            raise
-        self._started_here = True
         self.log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         return endpoint
 
@@ -186,10 +207,13 @@ class CreateInferenceEndpointOperator(StartingOperator):
         problem = shortage(choice, offered)
         if problem is None:
             return
-        if replaces is not None:  # deleting it frees what it holds
-            self.log.warning("%s", problem)
+        # Without a quota to look at, what is left is that the cloud has none: no deletion of ours helps there.
+        no_capacity = shortage(choice.model_copy(update={"max_accelerators": None}), offered) is not None
+        if replaces is not None and not no_capacity and replaces.instance_type == spec.instance_type:
+            self.log.warning("%s Deleting the endpoint that is replaced may free enough.", problem)
             return
-        raise NoCapacityError(problem, method="GET", path="/v2/provider", advice="Nothing was created.")
+        kind = NoCapacityError if no_capacity else QuotaExceededError
+        raise kind(problem, method="GET", path="/v2/provider", status=200, advice="Nothing was created or deleted.")
 
     def _offered(self, client: EndpointsClient) -> list[Hardware]:
         try:

@@ -14,12 +14,23 @@ from pydantic import SecretStr
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
+from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+
+
+def _known_engine(engine: str | None) -> str | None:
+    """The engine, or None (then it is found out by asking) for one that is newer than this package."""
+    try:
+        dialect_of(engine)
+    except ValueError:
+        return None
+    return engine
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,16 @@ class RequestingOperator(BaseOperator):
         self.startup_timeout = startup_timeout
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self._killed = False
+        deadline_after(0.0, startup_timeout)
+        if poll_interval <= 0:
+            raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
 
     def execute(self, context: Context) -> Any:
         """Check the input, wait until the endpoint answers, then send."""
+        self._killed = False
         try:
+            check_name(self.endpoint)
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
@@ -80,12 +97,20 @@ class RequestingOperator(BaseOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """The endpoint answers, or never will: send, or fail with the reason."""
         try:
-            conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+            conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
                 return self._send_to(context, hook, endpoint)
         except InferenceEndpointError as error:
             raise in_airflow_terms(error) from error
+
+    def on_kill(self) -> None:
+        """End the wait for the endpoint. Runs in a signal handler: only a flag."""
+        self._killed = True
+
+    def _check_on(self) -> None:
+        if self._killed:
+            raise TaskKilledError(f"The task was killed while it waited for endpoint {self.endpoint!r}.")
 
     def _check(self) -> None:
         """Refuse bad input before the endpoint is started or billed. Overridden where there is something to check."""
@@ -106,11 +131,12 @@ class RequestingOperator(BaseOperator):
         end = client.poll(self.endpoint, wait.goal(), namespace=self.namespace)
         if isinstance(end, Wait | Wake):
             self.log.info("Endpoint %s is not ready yet: %s", self.endpoint, end.reason)
+            self._check_on()
             if self.deferrable:
                 self.defer(**deferral(wait, self.hf_endpoints_conn_id))
-            end = wait_here(hook, wait)
+            end = wait_here(hook, wait, self._check_on)
         event = event_of(end, self.endpoint)
-        conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+        conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
         assert isinstance(end, Ready)
         assert end.endpoint is not None
         return end.endpoint
@@ -118,7 +144,7 @@ class RequestingOperator(BaseOperator):
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
         if not endpoint.url:
             raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
-        target = Target(endpoint.url, endpoint.engine, hook.token)
+        target = Target(endpoint.url, _known_engine(endpoint.engine), hook.token)
         try:
             return self._send(context, target)
         except InferenceError as error:

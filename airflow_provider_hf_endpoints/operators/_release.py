@@ -6,32 +6,33 @@ A teardown does not help there: Airflow runs it only where its setup succeeded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, Context, TaskDeferred
 
+from airflow_provider_hf_endpoints._airflow import TaskDeferralError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
-    EndpointNotFoundError,
     InferenceEndpointError,
     InferenceEndpointTimeoutError,
+    ServiceError,
+    ServiceUnreachableError,
 )
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._base import EndpointOperator
+from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError
 
 log = logging.getLogger(__name__)
 
-Release = Literal["pause", "scale_to_zero", "delete", "none"]
+_NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING: release it by hand. %s"
+_STARTED_KEY = "hf_endpoint_started_here"
 
 # Between SIGTERM and SIGKILL a worker gives about 5 seconds.
 _KILL_BUDGET = 4.0  # seconds
 # Elsewhere nothing presses, and the endpoint bills until it succeeds.
 _RELEASE_BUDGET = 300.0  # seconds
-
-
-class TaskKilledError(InferenceEndpointError):
-    """The task was told to end while it waited."""
 
 
 class StartingOperator(EndpointOperator):
@@ -42,7 +43,8 @@ class StartingOperator(EndpointOperator):
 
     :param on_timeout: what becomes of the endpoint when it is not ready in time.
     :param on_failure: when it failed to start, or the wait for it ended with an error.
-    :param on_kill: when the task is killed while it waits on a worker.
+    :param on_kill: when the task is killed while it waits, on a worker or deferred. A task that is cleared keeps the
+        endpoint: its next attempt takes it up.
 
     Other parameters: see `EndpointOperator`.
     """
@@ -60,26 +62,64 @@ class StartingOperator(EndpointOperator):
         for name, policy in self.release_policies.items():
             if policy not in get_args(Release):
                 raise ValueError(f"{name}={policy!r}: it is one of {', '.join(get_args(Release))}.")
-        self._started_here = False
-        self._killed = False
+        self._reset()
+
+    def _reset(self, *, started_here: bool = False) -> None:
+        self._started_here = started_here
+        self._killed = self._released = False
+        self._rescue: EndpointsClient | None = None
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Start the endpoint; release it again where that goes wrong."""
-        self._started_here = self._killed = False
-        return self._guarded(lambda: super(StartingOperator, self).execute(context))
+        self._reset()
+        try:
+            return self._guarded(lambda: super(StartingOperator, self).execute(context))
+        except TaskDeferred:
+            if self._started_here:
+                # A deferral that Airflow itself ends (`__fail__`) brings none of its kwargs back.
+                context["ti"].xcom_push(key=_STARTED_KEY, value=True)
+            raise
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, started_here: bool = False
     ) -> dict[str, Any] | None:
         """Take up what the trigger found; release the endpoint where it did not get ready."""
-        self._started_here = started_here
+        self._reset(started_here=started_here)
         return self._guarded(lambda: super(StartingOperator, self).execute_complete(context, event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's; releases, too, where Airflow ended the wait: the trigger broke, or its time limit passed."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralError:
+            ti = context["ti"]
+            if ti.xcom_pull(task_ids=ti.task_id, key=_STARTED_KEY, map_indexes=ti.map_index):
+                self._reset(started_here=True)
+                self._release("on_failure", _RELEASE_BUDGET)
+            raise
 
     def on_kill(self) -> None:
         """Release at once: this runs in a signal handler, shortly before the process is killed."""
         self._killed = True
         if self._started_here:
             self._release("on_kill", _KILL_BUDGET)
+
+    def _prepare(self, hook: InferenceEndpointsHook) -> None:
+        # For the signal handler: it may have interrupted the other client in the middle of a request, and to look the
+        # connection up there could mean to wait for a lock that is held.
+        self._rescue = hook.fresh_client()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Around the request that starts the endpoint: from its answer on, or where that is lost, it is this task's."""
+        try:
+            yield
+        except ServiceUnreachableError:
+            raise  # it never arrived
+        except ServiceError:
+            self._started_here = True
+            raise
+        self._started_here = True
 
     def _guarded(self, run: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
         try:
@@ -95,6 +135,7 @@ class StartingOperator(EndpointOperator):
         return summary
 
     def _check_on(self) -> None:
+        """End the wait of a killed task: after its signal Airflow lets `execute` go on, and even succeed."""
         if self._killed:
             if self._started_here:
                 self._release("on_kill", _KILL_BUDGET)
@@ -103,34 +144,24 @@ class StartingOperator(EndpointOperator):
     def _deferral_kwargs(self) -> dict[str, Any]:
         return {"started_here": True} if self._started_here else {}
 
+    def _release_on_kill(self) -> Release:
+        return self.release_policies["on_kill"] if self._started_here else "none"
+
     def _release(self, why: str, budget: float) -> None:
-        policy = self.release_policies[why]
-        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            client = hook.get_conn()
+        if self._released:
+            return
+        client = self._rescue or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
+        with client:
             client.limit(budget)
-            release(client, policy, self.endpoint, self.namespace)
+            self._released = release(client, self.release_policies[why], self.endpoint, self.namespace)
 
 
-def release(client: EndpointsClient, policy: Release, name: str, namespace: str | None) -> None:
-    """Do what `policy` says. That it can't be done is logged: the error that led here must be the one raised."""
+def release(client: EndpointsClient, policy: Release, name: str, namespace: str | None) -> bool:
+    """Do what `policy` says; whether that is done. A failure is logged: the error that led here must be raised."""
     try:
-        match policy:
-            case "none":
-                return
-            case "pause":
-                client.pause_inference_endpoint(name, namespace=namespace)
-            case "scale_to_zero":
-                client.scale_to_zero_inference_endpoint(name, namespace=namespace)
-            case "delete":
-                client.delete_inference_endpoint(name, namespace=namespace, missing_ok=True, wait=False)
-    except EndpointNotFoundError:
-        log.info("Endpoint %s does not exist (any more): there is nothing to release.", name)
+        done = client.release(name, policy, namespace=namespace)
     except InferenceEndpointError as error:
-        log.error(
-            "Endpoint %s could not be released (%s) and MAY STILL BE BILLING: release it by hand. %s",
-            name,
-            policy,
-            error,
-        )
-    else:
-        log.warning("Endpoint %s did not get ready and was released: %s.", name, policy.replace("_", " "))
+        log.error(_NOT_RELEASED, name, policy, error)
+        return False
+    log.warning("Endpoint %s did not get ready; it is %s.", name, done)
+    return True

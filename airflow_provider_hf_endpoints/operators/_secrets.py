@@ -6,6 +6,7 @@ they are masked in its log as soon as they are known.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from airflow.providers.common.compat.sdk import BaseHook, Variable
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,33 @@ def reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) ->
     return revealed
 
 
+def refuse_shown(partial: Mapping[str, Any]) -> None:
+    """Refuse secrets given as values to `partial`: Airflow stores its arguments, readable, with the DAG.
+
+    :raises ValueError: naming the argument.
+    """
+    given = {
+        **(partial.get("secrets") or {}),
+        "container_registry_password": partial.get("container_registry_password"),
+    }
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise ValueError(
+                f"{name}: a mapped task's arguments are stored in clear with the DAG, so give this secret as "
+                "FromConnection(…) or FromVariable(…)."
+            )
+
+
 def mask_all(revealed: Mapping[str, Any]) -> list[str]:
     """Every value in there, masked in the task's log from now on."""
     values = [*(revealed.get("secrets") or {}).values(), revealed.get("container_registry_password")]
     known = [value for value in values if value]
     for value in known:
-        mask_secret(value)
+        try:
+            mask_secret(value)
+        except RuntimeError as error:
+            # Airflow 3.0 raises outside of its own processes, where no log of Airflow's is written.
+            log.debug("Nothing to mask secrets in: %s", error)
     return known
 
 

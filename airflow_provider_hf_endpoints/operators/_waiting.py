@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowException
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
@@ -18,12 +23,15 @@ log = logging.getLogger(__name__)
 # The trigger ends a wait itself, with a reason. Airflow's own limit on the deferral stands a little behind it.
 BACKSTOP = timedelta(minutes=2)
 
+# What looking up a connection or a variable, and then asking the service, can raise.
+LOOKUP_ERRORS = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError)
 
-def deferral(wait: WaitSpec, hf_endpoints_conn_id: str) -> dict[str, Any]:
+
+def deferral(wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none") -> dict[str, Any]:
     """The arguments of `defer` for a wait."""
     left = wait.seconds_left
     return {
-        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id),
+        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill),
         "method_name": "execute_complete",
         "timeout": None if left is None else timedelta(seconds=max(left, 0)) + BACKSTOP,
     }
@@ -44,14 +52,26 @@ def wait_here(hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], 
 def explain_failure(
     hf_endpoints_conn_id: str,
     event: Mapping[str, Any] | None,
+    reason: str,
     secrets: Callable[[], Sequence[str]] = list,
 ) -> str:
-    """The last lines of a failed endpoint's log, for the task's error. Never raises for the explanation itself."""
+    """Why an endpoint failed, with the last lines of its log, for the task's error. Never raises for itself.
+
+    :param secrets: what must not appear: a container that fails likes to print what it was given.
+    """
     summary = (event or {}).get("endpoint") or {}
+    try:
+        known = tuple(secrets())
+    except LOOKUP_ERRORS as error:
+        return (
+            f"It is {summary.get('state')}. Its message and log are not shown, because the secrets that may stand in "
+            f"them can't be looked up: {error}"
+        )
     try:
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
             client = hook.get_conn()
             endpoint = client.get_inference_endpoint(summary["name"], namespace=summary.get("namespace"))
-            return client.describe_failure(endpoint, secrets=tuple(secrets()))
-    except InferenceEndpointError as error:
-        return f"(Its log could not be read: {error})"
+            log_lines = client.describe_failure(endpoint, secrets=known)
+    except LOOKUP_ERRORS as error:
+        log_lines = f"(Its log could not be read: {error})"
+    return redact(f"{reason}\n{log_lines}", known)

@@ -6,6 +6,7 @@ Thin: what is sent is decided in `endpoints/`, what a look means in `endpoints/r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,14 @@ from airflow_provider_hf_endpoints.operators._base import EndpointOperator
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._plan import NEEDS_RESUME
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
-from airflow_provider_hf_endpoints.operators._secrets import FromConnection, FromVariable, Secret, mask_all, reveal_all
+from airflow_provider_hf_endpoints.operators._secrets import (
+    FromConnection,
+    FromVariable,
+    Secret,
+    mask_all,
+    refuse_shown,
+    reveal_all,
+)
 
 __all__ = [
     "CreateInferenceEndpointOperator",
@@ -53,8 +61,8 @@ class ResumeInferenceEndpointOperator(StartingOperator):
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         client = hook.get_conn()
         before = client.get_inference_endpoint(self.endpoint, namespace=self.namespace)
-        self._started_here = before.status in NEEDS_RESUME
-        endpoint = client.resume_inference_endpoint(self.endpoint, namespace=self.namespace)
+        with self._starting() if before.status in NEEDS_RESUME else nullcontext():
+            endpoint = client.resume_inference_endpoint(self.endpoint, namespace=self.namespace)
         self.log.info("Resumed endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         return self._arrive(hook, endpoint, started, resumed=True)
 
@@ -67,8 +75,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     :param endpoint: the endpoint's name. (templated)
     :param changes: what to change, by the names and with the meaning of `endpoints.spec.EndpointUpdate`
         (`instance_type`, `instance_size`, `accelerator`, `min_replica`, `max_replica`, `scale_to_zero_timeout`,
-        `repository`, `revision`, `custom_image`, `env`, …). Each is also an argument of its own. (templated, except
-        secrets)
+        `repository`, `revision`, `custom_image`, `env`, …). Each is also an argument of its own, but for `partial` and
+        `expand`, which take `changes`. (templated)
     :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
 
     Other parameters: see `EndpointOperator`. Result: `{"name", "namespace", "state", "url"}`.
@@ -80,20 +88,29 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         self,
         *,
         endpoint: str,
+        changes: Mapping[str, Any] | None = None,
         secrets: Mapping[str, Secret] | None = None,
         container_registry_password: Secret | None = None,
         **kwargs: Any,
     ) -> None:
-        changes = {name: kwargs.pop(name) for name in list(kwargs) if name in EndpointUpdate.model_fields}
+        own = {name: kwargs.pop(name) for name in list(kwargs) if name in EndpointUpdate.model_fields}
         super().__init__(**kwargs)
+        if doubled := sorted(set(own) & set(changes or ())):
+            raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
         self.endpoint = endpoint
-        self.changes = changes
+        self.changes = {**changes, **own} if changes is not None else own
         self._secrets = secrets
         self._password = container_registry_password
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; secrets only as references."""
+        refuse_shown(kwargs)
+        return super().partial(**kwargs)
+
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         revealed = reveal_all(self._secrets, self._password)
-        change = EndpointUpdate.from_arguments(**self.changes, **revealed)
+        change = EndpointUpdate.from_arguments(**{**self.changes, **revealed})
         endpoint = hook.get_conn().update(self.endpoint, change, namespace=self.namespace)
         self.log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         if endpoint.status in _STOPPED:
@@ -107,12 +124,17 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
 class _ReleaseOperator(EndpointOperator):
     """Stops an endpoint's bill. Fit to be a teardown: idempotent, and tried again (5 retries) unless told otherwise."""
 
-    def __init__(self, *, endpoint: str, missing_ok: bool, **kwargs: Any) -> None:
-        said = {**kwargs.get("default_args", {}), **kwargs}
-        if "retries" not in said:
-            kwargs["retries"] = _RELEASE_RETRIES
-            kwargs["retry_delay"] = said.get("retry_delay", _RELEASE_RETRY_DELAY)
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        missing_ok: bool,
+        # Named, because Airflow reads the defaults of named arguments for `partial`, too.
+        retries: int | None = _RELEASE_RETRIES,
+        retry_delay: timedelta | float = _RELEASE_RETRY_DELAY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.endpoint = endpoint
         self.missing_ok = missing_ok
 
@@ -124,8 +146,10 @@ class _ReleaseOperator(EndpointOperator):
                 raise
             self.log.warning("There is no endpoint %s to release; missing_ok says that is fine.", self.endpoint)
             return None
-        self.log.info("Endpoint %s/%s is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        self.log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._did, endpoint.status)
         return self._arrive(hook, endpoint, started)
+
+    _did: str
 
     def _release(self, hook: InferenceEndpointsHook) -> InferenceEndpoint:
         raise NotImplementedError
@@ -144,6 +168,7 @@ class PauseInferenceEndpointOperator(_ReleaseOperator):
     """
 
     _goal_states = (InferenceEndpointStatus.PAUSED.value,)
+    _did = "paused"
 
     def __init__(self, *, endpoint: str, missing_ok: bool = False, **kwargs: Any) -> None:
         super().__init__(endpoint=endpoint, missing_ok=missing_ok, **kwargs)
@@ -164,6 +189,7 @@ class ScaleToZeroInferenceEndpointOperator(_ReleaseOperator):
     """
 
     _goal_states = (InferenceEndpointStatus.SCALED_TO_ZERO.value, InferenceEndpointStatus.PAUSED.value)
+    _did = "scaled to zero"
 
     def __init__(self, *, endpoint: str, missing_ok: bool = False, **kwargs: Any) -> None:
         super().__init__(endpoint=endpoint, missing_ok=missing_ok, **kwargs)
@@ -198,6 +224,7 @@ class DeleteInferenceEndpointOperator(_ReleaseOperator):
     """
 
     _goal_states = (DELETED,)
+    _did = "deletion asked for"
 
     def __init__(self, *, endpoint: str, missing_ok: bool = True, **kwargs: Any) -> None:
         super().__init__(endpoint=endpoint, missing_ok=missing_ok, **kwargs)

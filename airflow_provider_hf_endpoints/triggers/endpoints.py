@@ -7,6 +7,7 @@ so they hold names only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -18,8 +19,12 @@ from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
+
+_KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
 
 
 class InferenceEndpointTrigger(BaseTrigger):
@@ -38,6 +43,8 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param resumed_at: when the task resumed the endpoint, if it did.
     :param check_health: whether `running` needs the health route.
     :param poll_interval: seconds between looks at most.
+    :param release_on_kill: what becomes of the endpoint when a person ends the waiting task for good: `pause`,
+        `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         resumed_at: float | None = None,
         check_health: bool = True,
         poll_interval: float = LONGEST_POLL,
+        release_on_kill: Release = "none",
         **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -67,25 +75,52 @@ class InferenceEndpointTrigger(BaseTrigger):
             check_health=check_health,
             poll_interval=poll_interval,
         )
+        self.release_on_kill: Release = release_on_kill
         self._fired = False
 
     @classmethod
-    def of(cls, wait: WaitSpec, hf_endpoints_conn_id: str) -> InferenceEndpointTrigger:
+    def of(
+        cls, wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none"
+    ) -> InferenceEndpointTrigger:
         """The trigger for a wait."""
-        return cls(hf_endpoints_conn_id=hf_endpoints_conn_id, **_given(wait))
+        return cls(hf_endpoints_conn_id=hf_endpoints_conn_id, release_on_kill=release_on_kill, **_given(wait))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Only what is not at its default, so that an older version can read what a newer one wrote."""
         kwargs = _given(self.wait)
         if self.hf_endpoints_conn_id != InferenceEndpointsHook.default_conn_name:
             kwargs["hf_endpoints_conn_id"] = self.hf_endpoints_conn_id
+        if self.release_on_kill != "none":
+            kwargs["release_on_kill"] = self.release_on_kill
         return (f"{type(self).__module__}.{type(self).__qualname__}", kwargs)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
-        event = await self._wait()
+        try:
+            event = await self._wait()
+        except asyncio.CancelledError:
+            if not hasattr(BaseTrigger, "on_kill"):  # Airflow before 3.3 tells a trigger nothing but this
+                await self.on_kill()
+            raise
         self._fired = True
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Release the endpoint where the task was ended for good.
+
+        Airflow calls it too where the task only moved to another triggerer, or was cleared and runs anew.
+        """
+        if self._fired or self.release_on_kill == "none" or self.task_instance is None:
+            return
+        wait = self.wait
+        async with asyncio.timeout(_KILL_BUDGET):
+            if not await task_is_over(self.task_instance):
+                self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", wait.endpoint)
+                return
+            async with await self._open_client() as client:
+                client.limit(_KILL_BUDGET)
+                done = await client.release(wait.endpoint, self.release_on_kill, namespace=wait.namespace)
+        self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", wait.endpoint, done)
 
     async def _wait(self) -> dict[str, Any]:
         wait = self.wait

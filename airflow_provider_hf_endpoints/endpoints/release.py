@@ -1,0 +1,30 @@
+"""Releasing an endpoint that nobody needs any more, so that it stops billing: the policies and their one flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from airflow_provider_hf_endpoints.endpoints import flows
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session
+
+Release = Literal["pause", "scale_to_zero", "delete", "none"]
+
+
+def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
+    """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released."""
+    try:
+        match policy:
+            case "none":
+                return "left as it is"
+            case "pause":
+                yield from flows.pause(session, name, namespace)
+                return "paused"
+            case "scale_to_zero":
+                yield from flows.scale_to_zero(session, name, namespace)
+                return "scaled to zero"
+            case "delete":
+                yield from flows.delete(session, name, namespace, missing_ok=True, wait=False)
+                return "deleted"
+    except EndpointNotFoundError:
+        return "gone already"
