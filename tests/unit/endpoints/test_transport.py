@@ -131,13 +131,13 @@ def test_query_values_are_escaped() -> None:
     assert (query["since"], query["search"]) == ("2026-10-05T12:00:00+00:00", "a&b=c")
 
 
-def test_time_limits_are_finite() -> None:
+@pytest.mark.parametrize("base", ["control", "hub", "catalog", "absolute"])
+def test_time_limits_are_finite(base: Any) -> None:
     """No request without a limit, on connecting, sending, reading or waiting for a connection."""
-    for limit in (
-        EndpointsClient(TOKEN).http_timeout.as_dict(),
-        EndpointsClient(TOKEN, timeout=5).http_timeout.as_dict(),
-    ):
-        assert all(value is not None and 0 < value <= 30 for value in limit.values())
+    for client in (EndpointsClient(TOKEN), EndpointsClient(TOKEN, timeout=5)):
+        limits = client.arguments(Request("GET", "https://x.example/", base=base))["timeout"].as_dict()
+        assert {"connect", "read", "write", "pool"} == set(limits)
+        assert all(value is not None and 0 < value <= 30 for value in limits.values())
 
 
 # --- where it is sent
