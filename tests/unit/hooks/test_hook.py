@@ -172,6 +172,16 @@ def test_the_event_loop_is_not_blocked(connected: None, monkeypatch: pytest.Monk
     assert threading.get_ident() not in threads
 
 
+def test_the_oldest_helper_for_lookups_will_do(connected: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lookup for asyncio is asked with the connection's id alone: older common-compat knows no more."""
+
+    async def as_in_1_12(conn_id: str) -> object:
+        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+
+    monkeypatch.setattr(room, "get_async_connection", as_in_1_12)
+    assert "namespace='acme'" in asyncio.run(async_repr(InferenceEndpointsHook()))
+
+
 def test_no_masker_is_no_error(connected: None, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """Airflow 3.0 raises where no log of Airflow's is kept; the hook works there all the same."""
 
@@ -230,10 +240,32 @@ def test_the_hook_can_be_used_after_it_was_closed(monkeypatch: pytest.MonkeyPatc
         hook.close()
 
 
+def test_closing_the_hook_closes_what_its_endpoints_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of an endpoint object is closed with the hook, and made anew when it is asked for again."""
+    with Emulator(token=TOKEN) as emulator:
+        connect(monkeypatch, "hf_endpoints_default", password=TOKEN, host=emulator.url)
+        with InferenceEndpointsHook() as hook:
+            endpoint = hook.create_inference_endpoint("e", **CPU).wait(timeout=60, refresh_every=0.05)
+            client = endpoint.client
+        assert client._http.is_closed
+        assert endpoint.client is not client
+        endpoint.close()
+
+
 def test_the_hook_has_every_method_of_the_client() -> None:
     """Whatever the client can do, the hook does under the same name and with the same arguments."""
-    # Waits and failures are the endpoint object's; the rest is the client's own affair.
-    own = {"close", "run", "default_namespace", "poll", "wait", "describe_failure", "arguments", "understand"}
+    # Waits, failures and releases are the endpoint object's and the operators'; the rest is the client's own affair.
+    own = {
+        "close",
+        "run",
+        "default_namespace",
+        "poll",
+        "wait",
+        "describe_failure",
+        "release",
+        "arguments",
+        "understand",
+    }
     for name, method in inspect.getmembers(EndpointsClient, inspect.isfunction):
         if name.startswith("_") or name in own or name not in vars(EndpointsClient):
             continue
