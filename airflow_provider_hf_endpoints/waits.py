@@ -107,7 +107,8 @@ def event_of(end: End, name: str) -> dict[str, Any]:
 def event_of_error(error: Exception, name: str) -> dict[str, Any]:
     """The trigger's event for an error that waiting can't mend (a refused token, a connection that is missing)."""
     permanent = isinstance(error, InferenceEndpointError) and not error.retryable
-    return {**_unhappy("error", name, str(error), None), "retryable": not permanent}
+    words = str(error) if isinstance(error, InferenceEndpointError) else f"{type(error).__name__}: {error}"
+    return {**_unhappy("error", name, words, None), "retryable": not permanent}
 
 
 def _unhappy(status: str, name: str, reason: str, endpoint: InferenceEndpoint | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, Context, TaskDeferred
+from airflow.providers.common.compat.sdk import Context, TaskDeferred
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError
+from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -125,21 +126,25 @@ class StartingOperator(EndpointOperator):
         try:
             summary = run()
             self._check_on()
-        except TaskKilledError:
-            raise
-        except (InferenceEndpointError, AirflowFailException) as error:
+        except Exception as error:  # whatever it was: what this task started must not go on billing
+            timed_out = isinstance(error, InferenceEndpointTimeoutError)
+            why, budget = ("on_timeout" if timed_out else "on_failure"), _RELEASE_BUDGET
+            if self._killed:  # the handler may have come before it was known that the endpoint is there
+                why, budget = "on_kill", _KILL_BUDGET
             if self._started_here:
-                timed_out = isinstance(error, InferenceEndpointTimeoutError)
-                self._release("on_timeout" if timed_out else "on_failure", _RELEASE_BUDGET)
+                self._release(why, budget)
+            if self._killed and not isinstance(error, TaskKilledError):
+                raise self._was_killed() from error
             raise
         return summary
 
     def _check_on(self) -> None:
         """End the wait of a killed task: after its signal Airflow lets `execute` go on, and even succeed."""
         if self._killed:
-            if self._started_here:
-                self._release("on_kill", _KILL_BUDGET)
-            raise TaskKilledError(f"The task was killed while it started endpoint {self.endpoint!r}.")
+            raise self._was_killed()
+
+    def _was_killed(self) -> TaskKilledError:
+        return TaskKilledError(f"The task was killed while it started endpoint {self.endpoint!r}.")
 
     def _deferral_kwargs(self) -> dict[str, Any]:
         return {"started_here": True} if self._started_here else {}
@@ -148,9 +153,14 @@ class StartingOperator(EndpointOperator):
         return self.release_policies["on_kill"] if self._started_here else "none"
 
     def _release(self, why: str, budget: float) -> None:
+        """Once; a second call tries only what the first could not do."""
         if self._released:
             return
-        client = self._rescue or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
+        try:
+            client = self._rescue or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
+        except LOOKUP_ERRORS as error:
+            log.error(_NOT_RELEASED, self.endpoint, self.release_policies[why], error)
+            return
         with client:
             client.limit(budget)
             self._released = release(client, self.release_policies[why], self.endpoint, self.namespace)

@@ -145,7 +145,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         )
 
     def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
-        return conclude(event, lambda: explain_failure(self.hf_endpoints_conn_id, event))
+        return conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
 
     def _failure(self, error: InferenceEndpointError) -> Exception:
         """The error in Airflow's terms."""
