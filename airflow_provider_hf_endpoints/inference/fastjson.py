@@ -28,13 +28,13 @@ except ImportError:
     encode = _encode_std
 else:
     _encoder = msgspec.json.Encoder()
-    _decode = msgspec.json.Decoder().decode  # its errors are ValueErrors, as the standard library's are
+    _decode = msgspec.json.Decoder().decode
 
     def decode(document: bytes) -> Any:
         """The value of a JSON document; raises ValueError when it is none."""
         try:
             return _decode(document)
-        except ValueError:
+        except (msgspec.DecodeError, ValueError):  # a ValueError itself only since 0.20
             # NaN and lone surrogates, which Python's own json writes: slower, but no reason to refuse a row.
             return json.loads(document)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 
-
 FEWEST = 3  # refusals in a row that close it when hardly anything is in flight
 
 

@@ -225,9 +225,12 @@ class Journal:
 
 def names_in(folder: UPath) -> list[str]:
     """Names of the files in a folder, none when there is no folder."""
+    if local_path(folder) is None:
+        # A listing kept by the file system's client would hide what another machine wrote.
+        folder.fs.invalidate_cache()
     try:
         return [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # UPath's releases differ in which of them means "not there"
         return []
 
 
@@ -236,7 +239,7 @@ def remove_folder(folder: UPath) -> None:
     for name in names_in(folder):
         (folder / name).unlink(missing_ok=True)
     # Most object stores have no folders, so there may be nothing left to delete.
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         folder.rmdir()
 
 

@@ -1,0 +1,150 @@
+"""The journal: what a crash leaves behind, and what a resume makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
+from airflow_provider_hf_endpoints.inference.journal import Journal
+from airflow_provider_hf_endpoints.inference.records import Record, decode_record, encode_record, row_key
+from airflow_provider_hf_endpoints.inference.resume import Resume
+
+
+def record(place: int, text: str = "x") -> Record:
+    return Record(place, 1000 + place, 0, 1, 2, b'{"index":%d,"output":"%b"}' % (place, text.encode()))
+
+
+def group(*records: Record) -> list[tuple[Record, bytes]]:
+    return [(one, encode_record(one)) for one in records]
+
+
+def written(folder: UPath, *groups: list[tuple[Record, bytes]]) -> None:
+    """What a run leaves that is killed after some groups."""
+    journal = Journal(folder)
+    assert list(journal.open()) is not None
+    for one in groups:
+        journal.append(one)
+    journal.close()
+
+
+def found(folder: UPath) -> dict[int, Record]:
+    journal = Journal(folder)
+    records = {one.place: one for one in journal.open()}
+    assert records == {place: journal.read(place) for place in records}
+    journal.close()
+    return records
+
+
+@pytest.fixture(params=["local", "object store"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
+    return UPath(tmp_path / "journal") if request.param == "local" else UPath(f"memory://{tmp_path.name}/journal")
+
+
+def test_what_was_appended_is_there_for_the_next_run(folder: UPath) -> None:
+    """Over several runs, in any order, the last record of a row being the one that counts."""
+    written(folder, group(record(3), record(1)), group(record(2)))
+    written(folder, group(record(1, "newer"), record(7)))
+    expected = {3: record(3), 1: record(1, "newer"), 2: record(2), 7: record(7)}
+    assert expected == found(folder)
+
+
+def test_a_group_can_be_read_back_before_the_end(folder: UPath) -> None:
+    """The output is made from the journal of the running batch."""
+    journal = Journal(folder)
+    assert list(journal.open()) == []
+    journal.append(group(record(0), record(1)))
+    journal.append(group(record(2, "ü")))
+    assert [record(0), record(1), record(2, "ü"), None] == [journal.read(n) for n in range(4)]
+    journal.remove()
+    assert not list(folder.parent.glob("journal/*"))
+
+
+def test_torn_at_every_byte_of_its_last_two_records(tmp_path: Path) -> None:
+    """Whole records survive, torn ones are gone, and nothing is raised."""
+    lines = [encode_record(record(n, "text")) for n in range(4)]
+    whole = b"".join(lines)
+    ends = [sum(len(line) for line in lines[: n + 1]) for n in range(4)]
+    segment = tmp_path / "000001-abcdef01.log"
+    for size in range(ends[1], len(whole) + 1):
+        segment.write_bytes(whole[:size])
+        assert [n for n in range(4) if ends[n] <= size] == sorted(found(UPath(tmp_path)))
+
+
+def test_rows_after_a_torn_tail_go_to_a_segment_of_their_own(tmp_path: Path) -> None:
+    """A resume never writes behind torn bytes, so the tail stays a tail."""
+    lines = encode_record(record(0)) + encode_record(record(1))[:-5]
+    (tmp_path / "000001-abcdef01.log").write_bytes(lines)
+    written(UPath(tmp_path), group(record(1), record(2)))
+    assert {0, 1, 2} == set(found(UPath(tmp_path)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(bit=st.integers(0, 8 * 4 * len(encode_record(record(0, "text"))) - 1))
+def test_a_flipped_bit_is_never_taken_for_a_row(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
+    """In the last record it reads as torn; before a good one it stops the resume loudly."""
+    folder = tmp_path_factory.mktemp("flipped")
+    records = [record(n, "text") for n in range(4)]
+    data = bytearray(b"".join(encode_record(one) for one in records))
+    data[bit // 8] ^= 1 << bit % 8
+    (folder / "000001-abcdef01.log").write_bytes(data)
+    size = len(data) // 4
+    try:
+        survived = found(UPath(folder))
+    except JournalCorruptError:
+        assert bit // 8 < 3 * size
+    else:
+        # Nothing but rows as they were written, and only the last two can be missing: a line that lost its end takes
+        # the next one with it.
+        assert survived == {place: one for place, one in enumerate(records) if place in survived}
+        assert {0, 1} <= set(survived)
+        assert bit // 8 >= 3 * size - 1
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    """Only segments are read."""
+    (tmp_path / "job.json").write_text("{}")
+    (tmp_path / "000001-abcdef01.log.tmp").write_text("junk")
+    assert found(UPath(tmp_path)) == {}
+
+
+@given(
+    st.integers(0, 2**40),
+    st.integers(1, 2**64 - 1),
+    st.integers(0, 31),
+    st.binary(max_size=200).filter(lambda raw: b"\n" not in raw),
+)
+def test_a_record_reads_back_as_it_was_written(place: int, key: int, flags: int, payload: bytes) -> None:
+    """Whatever is in the output line."""
+    one = Record(place, key, flags, 5, 6, payload)
+    assert one == decode_record(encode_record(one))
+    assert decode_record(encode_record(one)[:-1]) is None
+
+
+def test_a_key_is_of_the_row_and_of_its_request() -> None:
+    """The same prompt under another id, or another prompt under the same id, is another row."""
+    keys = {row_key(a, b) for a in (b"", b"a", b"b", b"x" * 100, b"x" * 101) for b in (b"p", b"q")}
+    assert len(keys) == 10
+    assert row_key(b"a", b"p") == row_key(b"a", b"p")
+
+
+def test_rows_that_moved_are_found_once_each(tmp_path: Path) -> None:
+    """Two rows with the same key are two rows: each record serves one place."""
+    same = [record(n)._replace(key=7) for n in (0, 1)]
+    written(UPath(tmp_path), group(record(5), *same))
+    resume = Resume(Journal(UPath(tmp_path)), ids_are_places=True)
+    emitted: list[Record] = []
+    resume.emit = emitted.append
+    assert resume.load() == 3
+    assert [
+        resume.has(0, 1005),
+        resume.has(1, 7),
+        resume.has(2, 7),
+        resume.has(3, 7),
+    ] == [True, True, True, False]
+    assert [one.place for one in emitted] == [0, 1, 2]
+    assert b'"id":2' in emitted[2].payload

@@ -1,0 +1,129 @@
+"""When the batch sends: backoff, verdicts, the gate, the limit. All on a clock that the test holds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.retries import Backoff, repeat_after
+from airflow_provider_hf_endpoints.inference.verdicts import Verdict, verdict
+
+BUSY = errors.OverloadedError("busy")
+AWAY = errors.StartingError("away")
+
+
+@given(st.integers(1, 100), st.floats(0, 0.999), st.none() | st.floats(0, 1000))
+def test_a_wait_is_bounded_and_never_undercuts_the_server(attempt: int, chance: float, asked: float | None) -> None:
+    """Full jitter below a ceiling; what the server asked for is the floor."""
+    pause = Backoff(0.5, 30).seconds(attempt, asked, chance)
+    if asked is None:
+        assert 0 <= pause <= min(30, 0.5 * 2 ** (attempt - 1))
+    else:
+        assert asked <= pause <= asked * 1.1 + 0.05
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "elapsed", "pause"),
+    [
+        (BUSY, 1, 0, 0.25),
+        (BUSY, 4, 0, None),
+        (BUSY, 2, 59.9, None),
+        (AWAY, 2, 0, 0.5),
+        (errors.OverloadedError("busy", retry_after=100), 1, 0, None),
+        (errors.InferenceTimeoutError(), 1, 0, None),
+        (errors.ServerError(), 1, 0, None),
+        (errors.AuthenticationError(), 1, 0, None),
+    ],
+)
+def test_a_single_call_is_repeated_only_when_that_is_safe(
+    error: errors.InferenceError, attempt: int, elapsed: float, pause: float | None
+) -> None:
+    """Refused or unreached, within its attempts and its time."""
+    options = {"max_attempts": 4, "max_seconds": 60.0, "chance": 0.5}
+    assert pause == repeat_after(error, attempt, elapsed, **options)  # type: ignore[arg-type]
+
+
+def test_a_starting_endpoint_is_bounded_by_time_alone() -> None:
+    """With `scale_up_timeout` the number of tries does not matter."""
+    assert repeat_after(AWAY, 50, 500, max_attempts=4, max_seconds=60, startup_seconds=600, chance=0.9) == 5.0
+    assert repeat_after(AWAY, 50, 599, max_attempts=4, max_seconds=60, startup_seconds=600, chance=0.9) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.AuthenticationError, Verdict.STOP),
+        (errors.PermissionDeniedError, Verdict.STOP),
+        (errors.EndpointPausedError, Verdict.STOP),
+        (errors.NotFoundError, Verdict.STOP),
+        (errors.ModelNotFoundError, Verdict.STOP),
+        (errors.UnsupportedTaskError, Verdict.STOP),
+        (errors.BadRequestError, Verdict.ROW_FAILS),
+        (errors.PromptTooLongError, Verdict.ROW_FAILS),
+        (errors.PayloadTooLargeError, Verdict.ROW_FAILS),
+        (errors.OverloadedError, Verdict.NOT_TAKEN),
+        (errors.StartingError, Verdict.NOT_TAKEN),
+        (errors.ConnectionFailedError, Verdict.NOT_TAKEN),
+        (errors.ServerError, Verdict.TRY_AGAIN),
+        (errors.InferenceTimeoutError, Verdict.TRY_AGAIN),
+        (errors.MalformedAnswerError, Verdict.TRY_AGAIN),
+        (errors.CutAnswerError, Verdict.TRY_AGAIN),
+    ],
+)
+def test_every_error_has_one_verdict(error: type[errors.InferenceError], expected: Verdict) -> None:
+    """The row's fault, the moment's, nobody's, or the end."""
+    assert expected is verdict(error())
+
+
+def test_a_row_with_a_route_of_its_own_may_be_wrong_about_it() -> None:
+    """Then a 404 is the row's."""
+    assert verdict(errors.NotFoundError(), own_route=True) is Verdict.ROW_FAILS
+    assert verdict(errors.EndpointPausedError(), own_route=True) is Verdict.STOP
+
+
+def test_an_open_gate_admits_up_to_the_limit() -> None:
+    """Nothing speaks against it."""
+    gate = Gate()
+    assert tuple(gate.admits(0.0, 8, busy) for busy in (0, 5, 8, 12)) == (8, 3, 0, 0)
+
+
+def test_a_cold_endpoint_gets_one_probe_at_a_time() -> None:
+    """One refusal before the first success closes the gate; a probe every interval; an answer opens it."""
+    gate = Gate(probe_interval=5, patience=60)
+    gate.refused(AWAY, 0.0, in_flight=7)
+    assert gate.closed
+    assert [gate.admits(now, 8, 0) for now in (4.9, 5.0)] == [0, 1]
+    gate.sent(5.0)
+    assert gate.admits(100.0, 8, 1) == 0
+    gate.refused(AWAY, 6.0, in_flight=0)
+    assert [gate.admits(now, 8, 0) for now in (10.9, 11.0)] == [0, 1]
+    assert (gate.gave_up(60.0), gate.gave_up(60.1)) == (False, True)
+    gate.answered()
+    assert gate.admits(12.0, 8, 0) == 8
+    assert not gate.gave_up(1000.0)
+
+
+def test_refusals_between_answers_leave_it_open() -> None:
+    """A replica that comes and goes is no outage."""
+    gate = Gate(streak_to_close=5)
+    for _ in range(100):
+        gate.answered()
+        for _ in range(4):
+            gate.refused(AWAY, 0.0, in_flight=100)
+    assert not gate.closed
+    gate.refused(AWAY, 0.0, in_flight=100)
+    assert gate.closed
+
+
+def test_retry_after_holds_everything() -> None:
+    """Until the latest moment that any answer asked for, even when other answers come in."""
+    gate = Gate()
+    gate.answered()
+    gate.refused(errors.OverloadedError(retry_after=5), 10.0, in_flight=50)
+    gate.refused(errors.OverloadedError(retry_after=1), 10.0, in_flight=50)
+    gate.answered()
+    assert [gate.admits(now, 64, 6) for now in (14.9, 15.0)] == [0, 58]
+    assert gate.opens_at() == 15.0
