@@ -131,7 +131,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             end = await poller.wait(wait.endpoint, wait.goal(), on_look=log)
         except InferenceEndpointError as error:
             return event_of_error(error, wait.endpoint)
-        except Exception as error:  # noqa: BLE001 - raised out of here it would fail the task without its clean-up
+        except Exception as error:  # raised out of here it would fail the task without its clean-up
             self.log.exception("Waiting for endpoint %s broke.", wait.endpoint)
             return event_of_error(error, wait.endpoint)
         return event_of(end, wait.endpoint)
