@@ -27,10 +27,11 @@ class Clock:
     """Now, in seconds since 1970; can be put forward, so that a test need not wait out an idle timeout."""
 
     def __init__(self) -> None:
-        self._offset = 0.0
+        # Counted on the monotonic clock, so that nothing that sets the machine's time reorders a history.
+        self._offset = time.time() - time.monotonic()
 
     def __call__(self) -> float:
-        return time.time() + self._offset
+        return time.monotonic() + self._offset
 
     def advance(self, seconds: float) -> None:
         if seconds < 0:
