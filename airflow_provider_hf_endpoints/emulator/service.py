@@ -159,7 +159,7 @@ class Service:
             endpoint = self.get(namespace, name)
             current: dict[str, Any] = dict(endpoint.spec)
             spec = validation.accept_update(current, body)
-            row = self._place(namespace, spec, leaving_out=endpoint)
+            row = self._place(namespace, spec, leaving_out=endpoint, starts=endpoint.state is not State.PAUSED)
             spec["compute"] = {**spec["compute"], "id": row.id}
             only_tags = {**spec, "tags": None} == {**current, "tags": None}
             updated = self._do(
@@ -291,8 +291,13 @@ class Service:
             endpoint = self.get(namespace, name)
             return self._keep(self._do(lambda now: change(endpoint, now)))
 
-    def _place(self, namespace: str, spec: dict[str, Any], leaving_out: Endpoint | None) -> Hardware:
-        """The hardware that `spec` asks for. Raises ApiError: no such, no capacity, no quota, no parallelism."""
+    def _place(
+        self, namespace: str, spec: dict[str, Any], leaving_out: Endpoint | None, *, starts: bool = True
+    ) -> Hardware:
+        """The hardware that `spec` asks for, in place of what `leaving_out` holds.
+
+        Raises ApiError: no such, not told how to use it, and if something `starts` on it: no capacity, no quota.
+        """
         provider, compute = spec["provider"], spec["compute"]
         wanted = (
             provider["vendor"],
@@ -306,12 +311,13 @@ class Service:
             raise ApiError(400, prices.not_found_message(*wanted))
         validation.check_parallelism(spec, row)
         running_there = leaving_out is not None and leaving_out.live and leaving_out.spec["compute"]["id"] == row.id
+        if not starts:
+            return row
         if self._status(row) == "not_available" and not running_there:
             raise ApiError(400, "Compute instance not available yet")
         used = self._used(namespace, leaving_out).get((row.vendor, row.instance_type), 0)
         more = row.num_accelerators * compute["scaling"]["maxReplica"]
-        paused = leaving_out is not None and leaving_out.state is State.PAUSED and spec != leaving_out.spec
-        if used + more > self._maximum()[row.instance_type] and not paused:
+        if used + more > self._maximum()[row.instance_type]:
             raise ApiError(409, "Quota exceeded")
         return row
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+ENGINES = ("echo", "llamacpp")
 PERMISSIONS = frozenset({"read", "write", "infer"})
 
 
@@ -99,6 +100,12 @@ class Settings:
     tags_update_restarts: bool = False  # whether an update of nothing but tags goes through `updating`
     max_requests_kept: int = 10_000
     seed: int = 0  # of faults that have a rate
+
+    def __post_init__(self) -> None:
+        if not self.seconds_per_minute > 0:
+            raise ValueError(f"seconds_per_minute must be more than 0, not {self.seconds_per_minute}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
 
     def behaviour_of(self, name: str, env: Mapping[str, str]) -> Behaviour:
         """How the endpoint `name` behaves, its own `EMULATOR_*` variables applied."""

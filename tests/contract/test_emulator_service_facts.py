@@ -443,6 +443,21 @@ def test_update_of_a_paused_one(play: Play) -> None:
     assert (changed["status"]["state"], changed["model"]["repository"]) == ("paused", "org/next")
 
 
+def test_capacity_and_quota_are_asked_for_what_starts(play: Play) -> None:
+    """A paused endpoint may be updated whatever is free; resuming it, or moving a running one, may not."""
+    play.running("halted")
+    play.post("pause", "halted")
+    play.running("busy")
+    play.emulator.set_capacity("intel-icl", available=False)
+    assert play.put({"compute": {"instanceSize": "x4"}}, "halted").status_code == 200
+    assert play.post("resume", "halted").json()["error"] == "Bad Request: Compute instance not available yet"
+    assert play.put({"model": {"revision": "next"}}, "busy").status_code == 200
+    assert play.put({"compute": {"instanceSize": "x4"}}, "busy").status_code == 400
+    play.emulator.set_capacity("intel-icl", available=True)
+    play.emulator.set_quota("intel-icl", 2)
+    assert play.put({"compute": {"instanceSize": "x4"}}, "busy").status_code == 409
+
+
 def test_update_of_tags_alone(play: Play) -> None:
     play.running()
     changed = play.put({"tags": ["a"]}).json()
@@ -612,6 +627,14 @@ def test_logs(play: Play) -> None:
 
 def log_lines_status(play: Play, **query: Any) -> int:
     return play.http.get("/v3/endpoint/acme/demo/logs", params=query).status_code
+
+
+def test_followed_logs(play: Play) -> None:
+    """A followed log goes on with what is written while it is read."""
+    play.emulator.behave("demo", initializing_seconds=0.3)
+    play.create()
+    with play.http.stream("GET", f"{play.base}/demo/logs", params={"follow": "true"}) as response:
+        assert any("listening" in line for line in response.iter_lines())
 
 
 def test_no_log_search() -> None:

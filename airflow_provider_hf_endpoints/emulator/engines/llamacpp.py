@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.emulator.http import dump_json, parse_json
 from airflow_provider_hf_endpoints.emulator.service import Service
 from airflow_provider_hf_endpoints.emulator.state import SERVING, Endpoint, State
 
-_TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any", "summarization"})
+_TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 _TEXT_ENGINES = frozenset({"vLLM", "sGLang", "llamacpp", "tgi"})
 _OWN_READS = frozenset({"/v1/models", "/props", "/slots", "/metrics"})
 _GENERATE = frozenset({"/", "/generate", "/generate_stream"})
