@@ -439,14 +439,15 @@ def logs(
     return [LogEntry(line=line) for line in str(answer.data).splitlines()][-tail:]
 
 
-def _oldest_first(newest_first: list[LogEntry]) -> list[LogEntry]:
+def _oldest_first(entries: list[LogEntry]) -> list[LogEntry]:
     """The lines in the order in which they were written.
 
-    The contract calls the list ascending and its default order descending, so the first and the last line decide.
+    The contract calls a page ascending, and `order` descending by default: where the first line is younger than the
+    last one, the page came the other way round.
     """
-    moments = [entry.timestamp for entry in newest_first if entry.timestamp is not None]
-    ascending = len(moments) > 1 and moments[0] < moments[-1]
-    return newest_first if ascending else newest_first[::-1]
+    moments = [entry.timestamp for entry in entries if entry.timestamp is not None]
+    descending = len(moments) > 1 and moments[0] > moments[-1]
+    return entries[::-1] if descending else entries
 
 
 def metric(

@@ -496,10 +496,11 @@ def test_the_newest_lines_are_asked_for() -> None:
     assert play.requests[0].params == {"limit": "100", "order": "desc"}
 
 
-def test_logs_without_moments_are_in_the_order_that_was_asked_for() -> None:
-    """Where lines have no time they came as asked, newest first; one without a zone breaks nothing."""
-    play = Play(lines((None, "c"), (None, "b"), (None, "a")))
-    assert [entry.line for entry in play.run(flows.logs(play.session, "tickets", None))] == ["a", "b", "c"]
+def test_logs_without_moments_are_in_the_contracts_order() -> None:
+    """Lines without times, or of one moment, come ascending, as the contract says; a time without a zone is UTC."""
+    for second in (None, 1):
+        play = Play(lines((second, "a"), (second, "b"), (second, "c")))
+        assert [entry.line for entry in play.run(flows.logs(play.session, "tickets", None))] == ["a", "b", "c"]
     mixed = [{**LINE, "timestamp": "2026-10-05T12:00:00"}, {**LINE, "timestamp": "2026-10-05T12:00:01Z", "line": "b"}]
     play = Play(mixed)
     assert [entry.line for entry in play.run(flows.logs(play.session, "tickets", None))] == ["a", "b"]
