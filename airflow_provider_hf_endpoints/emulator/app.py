@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,27 +65,25 @@ class EmulatorApp:
         method, path, started = str(scope["method"]), str(scope["path"]), self._service.now()
         admin = path.startswith("/_emulator")
         fault = None if admin else self._faults.draw(method, path)
-        marked = _Marked(send, cut=fault is not None and fault.kind == "cut")
+
+        def record(status: int) -> None:
+            if not admin:
+                query = scope.get("query_string", b"").decode("latin-1")
+                sent = f"{path}?{query}" if query else path
+                seconds = self._service.now() - started
+                self.requests.append(RecordedRequest(started, method, sent, status, seconds, fault is not None))
+
+        marked = _Marked(send, record, cut=fault is not None and fault.kind == "cut")
         try:
             if fault is None:
                 await self._route(path)(scope, receive, marked)
             else:
                 await self._fail(fault, scope, receive, marked)
         except _Dropped:
+            marked.finish()
             _abort(send)
         finally:
-            if not admin:
-                query = scope.get("query_string", b"").decode("latin-1")
-                self.requests.append(
-                    RecordedRequest(
-                        at=started,
-                        method=method,
-                        path=f"{path}?{query}" if query else path,
-                        status=marked.status,
-                        seconds=self._service.now() - started,
-                        fault=fault is not None,
-                    )
-                )
+            marked.finish()
 
     def _route(self, path: str) -> ASGIApp:
         return self._proxy if path.startswith(PREFIX) else self._rest
@@ -111,23 +110,35 @@ class EmulatorApp:
 
 
 class _Marked:
-    """A `send` that adds the emulator's headers, notes the status, and can break off in the middle of the body."""
+    """A `send` that adds the emulator's headers, reports the answer, and can break off in the middle of the body.
 
-    def __init__(self, send: Send, *, cut: bool) -> None:
+    The report comes before the last byte goes out, so that whoever has the answer finds it among the requests.
+    """
+
+    def __init__(self, send: Send, report: Callable[[int], None], *, cut: bool) -> None:
         self._send = send
+        self._report: Callable[[int], None] | None = report
         self._cut = cut
-        self.status = 0
+        self._status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = int(message["status"])
+            self._status = int(message["status"])
             message = {**message, "headers": [*message.get("headers", []), *_MARKS]}
         elif self._cut and message.get("body"):
             body: bytes = message["body"]
             await self._send({**message, "body": body[: max(1, len(body) // 2)], "more_body": True})
             await asyncio.sleep(0.01)  # let it reach the client before the connection ends
             raise _Dropped
+        elif not message.get("more_body", False):
+            self.finish()
         await self._send(message)
+
+    def finish(self) -> None:
+        """Report the request, once."""
+        report, self._report = self._report, None
+        if report is not None:
+            report(self._status)
 
 
 async def _swallow(message: Message) -> None:

@@ -6,7 +6,7 @@ An ASGI application below `/endpoints/{id}`; it hands what passes to the endpoin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -24,6 +24,18 @@ MAX_BODY = 64 * 1024 * 1024  # bytes
 UNAVAILABLE = {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}
 _HOLD_POLL = 0.05  # seconds between looks at an endpoint that a request waits for
 _HICCUP_EVERY = 3  # during the update of a single replica, every so manieth request meets a 503
+
+
+class _Once:
+    """A function that does its work the first time it is called, and nothing after."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+
+    def __call__(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work()
 
 
 class ClientGone(Exception):
@@ -109,19 +121,26 @@ class Proxy:
             await self._refuse(endpoint, send, loading_reply(call) or json_reply(UNAVAILABLE, 503))
             return
         self._service.request_begins(endpoint)
+        end = _Once(lambda: self._service.request_ends(endpoint))
         try:
-            await _while_connected(self._answer(call, send), receive)
+            await _while_connected(self._answer(call, send, end), receive)
         finally:
-            self._service.request_ends(endpoint)
+            end()
 
-    async def _answer(self, call: Call, send: Send) -> None:
+    async def _answer(self, call: Call, send: Send, end: Callable[[], None]) -> None:
         reply = await self._engine.respond(call)
+        release = _Once(reply.on_end or (lambda: None))
+
+        def over() -> None:
+            release()
+            end()
+
         try:
             self._count(call.endpoint, reply)
-            await _send(send, reply, head=call.method == "HEAD")
+            # Before the last byte goes out: who has the answer may rely on the request being over.
+            await _send(send, reply, head=call.method == "HEAD", before_last=over)
         finally:
-            if reply.on_end is not None:
-                reply.on_end()
+            release()
 
     def _count(self, endpoint: Endpoint, reply: Reply) -> None:
         traffic = self._service.traffic(endpoint)
@@ -178,7 +197,7 @@ async def _while_connected(answering: Coroutine[Any, Any, None], receive: Receiv
         await asyncio.gather(work, leaving, return_exceptions=True)
 
 
-async def _send(send: Send, reply: Reply, *, head: bool = False) -> None:
+async def _send(send: Send, reply: Reply, *, head: bool = False, before_last: Callable[[], None] | None = None) -> None:
     headers: list[tuple[bytes, bytes]] = [(b"content-type", reply.content_type.encode())]
     headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
     streaming = reply.stream is not None or reply.chunks is not None
@@ -190,6 +209,8 @@ async def _send(send: Send, reply: Reply, *, head: bool = False) -> None:
     elif reply.chunks is not None and not head:
         for chunk in reply.chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if before_last is not None:
+        before_last()
     body = b"" if streaming or head else reply.body
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
