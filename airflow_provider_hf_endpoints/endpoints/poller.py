@@ -161,6 +161,9 @@ class EndpointPoller:
                 except TimeoutError:
                     pass
                 if not self._tickets:
+                    await self._close()
+                    if self._tickets:  # somebody came while the client was being closed
+                        continue
                     return
                 batch = [ticket for ticket in self._tickets if ticket.earliest <= loop.time()]
                 self._tickets.difference_update(batch)
