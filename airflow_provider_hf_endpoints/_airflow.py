@@ -8,11 +8,12 @@ except ImportError:  # Airflow 3.0
     from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
 except ImportError:  # Airflow 3.0 and 3.1
     from airflow.exceptions import (  # type: ignore[no-redef]
         AirflowRescheduleException,
         TaskDeferralError,
+        TaskDeferralTimeout,
     )
 
-__all__ = ["AirflowRescheduleException", "TaskDeferralError", "mask_secret"]
+__all__ = ["AirflowRescheduleException", "TaskDeferralError", "TaskDeferralTimeout", "mask_secret"]

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import Context, TaskDeferred
 
-from airflow_provider_hf_endpoints._airflow import TaskDeferralError
+from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointError,
@@ -92,11 +92,12 @@ class StartingOperator(EndpointOperator):
         """As Airflow's; releases, too, where Airflow ended the wait: the trigger broke, or its time limit passed."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralError:
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
             ti = context["ti"]
             if ti.xcom_pull(task_ids=ti.task_id, key=_STARTED_KEY, map_indexes=ti.map_index):
                 self._reset(started_here=True)
-                self._release("on_failure", _RELEASE_BUDGET)
+                timed_out = isinstance(error, TaskDeferralTimeout)
+                self._release("on_timeout" if timed_out else "on_failure", _RELEASE_BUDGET)
             raise
 
     def on_kill(self) -> None:

@@ -1,0 +1,141 @@
+"""What the operators' tests have in common: a stand-in for a context, a whole deferral, the calls that arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import import_module
+from typing import Any
+
+import httpx
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
+
+TOKEN = "hf_OperatorsTestsSecretToken"
+HANG = 30.0  # seconds after which something that does not end is a failure
+FAST: dict[str, Any] = {"poll_interval": 0.05}
+MODEL: dict[str, Any] = {
+    "repository": "gpt2",
+    "framework": "pytorch",
+    "task": "text-generation",
+    "vendor": "aws",
+    "region": "us-east-1",
+    "accelerator": "cpu",
+    "instance_type": "intel-icl",
+    "instance_size": "x2",
+}
+VLLM = {"vLLM": {"url": "vllm/vllm-openai:v0.23.0", "healthRoute": "/health"}}
+TEI = {"tei": {"url": "ghcr.io/huggingface/text-embeddings-inference:cpu-1.8"}}
+
+
+class TaskInstance:
+    """What operators ask of a task instance."""
+
+    task_id = "task"
+    map_index = -1
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, Any] = {}
+        self.first_reschedule: datetime | None = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, key: str, **_: Any) -> Any:
+        return self.xcoms.get(key)
+
+    def get_first_reschedule_date(self, _: Any) -> datetime | None:
+        return self.first_reschedule
+
+
+def new_context() -> Any:
+    """A context for `execute`."""
+    return {"ti": TaskInstance()}
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, emulator: Emulator, token: str = TOKEN, **extra: Any) -> None:
+    """The default connection, in the environment, so that no database of Airflow is needed."""
+    connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": token, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT", json.dumps(connection))
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Emulator]:
+    """An emulator, and the default connection to it."""
+    with Emulator(token=TOKEN, namespace="acme", **settings) as emulator:
+        connect(monkeypatch, emulator)
+        yield emulator
+
+
+def create(name: str = "demo", **changes: Any) -> CreateInferenceEndpointOperator:
+    """A create that would succeed, with some arguments changed."""
+    return CreateInferenceEndpointOperator(**{"task_id": "create", "name": name, **FAST, **MODEL, **changes})
+
+
+def run(operator: Any, context: Any = None) -> Any:
+    """Execute, as a worker does, where nothing is deferred."""
+    return operator.execute(context if context is not None else new_context())
+
+
+def deferred(operator: Any, context: Any = None) -> TaskDeferred:
+    """Execute up to the deferral."""
+    with pytest.raises(TaskDeferred) as caught:
+        run(operator, context)
+    return caught.value
+
+
+def moved(trigger: Any) -> Any:
+    """The trigger as another process makes it, from what Airflow has stored of it."""
+    path, kwargs = trigger.serialize()
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)(**json.loads(json.dumps(kwargs)))
+
+
+async def fire(trigger: Any) -> list[dict[str, Any]]:
+    """Every event of a trigger, as Airflow stores them."""
+    async with asyncio.timeout(HANG):
+        return [json.loads(json.dumps(event.payload)) async for event in trigger.run()]
+
+
+def event_of(trigger: Any) -> dict[str, Any]:
+    """The one event of a trigger that another process has made."""
+    (event,) = asyncio.run(fire(moved(trigger)))
+    return event
+
+
+def complete(operator: Any, deferral: TaskDeferred, event: Any, context: Any = None) -> Any:
+    """What the worker does with the event."""
+    method = getattr(operator, deferral.method_name)
+    return method(context if context is not None else new_context(), event, **(deferral.kwargs or {}))
+
+
+def run_deferred(operator: Any, context: Any = None) -> Any:
+    """Execute, wait in a trigger, and complete."""
+    deferral = deferred(operator, context)
+    return complete(operator, deferral, event_of(deferral.trigger), context)
+
+
+def received(emulator: Emulator) -> list[str]:
+    """Every request that has arrived, as `METHOD /path`, oldest first."""
+    # A request is noted after its answer was sent: one more round trip, and all before it are there.
+    httpx.get(f"{emulator.url}/_emulator", trust_env=False)
+    return [f"{request.method} {request.path}" for request in emulator.requests]
+
+
+def calls(emulator: Emulator, *methods: str) -> list[str]:
+    """The calls of the control plane that change something, without the part of the path that all share."""
+    wanted = methods or ("POST", "PUT", "DELETE")
+    each = [line.split(" ") for line in received(emulator)]
+    prefix = "/v2/endpoint/acme"
+    return [f"{method} {path.removeprefix(prefix)}" for method, path in each if method in wanted and prefix in path]
+
+
+def state(emulator: Emulator, name: str = "demo") -> str:
+    """The endpoint's state now."""
+    return str(emulator.endpoint(name)["status"]["state"])
