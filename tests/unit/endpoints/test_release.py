@@ -1,0 +1,40 @@
+"""Releasing an endpoint: each policy's requests, and what is no error at the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.release import Release, release
+from tests.unit.endpoints.play import Play, raw
+
+ONE = "/v2/endpoint/acme/tickets"
+NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
+
+
+@pytest.mark.parametrize(
+    ("policy", "replies", "asked", "words"),
+    [
+        ("none", [], [], "left as it is"),
+        ("pause", [raw("paused")], [f"POST {ONE}/pause"], "paused"),
+        ("scale_to_zero", [raw("scaledToZero")], [f"POST {ONE}/scale-to-zero"], "scaled to zero"),
+        ("delete", [raw(), None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
+        ("pause", [NOT_FOUND], [f"POST {ONE}/pause"], "gone already"),
+        ("scale_to_zero", [NOT_FOUND], [f"POST {ONE}/scale-to-zero"], "gone already"),
+    ],
+)
+def test_each_policy(policy: Release, replies: list[Any], asked: list[str], words: str) -> None:
+    """What is asked of the service, and what is said of it; an endpoint that does not exist is released."""
+    play = Play(*replies)
+    assert words == play.run(release(play.session, "tickets", None, policy))
+    assert asked == play.asked
+
+
+@pytest.mark.parametrize("policy", ["pause", "scale_to_zero", "delete"])
+def test_an_endpoint_that_may_go_on_billing_is_an_error(policy: Release) -> None:
+    """What could not be released is never reported as released."""
+    refused = errors.PermissionDeniedError("no", status=403)
+    with pytest.raises(errors.PermissionDeniedError):
+        Play(refused).run(release(Play().session, "tickets", None, policy))
