@@ -135,6 +135,10 @@ class LocalAirflow:
         """SIGKILL a component and its children, as if its machine had gone."""
         self.components.pop(name).kill()
 
+    def stop_component(self, name: str) -> None:
+        """End a component in order (SIGTERM), as a deploy does."""
+        self.components.pop(name).stop()
+
     def command(self, *arguments: str) -> str:
         """Run one command of the `airflow` program to its end; returns its stdout."""
         result = subprocess.run(

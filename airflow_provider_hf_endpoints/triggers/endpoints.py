@@ -8,6 +8,7 @@ so they hold names only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -108,19 +109,26 @@ class InferenceEndpointTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Release the endpoint where the task was ended for good.
 
-        Airflow calls it too where the task only moved to another triggerer, or was cleared and runs anew.
+        Airflow calls it too where the task only moved to another triggerer, or was cleared and runs anew. And while it
+        runs Airflow cancels it again every second or so, because the trigger is still there: that must not end it.
         """
         if self._fired or self.release_on_kill == "none" or self.task_instance is None:
             return
-        wait = self.wait
-        async with asyncio.timeout(_KILL_BUDGET):
-            if not await task_is_over(self.task_instance):
-                self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", wait.endpoint)
-                return
-            async with await self._open_client() as client:
-                client.limit(_KILL_BUDGET)
-                done = await client.release(wait.endpoint, self.release_on_kill, namespace=wait.namespace)
-        self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", wait.endpoint, done)
+        work = asyncio.ensure_future(asyncio.wait_for(self._release_if_over(self.task_instance), _KILL_BUDGET))
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        work.result()
+
+    async def _release_if_over(self, task_instance: Any) -> None:
+        name = self.wait.endpoint
+        if not await task_is_over(task_instance):
+            self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", name)
+            return
+        async with await self._open_client() as client:
+            client.limit(_KILL_BUDGET)
+            done = await client.release(name, self.release_on_kill, namespace=self.wait.namespace)
+        self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
 
     async def _wait(self) -> dict[str, Any]:
         wait = self.wait
