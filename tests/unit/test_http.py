@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints._http import parse_retry_after, redact
@@ -43,6 +43,7 @@ def test_retry_after_in_every_form(value: str | None, seconds: float | None) -> 
     assert seconds == parse_retry_after(value, NOW)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_retry_after_never_raises(value: str) -> None:
     """Whatever a server puts into the header, the outcome is None or a finite number that is not negative."""

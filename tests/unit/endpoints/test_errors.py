@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints import errors
@@ -158,6 +158,7 @@ def test_a_long_body_is_cut() -> None:
     assert len(of(502, "x" * 100_000).message) <= 2000
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(300, 599))
 def test_no_answer_breaks_the_error(body: str, status: int) -> None:
     """Whatever comes back, an error comes out, with the status in it."""

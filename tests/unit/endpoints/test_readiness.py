@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
@@ -229,6 +229,7 @@ def test_when_health_is_asked(state: str, changes: dict[str, Any], url: str | No
 moments = st.floats(0, 10**7)
 
 
+@settings(deadline=None)
 @given(elapsed=moments, rng=st.floats(0, 1), longest=st.floats(0.01, 600), left=st.none() | st.floats(0.001, 10**6))
 def test_pauses_are_within_bounds(elapsed: float, rng: float, longest: float, left: float | None) -> None:
     """No pause is longer than the caller's limit or reaches past the deadline, and none is nothing."""
@@ -246,6 +247,7 @@ def test_pauses_are_within_bounds(elapsed: float, rng: float, longest: float, le
         assert verdict.seconds <= (deadline - NOW).total_seconds()
 
 
+@settings(deadline=None)
 @given(st.lists(moments, min_size=2, max_size=10))
 def test_pauses_grow_with_the_wait(elapsed: list[float]) -> None:
     """Short at first, longer later: never shorter than after less waiting."""
@@ -272,6 +274,7 @@ def test_a_clock_that_went_back_is_no_negative_pause() -> None:
     assert pause(0, 0.5) == pause(-1000, 0.5)
 
 
+@settings(deadline=None)
 @given(
     state=st.sampled_from(EVERY_STATE),
     target=st.sampled_from([*EVERY_STATE, DELETED]),
