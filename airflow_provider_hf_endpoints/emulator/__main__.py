@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=0, help="0 (default) takes a free one")
+    made.add_argument("--public-url", metavar="URL", help="how clients reach it, if not by that address")
     made.add_argument("--token", default="hf_emulator", help="the token that may do everything")
     made.add_argument("--namespace", default="emulator", help="the user that the token belongs to")
     made.add_argument("--org", action="append", default=[], metavar="NAME", help="an organisation; repeatable")
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """What the parsed options come to."""
     return Settings(
+        public_url=arguments.public_url,
         token=arguments.token,
         namespace=arguments.namespace,
         orgs=tuple(arguments.org),

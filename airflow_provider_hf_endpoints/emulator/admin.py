@@ -14,8 +14,8 @@ from airflow_provider_hf_endpoints.emulator.control import catching
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.http import json_response, parse_json
+from airflow_provider_hf_endpoints.emulator.record import Endpoint
 from airflow_provider_hf_endpoints.emulator.service import Clock, Service
-from airflow_provider_hf_endpoints.emulator.state import Endpoint
 from airflow_provider_hf_endpoints.emulator.view import timestamp
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from starlette.routing import Route
 from airflow_provider_hf_endpoints.emulator import account, catalog, queries
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import error_response, json_response, parse_json
+from airflow_provider_hf_endpoints.emulator.record import Endpoint
 from airflow_provider_hf_endpoints.emulator.service import Service
 from airflow_provider_hf_endpoints.emulator.settings import Token
-from airflow_provider_hf_endpoints.emulator.state import Endpoint
 from airflow_provider_hf_endpoints.emulator.view import replica_json
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -115,7 +115,7 @@ class ControlPlane:
     async def delete(self, request: Request) -> Response:
         endpoint = self._endpoint(request, "write")
         self._service.delete(endpoint.namespace, endpoint.name)
-        return json_response({})
+        return json_response({}, self._service.settings.delete_status)
 
     async def pause(self, request: Request) -> Response:
         endpoint = self._endpoint(request, "write")

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from airflow_provider_hf_endpoints.emulator.state import Endpoint, Replica
+from airflow_provider_hf_endpoints.emulator.record import Endpoint, Replica
 
 
 def measure(endpoint: Endpoint, now: float) -> dict[str, Any]:

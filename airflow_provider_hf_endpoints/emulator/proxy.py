@@ -16,8 +16,9 @@ from airflow_provider_hf_endpoints.emulator import account
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Engine, Reply, json_reply
 from airflow_provider_hf_endpoints.emulator.engines.dialects import loading_reply
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
+from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
 from airflow_provider_hf_endpoints.emulator.service import Service
-from airflow_provider_hf_endpoints.emulator.state import SERVING, Endpoint, State, next_change_at
+from airflow_provider_hf_endpoints.emulator.state import next_change_at
 
 PREFIX = "/endpoints/"
 MAX_BODY = 64 * 1024 * 1024  # bytes
@@ -133,6 +134,7 @@ class Proxy:
 
         def over() -> None:
             release()
+            self._count_tokens(call.endpoint, reply)
             end()
 
         try:
@@ -146,6 +148,10 @@ class Proxy:
         traffic = self._service.traffic(endpoint)
         traffic.requests += 1
         traffic.statuses[reply.status] += 1
+
+    def _count_tokens(self, endpoint: Endpoint, reply: Reply) -> None:
+        """At the end of the answer: a stream's tokens are not known before."""
+        traffic = self._service.traffic(endpoint)
         traffic.prompt_tokens += reply.prompt_tokens
         traffic.completion_tokens += reply.completion_tokens
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
-from airflow_provider_hf_endpoints.emulator.state import Endpoint, LogLine
+from airflow_provider_hf_endpoints.emulator.record import Endpoint, LogLine
 from airflow_provider_hf_endpoints.emulator.view import timestamp
 
 PAGE = 20

@@ -65,7 +65,8 @@ class Emulator:
         except OSError:
             self._socket.close()
             raise
-        self._service.base_url = f"http://{self._host}:{self._socket.getsockname()[1]}"
+        listening = f"http://{self._host}:{self._socket.getsockname()[1]}"
+        self._service.base_url = (self.settings.public_url or listening).rstrip("/")
         config = uvicorn.Config(
             self._app,
             log_config=None,

@@ -18,8 +18,8 @@ from airflow_provider_hf_endpoints.emulator import hardware as prices
 from airflow_provider_hf_endpoints.emulator import meter, state, validation
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.hardware import HARDWARE, Hardware
+from airflow_provider_hf_endpoints.emulator.record import Endpoint, State
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, changed
-from airflow_provider_hf_endpoints.emulator.state import Endpoint, State
 from airflow_provider_hf_endpoints.emulator.view import endpoint_json
 
 

@@ -96,6 +96,8 @@ class Settings:
     quota: int = 4096  # accelerators per instance type and namespace
     quotas: Mapping[str, int] = field(default_factory=dict)  # by instance type
     no_capacity: frozenset[str] = frozenset()  # instance types, or hardware ids, that are not available
+    public_url: str | None = None  # how clients reach it, where that is not the address that it listens on
+    delete_status: int = 200  # of a DELETE that is accepted; 202 has been seen
     log_search: bool = True  # False: the v3 logs route answers 501
     tags_update_restarts: bool = False  # whether an update of nothing but tags goes through `updating`
     max_requests_kept: int = 10_000

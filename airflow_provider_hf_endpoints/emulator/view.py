@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_hf_endpoints.emulator import images
-from airflow_provider_hf_endpoints.emulator.state import Endpoint, Replica, State
+from airflow_provider_hf_endpoints.emulator.record import Endpoint, Replica, State
 
 REDACTED = "***"
 

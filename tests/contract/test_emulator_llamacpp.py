@@ -81,6 +81,7 @@ def test_tgis_routes(play: Play) -> None:
         events = [json.loads(line.removeprefix("data:")) for line in response.iter_lines() if line]
     assert events[-1]["generated_text"] == "".join(event["token"]["text"] for event in events)
     assert events[-1]["details"]["finish_reason"] == "length"
+    assert play.emulator.meter("tgi")["completion_tokens"] == 4 + 4
     assert play.http.post(f"{url}/generate", json={"inputs": ""}).status_code == 422
     play.delete("tgi")
 
@@ -94,6 +95,8 @@ def test_vllms_routes(play: Play) -> None:
     with play.http.stream("POST", url + CHAT, json=body) as response:
         lines = [line for line in response.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
+    assert play.emulator.meter("vllm")["completion_tokens"] == 3
+    assert play.emulator.meter("vllm")["prompt_tokens"] > 3
     schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
     response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     body = {"messages": MESSAGES, "response_format": response_format, "max_tokens": 30}

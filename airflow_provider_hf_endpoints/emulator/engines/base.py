@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_hf_endpoints.emulator.http import dump_json
-from airflow_provider_hf_endpoints.emulator.state import Endpoint
+from airflow_provider_hf_endpoints.emulator.record import Endpoint
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Call:
 
 @dataclass
 class Reply:
-    """The container's answer: `body`, or `chunks` sent one after the other, or a live `stream`."""
+    """The container's answer: `body`, or `chunks` sent one after the other, or a live `stream`.
+
+    The token counts of a stream may be set while it runs.
+    """
 
     status: int
     body: bytes = b""

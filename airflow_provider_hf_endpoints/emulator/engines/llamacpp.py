@@ -7,6 +7,7 @@ OpenAI's routes go through as they are; TGI's and the toolkit's are translated t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -18,14 +19,15 @@ from airflow_provider_hf_endpoints.emulator.engines.llamacpp_process import Llam
 from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import dump_json, parse_json
+from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
 from airflow_provider_hf_endpoints.emulator.service import Service
-from airflow_provider_hf_endpoints.emulator.state import SERVING, Endpoint, State
 
 _TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 _TEXT_ENGINES = frozenset({"vLLM", "sGLang", "llamacpp", "tgi"})
 _OWN_READS = frozenset({"/v1/models", "/props", "/slots", "/metrics"})
 _GENERATE = frozenset({"/", "/generate", "/generate_stream"})
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0)  # seconds
+_TIMINGS = re.compile(rb'"(cache_n|prompt_n|predicted_n)":(\d+)')
 _SAMPLING = {  # a parameter of TGI and the toolkit -> llama.cpp's
     "temperature": "temperature",
     "top_k": "top_k",
@@ -134,7 +136,9 @@ class LlamaCppEngine(Engine):
         response = await self._send(method, path, body, process)
         kind = response.headers.get("content-type", "application/json")
         if kind.startswith("text/event-stream"):
-            return Reply(response.status_code, content_type=kind, stream=_raw(response))
+            reply = Reply(response.status_code, content_type=kind)
+            reply.stream = _raw(response, reply)
+            return reply
         content = await _whole(response)
         return Reply(response.status_code, content, kind, **_spent(content))
 
@@ -167,7 +171,9 @@ class LlamaCppEngine(Engine):
         full = parameters.get("return_full_text")
         prefix = prompt if (call.path == "/" if full is None else full) else ""
         if streaming:
-            return Reply(200, content_type="text/event-stream", stream=_tgi_events(response, prefix))
+            reply = Reply(200, content_type="text/event-stream")
+            reply.stream = _tgi_events(response, prefix, reply)
+            return reply
         result = json.loads(await _whole(response))
         answer: dict[str, Any] = {"generated_text": prefix + result["content"]}
         if parameters.get("details") is True:
@@ -249,15 +255,25 @@ async def _whole(response: httpx.Response) -> bytes:
         await response.aclose()
 
 
-async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _raw(response: httpx.Response, reply: Reply) -> AsyncIterator[bytes]:
+    """llama.cpp's stream as it is; `reply` learns how many tokens there were."""
+    tail = b""
     try:
         async for chunk in response.aiter_raw():
+            tail = (tail + chunk)[-4096:]
             yield chunk
     finally:
         await response.aclose()
+        reply.prompt_tokens, reply.completion_tokens = _timed(tail)
 
 
-async def _tgi_events(response: httpx.Response, prefix: str) -> AsyncIterator[bytes]:
+def _timed(tail: bytes) -> tuple[int, int]:
+    """Prompt and completion tokens by the timings in a stream's last event."""
+    numbers = {name: int(number) for name, number in _TIMINGS.findall(tail)}
+    return numbers.get(b"cache_n", 0) + numbers.get(b"prompt_n", 0), numbers.get(b"predicted_n", 0)
+
+
+async def _tgi_events(response: httpx.Response, prefix: str, reply: Reply) -> AsyncIterator[bytes]:
     """llama.cpp's stream as TGI's."""
     text, index = prefix, 0
     try:
@@ -268,6 +284,8 @@ async def _tgi_events(response: httpx.Response, prefix: str) -> AsyncIterator[by
             text += part.get("content", "")
             index += 1
             ended = part.get("stop") is True
+            if ended:
+                reply.prompt_tokens, reply.completion_tokens = part["tokens_evaluated"], part["tokens_predicted"]
             event = {
                 "index": index,
                 "token": {"id": 0, "text": part.get("content", ""), "logprob": 0.0, "special": ended},

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import state, validation
+from airflow_provider_hf_endpoints.emulator import validation
 from airflow_provider_hf_endpoints.emulator.engines import echo, words
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply
+from airflow_provider_hf_endpoints.emulator.record import Endpoint
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
 
 VLLM: dict[str, Any] = {"vLLM": {"url": "u"}}
@@ -47,7 +48,7 @@ def call(
             "model": {"repository": "org/model", "framework": "pytorch", "image": image, "task": task, **model},
         }
     )
-    endpoint = state.Endpoint(
+    endpoint = Endpoint(
         id="e",
         namespace="acme",
         name="demo",

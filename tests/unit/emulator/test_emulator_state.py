@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.emulator import meter, state
+from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
-from airflow_provider_hf_endpoints.emulator.state import Endpoint, Refused, State
+from airflow_provider_hf_endpoints.emulator.state import Refused
 
 SLOW = Behaviour(pending_seconds=10, initializing_seconds=30, updating_seconds=20, deleting_seconds=5)
 
@@ -262,7 +263,7 @@ def test_the_meter_adds_up(acts: list[tuple[float, str]]) -> None:
                     one = state.scale_to_zero(one, now)
                 case "wake":
                     one = state.wake(one, now)
-                case "begin" if one.state in state.SERVING:
+                case "begin" if one.state in SERVING:
                     one = state.request_begins(one, now)
                 case "end" if one.pending:
                     one = state.request_ends(one, now)
