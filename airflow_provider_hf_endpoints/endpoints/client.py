@@ -260,6 +260,7 @@ class AsyncEndpointsClient(Transport):
     """The control plane for asyncio: the methods, arguments and errors of `EndpointsClient`, awaited."""
 
     _http: httpx.AsyncClient | None = None
+    _loop: asyncio.AbstractEventLoop | None = None  # whose connections they are
 
     async def __aenter__(self) -> Self:
         return self
@@ -269,13 +270,15 @@ class AsyncEndpointsClient(Transport):
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        http, self._http = self._http, None
+        if http is not None and self._loop in (None, asyncio.get_running_loop()):
+            await http.aclose()
 
     async def _send(self, request: Request) -> Answer:
-        if self._http is None:
-            self._http = httpx.AsyncClient()
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._loop not in (None, loop):
+            # Connections die with their event loop: a second asyncio.run gets new ones.
+            self._http, self._loop = httpx.AsyncClient(), loop
         try:
             response = await self._http.request(**self.arguments(request))
         except (httpx.HTTPError, httpx.InvalidURL) as error:

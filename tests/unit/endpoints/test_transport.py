@@ -467,6 +467,28 @@ def test_an_async_client_closes_and_opens_again() -> None:
     assert asyncio.run(live()).is_closed
 
 
+def test_an_async_client_survives_its_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Used in one asyncio.run after the other, it opens new connections: the old ones died with their loop."""
+    opened: list[httpx.AsyncClient] = []
+    real = httpx.AsyncClient
+
+    def open_one() -> httpx.AsyncClient:
+        opened.append(real(transport=httpx.MockTransport(Wire(answer()).answer_async)))
+        return opened[-1]
+
+    monkeypatch.setattr(httpx, "AsyncClient", open_one)
+    client = AsyncEndpointsClient(TOKEN, namespace="acme")
+
+    async def twice() -> None:
+        await client.get_inference_endpoint("tickets")
+        await client.get_inference_endpoint("tickets")
+
+    asyncio.run(twice())
+    asyncio.run(twice())
+    assert len(opened) == 2
+    asyncio.run(client.close())
+
+
 def public(kind: type) -> dict[str, Any]:
     return {
         name: member
