@@ -53,6 +53,8 @@ _HEALTH_AT_ONCE = 32
 _LINGER = 10.0  # seconds without a waiter, after which the poller ends
 _CLIENT_AGE = 1800.0  # seconds, after which the connection is looked up again: tokens are changed now and then
 _GRACE = 60.0  # seconds that a look may take beyond a waiter's deadline before the wait ends without it
+_RATE_PAUSE = 5.0  # seconds after a 429 that names none
+_LONGEST_TOLD = 300.0  # seconds of a Retry-After that are kept to: newcomers' deadlines count as well
 _BREATH = 20  # waiters served before the event loop gets its turn: others live on it too
 
 OpenClient = Callable[[], Awaitable[AsyncEndpointsClient]]
@@ -184,8 +186,10 @@ class EndpointPoller:
                     if count % _BREATH == 0:
                         await asyncio.sleep(0)
         except InferenceEndpointError as error:
-            if isinstance(error, RateLimitError):
-                self._not_before = asyncio.get_running_loop().time() + (error.retry_after or 5.0)
+            told = error.retry_after if isinstance(error, ApiError) else None
+            if told is None and isinstance(error, RateLimitError):
+                told = _RATE_PAUSE
+            self._not_before = asyncio.get_running_loop().time() + min(told or 0.0, _LONGEST_TOLD)
             _answer(batch, error)
         except Exception as error:
             # Nobody else would tell the waiters. What it is can't be known here, so it is ridden out like an outage.

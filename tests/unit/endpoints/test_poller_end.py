@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from airflow_provider_hf_endpoints.endpoints import errors
 from airflow_provider_hf_endpoints.endpoints import poller as module
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session
@@ -53,3 +54,50 @@ def test_who_comes_while_the_poll_ends_is_served(monkeypatch: pytest.MonkeyPatch
         return [first, await asyncio.wait_for(poller.wait("tickets", wanted), HANG)]
 
     assert [Failed, Failed] == [type(end) for end in asyncio.run(play())]
+
+
+class Busy(SlowToClose):
+    """A client of a service that is busy and says when to come back."""
+
+    def __init__(self, error: errors.ApiError) -> None:
+        super().__init__(asyncio.Event())
+        self.looks = 0
+        self._error = error
+
+    async def run(self, flow: Flow[Any]) -> Any:
+        self.looks += 1
+        return Play(self._error).run(flow)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ServiceError("busy", status=503, retry_after=1000.0),
+        errors.RateLimitError("slow down", status=429, retry_after=1000.0),
+        errors.RateLimitError("slow down", status=429),
+    ],
+    ids=["503", "429", "429-without-a-number"],
+)
+def test_newcomers_keep_to_retry_after_too(monkeypatch: pytest.MonkeyPatch, error: errors.ApiError) -> None:
+    """What the service told one waiter holds for all who share the poll: a newcomer does not ask before that."""
+    monkeypatch.setattr(module, "_GATHER", 0.0)
+    wanted = Goal(started=NOW, deadline=NOW + timedelta(days=10_000))
+    # Many names are had from list pages, whose errors are everybody's.
+    names = [f"e-{number}" for number in range(5)]
+
+    async def play() -> int:
+        busy = Busy(error)
+
+        async def open_client() -> AsyncEndpointsClient:
+            return cast(AsyncEndpointsClient, busy)
+
+        poller = EndpointPoller(open_client, "acme")
+        waits = [asyncio.create_task(poller.wait(name, wanted)) for name in names]
+        await asyncio.sleep(0.2)
+        waits.append(asyncio.create_task(poller.wait("newcomer", wanted)))
+        await asyncio.sleep(0.2)
+        for wait in waits:
+            wait.cancel()
+        return busy.looks
+
+    assert asyncio.run(play()) == 1
