@@ -55,6 +55,11 @@ class Goal:
     def __post_init__(self) -> None:
         if not self.target_states:
             raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
+        for moment in (self.started, self.deadline, self.resumed_at):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(
+                    f"{moment!r} has no time zone: a goal's moments are aware, or no wait could compare them."
+                )
         if self.longest_poll <= 0:
             raise ValueError(f"The poll interval must be positive, not {self.longest_poll!r} seconds.")
 

@@ -309,12 +309,19 @@ def test_a_deadline_is_a_moment_and_no_duration() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"target_states": frozenset()}, "target_states"), ({"longest_poll": 0}, "poll"), ({"longest_poll": -1}, "poll")],
+    [
+        ({"target_states": frozenset()}, "target_states"),
+        ({"longest_poll": 0}, "poll"),
+        ({"longest_poll": -1}, "poll"),
+        ({"started": datetime(2026, 10, 5)}, "time zone"),
+        ({"deadline": datetime(2026, 10, 5)}, "time zone"),
+        ({"resumed_at": datetime(2026, 10, 5)}, "time zone"),
+    ],
 )
 def test_goals_that_make_no_sense(changes: dict[str, Any], words: str) -> None:
     """A goal that could never be reached, or would be asked for without a pause, is refused at once."""
     with pytest.raises(ValueError, match=words):
-        Goal(started=datetime.now(NOW.tzinfo), **changes)
+        Goal(**{"started": NOW, **changes})
 
 
 @pytest.mark.parametrize("status", [401, 403])
