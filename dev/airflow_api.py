@@ -5,12 +5,14 @@ Only what the demo and the live tests use; the paths are the same in Airflow 3.0
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 Json = dict[str, Any]
+COMMIT_LIMIT = 30.0  # seconds; a hang bound
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class AirflowApi:
         """Close the connections."""
         self._http.close()
 
-    def call(self, method: str, path: str, **arguments: Any) -> Json:
+    def call(self, method: str, path: str, *, root: str = "/api/v2", **arguments: Any) -> Any:
         """One call; an answer other than 2xx is an error that carries the server's own words."""
-        answer = self._http.request(method, f"/api/v2{path}", **arguments)
+        answer = self._http.request(method, root + path, **arguments)
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return dict(answer.json()) if answer.content else {}
+        return answer.json() if answer.content else {}
 
     def dag_ids(self) -> set[str]:
         """The DAGs that the DAG processor has found so far."""
@@ -57,7 +59,14 @@ class AirflowApi:
         """Unpause a DAG and start a run of it; returns the run's id."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
         body = {"logical_date": None, "conf": conf or {}}
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        run_id = str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        # Airflow 3.0 commits after it has answered: for a moment the run is not there yet.
+        deadline = time.monotonic() + COMMIT_LIMIT
+        while self._http.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").status_code == 404:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id}: the run {run_id} was triggered and is not there")
+            time.sleep(0.05)
+        return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """`queued`, `running`, `success` or `failed`."""
@@ -99,3 +108,7 @@ class AirflowApi:
         """The Test button of the connection form: whether it worked, and what it said."""
         answer = self.call("POST", "/connections/test", json=connection)
         return bool(answer["status"]), str(answer["message"])
+
+    def hook_meta(self) -> list[Json]:
+        """What the UI's connection form is made of, for every connection type."""
+        return list(self.call("GET", "/connections/hook_meta", root="/ui"))

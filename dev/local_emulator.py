@@ -73,8 +73,20 @@ class LocalEmulator:
         """The Airflow connection that leads here: a host and a token are all it takes."""
         return {"conn_type": "hf_endpoints", "host": self.url, "password": self.token}
 
-    def get(self, path: str) -> Any:
-        """One of the emulator's own routes under `/_emulator`."""
-        answer = httpx.get(f"{self.url}/_emulator/{path}", timeout=30.0, trust_env=False)
+    def meters(self) -> list[dict[str, Any]]:
+        """What each endpoint has cost, deleted ones included."""
+        return list(self._get("/_emulator/meter")["items"])
+
+    def history(self, name: str, namespace: str) -> list[dict[str, Any]]:
+        """The states that an endpoint went through, with `seconds` on a clock of the emulator's own."""
+        return list(self._get(f"/_emulator/history/{namespace}/{name}")["items"])
+
+    def endpoint(self, name: str, namespace: str) -> dict[str, Any]:
+        """The endpoint as the service's API shows it."""
+        return dict(self._get(f"/v2/endpoint/{namespace}/{name}"))
+
+    def _get(self, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.get(self.url + path, headers=headers, timeout=30.0, trust_env=False)
         answer.raise_for_status()
         return answer.json()

@@ -24,6 +24,8 @@ REQUIREMENTS = ROOT / "requirements"
 STAMP = "set-up-stamp"
 # What was published later than this did not exist for the users of the release, and may not fit it.
 RELEASED_BEFORE = {"3.0": "2025-10-01", "3.1": "2026-04-01"}
+# The one exception: the least version that pyproject.toml asks for came later, and takes old releases of Airflow.
+COMPAT_BEFORE = "apache-airflow-providers-common-compat=2026-04-01"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def lock() -> None:
         "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
     for release, date in RELEASED_BEFORE.items():
         run(*compile_pins, f"requirements/airflow-{release}.in", "pyproject.toml", "--exclude-newer", date,
+            "--exclude-newer-package", COMPAT_BEFORE,
             "--output-file", f"requirements/airflow-{release}.txt")  # fmt: skip
 
 

@@ -1,0 +1,101 @@
+"""The example DAGs, unchanged, in the order in which a reader would try them, each ending as its text says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from dev.local_airflow import LocalAirflow
+
+NAME = "airflow-example"
+TICKETS = Path(__file__).resolve().parents[2] / "example_dags" / "data" / "support_tickets.jsonl"
+
+
+def run_example(airflow: LocalAirflow, dag_id: str) -> str:
+    """Run a DAG to its end; returns the run's id. Its failure shows what the failed tasks have logged."""
+    airflow.wait_for_dag(dag_id)
+    run = airflow.api.trigger(dag_id)
+    state = airflow.wait_for_run(dag_id, run)
+    tasks = airflow.task_states(dag_id, run)
+    failed = {task: airflow.task_messages(dag_id, run, task) for task, state in tasks.items() if state == "failed"}
+    assert state == "success", f"{tasks} {failed}"
+    assert set(tasks.values()) == {"success"}
+    return run
+
+
+def assert_complete(outputs: Path, run: str, *files: str) -> None:
+    """Every file has one line for each ticket, in their order, without an error."""
+    ids = [json.loads(line)["id"] for line in TICKETS.read_text(encoding="utf-8").splitlines()]
+    assert len(ids) >= 40
+    for file in files:
+        text = (outputs / run.replace(":", "-") / file).read_text(encoding="utf-8")
+        answers = [json.loads(line) for line in text.splitlines()]
+        assert [answer["id"] for answer in answers] == ids
+        assert [answer["error"] for answer in answers] == [None] * len(ids)
+        assert all(answer["output"] for answer in answers)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_after_the_other(airflow: LocalAirflow, emulator: Emulator, outputs: Path) -> None:
+    """What all tests of this module need: the endpoint that the first example makes."""
+    run = run_example(airflow, "hf_endpoints_batch_text_generation")
+    assert_complete(outputs, run, "summaries.jsonl", "classes.jsonl")
+
+
+def test_batch_text_generation(emulator: Emulator) -> None:
+    """Create, wait, two batches, pause: every ticket answered twice, the endpoint paused, no other one made."""
+    assert emulator.states(NAME) == ["pending", "initializing", "running", "paused"]
+    assert emulator.endpoint(NAME)["status"]["state"] == "paused"
+
+
+def test_resume_batch_pause(airflow: LocalAirflow, emulator: Emulator, outputs: Path) -> None:
+    """The paused endpoint is resumed, used, and paused again."""
+    run = run_example(airflow, "hf_endpoints_resume_batch_pause")
+    assert_complete(outputs, run, "summaries.jsonl")
+    assert emulator.states(NAME)[-2:] == ["running", "paused"]
+
+
+def test_scale_to_zero_between_bursts(airflow: LocalAirflow, emulator: Emulator, outputs: Path) -> None:
+    """Between the bursts the endpoint is at zero, the second one wakes it, and it ends at zero."""
+    before = len(emulator.states(NAME))
+    run = run_example(airflow, "hf_endpoints_scale_to_zero_between_bursts")
+    assert_complete(outputs, run, "summaries.jsonl", "urgency.jsonl")
+    states = emulator.states(NAME)[before:]
+    assert states.count("scaledToZero") == 2
+    assert states.count("running") == 2
+    assert states[-1] == "scaledToZero"
+
+
+def test_update_for_large_run(airflow: LocalAirflow, emulator: Emulator, outputs: Path) -> None:
+    """The hardware is as before afterwards, and the endpoint paused."""
+    hardware = emulator.endpoint(NAME)["compute"]
+    run = run_example(airflow, "hf_endpoints_update_for_large_run")
+    assert_complete(outputs, run, "replies.jsonl")
+    after = emulator.endpoint(NAME)
+    assert after["compute"]["instanceSize"] == hardware["instanceSize"]
+    assert after["compute"]["scaling"]["maxReplica"] == hardware["scaling"]["maxReplica"]
+    assert after["status"]["state"] == "paused"
+
+
+def test_a_failed_batch_still_pauses(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """Where the batch cannot write its output, the run fails and the endpoint is paused all the same."""
+    dag_id = "hf_endpoints_batch_text_generation"
+    run = airflow.api.trigger(dag_id, {"output_folder": "/dev/null/nowhere"})
+    airflow.wait_for_task(dag_id, run, "summarise", "up_for_retry")
+    airflow.api.set_task_state(dag_id, run, "summarise", "failed")  # rather than sit through its retries
+    assert airflow.wait_for_run(dag_id, run) == "failed"
+    tasks = airflow.task_states(dag_id, run)
+    assert tasks["summarise"] == "failed"
+    assert tasks["pause"] == "success"
+    assert emulator.states(NAME)[-2:] == ["running", "paused"]
+
+
+def test_delete(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """The endpoint is gone, and deleting it once more is a success too."""
+    run_example(airflow, "hf_endpoints_delete_endpoint")
+    with pytest.raises(KeyError):
+        emulator.endpoint(NAME)
+    run_example(airflow, "hf_endpoints_delete_endpoint")
