@@ -15,6 +15,8 @@ from datetime import datetime
 from airflow_provider_hf_endpoints._http import parse_retry_after, redact
 
 _LONGEST_QUOTE = 2000  # characters of an answer's body that an error quotes
+# Only where an endpoint is made can its name be taken.
+_CREATES = re.compile(r"POST (/v2/endpoint/[^/]+|/(model|recipe)/.+/deploy)")
 
 
 class InferenceEndpointError(Exception):
@@ -189,6 +191,8 @@ def error_from_response(
     words = redact(words, secrets)[:_LONGEST_QUOTE] or "(no text)"
     kind = _classify(status, words.lower())
     advice = None
+    if kind is NameTakenError and not _CREATES.fullmatch(f"{method} {path}"):
+        kind, advice = BadRequestError, "The endpoint's state does not allow this now: look at it, then try again."
     if kind is PermissionDeniedError and (missing := re.search(r"missing permissions: ([\w., ]+\w)", words)):
         advice = f"The token lacks {missing.group(1)}: add it to the token, or use another token."
     retry_after = parse_retry_after(headers.get("retry-after"), now)

@@ -111,6 +111,24 @@ def test_every_answer_has_its_error(
     assert status == error.status
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("POST", "/v2/endpoint/acme", errors.NameTakenError),
+        ("POST", "/model/acme/small/deploy", errors.NameTakenError),
+        ("POST", "/recipe/r1/deploy", errors.NameTakenError),
+        ("PUT", "/v2/endpoint/acme/tickets", errors.BadRequestError),
+        ("POST", "/v2/endpoint/acme/tickets/resume", errors.BadRequestError),
+        ("DELETE", "/v2/endpoint/acme/tickets", errors.BadRequestError),
+    ],
+)
+def test_a_conflict_is_a_taken_name_only_where_one_is_taken(method: str, path: str, kind: type[ApiError]) -> None:
+    """Nobody is told to choose another name for an endpoint that they update; a quota is one everywhere."""
+    parts: dict[str, Any] = {"method": method, "path": path, "status": 409, "headers": {}, "now": NOW}
+    assert kind is type(error_from_response(body="Conflict", **parts))
+    assert isinstance(error_from_response(body="Conflict: Quota exceeded", **parts), errors.QuotaExceededError)
+
+
 def test_the_text_says_everything() -> None:
     """Method, path, status, the service's own words, what to do, and whether to try again stand in the text."""
     text = str(of(409, said("Conflict: Quota exceeded", "CONFLICT")))
