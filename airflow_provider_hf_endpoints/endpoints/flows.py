@@ -284,7 +284,7 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
         log.warning("It is unknown whether the create of %s/%s arrived: %s", chosen, spec.name, uncertain)
         told = uncertain.retry_after or 0.0
         yield Pause(min(max(told, _CREATE_PAUSE), _LONGEST_CREATE_PAUSE))
-        made = yield from _find_made(session, chosen, spec, began)
+        made = yield from _find_made(session, chosen, spec.name, began, payload)
         if made is not None:
             return made
         if told > _LONGEST_CREATE_PAUSE:
@@ -323,19 +323,21 @@ def _settle_conflict(
     raise error
 
 
-def _find_made(session: Session, namespace: str, spec: EndpointSpec, began: datetime) -> Flow[InferenceEndpoint | None]:
+def _find_made(
+    session: Session, namespace: str, name: str, began: datetime, sent: Mapping[str, Any] | None = None
+) -> Flow[InferenceEndpoint | None]:
     """The endpoint that an uncertain create made, None where there is none, an error where it is somebody else's."""
-    request = requests.get(namespace, spec.name)
+    request = requests.get(namespace, name)
     try:
         answer = yield request
     except EndpointNotFoundError:
         return None
-    found = endpoint_of(answer.data, namespace, request, spec.payload())
+    found = endpoint_of(answer.data, namespace, request, sent)
     if _is_young(found, answer, session, began):
-        log.info("The create of %s/%s had arrived.", namespace, spec.name)
+        log.info("The create of %s/%s had arrived.", namespace, name)
         return found
     raise NameTakenError(
-        f"an endpoint {spec.name!r} existed before",
+        f"an endpoint {name!r} existed before",
         method="POST",
         path=f"/v2/endpoint/{namespace}",
         status=409,
@@ -509,7 +511,7 @@ def catalog(filters: Mapping[str, Any]) -> Flow[list[InferenceCatalogModel]]:
 def create_from_catalog(
     session: Session, namespace: str | None, choice: Mapping[str, str | None]
 ) -> Flow[InferenceEndpoint]:
-    """Create from a catalog model or recipe."""
+    """Create from a catalog model or recipe, once: where its fate is unknown it is looked up, and not sent again."""
     repo_id, recipe_id = choice.get("repo_id"), choice.get("recipe_id")
     if (repo_id is None) == (recipe_id is None):
         raise InvalidArgumentError("Give exactly one of repo_id (a model) and recipe_id (one of its recipes).")
@@ -521,9 +523,22 @@ def create_from_catalog(
         check_name(name)
     chosen = yield from resolve_namespace(session, namespace)
     request = requests.deploy_from_catalog(chosen, **choice)
-    answer = yield request
-    data = answer.data.get("endpoint") if isinstance(answer.data, dict) else None
-    return endpoint_of(data, chosen, request)
+    began = session.now()
+    try:
+        answer = yield request
+        data = answer.data.get("endpoint") if isinstance(answer.data, dict) else None
+        return endpoint_of(data, chosen, request)
+    except ServiceUnreachableError:
+        raise
+    except ServiceError:
+        if name is None:
+            raise  # the service has chosen a name that nobody knows
+        log.warning("It is unknown whether the create of %s/%s arrived: it is looked up.", chosen, name)
+        yield Pause(_CREATE_PAUSE)
+        made = yield from _find_made(session, chosen, name, began)
+        if made is None:
+            raise
+        return made
 
 
 def describe_failure(

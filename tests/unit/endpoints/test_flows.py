@@ -660,6 +660,27 @@ def test_create_from_the_catalog() -> None:
     assert not play.requests[0].repeatable
 
 
+DEPLOY = "POST /model/acme/small/deploy"
+
+
+def test_a_deploy_that_had_arrived_is_found() -> None:
+    """An answer that was lost, or can't be read, does not leave an endpoint that nobody knows of."""
+    for lost in (TIMEOUT, CUT, service_error(503), {"accepted": True}):
+        play = Play(lost, raw("pending"))
+        made = play.run(flows.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
+        assert made.status == "pending"
+        assert play.asked == [DEPLOY, GET]
+
+
+@pytest.mark.parametrize("choice", [{"name": "tickets"}, {}], ids=["named", "unnamed"])
+def test_a_deploy_of_unknown_fate_is_not_sent_again(choice: dict[str, str]) -> None:
+    """Not found, or without a name to look for: the first error is the caller's, and there is one POST."""
+    play = Play(TIMEOUT, NOT_FOUND)
+    with pytest.raises(errors.RequestTimeoutError):
+        play.run(flows.create_from_catalog(play.session, None, {"repo_id": "acme/small", **choice}))
+    assert play.asked.count(DEPLOY) == 1
+
+
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
