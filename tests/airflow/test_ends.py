@@ -63,7 +63,7 @@ def test_cleared_the_endpoint_stays_and_is_not_created_again(airflow: LocalAirfl
     airflow.wait_for_task(DAG, run, "create", "deferred")
     wait_for_a_look(airflow, emulator, "cleared")
     emulator.advance(AN_HOUR)
-    assert airflow.wait_for_run(DAG, run) == "success"
+    assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
     assert (made, []) == (creations(emulator), actions(emulator, "cleared"))
     assert state(emulator, "cleared") == "running"
 
@@ -72,7 +72,7 @@ def test_marked_a_success_the_dag_goes_on_with_the_endpoint(airflow: LocalAirflo
     """Who marks the wait as done wants what comes after it to have its endpoint."""
     run = deferred_create(airflow, emulator, "marked-success")
     airflow.api.set_task_state(DAG, run, "create", "success")
-    assert airflow.wait_for_run(DAG, run) == "success"
+    assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
     # The triggerer has taken the trigger away once a later wait of it has been served.
     other = deferred_create(airflow, emulator, "after-success")
     assert actions(emulator, "marked-success") == []
@@ -103,5 +103,5 @@ def test_a_triggerer_that_stops_in_order_stops_no_endpoint(airflow: LocalAirflow
     airflow.start_component("triggerer")
     wait_for_a_look(airflow, emulator, "redeployed")
     emulator.advance(AN_HOUR)
-    assert airflow.wait_for_run(DAG, run) == "success"
+    assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
     assert actions(emulator, "redeployed") == []
