@@ -38,6 +38,7 @@ class Emulator:
         self, *, host: str = "127.0.0.1", port: int = 0, settings: Settings | None = None, **changes: Any
     ) -> None:
         self.settings = _settings(settings or Settings(), changes)
+        self.listening = ""  # the address that it listens on, once started; `url` is how clients reach it
         self._host = host
         self._port = port
         self._clock = Clock()
@@ -65,8 +66,8 @@ class Emulator:
         except OSError:
             self._socket.close()
             raise
-        listening = f"http://{self._host}:{self._socket.getsockname()[1]}"
-        self._service.base_url = (self.settings.public_url or listening).rstrip("/")
+        self.listening = f"http://{self._host}:{self._socket.getsockname()[1]}"
+        self._service.base_url = (self.settings.public_url or self.listening).rstrip("/")
         config = uvicorn.Config(
             self._app,
             log_config=None,
