@@ -388,8 +388,10 @@ class Dispatcher:
         pause = min(1.0, self._job.checkpoint_interval) if self._resume.local else self._job.checkpoint_interval
         loop = asyncio.get_running_loop()
         while True:
+            # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._flush_wanted.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._flush_wanted.wait()
             self._flush_wanted.clear()
             group, self._pending = self._pending, []
             if group:

@@ -1,0 +1,64 @@
+"""The dispatcher on a transport that answers from memory: it ends, whatever happens at its very end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
+from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+
+
+class Memory(Transport):
+    """Answers at once; knows how many requests were out at most."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.most = 0
+
+    async def send(self, request: HttpRequest) -> WireResponse:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        text = json.loads(request.body)["messages"][0]["content"]
+        choice = {"message": {"content": text.upper()}, "finish_reason": "stop"}
+        return WireResponse(200, {}, json.dumps({"choices": [choice]}).encode())
+
+
+def job(folder: Path, name: str, **options: object) -> BatchJob:
+    return BatchJob(
+        url="http://memory",
+        task="chat-completion",
+        engine="tgi",
+        input_path=folder / "in.jsonl",
+        output_path=folder / name,
+        prompt="{text}",
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_the_last_group_and_the_end_may_come_together(tmp_path: Path) -> None:
+    """A full group is asked to be written in the moment in which the batch ends: nobody waits for ever."""
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(1000)))
+
+    async def main() -> None:
+        for attempt in range(25):
+            async with asyncio.timeout(60):
+                report = await arun_batch(job(tmp_path, f"out{attempt}", max_concurrency=256), transport=Memory())
+            assert report.succeeded == 1000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [1, 64, 101, 512])
+def test_exactly_as_many_are_in_flight_as_were_asked_for(tmp_path: Path, count: int) -> None:
+    """No fewer, no more."""
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(2000)))
+    transport = Memory()
+    asyncio.run(arun_batch(job(tmp_path, "out", max_concurrency=count), transport=transport))
+    assert transport.most == count
