@@ -117,8 +117,7 @@ class BatchInferenceOperator(RequestingOperator):
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
         job = replace(self._job(), url=target.url, token=target.token.get_secret_value(), engine=target.engine)
         self._stop = threading.Event()
-        if self._killed:
-            self._stop.set()
+        self._check_on()
         try:
             report = run_batch(job, stop=self._stop)
         except (BatchAborted, BatchStopped):

@@ -1,0 +1,257 @@
+"""BatchInferenceOperator against the emulator: rows in order, bad input refused while it sleeps, kill and retry."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
+from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    PauseInferenceEndpointOperator,
+    ScaleToZeroInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from tests.contract.operators_play import (
+    FAST,
+    HANG,
+    TOKEN,
+    VLLM,
+    connected,
+    create,
+    deferred,
+    received,
+    run,
+    run_deferred,
+    state,
+)
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with connected(monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Forty rows, each with a text and a key."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"text": f"row {i}", "key": f"k{i}"}) + "\n" for i in range(40)))
+    return path
+
+
+def batch(tmp_path: Path, **changes: Any) -> BatchInferenceOperator:
+    given: dict[str, Any] = {
+        "task_id": "batch",
+        "endpoint": "demo",
+        "task": "chat-completion",
+        "input_path": str(tmp_path / "in.jsonl"),
+        "output_path": str(tmp_path / "out.jsonl"),
+        "prompt": "Say {text}",
+        "parameters": {"max_tokens": 16},
+        "startup_timeout": HANG,
+        **FAST,
+    }
+    return BatchInferenceOperator(**{**given, **changes})
+
+
+def output(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+
+
+def sent(emulator: Emulator) -> int:
+    """The rows that the endpoint was asked."""
+    return len([line for line in received(emulator) if line.startswith("POST /endpoints/")])
+
+
+def test_every_row_in_order(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """One line per row, in the input's order, and the counts of them as the result; no row and no secret in it."""
+    run(create(custom_image=VLLM))
+    result = run(batch(tmp_path, id_column="key"))
+    assert (result["rows"], result["succeeded"], result["failed"]) == (40, 40, 0)
+    assert result["completion_tokens"] > 0
+    lines = output(tmp_path)
+    assert [(f"k{i}", i) for i in range(40)] == [(line["id"], line["index"]) for line in lines]
+    assert all(f"row {line['index']}" in line["output"] and line["error"] is None for line in lines)
+    stored = json.dumps(result)
+    assert "row 7" not in stored
+    assert TOKEN not in stored
+
+
+@pytest.mark.parametrize("image", [VLLM, None])
+def test_messages_and_paths_of_object_storage(emulator: Emulator, rows: Path, tmp_path: Path, image: Any) -> None:
+    """A template of messages, a system prompt, and `ObjectStoragePath` for both files."""
+    run(create(custom_image=image))
+    operator = batch(
+        tmp_path,
+        task="chat-completion" if image else "text-generation",
+        prompt=None if image else "Say {text}",
+        messages=[{"role": "user", "content": "Say {text}"}] if image else None,
+        input_path=ObjectStoragePath(f"file://{rows}"),
+        output_path=ObjectStoragePath(f"file://{tmp_path / 'out.jsonl'}"),
+    )
+    assert run(operator)["succeeded"] == 40
+    assert len(output(tmp_path)) == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "words"),
+    [
+        (None, {}, "in.jsonl"),
+        ("", {}, "empty"),
+        ("\n\n", {}, "empty"),
+        ("not json\nnor this\n", {}, "line 1"),
+        ('{"text": "a"}\nbroken\n{"text": "b"}\n', {"job_options": {"on_bad_input": "stop"}}, "line 2"),
+        ('{"txt": "a"}\n', {}, "text"),
+        ('{"text": "a", "key": 1}\n{"text": "b", "key": 1}\n', {"id_column": "key"}, "line 2"),
+        ('{"text": "a"}\n', {"id_column": "key"}, "key"),
+        ('{"text": "a"}\n', {"prompt": None}, "messages"),
+        ('{"text": "a"}\n', {"prompt": "{text"}, "prompt|template|brace"),
+        ('{"text": "a"}\n', {"max_concurrency": 0}, "max_concurrency"),
+        ('{"text": "a"}\n', {"job_options": {"no_such_option": 1}}, "no_such_option"),
+        ('{"text": "a"}\n', {"job_options": {"task": "x"}}, "task"),
+        ('{"text": "a"}\n', {"batch_timeout": 0}, "job_timeout"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_bad_input_is_refused_before_the_endpoint_is_woken(
+    emulator: Emulator, tmp_path: Path, text: str | None, changes: dict[str, Any], words: str
+) -> None:
+    """Not one request: the endpoint sleeps on and bills nothing; the error says where the input is wrong."""
+    run(create())
+    run(ScaleToZeroInferenceEndpointOperator(task_id="z", endpoint="demo"))
+    if text is not None:
+        (tmp_path / "in.jsonl").write_text(text)
+    before = received(emulator)
+    with pytest.raises(AirflowFailException, match=words):
+        run(batch(tmp_path, **changes))
+    assert before == received(emulator)
+    assert state(emulator) == "scaledToZero"
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_broken_line_in_the_middle_has_its_error_in_its_place(emulator: Emulator, tmp_path: Path) -> None:
+    """The rows around it are answered; by choice the task fails over it."""
+    run(create(custom_image=VLLM))
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\nbroken\n{"other": 1}\n{"text": "b"}\n')
+    result = run(batch(tmp_path))
+    assert (result["rows"], result["succeeded"], result["failed"]) == (4, 2, 2)
+    lines = output(tmp_path)
+    assert [line["error"] is None for line in lines] == [True, False, False, True]
+    assert [line["output"] is None for line in lines] == [False, True, True, False]
+    with pytest.raises(AirflowFailException, match="2"):
+        run(batch(tmp_path, output_path=str(tmp_path / "strict.jsonl"), fail_on_errors=True))
+
+
+def test_answers_that_are_no_json(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """A page of HTML in place of an answer is tried again; what stays broken is that row's error."""
+    run(create(custom_image=VLLM))
+    emulator.add_fault("/endpoints/.*/v1/chat/completions", kind="not_json", count=3)
+    result = run(batch(tmp_path))
+    assert (result["rows"], result["succeeded"], result["failed"]) == (40, 40, 0)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("there", ["starting", "scaledToZero"])
+def test_waits_for_the_endpoint(emulator: Emulator, rows: Path, tmp_path: Path, there: str, deferrable: bool) -> None:
+    """One that starts is waited for, one at zero is woken, on the worker or in the triggerer."""
+    if there == "starting":
+        emulator.behave("demo", initializing_seconds=0.3)
+        run(create(wait_for_completion=False))
+    else:
+        run(create())
+        run(ScaleToZeroInferenceEndpointOperator(task_id="z", endpoint="demo"))
+    operator = batch(tmp_path, deferrable=deferrable, task="text-generation")
+    result = run_deferred(operator) if deferrable else run(operator)
+    assert result["succeeded"] == 40
+    assert len(output(tmp_path)) == 40
+
+
+def test_a_deferral_holds_names_only(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """The token is not in what Airflow stores, and no row is."""
+    emulator.behave("demo", initializing_seconds=600)
+    run(create(wait_for_completion=False))
+    deferral = deferred(batch(tmp_path, deferrable=True))
+    stored = json.dumps([deferral.trigger.serialize(), deferral.kwargs])
+    assert TOKEN not in stored
+    assert "row 1" not in stored
+
+
+def test_a_paused_endpoint_is_an_error_at_once(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """Nothing is sent and no output begun."""
+    run(create())
+    run(PauseInferenceEndpointOperator(task_id="p", endpoint="demo"))
+    with pytest.raises(EndpointFailedError, match="paused"):
+        run(batch(tmp_path))
+    assert sent(emulator) == 0
+
+
+def test_a_killed_batch_is_taken_up_by_the_retry(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """The kill lets in what is in flight; the next attempt sends only the rest, and no row twice."""
+    emulator.behave("demo", latency_seconds=0.05)
+    run(create(custom_image=VLLM))
+    operator = batch(tmp_path, max_concurrency=2)
+
+    def kill() -> None:
+        while sent(emulator) < 6 and not over.wait(0.01):
+            pass
+        operator.on_kill()
+
+    over = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(BatchStopped):
+        run(operator)
+    over.set()
+    killer.join()
+    before = sent(emulator)
+    assert 6 <= before < 40
+    result = run(batch(tmp_path, max_concurrency=2))
+    assert (result["rows"], result["succeeded"]) == (40, 40)
+    assert before == result["resumed"]
+    assert sent(emulator) == 40
+    assert list(range(40)) == [line["index"] for line in output(tmp_path)]
+
+
+def test_a_kill_before_the_first_row_sends_nothing(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """The flag is seen whenever it was set."""
+    run(create(custom_image=VLLM))
+    operator = batch(tmp_path)
+    check = operator._check
+
+    def killed_here() -> None:
+        check()
+        operator.on_kill()
+
+    operator._check = killed_here  # type: ignore[method-assign]
+    with pytest.raises(TaskKilledError):
+        run(operator)
+    assert sent(emulator) == 0
+
+
+def test_a_batch_that_mostly_fails_stops(emulator: Emulator, tmp_path: Path) -> None:
+    """Above `max_error_rate` no more money is spent, and a retry would only do the same."""
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(400)))
+    run(create(custom_image=VLLM))
+    emulator.add_fault("/endpoints/.*/v1/chat/completions", status=400, body={"error": {"message": "no", "code": 400}})
+    with pytest.raises(AirflowFailException, match="max_error_rate"):
+        run(batch(tmp_path, max_concurrency=4))
+    assert sent(emulator) < 400
+
+
+def test_a_finished_batch_is_not_sent_again(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """A retry after the end (the task was killed while it reported) answers from what is there."""
+    run(create(custom_image=VLLM))
+    run(batch(tmp_path))
+    result = run(batch(tmp_path))
+    assert (result["rows"], result["succeeded"], result["requests"]) == (40, 40, 0)
+    assert sent(emulator) == 40
