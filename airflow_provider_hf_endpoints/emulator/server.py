@@ -124,7 +124,7 @@ class Emulator:
 
     async def _tick(self) -> None:
         while True:
-            await self._engine.follow(self._service.all())
+            await self._engine.follow(self._service.all(), self._service.now())
             await asyncio.sleep(_TICK)
 
     # ------------------------------------------------------------------------------------------- what tests look at

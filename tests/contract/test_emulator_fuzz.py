@@ -59,7 +59,7 @@ def test_fuzz(emulator: Emulator, operation: str, mode: GenerationMode) -> None:
     play, contract = Play(emulator), Contract()
     play.create()
 
-    @hypothesis.settings(QUICK, max_examples=50)
+    @hypothesis.settings(QUICK, max_examples=30)
     @given(case=OPERATIONS[operation].as_strategy(generation_mode=mode), chance=st.integers(0, 100))
     def run(case: Any, chance: int) -> None:
         _aim(case, chance)
@@ -99,7 +99,7 @@ def test_fuzz_the_data_plane(emulator: Emulator, image: str) -> None:
          "response_format", "query", "texts", "text", "sampling_params", "temperature", "stream_options"]
     )  # fmt: skip
 
-    @hypothesis.settings(QUICK, max_examples=60)
+    @hypothesis.settings(QUICK, max_examples=40)
     @given(route=st.sampled_from(routes), body=JSON | st.dictionaries(keys, JSON, max_size=5))
     def run(route: str, body: Any) -> None:
         response = play.http.post(url + route, json=body)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator, Token
-from tests.contract.emulator_play import HANG, LLAMACPP, VLLM, Play, client
+from tests.contract.emulator_play import HANG, LLAMACPP, TGI, VLLM, Play, client
 
 PROMPT = {"inputs": "one two three", "parameters": {"max_new_tokens": 2}}
 UNAVAILABLE = {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}
@@ -243,6 +243,28 @@ def _until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+def test_new_replicas_take_what_waits() -> None:
+    """Requests that queue are worked on by replicas that come later; the engine's own metrics show both."""
+    with Emulator(namespace="acme", latency_seconds=60.0, slots=1) as emulator:
+        play = Play(emulator)
+        scaling = {"minReplica": 1, "maxReplica": 4, "scaleToZeroTimeout": None}
+        url = play.running(scaling=scaling, model={"image": TGI})
+
+        def load() -> list[float]:
+            lines = play.http.get(f"{url}/metrics").text.splitlines()
+            return [float(line.split()[1]) for line in lines if not line.startswith("#")]
+
+        waiting = [_ask_and_wait(emulator, url) for _ in range(6)]
+        _until(lambda: load() == [1, 5])
+        emulator.advance(20)
+        play.get()
+        emulator.advance(1)
+        _until(lambda: load() == [4, 2])
+        for connection in waiting:
+            connection.close()
+        _until(lambda: load() == [0, 0])
 
 
 def test_a_client_that_leaves_frees_its_slot() -> None:

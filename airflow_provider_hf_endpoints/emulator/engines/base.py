@@ -50,7 +50,7 @@ class Engine(ABC):
     async def respond(self, call: Call) -> Reply:
         """Answer `call`. Cancelled when the client goes away."""
 
-    async def follow(self, endpoints: Iterable[Endpoint]) -> None:  # noqa: B027 - nothing to do unless processes run
+    async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:  # noqa: B027 - nothing to do unless processes run
         """Start and stop whatever runs, as the endpoints' states want it. Called a few times a second."""
 
     async def close(self) -> None:  # noqa: B027 - nothing to do unless processes run

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.emulator.engines.base import (
 from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import parse_json
+from airflow_provider_hf_endpoints.emulator.record import Endpoint
 
 Route = Callable[[Call, dict[str, Any]], Reply]
 
@@ -196,33 +197,42 @@ def _wrong_method(call: Call) -> Reply:
 
 @dataclass
 class _Load:
-    """What one endpoint's containers are busy with."""
+    """What one endpoint's containers are busy with. `limit` None: they take everything at once."""
 
+    limit: int | None = None
     running: int = 0
     queue: deque[asyncio.Future[None]] = field(default_factory=deque)
 
-    async def enter(self, limit: int | None) -> None:
-        if limit is not None and self.running >= limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.queue.append(turn)
-            try:
-                await turn  # whoever leaves hands over its place
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.leave()
-                elif turn in self.queue:
-                    self.queue.remove(turn)
-                raise
-        else:
+    async def enter(self) -> None:
+        """Take a slot, or wait for one, first come first served."""
+        if self.limit is None or self.running < self.limit:
             self.running += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the slot came just as the client left
+            raise
 
     def leave(self) -> None:
-        while self.queue:
+        self.running -= 1
+        self.admit()
+
+    def admit(self) -> None:
+        """Give free slots to those who wait."""
+        while self.queue and (self.limit is None or self.running < self.limit):
             turn = self.queue.popleft()
             if not turn.done():
+                self.running += 1
                 turn.set_result(None)
-                return
-        self.running -= 1
+
+
+def _limit(endpoint: Endpoint, now: float) -> int | None:
+    slots = endpoint.behaviour.slots
+    return None if slots is None else max(1, slots) * max(1, endpoint.ready_replica(now))
 
 
 class EchoEngine(Engine):
@@ -231,16 +241,25 @@ class EchoEngine(Engine):
     def __init__(self) -> None:
         self._loads: dict[str, _Load] = {}
 
+    async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        """Give waiting requests the slots of replicas that have come."""
+        for endpoint in endpoints:
+            load = self._loads.get(endpoint.id)
+            if load is not None:
+                load.limit = _limit(endpoint, now)
+                load.admit()
+
     async def respond(self, call: Call) -> Reply:
+        """Answer `call` when it has a slot and its time has passed; refuse it where the engine would."""
         load = self._loads.setdefault(call.endpoint.id, _Load())
         if call.method != "POST":
             return answer(replace(call, running=load.running, waiting=len(load.queue)))
-        replicas = max(1, call.endpoint.ready_replica(call.now))
+        load.limit = _limit(call.endpoint, call.now)
         refuse = dialects.refuse_over(call.endpoint)
-        if refuse is not None and load.running + len(load.queue) >= refuse * replicas:
+        most = None if refuse is None else refuse * max(1, call.endpoint.ready_replica(call.now))
+        if most is not None and load.running + len(load.queue) >= most:
             return dialects.error_reply(call, 429, "Model is overloaded")
-        slots = call.endpoint.behaviour.slots
-        await load.enter(None if slots is None else max(1, slots) * replicas)
+        await load.enter()
         try:
             reply = answer(replace(call, running=load.running - 1, waiting=len(load.queue)))
             behaviour = call.endpoint.behaviour

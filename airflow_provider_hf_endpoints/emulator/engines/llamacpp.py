@@ -57,8 +57,10 @@ class LlamaCppEngine(Engine):
 
     # ------------------------------------------------------------------------------------------- processes
 
-    async def follow(self, endpoints: Iterable[Endpoint]) -> None:
+    async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:
         """Start and stop processes, as the endpoints' states want it."""
+        endpoints = list(endpoints)
+        await self._echo.follow(endpoints, now)
         wanted = {
             endpoint.id: endpoint
             for endpoint in endpoints
