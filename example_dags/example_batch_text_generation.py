@@ -42,8 +42,8 @@ with DAG(
     params={"output_folder": OUTPUT_FOLDER},
     tags=["hf-endpoints", "example"],
 ) as dag:
-    # A teardown runs only where its setup has succeeded. So the setup does nothing but create: were it to wait for the
-    # start as well, a start that fails or takes too long would leave an endpoint that nobody pauses.
+    # A teardown runs only where its setup has succeeded. So the setup does nothing but create, and the wait is another
+    # task: from the moment that the endpoint exists, the teardown will pause it.
     create = CreateInferenceEndpointOperator(
         task_id="create",
         name=NAME,

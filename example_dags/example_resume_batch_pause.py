@@ -39,7 +39,8 @@ with DAG(
     params={"output_folder": OUTPUT_FOLDER},
     tags=["hf-endpoints", "example"],
 ) as dag:
-    # The setup of the pause: it only resumes and does not wait, so that the pause follows whatever the start comes to.
+    # The setup of the pause. It does not wait: a teardown runs only where its setup has succeeded, and so the pause
+    # follows whatever the start comes to.
     resume = ResumeInferenceEndpointOperator(task_id="resume", endpoint=NAME, wait_for_completion=False)
 
     # A batch waits for its endpoint by itself. `deferrable` puts that wait into the triggerer.
