@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from airflow_provider_hf_endpoints.endpoints import errors
 from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause, Session
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.requests import Request
@@ -24,6 +25,17 @@ HARDWARE: dict[str, Any] = {
     "region": "us-east-1",
 }
 NEEDED: dict[str, Any] = {"name": "tickets", "repository": "acme/small", "framework": "pytorch", **HARDWARE}
+
+NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
+UNAUTHORIZED = errors.AuthenticationError("Unauthorized", status=401)
+FORBIDDEN = errors.PermissionDeniedError("Forbidden", status=403)
+TIMEOUT = errors.RequestTimeoutError("no answer within 30 s")
+CUT = errors.ConnectionLostError("Server disconnected")
+
+
+def service_error(status: int, retry_after: float | None = None) -> errors.ServiceError:
+    """The service in trouble."""
+    return errors.ServiceError("Service Unavailable", status=status, retry_after=retry_after)
 
 
 def spec(**changes: Any) -> EndpointSpec:
