@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEn
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._arguments import also_takes
+from airflow_provider_hf_endpoints.operators._claim import claims_in, is_claimed, with_claim
 from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
 from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, refuse_shown, reveal_all
@@ -64,6 +65,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
         task runs, masked, never rendered.
     :param if_exists: what to do about an endpoint of that name: `reuse` it (default; resumed if paused; an error when
         its model or hardware differ), `update` it to the settings given here, `fail`, or `recreate` it.
+        An endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is taken up
+        by its retry whatever is chosen here, but that `recreate` replaces one that failed.
     :param preflight: whether to check hardware, capacity and quota first; default True.
 
     Other parameters: see `StartingOperator`. Result: `{"name", "namespace", "state", "url"}`.
@@ -141,7 +144,11 @@ class CreateInferenceEndpointOperator(StartingOperator):
             )
         for _ in range(2):
             existing = _find(client, spec.name, self.namespace)
-            decision = plan(spec, existing, self.if_exists)
+            own = is_claimed(existing, self._claim)
+            if own:
+                self._started_here = True
+                self.log.info("Endpoint %s was created by an earlier attempt of this task.", spec.name)
+            decision = plan(spec, existing, self.if_exists, own=own)
             try:
                 endpoint, resumed = self._carry_out(client, spec, existing, decision)
             except NameTakenError:
@@ -171,7 +178,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
                 client.delete_inference_endpoint(spec.name, namespace=self.namespace, missing_ok=True)
                 return self._create(client, spec, checked=True), False
             case Update(resume=resume):
-                change = EndpointUpdate.from_arguments(**_update_arguments(spec))
+                assert existing is not None
+                change = EndpointUpdate.from_arguments(**_update_arguments(spec, existing))
                 endpoint = client.update(spec.name, change, namespace=self.namespace)
                 self.log.info("Updated endpoint %s; it is %s.", spec.name, endpoint.status)
             case Reuse(resume=resume):
@@ -188,7 +196,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         if not checked:
             self._check_hardware(client, spec)
         with self._starting():
-            endpoint = client.create(spec, namespace=self.namespace)
+            endpoint = client.create(with_claim(spec, self._claim), namespace=self.namespace)
         self.log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         return endpoint
 
@@ -233,9 +241,11 @@ def _find(client: EndpointsClient, name: str, namespace: str | None) -> Inferenc
         return None
 
 
-def _update_arguments(spec: EndpointSpec) -> dict[str, Any]:
-    """The settings of a create that an update takes, secrets revealed again."""
+def _update_arguments(spec: EndpointSpec, existing: InferenceEndpoint) -> dict[str, Any]:
+    """The settings of a create that an update takes, secrets revealed again; claims on the endpoint stay on it."""
     arguments = {name: getattr(spec, name) for name in EndpointUpdate.model_fields}
+    if spec.tags is not None:
+        arguments["tags"] = [*spec.tags, *claims_in(existing.tags)]
     if spec.secrets is not None:
         arguments["secrets"] = {name: secret.get_secret_value() for name, secret in spec.secrets.items()}
     if spec.container_registry_password is not None:

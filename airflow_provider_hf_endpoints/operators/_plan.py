@@ -8,11 +8,13 @@ from typing import Literal
 from airflow_provider_hf_endpoints.endpoints.compare import conflicts, unapplied
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.operators._claim import claims_in
 
 IfExists = Literal["reuse", "update", "fail", "recreate"]
 
 # From these only a resume leads on; from scaledToZero a request does, and the wait sends it.
 NEEDS_RESUME = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
+_BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,16 @@ class Refuse:
 Plan = Create | Recreate | Reuse | Update | Refuse
 
 
-def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfExists) -> Plan:
-    """What to do, by what is there and what the user chose for that case."""
+def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfExists, *, own: bool = False) -> Plan:
+    """What to do, by what is there and what the user chose for that case.
+
+    :param own: an earlier attempt of the same task created it, so a retry is not to fail on it, nor to replace it,
+        unless it is broken.
+    """
     if existing is None:
         return Create()
+    if own and (if_exists == "fail" or (if_exists == "recreate" and existing.status not in _BROKEN)):
+        if_exists = "reuse"
     resume = existing.status in NEEDS_RESUME
     match if_exists:
         case "fail":
@@ -82,6 +90,9 @@ def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) 
             f"can't change that to {engine!r}: choose if_exists='recreate' or another name."
         )
     # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
-    if spec.secrets or unapplied(spec.payload(), existing.raw):
+    wanted = spec
+    if spec.tags is not None:
+        wanted = spec.model_copy(update={"tags": [*spec.tags, *claims_in(existing.tags)]})
+    if spec.secrets or unapplied(wanted.payload(), existing.raw):
         return Update(resume)
     return Reuse(resume)

@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError
+from airflow_provider_hf_endpoints.operators._claim import claim_of
 from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,14 @@ class StartingOperator(EndpointOperator):
 
     def _reset(self, *, started_here: bool = False) -> None:
         self._started_here = started_here
+        self._claim: str | None = None
         self._killed = self._released = False
         self._rescue: EndpointsClient | None = None
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Start the endpoint; release it again where that goes wrong."""
         self._reset()
+        self._claim = claim_of(context["ti"])
         try:
             return self._guarded(lambda: super(StartingOperator, self).execute(context))
         except TaskDeferred:

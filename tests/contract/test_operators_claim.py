@@ -1,0 +1,88 @@
+"""A retry knows the endpoint that an earlier attempt of its task created: it makes no second one, and releases it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError
+from airflow_provider_hf_endpoints.operators._claim import claim_of
+from tests.contract.operators_play import TOKEN, TaskInstance, connected, create, run
+
+
+class Attempt(TaskInstance):
+    """An attempt of one task in one run; XComs are gone with every attempt, as Airflow does it."""
+
+    dag_id = "nightly"
+
+    def __init__(self, run_id: str = "run-1", map_index: int = -1) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.map_index = map_index
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with connected(monkeypatch) as emulator:
+        yield emulator
+
+
+def seen(emulator: Emulator) -> list[str]:
+    """The calls that changed something: method and last part of the path."""
+    calls = [(each.method, each.path.partition("?")[0].rsplit("/", 1)[1]) for each in emulator.requests]
+    return [f"{method} {last}" for method, last in calls if method != "GET"]
+
+
+def tags(emulator: Emulator) -> list[str]:
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        return client.get_inference_endpoint("demo").tags or []
+
+
+def test_the_claim_is_the_task_in_its_run() -> None:
+    """The same in every attempt, another for another run or another mapped task, and none outside of a run."""
+    assert claim_of(Attempt()) == claim_of(Attempt())
+    assert len({claim_of(Attempt()), claim_of(Attempt("run-2")), claim_of(Attempt(map_index=0))}) == 3
+    assert claim_of(TaskInstance()) is None
+
+
+def test_an_endpoint_carries_the_claim_beside_the_users_tags(emulator: Emulator) -> None:
+    """Tags of the user's stay as they are, and an update does not take the claim away."""
+    attempt = Attempt()
+    run(create(tags=["dev"]), {"ti": attempt})
+    assert ["dev", claim_of(attempt)] == tags(emulator)
+    before = len(seen(emulator))
+    run(create(tags=["dev"], if_exists="update"), {"ti": Attempt("run-2")})
+    assert before == len(seen(emulator)), "nothing but the claim differs: an update could restart the endpoint"
+    run(create(tags=["prod"], if_exists="update"), {"ti": Attempt("run-2")})
+    assert ["prod", claim_of(attempt)] == tags(emulator)
+
+
+@pytest.mark.parametrize("if_exists", ["reuse", "fail", "recreate", "update"])
+def test_a_retry_creates_no_second_endpoint(emulator: Emulator, if_exists: str) -> None:
+    """Whatever is to be done about other people's endpoints, its own it takes up."""
+    run(create(if_exists=if_exists), {"ti": Attempt()})
+    result = run(create(if_exists=if_exists), {"ti": Attempt()})
+    assert result is not None
+    assert result["state"] == "running"
+    assert seen(emulator) == ["POST acme"]
+
+
+def test_a_retry_that_times_out_releases_what_the_first_attempt_created(emulator: Emulator) -> None:
+    """The endpoint is the task's, whichever attempt started it."""
+    emulator.behave("demo", initializing_seconds=600)
+    run(create(wait_for_completion=False), {"ti": Attempt()})
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(create(timeout=0.3), {"ti": Attempt()})
+    assert seen(emulator) == ["POST acme", "POST pause"]
+
+
+def test_another_run_leaves_the_endpoint_alone_that_it_found(emulator: Emulator) -> None:
+    """What somebody else started is not this run's to stop."""
+    emulator.behave("demo", initializing_seconds=600)
+    run(create(wait_for_completion=False), {"ti": Attempt()})
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(create(timeout=0.3), {"ti": Attempt("run-2")})
+    assert seen(emulator) == ["POST acme"]
