@@ -134,7 +134,7 @@ def health_route(image: Mapping[str, Mapping[str, Any]]) -> str:
 def dialect(image: Mapping[str, Mapping[str, Any]]) -> str:
     """Which engine's routes the container speaks: its variant, or for a custom one what its image is called."""
     variant, fields = next(iter(image.items()))
-    if variant not in ("custom", "hfServe"):
+    if variant != "custom":
         return {
             "vLLMNeuron": "vLLM",
             "vLLMOmni": "vLLM",

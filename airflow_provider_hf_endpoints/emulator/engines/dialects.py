@@ -38,6 +38,8 @@ def error_body(dialect: str, status: int, message: str, kind: str | None = None,
             return {"error": message, "error_type": kind}
         case "huggingface":
             return {"error": message}
+        case "hfServe":
+            return {"detail": message}
         case _:
             return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 

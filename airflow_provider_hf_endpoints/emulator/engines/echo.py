@@ -61,6 +61,19 @@ def _custom_root(call: Call, body: dict[str, Any]) -> Reply:
     return tgi.generate(call, body) if task in _CHATTING_TASKS else toolkit.predict(call, task, body)
 
 
+def _hf_serve_chat(call: Call, body: dict[str, Any]) -> Reply:
+    """`transformers serve` refuses fields that it does not know."""
+    unknown = sorted(set(body) - _HF_SERVE_FIELDS)
+    if unknown:
+        raise BadRequest(f"Unexpected fields in the request: {unknown}", 422)
+    return openai.chat(call, body)
+
+
+_HF_SERVE_FIELDS = frozenset(
+    {"model", "messages", "stream", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed", "n",
+     "frequency_penalty", "presence_penalty", "logit_bias", "tools", "tool_choice", "response_format", "user",
+     "stream_options", "generation_config"}
+)  # fmt: skip
 _ROUTES: dict[str, dict[str, Route]] = {
     "vLLM": _OPENAI,
     "sGLang": {**_OPENAI, "/generate": _sglang_generate},
@@ -68,6 +81,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
     "tgi": {**_CHAT, **_TGI},
     "tei": {**_TEI, "/v1/embeddings": openai.embeddings},
     "huggingface": {"/": _toolkit_root},
+    "hfServe": {"/v1/chat/completions": _hf_serve_chat},
     "custom": {**_TGI, **_TEI, **_OPENAI, "/": _custom_root},
 }
 
@@ -112,6 +126,10 @@ def _refused(call: Call, refusal: BadRequest) -> Reply:
     dialect, status = dialects.dialect_of(call.endpoint), refusal.status
     if dialect == "tgi" and status == 400:
         status = 422
+    if dialect == "hfServe" and status != 422:
+        # A wrong model is a 400; anything else that is wrong with a body makes it stumble.
+        body = dialects.error_body(dialect, 400, str(refusal))
+        return json_reply(body, 400) if status == 404 else text_reply("Internal Server Error", 500)
     if dialect == "sGLang" and b'"stream"' in call.body and _asks_stream(call):
         # SGLang has sent its 200 by the time it looks at a request that streams.
         inner = dialects.error_body(dialect, status, str(refusal), refusal.kind)
@@ -183,7 +201,7 @@ def _load_header(call: Call) -> dict[str, str]:
 
 
 def _not_found(call: Call) -> Reply:
-    if dialects.dialect_of(call.endpoint) in ("vLLM", "sGLang", "huggingface"):
+    if dialects.dialect_of(call.endpoint) in ("vLLM", "sGLang", "hfServe", "huggingface"):
         return json_reply({"detail": "Not Found"}, 404)
     return dialects.error_reply(call, 404, "Not Found")
 

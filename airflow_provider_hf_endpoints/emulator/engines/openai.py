@@ -11,7 +11,10 @@ from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply, eve
 from airflow_provider_hf_endpoints.emulator.engines.words import Completion
 
 # Engines that refuse a model name other than the one they serve.
-_CHECKS_MODEL = frozenset({"vLLM", "sGLang"})
+_CHECKS_MODEL = frozenset({"vLLM", "sGLang", "hfServe"})
+
+
+DEFAULT_UNCHECKED = 100_000  # tokens that an engine without a limit of its own generates at most
 
 
 class BadRequest(Exception):
@@ -161,6 +164,8 @@ def _max_tokens(call: Call, asked: Any, prompt_tokens: int) -> int:
     dialect, limit = dialects.dialect_of(call.endpoint), dialects.context_length(call.endpoint)
     if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int)):
         raise BadRequest("`max_tokens` must be an integer", 422 if dialect == "tgi" else 400)
+    if dialect == "hfServe":  # it does not look at the context
+        return DEFAULT_UNCHECKED if asked is None or asked < 1 else int(asked)
     if dialect == "llamacpp":
         if prompt_tokens >= limit:
             message = f"request ({prompt_tokens} tokens) exceeds the available context size ({limit} tokens)"

@@ -416,6 +416,23 @@ def test_the_toolkit_chats_where_it_generates_text() -> None:
     assert call(TOOLKIT, CHAT, body, task="summarization").status == 404
 
 
+# ------------------------------------------------------------------------------------------- transformers serve
+
+
+def test_transformers_serve() -> None:
+    """hfServe: a wrong model is a 400, an unknown field a 422, a bad body a plain 500; prompts have no limit."""
+    image = {"hfServe": {"url": "u"}}
+    body = {"model": "org/model", "messages": user("a b")}
+    assert said(call(image, CHAT, body))["choices"][0]["message"]["content"] == "Echo: a b"
+    wrong = call(image, CHAT, {**body, "model": "dummy"})
+    assert (wrong.status, list(said(wrong))) == (400, ["detail"])
+    assert call(image, CHAT, {**body, "top_k": 1}).status == 422
+    for bad in (call(image, CHAT, raw=b"{"), call(image, CHAT, {"model": "org/model", "messages": 1})):
+        assert (bad.status, bad.body, bad.content_type[:10]) == (500, b"Internal Server Error", "text/plain")
+    long = {"messages": user("word " * 20)}
+    assert call(image, CHAT, long, behaviour=Behaviour(context_length=10)).status == 200
+
+
 # ------------------------------------------------------------------------------------------- custom images
 
 
