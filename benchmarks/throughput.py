@@ -69,6 +69,7 @@ def stats(url: str, tls: tuple[str, str] | None) -> dict[str, int]:
 def measure(
     name: str, url: str, source: Path, folder: Path, concurrency: int, tls: tuple[str, str] | None
 ) -> dict[str, float]:
+    """One contestant, once, on the second core."""
     target = folder / "out.jsonl"
     for path in folder.glob("out*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.engines import read_result
 from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.job import BatchJob
+from airflow_provider_hf_endpoints.inference.load import read_load
 from airflow_provider_hf_endpoints.inference.records import ERROR, Record, encode_record, row_key
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.retries import Backoff
@@ -307,14 +308,14 @@ class Dispatcher:
             raise
         else:
             self.in_flight -= 1
-            self._answered(item, result)
+            self._answered(item, result, now, read_load(response.headers))
 
-    def _answered(self, item: Item, result: InferenceResult) -> None:
+    def _answered(self, item: Item, result: InferenceResult, sent_at: float, load: Load | None) -> None:
         usage = result.usage
         tokens = (usage.completion_tokens or 0) if usage is not None else 0
         self.tally.tokens += tokens
         self.gate.answered()
-        self.limiter.answered(self._clock(), self.in_flight + 1, float(tokens or 1))
+        self.limiter.answered(self._clock(), self.in_flight + 1, float(tokens or 1), sent_at, load)
         self._record(answer_record(item.index, item.key, item.identity, result, item.attempts + 1, item.columns))
 
     def _failed(self, item: Item, error: InferenceError, sent_at: float) -> None:
@@ -339,9 +340,10 @@ class Dispatcher:
                 self._not_taken(item, error, sent_at, now)
 
     def _not_taken(self, item: Item, error: InferenceError, sent_at: float, now: float) -> None:
-        self.limiter.refused(now, sent_at)
+        self.limiter.refused(now, sent_at, self.in_flight)
         self.gate.refused(error, now, self.in_flight)
         if self.gate.closed:
+            self.limiter.outage()
             # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
             self._later(item, now)
             return

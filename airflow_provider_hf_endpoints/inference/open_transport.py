@@ -6,6 +6,7 @@ import logging
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from airflow_provider_hf_endpoints.inference.load import ASK
 from airflow_provider_hf_endpoints.inference.streams import StreamsTransport
 from airflow_provider_hf_endpoints.inference.transport import HttpxTransport, Transport
 
@@ -17,7 +18,7 @@ def open_transport(url: str, token: str | None, connections: int) -> Transport:
 
     :param connections: most requests at once
     """
-    headers = {"accept": "application/json"}
+    headers = {"accept": "application/json", **ASK}
     if token:
         headers["authorization"] = f"Bearer {token}"
     if uses_proxy(url):

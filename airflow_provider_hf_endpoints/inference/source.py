@@ -53,7 +53,9 @@ def read_lines(path: UPath) -> Iterator[Line]:
     """The lines of a file; blank ones are not rows."""
     index = 0
     with open_input(path) as file:
-        for number, raw in enumerate(file, start=1):
+        # What Airflow 3.0's ObjectStoragePath opens has every method of a file, and can't be iterated.
+        lines = file if hasattr(type(file), "__iter__") else iter(file.readline, b"")
+        for number, raw in enumerate(lines, start=1):
             content = raw.strip()
             if number == 1 and content.startswith(_BOM):
                 content = content[len(_BOM) :]
