@@ -110,8 +110,12 @@ class BatchInferenceOperator(RequestingOperator):
     def _check(self) -> None:
         """The input is there, its rows fit the templates, and ids are unique, before the endpoint is woken."""
         try:
-            check_input(self._job())
+            job = self._job()
         except (BatchError, ValueError, TypeError) as error:  # TypeError: an argument that a job does not have
+            raise AirflowFailException(str(error)) from error
+        try:
+            check_input(job)
+        except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:

@@ -1,0 +1,264 @@
+"""How the operators stand in a DAG: templates, serialization, mapping, dependencies, copies."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.sdk import DAG
+from airflow.sdk.bases import operator as bases
+from airflow.serialization import serialized_objects
+
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    DeleteInferenceEndpointOperator,
+    FromConnection,
+    FromVariable,
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+    ScaleToZeroInferenceEndpointOperator,
+    UpdateInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+
+MODEL: dict[str, Any] = {
+    "repository": "gpt2",
+    "framework": "pytorch",
+    "vendor": "aws",
+    "region": "us-east-1",
+    "accelerator": "cpu",
+    "instance_type": "intel-icl",
+    "instance_size": "x2",
+}
+PATHS = {"input_path": "/in/{{ ds }}.jsonl", "output_path": "/out/{{ ds }}.jsonl"}
+SECRET = "s3cr3t-of-the-user"
+
+# Every operator with every template field given as a template.
+EVERYTHING: list[tuple[type[Any], dict[str, Any]]] = [
+    (
+        CreateInferenceEndpointOperator,
+        {"name": "demo-{{ ds }}", **MODEL, "secrets": {"KEY": SECRET}, "tags": ["{{ ds }}"]},
+    ),
+    (UpdateInferenceEndpointOperator, {"endpoint": "demo-{{ ds }}", "tags": ["{{ ds }}"], "secrets": {"KEY": SECRET}}),
+    (PauseInferenceEndpointOperator, {"endpoint": "demo-{{ ds }}"}),
+    (ResumeInferenceEndpointOperator, {"endpoint": "demo-{{ ds }}"}),
+    (ScaleToZeroInferenceEndpointOperator, {"endpoint": "demo-{{ ds }}"}),
+    (DeleteInferenceEndpointOperator, {"endpoint": "demo-{{ ds }}"}),
+    (InferenceOperator, {"endpoint": "demo-{{ ds }}", "task": "chat-completion", "inputs": ["{{ ds }}"]}),
+    (BatchInferenceOperator, {"endpoint": "demo-{{ ds }}", "task": "chat-completion", "prompt": "{a}{{b}}", **PATHS}),
+    (InferenceEndpointSensor, {"endpoint": "demo-{{ ds }}", "target_states": ["{{ ds }}"]}),
+]
+EACH = pytest.mark.parametrize(("kind", "given"), EVERYTHING, ids=lambda value: getattr(value, "__name__", ""))
+
+
+# The class that turns a DAG into what Airflow stores was renamed.
+_AIRFLOW: Any = serialized_objects
+SERIALIZATION: Any = getattr(_AIRFLOW, "DagSerialization", None) or _AIRFLOW.SerializedDAG
+
+
+def to_dict(dag: DAG) -> Any:
+    """The DAG as Airflow stores it."""
+    return SERIALIZATION.to_dict(dag)
+
+
+def from_dict(data: Any) -> Any:
+    """The DAG as the scheduler sees it."""
+    return SERIALIZATION.from_dict(data)
+
+
+def context(**values: Any) -> Any:
+    """What a template sees."""
+    return values
+
+
+@EACH
+def test_template_fields_are_attributes_and_render(kind: type[Any], given: dict[str, Any]) -> None:
+    """Every template field can be rendered; a name from a template is what the task then uses."""
+    operator = kind(task_id="task", **given)
+    assert [field for field in operator.template_fields if not hasattr(operator, field)] == []
+    operator.render_template_fields({"ds": "2026-01-01"})
+    assert operator.endpoint == "demo-2026-01-01"
+    rendered = json.dumps([getattr(operator, field) for field in operator.template_fields], default=str)
+    assert "{{ ds }}" not in rendered
+
+
+def test_row_templates_are_not_rendered() -> None:
+    """The braces of a row's template are not Jinja's."""
+    _, given = EVERYTHING[7]
+    operator = BatchInferenceOperator(task_id="task", **given)
+    operator.render_template_fields(context(ds="x", b="wrong"))
+    assert (operator.prompt, operator.input_path) == ("{a}{{b}}", "/in/x.jsonl")
+
+
+def test_paths_of_object_storage_render() -> None:
+    """`ObjectStoragePath` may be templated too."""
+    operator = BatchInferenceOperator(
+        task_id="task",
+        endpoint="demo",
+        task="chat-completion",
+        prompt="{a}",
+        input_path=ObjectStoragePath("file:///in/{{ ds }}.jsonl"),
+        output_path="/out",
+    )
+    operator.render_template_fields({"ds": "x"})
+    assert str(operator.input_path) == "file:///in/x.jsonl"
+
+
+@EACH
+def test_secrets_are_nowhere_that_airflow_shows(kind: type[Any], given: dict[str, Any]) -> None:
+    """Not in the stored DAG, the rendered fields or the repr."""
+    with DAG("dag", schedule=None) as dag:
+        operator = kind(task_id="task", **given)
+    stored = json.dumps(to_dict(dag), default=str)
+    fields = [getattr(operator, field) for field in operator.template_fields]
+    assert SECRET not in stored + repr(operator) + repr(fields)
+    assert not {"secrets", "container_registry_password"} & set(operator.template_fields)
+
+
+def test_a_dag_with_all_of_them_serializes() -> None:
+    """As Airflow stores it, and back."""
+    with DAG("dag", schedule=None) as dag:
+        for number, (kind, given) in enumerate(EVERYTHING):
+            kind(task_id=f"task{number}", **given)
+    back = from_dict(json.loads(json.dumps(to_dict(dag))))
+    assert len(EVERYTHING) == len(back.task_dict)
+    assert {("Hugging Face endpoint",)} == {tuple(task.extra_links) for task in back.task_dict.values()}
+
+
+@EACH
+def test_a_task_can_be_copied_with_its_dag(kind: type[Any], given: dict[str, Any]) -> None:
+    """Airflow copies DAGs whole: no task holds a lock or a connection."""
+    with DAG("dag", schedule=None) as dag:
+        operator = kind(task_id="task", **given)
+    copied: Any = copy.deepcopy(dag).get_task("task")
+    assert type(operator) is type(copied)
+    assert operator.endpoint == copied.endpoint
+
+
+def test_the_result_of_a_task_makes_a_dependency() -> None:
+    """A name that another task returns puts this one behind it."""
+    with DAG("dag", schedule=None):
+        first = PauseInferenceEndpointOperator(task_id="first", endpoint="demo")
+        for number, (kind, given) in enumerate(EVERYTHING):
+            field = "name" if kind is CreateInferenceEndpointOperator else "endpoint"
+            after = kind(task_id=f"task{number}", **{**given, field: first.output})
+            assert {"first"} == after.upstream_task_ids
+
+
+MAPPED: list[tuple[type[Any], dict[str, Any], dict[str, Any]]] = [
+    (CreateInferenceEndpointOperator, {**MODEL, "revision": "main", "env": {"A": "1"}}, {"name": ["a", "b"]}),
+    (CreateInferenceEndpointOperator, {**MODEL, "name": "a"}, {"revision": ["x", "y"]}),
+    (UpdateInferenceEndpointOperator, {"changes": {"max_replica": 2}}, {"endpoint": ["a", "b"]}),
+    (UpdateInferenceEndpointOperator, {"endpoint": "a"}, {"changes": [{"max_replica": 1}, {"max_replica": 2}]}),
+    (PauseInferenceEndpointOperator, {}, {"endpoint": ["a", "b"]}),
+    (DeleteInferenceEndpointOperator, {"missing_ok": False}, {"endpoint": ["a", "b"]}),
+    (ResumeInferenceEndpointOperator, {"deferrable": True}, {"endpoint": ["a", "b"]}),
+    (ScaleToZeroInferenceEndpointOperator, {}, {"endpoint": ["a", "b"]}),
+    (InferenceOperator, {"endpoint": "a", "task": "chat-completion"}, {"inputs": ["a", "b"]}),
+    (
+        BatchInferenceOperator,
+        {"endpoint": "a", "task": "chat-completion", "prompt": "{a}", "output_path": "/out"},
+        {"input_path": ["/a", "/b"]},
+    ),
+    (InferenceEndpointSensor, {"timeout": 60}, {"endpoint": ["a", "b"]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "partial", "expand"), MAPPED, ids=lambda value: getattr(value, "__name__", ""))
+def test_mapping(kind: type[Any], partial: dict[str, Any], expand: dict[str, Any]) -> None:
+    """`.partial(…).expand(…)` takes what the constructor takes, serializes, and makes the same task."""
+    with DAG("dag", schedule=None) as dag:
+        mapped = kind.partial(task_id="task", **partial).expand(**expand)
+    assert from_dict(json.loads(json.dumps(to_dict(dag)))).get_task("task") is not None
+    single = mapped.unmap({key: values[0] for key, values in expand.items()})
+    given = {**partial, **{key: values[0] for key, values in expand.items()}}
+    for name, value in given.items():
+        assert value == getattr(single, name)
+
+
+@pytest.mark.parametrize("kind", [CreateInferenceEndpointOperator, UpdateInferenceEndpointOperator])
+def test_a_mapped_task_takes_secrets_only_as_references(kind: type[Any]) -> None:
+    """Airflow stores the arguments of `partial` with the DAG, readable: a value there would be shown."""
+    given = {**MODEL} if kind is CreateInferenceEndpointOperator else {"changes": {"tags": ["a"]}}
+    field = "name" if kind is CreateInferenceEndpointOperator else "endpoint"
+    for secret in ({"secrets": {"KEY": SECRET}}, {"container_registry_password": SECRET}):
+        with pytest.raises(ValueError, match="stored in clear") as caught:
+            kind.partial(task_id="task", **given, **secret)
+        assert SECRET not in str(caught.value)
+    references = {"secrets": {"KEY": FromVariable("key"), "OTHER": FromConnection("vault")}}
+    with DAG("dag", schedule=None) as dag:
+        mapped = kind.partial(task_id="task", **given, **references).expand(**{field: ["a"]})
+    json.dumps(to_dict(dag))
+    assert references["secrets"] == mapped.unmap({field: "a"})._secrets
+
+
+@pytest.mark.skipif(
+    not hasattr(bases, "_get_operator_defaults"), reason="this Airflow does not ask a class for its defaults"
+)
+def test_a_mapped_release_is_tried_more_often_too() -> None:
+    """The retries of the releasing operators hold for a mapped task."""
+    with DAG("dag", schedule=None):
+        mapped = PauseInferenceEndpointOperator.partial(task_id="task").expand(endpoint=["a"])
+    assert (5, timedelta(seconds=30)) == (mapped.retries, mapped.retry_delay)
+
+
+def test_every_setting_is_an_argument() -> None:
+    """What the client can send, the operators take; secrets outside of the template fields."""
+    hidden = {"secrets", "container_registry_password"}
+    create: Any = CreateInferenceEndpointOperator
+    update: Any = UpdateInferenceEndpointOperator
+    templated = set(CreateInferenceEndpointOperator.template_fields)
+    assert set(EndpointSpec.model_fields) - hidden == templated - {"namespace", "hf_endpoints_conn_id"}
+    for name in sorted(set(EndpointUpdate.model_fields) - hidden):
+        operator = update(task_id="task", endpoint="demo", **{name: "x"})
+        assert {name: "x"} == operator.changes
+    options = set(EndpointSpec.model_fields) - hidden - {"name", *MODEL}
+    operator = create(task_id="task", name="demo", **MODEL, **dict.fromkeys(options, "x"))
+    assert {"x"} == {getattr(operator, name) for name in options}
+
+
+def test_default_args_of_the_dag_reach_every_argument() -> None:
+    """Arguments that stand in `**kwargs` are no exception."""
+    with DAG("dag", schedule=None, default_args={"revision": "main", "hf_endpoints_conn_id": "other", **MODEL}):
+        kind: Any = CreateInferenceEndpointOperator
+        operator = kind(task_id="task", name="demo")
+    assert (operator.revision, operator.hf_endpoints_conn_id, operator.repository) == ("main", "other", "gpt2")
+
+
+@pytest.mark.parametrize("kind", [each for each, _ in EVERYTHING])
+def test_a_misspelt_argument_is_refused(kind: type[Any]) -> None:
+    """When the DAG is read, not ignored."""
+    given = next(given for each, given in EVERYTHING if each is kind)
+    with pytest.raises(TypeError, match="no_such_argument"):
+        kind(task_id="task", **given, no_such_argument=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "words"),
+    [
+        (CreateInferenceEndpointOperator, {"if_exists": "replace"}, "if_exists='replace'"),
+        (CreateInferenceEndpointOperator, {"on_failure": "stop"}, "on_failure='stop'"),
+        (PauseInferenceEndpointOperator, {"timeout": 0}, "positive"),
+        (PauseInferenceEndpointOperator, {"poll_interval": 0}, "positive"),
+        (InferenceOperator, {"startup_timeout": -1}, "positive"),
+        (InferenceOperator, {"poll_interval": 0}, "positive"),
+        (InferenceEndpointSensor, {"on_scaled_to_zero": "sleep"}, "on_scaled_to_zero='sleep'"),
+    ],
+)
+def test_a_bad_argument_is_refused_when_the_dag_is_read(kind: type[Any], bad: dict[str, Any], words: str) -> None:
+    """With its name and value, before any task runs."""
+    given = next(given for each, given in EVERYTHING if each is kind)
+    with pytest.raises(ValueError, match=words):
+        kind(task_id="task", **given, **bad)
+
+
+def test_update_refuses_a_change_given_twice() -> None:
+    """As an argument and in `changes`: which one was meant can't be known."""
+    with pytest.raises(ValueError, match="tags: given"):
+        UpdateInferenceEndpointOperator(task_id="task", endpoint="demo", changes={"tags": []}, tags=["a"])
