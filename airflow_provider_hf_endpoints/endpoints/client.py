@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 import tenacity
 
-from airflow_provider_hf_endpoints.endpoints import flows, waiting
+from airflow_provider_hf_endpoints.endpoints import creating, flows, waiting
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError
 from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
 from airflow_provider_hf_endpoints.endpoints.models import (
@@ -149,7 +149,7 @@ class EndpointsClient(Transport):
 
     def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
         """Create the endpoint that `spec` describes."""
-        return self.run(flows.create(self.session, spec, namespace))
+        return self.run(creating.create(self.session, spec, namespace))
 
     def update_inference_endpoint(
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
@@ -237,7 +237,7 @@ class EndpointsClient(Transport):
         self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
     ) -> InferenceEndpoint:
         """Create from a catalog model, or from one recipe (`recipe_id`); also `name`, `accelerator`, `gguf_file`."""
-        return self.run(flows.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+        return self.run(creating.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
     def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """One look at the endpoint and what it means for `goal`."""
@@ -349,7 +349,7 @@ class AsyncEndpointsClient(Transport):
 
     async def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.create`."""
-        return await self.run(flows.create(self.session, spec, namespace))
+        return await self.run(creating.create(self.session, spec, namespace))
 
     async def update_inference_endpoint(
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
@@ -434,7 +434,7 @@ class AsyncEndpointsClient(Transport):
         self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
     ) -> InferenceEndpoint:
         """As `EndpointsClient.create_inference_endpoint_from_catalog`."""
-        return await self.run(flows.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+        return await self.run(creating.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
     async def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """As `EndpointsClient.poll`."""

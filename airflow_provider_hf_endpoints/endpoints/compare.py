@@ -61,7 +61,8 @@ def conflicts(spec: EndpointSpec, existing: InferenceEndpoint) -> list[str]:
     What can differ without being another endpoint (replicas, tags, environment) is left out; so is what the spec does
     not say.
     """
-    engine = next(iter(spec.payload()["model"]["image"]))
+    # Without an image of its own the spec leaves it to the service, so that one that has one may be reused.
+    engine = next(iter(spec.payload()["model"]["image"])) if spec.custom_image is not None else None
     pairs = [
         ("repository", spec.repository, existing.repository),
         ("revision", spec.revision, existing.revision),

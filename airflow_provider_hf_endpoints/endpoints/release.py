@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from airflow_provider_hf_endpoints.endpoints import flows
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
@@ -21,7 +21,11 @@ def release(session: Session, name: str, namespace: str | None, policy: Release)
                 yield from flows.pause(session, name, namespace)
                 return "paused"
             case "scale_to_zero":
-                yield from flows.scale_to_zero(session, name, namespace)
+                try:
+                    yield from flows.scale_to_zero(session, name, namespace)
+                except BadRequestError:  # an endpoint without a scaleToZeroTimeout can't be scaled to zero
+                    yield from flows.pause(session, name, namespace)
+                    return "paused, because it can't be scaled to zero"
                 return "scaled to zero"
             case "delete":
                 yield from flows.delete(session, name, namespace, missing_ok=True, wait=False)

@@ -83,16 +83,19 @@ def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfEx
 
 
 def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) -> Plan:
-    engine = next(iter(spec.payload()["model"]["image"]))
-    if existing.engine is not None and engine != existing.engine:
-        return Refuse(
-            f"The endpoint {existing.namespace}/{existing.name} runs the engine {existing.engine!r}, and the service "
-            f"can't change that to {engine!r}: choose if_exists='recreate' or another name."
-        )
-    # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
-    wanted = spec
+    wanted = spec.payload()
     if spec.tags is not None:
-        wanted = spec.model_copy(update={"tags": [*spec.tags, *claims_in(existing.tags)]})
-    if spec.secrets or unapplied(wanted.payload(), existing.raw):
+        wanted["tags"] = [*spec.tags, *claims_in(existing.tags)]
+    if spec.custom_image is None:
+        del wanted["model"]["image"]  # left to the service when it was created, and not changed now
+    else:
+        engine = next(iter(wanted["model"]["image"]))
+        if existing.engine is not None and engine != existing.engine:
+            return Refuse(
+                f"The endpoint {existing.namespace}/{existing.name} runs the engine {existing.engine!r}, and the "
+                f"service can't change that to {engine!r}: choose if_exists='recreate' or another name."
+            )
+    # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
+    if spec.secrets or unapplied(wanted, existing.raw):
         return Update(resume)
     return Reuse(resume)

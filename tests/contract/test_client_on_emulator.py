@@ -13,7 +13,7 @@ import tenacity
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import Token
-from airflow_provider_hf_endpoints.endpoints import errors, flows, transport
+from airflow_provider_hf_endpoints.endpoints import creating, errors, transport
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, shortage
 from airflow_provider_hf_endpoints.endpoints.readiness import DELETED, Failed, Goal, Ready, TimedOut
@@ -80,7 +80,7 @@ def goal(**changes: Any) -> Goal:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses of retries and of an uncertain create are short; what they follow from is the same."""
-    monkeypatch.setattr(flows, "_CREATE_PAUSE", 0.05)
+    monkeypatch.setattr(creating, "_CREATE_PAUSE", 0.05)
     monkeypatch.setattr(transport, "_BACKOFF", tenacity.wait_fixed(0.02))
 
 
@@ -432,7 +432,7 @@ def test_an_uncertain_create_of_somebody_elses_name(
 ) -> None:
     """The answer is lost and the name was taken before: a taken name, not a success."""
     client.create()
-    monkeypatch.setattr(flows, "_CLOCK_SLACK", -HANG)  # as if that had been longer ago than a test may take
+    monkeypatch.setattr(creating, "_CLOCK_SLACK", -HANG)  # as if that had been longer ago than a test may take
     emulator.add_fault("/v2/endpoint/acme$", method="POST", count=1, kind="drop")
     with pytest.raises(errors.NameTakenError):
         client.create()

@@ -111,9 +111,16 @@ def test_everywhere_does_not_hide_an_outage() -> None:
         play.run(flows.list_endpoints(play.session, "*", {}))
 
 
-def test_everywhere_needs_the_user_at_least() -> None:
-    """A token that may not list its own user's endpoints is told so."""
-    play = Play(ME, UNAUTHORIZED, namespace=None)
+def test_everywhere_works_for_a_token_of_one_organisation() -> None:
+    """A fine-grained token may list an organisation's endpoints and not its own user's."""
+    play = Play(ME, UNAUTHORIZED, page("b"), UNAUTHORIZED, namespace=None)
+    found = play.run(flows.list_endpoints(play.session, "*", {}))
+    assert [("acme", "b")] == [(each.namespace, each.name) for each in found]
+
+
+def test_everywhere_needs_one_namespace_at_least() -> None:
+    """A token that may list nothing is told so, instead of being shown an empty list."""
+    play = Play(ME, UNAUTHORIZED, UNAUTHORIZED, UNAUTHORIZED, namespace=None)
     with pytest.raises(errors.AuthenticationError):
         play.run(flows.list_endpoints(play.session, "*", {}))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import errors, flows
+from airflow_provider_hf_endpoints.endpoints import creating, errors
 from airflow_provider_hf_endpoints.endpoints.flows import Answer
 from tests.unit.endpoints.play import (
     CUT,
@@ -35,7 +35,7 @@ POST = "POST /v2/endpoint/acme"
 def test_a_create_is_one_request() -> None:
     """The usual case: one POST, its answer parsed; nothing is reported as dropped."""
     play = Play(raw("pending"))
-    made = play.run(flows.create(play.session, spec(), None))
+    made = play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST]
     assert (made.status, made.unapplied) == ("pending", ())
     assert play.requests[0].json == spec().payload()
@@ -45,7 +45,7 @@ def test_a_create_is_one_request() -> None:
 def test_what_the_service_changed_is_logged_and_returned(caplog: pytest.LogCaptureFixture) -> None:
     """Silent acceptance is not silent here."""
     play = Play(changed(raw("pending"), "type", "private"))
-    made = play.run(flows.create(play.session, spec(), None))
+    made = play.run(creating.create(play.session, spec(), None))
     assert [each.field for each in made.unapplied] == ["type"]
     assert "acme/tickets: type: sent 'authenticated', the service answered 'private'" in caplog.text
 
@@ -54,7 +54,7 @@ def test_what_the_service_changed_is_logged_and_returned(caplog: pytest.LogCaptu
 def test_a_create_that_had_arrived_is_not_sent_again(error: Exception) -> None:
     """The answer was lost, the endpoint is there and young: it is ours, and there is one POST."""
     play = Play(error, raw("pending"))
-    assert play.run(flows.create(play.session, spec(), None)).status == "pending"
+    assert play.run(creating.create(play.session, spec(), None)).status == "pending"
     assert play.asked == [POST, GET]
     assert len(play.pauses) == 1
 
@@ -63,7 +63,7 @@ def test_a_create_that_had_arrived_is_not_sent_again(error: Exception) -> None:
 def test_a_create_that_had_not_arrived_is_sent_once_more(error: Exception) -> None:
     """The name is free: exactly one more POST."""
     play = Play(error, NOT_FOUND, raw("pending"))
-    assert play.run(flows.create(play.session, spec(), None)).status == "pending"
+    assert play.run(creating.create(play.session, spec(), None)).status == "pending"
     assert play.asked == [POST, GET, POST]
 
 
@@ -71,7 +71,7 @@ def test_an_older_endpoint_of_the_name_is_somebody_elses() -> None:
     """After an uncertain create, an endpoint that existed before is a taken name, not a success."""
     play = Play(TIMEOUT, raw("running", created=NOW - timedelta(hours=1)))
     with pytest.raises(errors.NameTakenError, match="existed before"):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST, GET]
 
 
@@ -94,17 +94,17 @@ def test_the_age_is_told_by_the_services_clock(created: str | None, date: str | 
     headers = {} if date is None else {"date": date}
     play = Play(TIMEOUT, Answer(200, headers, raw("pending", createdAt=created)))
     if young:
-        assert play.run(flows.create(play.session, spec(), None)).name == "tickets"
+        assert play.run(creating.create(play.session, spec(), None)).name == "tickets"
     else:
         with pytest.raises(errors.NameTakenError):
-            play.run(flows.create(play.session, spec(), None))
+            play.run(creating.create(play.session, spec(), None))
 
 
 def test_a_create_that_stays_uncertain_ends() -> None:
     """Three tries, each looked up: then the last error, which says what the service said."""
     play = Play(TIMEOUT, NOT_FOUND, CUT, NOT_FOUND, service_error(503), NOT_FOUND)
     with pytest.raises(errors.ServiceError, match="503"):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST, GET] * 3
 
 
@@ -112,21 +112,21 @@ def test_a_create_that_never_left_is_not_looked_up() -> None:
     """Connection refused proves that nothing was made."""
     play = Play(UNREACHABLE)
     with pytest.raises(errors.ServiceUnreachableError):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST]
 
 
 def test_an_answer_that_cannot_be_read_is_looked_up() -> None:
     """A success whose answer is no endpoint has made one: it is found, so that somebody can stop it."""
     play = Play({"accepted": True}, raw("pending"))
-    assert play.run(flows.create(play.session, spec(), None)).status == "pending"
+    assert play.run(creating.create(play.session, spec(), None)).status == "pending"
     assert play.asked == [POST, GET]
 
 
 def test_retry_after_holds_for_a_create_too() -> None:
     """A 503 with Retry-After is looked up and sent again when the service said, not earlier."""
     play = Play(service_error(503, retry_after=20.0), NOT_FOUND, raw("pending"))
-    play.run(flows.create(play.session, spec(), None))
+    play.run(creating.create(play.session, spec(), None))
     assert sum(play.pauses) >= 20.0
 
 
@@ -134,7 +134,7 @@ def test_a_create_does_not_wait_for_an_hour() -> None:
     """A Retry-After that is out of proportion ends the create; the caller is told how long."""
     play = Play(service_error(503, retry_after=3600.0), NOT_FOUND)
     with pytest.raises(errors.ServiceError) as caught:
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert caught.value.retry_after == 3600.0
     assert sum(play.pauses) <= 60.0
 
@@ -142,7 +142,7 @@ def test_a_create_does_not_wait_for_an_hour() -> None:
 def test_a_409_after_an_uncertain_try_is_ours() -> None:
     """The first try arrived late, between the look and the second try: no error, no second endpoint."""
     play = Play(TIMEOUT, NOT_FOUND, TAKEN, raw("pending"))
-    assert play.run(flows.create(play.session, spec(), None)).status == "pending"
+    assert play.run(creating.create(play.session, spec(), None)).status == "pending"
     assert play.asked == [POST, GET, POST, GET]
 
 
@@ -150,21 +150,21 @@ def test_a_409_after_an_uncertain_try_is_theirs_when_it_is_old() -> None:
     """The same with an endpoint from before our first try."""
     play = Play(TIMEOUT, NOT_FOUND, TAKEN, raw("running", created=NOW - timedelta(days=1)))
     with pytest.raises(errors.NameTakenError):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
 
 
 def test_a_409_at_once_is_a_taken_name() -> None:
     """Without an uncertain try before it, even a young endpoint is somebody else's."""
     play = Play(TAKEN, raw("pending"))
     with pytest.raises(errors.NameTakenError, match="exists"):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
 
 
 def test_a_409_with_words_of_quota_is_one() -> None:
     """The body tells: no lookup is needed."""
     play = Play(QUOTA)
     with pytest.raises(errors.QuotaExceededError):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST]
 
 
@@ -172,7 +172,7 @@ def test_a_409_without_words_and_without_an_endpoint_is_a_quota() -> None:
     """Neither body nor name explains it: no endpoint has the name, so it is not the name."""
     play = Play(VAGUE, NOT_FOUND)
     with pytest.raises(errors.QuotaExceededError, match="not the name") as caught:
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert (caught.value.method, caught.value.path, caught.value.status) == ("POST", "/v2/endpoint/acme", 409)
 
 
@@ -181,7 +181,7 @@ def test_a_409_that_cannot_be_looked_up_stays_one(error: Exception) -> None:
     """A token that may write and not read, or an outage, does not replace the 409 by another error."""
     play = Play(TAKEN, error)
     with pytest.raises(errors.NameTakenError, match="exists"):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
 
 
 @pytest.mark.parametrize("answer", [[], {}, None, {"name": "tickets"}])
@@ -189,7 +189,7 @@ def test_an_odd_answer_to_the_lookup_is_a_typed_error(answer: Any) -> None:
     """The lookup after an uncertain create fails as the service's fault, too."""
     play = Play(TIMEOUT, answer)
     with pytest.raises(errors.InvalidAnswerError):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_refused_create_is_refused(error: Exception) -> None:
     """What the service refused has not happened: the error goes to the caller at once."""
     play = Play(error)
     with pytest.raises(type(error)):
-        play.run(flows.create(play.session, spec(), None))
+        play.run(creating.create(play.session, spec(), None))
     assert play.asked == [POST]
 
 
@@ -218,7 +218,7 @@ def test_a_refused_create_is_refused(error: Exception) -> None:
 def test_create_from_the_catalog() -> None:
     """The answer wraps the endpoint."""
     play = Play({"endpoint": raw("pending")})
-    made = play.run(flows.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
+    made = play.run(creating.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
     assert made.status == "pending"
     assert play.asked == ["POST /model/acme/small/deploy"]
     assert play.requests[0].json == {"namespace": "acme", "config": {"name": "tickets"}}
@@ -232,7 +232,7 @@ def test_a_deploy_that_had_arrived_is_found() -> None:
     """An answer that was lost, or can't be read, does not leave an endpoint that nobody knows of."""
     for lost in (TIMEOUT, CUT, service_error(503), {"accepted": True}):
         play = Play(lost, raw("pending"))
-        made = play.run(flows.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
+        made = play.run(creating.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
         assert made.status == "pending"
         assert play.asked == [DEPLOY, GET]
 
@@ -242,7 +242,7 @@ def test_a_deploy_of_unknown_fate_is_not_sent_again(choice: dict[str, str]) -> N
     """Not found, or without a name to look for: the first error is the caller's, and there is one POST."""
     play = Play(TIMEOUT, NOT_FOUND)
     with pytest.raises(errors.RequestTimeoutError):
-        play.run(flows.create_from_catalog(play.session, None, {"repo_id": "acme/small", **choice}))
+        play.run(creating.create_from_catalog(play.session, None, {"repo_id": "acme/small", **choice}))
     assert play.asked.count(DEPLOY) == 1
 
 
@@ -263,11 +263,11 @@ def test_bad_choices_of_the_catalog(choice: dict[str, Any], words: str) -> None:
     """Refused before anything is sent, with the argument's name."""
     play = Play()
     with pytest.raises(errors.InvalidArgumentError, match=words):
-        play.run(flows.create_from_catalog(play.session, None, choice))
+        play.run(creating.create_from_catalog(play.session, None, choice))
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"endpoint": None}, {"endpoint": {}}])
 def test_odd_answers_of_the_catalog_are_typed_errors(answer: Any) -> None:
     """What is no endpoint fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/model/acme/small/deploy"):
-        Play(answer).run(flows.create_from_catalog(Play().session, None, {"repo_id": "acme/small"}))
+        Play(answer).run(creating.create_from_catalog(Play().session, None, {"repo_id": "acme/small"}))

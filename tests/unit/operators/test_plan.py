@@ -57,11 +57,20 @@ def test_the_same_there(state: str, if_exists: IfExists, kind: type[Plan]) -> No
         assert state in decision.reason
 
 
+TGI = {"tgi": {"url": "tgi:3"}}
+
+
+def test_an_image_that_is_not_asked_for_is_taken_as_it_is() -> None:
+    """Which engine serves the model is left to the service where nothing is said of it, also at an update."""
+    for if_exists in ("reuse", "update"):
+        assert Reuse(resume=False) == plan(spec(), other("model.image", {"vLLM": {"url": "x"}}), if_exists)
+
+
 DIFFERENT = {
     "model.repository": ("acme/other", "repository: wanted 'acme/small', it has 'acme/other'"),
     "model.task": ("fill-mask", "task: wanted 'text-generation', it has 'fill-mask'"),
     "model.revision": ("abc", "revision: wanted 'main', it has 'abc'"),
-    "model.image": ({"vLLM": {"url": "x"}}, "engine: wanted 'huggingface', it has 'vLLM'"),
+    "model.image": ({"vLLM": {"url": "x"}}, "engine: wanted 'tgi', it has 'vLLM'"),
     "provider.vendor": ("gcp", "vendor: wanted 'aws', it has 'gcp'"),
     "provider.region": ("eu-west-1", "region: wanted 'us-east-1', it has 'eu-west-1'"),
     "compute.accelerator": ("cpu", "accelerator: wanted 'gpu', it has 'cpu'"),
@@ -75,7 +84,8 @@ DIFFERENT = {
 def test_reuse_of_another_is_refused(path: str, state: str) -> None:
     """Model, engine or hardware of another endpoint: refused in every state, and the difference is named."""
     value, words = DIFFERENT[path]
-    decision = plan(spec(task="text-generation", revision="main"), other(path, value, state), "reuse")
+    image = {"custom_image": TGI} if path == "model.image" else {}
+    decision = plan(spec(task="text-generation", revision="main", **image), other(path, value, state), "reuse")
     assert isinstance(decision, Refuse)
     assert words in decision.reason
     assert "acme/tickets" in decision.reason
@@ -103,7 +113,7 @@ def test_update_of_another(path: str, state: str) -> None:
 
 def test_update_can_not_change_the_engine() -> None:
     """The service can't, and the refusal says what can be done."""
-    decision = plan(spec(), other("model.image", {"vLLM": {"url": "x"}}), "update")
+    decision = plan(spec(custom_image=TGI), other("model.image", {"vLLM": {"url": "x"}}), "update")
     assert isinstance(decision, Refuse)
     assert "'vLLM'" in decision.reason
     assert "if_exists='recreate'" in decision.reason
