@@ -39,6 +39,16 @@ def wait_for_a_look(airflow: LocalAirflow, emulator: Emulator, name: str) -> Non
     airflow.wait_until(lambda: looks_at(emulator, name) > seen, f"the trigger looks at {name}")
 
 
+def wait_for_words(airflow: LocalAirflow, dag_id: str, run: str, task: str, *words: str) -> None:
+    """Wait until a task's log says something: Airflow may write its last lines after it has set the task's state."""
+
+    def said() -> bool:
+        log = "\n".join(airflow.task_messages(dag_id, run, task))
+        return all(word in log for word in words)
+
+    airflow.wait_until(said, f"the log of {task} says {words}", limit=30)
+
+
 def write_rows(path: Path, rows: int) -> Path:
     path.write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(rows)))
     return path
@@ -112,7 +122,7 @@ def test_a_failed_batch_still_pauses(airflow: LocalAirflow, emulator: Emulator, 
     states = airflow.task_states("live_batch", run)
     assert states == {"create": "success", "batch": "failed", "pause": "success"}
     assert emulator.states("batch-bad")[-1] == "paused"
-    assert "nowhere.jsonl" in "\n".join(airflow.task_messages("live_batch", run, "batch"))
+    wait_for_words(airflow, "live_batch", run, "batch", "nowhere.jsonl")
 
 
 def test_an_endpoint_that_fails_ends_the_wait_with_its_reason(airflow: LocalAirflow, emulator: Emulator) -> None:
@@ -124,9 +134,7 @@ def test_an_endpoint_that_fails_ends_the_wait_with_its_reason(airflow: LocalAirf
     state = airflow.wait_for_run("live_create", run)
 
     assert state == "failed"
-    said = "\n".join(airflow.task_messages("live_create", run, "create"))
-    assert "CUDA out of memory on start" in said
-    assert "allocation failed" in said
+    wait_for_words(airflow, "live_create", run, "create", "CUDA out of memory on start", "allocation failed")
 
 
 def test_the_test_button_says_whose_token_it_is(airflow: LocalAirflow, emulator: Emulator) -> None:
