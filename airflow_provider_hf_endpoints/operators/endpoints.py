@@ -95,10 +95,12 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     ) -> None:
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in EndpointUpdate.model_fields}
         super().__init__(**kwargs)
-        if doubled := sorted(set(own) & set(changes or ())):
-            raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
+        if own and changes is not None:  # alone, `changes` may be another task's result, which is not known yet
+            if doubled := sorted(set(own) & set(changes)):
+                raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
+            own = {**changes, **own}
         self.endpoint = endpoint
-        self.changes = {**changes, **own} if changes is not None else own
+        self.changes: Mapping[str, Any] = own if own or changes is None else changes
         self._secrets = secrets
         self._password = container_registry_password
 

@@ -72,9 +72,13 @@ class InferenceEndpointSensor(BaseSensorOperator):
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         if on_scaled_to_zero not in ("wake", "accept", "fail"):
             raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r}: it is 'wake', 'accept' or 'fail'.")
+        if self.poke_interval <= 0:
+            raise ValueError(f"poke_interval={poke_interval!r} must be positive (seconds).")
+        if target_states in ("", [], ()):
+            raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
         self.endpoint = endpoint
         self.namespace = namespace
-        self.target_states = [target_states] if isinstance(target_states, str) else list(target_states)
+        self.target_states: Sequence[str] = [target_states] if isinstance(target_states, str) else target_states
         self.on_scaled_to_zero = on_scaled_to_zero
         self.check_health = check_health
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
@@ -133,12 +137,13 @@ class InferenceEndpointSensor(BaseSensorOperator):
         return self._finish(event_of(verdict, self.endpoint))
 
     def _wait_spec(self, started: float) -> WaitSpec:
+        states = self.target_states
         return WaitSpec(
             endpoint=self.endpoint,
             namespace=self.namespace,
             started=started,
             deadline=deadline_after(started, self.timeout, self.execution_timeout),
-            target_states=tuple(self.target_states),
+            target_states=(states,) if isinstance(states, str) else tuple(states),
             on_scaled_to_zero=self.on_scaled_to_zero,
             check_health=self.check_health,
             poll_interval=self.poke_interval,

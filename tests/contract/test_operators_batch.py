@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
@@ -255,3 +257,17 @@ def test_a_finished_batch_is_not_sent_again(emulator: Emulator, rows: Path, tmp_
     result = run(batch(tmp_path))
     assert (result["rows"], result["succeeded"], result["requests"]) == (40, 40, 0)
     assert sent(emulator) == 40
+
+
+def test_an_object_store(emulator: Emulator) -> None:
+    """Input and output that are no local files, as Airflow's `ObjectStoragePath` opens them; a retry finds them."""
+    store = MemoryFileSystem()
+    attach(protocol="memory", fs=store)
+    store.pipe("/bucket/in.jsonl", b"".join(json.dumps({"text": f"row {i}"}).encode() + b"\n" for i in range(600)))
+    given = {"input_path": "memory://bucket/in.jsonl", "output_path": "memory://bucket/out"}
+    run(create(custom_image=VLLM))
+    result = run(batch(Path(), **given))
+    assert (600, 600) == (result["rows"], result["succeeded"])
+    lines = (ObjectStoragePath(given["output_path"]) / "results-00000.jsonl").read_text().splitlines()
+    assert list(range(600)) == [json.loads(line)["index"] for line in lines]
+    assert 0 == run(batch(Path(), **given))["requests"]

@@ -151,6 +151,20 @@ def test_the_result_of_a_task_makes_a_dependency() -> None:
             assert {"first"} == after.upstream_task_ids
 
 
+def test_other_arguments_may_come_from_a_task() -> None:
+    """What is a list or a mapping when the task runs need not be one when the DAG is read."""
+    with DAG("dag", schedule=None):
+        first = PauseInferenceEndpointOperator(task_id="first", endpoint="demo")
+        result: Any = first.output
+        after: list[Any] = [
+            UpdateInferenceEndpointOperator(task_id="update", endpoint="demo", changes=result),
+            InferenceEndpointSensor(task_id="sensor", endpoint="demo", target_states=result),
+            InferenceOperator(task_id="ask", endpoint="demo", task="chat-completion", inputs=result),
+            CreateInferenceEndpointOperator(task_id="create", name="demo", **MODEL, env=result),
+        ]
+    assert [{"first"}] * 4 == [task.upstream_task_ids for task in after]
+
+
 MAPPED: list[tuple[type[Any], dict[str, Any], dict[str, Any]]] = [
     (CreateInferenceEndpointOperator, {**MODEL, "revision": "main", "env": {"A": "1"}}, {"name": ["a", "b"]}),
     (CreateInferenceEndpointOperator, {**MODEL, "name": "a"}, {"revision": ["x", "y"]}),
@@ -249,13 +263,15 @@ def test_a_misspelt_argument_is_refused(kind: type[Any]) -> None:
         (InferenceOperator, {"startup_timeout": -1}, "positive"),
         (InferenceOperator, {"poll_interval": 0}, "positive"),
         (InferenceEndpointSensor, {"on_scaled_to_zero": "sleep"}, "on_scaled_to_zero='sleep'"),
+        (InferenceEndpointSensor, {"poke_interval": 0}, "poke_interval"),
+        (InferenceEndpointSensor, {"target_states": []}, "target_states is empty"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_dag_is_read(kind: type[Any], bad: dict[str, Any], words: str) -> None:
     """With its name and value, before any task runs."""
     given = next(given for each, given in EVERYTHING if each is kind)
     with pytest.raises(ValueError, match=words):
-        kind(task_id="task", **given, **bad)
+        kind(**{"task_id": "task", **given, **bad})
 
 
 def test_update_refuses_a_change_given_twice() -> None:
