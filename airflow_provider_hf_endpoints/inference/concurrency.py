@@ -19,6 +19,7 @@ REFUSED_MARGIN = 0.9  # of the limit that was refused, up to which growth is fre
 REFUSED_FORGOTTEN = 1.02  # by how much the refused limit is believed to have risen, after each of:
 REFUSED_INTERVAL = 30.0  # seconds
 QUEUE_WANTED = 0.10  # waiting requests by running ones
+QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
 SHORTEST_WINDOW = 1.0  # seconds
 FEWEST_ANSWERS = 32  # in a window
@@ -59,6 +60,8 @@ class Limiter:
         self._refused_limit = float("inf")
         self._refused_at = 0.0
         self._hill = HillClimb()
+        self._queue = 0.0
+        self._queue_heard = 0.0
         self._window = _Window(0.0, 0.0)
 
     @property
@@ -101,6 +104,8 @@ class Limiter:
         """
         window = self._window
         window.latency = now - sent_at if window.latency == 0 else 0.95 * window.latency + 0.05 * (now - sent_at)
+        if load is not None and self._fixed is None:
+            self._watch_queue(now, load)
         if now < window.begins:
             return
         if window.answers == 0:
@@ -140,6 +145,16 @@ class Limiter:
             self._steer(now, window)
         else:
             self._climb(now, rate)
+
+    def _watch_queue(self, now: float, load: Load) -> None:
+        """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
+        self._queue += 0.1 * (load.waiting - self._queue)
+        share = self._limit / self._replicas
+        excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
+        if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
+            self._growing = False
+            self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
+            self._queue_heard = now + 2 * self._window.latency
 
     def _restore(self, now: float) -> None:
         """A fixed number that was cut comes back, slowly."""

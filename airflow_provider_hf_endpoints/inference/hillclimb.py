@@ -15,6 +15,7 @@ STEP = 2.0 ** (1 / 3)
 DOUBLING = 3  # steps
 ELASTICITY = 0.1
 SLOWEST_MEAN = 0.2  # weight of the newest measurement in a step's mean, at least
+BACK_AGAIN = 0.5  # the same on coming back to a step: what it brought before may be long ago
 STAY = 5  # windows on the best step between two looks at a neighbour
 CHANGED = 1.3  # a step that brings so many times more or less than it used to: the fleet is not what it was
 
@@ -34,6 +35,7 @@ class HillClimb:
         self._stayed = 0
         self._look_up = True
         self._surprises = 0
+        self._last = -1
         self.reason = "start"
 
     def stop_growing(self) -> None:
@@ -53,8 +55,9 @@ class HillClimb:
         :param ceiling: what it may not exceed
         """
         here = round(math.log(max(share, 1.0)) / math.log(STEP))
-        top = math.floor(math.log(max(ceiling, 1.0)) / math.log(STEP) + 1e-9)
+        top = math.ceil(math.log(max(ceiling, 1.0)) / math.log(STEP) - 1e-9)
         self._learn(here, rate)
+        self._last = here
         step = self._grow(here) if self._growing else self._choose(here, top)
         step = max(0, min(step, top))
         return min(max(1.0, STEP**step), ceiling)
@@ -74,7 +77,8 @@ class HillClimb:
             self._stayed, self._look_up = STAY, ratio < 1.0  # look at once in the direction that the change suggests
             return
         seen.times += 1
-        seen.rate += (rate - seen.rate) * max(SLOWEST_MEAN, 1 / seen.times)
+        slowest = SLOWEST_MEAN if step == self._last else BACK_AGAIN
+        seen.rate += (rate - seen.rate) * max(slowest, 1 / seen.times)
 
     def _value(self, step: int) -> float:
         seen = self._seen.get(step)
