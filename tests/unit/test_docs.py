@@ -1,0 +1,179 @@
+"""The documentation: its links lead somewhere, its code compiles, its parameter tables say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_hf_endpoints.endpoints import errors as control_errors
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.inference import batch_errors
+from airflow_provider_hf_endpoints.inference import errors as inference_errors
+from airflow_provider_hf_endpoints.operators import endpoints as operators
+from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+# Pages that other pages link to and that are yet to be written.
+COMING = {ROOT / "docs" / "batch.md"}
+# Arguments that a table describes in words.
+WORDS = {"deferrable", "retry_delay"}
+
+PARAMETERS: dict[str, type] = {
+    "operators/create.md": operators.CreateInferenceEndpointOperator,
+    "operators/update.md": operators.UpdateInferenceEndpointOperator,
+    "operators/pause.md": operators.PauseInferenceEndpointOperator,
+    "operators/resume.md": operators.ResumeInferenceEndpointOperator,
+    "operators/scale_to_zero.md": operators.ScaleToZeroInferenceEndpointOperator,
+    "operators/delete.md": operators.DeleteInferenceEndpointOperator,
+    "operators/inference.md": InferenceOperator,
+    "sensor.md": InferenceEndpointSensor,
+}
+
+
+def page_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as the usual renderers make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file that is there, and a heading that is in it."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if target in COMING and not anchor:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    assert [] == broken  # noqa: SIM300
+
+
+def code_blocks() -> Iterator[Any]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE), 1):
+            yield pytest.param(code, id=f"{page_id(page)}-{number}")
+
+
+@pytest.mark.parametrize("code", code_blocks())
+def test_python_in_the_pages_is_python(code: str) -> None:
+    """It compiles, and what it imports from here is there."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow_provider_hf_endpoints"):
+            module = __import__(str(node.module), fromlist=["_"])
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+def test_the_readme_s_dag_is_one() -> None:
+    """What a reader copies first loads, and its pause is the teardown of its resume."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    dag: DAG = namespace["dag"]
+    tasks = dag.task_dict
+    assert {"resume", "batch", "pause"} == set(tasks)
+    assert tasks["resume"].is_setup
+    assert tasks["pause"].is_teardown
+    assert {"resume", "batch"} == tasks["pause"].upstream_task_ids
+
+
+def own_parameters(kind: type) -> dict[str, Any]:
+    """What an operator takes and BaseOperator does not, with the defaults."""
+    found: dict[str, Any] = {}
+    for cls in kind.__mro__:
+        if cls.__module__.startswith("airflow_provider_hf_endpoints") and "__init__" in vars(cls):
+            for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                    found.setdefault(name, parameter.default)
+    return found
+
+
+def documented(text: str, columns: int) -> dict[str, str]:
+    """Parameters and defaults of the tables that begin with `parameter` and have so many columns."""
+    found = {}
+    head = r"\| parameter \|" + (r" default \|" if columns == 3 else "") + r" meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)"
+    for table in re.findall(head, text):
+        for row in table.splitlines():
+            cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+            for name in re.findall(r"`(\w+)`", cells[0]):
+                found[name] = cells[1] if columns == 3 else "`None`"
+    return found
+
+
+def shown(default: Any) -> str:
+    return "required" if default is inspect.Parameter.empty else f"`{default!r}`".replace("'", '"')
+
+
+COMMON = documented((ROOT / "docs" / "index.md").read_text(encoding="utf-8"), 3)
+
+
+@pytest.mark.parametrize("page", PARAMETERS)
+def test_parameter_tables_are_complete_and_right(page: str) -> None:
+    """Every parameter is in its page's tables with its default, and nothing else is."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    told = {**documented(text, 2), **documented(text, 3)}
+    if "every operator on an endpoint" in text:
+        told = {**COMMON, **told}
+    told.pop("mode", None)  # Airflow's own, told where it matters
+    taken = {name: shown(default) for name, default in own_parameters(PARAMETERS[page]).items()}
+    assert set(taken) == set(told)
+    assert {name: value for name, value in taken.items() if name not in WORDS} == {
+        name: value for name, value in told.items() if name not in WORDS
+    }
+
+
+def test_every_setting_of_an_endpoint_is_told() -> None:
+    """Create's tables and update's list hold what the service takes."""
+    create = (ROOT / "docs" / "operators" / "create.md").read_text(encoding="utf-8")
+    assert set(EndpointSpec.model_fields) <= {*documented(create, 2), *documented(create, 3)}
+    update = (ROOT / "docs" / "operators" / "update.md").read_text(encoding="utf-8")
+    assert set(EndpointUpdate.model_fields) <= set(re.findall(r"`(\w+)`", update))
+
+
+def error_types(module: Any, base: type) -> set[str]:
+    return {
+        name
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__
+    }
+
+
+def test_every_error_is_told_with_whether_to_try_again() -> None:
+    """The page of errors names each typed error, and says of it what the code says."""
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    control, calls, batches = re.split(r"^## (?:Calls to an endpoint|Batches)$", text, flags=re.MULTILINE)
+    for module, base, part in (
+        (control_errors, control_errors.InferenceEndpointError, control),
+        (inference_errors, inference_errors.InferenceError, calls),
+        (batch_errors, batch_errors.BatchError, batches),
+    ):
+        assert error_types(module, base) - {base.__name__} <= set(re.findall(r"`(\w+)`", part))
+    for module, part, column in ((control_errors, control, 3), (inference_errors, calls, 3)):
+        rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", part, re.MULTILINE)
+        assert rows
+        for name, rest in rows:
+            cells = [name, *rest.split(" | ")]
+            kind: Any = getattr(module, name)
+            assert (cells[column], name) == ("yes" if kind.retryable else "no", name)
+            if module is inference_errors:
+                assert cells[1] == f"`{kind().kind}`"
