@@ -63,7 +63,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
             broken.append(link)
-    assert [] == broken  # noqa: SIM300
+    assert [] == broken
 
 
 def code_blocks() -> Iterator[Any]:
