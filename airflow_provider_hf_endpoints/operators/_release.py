@@ -70,6 +70,7 @@ class StartingOperator(EndpointOperator):
         self._started_here = started_here
         self._claim: str | None = None
         self._killed = self._released = False
+        self._spare: EndpointsClient | None = None
         self._rescue: EndpointsClient | None = None
 
     def execute(self, context: Context) -> dict[str, Any] | None:
@@ -107,12 +108,13 @@ class StartingOperator(EndpointOperator):
         """Release at once: this runs in a signal handler, shortly before the process is killed."""
         self._killed = True
         if self._started_here:
-            self._release("on_kill", _KILL_BUDGET)
+            self._release("on_kill", _KILL_BUDGET, self._rescue)
 
     def _prepare(self, hook: InferenceEndpointsHook) -> None:
         # For the signal handler: it may have interrupted the other client in the middle of a request, and to look the
-        # connection up there could mean to wait for a lock that is held.
-        self._rescue = hook.fresh_client()
+        # connection up there could mean to wait for a lock that is held. Nor is it that of a release that the signal
+        # interrupts.
+        self._spare, self._rescue = hook.fresh_client(), hook.fresh_client()
 
     @contextmanager
     def _starting(self) -> Iterator[None]:
@@ -136,7 +138,7 @@ class StartingOperator(EndpointOperator):
             if self._killed:  # the handler may have come before it was known that the endpoint is there
                 why, budget = "on_kill", _KILL_BUDGET
             if self._started_here:
-                self._release(why, budget)
+                self._release(why, budget, self._spare)
             if self._killed and not isinstance(error, TaskKilledError):
                 raise self._was_killed() from error
             raise
@@ -156,12 +158,12 @@ class StartingOperator(EndpointOperator):
     def _release_on_kill(self) -> Release:
         return self.release_policies["on_kill"] if self._started_here else "none"
 
-    def _release(self, why: str, budget: float) -> None:
+    def _release(self, why: str, budget: float, client: EndpointsClient | None = None) -> None:
         """Once; a second call tries only what the first could not do."""
         if self._released:
             return
         try:
-            client = self._rescue or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
+            client = client or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
         except LOOKUP_ERRORS as error:
             log.error(_NOT_RELEASED, self.endpoint, self.release_policies[why], error)
             return

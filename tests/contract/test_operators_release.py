@@ -66,6 +66,14 @@ def test_on_timeout(slow: Emulator, policy: str) -> None:
     assert ["POST ", *RELEASED.get(policy, ["DELETE /demo"])] == calls(slow)
 
 
+def test_what_can_not_be_scaled_to_zero_is_paused(slow: Emulator) -> None:
+    """The service refuses without a scale_to_zero_timeout; the endpoint must stop billing all the same."""
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(create(min_replica=1, timeout=0.2, on_timeout="scale_to_zero"))
+    assert calls(slow) == ["POST ", "POST /demo/scale-to-zero", "POST /demo/pause"]
+    assert "paused" == state(slow)
+
+
 @pytest.mark.parametrize("policy", ["pause", "scale_to_zero", "delete", "none"])
 def test_on_failure(emulator: Emulator, policy: str) -> None:
     """A start that fails does what `on_failure` says, once, after the log was read."""
