@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
-from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher, Tally
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
@@ -43,7 +43,7 @@ from airflow_provider_hf_endpoints.inference.paths import as_upath
 from airflow_provider_hf_endpoints.inference.preflight import check_first_rows, check_input, discover_target
 from airflow_provider_hf_endpoints.inference.report import BatchReport
 from airflow_provider_hf_endpoints.inference.resume import Resume
-from airflow_provider_hf_endpoints.inference.rows import RowRequest, compile_requests
+from airflow_provider_hf_endpoints.inference.rows import Shape
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.transport import Transport
 
@@ -173,9 +173,9 @@ async def _run_locked(
     transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
     try:
         target = await run.discover(transport, stop)
-        render = compile_requests(job.template, target, job.parameters)
-        await asyncio.to_thread(check_first_rows, job, render)
-        dispatcher = run.dispatcher(target, render, transport, stop)
+        shape = job.shape(target)
+        await asyncio.to_thread(check_first_rows, job, shape.render)
+        dispatcher = run.dispatcher(target, shape, transport, stop)
         helper = asyncio.create_task(_follow_replicas(run.limiter, ready_replicas))
         try:
             await dispatcher.run()
@@ -211,8 +211,8 @@ class _Run:
         self._layout = layout
         self._started = time.monotonic()
         self._began = datetime.now(UTC)
-        self._resume = Resume(Journal(layout.journal), ids_are_places=job.id_column is None)
-        self._source = LineSource(as_upath(job.input_path))
+        self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
+        self._source = LineSource(as_upath(job.input_path), job.input_format)
         self._target: steps.Target | None = None
         self._dispatcher: Dispatcher | None = None
         self._transport: Transport | None = None
@@ -237,14 +237,24 @@ class _Run:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
 
     async def discover(self, transport: Transport, stop: Callable[[], bool]) -> steps.Target:
-        """Find out how to speak to the endpoint, waiting for it as long as the job allows."""
-        self._target = await discover_target(self._job, transport, stop)
+        """Find out how to speak to the endpoint, waiting for it as long as the job allows.
+
+        :raises BatchAborted: it does not come, or refuses
+        :raises BatchStopped: `stop`
+        """
+        try:
+            self._target = await discover_target(self._job, transport, stop)
+        except InferenceError as error:
+            report = self._report(complete=False, rows=self._resume.journal.index.done)
+            if stop():
+                raise BatchStopped(report, "asked to stop") from error
+            raise BatchAborted(report, error.without(self._job.token)) from error
         return self._target
 
     def dispatcher(
         self,
         target: steps.Target,
-        render: Callable[[Mapping[str, Any]], RowRequest],
+        shape: Shape,
         transport: Transport,
         stop: Callable[[], bool],
     ) -> Dispatcher:
@@ -252,7 +262,7 @@ class _Run:
         self._transport = transport
         gate = Gate(self._job.probe_interval, self._job.startup_timeout)
         self._dispatcher = Dispatcher(
-            self._job, target, render, self._source, self._resume, transport, self.limiter, gate, stop
+            self._job, target, shape, self._source, self._resume, transport, self.limiter, gate, stop
         )
         return self._dispatcher
 
@@ -285,14 +295,20 @@ class _Run:
             self._publish(complete=False)
 
     def _publish(self, *, complete: bool) -> BatchReport:
-        dispatcher, layout = self._dispatcher, self._layout
-        assert dispatcher is not None
+        layout = self._layout
         totals = publish(layout, self._resume.journal, self._source.read, complete=complete)
-        tally = dispatcher.tally
-        report = BatchReport(
+        report = self._report(complete=complete, **totals)
+        if complete:
+            write_manifest(layout, self._manifest(report))
+            self._resume.journal.remove()
+        return report
+
+    def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
+        tally = self._dispatcher.tally if self._dispatcher is not None else Tally()
+        return BatchReport(
             output_path=str(self._job.output_path),
-            errors_path=str(layout.errors),
-            manifest_path=str(layout.manifest),
+            errors_path=str(self._layout.errors),
+            manifest_path=str(self._layout.manifest),
             resumed=tally.resumed,
             requests=tally.requests + self._resent(),
             retries=tally.retries + self._resent(),
@@ -302,10 +318,6 @@ class _Run:
             model=self._target.model if self._target else None,
             **totals,
         )
-        if complete:
-            write_manifest(layout, self._manifest(report))
-            self._resume.journal.remove()
-        return report
 
     def _manifest(self, report: BatchReport) -> dict[str, Any]:
         identity = self._job.identity()

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,7 @@ from airflow_provider_hf_endpoints.inference.retries import Backoff
 from airflow_provider_hf_endpoints.inference.rows import (
     RowId,
     RowRequest,
-    answer_record,
-    error_record,
+    Shape,
     parse_line,
     row_id,
 )
@@ -53,8 +52,6 @@ TICK = 0.05  # seconds; how soon a stop is noticed
 SKIPPED_AT_A_TIME = 200
 #: A row that is refused this many times as often as it may fail, while others get through, fails alone.
 REFUSALS_PER_ATTEMPT = 4
-
-Render = Callable[[Mapping[str, Any]], RowRequest]
 
 
 @dataclass(slots=True)
@@ -101,7 +98,7 @@ class Dispatcher:
         self,
         job: BatchJob,
         target: Target,
-        render: Render,
+        shape: Shape,
         source: LineSource,
         resume: Resume,
         transport: Transport,
@@ -111,7 +108,7 @@ class Dispatcher:
     ) -> None:
         self._job = job
         self._target = target
-        self._render = render
+        self._shape = shape
         self._source = source
         self._resume = resume
         self._transport = transport
@@ -124,7 +121,7 @@ class Dispatcher:
         self.stopped: str | None = None
         self.too_many_errors = False
         self._backoff = Backoff()
-        self._own_route = job.route is not None
+        self._own_route = job.route is not None or job.input_format == "openai-batch"
         self._heap: list[tuple[float, int, Item]] = []
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -266,8 +263,8 @@ class Dispatcher:
         job = self._job
         try:
             row = parse_line(line)
-            identity = row_id(row, line.place, job.id_column, line.number)
-            request = self._render(row)
+            identity = row_id(row, line.place, self._shape.id_column, line.number)
+            request = self._shape.render(row)
         except (BatchInputError, InferenceError) as reason:
             error = _with_line(reason, line)
             if job.on_bad_input == "stop":
@@ -275,11 +272,11 @@ class Dispatcher:
                 return None
             key = row_key(b"", line.raw)
             if not self._resume.has(line.place, key):
-                self._record(error_record(line.place, key, identity, error, 0, None))
+                self._record(self._shape.fail(line.place, key, identity, error, 0, None))
             else:
                 self.tally.resumed += 1
             return None
-        named = b"" if job.id_column is None else str(identity).encode("utf-8", "surrogatepass")
+        named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
         key = row_key(named, request.route.encode() + b" " + request.body)
         if self._resume.has(line.place, key):
             self.tally.resumed += 1
@@ -299,7 +296,7 @@ class Dispatcher:
         self.in_flight += 1
         try:
             response = await self._transport.send(request)
-            result = read_result(self._target.dialect, self._job.task, response, item.request.route, fastjson.decode)
+            result = read_result(self._target.dialect, item.request.task, response, item.request.route, fastjson.decode)
         except InferenceError as error:
             self.in_flight -= 1
             self._failed(item, error.without(self._job.token), now)
@@ -316,7 +313,7 @@ class Dispatcher:
         self.tally.tokens += tokens
         self.gate.answered()
         self.limiter.answered(self._clock(), self.in_flight + 1, float(tokens or 1), sent_at, load)
-        self._record(answer_record(item.index, item.key, item.identity, result, item.attempts + 1, item.columns))
+        self._record(self._shape.answer(item.index, item.key, item.identity, result, item.attempts + 1, item.columns))
 
     def _failed(self, item: Item, error: InferenceError, sent_at: float) -> None:
         now = self._clock()
@@ -361,7 +358,7 @@ class Dispatcher:
         kind = error.kind
         self.tally.errors[kind] = self.tally.errors.get(kind, 0) + 1
         attempts = item.attempts if counted else item.attempts + 1
-        self._record(error_record(item.index, item.key, item.identity, error, attempts, item.columns))
+        self._record(self._shape.fail(item.index, item.key, item.identity, error, attempts, item.columns))
 
     # --- journal
 

@@ -11,9 +11,17 @@ from typing import Any, Literal
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference import openai_batch
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
-from airflow_provider_hf_endpoints.inference.rows import Template
+from airflow_provider_hf_endpoints.inference.rows import (
+    Shape,
+    Template,
+    answer_record,
+    compile_requests,
+    error_record,
+)
+from airflow_provider_hf_endpoints.inference.steps import Target
 
 FORMAT = 1  # of journal and manifest
 
@@ -28,6 +36,8 @@ class BatchJob:
         it
     :param input_path: JSONL, one object a line, `.gz` if named so; text, Path, UPath or ObjectStoragePath
     :param output_path: a name ending in `.jsonl` is the output itself, any other is a folder for it
+    :param input_format: `jsonl`, `csv` with a line of names, or `openai-batch`; `auto` takes a name ending in `.csv`
+        or `.csv.gz` for CSV and any other for JSONL
     :param engine: key of the endpoint's `model.image`, None to find out by asking
     :param model: model name in requests, None to ask `/v1/models`
     :param prompt: template over columns, `"Summarise: {text}"`
@@ -63,6 +73,7 @@ class BatchJob:
     task: str
     input_path: PathLike
     output_path: PathLike
+    input_format: Literal["auto", "jsonl", "csv", "openai-batch"] = "auto"
     engine: str | None = None
     model: str | None = None
     prompt: str | None = None
@@ -102,11 +113,18 @@ class BatchJob:
         for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is in seconds and must be above 0")
+        if self.input_format == "openai-batch" and (
+            any((self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters))
+        ):
+            raise ValueError(
+                "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
+            )
         if self.max_attempts < 1 or self.concurrency_ceiling < 1:
             raise ValueError("max_attempts and concurrency_ceiling must be at least 1")
         for name, known in (
             ("on_bad_input", ("error_row", "stop")),
             ("on_existing", ("resume", "overwrite", "fail")),
+            ("input_format", ("auto", "jsonl", "csv", "openai-batch")),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
@@ -123,12 +141,30 @@ class BatchJob:
             route=self.route,
         )
 
+    @property
+    def columns(self) -> list[str]:
+        """Columns that every row must have."""
+        return openai_batch.COLUMNS if self.input_format == "openai-batch" else self.template.columns
+
+    @property
+    def names_rows_by(self) -> str | None:
+        """The column that names a row, None for its place."""
+        return "custom_id" if self.input_format == "openai-batch" else self.id_column
+
+    def shape(self, target: Target) -> Shape:
+        """What its rows look like on their way in and out, for an engine."""
+        if self.input_format == "openai-batch":
+            return openai_batch.shape(target)
+        render = compile_requests(self.template, target, self.parameters)
+        return Shape(self.id_column, render, answer_record, error_record)
+
     def identity(self) -> dict[str, Any]:
         """Everything that shapes requests and output. Neither the address nor the pace: those may change."""
         return {
             "format": FORMAT,
             "task": self.task,
             "input_path": str(self.input_path),
+            "input_format": self.input_format,
             "engine": self.engine,
             "model": self.model,
             "prompt": self.prompt,

@@ -79,7 +79,8 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
             if flags & ERROR:
                 totals["failed"] += 1
                 errors.write(record.payload + b"\n")
-                kind = fastjson.decode(record.payload)["error"]["type"]
+                error = fastjson.decode(record.payload)["error"]
+                kind = error.get("type") or error["code"]
                 kinds[kind] = kinds.get(kind, 0) + 1
             else:
                 totals["succeeded"] += 1

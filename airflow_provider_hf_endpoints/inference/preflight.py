@@ -29,6 +29,7 @@ from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Trans
 log = logging.getLogger(__name__)
 
 FIRST_ROWS = 100
+TICK = 0.05  # seconds; how soon a stop is noticed
 _BUCKETS = 256
 
 
@@ -41,9 +42,9 @@ def check_input(job: BatchJob) -> None:
         doubled
     """
     path = as_upath(job.input_path)
-    columns = job.template.columns
+    columns = job.columns
     problems: list[BatchInputError] = []
-    lines = list(itertools.islice(read_lines(path), FIRST_ROWS))
+    lines = list(itertools.islice(read_lines(path, job.input_format), FIRST_ROWS))
     if not lines:
         raise BatchInputError(f"input file {path} is empty: there is nothing to do")
     for line in lines:
@@ -53,15 +54,15 @@ def check_input(job: BatchJob) -> None:
             problems.append(error)
     if problems and (len(problems) == len(lines) or job.on_bad_input == "stop"):
         raise BatchInputError.within(path, problems[0])
-    if job.id_column is not None:
-        _check_ids(job, job.id_column)
+    if job.names_rows_by is not None:
+        _check_ids(job, job.names_rows_by)
 
 
 def _check_ids(job: BatchJob, id_column: str) -> None:
     """Every row has an id, and no two have the same. Eight bytes a row, sorted in parts."""
     buckets = [array("Q") for _ in range(_BUCKETS)]
     path = as_upath(job.input_path)
-    for line in read_lines(path):
+    for line in read_lines(path, job.input_format):
         try:
             row = parse_line(line)
         except BadLineError:
@@ -78,7 +79,7 @@ def _check_ids(job: BatchJob, id_column: str) -> None:
 
 def _first_doubled(job: BatchJob, id_column: str, doubled: set[int]) -> str:
     seen: dict[int, int] = {}
-    for line in read_lines(as_upath(job.input_path)):
+    for line in read_lines(as_upath(job.input_path), job.input_format):
         try:
             identity = row_id(parse_line(line), line.place, id_column, line.number)
         except BadLineError:
@@ -97,17 +98,18 @@ def _first_doubled(job: BatchJob, id_column: str, doubled: set[int]) -> str:
 def check_first_rows(job: BatchJob, render: Callable[[Mapping[str, Any]], RowRequest]) -> None:
     """Make the requests of the first rows without sending them.
 
-    :raises BatchInputError: none of them can be made
-    :raises InferenceError: the endpoint's engine does not serve the task
+    :raises BatchInputError: none of them can be made, or the endpoint's engine does not serve the task
     """
     last: Exception | None = None
-    for line in itertools.islice(read_lines(as_upath(job.input_path)), FIRST_ROWS):
+    for line in itertools.islice(read_lines(as_upath(job.input_path), job.input_format), FIRST_ROWS):
         try:
             render(parse_line(line))
         except (BatchInputError, InferenceError) as error:
             last = last or error
         else:
             return
+    if isinstance(last, InferenceError):
+        raise BatchInputError(str(last)) from last
     if last is not None:
         raise last
 
@@ -124,12 +126,16 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
             return await _discover(job, transport)
         except (StartingError, ConnectionFailedError, OverloadedError) as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)
-            if time.monotonic() + pause > deadline or stop():
+            if time.monotonic() + pause > deadline:
                 raise
             if not said:
                 log.info("waiting for the endpoint: %s", error)
                 said = True
-            await asyncio.sleep(pause)
+            resume_at = time.monotonic() + pause
+            while time.monotonic() < resume_at:
+                if stop():
+                    raise
+                await asyncio.sleep(min(TICK, pause))
 
 
 async def _discover(job: BatchJob, transport: Transport) -> steps.Target:

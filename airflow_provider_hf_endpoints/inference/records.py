@@ -67,7 +67,7 @@ def decode_record(line: bytes) -> Record | None:
         return None
     body = line[9:-1]
     try:
-        if int(line[:8], 16) != zlib.crc32(body):
+        if line[:8] != b"%08x" % zlib.crc32(body):
             return None
         place, key, flags, prompt, completion, payload = body.split(b" ", 5)
         return Record(int(place), int(key, 16), int(flags), int(prompt), int(completion), payload)

@@ -65,6 +65,8 @@ class Resume:
 
     def _moved(self, record: Record, index: int) -> Record:
         line = fastjson.decode(record.payload)
+        if "index" not in line:
+            return record._replace(place=index)  # a form of output that does not tell places
         line["index"] = index
         if self._ids_are_places:
             line["id"] = index

@@ -61,10 +61,34 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """A row's request, ready to be sent."""
+    """A row's request, ready to be sent.
+
+    :param task: as what the answer is read
+    """
 
     route: str
     body: bytes
+    task: str
+
+
+AnswerRecord = Callable[[int, int, RowId, InferenceResult, int, "dict[str, Any] | None"], Record]
+ErrorRecord = Callable[[int, int, "RowId | None", Exception, int, "dict[str, Any] | None"], Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the rows of a job look like on their way in and out.
+
+    :param id_column: column that names a row, None for its place
+    :param render: from a row to its request
+    :param answer: the record of a row that was answered
+    :param fail: the record of a row that failed
+    """
+
+    id_column: str | None
+    render: Callable[[Mapping[str, Any]], RowRequest]
+    answer: AnswerRecord
+    fail: ErrorRecord
 
 
 def compile_requests(
@@ -80,7 +104,7 @@ def compile_requests(
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         request = build_request(dialect, task, inputs(row), params, model)
-        return RowRequest(request.route, fastjson.encode(request.json))
+        return RowRequest(request.route, fastjson.encode(request.json), task)
 
     return render
 
@@ -105,13 +129,14 @@ def _compile_inputs(template: Template) -> Callable[[Mapping[str, Any]], Any]:
 def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, Any]], RowRequest]:
     body = compile_value(template.body)
     route = template.route or _route_of(target.dialect, template.task)
+    task = canonical_task(template.task)
     named = target.dialect is Dialect.OPENAI and target.model is not None and template.route is None
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         content = body(row)
         if named and isinstance(content, dict):
             content.setdefault("model", target.model)
-        return RowRequest(route, fastjson.encode(content))
+        return RowRequest(route, fastjson.encode(content), task)
 
     return render
 
@@ -170,6 +195,12 @@ def answer_record(
     }
     if columns is not None:
         line["columns"] = columns
+    return counted_record(index, key, result, line)
+
+
+def counted_record(index: int, key: int, result: InferenceResult, line: dict[str, Any]) -> Record:
+    """The record of an answer, with what is counted about it."""
+    usage = result.usage
     empty = result.output in ("", [], None)
     flags = TRUNCATED * result.truncated | FILTERED * result.filtered | EMPTY * empty
     prompt = usage.prompt_tokens or 0 if usage else 0
@@ -181,11 +212,7 @@ def error_record(
     index: int, key: int, identity: RowId | None, error: Exception, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
     """The record of a row that failed."""
-    if isinstance(error, InferenceError):
-        words = error.as_row_error()
-    else:
-        kind = "bad_row" if isinstance(error, BatchInputError) else "internal"
-        words = {"type": kind, "message": str(error), "status": None, "fault": "caller", "retryable": False}
+    words = error_words(error)
     line: dict[str, Any] = {
         "id": identity,
         "index": index,
@@ -200,3 +227,11 @@ def error_record(
         line["columns"] = columns
     flags = ERROR | RETRYABLE if words["retryable"] else ERROR
     return Record(index, key, flags, 0, 0, fastjson.encode(line))
+
+
+def error_words(error: Exception) -> dict[str, Any]:
+    """An error as the column `error` of an output line."""
+    if isinstance(error, InferenceError):
+        return error.as_row_error()
+    kind = "bad_row" if isinstance(error, BatchInputError) else "internal"
+    return {"type": kind, "message": str(error), "status": None, "fault": "caller", "retryable": False}

@@ -4,6 +4,7 @@ requests."""
 from __future__ import annotations
 
 import asyncio
+import csv
 import gzip
 import io
 from collections import deque
@@ -13,6 +14,7 @@ from typing import IO, NamedTuple, cast
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 
 BLOCK_LINES = 512
@@ -49,19 +51,43 @@ def open_input(path: UPath) -> IO[bytes]:
     return file
 
 
-def read_lines(path: UPath) -> Iterator[Line]:
-    """The lines of a file; blank ones are not rows."""
-    index = 0
+def read_lines(path: UPath, input_format: str = "auto") -> Iterator[Line]:
+    """The rows of a file, each as a line of JSON; blank lines are not rows."""
+    if input_format == "csv" or (input_format == "auto" and path.name.removesuffix(".gz").endswith(".csv")):
+        return _read_csv(path)
+    return _read_jsonl(path)
+
+
+def _read_jsonl(path: UPath) -> Iterator[Line]:
+    place = 0
     with open_input(path) as file:
-        # What Airflow 3.0's ObjectStoragePath opens has every method of a file, and can't be iterated.
-        lines = file if hasattr(type(file), "__iter__") else iter(file.readline, b"")
-        for number, raw in enumerate(lines, start=1):
+        for number, raw in enumerate(file, start=1):
             content = raw.strip()
             if number == 1 and content.startswith(_BOM):
                 content = content[len(_BOM) :]
             if content:
-                yield Line(index, number, content)
-                index += 1
+                yield Line(place, number, content)
+                place += 1
+
+
+def _read_csv(path: UPath) -> Iterator[Line]:
+    """Rows of a CSV whose first line has the names; every value is text, one that is missing is null."""
+    with open_input(path) as file:
+        reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=""), strict=True)
+        place = 0
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                yield Line(place, reader.line_num, f"CSV: {error}".encode())
+                place += 1
+                continue
+            if row is None:
+                return
+            # More values than names: whatever was meant, it is no row of this table.
+            content = fastjson.encode(list(row.values()) if None in row else row)
+            yield Line(place, reader.line_num, content)
+            place += 1
 
 
 class LineSource:
@@ -70,8 +96,8 @@ class LineSource:
     :param path: the input
     """
 
-    def __init__(self, path: UPath) -> None:
-        self._lines = read_lines(path)
+    def __init__(self, path: UPath, input_format: str = "auto") -> None:
+        self._lines = read_lines(path, input_format)
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")

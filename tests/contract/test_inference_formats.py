@@ -1,0 +1,149 @@
+"""Inputs in other forms than JSONL of one's own: CSV, and OpenAI Batch files as they are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchInputError, BatchStopped
+from tests.contract.inference_server import Reply, Request, echo, serving
+
+
+def job(url: str, folder: Path, name: str, **options: Any) -> BatchJob:
+    return BatchJob(
+        url=url,
+        token="hf_batch_secret",
+        task="chat-completion",
+        input_path=folder / name,
+        output_path=folder / "out.jsonl",
+        max_concurrency=4,
+        **options,
+    )
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_csv_with_names_in_its_first_line(tmp_path: Path, packed: bool) -> None:
+    """Quotes, line breaks and a byte order mark are the csv module's business; a row of another width is an error
+    row."""
+    text = '\ufeffid,text\na,"one, ""two"""\nb,"line\nbreak"\nc\nd,x,y\ne,last\n'
+    name = "in.csv.gz" if packed else "in.csv"
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    with serving(echo) as server:
+        report = run_batch(job(server.url, tmp_path, name, prompt="{text}", keep_columns=("id",)))
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert ['one, "two"'[::-1], "line\nbreak"[::-1], None, None, "tsal"] == [line["output"] for line in lines]
+    assert ({"bad_row": 2}, {"id": "b"}) == (report.errors, lines[1]["columns"])
+
+
+def batch_line(name: str, content: str, **changes: Any) -> dict[str, Any]:
+    body = {"model": "gpt-something", "messages": [{"role": "user", "content": content}], "max_tokens": 5}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body, **changes}
+
+
+def test_an_openai_batch_runs_unchanged_and_is_answered_in_its_form(tmp_path: Path) -> None:
+    """The model becomes the endpoint's own; errors stand where OpenAI puts them."""
+    rows = [
+        batch_line("a", "first"),
+        batch_line("b", "refused"),
+        batch_line("c", "third", url="/v1/images/generations"),
+        batch_line("d", "fourth"),
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+    def answer(request: Request) -> Reply:
+        if request.method == "POST" and request.body["messages"][0]["content"] == "refused":
+            return Reply(400, {"error": {"message": "no"}})
+        return echo(request)
+
+    with serving(answer) as server:
+        report = run_batch(job(server.url, tmp_path, "in.jsonl", input_format="openai-batch"))
+        assert {"org/model"} == {request.body["model"] for request in server.posts}
+        assert 5 == server.posts[0].body["max_tokens"]
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert ["a", "b", "c", "d"] == [line["custom_id"] for line in lines]
+    first, second, third, fourth = lines
+    assert (200, None) == (first["response"]["status_code"], first["error"])
+    assert "tsrif" == first["response"]["body"]["choices"][0]["message"]["content"]
+    assert (400, "bad_request") == (second["response"]["status_code"], second["error"]["code"])
+    assert (None, "bad_row") == (third["response"], third["error"]["code"])
+    assert "htruof" == fourth["response"]["body"]["choices"][0]["message"]["content"]
+    assert (2, {"bad_request": 1, "bad_row": 1}) == (report.succeeded, report.errors)
+    assert 4 == len({line["id"] for line in lines})
+
+
+def test_doubled_custom_ids_are_refused(tmp_path: Path) -> None:
+    """Before any request, as with an id column."""
+    rows = [batch_line("a", "x"), batch_line("a", "y")]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match="id 'a' in column 'custom_id' stands on line 1 and on line 2"):
+            run_batch(job(server.url, tmp_path, "in.jsonl", input_format="openai-batch"))
+        assert server.requests == []
+
+
+def test_an_openai_batch_takes_no_template(tmp_path: Path) -> None:
+    """Its lines are whole requests."""
+    with pytest.raises(ValueError, match="whole requests"):
+        job("http://x", tmp_path, "in.jsonl", input_format="openai-batch", prompt="{text}")
+
+
+def test_embeddings_of_an_openai_batch(tmp_path: Path) -> None:
+    """Each line's url says how its answer is read."""
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "x"}}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row))
+    data = {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    with serving(lambda r: echo(r) if r.method == "GET" else Reply(json=data)) as server:
+        assert run_batch(job(server.url, tmp_path, "in.jsonl", input_format="openai-batch")).prompt_tokens == 1
+    assert data == lines_of(tmp_path / "out.jsonl")[0]["response"]["body"]
+
+
+# --- before the first row
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        (Reply(400, {"error": "Bad Request: The endpoint is paused, ask …"}), errors.EndpointPausedError),
+        (Reply(401, {"error": "Unauthorized"}), errors.AuthenticationError),
+        (Reply(503, {"error": "503 Service Unavailable"}), errors.StartingError),
+    ],
+)
+def test_an_endpoint_that_does_not_tell_its_engine_ends_the_batch_as_any_other(
+    tmp_path: Path, reply: Reply, cause: type[errors.InferenceError]
+) -> None:
+    """The same error, whether a row or the question about the engine met it."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}')
+    with serving(lambda r: reply) as server:
+        settings = {"prompt": "{text}", "startup_timeout": 0.3, "probe_interval": 0.1}
+        with pytest.raises(BatchAborted) as caught:
+            run_batch(job(server.url, tmp_path, "in.jsonl", **settings))
+    assert isinstance(caught.value.cause, cause)
+
+
+def test_waiting_for_a_cold_endpoint_can_be_stopped(tmp_path: Path) -> None:
+    """Within a moment, before anything was sent."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}')
+    with serving(lambda r: Reply(503, {})) as server:
+        asked = iter([False] * 5 + [True] * 100)
+        with pytest.raises(BatchStopped):
+            run_batch(job(server.url, tmp_path, "in.jsonl", prompt="{text}"), stop=lambda: next(asked))
+        assert server.posts == []
+
+
+def test_a_task_that_the_engine_does_not_serve_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    """The error names what it serves."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}')
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match="TEI serves feature-extraction"):
+            run_batch(job(server.url, tmp_path, "in.jsonl", prompt="{text}", engine="tei"))
+        assert server.requests == []
