@@ -8,10 +8,10 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit demo lint format check lock clean
+.PHONY: help setup test test-unit test-system demo lint format check lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make both environments (newest and oldest Airflow)
 	@$(SETUP) all
@@ -22,6 +22,10 @@ test: setup ## all tests, on the newest and the oldest Airflow
 test-unit: ## the tests that start no Airflow, on the newest one only
 	@$(SETUP) newest
 	@$(BIN)/python dev/run_tests.py --quick
+
+test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
+	@$(SETUP) newest
+	@$(BIN)/python -m pytest tests/system -q
 
 demo: ## a real Airflow runs the first example DAG on the emulator; KEEP=1 leaves its UI up
 	@$(SETUP) newest

@@ -78,9 +78,7 @@ def run_batch(
     :raises BatchFailed: too many rows failed
     """
     run = functools.partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_event_loop():
         return asyncio.run(run())
     outcome: list[BatchReport | BaseException] = []
 
@@ -120,6 +118,14 @@ async def arun_batch(
         lock.release()
 
 
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _as_function(stop: Stop) -> Callable[[], bool]:
     if stop is None:
         return lambda: False
@@ -157,6 +163,9 @@ def _same_job(old: Mapping[str, Any], job: BatchJob) -> None:
 def _judge(job: BatchJob, report: BatchReport) -> BatchReport:
     if job.fail_on_errors and report.failed:
         raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
+    # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
+    if job.max_error_rate is not None and report.failed > job.max_error_rate * report.rows:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed, above {job.max_error_rate:.0%}")
     return report
 
 
