@@ -10,7 +10,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from upath import UPath
 
@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 BLOCK_LINES = 512
 BLOCK_BYTES = 1 << 20
 BLOCKS_AHEAD = 2
+READ_BYTES = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -35,20 +36,41 @@ class Line(NamedTuple):
     raw: bytes
 
 
+class _Bytes(io.RawIOBase):
+    """A file of which nothing is expected but `read` and `close`: what Airflow 3.0's paths open cannot be
+    iterated."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 def open_input(path: UPath) -> IO[bytes]:
     """The input's bytes, unpacked when the name ends in `.gz`.
 
     :raises BatchInputError: there is no such file
     """
     try:
-        file = cast("IO[bytes]", path.open("rb"))
+        file = io.BufferedReader(_Bytes(path.open("rb")), READ_BYTES)
     except FileNotFoundError:
         raise BatchInputError(f"input file {path} does not exist") from None
     except IsADirectoryError:
         raise BatchInputError(f"input {path} is a folder, not a file") from None
     if path.name.endswith(".gz"):
-        return cast("IO[bytes]", io.BufferedReader(gzip.GzipFile(fileobj=file)))
-    return file
+        return cast("IO[bytes]", io.BufferedReader(gzip.GzipFile(fileobj=file), READ_BYTES))
+    return cast("IO[bytes]", file)
 
 
 def read_lines(path: UPath, input_format: str = "auto") -> Iterator[Line]:
