@@ -26,9 +26,10 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
-from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher, Tally
+from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.items import Tally
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
 from airflow_provider_hf_endpoints.inference.lock import OutputLock

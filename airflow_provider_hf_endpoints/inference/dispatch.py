@@ -8,14 +8,11 @@ say, whether the endpoint is to be sent anything `gate.py`'s, and how many at on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
@@ -27,14 +24,15 @@ from airflow_provider_hf_endpoints.inference.errors import (
     OverloadedError,
 )
 from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.items import Item, Progress, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
-from airflow_provider_hf_endpoints.inference.records import ERROR, Record, encode_record, row_key
+from airflow_provider_hf_endpoints.inference.recorder import Recorder
+from airflow_provider_hf_endpoints.inference.records import ERROR, Record, row_key
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.retries import Backoff
 from airflow_provider_hf_endpoints.inference.rows import (
     RowId,
-    RowRequest,
     Shape,
     parse_line,
     row_id,
@@ -47,38 +45,10 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 log = logging.getLogger(__name__)
 
-GROUP_ROWS = 1000
 TICK = 0.05  # seconds; how soon a stop is noticed
 SKIPPED_AT_A_TIME = 200
 #: A row that is refused this many times as often as it may fail, while others get through, fails alone.
 REFUSALS_PER_ATTEMPT = 4
-
-
-@dataclass(slots=True)
-class Item:
-    """A row on its way."""
-
-    index: int
-    key: int
-    identity: RowId
-    request: RowRequest
-    columns: dict[str, Any] | None
-    attempts: int = 0
-    refusals: int = 0
-    first_sent: float = 0.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts of this run, for the log and the report."""
-
-    done: int = 0
-    failed: int = 0
-    resumed: int = 0
-    requests: int = 0
-    retries: int = 0
-    tokens: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
 
 
 class _Skipped:
@@ -128,17 +98,18 @@ class Dispatcher:
         self._filling: asyncio.Task[None] | None = None
         self._workers = 0
         self.in_flight = 0
-        self._pending: list[tuple[Record, bytes]] = []
-        self._flush_wanted = asyncio.Event()
+        self._recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
         self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._clock = time.monotonic
         self._started = self._clock()
-        resume.emit = self._keep
+        resume.emit = self._recorder.add
 
     async def run(self) -> None:
         """Send every row; everything recorded is durable when this returns, or raises."""
-        helpers = [asyncio.create_task(self._flush_loop()), asyncio.create_task(self._watch())]
+        helpers = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._watch())]
+        for helper in helpers:
+            helper.add_done_callback(self._helper_ended)
         try:
             self._wake()
             await self._ended.wait()
@@ -153,7 +124,13 @@ class Dispatcher:
             # Not awaited one by one: a cancelled run must still reach the flush below.
             if helpers or self._tasks:
                 await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
-            self._flush()
+            self._recorder.flush()
+
+    def _helper_ended(self, task: asyncio.Task[None]) -> None:
+        """Without a helper the batch would run blind, so it ends; a helper that was cancelled did its work."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.end(error)
 
     def end(self, cause: Exception | None = None, stopped: str | None = None) -> None:
         """Send nothing more; the first reason given counts."""
@@ -360,20 +337,13 @@ class Dispatcher:
         attempts = item.attempts if counted else item.attempts + 1
         self._record(self._shape.fail(item.index, item.key, item.identity, error, attempts, item.columns))
 
-    # --- journal
-
     def _record(self, record: Record) -> None:
         """A row is finished, well or badly."""
-        self._keep(record)
+        self._recorder.add(record)
         self.tally.done += 1
         if record.flags & ERROR:
             self.tally.failed += 1
             self._check_error_rate()
-
-    def _keep(self, record: Record) -> None:
-        self._pending.append((record, encode_record(record)))
-        if len(self._pending) >= GROUP_ROWS:
-            self._flush_wanted.set()
 
     def _check_error_rate(self) -> None:
         job, tally = self._job, self.tally
@@ -383,38 +353,13 @@ class Dispatcher:
             self.too_many_errors = self.too_many_errors or not self._ending
             self.end(stopped=f"{tally.failed} of {tally.done} rows failed, more than max_error_rate allows")
 
-    async def _flush_loop(self) -> None:
-        pause = min(1.0, self._job.checkpoint_interval) if self._resume.local else self._job.checkpoint_interval
-        loop = asyncio.get_running_loop()
-        while True:
-            # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._flush_wanted.wait()
-            self._flush_wanted.clear()
-            group, self._pending = self._pending, []
-            if group:
-                write = loop.run_in_executor(None, self._resume.journal.append, group)
-                try:
-                    await asyncio.shield(write)
-                except asyncio.CancelledError:
-                    await write  # the thread writes on; the last flush has to come after it
-                    raise
-                except Exception as error:
-                    self.end(error)
-                    raise
-
-    def _flush(self) -> None:
-        group, self._pending = self._pending, []
-        self._resume.journal.append(group)
-
     # --- watching
 
     async def _watch(self) -> None:
         """Notice a stop, the end of the job's time, an endpoint that does not come, and say how far the batch
         is."""
         next_line = self._clock() + self._job.progress_interval
-        before = (self._clock(), 0, 0)
+        progress = Progress(self._clock())
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
@@ -426,25 +371,11 @@ class Dispatcher:
                 self.end(self.gate.last_error)
             if now >= next_line:
                 next_line = now + self._job.progress_interval
-                self._say(now, before)
-                before = (now, self.tally.done, self.tally.tokens)
-
-    def _say(self, now: float, before: tuple[float, int, int]) -> None:
-        seconds = now - before[0]
-        tally = self.tally
-        state = "waiting for the endpoint" if self.gate.closed else self.limiter.reason
-        log.info(
-            "%d rows done, %.1f/s, %d in flight of %d (%s), %d failed, %d retries, %.0f tokens/s, %d waiting",
-            tally.done + tally.resumed,
-            (tally.done - before[1]) / seconds,
-            self.in_flight,
-            self.limiter.limit,
-            state,
-            tally.failed,
-            tally.retries,
-            (tally.tokens - before[2]) / seconds,
-            len(self._heap),
-        )
+                state = "waiting for the endpoint" if self.gate.closed else self.limiter.reason
+                busy = (
+                    f"{self.in_flight} in flight of {self.limiter.limit} ({state}), {len(self._heap)} to be tried again"
+                )
+                log.info("%s", progress.line(self.tally, now, busy))
 
 
 def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
