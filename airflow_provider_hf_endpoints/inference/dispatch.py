@@ -359,7 +359,7 @@ class Dispatcher:
         """Notice a stop, the end of the job's time, an endpoint that does not come, and say how far the batch
         is."""
         next_line = self._clock() + self._job.progress_interval
-        progress = Progress(self._clock())
+        progress = Progress(self._clock(), await asyncio.to_thread(self._source.count))
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
@@ -372,9 +372,8 @@ class Dispatcher:
             if now >= next_line:
                 next_line = now + self._job.progress_interval
                 state = "waiting for the endpoint" if self.gate.closed else self.limiter.reason
-                busy = (
-                    f"{self.in_flight} in flight of {self.limiter.limit} ({state}), {len(self._heap)} to be tried again"
-                )
+                flight = f"{self.in_flight} in flight of {self.limiter.limit} ({state})"
+                busy = f"{flight}, {len(self._heap)} to be tried again"
                 log.info("%s", progress.line(self.tally, now, busy))
 
 

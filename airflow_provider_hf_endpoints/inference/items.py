@@ -36,17 +36,34 @@ class Tally:
 
 
 class Progress:
-    """The line in the log: how far the batch is, and how fast since the line before."""
+    """The line in the log: how far the batch is, and how fast since the line before.
 
-    def __init__(self, now: float) -> None:
+    :param total: rows of the input, None where nobody counted
+    """
+
+    def __init__(self, now: float, total: int | None) -> None:
         self._before = (now, 0, 0)
+        self._total = total
 
     def line(self, tally: Tally, now: float, busy: str) -> str:
         """What to say at `now`; `busy` tells what is in flight."""
         then, done, tokens = self._before
         self._before = (now, tally.done, tally.tokens)
         seconds = max(now - then, 1e-9)
+        rate = (tally.done - done) / seconds
         return (
-            f"{tally.done + tally.resumed} rows done, {(tally.done - done) / seconds:.1f}/s, {busy}, "
-            f"{tally.failed} failed, {tally.retries} retries, {(tally.tokens - tokens) / seconds:.0f} tokens/s"
+            f"{self._share(tally.done + tally.resumed, rate)}, {rate:.1f}/s, {busy}, {tally.failed} failed, "
+            f"{tally.retries} retries, {(tally.tokens - tokens) / seconds:.0f} tokens/s"
         )
+
+    def _share(self, done: int, rate: float) -> str:
+        if self._total is None:
+            return f"{done} rows done"
+        left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and self._total > done else ""
+        return f"{done} of {self._total} rows done ({100 * done / max(self._total, 1):.0f} %){left}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

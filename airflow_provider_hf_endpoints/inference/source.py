@@ -16,6 +16,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.paths import local_path
 
 BLOCK_LINES = 512
 BLOCK_BYTES = 1 << 20
@@ -75,9 +76,12 @@ def open_input(path: UPath) -> IO[bytes]:
 
 def read_lines(path: UPath, input_format: str = "auto") -> Iterator[Line]:
     """The rows of a file, each as a line of JSON; blank lines are not rows."""
-    if input_format == "csv" or (input_format == "auto" and path.name.removesuffix(".gz").endswith(".csv")):
-        return _read_csv(path)
-    return _read_jsonl(path)
+    return _read_csv(path) if is_csv(path, input_format) else _read_jsonl(path)
+
+
+def is_csv(path: UPath, input_format: str) -> bool:
+    """Whether a file is to be read as CSV."""
+    return input_format == "csv" or (input_format == "auto" and path.name.removesuffix(".gz").endswith(".csv"))
 
 
 def _read_jsonl(path: UPath) -> Iterator[Line]:
@@ -112,6 +116,19 @@ def _read_csv(path: UPath) -> Iterator[Line]:
             place += 1
 
 
+def count_lines(path: UPath, input_format: str) -> int | None:
+    """Rows of a local file, quickly; None where that would mean reading an object store or unpacking."""
+    local = local_path(path)
+    if local is None or is_csv(path, input_format) or path.name.endswith(".gz"):
+        return None
+    count, last = 0, b"\n"
+    with open(local, "rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n") - block.count(b"\n\n")  # blank lines are not rows
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
 class LineSource:
     """Lines of a file for an event loop: `next_line` never blocks, `fill` fetches the next block in a thread.
 
@@ -119,6 +136,7 @@ class LineSource:
     """
 
     def __init__(self, path: UPath, input_format: str = "auto") -> None:
+        self._path, self._input_format = path, input_format
         self._lines = read_lines(path, input_format)
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
@@ -162,6 +180,10 @@ class LineSource:
             if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES:
                 break
         return block
+
+    def count(self) -> int | None:
+        """How many rows there are, None where counting costs too much. Reads the file; call it in a thread."""
+        return count_lines(self._path, self._input_format)
 
     def close(self) -> None:
         """Stop reading."""
