@@ -21,12 +21,14 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.readiness import (
+    BROKEN,
     LONGEST_POLL,
     Failed,
     Goal,
     OnScaledToZero,
     Ready,
     TimedOut,
+    why_broken,
 )
 from airflow_provider_hf_endpoints.endpoints.waiting import End
 
@@ -98,6 +100,9 @@ def event_of(end: End, name: str) -> dict[str, Any]:
     match end:
         case Ready(endpoint=endpoint):
             return {"status": "ready", "name": name, "endpoint": _summary(endpoint)}
+        case Failed(endpoint=InferenceEndpoint(status=status) as endpoint) if status in BROKEN:
+            # Its messages may hold the endpoint's secrets, which the triggerer does not know: the worker asks for them.
+            return _unhappy("failed", name, why_broken(endpoint, quote=False), endpoint)
         case Failed(reason=reason, endpoint=endpoint):
             return _unhappy("failed", name, reason, endpoint)
         case TimedOut(reason=reason, endpoint=endpoint):
@@ -127,8 +132,8 @@ def _summary(endpoint: InferenceEndpoint | None) -> dict[str, Any] | None:
 def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | None = None) -> dict[str, Any] | None:
     """The endpoint's summary when the wait ended well (None when the goal was its deletion); else the typed error.
 
-    :param explain: called only for an endpoint that failed, with the reason: the same with the last lines of its log,
-        redacted.
+    :param explain: called only for an endpoint that failed, with what its state says: the same with the service's
+        messages and the last lines of its log, redacted.
     :raises InferenceEndpointTimeoutError: the deadline passed.
     :raises EndpointFailedError: the endpoint can't get there.
     :raises WaitBrokenError: the wait itself could not go on.
@@ -142,8 +147,7 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | No
             raise InferenceEndpointTimeoutError(f"Endpoint {name!r}: {reason}")
         case "failed":
             state = (event.get("endpoint") or {}).get("state")
-            broken = state in (InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED)
-            words = explain(reason) if broken and explain is not None else reason
+            words = explain(reason) if state in BROKEN and explain is not None else reason
             raise EndpointFailedError(f"Endpoint {name!r}: {words}")
         case _:
             # An event of a version that did not say: a retry does no harm.

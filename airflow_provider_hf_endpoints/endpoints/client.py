@@ -36,7 +36,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import (
     EndpointUpdate,
     UpdateArguments,
 )
-from airflow_provider_hf_endpoints.endpoints.transport import Transport
+from airflow_provider_hf_endpoints.endpoints.transport import Transport, tls
 from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class EndpointsClient(Transport):
 
     def _send(self, request: Request) -> Answer:
         if self._http is None:
-            self._http = httpx.Client()
+            self._http = httpx.Client(verify=tls())
         try:
             response = self._http.request(**self.arguments(request))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -278,7 +278,7 @@ class AsyncEndpointsClient(Transport):
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop not in (None, loop):
             # Connections die with their event loop: a second asyncio.run gets new ones.
-            self._http, self._loop = httpx.AsyncClient(), loop
+            self._http, self._loop = httpx.AsyncClient(verify=tls()), loop
         try:
             response = await self._http.request(**self.arguments(request))
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -25,7 +25,7 @@ RESUME_GRACE = timedelta(seconds=60)
 # What somebody who waits for a deletion names as the target; no state of the service.
 DELETED = "deleted"
 
-_BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
+BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
         return _judge_arrived(endpoint, snapshot.health, moment)
     if goal.target_states == {DELETED}:
         return _wait(endpoint, moment, f"it is still there, {endpoint.status}")
-    if endpoint.status in _BROKEN:
-        return Failed(_why_broken(endpoint), endpoint)
+    if endpoint.status in BROKEN:
+        return Failed(why_broken(endpoint), endpoint)
     if endpoint.status == InferenceEndpointStatus.PAUSED and not _being_resumed(endpoint, moment):
         return Failed(
             f"The endpoint is paused and nobody is resuming it: waiting for {_targets(goal)} would never end. "
@@ -274,9 +274,15 @@ def _said(endpoint: InferenceEndpoint) -> str:
     return f' ("{endpoint.message}")' if endpoint.message else ""
 
 
-def _why_broken(endpoint: InferenceEndpoint) -> str:
+def why_broken(endpoint: InferenceEndpoint, *, quote: bool = True) -> str:
+    """What a failed endpoint's state says.
+
+    :param quote: with the service's messages; they may repeat what the container printed.
+    """
     failed_update = endpoint.status == InferenceEndpointStatus.UPDATE_FAILED
     what = "The endpoint's last update failed" if failed_update else "The endpoint failed to start"
+    if not quote:
+        return f"{what} (state {endpoint.status})."
     error = f" Error: {endpoint.error_message}" if endpoint.error_message else ""
     agent = f" Debugger: {endpoint.agent_message}" if endpoint.agent_message else ""
     return f"{what} (state {endpoint.status}){_said(endpoint)}.{error}{agent}"

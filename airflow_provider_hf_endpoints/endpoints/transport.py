@@ -5,7 +5,9 @@ What the sync and the async client share; only the sending itself is theirs.
 
 from __future__ import annotations
 
+import functools
 import logging
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +86,12 @@ def _clean(field: str, url: str) -> str:
     if not usable or parts.query or parts.fragment:
         raise InvalidArgumentError(f"{field}={url!r} is no URL of a service: write it as https://host[:port].")
     return url.rstrip("/")
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """One TLS context for all clients of a process: making one reads every CA certificate, which holds a loop up."""
+    return httpx.create_ssl_context()
 
 
 class Transport:

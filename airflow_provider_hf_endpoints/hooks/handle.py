@@ -231,7 +231,7 @@ class EndpointHandle:
         snapshot = self.snapshot
         # One that may scale to zero between two calls is woken by the next one, which then waits.
         sleepy = snapshot.status == InferenceEndpointStatus.SCALED_TO_ZERO or snapshot.min_replica == 0
-        options = {"engine": _known_engine(snapshot.engine), "scale_up_timeout": SCALE_UP_TIMEOUT if sleepy else None}
+        options = {"engine": known_engine(snapshot.engine), "scale_up_timeout": SCALE_UP_TIMEOUT if sleepy else None}
         token = self._token.get_secret_value()
         return (url, *options.values()), lambda kind: kind(url, token, **options)
 
@@ -267,7 +267,7 @@ class EndpointHandle:
         return f"{self.namespace}/{self.name}"
 
 
-def _known_engine(engine: str | None) -> str | None:
+def known_engine(engine: str | None) -> str | None:
     """The engine, or None (then it is found out by asking) for one that is newer than this package."""
     try:
         dialect_of(engine)

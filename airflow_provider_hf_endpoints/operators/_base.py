@@ -16,6 +16,7 @@ from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitBrokenError, WaitSpec, conclude, deadline_after, event_of
 
@@ -67,6 +68,11 @@ class EndpointOperator(BaseOperator):
         deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """As Airflow's; `endpoint` may be another task's result."""
+        super().render_template_fields(context, jinja_env)
+        take_name(self)
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Act on the endpoint, wait where that was asked for, and return its summary."""

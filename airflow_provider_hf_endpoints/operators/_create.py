@@ -22,7 +22,7 @@ from airflow_provider_hf_endpoints.operators._arguments import also_takes
 from airflow_provider_hf_endpoints.operators._claim import claims_in, is_claimed, with_claim
 from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
-from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, refuse_shown, reveal_all
+from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, refuse_inline, refuse_shown, reveal_all
 
 # Arguments that are the operator's attributes and templated; secrets are neither.
 _TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
@@ -98,6 +98,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
     ) -> None:
         options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
         super().__init__(**kwargs)
+        refuse_inline(options.get("custom_image"))
         if if_exists not in get_args(IfExists):
             raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
         self.name = name

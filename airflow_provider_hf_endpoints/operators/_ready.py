@@ -16,21 +16,13 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.inference.engines import dialect_of
+from airflow_provider_hf_endpoints.hooks.handle import known_engine
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
+from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
-
-
-def _known_engine(engine: str | None) -> str | None:
-    """The engine, or None (then it is found out by asking) for one that is newer than this package."""
-    try:
-        dialect_of(engine)
-    except ValueError:
-        return None
-    return engine
 
 
 @dataclass(frozen=True)
@@ -81,6 +73,11 @@ class RequestingOperator(BaseOperator):
         deadline_after(0.0, startup_timeout)
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """As Airflow's; `endpoint` may be another task's result."""
+        super().render_template_fields(context, jinja_env)
+        take_name(self)
 
     def execute(self, context: Context) -> Any:
         """Check the input, wait until the endpoint answers, then send."""
@@ -144,7 +141,7 @@ class RequestingOperator(BaseOperator):
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
         if not endpoint.url:
             raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
-        target = Target(endpoint.url, _known_engine(endpoint.engine), hook.token)
+        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token)
         try:
             return self._send(context, target)
         except InferenceError as error:

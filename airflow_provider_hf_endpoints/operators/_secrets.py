@@ -86,6 +86,21 @@ def refuse_shown(partial: Mapping[str, Any]) -> None:
             )
 
 
+def refuse_inline(custom_image: object) -> None:
+    """Refuse registry credentials inside `custom_image`, a template field: rendered templates are stored and shown.
+
+    :raises ValueError: naming the arguments to use.
+    """
+    if not isinstance(custom_image, Mapping):
+        return
+    for settings in (custom_image, *custom_image.values()):
+        if isinstance(settings, Mapping) and settings.get("credentials"):
+            raise ValueError(
+                "custom_image holds registry credentials, and Airflow stores and shows rendered templates: give "
+                "container_registry_username and container_registry_password (FromConnection(…)) instead."
+            )
+
+
 def mask_all(revealed: Mapping[str, Any]) -> list[str]:
     """Every value in there, masked in the task's log from now on."""
     values = [*(revealed.get("secrets") or {}).values(), revealed.get("container_registry_password")]

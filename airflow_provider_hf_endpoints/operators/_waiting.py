@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.readiness import BROKEN, why_broken
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -71,6 +72,8 @@ def explain_failure(
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
             client = hook.get_conn()
             endpoint = client.get_inference_endpoint(summary["name"], namespace=summary.get("namespace"))
+            if endpoint.status in BROKEN:
+                reason = why_broken(endpoint)
             log_lines = client.describe_failure(endpoint, secrets=known)
     except LOOKUP_ERRORS as error:
         log_lines = f"(Its log could not be read: {error})"

@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.operators._secrets import (
     FromVariable,
     Secret,
     mask_all,
+    refuse_inline,
     refuse_shown,
     reveal_all,
 )
@@ -101,6 +102,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
             own = {**changes, **own}
         self.endpoint = endpoint
         self.changes: Mapping[str, Any] = own if own or changes is None else changes
+        if isinstance(self.changes, Mapping):
+            refuse_inline(self.changes.get("custom_image"))
         self._secrets = secrets
         self._password = container_registry_password
 
@@ -113,6 +116,12 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         revealed = reveal_all(self._secrets, self._password)
         change = EndpointUpdate.from_arguments(**{**self.changes, **revealed})
+        if change.min_replica:
+            self.log.warning(
+                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                self.endpoint,
+                change.min_replica,
+            )
         endpoint = hook.get_conn().update(self.endpoint, change, namespace=self.namespace)
         self.log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         if endpoint.status in _STOPPED:

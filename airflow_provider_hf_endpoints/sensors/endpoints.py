@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStat
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
@@ -83,6 +84,11 @@ class InferenceEndpointSensor(BaseSensorOperator):
         self.check_health = check_health
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
         self.deferrable = deferrable
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """As Airflow's; `endpoint` may be another task's result."""
+        super().render_template_fields(context, jinja_env)
+        take_name(self)
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""

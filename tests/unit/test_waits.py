@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
     RateLimitError,
 )
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.waits import (
     ProgressLog,
@@ -130,10 +131,17 @@ def test_a_timeout() -> None:
 
 @pytest.mark.parametrize("state", ["failed", "updateFailed"])
 def test_what_broke_is_explained(state: str) -> None:
-    """Who explains gets the reason and gives the whole text, so that it can redact all of it."""
+    """Who explains gets what the state says and gives the whole text, so that it can redact all of it."""
     event = event_of(Failed("the reason", endpoint(state)), "tickets")
-    with pytest.raises(EndpointFailedError, match="'tickets': THE REASON and the log"):
+    with pytest.raises(EndpointFailedError, match=rf"'tickets': THE ENDPOINT.*\(STATE {state.upper()}\)\. and the log"):
         conclude(event, lambda reason: f"{reason.upper()} and the log")
+
+
+def test_an_event_repeats_no_message_of_a_container() -> None:
+    """Events are stored and logged, and the triggerer does not know the endpoint's secrets."""
+    said = {"status": {"state": "failed", "message": "printed s3cr3t", "errorMessage": "KEY=s3cr3t"}}
+    broken = InferenceEndpoint.from_raw({"name": "tickets", **said}, "acme")
+    assert "s3cr3t" not in json.dumps(event_of(Failed("it says s3cr3t", broken), "tickets"))
 
 
 @pytest.mark.parametrize("snapshot", [None, endpoint("paused"), endpoint("running"), endpoint("scaledToZero")])

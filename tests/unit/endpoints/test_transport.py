@@ -472,7 +472,7 @@ def test_an_async_client_survives_its_event_loop(monkeypatch: pytest.MonkeyPatch
     opened: list[httpx.AsyncClient] = []
     real = httpx.AsyncClient
 
-    def open_one() -> httpx.AsyncClient:
+    def open_one(**_: Any) -> httpx.AsyncClient:
         opened.append(real(transport=httpx.MockTransport(Wire(answer()).answer_async)))
         return opened[-1]
 

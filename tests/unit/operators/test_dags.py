@@ -278,3 +278,23 @@ def test_update_refuses_a_change_given_twice() -> None:
     """As an argument and in `changes`: which one was meant can't be known."""
     with pytest.raises(ValueError, match="tags: given"):
         UpdateInferenceEndpointOperator(task_id="task", endpoint="demo", changes={"tags": []}, tags=["a"])
+
+
+def test_an_endpoint_may_be_named_by_another_tasks_result() -> None:
+    """`endpoint=create.output` gives a summary; its name and namespace are what the operator works on."""
+    summary = {"name": "tickets", "namespace": "acme", "state": "running", "url": None}
+    for operator in (
+        PauseInferenceEndpointOperator(task_id="pause", endpoint="{{ summary }}"),
+        InferenceEndpointSensor(task_id="wait", endpoint="{{ summary }}"),
+        InferenceOperator(task_id="ask", endpoint="{{ summary }}", task="text-generation", inputs="Hello"),
+    ):
+        operator.endpoint = summary  # type: ignore[assignment]
+        operator.render_template_fields({})
+        assert ("tickets", "acme") == (operator.endpoint, operator.namespace)
+
+
+@pytest.mark.parametrize("image", [{"custom": {"url": "x", "credentials": {"username": "u", "password": "p"}}}])
+def test_credentials_in_a_template_field_are_refused(image: dict[str, Any]) -> None:
+    """Airflow stores and shows rendered templates, so a registry password has no place in `custom_image`."""
+    with pytest.raises(ValueError, match="container_registry_password"):
+        UpdateInferenceEndpointOperator(task_id="update", endpoint="tickets", custom_image=image)

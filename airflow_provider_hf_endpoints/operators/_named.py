@@ -1,0 +1,22 @@
+"""Which endpoint is meant, where a DAG names it by another task's result.
+
+`endpoint=create.output` is the natural way to chain tasks; what a lifecycle operator returns has name and namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class _NamesEndpoint(Protocol):
+    endpoint: str
+    namespace: str | None
+
+
+def take_name(operator: _NamesEndpoint) -> None:
+    """After rendering: put the name, and the namespace where none is given, in the place of a task's result."""
+    named: object = operator.endpoint
+    if isinstance(named, Mapping) and isinstance(named.get("name"), str):
+        operator.endpoint = named["name"]
+        operator.namespace = operator.namespace or named.get("namespace")
