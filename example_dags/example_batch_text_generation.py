@@ -32,6 +32,11 @@ INPUT = str(Path(__file__).parent / "data" / "support_tickets.jsonl")
 OUTPUT_FOLDER = os.environ.get("HF_ENDPOINTS_EXAMPLE_OUTPUT", f"{tempfile.gettempdir()}/hf-endpoints-example")
 # A folder for each run: a retry finds what its own run has done already, and another run starts afresh.
 RUN_FOLDER = "{{ params.output_folder }}/{{ run_id | replace(':', '-') }}"
+LABELS = ["billing", "bug", "wish", "question", "account", "delivery"]
+ONE_OF_THE_LABELS = {
+    "type": "json_schema",
+    "json_schema": {"name": "label", "schema": {"type": "string", "enum": LABELS}},
+}
 
 with DAG(
     dag_id="hf_endpoints_batch_text_generation",
@@ -87,10 +92,11 @@ with DAG(
         task="chat-completion",
         input_path=INPUT,
         output_path=f"{RUN_FOLDER}/classes.jsonl",
-        system="You sort support tickets. Answer with one word: billing, bug, wish, question, account or delivery.",
-        prompt="{product}: {text}",
+        system="You sort support tickets.",
+        prompt="Is it about billing, a bug, a wish, a question, the account or the delivery? {product}: {text}",
         id_column="id",
-        parameters={"max_tokens": 8, "temperature": 0},
+        # A JSON schema leaves the model no other answer than one of the labels; the line's end is the answer's.
+        parameters={"max_tokens": 8, "temperature": 0, "response_format": ONE_OF_THE_LABELS, "stop": ["\n"]},
         fail_on_errors=True,
         retries=2,
         retry_delay=timedelta(seconds=30),
