@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.items import Item, Progress, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
+from airflow_provider_hf_endpoints.inference.patience import Patience
 from airflow_provider_hf_endpoints.inference.recorder import Recorder
 from airflow_provider_hf_endpoints.inference.records import ERROR, Record, row_key
 from airflow_provider_hf_endpoints.inference.resume import Resume
@@ -91,6 +92,7 @@ class Dispatcher:
         self.stopped: str | None = None
         self.too_many_errors = False
         self._backoff = Backoff()
+        self._patience = Patience(job.request_timeout)
         self._own_route = job.route is not None or job.input_format == "openai-batch"
         self._heap: list[tuple[float, int, Item]] = []
         self._order = itertools.count()
@@ -269,7 +271,7 @@ class Dispatcher:
         else:
             self.tally.retries += 1
         self.tally.requests += 1
-        request = HttpRequest("POST", item.request.route, item.request.body, self._job.request_timeout)
+        request = HttpRequest("POST", item.request.route, item.request.body, self._patience.timeout(item.attempts))
         self.in_flight += 1
         try:
             response = await self._transport.send(request)
@@ -289,7 +291,9 @@ class Dispatcher:
         tokens = (usage.completion_tokens or 0) if usage is not None else 0
         self.tally.tokens += tokens
         self.gate.answered()
-        self.limiter.answered(self._clock(), self.in_flight + 1, float(tokens or 1), sent_at, load)
+        now = self._clock()
+        self._patience.answered(now - sent_at)
+        self.limiter.answered(now, self.in_flight + 1, float(tokens or 1), sent_at, load)
         self._record(self._shape.answer(item.index, item.key, item.identity, result, item.attempts + 1, item.columns))
 
     def _failed(self, item: Item, error: InferenceError, sent_at: float) -> None:

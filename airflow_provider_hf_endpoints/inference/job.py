@@ -51,7 +51,8 @@ class BatchJob:
     :param max_concurrency: requests in flight, or `auto` to find the number
     :param concurrency_ceiling: what `auto` never exceeds
     :param max_attempts: tries of a row on which the engine fails
-    :param request_timeout: seconds for one answer
+    :param request_timeout: seconds for one answer at most; once a hundred have come, the first try of a row gets
+        eight times the slowest of them
     :param row_timeout: seconds after which a row that is only ever refused fails
     :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
     :param probe_interval: seconds between two requests to an endpoint that is not ready

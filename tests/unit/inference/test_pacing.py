@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.patience import Patience
 from airflow_provider_hf_endpoints.inference.retries import Backoff, repeat_after
 from airflow_provider_hf_endpoints.inference.verdicts import Verdict, verdict
 
@@ -127,3 +128,19 @@ def test_retry_after_holds_everything() -> None:
     gate.answered()
     assert [gate.admits(now, 64, 6) for now in (14.9, 15.0)] == [0, 58]
     assert gate.opens_at() == 15.0
+
+
+def test_patience_is_learnt_from_the_answers() -> None:
+    """All of it at first; then eight times the slowest, more with every try, never more than the job allows."""
+    patience = Patience(600.0)
+    for _ in range(99):
+        patience.answered(2.0)
+    assert patience.timeout(0) == 600.0
+    patience.answered(2.0)
+    assert [16.0, 64.0, 256.0, 600.0] == [patience.timeout(failures) for failures in range(4)]
+    patience.answered(50.0)
+    assert patience.timeout(0) == 400.0
+    for _ in range(10000):
+        patience.answered(0.01)
+    assert patience.timeout(0) == 10.0
+    assert Patience(5.0).timeout(3) == 5.0
