@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import (
 )
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.survey import Found, Memory, survey
+from airflow_provider_hf_endpoints.endpoints.transport import tls
 from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook, Patience, after_error, check_health
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class EndpointPoller:
         self._client: AsyncEndpointsClient | None = None
         self._client_since = 0.0
         self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told
+        self._jitter = 1.0
         self._health_slots = asyncio.Semaphore(_HEALTH_AT_ONCE)
         self.memory = Memory()
         self.lookups = 0
@@ -96,26 +99,45 @@ class EndpointPoller:
         """As `EndpointsClient.wait`, with looks that are shared; raises the same, and what `open_client` raises."""
         check_name(name)
         patience = Patience()
-        pause = 0.0
+        verdict: Verdict | None = self._known(name, goal)
         while True:
-            began = datetime.now(UTC)
-            look = await self._look(name, goal, pause)
-            verdict = await self._judge(look, goal)
-            match patience.weigh(verdict, began):
-                case (Ready() | Failed() | TimedOut()) as end:
-                    return end
+            match verdict:
+                case Ready() | Failed() | TimedOut():
+                    return verdict
                 case Wait(seconds=seconds, reason=reason) | Wake(seconds=seconds, reason=reason):
                     if on_look is not None:
                         on_look(reason)
                     pause = seconds
+                case None:
+                    pause = 0.0
+            began = datetime.now(UTC)
+            verdict = patience.weigh(await self._verdict(name, goal, pause), began)
 
-    async def _judge(self, look: Look, goal: Goal) -> Verdict:
+    def _known(self, name: str, goal: Goal) -> Wait | None:
+        """What a newcomer may make of a list page that others have read, if that is as fresh as its own looks are."""
+        endpoint = self.memory.other(name)
+        if endpoint is None or needs_health(endpoint, goal):
+            return None
+        now = datetime.now(UTC)
+        age = (now - self.memory.others_at).total_seconds()
+        verdict = judge(Snapshot(endpoint), goal, now, self._draw)
+        if isinstance(verdict, Wait) and verdict.seconds > age:
+            return Wait(verdict.seconds - age, verdict.reason)
+        return None
+
+    def _draw(self) -> float:
+        """One jitter for all of a round: with one for each waiter, the earliest of a thousand would set the pace."""
+        return self._jitter
+
+    async def _verdict(self, name: str, goal: Goal, pause: float) -> Verdict:
+        """The next look, and what it means. Nothing of the look is kept: a thousand waiters would keep a thousand."""
+        look = await self._look(name, goal, pause)
         now = datetime.now(UTC)
         if isinstance(look, ApiError) and is_transient(look):
             return after_error(look, goal, now)
         if isinstance(look, InferenceEndpointError):
             raise look
-        verdict = judge(look, goal, now)
+        verdict = judge(look, goal, now, self._draw)
         if isinstance(verdict, Wake) and look.endpoint is not None:
             return judge_wake(verdict, look.endpoint, await self._health(look.endpoint))
         return verdict
@@ -175,6 +197,7 @@ class EndpointPoller:
 
     async def _serve(self, batch: list[_Ticket]) -> None:
         """Answer everybody in `batch`: with a look, or with the error that kept it from being had."""
+        self._jitter = random.uniform(0.5, 1.0)
         try:
             found = await self._survey({ticket.name for ticket in batch})
             by_name: dict[str, list[_Ticket]] = {}
@@ -182,7 +205,7 @@ class EndpointPoller:
                 by_name.setdefault(ticket.name, []).append(ticket)
             async with asyncio.TaskGroup() as tasks:
                 for count, (name, tickets) in enumerate(by_name.items(), 1):
-                    tasks.create_task(self._finish(tickets, found[name]))
+                    self._finish(tickets, found[name], tasks)
                     if count % _BREATH == 0:
                         await asyncio.sleep(0)
         except InferenceEndpointError as error:
@@ -196,15 +219,17 @@ class EndpointPoller:
             log.exception("The shared poll of namespace %s failed", self._namespace)
             _answer(batch, ServiceUnreachableError(f"the poll failed with {type(error).__name__}: {error}"))
 
-    async def _finish(self, tickets: list[_Ticket], found: Found) -> None:
-        """Answer those who wait for one endpoint, with its health where one of them needs it."""
+    def _finish(self, tickets: list[_Ticket], found: Found, tasks: asyncio.TaskGroup) -> None:
+        """Answer those who wait for one endpoint; later, with its health, where one of them needs that."""
         if isinstance(found, ApiError):
             _answer(tickets, found)
-            return
-        health = None
-        if found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):
-            health = await self._health(found)
-        _answer(tickets, Snapshot(found, health))
+        elif found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):
+            tasks.create_task(self._finish_with_health(tickets, found))
+        else:
+            _answer(tickets, Snapshot(found))
+
+    async def _finish_with_health(self, tickets: list[_Ticket], found: InferenceEndpoint) -> None:
+        _answer(tickets, Snapshot(found, await self._health(found)))
 
     async def _survey(self, names: set[str]) -> dict[str, Found]:
         client = await self._current_client()
@@ -227,10 +252,12 @@ class EndpointPoller:
             await self._close()
         if self._client is None:
             self.lookups += 1
+            await asyncio.to_thread(tls)  # in a thread, because it takes long enough to be felt by everybody else
             self._client, self._client_since = await self._open_client(), now
         return self._client
 
     async def _close(self) -> None:
+        self.memory.others.clear()
         client, self._client = self._client, None
         if client is not None:
             await client.close()

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints import requests
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, AuthenticationError, EndpointNotFoundError
-from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session, endpoint_of, page_of, resolve_namespace
+from airflow_provider_hf_endpoints.endpoints.flows import Flow, Pause, Session, endpoint_of, page_of, resolve_namespace
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.requests import Request
 
 PAGE_SIZE = 100  # items; the service's own default is 20
+_MOST_OTHERS = 2000  # items that are kept for newcomers
+_BREATH = 20  # items read before the event loop gets its turn
 
 # An endpoint, None where there is none, or the error that asking for it met.
 Found = InferenceEndpoint | None | ApiError
@@ -27,10 +32,36 @@ class Memory:
 
     :param total: how many endpoints it holds, None before the first page.
     :param page_size: how many items a page really has: the service may give fewer than it is asked for.
+    :param others: what its pages showed besides what was asked for, as it came, read `others_at`: somebody who begins
+        to wait just now may take it.
     """
 
     total: int | None = None
     page_size: int = PAGE_SIZE
+    others: dict[str, Any] = field(default_factory=dict, repr=False)
+    others_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _page: tuple[str, Request] | None = field(default=None, repr=False)  # of which namespace, by which request
+
+    def start(self, now: datetime) -> None:
+        """A new survey begins: what the last one saw besides is out of date."""
+        self.others.clear()
+        self.others_at = now
+
+    def keep(self, item: dict[str, Any], namespace: str, request: Request) -> None:
+        """Nobody asked for `item`."""
+        if len(self.others) < _MOST_OTHERS and isinstance(item.get("name"), str):
+            self.others[item["name"]] = item
+            self._page = namespace, request
+
+    def other(self, name: str) -> InferenceEndpoint | None:
+        """What the last survey saw of `name` though nobody had asked for it, if it did; given away once."""
+        item = self.others.pop(name, None)
+        if item is None or self._page is None:
+            return None
+        try:
+            return endpoint_of(item, *self._page)
+        except ApiError:
+            return None
 
     def pages_after(self, seen: int) -> int:
         """How many more pages a list has of which `seen` items are there; one, as long as nothing is known."""
@@ -47,15 +78,20 @@ def survey(session: Session, namespace: str | None, names: Collection[str], memo
     missing = set(names)
     cursor: str | None = None
     seen = 0
+    memory.start(session.now())
     while len(missing) > memory.pages_after(seen):
         request = requests.list_page(chosen, cursor=cursor, limit=PAGE_SIZE, once=True)
         answer = yield request
         page = page_of(answer, request)
-        for item in page.items:
+        for count, item in enumerate(page.items, 1):
             if item.get("name") in missing:
                 endpoint = endpoint_of(item, chosen, request)
                 found[endpoint.name] = endpoint
                 missing.discard(endpoint.name)
+            elif item.get("name") not in found:
+                memory.keep(item, chosen, request)
+            if count % _BREATH == 0:
+                yield Pause(0)
         seen += len(page.items)
         memory.total = max(page.total_items, seen)
         cursor = page.next_cursor

@@ -84,6 +84,53 @@ def test_many_waits_share_one_lookup_and_list_pages() -> None:
         assert rounds <= 10, f"{rounds} rounds of two pages for a start of two seconds"
 
 
+def test_newcomers_take_what_others_have_just_seen() -> None:
+    """Waits that a new triggerer takes up one after the other cost no list each: the last page serves them."""
+    names = [f"e-{i}" for i in range(90)]
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=600) as emulator:
+        create(emulator, *names)
+        waiting = Waiting(emulator)
+        now = datetime.now(UTC)
+        old = Goal(started=now - timedelta(hours=1), deadline=now + timedelta(hours=1))
+
+        async def play() -> None:
+            told: asyncio.Queue[str] = asyncio.Queue()
+            waits = []
+            for begin in range(0, 90, 30):
+                some = names[begin : begin + 30]
+                waits += [asyncio.create_task(waiting.poller.wait(name, old, told.put_nowait)) for name in some]
+                for _ in some:
+                    await told.get()
+            for wait in waits:
+                wait.cancel()
+
+        run(play)
+        assert ["/v2/endpoint/acme"] == waiting.control_requests()
+
+
+def test_a_thousand_jitters_do_not_make_the_poll_faster() -> None:
+    """The pace is one for all: with a jitter each, the earliest of many would set it."""
+    now = datetime.now(UTC)
+    old = Goal(started=now - timedelta(hours=1), deadline=now + timedelta(hours=1))
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=600) as emulator:
+        create(emulator, *(f"e-{i}" for i in range(20)))
+        waiting = Waiting(emulator)
+
+        async def play() -> set[float]:
+            told: asyncio.Queue[str] = asyncio.Queue()
+            waits = [asyncio.create_task(waiting.poller.wait(f"e-{i}", old, told.put_nowait)) for i in range(20)]
+            for _ in waits:
+                await told.get()
+            await asyncio.sleep(0)
+            pauses = {round(ticket.due - ticket.earliest, 1) for ticket in waiting.poller._tickets}
+            for wait in waits:
+                wait.cancel()
+            return pauses
+
+        (half,) = run(play)
+        assert 12.5 <= half <= 15.0
+
+
 def test_a_few_waits_cost_no_more_than_polling_alone() -> None:
     """Three waits among 400 endpoints are asked for by name once the namespace is known to be large."""
     with Emulator(token=TOKEN, namespace="acme", initializing_seconds=1.5) as emulator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, ServiceError
-from airflow_provider_hf_endpoints.endpoints.flows import Answer, Session
+from airflow_provider_hf_endpoints.endpoints.flows import Answer, Pause, Session
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.requests import Request
 from airflow_provider_hf_endpoints.endpoints.survey import Found, Memory, survey
@@ -35,8 +35,10 @@ class Namespace:
             except StopIteration as end:
                 found: dict[str, Found] = end.value
                 return found
-            assert isinstance(step, Request)
             answer = error = None
+            if isinstance(step, Pause):
+                continue
+            assert isinstance(step, Request)
             try:
                 answer = self._answer(step)
             except (EndpointNotFoundError, ServiceError) as raised:
@@ -121,3 +123,14 @@ def test_an_error_of_one_endpoint_is_its_own() -> None:
     found = service.run(["a", "b"], Memory(total=500))
     assert {"b"} == names(found)
     assert isinstance(found["a"], ServiceError)
+
+
+def test_what_a_page_shows_besides_is_kept_for_newcomers() -> None:
+    """Who begins to wait in the moment after a survey need not ask again; it is given away once, until the next one."""
+    names = [f"e-{i}" for i in range(30)]
+    memory = Memory()
+    Namespace(names).run(["e-0", "e-1"], memory)
+    other = memory.other("e-7")
+    assert (other.name if other else None, memory.other("e-7"), memory.other("e-0")) == ("e-7", None, None)
+    Namespace(["e-0", "e-1", "e-2"]).run(["e-0", "e-1"], memory)
+    assert memory.other("e-8") is None, "what an earlier survey saw is out of date"
