@@ -24,7 +24,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.paths import local_path
-from airflow_provider_hf_endpoints.inference.records import Record, decode_record
+from airflow_provider_hf_endpoints.inference.records import Record, decode_record, read_head
 
 _SEGMENT = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
 _NOT_DONE = -1
@@ -97,7 +97,7 @@ class Journal:
         self._end = 0
         self._spool_dir: str | None = None
 
-    def open(self) -> Iterator[Record]:
+    def open(self) -> Iterator[tuple[int, int]]:
         """Read what earlier runs left; yields each of its records, the last of a row being the one that
         counts.
 
@@ -126,12 +126,12 @@ class Journal:
             shutil.copyfileobj(source, target, 1 << 20)
         return open(copy, "rb")
 
-    def _scan(self, name: str, segment: int) -> Iterator[Record]:
+    def _scan(self, name: str, segment: int) -> Iterator[tuple[int, int]]:
         offset = 0
         bad_at: int | None = None
         for line in self._files[segment]:
-            record = decode_record(line)
-            if record is None:
+            head = read_head(line)
+            if head is None:
                 bad_at = offset if bad_at is None else bad_at
             elif bad_at is not None:
                 raise JournalCorruptError(
@@ -140,8 +140,9 @@ class Journal:
                     'on_existing="overwrite" to do all rows again'
                 )
             else:
-                self.index.set(record.place, record.key, segment, offset, len(line))
-                yield record
+                place, key, flags = head
+                self.index.set(place, key, segment, offset, len(line))
+                yield place, flags
             offset += len(line)
 
     def append(self, records: list[tuple[Record, bytes]]) -> None:

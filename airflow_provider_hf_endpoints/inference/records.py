@@ -73,3 +73,17 @@ def decode_record(line: bytes) -> Record | None:
         return Record(int(place), int(key, 16), int(flags), int(prompt), int(completion), payload)
     except ValueError:
         return None
+
+
+def read_head(line: bytes) -> tuple[int, int, int] | None:
+    """Place, key and flags of a record, None when the line is not exactly what was written.
+
+    All that a resume needs of most rows, at half the price of `decode_record`.
+    """
+    if line[-1:] != b"\n" or line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(memoryview(line)[9:-1]):
+        return None
+    try:
+        place, key, flags, _ = line[9:60].split(b" ", 3)
+        return int(place), int(key, 16), int(flags)
+    except ValueError:
+        return None

@@ -29,9 +29,9 @@ class Resume:
     def load(self) -> int:
         """Read the journal; returns how many rows it holds. A row that failed for a passing reason is not
         among them."""
-        for record in self.journal.open():
-            if record.flags & RETRYABLE:
-                self.journal.index.clear(record.place)
+        for place, flags in self.journal.open():
+            if flags & RETRYABLE:
+                self.journal.index.clear(place)
         return self.journal.index.done
 
     def has(self, index: int, key: int) -> bool:

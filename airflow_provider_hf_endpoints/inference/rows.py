@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, BatchInputError
@@ -59,8 +60,7 @@ class Template:
         return list(dict.fromkeys(names))
 
 
-@dataclass(frozen=True, slots=True)
-class RowRequest:
+class RowRequest(NamedTuple):
     """A row's request, ready to be sent.
 
     :param task: as what the answer is read
@@ -99,12 +99,37 @@ def compile_requests(
     if template.body is not None:
         return _compile_body(template, target)
     inputs = _compile_inputs(template)
-    dialect, model, task = target.dialect, target.model, canonical_task(template.task)
-    params = dict(parameters or {})
+    task, params = canonical_task(template.task), dict(parameters or {})
 
     def render(row: Mapping[str, Any]) -> RowRequest:
-        request = build_request(dialect, task, inputs(row), params, model)
+        request = build_request(target.dialect, task, inputs(row), params, target.model)
         return RowRequest(request.route, fastjson.encode(request.json), task)
+
+    if template.prompt is None or columns_of(template.system):
+        return render
+    return _compile_around_prompt(template, target, params) or render
+
+
+def _compile_around_prompt(
+    template: Template, target: Target, parameters: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], RowRequest] | None:
+    """Requests that differ in their prompt alone: the body is made once, and each row's text put in its place.
+
+    None where the engine cannot be asked so, which the first row will say.
+    """
+    text = compile_text(template.prompt or "")
+    mark = f"prompt-{uuid.uuid4().hex}"
+    inputs = _compile_inputs(replace(template, prompt="{prompt}"))
+    task = canonical_task(template.task)
+    try:
+        request = build_request(target.dialect, task, inputs({"prompt": mark}), parameters, target.model)
+    except InferenceError:
+        return None
+    before, after = fastjson.encode(request.json).split(fastjson.encode(mark))
+    route = request.route
+
+    def render(row: Mapping[str, Any]) -> RowRequest:
+        return RowRequest(route, before + fastjson.encode(text(row)) + after, task)
 
     return render
 

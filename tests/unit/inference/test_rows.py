@@ -1,0 +1,86 @@
+"""Rows to requests: the short way that a prompt takes gives what the long way gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError
+from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
+from airflow_provider_hf_endpoints.inference.rows import Template, compile_requests, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.source import Line
+from airflow_provider_hf_endpoints.inference.steps import Target
+
+TASKS = [
+    (Dialect.OPENAI, "chat-completion"),
+    (Dialect.OPENAI, "text-generation"),
+    (Dialect.OPENAI, "feature-extraction"),
+    (Dialect.TGI, "text-generation"),
+    (Dialect.TEI, "feature-extraction"),
+    (Dialect.TOOLKIT, "text-generation"),
+    (Dialect.TOOLKIT, "fill-mask"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "task"), TASKS)
+@given(text=st.text())
+def test_a_prompt_is_put_where_it_belongs(dialect: Dialect, task: str, text: str) -> None:
+    """Whatever is in it, the body is the one that the engine's own module makes."""
+    parameters = {"max_tokens": 5}
+    render = compile_requests(Template(task, prompt="<{text}>"), Target(dialect, "m"), parameters)
+    expected = build_request(dialect, task, f"<{text}>", parameters, "m")
+    found = render({"text": text})
+    assert (expected.route, expected.json) == (found.route, json.loads(found.body))
+
+
+def test_a_system_prompt_stands_before_it() -> None:
+    """With columns of its own and without."""
+    for system in ("Be brief.", "Speak {lang}."):
+        template = Template("chat-completion", prompt="{text}", system=system)
+        body = json.loads(
+            compile_requests(template, Target(Dialect.OPENAI, None), None)({"text": "a", "lang": "fr"}).body
+        )
+        assert [system.replace("{lang}", "fr"), "a"] == [message["content"] for message in body["messages"]]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ({"prompt": "{a}", "messages": [{"content": "{a}"}]}, "one of prompt, messages and body"),
+        ({"prompt": "no column"}, "names no column"),
+        ({"prompt": "{a}", "route": "/x"}, "needs a body"),
+        ({"body": {"x": "{a}"}, "system": "s"}, "system is for"),
+    ],
+)
+def test_a_template_that_makes_no_sense_is_refused(template: dict[str, Any], words: str) -> None:
+    """When the job is made, not when it runs."""
+    with pytest.raises(ValueError, match=words):
+        Template("chat-completion", **template)
+
+
+def test_messages_are_for_a_chat() -> None:
+    """Other tasks say what they take."""
+    with pytest.raises(ValueError, match="messages are for chat-completion"):
+        Template("text-generation", messages=[{"content": "{a}"}])
+
+
+@pytest.mark.parametrize("raw", [b'{"a": NaN}', b'{"a": "\\ud83d"}', b'{"a": 1, "a": 2}'])
+def test_json_that_python_writes_is_read(raw: bytes) -> None:
+    """NaN and half an emoji, too."""
+    assert "a" in parse_line(Line(0, 1, raw))
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b'"x"', b"1", b"null", b"\xff"])
+def test_what_is_no_object_is_no_row(raw: bytes) -> None:
+    """The error has the line's number and its beginning."""
+    with pytest.raises(BadLineError, match="line 7 is no JSON"):
+        parse_line(Line(0, 7, raw))
+
+
+def test_an_id_keeps_its_type() -> None:
+    """Whole numbers stay numbers; without a column the place is the id."""
+    assert [5, "a", 3] == [row_id({"i": 5}, 0, "i", 1), row_id({"i": "a"}, 0, "i", 1), row_id({}, 3, None, 1)]
