@@ -22,12 +22,13 @@ from airflow_provider_hf_endpoints.inference import steps
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
     BatchFailed,
+    BatchInputError,
     BatchStopped,
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
-from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.items import Tally
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
@@ -183,7 +184,10 @@ async def _run_locked(
     transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
     try:
         target = await run.discover(transport, stop)
-        shape = job.shape(target)
+        try:
+            shape = job.shape(target)
+        except UnsupportedTaskError as error:
+            raise BatchInputError(str(error)) from error
         await asyncio.to_thread(check_first_rows, job, shape.render)
         dispatcher = run.dispatcher(target, shape, transport, stop)
         helper = asyncio.create_task(_follow_replicas(run.limiter, ready_replicas))

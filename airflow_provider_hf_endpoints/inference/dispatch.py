@@ -276,6 +276,8 @@ class Dispatcher:
         try:
             response = await self._transport.send(request)
             result = read_result(self._target.dialect, item.request.task, response, item.request.route, fastjson.decode)
+            if self._shape.accept is not None:
+                result = self._shape.accept(result)
         except InferenceError as error:
             self.in_flight -= 1
             self._failed(item, error.without(self._job.token), now)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference import openai_batch
+from airflow_provider_hf_endpoints.inference import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.rows import (
@@ -48,6 +48,8 @@ class BatchJob:
     :param id_column: column that names a row; must be there and differ in every row. None: its place
     :param keep_columns: columns to carry into the output, under `columns`
     :param parameters: sent with every row, under OpenAI's or TGI's names
+    :param response_schema: JSON schema or pydantic model that every text has to fit; `output` is then the parsed
+        value, and one that does not fit is asked for again, up to `max_attempts` times
     :param max_concurrency: requests in flight, or `auto` to find the number
     :param concurrency_ceiling: what `auto` never exceeds
     :param max_attempts: tries of a row on which the engine fails
@@ -85,6 +87,7 @@ class BatchJob:
     id_column: str | None = None
     keep_columns: tuple[str, ...] = ()
     parameters: Mapping[str, Any] | None = None
+    response_schema: Any = None
     max_concurrency: int | Literal["auto"] = "auto"
     concurrency_ceiling: int = 1000
     max_attempts: int = 5
@@ -114,6 +117,10 @@ class BatchJob:
         for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is in seconds and must be above 0")
+        if self.response_schema is not None:
+            structured.as_json_schema(self.response_schema)
+            if self.body is not None or self.input_format == "openai-batch":
+                raise ValueError("with a whole body, write the schema into the body")
         if self.input_format == "openai-batch" and (
             any((self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters))
         ):
@@ -156,8 +163,13 @@ class BatchJob:
         """What its rows look like on their way in and out, for an engine."""
         if self.input_format == "openai-batch":
             return openai_batch.shape(target)
-        render = compile_requests(self.template, target, self.parameters)
-        return Shape(self.id_column, render, answer_record, error_record)
+        if self.response_schema is None:
+            render = compile_requests(self.template, target, self.parameters)
+            return Shape(self.id_column, render, answer_record, error_record)
+        schema = structured.as_json_schema(self.response_schema)
+        asked = structured.parameters_for(target.dialect, self.task, schema)
+        render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
+        return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
 
     def identity(self) -> dict[str, Any]:
         """Everything that shapes requests and output. Neither the address nor the pace: those may change."""
@@ -176,6 +188,9 @@ class BatchJob:
             "id_column": self.id_column,
             "keep_columns": list(self.keep_columns),
             "parameters": dict(self.parameters or {}),
+            "response_schema": None
+            if self.response_schema is None
+            else structured.as_json_schema(self.response_schema),
         }
 
 

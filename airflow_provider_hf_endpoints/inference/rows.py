@@ -83,12 +83,14 @@ class Shape:
     :param render: from a row to its request
     :param answer: the record of a row that was answered
     :param fail: the record of a row that failed
+    :param accept: a last look at an answer, None for none; it may change it, or raise
     """
 
     id_column: str | None
     render: Callable[[Mapping[str, Any]], RowRequest]
     answer: AnswerRecord
     fail: ErrorRecord
+    accept: Callable[[InferenceResult], InferenceResult] | None = None
 
 
 def compile_requests(
