@@ -9,8 +9,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter  # noqa: E402
-from tests.unit.inference.fleet import Replica, simulate  # noqa: E402
+from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from tests.unit.inference.fleet import Replica, simulate
 
 FIXED = (8, 16, 32, 48, 64, 80, 100, 128, 192, 256, 384, 512, 768, 1000)
 ROWS = 20000

@@ -1,0 +1,135 @@
+"""What it costs to wait for a thousand endpoints: `python benchmarks/waiting.py`, or `--in-process` for the poll alone.
+
+The emulator is a process of its own. What is measured, and how, is in README.md; `waiting_airflow.py` is the part with
+a live triggerer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
+from airflow_provider_hf_endpoints.endpoints.poller import poller_for
+from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Goal, Ready
+from benchmarks import waiting_probe as probe
+from benchmarks.waiting_figures import Figures, heading, take_held
+from benchmarks.waiting_service import NAMESPACE, TOKEN, Service
+from dev.processes import signals_raise
+
+START_RATE = 50  # waits a second: what Airflow's triggerer starts at best
+
+
+async def in_process(service: Service, names: list[str], seconds: float, out: Path) -> Figures:
+    """The poll itself, without Airflow: this process waits for every name."""
+    figures = Figures("the poll, no Airflow", len(names))
+    began_waiting = datetime.now(UTC) - timedelta(hours=1)  # as taken up by a new triggerer: the longest pauses
+    goal = Goal(started=began_waiting, deadline=datetime.now(UTC) + timedelta(hours=1))
+
+    async def open_client() -> AsyncEndpointsClient:
+        probe.seen.lookups += 1
+        return AsyncEndpointsClient(TOKEN, base_url=service.url)
+
+    async def wait(name: str) -> bool:
+        end = await poller_for("benchmark", NAMESPACE, open_client).wait(name, goal, probe.counting())
+        probe.seen.ended += 1
+        return isinstance(end, Ready)
+
+    probe.watch()
+    process = psutil.Process()
+    before = process.memory_full_info().uss
+    asked = (await asyncio.to_thread(service.control_requests)).total()
+    began = time.monotonic()
+    waits = []
+    for number, name in enumerate(names):
+        waits.append(asyncio.create_task(wait(name)))
+        if number % START_RATE == START_RATE - 1:
+            await asyncio.sleep(1)
+    while probe.seen.waiting < len(names):  # noqa: ASYNC110 -- a figure, not an event
+        await asyncio.sleep(0.1)
+    figures.all_waiting = time.monotonic() - began
+    now_asked = (await asyncio.to_thread(service.control_requests)).total()
+    figures.start_requests, asked = now_asked - asked, now_asked
+    used, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(seconds)
+    lasted = time.monotonic() - began
+    figures.cpu = (time.process_time() - used) / lasted
+    figures.memory = (process.memory_full_info().uss - before) / len(names)
+    now_asked = (await asyncio.to_thread(service.control_requests)).total()
+    figures.interval_requests = (now_asked - asked) * LONGEST_POLL / lasted
+    await asyncio.to_thread(service.make_ready)
+    ended = await asyncio.gather(*waits)
+    assert all(ended), "a wait ended in another way"
+    figures.all_resumed = time.time() - await asyncio.to_thread(service.first_health)
+    await asyncio.sleep(1.2)
+    figures.lookups = probe.seen.lookups
+    take_held(figures, probe.read(out))
+    return figures
+
+
+def live(service: Service, folder: Path, waits: int, baseline: int, seconds: float, kill: bool) -> None:
+    """Print a row for each way to wait in a live triggerer."""
+    # Imported here: the other mode needs no Airflow.
+    from benchmarks.waiting_airflow import measure, running
+
+    with running(folder, service, waits) as airflow:
+        few: dict[str, tuple[int, float]] = {}
+        for what, trigger, number in (
+            ("nothing: Airflow's own part", "IdleTrigger", 10),
+            ("a client and a lookup each", "PlainTrigger", 10),
+            ("the shared poll", "SharedTrigger", 10),
+            ("nothing: Airflow's own part", "IdleTrigger", waits),
+            ("a client and a lookup each", "PlainTrigger", baseline),
+            ("the shared poll", "SharedTrigger", waits),
+        ):
+            last = (trigger, number) == ("SharedTrigger", waits)
+            row, memory = measure(
+                airflow,
+                service,
+                Figures(what, number),
+                trigger,
+                5.0 if (trigger, number) == ("IdleTrigger", 10) else seconds,
+                few=few.get(trigger),
+                ends=last,
+                kill=kill and last,
+            )
+            few.setdefault(trigger, (number, memory))
+            print(row.line(), flush=True)
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--in-process", action="store_true", help="the poll alone, without an Airflow")
+    parser.add_argument("--waits", type=int, default=1000)
+    parser.add_argument("--baseline", type=int, default=200, help="waits of the plain baseline")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of steady state")
+    parser.add_argument("--kill", action="store_true", help="SIGKILL the triggerer before the endpoints get ready")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hf-endpoints-waiting-", ignore_cleanup_errors=True) as folder:
+        out = Path(folder) / "seen.jsonl"
+        with signals_raise(), Service.start(Path(folder)) as emulator:
+            service = Service(emulator)
+            names = [f"e-{number}" for number in range(arguments.waits)]
+            service.create(names)
+            print(heading(), flush=True)
+            if arguments.in_process:
+                os.environ[probe.OUT] = str(out)
+                print(asyncio.run(in_process(service, names, arguments.seconds, out)).line(), flush=True)
+            else:
+                live(service, Path(folder), arguments.waits, arguments.baseline, arguments.seconds, arguments.kill)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
