@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
@@ -45,6 +46,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
         mode; a restart of the triggerer does not extend it. Default 1 hour.
     :param poke_interval: seconds between looks at most; they are shorter at first. Default 30.
     :param mode: `poke` or `reschedule`, where `deferrable` is False.
+    :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
+        Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
     :param deferrable: wait in the triggerer, holding no worker; default Airflow's `[operators] default_deferrable`.
 
     Its result is `{"name", "namespace", "state", "url"}`. Raises `AirflowSensorTimeout` at the deadline and
@@ -68,6 +71,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         timeout: float | timedelta = 3600.0,
         poke_interval: float | timedelta = LONGEST_POLL,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
@@ -83,7 +87,19 @@ class InferenceEndpointSensor(BaseSensorOperator):
         self.on_scaled_to_zero = on_scaled_to_zero
         self.check_health = check_health
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
-        self.deferrable = deferrable
+        self.deferrable = deferrable or start_from_trigger
+        self.start_from_trigger = start_from_trigger
+        if start_from_trigger:
+            self.start_trigger_args = begin_in_triggerer(self)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; a mapped task cannot begin in the triggerer."""
+        if kwargs.get("start_from_trigger"):
+            raise ValueError(
+                "start_from_trigger=True: Airflow starts no mapped task in the triggerer. Use deferrable=True."
+            )
+        return super().partial(**kwargs)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """As Airflow's; `endpoint` may be another task's result."""

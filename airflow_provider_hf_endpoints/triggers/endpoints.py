@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -44,14 +46,20 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param resumed_at: when the task resumed the endpoint, if it did.
     :param check_health: whether `running` needs the health route.
     :param poll_interval: seconds between looks at most.
+    :param seconds: where the wait begins in the triggerer (`start_from_trigger`), instead of `started` and `deadline`:
+        how long it may take, from the moment at which Airflow deferred the task.
+    :param airflow_seconds: with that, how long Airflow lets the deferral last: the end of it is all that a trigger is
+        told, and its start is this much earlier.
     :param release_on_kill: what becomes of the endpoint when a person ends the waiting task for good: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
     """
 
+    timeout_after: datetime | None = None  # set by the triggerer
+
     def __init__(
         self,
         endpoint: str,
-        started: float,
+        started: float | None = None,
         namespace: str | None = None,
         hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
         deadline: float | None = None,
@@ -61,23 +69,48 @@ class InferenceEndpointTrigger(BaseTrigger):
         check_health: bool = True,
         poll_interval: float = LONGEST_POLL,
         release_on_kill: Release = "none",
+        seconds: float | None = None,
+        airflow_seconds: float | None = None,
         **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # Airflow renders these four where the wait begins in the triggerer: it looks for them by the sensor's names.
+        self.endpoint = endpoint
+        self.namespace = namespace
+        self.target_states = target_states
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
-        self.wait = WaitSpec(
-            endpoint=endpoint,
-            namespace=namespace,
-            started=started,
-            deadline=deadline,
-            target_states=tuple(target_states),
-            on_scaled_to_zero=on_scaled_to_zero,
-            resumed_at=resumed_at,
-            check_health=check_health,
-            poll_interval=poll_interval,
-        )
+        self._rest: dict[str, Any] = {
+            "deadline": deadline,
+            "on_scaled_to_zero": on_scaled_to_zero,
+            "resumed_at": resumed_at,
+            "check_health": check_health,
+            "poll_interval": poll_interval,
+        }
+        self._started = started
+        self._seconds = seconds
+        self._airflow_seconds = airflow_seconds
         self.release_on_kill: Release = release_on_kill
         self._fired = False
+
+    @property
+    def wait(self) -> WaitSpec:
+        """What is waited for, and until when."""
+        states = (self.target_states,) if isinstance(self.target_states, str) else tuple(self.target_states)
+        wait = WaitSpec(
+            endpoint=self.endpoint,
+            namespace=self.namespace or None,
+            started=self._begun() if self._started is None else self._started,
+            target_states=states,
+            **self._rest,
+        )
+        return wait if self._seconds is None else replace(wait, deadline=wait.started + self._seconds)
+
+    def _begun(self) -> float:
+        """When Airflow deferred the task, by when it will end the deferral: the same in every triggerer."""
+        ends = self.timeout_after
+        if ends is None or self._airflow_seconds is None:
+            return time.time()
+        return (ends if ends.tzinfo else ends.replace(tzinfo=UTC)).timestamp() - self._airflow_seconds
 
     @classmethod
     def of(
@@ -89,6 +122,11 @@ class InferenceEndpointTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Only what is not at its default, so that an older version can read what a newer one wrote."""
         kwargs = _given(self.wait)
+        if self._started is None:
+            del kwargs["started"]
+        if self._seconds is not None:
+            kwargs.pop("deadline", None)
+            kwargs |= {"seconds": self._seconds, "airflow_seconds": self._airflow_seconds}
         if self.hf_endpoints_conn_id != InferenceEndpointsHook.default_conn_name:
             kwargs["hf_endpoints_conn_id"] = self.hf_endpoints_conn_id
         if self.release_on_kill != "none":
@@ -121,13 +159,13 @@ class InferenceEndpointTrigger(BaseTrigger):
         work.result()
 
     async def _release_if_over(self, task_instance: Any) -> None:
-        name = self.wait.endpoint
+        name = self.endpoint
         if not await task_is_over(task_instance):
             self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", name)
             return
         async with await self._open_client() as client:
             client.limit(_KILL_BUDGET)
-            done = await client.release(name, self.release_on_kill, namespace=self.wait.namespace)
+            done = await client.release(name, self.release_on_kill, namespace=self.namespace)
         self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
 
     async def _wait(self) -> dict[str, Any]:

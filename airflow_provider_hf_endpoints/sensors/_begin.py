@@ -1,0 +1,71 @@
+"""What Airflow is given to begin a sensor's wait in the triggerer, without a worker before the end.
+
+Airflow stores it with the DAG, long before the wait begins: it holds no moments, and what is a template is rendered by
+the triggerer, where Airflow can do that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs
+
+from airflow_provider_hf_endpoints.operators._waiting import BACKSTOP
+from airflow_provider_hf_endpoints.waits import deadline_after
+
+if TYPE_CHECKING:
+    from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+
+_TRIGGER = "airflow_provider_hf_endpoints.triggers.endpoints.InferenceEndpointTrigger"
+
+
+def begin_in_triggerer(sensor: InferenceEndpointSensor) -> StartTriggerArgs:
+    """The trigger of `sensor`, made anew for each: Airflow's class attribute is shared by all of them.
+
+    :raises ValueError: this Airflow cannot begin this wait there.
+    """
+    named = {name: getattr(sensor, name) for name in ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")}
+    named = {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
+    _check(named)
+    limit = timedelta(seconds=sensor.timeout) + BACKSTOP
+    # Airflow cuts the limit of a deferral to the execution_timeout.
+    airflow_limit = min(limit, sensor.execution_timeout or limit)
+    return StartTriggerArgs(
+        trigger_cls=_TRIGGER,
+        trigger_kwargs={name: value for name, value in named.items() if value is not None}
+        | {
+            "on_scaled_to_zero": sensor.on_scaled_to_zero,
+            "check_health": sensor.check_health,
+            "poll_interval": sensor.poke_interval,
+            "seconds": deadline_after(0.0, sensor.timeout, sensor.execution_timeout),
+            "airflow_seconds": airflow_limit.total_seconds(),
+        },
+        next_method="execute_complete",
+        timeout=limit,
+    )
+
+
+def _check(named: Mapping[str, Any]) -> None:
+    """Refuse what would only fail when the task runs."""
+    for name, value in named.items():
+        for text in _texts(value):
+            if not isinstance(text, str):
+                raise ValueError(
+                    f"start_from_trigger=True: {name} is another task's result, which the triggerer does not look up. "
+                    'Use deferrable=True, or a template such as "{{ params.name }}".'
+                )
+            if ("{{" in text or "{%" in text) and not hasattr(BaseTrigger, "render_template_fields"):
+                raise ValueError(
+                    f"start_from_trigger=True: {name}={text!r} is a template, which the triggerer renders from Airflow "
+                    "3.3 on. Use deferrable=True, or a fixed value."
+                )
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None:
+        yield value
