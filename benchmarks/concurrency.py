@@ -1,4 +1,4 @@
-"""What `max_concurrency="auto"` reaches on simulated fleets, against the best fixed number: `python benchmarks/concurrency.py`."""
+"""What `max_concurrency="auto"` reaches on simulated fleets, against the best fixed number found by search."""
 
 from __future__ import annotations
 

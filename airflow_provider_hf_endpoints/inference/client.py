@@ -68,6 +68,10 @@ class _Settings:
         self._max_attempts = max_attempts
         self._max_retry_seconds = max_retry_seconds
         self._target: steps.Target | None = None
+        self._open()
+
+    def _open(self) -> None:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r}, engine={self._engine!r}, model={self._model!r})"
@@ -186,8 +190,7 @@ class InferenceClient(_Settings):
     :param max_retry_seconds: bound of all waits of a call together
     """
 
-    def __init__(self, url: str, token: str | None = None, **options: Any) -> None:
-        super().__init__(url, token, **options)
+    def _open(self) -> None:
         self._http = httpx.Client(**self._http_options())
 
     def __enter__(self) -> Self:
@@ -264,8 +267,7 @@ class InferenceClient(_Settings):
 class AsyncInferenceClient(_Settings):
     """`InferenceClient` for a running event loop: the same arguments and methods, to be awaited."""
 
-    def __init__(self, url: str, token: str | None = None, **options: Any) -> None:
-        super().__init__(url, token, **options)
+    def _open(self) -> None:
         self._http = httpx.AsyncClient(**self._http_options())
 
     async def __aenter__(self) -> Self:
