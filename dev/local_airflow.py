@@ -75,6 +75,11 @@ class LocalAirflow:
             raise RuntimeError("this Airflow is not running")
         return self._api
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program has to find in its environment to use this Airflow's database and configuration."""
+        return dict(self._env)
+
     # Start and end
 
     def start(self) -> None:
