@@ -404,12 +404,12 @@ def test_a_trigger_leaves_the_event_loop_to_others(emulator: Emulator, monkeypat
 
 
 def test_events_hold_no_secret(emulator: Emulator) -> None:
-    """Events are stored and logged: a token that a container printed is not in them."""
+    """Events are stored and logged: what a container printed is not in them; the worker asks for it."""
     starting(emulator, fail=f"401 for {TOKEN}")
     event = event_of(InferenceEndpointTrigger(endpoint="demo", started=time.time(), poll_interval=0.05))
     assert event["status"] == "failed"
     assert TOKEN not in json.dumps(event)
-    assert "401 for ***" in event["reason"]
+    assert "401" not in event["reason"]
 
 
 @pytest.mark.parametrize(
