@@ -1,6 +1,7 @@
-"""Runs the test suites one after the other, each with the Airflow that it is for, and adds up their counts.
+"""Runs the test suites, each with the Airflow that it is for, and adds up their counts.
 
-All suites run even when one fails. The last line is the sum: `tests: N passed, N failed, N skipped`.
+Two at a time: the live tests mostly wait for Airflow, the others mostly compute. A suite's output is shown when it has
+ended, so that two do not mix. All run even when one fails. The last line is the sum: `tests: N passed, N failed, …`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +29,13 @@ class Suite:
 
 
 QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract"))
-SUITES = (
-    QUICK,
-    Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",)),
-    Suite("live, newest Airflow", ".venv", ("tests/airflow",)),
-    Suite("live, oldest Airflow", ".venv-oldest", ("tests/airflow",)),
+# What is in one lane runs one after the other, the lanes side by side.
+LANES = (
+    (QUICK, Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",))),
+    (
+        Suite("live, newest Airflow", ".venv", ("tests/airflow",)),
+        Suite("live, oldest Airflow", ".venv-oldest", ("tests/airflow",)),
+    ),
 )
 
 
@@ -70,18 +74,32 @@ def count(report: Path, returncode: int) -> Counts:
 
 
 def run(suite: Suite, extra: list[str]) -> Counts:
-    """Run one suite, its output passed through."""
-    print(f"\n=== {suite.name} ===", flush=True)
+    """Run one suite and show its output when it has ended."""
     paths = [path for path in suite.paths if any((ROOT / path).rglob("test_*.py"))]
     if not paths:
-        print("no tests here yet", flush=True)
+        print(f"\n=== {suite.name}: no tests here ===", flush=True)
         return Counts()
+    print(f"=== {suite.name}: started ===", flush=True)
     with tempfile.TemporaryDirectory(prefix="hf-endpoints-tests-") as folder:
         report = Path(folder) / "junit.xml"
         python = ROOT / suite.environment / "bin" / "python"
         command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *extra, *paths]
-        result = subprocess.run(command, cwd=ROOT, check=False)
+        result = subprocess.run(
+            command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        print(f"\n=== {suite.name} ===\n{result.stdout}", flush=True)
         return count(report, result.returncode)
+
+
+def run_lane(lane: tuple[Suite, ...], extra: list[str]) -> list[tuple[Suite, Counts]]:
+    """Run the suites of one lane one after the other."""
+    results = []
+    for suite in lane:
+        if suite.environment == ".venv" or (ROOT / suite.environment).is_dir():
+            results.append((suite, run(suite, extra)))
+        else:
+            print(f"\n=== {suite.name}: this Python cannot run it, left out ===", flush=True)
+    return results
 
 
 def main() -> int:
@@ -89,13 +107,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
     arguments, extra = parser.parse_known_args()
-    suites = (QUICK,) if arguments.quick else SUITES
-    results: list[tuple[Suite, Counts]] = []
-    for suite in suites:
-        if suite.environment == ".venv" or (ROOT / suite.environment).is_dir():
-            results.append((suite, run(suite, extra)))
-        else:
-            print(f"\n=== {suite.name}: this Python cannot run it, left out ===", flush=True)
+    lanes = ((QUICK,),) if arguments.quick else LANES
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
     print()
     for suite, counts in results:
         print(f"{suite.name}: {counts}{' (pytest did not end well)' if counts.broken else ''}")
