@@ -123,7 +123,7 @@ class BatchInferenceOperator(RequestingOperator):
         self._stop = threading.Event()
         self._check_on()
         try:
-            report = run_batch(job, stop=self._stop)
+            report = run_batch(job, stop=self._stop, ready_replicas=target.ready_replicas)
         except (BatchAborted, BatchStopped):
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BatchFailed as error:

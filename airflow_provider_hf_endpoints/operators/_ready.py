@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
 from pydantic import SecretStr
 
+from airflow_provider_hf_endpoints.endpoints import flows
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
@@ -27,11 +28,12 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go."""
+    """Where requests go; `ready_replicas` asks the control plane how many can take them now."""
 
     url: str
     engine: str | None
     token: SecretStr
+    ready_replicas: Callable[[], int]
 
 
 class RequestingOperator(BaseOperator):
@@ -141,7 +143,17 @@ class RequestingOperator(BaseOperator):
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
         if not endpoint.url:
             raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
-        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token)
+        client = hook.get_conn()
+
+        def ready_replicas() -> int:
+            """At least one: the endpoint answered, and the service's count may lag behind."""
+            try:
+                now = client.run(flows.get(client.session, endpoint.name, endpoint.namespace, once=True))
+            except InferenceEndpointError as error:
+                raise OSError(str(error)) from error
+            return max(1, now.ready_replica)
+
+        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas)
         try:
             return self._send(context, target)
         except InferenceError as error:
