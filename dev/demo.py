@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.demo_report import Batch, Evidence, Meter, Moment, problems, read_lines, render
-from dev.local_airflow import USERNAME, LocalAirflow
+from dev.local_airflow import USERNAME, LocalAirflow, message_of
 from dev.local_emulator import LocalEmulator
 from dev.processes import signals_raise
 
@@ -68,16 +68,19 @@ def watch(story: Story, airflow: LocalAirflow, emulator: LocalEmulator, run_id: 
                 story.tell_once(f"endpoint {meter['name']}", moment["state"], number)
         for task_id in airflow.task_states(DAG_ID, run_id):
             for record in airflow.task_log(DAG_ID, run_id, task_id):
-                if _is_progress(record):
-                    story.tell_once(f"log of {task_id}", str(record["event"]), record.get("timestamp"))
+                if _is_worth_telling(record):
+                    story.tell_once(f"log of {task_id}", message_of(record), record.get("timestamp"))
         if state in ("success", "failed"):
             return state
     raise AssertionError("unreachable: poll only ends by raising")
 
 
-def _is_progress(record: dict[str, Any]) -> bool:
-    """What the provider itself says, warnings and errors included; not Airflow's own lines."""
-    return "airflow_provider_hf_endpoints" in str(record.get("logger", ""))
+def _is_worth_telling(record: dict[str, Any]) -> bool:
+    """What the provider itself says, and every error; not Airflow's other lines."""
+    return "airflow_provider_hf_endpoints" in str(record.get("logger", "")) or record.get("level") in (
+        "error",
+        "critical",
+    )
 
 
 def read_batch(output: Path, name: str) -> Batch:

@@ -136,7 +136,9 @@ def _answers(evidence: Evidence) -> list[str]:
         lines += ["", _beside("ticket", _prompt_of(row))]
         for name, answers in answered.items():
             answer = answers.get(index, {"error": "no line in the output"})
-            lines.append(_beside(name, str(answer.get("error") or _text_of(answer.get("output")))))
+            lines.append(
+                _beside(name, str(answer.get("error") or _text_of(answer.get("output")).strip() or "(nothing)"))
+            )
     return lines
 
 

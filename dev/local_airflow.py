@@ -249,13 +249,13 @@ class LocalAirflow:
 
     def task_messages(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
         """The messages of `task_log`, each with the exceptions that came with it."""
-        messages = []
-        for record in self.task_log(dag_id, run_id, task_id):
-            details = "".join(
-                f"\n{error['exc_type']}: {error['exc_value']}" for error in record.get("error_detail", [])
-            )
-            messages.append(f"{record.get('event', '')}{details}")
-        return messages
+        return [message_of(record) for record in self.task_log(dag_id, run_id, task_id)]
+
+
+def message_of(record: Json) -> str:
+    """What a line of a task's log says, with the exceptions that came with it."""
+    errors = [f"\n{error['exc_type']}: {error['exc_value']}" for error in record.get("error_detail") or []]
+    return "".join([str(record.get("event", "")), *errors])
 
 
 def _airflow() -> tuple[str, ...]:
