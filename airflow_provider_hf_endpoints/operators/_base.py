@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -77,21 +78,17 @@ class EndpointOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Act on the endpoint, wait where that was asked for, and return its summary."""
         started = time.time()
-        try:
+        with in_airflow_terms():
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 self._prepare(hook)
                 return self._act(hook, started)
-        except InferenceEndpointError as error:
-            raise in_airflow_terms(error) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
-        try:
+        with in_airflow_terms():
             return self._conclude(event)
-        except InferenceEndpointError as error:
-            raise in_airflow_terms(error) from error
 
     def _check(self) -> None:
         """Refuse bad arguments before anything is sent."""
@@ -153,7 +150,16 @@ def _has_arrived(endpoint: InferenceEndpoint, goal: Goal) -> bool:
     return isinstance(judge(Snapshot(endpoint), goal, goal.started), Ready)
 
 
-def in_airflow_terms(error: InferenceEndpointError) -> Exception:
-    """What a retry can't mend fails the task for good; the rest is left to the task's retries."""
-    permanent = isinstance(error, ApiError | InvalidArgumentError | WaitBrokenError) and not error.retryable
-    return AirflowFailException(str(error)) if permanent else error
+@contextmanager
+def in_airflow_terms() -> Iterator[None]:
+    """What a retry can't mend fails the task for good; the rest is left to the task's retries.
+
+    No error is ever raised from itself: such a chain has no end, and what renders a traceback may follow it for ever
+    (structlog did, on Airflow 3.0).
+    """
+    try:
+        yield
+    except (ApiError, InvalidArgumentError, WaitBrokenError) as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(str(error)) from error

@@ -84,24 +84,20 @@ class RequestingOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Check the input, wait until the endpoint answers, then send."""
         self._killed = False
-        try:
+        with in_airflow_terms():
             check_name(self.endpoint)
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 return self._send_to(context, hook, self._ready_endpoint(hook))
-        except InferenceEndpointError as error:
-            raise in_airflow_terms(error) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """The endpoint answers, or never will: send, or fail with the reason."""
-        try:
+        with in_airflow_terms():
             conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
                 return self._send_to(context, hook, endpoint)
-        except InferenceEndpointError as error:
-            raise in_airflow_terms(error) from error
 
     def on_kill(self) -> None:
         """End the wait for the endpoint. Runs in a signal handler: only a flag."""

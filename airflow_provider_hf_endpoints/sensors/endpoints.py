@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -118,14 +118,14 @@ class InferenceEndpointSensor(BaseSensorOperator):
                 wait = self._wait_spec(time.time())
                 return self._finish(event_of(wait_here(hook, wait), self.endpoint))
         except InferenceEndpointError as error:
-            raise self._failure(error) from error
+            self._fail(error)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
         try:
             return self._finish(event)
         except InferenceEndpointError as error:
-            raise self._failure(error) from error
+            self._fail(error)
 
     def poke(self, context: Context) -> bool:
         """One look: whether the endpoint is ready. Raises where it can't get there."""
@@ -174,10 +174,12 @@ class InferenceEndpointSensor(BaseSensorOperator):
     def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
         return conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
 
-    def _failure(self, error: InferenceEndpointError) -> Exception:
-        """The error in Airflow's terms."""
+    def _fail(self, error: InferenceEndpointError) -> NoReturn:
+        """Raise the error in Airflow's terms; never from itself (see `operators._base.in_airflow_terms`)."""
         if self.soft_fail or self.never_fail:
-            return AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}")
+            raise AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}") from error
         if isinstance(error, InferenceEndpointTimeoutError):
-            return AirflowSensorTimeout(str(error))
-        return error if error.retryable else AirflowFailException(str(error))
+            raise AirflowSensorTimeout(str(error)) from error
+        if error.retryable:
+            raise error
+        raise AirflowFailException(str(error)) from error
