@@ -67,17 +67,18 @@ async def in_process(service: Service, names: list[str], seconds: float, out: Pa
     figures.memory = (process.memory_full_info().uss - before) / len(names)
     now_asked = (await asyncio.to_thread(service.control_requests)).total()
     figures.interval_requests = (now_asked - asked) * LONGEST_POLL / lasted
+    ready_at = time.time()
     await asyncio.to_thread(service.make_ready)
     ended = await asyncio.gather(*waits)
     assert all(ended), "a wait ended in another way"
     figures.all_resumed = time.time() - await asyncio.to_thread(service.first_health)
     await asyncio.sleep(1.2)
     figures.lookups = probe.seen.lookups
-    take_held(figures, probe.read(out))
+    take_held(figures, probe.read(out), ready_at)
     return figures
 
 
-def live(service: Service, folder: Path, waits: int, baseline: int, seconds: float, kill: bool) -> None:
+def live(service: Service, folder: Path, waits: int, baseline: int, seconds: float, kill: bool, ours: bool) -> None:
     """Print a row for each way to wait in a live triggerer."""
     # Imported here: the other mode needs no Airflow.
     from benchmarks.waiting_airflow import measure, running
@@ -92,6 +93,8 @@ def live(service: Service, folder: Path, waits: int, baseline: int, seconds: flo
             ("a client and a lookup each", "PlainTrigger", baseline),
             ("the shared poll", "SharedTrigger", waits),
         ):
+            if ours and trigger != "SharedTrigger":
+                continue
             last = (trigger, number) == ("SharedTrigger", waits)
             row, memory = measure(
                 airflow,
@@ -114,6 +117,7 @@ def main() -> int:
     parser.add_argument("--waits", type=int, default=1000)
     parser.add_argument("--baseline", type=int, default=200, help="waits of the plain baseline")
     parser.add_argument("--seconds", type=float, default=60.0, help="of steady state")
+    parser.add_argument("--only-ours", action="store_true", help="no baselines")
     parser.add_argument("--kill", action="store_true", help="SIGKILL the triggerer before the endpoints get ready")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hf-endpoints-waiting-", ignore_cleanup_errors=True) as folder:
@@ -127,7 +131,8 @@ def main() -> int:
                 os.environ[probe.OUT] = str(out)
                 print(asyncio.run(in_process(service, names, arguments.seconds, out)).line(), flush=True)
             else:
-                live(service, Path(folder), arguments.waits, arguments.baseline, arguments.seconds, arguments.kill)
+                baseline, seconds = arguments.baseline, arguments.seconds
+                live(service, Path(folder), len(names), baseline, seconds, arguments.kill, arguments.only_ours)
     return 0
 
 

@@ -108,6 +108,7 @@ def measure(
         airflow.start_component("triggerer")
         figures.all_waiting = None
         _all_waiting(airflow, out, waits)
+    ready_at = time.time()
     if ends:
         service.make_ready()
         airflow.wait_until(lambda: not states(airflow).get("deferred"), "all tasks are resumed", limit=300)
@@ -115,7 +116,7 @@ def measure(
         time.sleep(1.2)
     lines = probe.read(out)
     figures.lookups = int(lines[-1]["lookups"])
-    take_held(figures, lines)
+    take_held(figures, lines, ready_at)
     airflow.stop_component("triggerer")
     return figures, memory
 

@@ -18,8 +18,9 @@ class Figures:
     interval_requests: float | None = None  # per LONGEST_POLL seconds, in steady state
     cpu: float | None = None  # share of a core, in steady state
     held_starting: float | None = None  # seconds that the event loop was held at most, until all wait
-    held: float | None = None  # the same from then on
+    held: float | None = None  # the same in steady state
     held_cpu: float | None = None  # of that, by the process itself; the rest is the turn of other processes
+    held_ending: float | None = None  # the same while all of them end at once
     memory: float | None = None  # bytes per wait
     all_resumed: float | None = None  # seconds from the poll that saw them ready
 
@@ -41,6 +42,7 @@ class Figures:
             shown(self.held_starting, ".0f", 1000),
             shown(self.held, ".0f", 1000),
             shown(self.held_cpu, ".0f", 1000),
+            shown(self.held_ending, ".0f", 1000),
             shown(self.memory, ".1f", 1 / 1024),
             shown(self.all_resumed, ".1f"),
         ]
@@ -56,6 +58,7 @@ HEADINGS = (
     "held start",
     "held ms",
     "own ms",
+    "held end",
     "KB each",
     "resumed s",
 )
@@ -66,9 +69,11 @@ def heading() -> str:
     return " | ".join([f"{'':<34}", *(f"{each:>10}" for each in HEADINGS)])
 
 
-def take_held(figures: Figures, lines: list[dict[str, Any]]) -> None:
-    """How long the loop was held, from the probe's lines: while the waits began, and afterwards."""
+def take_held(figures: Figures, lines: list[dict[str, Any]], ready_at: float) -> None:
+    """How long the loop was held, from the probe's lines: while the waits began, then, and from `ready_at` on."""
     begun = next((number for number, line in enumerate(lines, 1) if line["waiting"] >= figures.waits), len(lines))
+    steady = [line for line in lines[begun:] if line["at"] <= ready_at]
     figures.held_starting = max((line["held"] for line in lines[:begun]), default=0.0)
-    figures.held = max((line["held"] for line in lines[begun:]), default=0.0)
-    figures.held_cpu = max((line["held_cpu"] for line in lines[begun:]), default=0.0)
+    figures.held = max((line["held"] for line in steady), default=0.0)
+    figures.held_cpu = max((line["held_cpu"] for line in steady), default=0.0)
+    figures.held_ending = max((line["held"] for line in lines if line["at"] > ready_at), default=None)
