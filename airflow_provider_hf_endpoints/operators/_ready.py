@@ -76,6 +76,15 @@ class RequestingOperator(BaseOperator):
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
 
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """As Airflow's, but that a text keeps the newline at its end: Jinja drops one, also from `"stop": ["\\n"]`."""
+        rendered = super().render_template(content, context, jinja_env, seen_oids)
+        if isinstance(content, str) and content.endswith("\n") and isinstance(rendered, str):
+            return rendered if rendered.endswith("\n") else f"{rendered}\n"
+        return rendered
+
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """As Airflow's; `endpoint` may be another task's result."""
         super().render_template_fields(context, jinja_env)

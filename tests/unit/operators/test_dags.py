@@ -298,3 +298,18 @@ def test_credentials_in_a_template_field_are_refused(image: dict[str, Any]) -> N
     """Airflow stores and shows rendered templates, so a registry password has no place in `custom_image`."""
     with pytest.raises(ValueError, match="container_registry_password"):
         UpdateInferenceEndpointOperator(task_id="update", endpoint="tickets", custom_image=image)
+
+
+def test_a_newline_at_the_end_of_a_text_survives_rendering() -> None:
+    """Jinja drops one; a stop sequence that is a newline would become an empty one, and every answer would be empty."""
+    operator = BatchInferenceOperator(
+        task_id="batch",
+        endpoint="tickets",
+        task="chat-completion",
+        input_path="in.jsonl",
+        output_path="out.jsonl",
+        prompt="{text}",
+        parameters={"stop": ["\n", "{{ word }}\n", "END"], "max_tokens": 8},
+    )
+    operator.render_template_fields({"word": "stop"})  # type: ignore[typeddict-unknown-key]
+    assert {"stop": ["\n", "stop\n", "END"], "max_tokens": 8} == operator.parameters
