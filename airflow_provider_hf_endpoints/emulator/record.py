@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 
-
-class State(StrEnum):
-    """The states of the API."""
-
-    PENDING = "pending"
-    INITIALIZING = "initializing"
-    UPDATING = "updating"
-    UPDATE_FAILED = "updateFailed"
-    RUNNING = "running"
-    PAUSED = "paused"
-    FAILED = "failed"
-    SCALED_TO_ZERO = "scaledToZero"
-
+State = InferenceEndpointStatus  # one place names the states of the API
 
 STARTING = frozenset({State.PENDING, State.INITIALIZING})
 SERVING = frozenset({State.RUNNING, State.UPDATING, State.UPDATE_FAILED})

@@ -93,7 +93,6 @@ class EndpointPoller:
         self._jitter = 1.0
         self._health_slots = asyncio.Semaphore(_HEALTH_AT_ONCE)
         self.memory = Memory()
-        self.lookups = 0
 
     async def wait(self, name: str, goal: Goal, on_look: OnLook | None = None) -> End:
         """As `EndpointsClient.wait`, with looks that are shared; raises the same, and what `open_client` raises."""
@@ -251,7 +250,6 @@ class EndpointPoller:
         if self._client is not None and now - self._client_since > _CLIENT_AGE:
             await self._close()
         if self._client is None:
-            self.lookups += 1
             await asyncio.to_thread(tls)  # in a thread, because it takes long enough to be felt by everybody else
             self._client, self._client_since = await self._open_client(), now
         return self._client
