@@ -146,7 +146,10 @@ class LlamaCppEngine(Engine):
 
     async def _send(self, method: str, path: str, body: bytes, process: LlamaCppProcess) -> httpx.Response:
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(), trust_env=False)
+            # A connection for each request: llama.cpp's server now and then closes one that has just carried a stream,
+            # and the request that was next on it would be lost.
+            fresh = httpx.Limits(max_keepalive_connections=0)
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=fresh, trust_env=False)
         request = self._client.build_request(
             method,
             f"{process.address}{path}",
