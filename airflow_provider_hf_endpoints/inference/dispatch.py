@@ -1,7 +1,7 @@
 """The running batch: rows in, requests out, answers into the journal.
 
-As many workers run as requests may be in flight; each takes a row, sends it, records what came, and takes the
-next. A row that has to wait goes into a heap and holds no worker. What a failure means is `verdicts.py`'s to
+As many workers run as requests may be in flight; each takes what `feed.py` has next, sends it, records what came, and
+takes the next. What has to wait goes into a heap and holds no worker. What a failure means is `verdicts.py`'s to
 say, whether the endpoint is to be sent anything `gate.py`'s, and how many at once `concurrency.py`'s.
 """
 
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.engines import read_result
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -23,40 +22,28 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
     OverloadedError,
 )
+from airflow_provider_hf_endpoints.inference.feed import Feed, Skipped
 from airflow_provider_hf_endpoints.inference.gate import Gate
-from airflow_provider_hf_endpoints.inference.items import Item, Progress, Tally
+from airflow_provider_hf_endpoints.inference.items import Parcel, Progress, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
 from airflow_provider_hf_endpoints.inference.patience import Patience
 from airflow_provider_hf_endpoints.inference.recorder import Recorder
-from airflow_provider_hf_endpoints.inference.records import ERROR, Record, row_key
+from airflow_provider_hf_endpoints.inference.records import ERROR, Record
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.retries import Backoff
-from airflow_provider_hf_endpoints.inference.rows import (
-    RowId,
-    Shape,
-    parse_line,
-    row_id,
-)
-from airflow_provider_hf_endpoints.inference.source import Line, LineSource
+from airflow_provider_hf_endpoints.inference.rows import Shape
+from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.steps import Target
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.verdicts import Verdict, verdict
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireResponse
 
 log = logging.getLogger(__name__)
 
 TICK = 0.05  # seconds; how soon a stop is noticed
-SKIPPED_AT_A_TIME = 200
 #: A row that is refused this many times as often as it may fail, while others get through, fails alone.
 REFUSALS_PER_ATTEMPT = 4
-
-
-class _Skipped:
-    """Rows were skipped and there may be more: let others run before going on."""
-
-
-_SKIPPED = _Skipped()
 
 
 class Dispatcher:
@@ -81,12 +68,12 @@ class Dispatcher:
         self._target = target
         self._shape = shape
         self._source = source
-        self._resume = resume
         self._transport = transport
         self.limiter = limiter
         self.gate = gate
         self._stop = stop
         self.tally = Tally()
+        self._feed = Feed(job, shape, source, resume, self.tally, record=self._record, refuse=self.end)
         #: Why the batch ends before its last row.
         self.cause: Exception | None = None
         self.stopped: str | None = None
@@ -94,7 +81,7 @@ class Dispatcher:
         self._backoff = Backoff()
         self._patience = Patience(job.request_timeout)
         self._own_route = job.route is not None or job.input_format == "openai-batch"
-        self._heap: list[tuple[float, int, Item]] = []
+        self._heap: list[tuple[float, int, Parcel]] = []
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
@@ -157,7 +144,7 @@ class Dispatcher:
         due = 0
         if self._heap:
             due = sum(1 for entry in self._heap[: self.limiter.limit] if entry[0] <= now)
-        ready = due + self._source.waiting
+        ready = due + self._feed.waiting
         for _ in range(min(self.gate.admits(now, self.limiter.limit, self._workers), ready)):
             self._workers += 1
             task = asyncio.create_task(self._work())
@@ -165,7 +152,7 @@ class Dispatcher:
             task.add_done_callback(self._worker_ended)
         if ready == 0 or self._workers == 0:
             self._set_timer(now, ready)
-        if self._workers == 0 and not self._heap and self._source.exhausted and self._source.waiting == 0:
+        if self._workers == 0 and not self._heap and self._feed.empty:
             self._ended.set()
 
     def _set_timer(self, now: float, ready: int) -> None:
@@ -211,84 +198,56 @@ class Dispatcher:
             now = self._clock()
             if self.gate.admits(now, self.limiter.limit, self.in_flight) <= 0:
                 return
-            item = self._next(now)
-            if item is None:
+            parcel = self._next(now)
+            if parcel is None:
                 return
-            if isinstance(item, _Skipped):
+            if isinstance(parcel, Skipped):
                 await asyncio.sleep(0)
                 continue
-            await self._attempt(item, now)
+            await self._attempt(parcel, now)
             if self._workers < self.limiter.limit:
                 self._wake()
 
     # --- rows
 
-    def _next(self, now: float) -> Item | _Skipped | None:
-        """The next row to send: one whose wait is over, or a new one."""
+    def _next(self, now: float) -> Parcel | Skipped | None:
+        """What to send next: what has waited long enough, or what is new."""
         if self._heap and self._heap[0][0] <= now:
             return heapq.heappop(self._heap)[2]
-        for _ in range(SKIPPED_AT_A_TIME):
-            line = self._source.next_line()
-            if line is None:
-                return None
-            item = self._prepare(line)
-            if item is not None or self._ending:
-                return item
-        return _SKIPPED
+        return self._feed.next()
 
-    def _prepare(self, line: Line) -> Item | None:
-        """The row in a line; None when it is done already, or is an error by itself."""
-        identity: RowId | None = None
-        job = self._job
-        try:
-            row = parse_line(line)
-            identity = row_id(row, line.place, self._shape.id_column, line.number)
-            request = self._shape.render(row)
-        except (BatchInputError, InferenceError) as reason:
-            error = _with_line(reason, line)
-            if job.on_bad_input == "stop":
-                self.end(error)
-                return None
-            key = row_key(b"", line.raw)
-            if not self._resume.has(line.place, key):
-                self._record(self._shape.fail(line.place, key, identity, error, 0, None))
-            else:
-                self.tally.resumed += 1
-            return None
-        named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
-        key = row_key(named, request.route.encode() + b" " + request.body)
-        if self._resume.has(line.place, key):
-            self.tally.resumed += 1
-            return None
-        columns = {name: row.get(name) for name in job.keep_columns} if job.keep_columns else None
-        return Item(line.place, key, identity, request, columns)
-
-    async def _attempt(self, item: Item, now: float) -> None:
-        """Send a row once and see what became of it."""
+    async def _attempt(self, parcel: Parcel, now: float) -> None:
+        """Send a parcel once and see what became of it."""
         self.gate.sent(now)
-        if item.first_sent == 0.0:
-            item.first_sent = now
+        if parcel.first_sent == 0.0:
+            parcel.first_sent = now
         else:
             self.tally.retries += 1
         self.tally.requests += 1
-        request = HttpRequest("POST", item.request.route, item.request.body, self._patience.timeout(item.attempts))
+        for row in parcel.rows:
+            row.attempts += 1
+        route, body, _ = parcel.request
+        request = HttpRequest("POST", route, body, self._patience.timeout(parcel.failures))
         self.in_flight += 1
         try:
             response = await self._transport.send(request)
-            result = read_result(self._target.dialect, item.request.task, response, item.request.route, fastjson.decode)
-            if self._shape.accept is not None:
-                result = self._shape.accept(result)
+            result = self._read(parcel, response)
         except InferenceError as error:
             self.in_flight -= 1
-            self._failed(item, error.without(self._job.token), now)
+            self._failed(parcel, error.without(self._job.token), now)
         except BaseException:
             self.in_flight -= 1
             raise
         else:
             self.in_flight -= 1
-            self._answered(item, result, now, read_load(response.headers))
+            self._answered(parcel, result, now, read_load(response.headers))
 
-    def _answered(self, item: Item, result: InferenceResult, sent_at: float, load: Load | None) -> None:
+    def _read(self, parcel: Parcel, response: WireResponse) -> InferenceResult:
+        route, _, task = parcel.request
+        result = read_result(self._target.dialect, task, response, route, fastjson.decode)
+        return result if self._shape.accept is None else self._shape.accept(result)
+
+    def _answered(self, parcel: Parcel, result: InferenceResult, sent_at: float, load: Load | None) -> None:
         usage = result.usage
         tokens = (usage.completion_tokens or 0) if usage is not None else 0
         self.tally.tokens += tokens
@@ -296,52 +255,54 @@ class Dispatcher:
         now = self._clock()
         self._patience.answered(now - sent_at)
         self.limiter.answered(now, self.in_flight + 1, float(tokens or 1), sent_at, load)
-        self._record(self._shape.answer(item.index, item.key, item.identity, result, item.attempts + 1, item.columns))
+        row = parcel.rows[0]
+        self._record(self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns))
 
-    def _failed(self, item: Item, error: InferenceError, sent_at: float) -> None:
+    def _failed(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
         now = self._clock()
         match verdict(error, own_route=self._own_route):
             case Verdict.STOP:
                 self.end(error)
             case Verdict.ROW_FAILS:
                 self.gate.answered()
-                self._give_up(item, error)
+                self._give_up(parcel, error)
             case Verdict.TRY_AGAIN:
                 if isinstance(error, InferenceTimeoutError):
                     self.gate.unclear()
                 else:
                     self.gate.answered()
-                item.attempts += 1
-                if item.attempts >= self._job.max_attempts:
-                    self._give_up(item, error, counted=True)
+                parcel.failures += 1
+                if parcel.failures >= self._job.max_attempts:
+                    self._give_up(parcel, error)
                 else:
-                    self._later(item, now + self._backoff.seconds(item.attempts, error.retry_after))
+                    self._later(parcel, now + self._backoff.seconds(parcel.failures, error.retry_after))
             case Verdict.NOT_TAKEN:
-                self._not_taken(item, error, sent_at, now)
+                self._not_taken(parcel, error, sent_at, now)
 
-    def _not_taken(self, item: Item, error: InferenceError, sent_at: float, now: float) -> None:
+    def _not_taken(self, parcel: Parcel, error: InferenceError, sent_at: float, now: float) -> None:
+        for row in parcel.rows:
+            row.attempts -= 1  # nobody worked on it
         self.limiter.refused(now, sent_at, self.in_flight)
         self.gate.refused(error, now, self.in_flight)
         if self.gate.closed:
             self.limiter.outage()
             # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
-            self._later(item, now)
+            self._later(parcel, now)
             return
-        item.refusals += 1
-        too_often = item.refusals > REFUSALS_PER_ATTEMPT * self._job.max_attempts
-        if (too_often and not isinstance(error, OverloadedError)) or now - item.first_sent > self._job.row_timeout:
-            self._give_up(item, error)
+        parcel.refusals += 1
+        too_often = parcel.refusals > REFUSALS_PER_ATTEMPT * self._job.max_attempts
+        if (too_often and not isinstance(error, OverloadedError)) or now - parcel.first_sent > self._job.row_timeout:
+            self._give_up(parcel, error)
         else:
-            self._later(item, now + self._backoff.seconds(item.refusals, error.retry_after))
+            self._later(parcel, now + self._backoff.seconds(parcel.refusals, error.retry_after))
 
-    def _later(self, item: Item, due: float) -> None:
-        heapq.heappush(self._heap, (due, next(self._order), item))
+    def _later(self, parcel: Parcel, due: float) -> None:
+        heapq.heappush(self._heap, (due, next(self._order), parcel))
 
-    def _give_up(self, item: Item, error: InferenceError, *, counted: bool = False) -> None:
-        kind = error.kind
-        self.tally.errors[kind] = self.tally.errors.get(kind, 0) + 1
-        attempts = item.attempts if counted else item.attempts + 1
-        self._record(self._shape.fail(item.index, item.key, item.identity, error, attempts, item.columns))
+    def _give_up(self, parcel: Parcel, error: InferenceError) -> None:
+        self.tally.errors[error.kind] = self.tally.errors.get(error.kind, 0) + len(parcel.rows)
+        for row in parcel.rows:
+            self._record(self._shape.fail(row.index, row.key, row.identity, error, row.attempts, row.columns))
 
     def _record(self, record: Record) -> None:
         """A row is finished, well or badly."""
@@ -381,10 +342,3 @@ class Dispatcher:
                 flight = f"{self.in_flight} in flight of {self.limiter.limit} ({state})"
                 busy = f"{flight}, {len(self._heap)} to be tried again"
                 log.info("%s", progress.line(self.tally, now, busy))
-
-
-def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
-    """The error with the line's number in its words, where it does not stand there yet."""
-    if isinstance(error, BatchInputError) and f"line {line.number} " in str(error):
-        return error
-    return BatchInputError(f"line {line.number}: {error}")

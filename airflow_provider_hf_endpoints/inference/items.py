@@ -10,7 +10,11 @@ from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest
 
 @dataclass(slots=True)
 class Item:
-    """A row on its way."""
+    """A row on its way.
+
+    :param request: the request for this row alone, by which it is known
+    :param attempts: requests with it that the engine worked on, or is working on
+    """
 
     index: int
     key: int
@@ -18,6 +22,20 @@ class Item:
     request: RowRequest
     columns: dict[str, Any] | None
     attempts: int = 0
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What one request carries: a row, or several of them in an array.
+
+    :param failures: how often the engine failed on it
+    :param refusals: how often it was not taken at all
+    :param first_sent: when it, or what it is a part of, was sent for the first time; 0 for not yet
+    """
+
+    rows: list[Item]
+    request: RowRequest
+    failures: int = 0
     refusals: int = 0
     first_sent: float = 0.0
 

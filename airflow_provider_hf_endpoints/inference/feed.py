@@ -1,0 +1,114 @@
+"""Rows out of the input, ready to be sent: read, checked, rendered; those that are done already are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.items import Item, Parcel, Tally
+from airflow_provider_hf_endpoints.inference.job import BatchJob
+from airflow_provider_hf_endpoints.inference.records import Record, row_key
+from airflow_provider_hf_endpoints.inference.resume import Resume
+from airflow_provider_hf_endpoints.inference.rows import RowId, Shape, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.source import Line, LineSource
+
+SKIPPED_AT_A_TIME = 200
+
+
+class Skipped:
+    """Rows were skipped and there may be more: let others run before going on."""
+
+
+SKIPPED = Skipped()
+
+
+class Feed:
+    """The rows of the input that are still to be sent; `next` never blocks.
+
+    :param tally: where rows that are done already are counted
+    :param record: takes the record of a line that is no row
+    :param refuse: takes the reason why the input cannot be gone on with
+    """
+
+    def __init__(
+        self,
+        job: BatchJob,
+        shape: Shape,
+        source: LineSource,
+        resume: Resume,
+        tally: Tally,
+        *,
+        record: Callable[[Record], None],
+        refuse: Callable[[Exception], None],
+    ) -> None:
+        self._job = job
+        self._shape = shape
+        self._source = source
+        self._resume = resume
+        self._tally = tally
+        self._record = record
+        self._refuse = refuse
+        self._refused = False
+
+    @property
+    def waiting(self) -> int:
+        """Rows at hand."""
+        return self._source.waiting
+
+    @property
+    def empty(self) -> bool:
+        """Whether every row of the input has been given out."""
+        return self._source.exhausted and self.waiting == 0
+
+    def next(self) -> Parcel | Skipped | None:
+        """What to send next; None when there is nothing at hand just now, or nothing any more."""
+        row = self._next_row()
+        return Parcel([row], row.request) if isinstance(row, Item) else row
+
+    def _next_row(self) -> Item | Skipped | None:
+        for _ in range(SKIPPED_AT_A_TIME):
+            line = None if self._refused else self._source.next_line()
+            if line is None:
+                return None
+            item = self._prepare(line)
+            if item is not None:
+                return item
+        return SKIPPED
+
+    def _prepare(self, line: Line) -> Item | None:
+        """The row in a line; None when it is done already, or is an error by itself."""
+        identity: RowId | None = None
+        job = self._job
+        try:
+            row = parse_line(line)
+            identity = row_id(row, line.place, self._shape.id_column, line.number)
+            request = self._shape.render(row)
+        except (BatchInputError, InferenceError) as reason:
+            self._bad_line(line, identity, _with_line(reason, line))
+            return None
+        named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
+        key = row_key(named, request.route.encode() + b" " + request.body)
+        if self._resume.has(line.place, key):
+            self._tally.resumed += 1
+            return None
+        columns = {name: row.get(name) for name in job.keep_columns} if job.keep_columns else None
+        return Item(line.place, key, identity, request, columns)
+
+    def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
+        if self._job.on_bad_input == "stop":
+            self._refused = True
+            self._refuse(error)
+            return
+        key = row_key(b"", line.raw)
+        if self._resume.has(line.place, key):
+            self._tally.resumed += 1
+        else:
+            self._record(self._shape.fail(line.place, key, identity, error, 0, None))
+
+
+def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
+    """The error with the line's number in its words, where it does not stand there yet."""
+    if isinstance(error, BatchInputError) and f"line {line.number} " in str(error):
+        return error
+    return BatchInputError(f"line {line.number}: {error}")
