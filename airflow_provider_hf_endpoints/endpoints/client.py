@@ -14,7 +14,8 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 import tenacity
 
-from airflow_provider_hf_endpoints.endpoints import creating, flows, waiting
+from airflow_provider_hf_endpoints.endpoints import creating, flows, metering, waiting
+from airflow_provider_hf_endpoints.endpoints.costs import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError
 from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
 from airflow_provider_hf_endpoints.endpoints.models import (
@@ -219,6 +220,16 @@ class EndpointsClient(Transport):
         flow = flows.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
         return self.run(flow)
 
+    def get_inference_endpoint_cost(
+        self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
+    ) -> Cost:
+        """What the endpoint cost between two aware datetimes (default: until now), in replica-seconds and USD.
+
+        Taken from its replicas' start and end, else from the metric of running replicas, else from its state; which,
+        says `source`.
+        """
+        return self.run(metering.cost(self.session, name, namespace, start=start, stop=stop))
+
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True
     ) -> list[Hardware]:
@@ -415,6 +426,12 @@ class AsyncEndpointsClient(Transport):
         """As `EndpointsClient.get_inference_endpoint_metric`."""
         flow = flows.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
         return await self.run(flow)
+
+    async def get_inference_endpoint_cost(
+        self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
+    ) -> Cost:
+        """As `EndpointsClient.get_inference_endpoint_cost`."""
+        return await self.run(metering.cost(self.session, name, namespace, start=start, stop=stop))
 
     async def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True

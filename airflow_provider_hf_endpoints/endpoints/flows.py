@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -74,10 +74,14 @@ class Pause:
 
 @dataclass
 class Session:
-    """What one client learns once: the namespace to use where none is given, and whose token it is."""
+    """What one client learns once: the namespace to use where none is given, whose token it is, and prices.
+
+    `prices` maps (vendor, region, instance type, size) to USD per replica and hour.
+    """
 
     namespace: str | None = None
     me: WhoAmI | None = None
+    prices: dict[tuple[str | None, ...], float | None] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.costs import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
@@ -313,6 +314,12 @@ class InferenceEndpointsHook(BaseHook):
         return self.get_conn().get_inference_endpoint_metric(
             name, which, start=start, stop=stop, replica_id=replica_id, namespace=namespace
         )
+
+    def get_inference_endpoint_cost(
+        self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
+    ) -> Cost:
+        """What the endpoint cost between two aware datetimes (default: until now), in replica-seconds and USD."""
+        return self.get_conn().get_inference_endpoint_cost(name, start=start, stop=stop, namespace=namespace)
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True
