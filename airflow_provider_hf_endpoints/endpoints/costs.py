@@ -104,7 +104,7 @@ class Cost:
 
 
 def _rounded(usd: float | None) -> float | None:
-    return None if usd is None else round(usd, 6)
+    return None if usd is None else round(usd, 9)
 
 
 def weigh(

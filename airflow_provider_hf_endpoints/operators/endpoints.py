@@ -10,12 +10,15 @@ from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.common.compat.sdk import Context
+
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator
+from airflow_provider_hf_endpoints.operators._cost import measure, publish
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._plan import NEEDS_RESUME
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
@@ -133,7 +136,11 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
 
 
 class _ReleaseOperator(EndpointOperator):
-    """Stops an endpoint's bill. Fit to be a teardown: idempotent, and tried again (5 retries) unless told otherwise."""
+    """Stops an endpoint's bill, and says what the DAG run's share of it was.
+
+    Fit to be a teardown: idempotent, and tried again (5 retries) unless told otherwise. The log and the XCom `cost`
+    have minutes, price and dollars since the run began, as `endpoints.costs.Cost`.
+    """
 
     def __init__(
         self,
@@ -148,6 +155,21 @@ class _ReleaseOperator(EndpointOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.endpoint = endpoint
         self.missing_ok = missing_ok
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Release the endpoint, then say what it has cost."""
+        summary = super().execute(context)
+        self._report_cost(context)
+        return summary
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Take up what the trigger found, then say what the endpoint has cost."""
+        summary = super().execute_complete(context, event)
+        self._report_cost(context)
+        return summary
+
+    def _report_cost(self, context: Context) -> None:
+        publish(measure(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context), context)
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         try:
@@ -239,6 +261,14 @@ class DeleteInferenceEndpointOperator(_ReleaseOperator):
 
     def __init__(self, *, endpoint: str, missing_ok: bool = True, **kwargs: Any) -> None:
         super().__init__(endpoint=endpoint, missing_ok=missing_ok, **kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Say what the endpoint has cost while it still can be asked, then delete it."""
+        publish(measure(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context), context)
+        return super().execute(context)
+
+    def _report_cost(self, context: Context) -> None:
+        """Told already."""
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         super()._act(hook, started)

@@ -255,6 +255,7 @@ def every_call() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     yield "delete_inference_endpoint", ("tickets",), {"wait": False}
     yield "debug_inference_endpoint", ("tickets",), {}
     yield "list_inference_endpoint_replicas", ("tickets",), {}
+    yield "get_inference_endpoint_cost", ("tickets",), {"start": NOW}
     yield (
         "get_inference_endpoint_logs",
         ("tickets",),

@@ -1,0 +1,85 @@
+"""What a DAG run's endpoint has cost, said by the task that releases it: in its log, and as its XCom `cost`.
+
+A release never fails for its report: what can't be measured is a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
+
+log = logging.getLogger(__name__)
+
+COST_KEY = "cost"
+
+
+def measure(conn_id: str, name: str, namespace: str | None, context: Context) -> Cost | None:
+    """The cost since the DAG run began, with the rows of the batches before this task; None where it can't be had."""
+    start = getattr(context.get("dag_run"), "start_date", None)
+    if not isinstance(start, datetime):
+        return None
+    try:
+        with InferenceEndpointsHook(conn_id) as hook:
+            cost = hook.get_inference_endpoint_cost(name, namespace=namespace, start=start)
+    except (InferenceEndpointError, *LOOKUP_ERRORS) as error:
+        log.warning("What endpoint %s has cost can't be told: %s", name, error)
+        return None
+    rows, tokens = work_of(_batch_results(context))
+    return cost.for_work(rows=rows, tokens=tokens)
+
+
+def publish(cost: Cost | None, context: Context) -> None:
+    """Put it in the log, and in this task's XComs under `cost`."""
+    if cost is None:
+        return
+    log.info("This run's cost of %s", cost.summary())
+    context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
+
+
+def work_of(results: Iterable[Any]) -> tuple[int, int]:
+    """Rows and tokens in the results of batches; a mapped batch has a list of them."""
+    rows = tokens = 0
+    for report in _reports(results):
+        rows += int(report.get("rows") or 0)
+        tokens += int(report.get("prompt_tokens") or 0) + int(report.get("completion_tokens") or 0)
+    return rows, tokens
+
+
+def _reports(results: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    for result in results:
+        if isinstance(result, Mapping):
+            yield result
+        elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
+            yield from (each for each in result if isinstance(each, Mapping))
+
+
+def _batch_results(context: Context) -> list[Any]:
+    """What the batches before this task returned in this run."""
+    batches = [task.task_id for task in _before(context["task"]) if _is_batch(task)]
+    if not batches:
+        return []
+    pulled = context["ti"].xcom_pull(task_ids=batches)
+    return list(pulled) if isinstance(pulled, Iterable) else []
+
+
+def _before(task: Any) -> Iterable[Any]:
+    relatives: Iterable[Any] = task.get_flat_relatives(upstream=True)
+    return relatives
+
+
+def _is_batch(task: Any) -> bool:
+    from airflow_provider_hf_endpoints.operators._batch import BatchInferenceOperator
+
+    kind = task if isinstance(task, BaseOperator) else getattr(task, "operator_class", None)
+    return isinstance(kind, BatchInferenceOperator) or (
+        isinstance(kind, type) and issubclass(kind, BatchInferenceOperator)
+    )

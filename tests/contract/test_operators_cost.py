@@ -1,0 +1,101 @@
+"""The tasks that release an endpoint say what the DAG run's share of its bill was, against the emulator's meter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_hf_endpoints.operators._cost import work_of
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    DeleteInferenceEndpointOperator,
+    PauseInferenceEndpointOperator,
+    ScaleToZeroInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from tests.contract.operators_play import FAST, TaskInstance, connected, create, new_context, run
+
+RELEASES = (PauseInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, DeleteInferenceEndpointOperator)
+
+
+class Reporting(TaskInstance):
+    """A task instance whose neighbours have returned something."""
+
+    def __init__(self, **results: Any) -> None:
+        super().__init__()
+        self.results = results
+
+    def xcom_pull(self, key: str = "return_value", task_ids: Any = None, **_: Any) -> Any:
+        return [self.results[task_id] for task_id in task_ids or ()]
+
+
+def context_of(task: Any, ti: TaskInstance, began: datetime | None) -> Any:
+    return {**new_context(), "ti": ti, "task": task, "dag_run": SimpleNamespace(start_date=began)}
+
+
+@pytest.mark.parametrize("kind", RELEASES)
+def test_a_release_tells_the_cost(kind: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Minutes, price and dollars are in the log and the XCom, with the rows of the batch before; within 3 %."""
+    caplog.set_level("INFO")
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+        run(create(scale_to_zero_timeout=15))
+        with DAG("costs"):
+            work = BatchInferenceOperator(
+                task_id="work", endpoint="demo", task="text-generation", prompt="{t}", input_path="i", output_path="o"
+            )
+            release = kind(task_id="release", endpoint="demo", **FAST)
+            work >> release
+        report = {"rows": 500, "prompt_tokens": 700, "completion_tokens": 300}
+        ti = Reporting(work=report)
+        meter_before = emulator.meter("demo")
+        run(release, context_of(release, ti, began))
+        cost = ti.xcoms["cost"]
+        billed = meter_before if kind is DeleteInferenceEndpointOperator else emulator.meter("demo")
+    assert billed["usd"] > 0
+    # A delete is measured while the endpoint can still be asked, a few milliseconds after the meter was read here.
+    assert cost["usd"] == pytest.approx(billed["usd"], rel=0.2 if kind is DeleteInferenceEndpointOperator else 0.03)
+    assert (500, 1000, "replica lifetimes") == (cost["rows"], cost["tokens"], cost["source"])
+    assert "This run's cost of acme/demo" in caplog.text
+
+
+def test_a_cost_that_cannot_be_told_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The endpoint is paused, which is what counts; the log says what is missing."""
+    with connected(monkeypatch) as emulator:
+        run(create())
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+        ti = TaskInstance()
+        emulator.add_fault(path="/v2/endpoint/acme/demo$", method="GET", status=403)
+        run(pause, context_of(pause, ti, datetime.now(UTC)))
+        assert emulator.history("demo")[-1]["state"] == "paused"
+    assert "cost" not in ti.xcoms
+    assert "What endpoint demo has cost can't be told" in caplog.text
+
+
+def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of a DAG run there is no beginning to count from."""
+    with connected(monkeypatch):
+        run(create())
+        ti = TaskInstance()
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+        run(pause, context_of(pause, ti, None))
+    assert "cost" not in ti.xcoms
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ([], (0, 0)),
+        ([{"rows": 2, "prompt_tokens": 3, "completion_tokens": 4}], (2, 7)),
+        ([[{"rows": 1}, {"rows": 2, "prompt_tokens": 1}], {"rows": 3}], (6, 1)),
+        ([None, "text", 5, {"rows": None}], (0, 0)),
+    ],
+)
+def test_work_is_summed_over_batches(results: list[Any], expected: tuple[int, int]) -> None:
+    """Mapped batches have lists of reports; what is no report counts nothing."""
+    assert expected == work_of(results)
