@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.items import Tally
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
@@ -41,8 +42,12 @@ from airflow_provider_hf_endpoints.inference.output import (
     replacing,
     write_manifest,
 )
-from airflow_provider_hf_endpoints.inference.paths import as_upath
-from airflow_provider_hf_endpoints.inference.preflight import check_first_rows, check_input, discover_target
+from airflow_provider_hf_endpoints.inference.preflight import (
+    check_first_rows,
+    check_input,
+    discover_target,
+    find_job_input,
+)
 from airflow_provider_hf_endpoints.inference.report import BatchReport
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import Shape
@@ -107,15 +112,16 @@ async def arun_batch(
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
     layout = OutputLayout.of(job.output_path)
-    finished = await asyncio.to_thread(_finished, job, layout)
+    source = await asyncio.to_thread(find_job_input, job)
+    finished = await asyncio.to_thread(_finished, job, layout, source)
     if finished is not None:
         log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
         return _judge(job, finished)
-    await asyncio.to_thread(check_input, job)
+    await asyncio.to_thread(check_input, job, source)
     lock = OutputLock(layout.journal)
     await asyncio.to_thread(lock.acquire)
     try:
-        return await _run_locked(job, layout, _as_function(stop), transport, ready_replicas)
+        return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas)
     finally:
         lock.release()
 
@@ -134,7 +140,7 @@ def _as_function(stop: Stop) -> Callable[[], bool]:
     return stop.is_set if isinstance(stop, threading.Event) else stop
 
 
-def _finished(job: BatchJob, layout: OutputLayout) -> BatchReport | None:
+def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
     """The report of the same job, finished earlier.
 
     :raises OutputConflictError: what is there is not to be touched
@@ -148,13 +154,13 @@ def _finished(job: BatchJob, layout: OutputLayout) -> BatchReport | None:
         return None
     if job.on_existing == "fail":
         raise OutputConflictError(f"{job.output_path} holds a finished output and on_existing is 'fail'")
-    _same_job(manifest.get("identity", {}), job)
+    _same_job(manifest.get("identity", {}), job, source)
     report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
     return report
 
 
-def _same_job(old: Mapping[str, Any], job: BatchJob) -> None:
-    different = differences(old, job.identity())
+def _same_job(old: Mapping[str, Any], job: BatchJob, source: Input) -> None:
+    different = differences(old, job.identity(source))
     if different:
         raise OutputConflictError(
             f"{job.output_path} holds the output of another job: {'; '.join(different)}. Choose another output_path, "
@@ -174,11 +180,12 @@ def _judge(job: BatchJob, report: BatchReport) -> BatchReport:
 async def _run_locked(
     job: BatchJob,
     layout: OutputLayout,
+    source: Input,
     stop: Callable[[], bool],
     transport: Transport | None,
     ready_replicas: ReadyReplicas | None,
 ) -> BatchReport:
-    run = _Run(job, layout)
+    run = _Run(job, layout, source)
     await asyncio.to_thread(run.take_up)
     own = transport is None
     transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
@@ -188,7 +195,7 @@ async def _run_locked(
             shape = job.shape(target)
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
-        await asyncio.to_thread(check_first_rows, job, shape.render)
+        await asyncio.to_thread(check_first_rows, source, shape.render)
         dispatcher = run.dispatcher(target, shape, transport, stop)
         helper = asyncio.create_task(_follow_replicas(run.limiter, ready_replicas))
         try:
@@ -220,13 +227,15 @@ async def _follow_replicas(limiter: Limiter, ready_replicas: ReadyReplicas | Non
 class _Run:
     """One run of a job, from what an earlier one left to the manifest."""
 
-    def __init__(self, job: BatchJob, layout: OutputLayout) -> None:
+    def __init__(self, job: BatchJob, layout: OutputLayout, source: Input) -> None:
         self._job = job
+        self._input = source
+        self._identity = job.identity(source)
         self._layout = layout
         self._started = time.monotonic()
         self._began = datetime.now(UTC)
         self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
-        self._source = LineSource(as_upath(job.input_path), job.input_format)
+        self._source = LineSource(source)
         self._target: steps.Target | None = None
         self._dispatcher: Dispatcher | None = None
         self._transport: Transport | None = None
@@ -242,10 +251,10 @@ class _Run:
             remove_folder(layout.journal)
         description = layout.journal / "job.json"
         if description.exists():
-            _same_job(json.loads(description.read_bytes()), job)
+            _same_job(json.loads(description.read_bytes()), job, self._input)
         else:
             with replacing(description) as file:
-                file.write(json.dumps(job.identity(), default=str, ensure_ascii=False).encode())
+                file.write(json.dumps(self._identity, default=str, ensure_ascii=False).encode())
         done = self._resume.load()
         if done:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
@@ -334,11 +343,10 @@ class _Run:
         )
 
     def _manifest(self, report: BatchReport) -> dict[str, Any]:
-        identity = self._job.identity()
         return {
             "format": FORMAT,
-            "job": digest(identity),
-            "identity": identity,
+            "job": digest(self._identity),
+            "identity": self._identity,
             "report": report.as_dict(),
             "endpoint": self._job.url,
             "started_at": self._began.isoformat(timespec="seconds"),

@@ -26,13 +26,11 @@ class BatchInputError(BatchError):
 class MissingColumnError(BatchInputError):
     """A template names a column that a row does not have."""
 
-    def __init__(self, column: str, present: Iterable[str], line: int | None = None) -> None:
+    def __init__(self, column: str, present: Iterable[str], where: str | None = None) -> None:
         self.column = column
         self.present = tuple(present)
-        self.line = line
-        where = f"line {line}" if line is not None else "the row"
         there = ", ".join(repr(name) for name in self.present) or "none"
-        super().__init__(f"{where} has no column {column!r} that the template needs; its columns: {there}")
+        super().__init__(f"{where or 'the row'} has no column {column!r} that the template needs; its columns: {there}")
 
 
 class BadLineError(BatchInputError):

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item, Parcel, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.records import Record, row_key
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import RowId, Shape, parse_line, row_id
-from airflow_provider_hf_endpoints.inference.source import Line, LineSource
+from airflow_provider_hf_endpoints.inference.source import LineSource
 
 SKIPPED_AT_A_TIME = 200
 
@@ -82,7 +83,7 @@ class Feed:
         job = self._job
         try:
             row = parse_line(line)
-            identity = row_id(row, line.place, self._shape.id_column, line.number)
+            identity = row_id(row, line, self._shape.id_column)
             request = self._shape.render(row)
         except (BatchInputError, InferenceError) as reason:
             self._bad_line(line, identity, _with_line(reason, line))
@@ -108,7 +109,7 @@ class Feed:
 
 
 def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
-    """The error with the line's number in its words, where it does not stand there yet."""
-    if isinstance(error, BatchInputError) and f"line {line.number} " in str(error):
+    """The error with file and line in its words, where they do not stand there yet."""
+    if isinstance(error, BatchInputError) and f"{line.where} " in str(error):
         return error
-    return BatchInputError(f"line {line.number}: {error}")
+    return BatchInputError(f"{line.where}: {error}")

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.rows import (
     Shape,
@@ -34,10 +35,11 @@ class BatchJob:
     :param token: sent with every request; never shown
     :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
         it
-    :param input_path: JSONL, one object a line, `.gz` if named so; text, Path, UPath or ObjectStoragePath
+    :param input_path: JSONL, one object a line, or CSV, packed if named so (`.gz`, `.zst`): a file, a folder, a
+        pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
     :param output_path: a name ending in `.jsonl` is the output itself, any other is a folder for it
-    :param input_format: `jsonl`, `csv` with a line of names, or `openai-batch`; `auto` takes a name ending in `.csv`
-        or `.csv.gz` for CSV and any other for JSONL
+    :param input_format: `jsonl`, `csv` with a line of names, or `openai-batch`; `auto` goes by each file's name, and
+        takes one that does not tell for JSONL
     :param engine: key of the endpoint's `model.image`, None to find out by asking
     :param model: model name in requests, None to ask `/v1/models`
     :param prompt: template over columns, `"Summarise: {text}"`
@@ -74,9 +76,9 @@ class BatchJob:
     url: str
     token: str | None = field(default=None, repr=False)
     task: str
-    input_path: PathLike
+    input_path: PathLike | Sequence[PathLike]
     output_path: PathLike
-    input_format: Literal["auto", "jsonl", "csv", "openai-batch"] = "auto"
+    input_format: InputFormat = "auto"
     engine: str | None = None
     model: str | None = None
     prompt: str | None = None
@@ -132,7 +134,7 @@ class BatchJob:
         for name, known in (
             ("on_bad_input", ("error_row", "stop")),
             ("on_existing", ("resume", "overwrite", "fail")),
-            ("input_format", ("auto", "jsonl", "csv", "openai-batch")),
+            ("input_format", get_args(InputFormat)),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
@@ -155,6 +157,13 @@ class BatchJob:
         return openai_batch.COLUMNS if self.input_format == "openai-batch" else self.template.columns
 
     @property
+    def reads_columns(self) -> list[str]:
+        """All columns that anything is made of."""
+        if self.input_format == "openai-batch":
+            return [*openai_batch.COLUMNS, "method"]
+        return [*self.columns, *([self.id_column] if self.id_column else []), *self.keep_columns]
+
+    @property
     def names_rows_by(self) -> str | None:
         """The column that names a row, None for its place."""
         return "custom_id" if self.input_format == "openai-batch" else self.id_column
@@ -171,12 +180,15 @@ class BatchJob:
         render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
         return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
 
-    def identity(self) -> dict[str, Any]:
-        """Everything that shapes requests and output. Neither the address nor the pace: those may change."""
+    def identity(self, source: Input) -> dict[str, Any]:
+        """Everything that shapes requests and output. Neither the address nor the pace: those may change.
+
+        :param source: the files that `input_path` means
+        """
         return {
             "format": FORMAT,
             "task": self.task,
-            "input_path": str(self.input_path),
+            "input_path": source.names,
             "input_format": self.input_format,
             "engine": self.engine,
             "model": self.model,
@@ -204,10 +216,29 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What two identities disagree in, in words."""
     old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
     return [
-        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        _difference(name, old.get(name), new.get(name))
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    if name != "input_path" or not (isinstance(old, list) or isinstance(new, list)):
+        return f"{name} was {old!r} and is {new!r}"
+    before, after = ([value] if isinstance(value, str) else value or [] for value in (old, new))
+    gone, added = (
+        [each for each in before if each not in set(after)],
+        [each for each in after if each not in set(before)],
+    )
+    if not gone and not added:
+        return "input_path names the same files in another order"
+    parts = [f"{words} {_some(files)}" for words, files in (("no longer", gone), ("in addition", added)) if files]
+    return f"input_path names {' and '.join(parts)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(repr(name) for name in names[:3]) + more
 
 
 @dataclass(frozen=True, slots=True)

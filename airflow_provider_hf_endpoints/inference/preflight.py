@@ -19,89 +19,117 @@ from airflow_provider_hf_endpoints.inference.errors import (
     OverloadedError,
     StartingError,
 )
-from airflow_provider_hf_endpoints.inference.job import BatchJob
-from airflow_provider_hf_endpoints.inference.paths import as_upath
-from airflow_provider_hf_endpoints.inference.rows import RowRequest, parse_line, row_id
-from airflow_provider_hf_endpoints.inference.source import read_lines
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
+from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
+from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.templates import require_columns
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
 
 log = logging.getLogger(__name__)
 
 FIRST_ROWS = 100
+FIRST_FILES = 100
 TICK = 0.05  # seconds; how soon a stop is noticed
 _BUCKETS = 256
 
 
-def check_input(job: BatchJob) -> None:
+def find_job_input(job: BatchJob) -> Input:
+    """The files that a job reads.
+
+    :raises BatchInputError: there is none, or the job would write where it reads
+    """
+    source = find_input(job.input_path, job.input_format, job.reads_columns)
+    layout = OutputLayout.of(job.output_path)
+    for path in (layout.results, layout.errors):
+        reader = source.would_read(path)
+        if reader is not None:
+            raise BatchInputError(
+                f"output_path {job.output_path} lies where input_path reads ({reader}), so a later run would take "
+                "the output for input: choose another folder for it"
+            )
+    return source
+
+
+def check_input(job: BatchJob, source: Input | None = None) -> None:
     """Refuse an input that cannot be used, before anything is sent.
 
-    A line that is no row is left to `on_bad_input`, unless none of the first hundred is one.
+    A line that is no row is left to `on_bad_input`, unless none of a file's first hundred is one. That is asked of a
+    hundred files at most.
 
-    :raises BatchInputError: there is no file, it is empty, its rows lack a column, an id is missing or
+    :param source: the job's files, None to look for them
+    :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
         doubled
     """
-    path = as_upath(job.input_path)
-    columns = job.columns
+    source = source or find_job_input(job)
+    rows = 0
+    for file in source.files[:FIRST_FILES]:
+        lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
+        _check_first(job, file, lines)
+        rows += len(lines)
+    if not rows and next(read_lines(source), None) is None:
+        raise BatchInputError(f"input file {source} is empty: there is nothing to do")
+    if job.names_rows_by is not None:
+        _check_ids(job, source, job.names_rows_by)
+
+
+def _check_first(job: BatchJob, file: InputFile, lines: list[Line]) -> None:
     problems: list[BatchInputError] = []
-    lines = list(itertools.islice(read_lines(path, job.input_format), FIRST_ROWS))
-    if not lines:
-        raise BatchInputError(f"input file {path} is empty: there is nothing to do")
     for line in lines:
         try:
-            require_columns(columns, parse_line(line), line.number)
+            require_columns(job.columns, parse_line(line), line.where)
         except BatchInputError as error:
             problems.append(error)
     if problems and (len(problems) == len(lines) or job.on_bad_input == "stop"):
-        raise BatchInputError.within(path, problems[0])
-    if job.names_rows_by is not None:
-        _check_ids(job, job.names_rows_by)
+        raise BatchInputError.within(file, problems[0])
 
 
-def _check_ids(job: BatchJob, id_column: str) -> None:
+def _check_ids(job: BatchJob, source: Input, id_column: str) -> None:
     """Every row has an id, and no two have the same. Eight bytes a row, sorted in parts."""
     buckets = [array("Q") for _ in range(_BUCKETS)]
-    path = as_upath(job.input_path)
-    for line in read_lines(path, job.input_format):
+    for line in read_lines(source):
         try:
             row = parse_line(line)
         except BadLineError:
             if job.on_bad_input == "stop":
                 raise
             continue
-        identity = row_id(row, line.place, id_column, line.number)
-        hashed = blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        hashed = _hash_id(row_id(row, line, id_column))
         buckets[hashed[0]].append(int.from_bytes(hashed, "big"))
     doubled = {first for bucket in buckets for first, second in itertools.pairwise(sorted(bucket)) if first == second}
     if doubled:
-        raise BatchInputError(f"{path}: {_first_doubled(job, id_column, doubled)}")
+        raise BatchInputError(f"{source}: {_first_doubled(source, id_column, doubled)}")
 
 
-def _first_doubled(job: BatchJob, id_column: str, doubled: set[int]) -> str:
-    seen: dict[int, int] = {}
-    for line in read_lines(as_upath(job.input_path), job.input_format):
+def _hash_id(identity: RowId) -> bytes:
+    return blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
+    seen: dict[int, str] = {}
+    for line in read_lines(source):
         try:
-            identity = row_id(parse_line(line), line.place, id_column, line.number)
+            identity = row_id(parse_line(line), line, id_column)
         except BadLineError:
             continue
-        hashed = int.from_bytes(blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+        hashed = int.from_bytes(_hash_id(identity), "big")
         if hashed in seen:
             return (
-                f"id {identity!r} in column {id_column!r} stands on line {seen[hashed]} and on line {line.number}; "
-                "ids must differ"
+                f"id {identity!r} in column {id_column!r} stands on {seen[hashed]} and on {line.where}; ids must differ"
             )
         if hashed in doubled:
-            seen[hashed] = line.number
+            seen[hashed] = line.where
     return f"ids in column {id_column!r} are not unique"
 
 
-def check_first_rows(job: BatchJob, render: Callable[[Mapping[str, Any]], RowRequest]) -> None:
+def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], RowRequest]) -> None:
     """Make the requests of the first rows without sending them.
 
     :raises BatchInputError: none of them can be made, or the endpoint's engine does not serve the task
     """
     last: Exception | None = None
-    for line in itertools.islice(read_lines(as_upath(job.input_path), job.input_format), FIRST_ROWS):
+    for line in itertools.islice(read_lines(source), FIRST_ROWS):
         try:
             render(parse_line(line))
         except (BatchInputError, InferenceError) as error:

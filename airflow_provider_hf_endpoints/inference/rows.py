@@ -12,8 +12,8 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, B
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, RETRYABLE, TRUNCATED, Record
-from airflow_provider_hf_endpoints.inference.source import Line
 from airflow_provider_hf_endpoints.inference.steps import Target
 from airflow_provider_hf_endpoints.inference.templates import columns_of, compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
@@ -182,9 +182,9 @@ def parse_line(line: Line) -> dict[str, Any]:
     try:
         row = fastjson.decode(line.raw)
     except ValueError as error:
-        raise BadLineError(f"line {line.number} is no JSON ({error}): {_start(line.raw)}") from None
+        raise BadLineError(f"{line.where} is no JSON ({error}): {_start(line.raw)}") from None
     if not isinstance(row, dict):
-        raise BadLineError(f"line {line.number} is no JSON object but {_start(line.raw)}")
+        raise BadLineError(f"{line.where} is no JSON object but {_start(line.raw)}")
     return row
 
 
@@ -192,16 +192,16 @@ def _start(raw: bytes) -> str:
     return repr(raw[:80].decode("utf-8", "replace"))
 
 
-def row_id(row: Mapping[str, Any], index: int, id_column: str | None, number: int) -> RowId:
+def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
     """The row's id: the value of `id_column`, or its place.
 
     :raises BadLineError: the column is missing, or holds neither text nor a whole number
     """
     if id_column is None:
-        return index
+        return line.place
     value = row.get(id_column)
     if value is None or isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadLineError(f"line {number} has no usable id: {id_column!r} is {value!r}")
+        raise BadLineError(f"{line.where} has no usable id: {id_column!r} is {value!r}")
     return value
 
 

@@ -131,11 +131,13 @@ def _parse(template: str) -> list[str | _Column]:
     return parts
 
 
-def require_columns(template: Sequence[str], row: Row, line: int | None = None) -> None:
+def require_columns(template: Sequence[str], row: Row, where: str | None = None) -> None:
     """Check that a row has every column in `template`.
+
+    :param where: the row's file and line, for the error
 
     :raises MissingColumnError: it lacks one
     """
     for name in template:
         if name not in row:
-            raise MissingColumnError(name, row, line)
+            raise MissingColumnError(name, row, where)

@@ -193,7 +193,9 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
     """Before any request."""
     write_rows(tmp_path, questions(3))
     with serving(echo) as server:
-        with pytest.raises(MissingColumnError, match=r"line 1 has no column 'body'.*its columns: 'id', 'text', 'n'"):
+        with pytest.raises(
+            MissingColumnError, match=r"line 1 of in.jsonl has no column 'body'.*its columns: 'id', 'text', 'n'"
+        ):
             run_batch(job_of(server.url, tmp_path, prompt="{body}"))
         assert server.requests == []
 
@@ -215,7 +217,7 @@ def test_a_broken_line_stops_the_batch_when_asked(tmp_path: Path) -> None:
     """Among the first lines before any request."""
     write_rows(tmp_path, [{"text": "a"}, "{broken", {"text": "c"}])
     with serving(echo) as server:
-        with pytest.raises(BatchInputError, match="line 2 is no JSON"):
+        with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl is no JSON"):
             run_batch(job_of(server.url, tmp_path, on_bad_input="stop"))
         assert server.requests == []
 
@@ -226,7 +228,7 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
     write_rows(tmp_path, [*rows[:250], "{broken", *rows[251:]])
     with serving(echo) as server:
         job = job_of(server.url, tmp_path, on_bad_input="stop")
-        with pytest.raises(BatchInputError, match="line 251 is no JSON"):
+        with pytest.raises(BatchInputError, match=r"line 251 of in\.jsonl is no JSON"):
             run_batch(job)
         done = len(results(tmp_path))
         assert 0 < done <= 250
@@ -238,9 +240,12 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"text": "a", "id": 1}, {"text": "b", "id": 1}], "id 1 in column 'id' stands on line 1 and on line 2"),
-        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 has no usable id"),
-        ([{"text": "a", "id": 1.5}], "line 1 has no usable id"),
+        (
+            [{"text": "a", "id": 1}, {"text": "b", "id": 1}],
+            "id 1 in column 'id' stands on line 1 of in.jsonl and on line 2",
+        ),
+        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no usable id"),
+        ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no usable id"),
     ],
 )
 def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], words: str) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.rows import Template, compile_requests, parse_line, row_id
-from airflow_provider_hf_endpoints.inference.source import Line
 from airflow_provider_hf_endpoints.inference.steps import Target
 
 TASKS = [
@@ -83,4 +83,5 @@ def test_what_is_no_object_is_no_row(raw: bytes) -> None:
 
 def test_an_id_keeps_its_type() -> None:
     """Whole numbers stay numbers; without a column the place is the id."""
-    assert [5, "a", 3] == [row_id({"i": 5}, 0, "i", 1), row_id({"i": "a"}, 0, "i", 1), row_id({}, 3, None, 1)]
+    line = Line(3, 1, b"")
+    assert [5, "a", 3] == [row_id({"i": 5}, line, "i"), row_id({"i": "a"}, line, "i"), row_id({}, line, None)]

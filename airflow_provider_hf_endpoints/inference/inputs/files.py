@@ -1,0 +1,228 @@
+"""Which files an `input_path` means, in which order: one file, a list, a pattern, or a folder. Looks at names
+only; nothing is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from fsspec.utils import glob_translate
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.paths import as_upath
+
+InputFormat = Literal["auto", "jsonl", "csv", "openai-batch"]
+FileFormat = Literal["jsonl", "csv"]
+
+_MAGIC = "*?["
+_PACKED = (".gz", ".zst")
+_FORMATS: dict[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of the input.
+
+    :param name: as errors call it: its name, or its way from the folder or pattern that it was found by
+    :param packing: `.gz`, `.zst`, or nothing
+    """
+
+    path: UPath
+    name: str
+    format: FileFormat = "jsonl"
+    packing: str = ""
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The files of a batch, in the order in which their rows count.
+
+    :param patterns: folders and patterns that they were found by, as patterns
+    :param columns: columns that the batch needs of a row, for formats that can leave the others unread; None
+        for all
+    """
+
+    files: tuple[InputFile, ...]
+    patterns: tuple[UPath, ...] = ()
+    columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def names(self) -> str | list[str]:
+        """The paths as an identity keeps them: one text, or the list."""
+        return str(self.files[0]) if len(self.files) == 1 else [str(file) for file in self.files]
+
+    def only(self, file: InputFile) -> Input:
+        """One file of these."""
+        return replace(self, files=(file,))
+
+    def would_read(self, path: UPath) -> str | None:
+        """By what a file at this path would be read another time, None when it would not."""
+        if any(_same(file.path, path) for file in self.files):
+            return str(path)
+        for pattern in self.patterns:
+            base, wanted = _split(pattern)
+            prefix = f"{_full(base)}/"
+            inside = _full(path).removeprefix(prefix)
+            if pattern.protocol != path.protocol or not _full(path).startswith(prefix):
+                continue
+            if re.match(glob_translate(wanted), inside) and not _is_left_out(inside, wanted):
+                return str(pattern)
+        return None
+
+    def __str__(self) -> str:
+        first = str(self.files[0])
+        return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1} more"
+
+
+def find_input(given: Any, input_format: InputFormat = "auto", columns: Sequence[str] | None = None) -> Input:
+    """The files that an `input_path` means.
+
+    A path that is a folder means the files in it, one with `*`, `?` or `[…]` those that it fits (`**` goes through
+    folders); both sorted by name, without names that begin with a dot or an underscore. A list keeps its order, and
+    each of its entries may be any of these.
+
+    :param columns: columns that the batch needs
+    :raises BatchInputError: nothing is found, a file is named twice, or a folder holds one of no known format
+    """
+    entries = list(given) if isinstance(given, list | tuple) else [given]
+    if not entries:
+        raise BatchInputError("input_path is an empty list: name at least one file")
+    paths = [as_upath(entry) for entry in entries]
+    files = [file for path in paths for file in _of_entry(path, input_format, len(paths) > 1)]
+    seen: set[str] = set()
+    for file in files:
+        if str(file) in seen:
+            raise BatchInputError(f"input_path names {file} twice: its rows would be done twice")
+        seen.add(str(file))
+    patterns = tuple(path if is_pattern(path) else path / "*" for path in paths if not _is_file(path, files))
+    return Input(tuple(files), patterns, columns=None if columns is None else tuple(dict.fromkeys(columns)))
+
+
+def is_pattern(path: UPath) -> bool:
+    """Whether a path has the signs of a pattern."""
+    return any(sign in path.path for sign in _MAGIC)
+
+
+def _is_file(path: UPath, files: Sequence[InputFile]) -> bool:
+    return any(file.path is path for file in files)
+
+
+def _full(path: UPath) -> str:
+    """The path as its file system writes it, whatever the way it was given in."""
+    return str(path.fs._strip_protocol(path.path)).rstrip("/")
+
+
+def _same(one: UPath, other: UPath) -> bool:
+    return one.protocol == other.protocol and _full(one) == _full(other)
+
+
+def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator[InputFile]:
+    if is_pattern(path) and not path.exists():
+        yield from _matching(path, input_format)
+    elif path.is_dir():
+        yield from _inside(path, input_format)
+    elif in_list and not path.exists():  # a single file says so itself when it is opened
+        raise BatchInputError(f"input file {path} does not exist")
+    else:
+        yield _describe(path, path.name, input_format)
+
+
+def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
+    _forget_listing(folder)
+    found = sorted((path for path in folder.iterdir() if not _is_hidden(path.name)), key=lambda path: path.name)
+    files = [_known(path, path.name, input_format) for path in found if path.is_file()]
+    if not files:
+        raise BatchInputError(
+            f"input folder {folder} holds no file (folders in it are not read, nor are names that begin with '.' "
+            f"or '_'): give a pattern such as {folder / '**' / '*.jsonl'}"
+        )
+    yield from files
+
+
+def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
+    base, wanted = _split(pattern)
+    _forget_listing(base)
+    prefix = f"{_full(base)}/"
+    try:
+        found = base.fs.glob(prefix + wanted, detail=True)
+    except FileNotFoundError:
+        found = {}
+    names = sorted(
+        key.removeprefix(prefix)
+        for key, about in found.items()
+        if about["type"] == "file" and not _is_left_out(key.removeprefix(prefix), wanted)
+    )
+    if not names:
+        raise BatchInputError(f"input pattern {pattern} fits no file")
+    for name in names:
+        yield _known(base / name, name, input_format)
+
+
+def _split(pattern: UPath) -> tuple[UPath, str]:
+    """The folder above a pattern's first sign, and the pattern from there on."""
+    parts = PurePosixPath(pattern.path).parts
+    plain = next(number for number, part in enumerate(parts) if any(sign in part for sign in _MAGIC))
+    base = pattern
+    for _ in parts[plain:]:
+        base = base.parent
+    return base, "/".join(parts[plain:])
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def _is_left_out(name: str, wanted: str) -> bool:
+    """Hidden files and those in hidden folders, unless the pattern asks for hidden names."""
+    *folders, file = name.split("/")
+    last = wanted.rpartition("/")[2]
+    if any(_is_hidden(folder) for folder in folders):
+        return True
+    return _is_hidden(file) and not (_is_hidden(last) and fnmatchcase(file, last))
+
+
+def _forget_listing(path: UPath) -> None:
+    """A listing that the file system's client kept would hide what another machine wrote since."""
+    path.fs.invalidate_cache()
+
+
+def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:
+    """A file that was found, not named, so that its name has to tell its format."""
+    if input_format == "auto" and _suffix(name)[0] not in _FORMATS:
+        raise BatchInputError(
+            f"input file {path} has a name that does not tell its format ({', '.join(_FORMATS)}, packed or not): "
+            "name the files with a narrower pattern, or set input_format"
+        )
+    return _describe(path, name, input_format)
+
+
+def _describe(path: UPath, name: str, input_format: InputFormat) -> InputFile:
+    suffix, packing = _suffix(name)
+    match input_format:
+        case "auto":
+            kind = _FORMATS.get(suffix, "jsonl")
+        case "openai-batch":
+            kind = "jsonl"
+        case _:
+            kind = input_format
+    return InputFile(path, name, kind, packing)
+
+
+def _suffix(name: str) -> tuple[str, str]:
+    """The suffix that tells the format, and that of the packing."""
+    lower = name.lower()
+    packing = next((each for each in _PACKED if lower.endswith(each)), "")
+    return PurePosixPath(lower.removesuffix(packing)).suffix, packing

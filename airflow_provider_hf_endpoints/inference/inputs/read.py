@@ -1,0 +1,34 @@
+"""The rows of all files of an input, one after the other: picks the reader for each file's format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airflow_provider_hf_endpoints.inference.inputs import csv_table, jsonl
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+
+
+def read_lines(source: Input) -> Iterator[Line]:
+    """The rows of an input, each as a line of JSON, their places counted across its files.
+
+    :raises BatchInputError: a file is not there, is cut short or damaged
+    """
+    place = 0
+    for file in source.files:
+        match file.format:
+            case "jsonl":
+                place = yield from jsonl.read(file, place)
+            case "csv":
+                place = yield from csv_table.read(file, place)
+
+
+def count_lines(source: Input) -> int | None:
+    """Rows of the input where counting them is quick, None where it is not. Reads the files."""
+    total = 0
+    for file in source.files:
+        found = jsonl.count(file) if file.format == "jsonl" else None
+        if found is None:
+            return None
+        total += found
+    return total

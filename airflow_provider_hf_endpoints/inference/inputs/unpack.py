@@ -1,0 +1,104 @@
+"""The bytes of an input file, unpacked as its name says.
+
+A file that is cut short or damaged is an error that names it, never a file that ends early.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+
+try:
+    # The standard library's since Python 3.14. Not the older package `zstandard`: its reader ends silently where a
+    # file is cut short.
+    from compression import zstd
+except ImportError:
+    try:
+        from backports import zstd
+    except ImportError:
+        zstd = None
+
+READ_BYTES = 1 << 18
+_TORN = (EOFError, zlib.error, gzip.BadGzipFile) + (() if zstd is None else (zstd.ZstdError,))
+
+
+class _Bytes(io.RawIOBase):
+    """A file of which nothing is expected but `read` and `close`: what Airflow 3.0's paths open cannot be
+    iterated."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def open_path(path: UPath) -> Any:
+    """A file of the input, opened to be read.
+
+    :raises BatchInputError: there is no such file
+    """
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise BatchInputError(f"input file {path} does not exist") from None
+    except IsADirectoryError:
+        raise BatchInputError(f"input {path} is a folder, not a file") from None
+
+
+@contextmanager
+def unpacked(file: InputFile) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked.
+
+    :raises BatchInputError: there is no such file; while it is read: it is cut short or damaged
+    """
+    packed = io.BufferedReader(_Bytes(open_path(file.path)), READ_BYTES)
+    with packed:
+        if not file.packing:
+            yield cast("IO[bytes]", packed)
+            return
+        try:
+            if not packed.peek(1):  # which gzip takes for a file without content
+                raise EOFError("it has no bytes")
+            with _unpacker(file, packed) as content:
+                yield content
+        except _TORN as error:
+            raise BatchInputError(
+                f"input file {file} is cut short, or is no {file.packing} file ({error}): the rows before that "
+                "place can be used; put the whole file there and run the same job again"
+            ) from error
+
+
+def _unpacker(file: InputFile, packed: Any) -> IO[bytes]:
+    if file.packing == ".gz":
+        stream: Any = gzip.GzipFile(fileobj=packed)
+    else:
+        stream = _zstd(file).ZstdFile(packed)
+    return cast("IO[bytes]", io.BufferedReader(stream, READ_BYTES))
+
+
+def _zstd(file: InputFile) -> Any:
+    if zstd is None:
+        raise BatchInputError(
+            f"input file {file} needs zstd: pip install 'airflow-provider-hf-endpoints[zstd]', or unpack the file"
+        )
+    return zstd

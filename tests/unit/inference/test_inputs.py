@@ -1,0 +1,202 @@
+"""Which files an input is, in which order, and their rows one after the other."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
+from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+from airflow_provider_hf_endpoints.inference.job import differences
+
+
+def make(folder: Path, *names: str, content: str = "{}\n") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def names_of(source: Input) -> list[str]:
+    return [file.name for file in source.files]
+
+
+@pytest.fixture(params=["local", "memory"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
+    """A folder of files on a disk, and on something that is none."""
+    names = ("b.jsonl", "a.csv", "c.ndjson.gz", ".hidden.jsonl", "_SUCCESS", "sub/d.jsonl", "sub/_x/e.jsonl")
+    folder = UPath(tmp_path) if request.param == "local" else UPath(f"memory://{tmp_path.name}/data")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}\n")
+    return folder
+
+
+def test_a_folder_means_its_files_by_name(base: UPath) -> None:
+    """Neither what is hidden nor what is deeper; each file's format by its name."""
+    source = find_input(base)
+    assert ["a.csv", "b.jsonl", "c.ndjson.gz"] == names_of(source)
+    assert [("csv", ""), ("jsonl", ""), ("jsonl", ".gz")] == [(file.format, file.packing) for file in source.files]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jsonl", ["b.jsonl"]),
+        ("?.*", ["a.csv", "b.jsonl", "c.ndjson.gz"]),
+        ("[ab].*", ["a.csv", "b.jsonl"]),
+        ("**/*.jsonl", ["b.jsonl", "sub/d.jsonl"]),
+        ("s*/*.jsonl", ["sub/d.jsonl"]),
+        (".hid*", [".hidden.jsonl"]),
+    ],
+)
+def test_a_pattern_means_what_it_fits(base: UPath, pattern: str, expected: list[str]) -> None:
+    """Sorted by name; hidden files where the pattern asks for them."""
+    source = find_input(base / pattern)
+    assert expected == names_of(source)
+    assert ["{}"] == (base / expected[0]).read_text().split()
+
+
+def test_a_list_keeps_its_order(base: UPath) -> None:
+    """An entry may be a file, a pattern or a folder."""
+    source = find_input([base / "b.jsonl", str(base / "sub"), base / "[ac]*"])
+    assert ["b.jsonl", "d.jsonl", "a.csv", "c.ndjson.gz"] == names_of(source)
+
+
+def test_a_relative_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes from where the process stands, and keeps the name that it was given."""
+    make(tmp_path, "data/b.jsonl", "data/a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert ["data/a.jsonl", "data/b.jsonl"] == find_input("data/*.jsonl").names
+
+
+def test_signs_of_a_pattern_in_a_file_that_is_there(tmp_path: Path) -> None:
+    """The file is meant."""
+    make(tmp_path, "a[1].jsonl", "a1.jsonl")
+    assert str(tmp_path / "a[1].jsonl") == find_input(tmp_path / "a[1].jsonl").names
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "empty list"),
+        ("{}/*.parq", "fits no file"),
+        ("{}/nowhere/*.jsonl", "fits no file"),
+        ("{}/empty", "holds no file"),
+        (["{}/a.jsonl", "{}/b.jsonl"], "b.jsonl does not exist"),
+        (["{}/a.jsonl", "{}/*.jsonl"], "twice"),
+        ("{}/docs", "README.md has a name that does not tell its format"),
+        ("{}/docs/*", "README.md has a name that does not tell its format"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, given: str | list[str], words: str) -> None:
+    """The error names the path."""
+    make(tmp_path, "a.jsonl", "docs/README.md", "empty/_x")
+    paths = [each.format(tmp_path) for each in given] if isinstance(given, list) else given.format(tmp_path)
+    with pytest.raises(BatchInputError, match=words):
+        find_input(paths)
+
+
+def test_a_format_that_is_set_holds_for_every_file(tmp_path: Path) -> None:
+    """Then a name need not tell."""
+    make(tmp_path, "part-0", "part-1")
+    assert {"csv"} == {file.format for file in find_input(tmp_path, "csv").files}
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "read"),
+    [
+        ("in", "in/answers.jsonl", True),
+        ("in", "in/out/results-00000.jsonl", False),
+        ("in/*.jsonl", "in/answers.jsonl", True),
+        ("in/*.jsonl", "in/answers.parquet", False),
+        ("in/*.jsonl", "in/out/results-00000.jsonl", False),
+        ("in/**/*.jsonl", "in/out/results-00000.jsonl", True),
+        ("in/**/*.jsonl", "in/_out/results-00000.jsonl", False),
+        ("in/a.jsonl", "in/answers.jsonl", False),
+        ("in/a.jsonl", "in/a.jsonl", True),
+    ],
+)
+def test_an_output_among_the_input_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, output: str, read: bool
+) -> None:
+    """Also where one is given from here and the other in full."""
+    make(tmp_path, "in/a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert read == (find_input(source).would_read(UPath(tmp_path / output)) is not None)
+
+
+# --- rows
+
+
+@given(st.lists(st.lists(st.sampled_from(["row", "blank"]), max_size=5), min_size=1, max_size=5), st.booleans())
+def test_places_go_on_across_files(tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], end: bool) -> None:
+    """Every row of every file in order, its place counted from the first file on, its line from its own."""
+    folder = tmp_path_factory.mktemp("in")
+    expected = []
+    for number, lines in enumerate(files):
+        name = f"{number}.jsonl"
+        text = "\n".join(json.dumps({"f": name, "l": line}) if kind == "row" else "" for line, kind in enumerate(lines))
+        (folder / name).write_text(text + "\n" * end)
+        expected += [(name, line + 1) for line, kind in enumerate(lines) if kind == "row"]
+    source = find_input(folder)
+    lines_read = list(read_lines(source))
+    assert list(range(len(expected))) == [line.place for line in lines_read]
+    assert expected == [(line.file.name, line.number) for line in lines_read if line.file]
+    assert expected == [(row["f"], row["l"] + 1) for row in (json.loads(line.raw) for line in lines_read)]
+
+
+def test_formats_mix(tmp_path: Path) -> None:
+    """Each file is read as its name says."""
+    (tmp_path / "a.csv").write_text("t\none\n")
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"t":"two"}\n'))
+    (tmp_path / "c.jsonl").write_text('{"t":"three"}')
+    source = find_input(tmp_path)
+    assert ["one", "two", "three"] == [json.loads(line.raw)["t"] for line in read_lines(source)]
+    assert None is count_lines(source)
+    assert 1 == count_lines(find_input(tmp_path / "c.jsonl"))
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_a_packed_file_that_is_cut_short_or_damaged_is_named(tmp_path: Path, packing: str) -> None:
+    """Wherever it is cut: never is the input taken for shorter than it is."""
+    plain = b"".join(b'{"n": %d}\n' % n for n in range(300))
+    packed = gzip.compress(plain) if packing == ".gz" else pytest.importorskip("backports.zstd").compress(plain)
+    path = tmp_path / f"in.jsonl{packing}"
+    path.write_bytes(packed)
+    assert 300 == len(list(read_lines(find_input(path))))
+    for content in (
+        packed[:-1],
+        packed[: len(packed) // 2],
+        packed[:10],
+        b"",
+        b"no such thing",
+        packed[:20] + b"XXXX" + packed[24:],
+    ):
+        path.write_bytes(content)
+        with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is cut short, or is no {packing} file"):
+            list(read_lines(find_input(path)))
+
+
+# --- identity
+
+
+def test_an_identity_says_which_files_changed() -> None:
+    """Gone, added, or only moved."""
+
+    def identity(*names: str) -> dict[str, object]:
+        return {"input_path": Input(tuple(InputFile(UPath(name), name) for name in names)).names}
+
+    before = identity("a", "b")
+    assert [] == differences(before, identity("a", "b"))
+    assert ["input_path names no longer 'a'"] == differences(before, identity("b"))
+    assert ["input_path names in addition 'c'"] == differences(before, identity("a", "b", "c"))
+    assert ["input_path names no longer 'b' and in addition 'c'"] == differences(before, identity("a", "c"))
+    assert ["input_path names the same files in another order"] == differences(before, identity("b", "a"))
+    assert ["input_path was 'a' and is 'b'"] == differences(identity("a"), identity("b"))
