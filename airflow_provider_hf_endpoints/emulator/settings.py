@@ -33,6 +33,7 @@ class Behaviour:
 
     fail: str | None = None  # a start ends in `failed` with this as errorMessage
     fail_starts: int | None = None  # only the first so many starts fail; None: every one
+    fail_on: tuple[str, ...] = ()  # only starts on these instance types fail; none named: on any
     fail_update: str | None = None  # an update ends in `updateFailed` with this as errorMessage
     logs: tuple[str, ...] = ()  # what the container prints before it fails or runs
 

@@ -193,6 +193,8 @@ def start(endpoint: Endpoint, now: float, *, queue: bool = True) -> Endpoint:
     end = begin + behaviour.initializing_seconds
     starts = endpoint.starts + 1
     failing = behaviour.fail is not None and (behaviour.fail_starts is None or starts <= behaviour.fail_starts)
+    if behaviour.fail_on:
+        failing = failing and endpoint.spec["compute"]["instanceType"] in behaviour.fail_on
     plan = (
         *((Step(now, State.PENDING),) if queue else ()),
         Step(begin, State.INITIALIZING),

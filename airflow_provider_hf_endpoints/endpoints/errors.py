@@ -35,6 +35,12 @@ class InferenceEndpointTimeoutError(InferenceEndpointError, TimeoutError):
     retryable = True
 
 
+class NoHardwareError(InferenceEndpointError):
+    """None of several choices of hardware led to an endpoint that runs; the text lists them, each with its reason."""
+
+    retryable = True
+
+
 class InvalidArgumentError(InferenceEndpointError, ValueError):
     """An argument is refused before anything is sent; the text names the field, the value and the fix."""
 

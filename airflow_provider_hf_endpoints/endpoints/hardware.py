@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import Hardware
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 
+HardwareOrder = Literal["given", "price"]
+
 _NEAREST = 3
+_FORM = "vendor/region/instance_type/instance_size"
 _UNAVAILABLE = frozenset({"not_available", "deprecated"})
 
 
@@ -26,23 +30,52 @@ def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
                     f"accelerator={spec.accelerator!r}: {choice.path} is of the kind {choice.accelerator!r}."
                 )
             return choice
-    wanted = f"{spec.vendor}/{spec.region}/{spec.instance_type}/{spec.instance_size}"
-    names = ", ".join(_describe(choice) for choice in nearest(spec, offered)) or "none is offered"
-    raise InvalidArgumentError(
-        f"There is no hardware {wanted!r} (vendor/region/instance_type/instance_size). Nearest: {names}. "
-        "All of it: list_inference_endpoints_hardware."
+    raise _unknown(f"{spec.vendor}/{spec.region}/{spec.instance_type}/{spec.instance_size}", spec.accelerator, offered)
+
+
+def _unknown(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -> InvalidArgumentError:
+    names = ", ".join(describe(choice) for choice in nearest(wanted, accelerator, offered)) or "none is offered"
+    return InvalidArgumentError(
+        f"There is no hardware {wanted!r} ({_FORM}). Nearest: {names}. All of it: list_inference_endpoints_hardware."
     )
 
 
-def nearest(spec: EndpointSpec, offered: Sequence[Hardware]) -> list[Hardware]:
-    """The few choices that are most like the one asked for, available ones of the same accelerator first."""
-    wanted = f"{spec.vendor}/{spec.region}/{spec.instance_type}/{spec.instance_size}"
+def nearest(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -> list[Hardware]:
+    """The few choices that are most like the path `wanted`, available ones of the same accelerator first."""
 
     def likeness(choice: Hardware) -> tuple[bool, bool, float]:
         ratio = difflib.SequenceMatcher(None, wanted, choice.path).ratio()
-        return (choice.accelerator == spec.accelerator, choice.status not in _UNAVAILABLE, ratio)
+        return (choice.accelerator == accelerator, choice.status not in _UNAVAILABLE, ratio)
 
     return sorted(offered, key=likeness, reverse=True)[:_NEAREST]
+
+
+def check_choices(choices: object, order: str = "given") -> tuple[str, ...]:
+    """The paths of a list of choices. Raises `InvalidArgumentError` when one can't be a path, or the order is none."""
+    if order not in get_args(HardwareOrder):
+        raise InvalidArgumentError(f"hardware_order={order!r}: it is one of {', '.join(get_args(HardwareOrder))}.")
+    listed = [choices] if isinstance(choices, str) else choices
+    if not isinstance(listed, list | tuple) or not listed:
+        raise InvalidArgumentError(f"hardware={choices!r} must be a list of {_FORM}, with at least one in it.")
+    for path in listed:
+        if not isinstance(path, str) or len(path.split("/")) != 4 or not all(path.split("/")):
+            raise InvalidArgumentError(f"hardware: {path!r} is no {_FORM}, e.g. 'aws/us-east-1/nvidia-l4/x1'.")
+    return tuple(dict.fromkeys(listed))
+
+
+def choose(paths: Sequence[str], offered: Sequence[Hardware], order: HardwareOrder) -> list[Hardware]:
+    """The instances behind `paths`, in the order in which to try them; those without a price come last by price.
+
+    Raises `InvalidArgumentError` for a path that nobody offers: a misspelt choice would never be missed otherwise.
+    """
+    known = {each.path: each for each in offered}
+    for path in paths:
+        if path not in known:
+            raise _unknown(path, None, offered)
+    chosen = [known[path] for path in paths]
+    if order == "given":
+        return chosen
+    return sorted(chosen, key=lambda each: float("inf") if each.price_per_hour is None else each.price_per_hour)
 
 
 def shortage(choice: Hardware, offered: Sequence[Hardware]) -> str | None:
@@ -54,7 +87,7 @@ def shortage(choice: Hardware, offered: Sequence[Hardware]) -> str | None:
             if other.status == "available" and other.accelerator == choice.accelerator and other.path != choice.path
         ]
         same_type = sorted(others, key=lambda other: (other.instance_type != choice.instance_type, other.path))
-        names = ", ".join(_describe(other) for other in same_type[:_NEAREST]) or "nothing of that kind"
+        names = ", ".join(describe(other) for other in same_type[:_NEAREST]) or "nothing of that kind"
         return f"{choice.path} is {choice.status.replace('_', ' ')} at the moment. Available: {names}."
     if choice.max_accelerators is not None and choice.used_accelerators is not None:
         left = choice.max_accelerators - choice.used_accelerators
@@ -67,6 +100,7 @@ def shortage(choice: Hardware, offered: Sequence[Hardware]) -> str | None:
     return None
 
 
-def _describe(choice: Hardware) -> str:
+def describe(choice: Hardware) -> str:
+    """Path, status and price, for a person."""
     price = f", ${choice.price_per_hour:g}/h" if choice.price_per_hour is not None else ""
     return f"{choice.path} ({choice.status or 'status unknown'}{price})"

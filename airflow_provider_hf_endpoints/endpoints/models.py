@@ -180,6 +180,11 @@ class InferenceEndpoint(_Answer):
         return value if isinstance(value, int) else None
 
     @property
+    def hardware(self) -> str:
+        """`vendor/region/instance-type/instance-size`, as `Hardware.path`; a part the answer lacks is `None`."""
+        return f"{self.vendor}/{self.region}/{self.instance_type}/{self.instance_size}"
+
+    @property
     def health_url(self) -> str | None:
         """Where readiness is asked; None while the service has given no URL.
 

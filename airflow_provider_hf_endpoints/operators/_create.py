@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
+
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
+    EndpointFailedError,
     EndpointNotFoundError,
     InvalidArgumentError,
     NameTakenError,
     NoCapacityError,
+    NoHardwareError,
     QuotaExceededError,
 )
-from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, shortage
-from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.hardware import (
+    HardwareOrder,
+    check_choices,
+    check_hardware,
+    choose,
+    describe,
+    shortage,
+)
+from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._arguments import also_takes
 from airflow_provider_hf_endpoints.operators._claim import claims_in, is_claimed, with_claim
 from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
+from airflow_provider_hf_endpoints.operators._search import Search
 from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, refuse_inline, refuse_shown, reveal_all
 
 # Arguments that are the operator's attributes and templated; secrets are neither.
 _TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
-# Those that have no parameter of their own.
+_PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
+# Those that have a parameter of their own.
 _NAMED = [
     "name",
     "repository",
     "framework",
-    "vendor",
-    "region",
-    "accelerator",
-    "instance_type",
-    "instance_size",
+    *_PLACE,
     "task",
     "min_replica",
     "max_replica",
     "scale_to_zero_timeout",
 ]
 _OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
+
+
+class _Place(NamedTuple):
+    vendor: str
+    region: str
+    instance_type: str
+    instance_size: str
+    accelerator: str
 
 
 class CreateInferenceEndpointOperator(StartingOperator):
@@ -54,6 +71,11 @@ class CreateInferenceEndpointOperator(StartingOperator):
     :param framework: `pytorch`, `custom` or `llamacpp`. (templated)
     :param vendor, region, accelerator, instance_type, instance_size: the hardware, e.g. aws, us-east-1, gpu, nvidia-l4,
         x1. Checked against what the service offers before anything is created. (templated)
+    :param hardware: in their place, choices written `vendor/region/instance_type/instance_size`, e.g.
+        `["aws/us-east-1/nvidia-l4/x1", "gcp/us-east4/nvidia-l4/x1"]`. The next is tried where one has no capacity or
+        no quota, or the endpoint failed to start on it, which is then deleted; `timeout` is for all together.
+        (templated)
+    :param hardware_order: `given` (default), or `price`: the cheapest first.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param task: what the model is for, e.g. `text-generation`. (templated)
     :param min_replica, max_replica: the autoscaler's bounds; default 0 and 1. With `min_replica` above 0 the endpoint
@@ -72,7 +94,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
     Other parameters: see `StartingOperator`. Result: `{"name", "namespace", "state", "url"}`.
     """
 
-    template_fields: Sequence[str] = (*_TEMPLATED, "namespace", "hf_endpoints_conn_id")
+    template_fields: Sequence[str] = (*_TEMPLATED, "hardware", "namespace", "hf_endpoints_conn_id")
 
     @also_takes(_OPTIONS)
     def __init__(
@@ -81,11 +103,13 @@ class CreateInferenceEndpointOperator(StartingOperator):
         name: str,
         repository: str,
         framework: str,
-        vendor: str,
-        region: str,
-        accelerator: str,
-        instance_type: str,
-        instance_size: str,
+        vendor: str | None = None,
+        region: str | None = None,
+        accelerator: str | None = None,
+        instance_type: str | None = None,
+        instance_size: str | None = None,
+        hardware: Sequence[str] | str | None = None,
+        hardware_order: HardwareOrder = "given",
         task: str | None = None,
         min_replica: int = 0,
         max_replica: int | None = None,
@@ -109,6 +133,10 @@ class CreateInferenceEndpointOperator(StartingOperator):
         self.accelerator = accelerator
         self.instance_type = instance_type
         self.instance_size = instance_size
+        self.hardware = hardware
+        self.hardware_order: HardwareOrder = hardware_order
+        _check_place({name: getattr(self, name) for name in _PLACE}, hardware, hardware_order)
+        self._search: Search | None = None
         self.task = task
         self.min_replica = min_replica
         self.max_replica = max_replica
@@ -131,38 +159,150 @@ class CreateInferenceEndpointOperator(StartingOperator):
         """The endpoint's name, as the other operators call it."""
         return self.name
 
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Create the endpoint or take what is there, and wait for it; release it again where that goes wrong."""
+        self._search = None
+        return super().execute(context)
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        started_here: bool = False,
+        search: dict[str, Any] | None = None,
+    ) -> dict[str, Any] | None:
+        """Take up what the trigger found; go on with the next choice of hardware where the endpoint failed to start."""
+        self._search = Search.of(search)
+        return super().execute_complete(context, event, started_here)
+
+    def _deferral_kwargs(self) -> dict[str, Any]:
+        return super()._deferral_kwargs() | ({"search": self._search.stored()} if self._search else {})
+
     def _check(self) -> None:
-        self._spec()
+        if self.hardware is None:
+            self._spec()
+        else:
+            for path in check_choices(self.hardware, self.hardware_order):
+                vendor, region, instance_type, size = path.split("/")
+                self._spec(_Place(vendor, region, instance_type, size, accelerator="not looked up yet"))
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
-        client = hook.get_conn()
-        spec = self._spec()
-        if spec.never_scales_down:
+        if self.min_replica:
             self.log.warning(
                 "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
-                spec.name,
-                spec.min_replica,
+                self.name,
+                self.min_replica,
             )
+        client = hook.get_conn()
         for _ in range(2):
-            existing = _find(client, spec.name, self.namespace)
+            existing = _find(client, self.name, self.namespace)
             own = is_claimed(existing, self._claim)
             if own:
                 self._started_here = True
-                self.log.info("Endpoint %s was created by an earlier attempt of this task.", spec.name)
-            decision = plan(spec, existing, self.if_exists, own=own)
+                self.log.info("Endpoint %s was created by an earlier attempt of this task.", self.name)
             try:
+                if self.hardware is not None:
+                    return self._act_on_choices(hook, started, existing, own)
+                spec = self._spec()
+                decision = plan(spec, existing, self.if_exists, own=own)
                 endpoint, resumed = self._carry_out(client, spec, existing, decision)
             except NameTakenError:
                 if self.if_exists == "fail" or existing is not None:
                     raise
-                self.log.info("Another task has created endpoint %s in between.", spec.name)
+                self.log.info("Another task has created endpoint %s in between.", self.name)
                 continue
             return self._arrive(hook, endpoint, started, resumed=resumed)
-        raise InvalidArgumentError(f"name={spec.name!r}: an endpoint of that name comes and goes; choose another name.")
+        raise InvalidArgumentError(f"name={self.name!r}: an endpoint of that name comes and goes; choose another name.")
 
-    def _spec(self) -> EndpointSpec:
+    def _spec(self, place: Hardware | _Place | None = None) -> EndpointSpec:
+        """The endpoint that is asked for, on `place` where there are choices."""
         given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
+        if place is not None:
+            given |= {field: getattr(place, field) for field in _PLACE}
         return EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
+
+    # With several choices of hardware
+
+    def _act_on_choices(
+        self, hook: InferenceEndpointsHook, started: float, existing: InferenceEndpoint | None, own: bool
+    ) -> dict[str, Any] | None:
+        client = hook.get_conn()
+        paths = check_choices(self.hardware, self.hardware_order)
+        chosen = choose(paths, client.list_inference_endpoints_hardware(namespace=self.namespace), self.hardware_order)
+        self._search = Search(tuple(each.path for each in chosen), started)
+        if existing is None:
+            return self._try_next(hook)
+        if own and existing.status == InferenceEndpointStatus.FAILED:
+            self._remove(client, "an earlier attempt of this task has left it, failed")
+            return self._try_next(hook)
+        here = next((each for each in chosen if each.path == existing.hardware), None)
+        spec = self._spec(here or chosen[0])
+        decision = plan(spec, existing, self.if_exists, own=own)
+        if isinstance(decision, Recreate):
+            self._remove(client, "it is to be created anew")
+            return self._try_next(hook)
+        # It is there, and only what this task has created may be given up for another choice.
+        after = self._search.left[self._search.left.index(here.path) + 1 :] if here is not None else ()
+        self._search = Search(after, started, at=here.path) if own and here is not None else None
+        endpoint, resumed = self._carry_out(client, spec, existing, decision)
+        return self._arrive(hook, endpoint, started, resumed=resumed)
+
+    def _try_next(self, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+        """Create on the first of the choices left that can be had, and wait; the others are for when that fails."""
+        client = hook.get_conn()
+        assert self._search is not None
+        offered = {each.path: each for each in client.list_inference_endpoints_hardware(namespace=self.namespace)}
+        while (search := self._search.go_on()) is not None:
+            self._check_on()
+            self._search = search
+            choice = offered.get(str(search.at))
+            problem = "it is not offered any more." if choice is None else None
+            if choice is not None and self.preflight:
+                problem = shortage(choice, list(offered.values()))
+            if choice is not None and problem is None:
+                self.log.info("Trying hardware %s.", describe(choice))
+                try:
+                    endpoint = self._create(client, self._spec(choice), checked=True)
+                except (NoCapacityError, QuotaExceededError) as error:
+                    problem = error.message
+                else:
+                    return self._arrive(hook, endpoint, search.started)
+            self._give_up_choice(str(problem))
+        raise NoHardwareError(
+            f"No endpoint {self.name!r} on any of its {len(self._search.tried)} choices of hardware:\n"
+            f"{self._search.report()}\nNothing of it is left. Give more choices, or try again later."
+        )
+
+    def _give_up_choice(self, why: str) -> None:
+        assert self._search is not None
+        self.log.warning("Hardware %s came to nothing: %s", self._search.at, why)
+        self._search = self._search.failed(why)
+
+    def _conclude(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
+        """As every operator's; an endpoint that failed to start makes room for the next choice."""
+        try:
+            return super()._conclude(event)
+        except EndpointFailedError as error:
+            if self._search is None:
+                raise
+            failure = error
+        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            if self._spare is None:  # taken up after a deferral
+                self._prepare(hook)
+            client = hook.get_conn()
+            existing = _find(client, self.name, self.namespace)
+            failed_start = existing is not None and existing.status == InferenceEndpointStatus.FAILED
+            if not failed_start or not (self._started_here or is_claimed(existing, self._claim)):
+                raise failure  # paused or deleted by somebody: no question of hardware
+            self._give_up_choice(str(failure))
+            self._remove(client, "it failed to start")
+            return self._try_next(hook)
+
+    def _remove(self, client: EndpointsClient, why: str) -> None:
+        """Delete, and wait until the name is free."""
+        self.log.info("Deleting endpoint %s: %s.", self.name, why)
+        client.delete_inference_endpoint(self.name, namespace=self.namespace, missing_ok=True)
+        self._started_here = False
 
     def _carry_out(
         self, client: EndpointsClient, spec: EndpointSpec, existing: InferenceEndpoint | None, decision: Plan
@@ -233,6 +373,19 @@ class CreateInferenceEndpointOperator(StartingOperator):
 
     def _secret_values(self) -> Sequence[str]:
         return mask_all(reveal_all(self._secrets, self._password))
+
+
+def _check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
+    """Either every part of one place, or a list of choices. A list with templates in it is checked when rendered."""
+    given = [name for name, value in place.items() if value is not None]
+    if hardware is None and (missing := [name for name, value in place.items() if value is None]):
+        raise ValueError(
+            f"{', '.join(missing)}: missing. Give all of {', '.join(_PLACE)}, or `hardware` in their place."
+        )
+    if hardware is not None and given:
+        raise ValueError(f"hardware is given and {', '.join(given)} too: give one or the other.")
+    if isinstance(hardware, list | tuple) and not any("{{" in str(path) for path in hardware):
+        check_choices(hardware, order)
 
 
 def _find(client: EndpointsClient, name: str, namespace: str | None) -> InferenceEndpoint | None:

@@ -90,6 +90,7 @@ class StartingOperator(EndpointOperator):
     ) -> dict[str, Any] | None:
         """Take up what the trigger found; release the endpoint where it did not get ready."""
         self._reset(started_here=started_here)
+        self._claim = claim_of(context["ti"])
         return self._guarded(lambda: super(StartingOperator, self).execute_complete(context, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

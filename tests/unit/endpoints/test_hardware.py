@@ -83,7 +83,7 @@ def test_nothing_offered() -> None:
 
 def test_the_nearest_are_of_the_same_kind_and_available() -> None:
     """Another accelerator comes last, what can't be had after what can."""
-    paths = [each.path for each in nearest(spec(region="us-east-2"), OFFERED)]
+    paths = [each.path for each in nearest("aws/us-east-2/nvidia-l4/x1", "gpu", OFFERED)]
     assert paths[0] == "aws/us-east-1/nvidia-l4/x1"
     assert len(paths) == 3
     assert not {"aws/us-east-1/intel-spr/x1", "aws/eu-west-1/nvidia-l4/x1"} & set(paths)

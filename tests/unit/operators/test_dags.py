@@ -228,7 +228,7 @@ def test_every_setting_is_an_argument() -> None:
     create: Any = CreateInferenceEndpointOperator
     update: Any = UpdateInferenceEndpointOperator
     templated = set(CreateInferenceEndpointOperator.template_fields)
-    assert set(EndpointSpec.model_fields) - hidden == templated - {"namespace", "hf_endpoints_conn_id"}
+    assert set(EndpointSpec.model_fields) - hidden == templated - {"hardware", "namespace", "hf_endpoints_conn_id"}
     for name in sorted(set(EndpointUpdate.model_fields) - hidden):
         operator = update(task_id="task", endpoint="demo", **{name: "x"})
         assert {name: "x"} == operator.changes
