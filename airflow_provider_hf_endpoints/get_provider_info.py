@@ -70,7 +70,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.sensors.endpoints"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.triggers.endpoints"]}],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"{_ROOT}.triggers.endpoints", f"{_ROOT}.triggers.events"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "hf_endpoints",
@@ -78,6 +83,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "ui-field-behaviour": deepcopy(UI_FIELD_BEHAVIOUR),
                 "conn-fields": deepcopy(CONN_FIELDS),
+            }
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["hf-endpoint"],
+                "handler": f"{_ROOT}.assets.endpoints.sanitize_uri",
+                "factory": f"{_ROOT}.assets.endpoints.endpoint_asset",
             }
         ],
         "extra-links": [f"{_ROOT}.links.endpoints.InferenceEndpointLink"],

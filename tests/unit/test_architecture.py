@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "waits": {"_http", "endpoints"},
     "hooks": {"_http", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
+    "assets": {"endpoints"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits"},
-    "operators": {"_http", "_airflow", "endpoints", "inference", "waits", "hooks", "links", "triggers"},
+    "operators": {"_http", "_airflow", "endpoints", "inference", "waits", "hooks", "links", "triggers", "assets"},
     "sensors": {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators"},
 }
 WITHOUT_AIRFLOW = {"_http", "get_provider_info", "endpoints", "inference", "batch", "emulator", "waits"}
@@ -40,7 +41,7 @@ WITHOUT_AIRFLOW = {"_http", "get_provider_info", "endpoints", "inference", "batc
 PURE_FILES = {"hooks/connection.py", "hooks/handle.py", "hooks/diagnosis.py", "hooks/form.py"}
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
-THIN = {"hooks", "links", "triggers", "operators", "sensors", "waits"}
+THIN = {"hooks", "links", "assets", "triggers", "operators", "sensors", "waits"}
 
 
 def sources() -> list[Path]:
