@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.flows import is_transient
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import (
+    LONGEST_POLL,
     Failed,
     Goal,
     Health,
@@ -57,6 +58,7 @@ _CLIENT_AGE = 1800.0  # seconds, after which the connection is looked up again: 
 _GRACE = 60.0  # seconds that a look may take beyond a waiter's deadline before the wait ends without it
 _RATE_PAUSE = 5.0  # seconds after a 429 that names none
 _LONGEST_TOLD = 300.0  # seconds of a Retry-After that are kept to: newcomers' deadlines count as well
+_WATCH_JITTER = 0.2  # the part by which the pause of who watches is shorter at most, alike for all of a round
 _BREATH = 20  # waiters served before the event loop gets its turn: others live on it too
 
 OpenClient = Callable[[], Awaitable[AsyncEndpointsClient]]
@@ -111,6 +113,23 @@ class EndpointPoller:
                     pause = 0.0
             began = datetime.now(UTC)
             verdict = patience.weigh(await self._verdict(name, goal, pause), began)
+
+    async def look(self, name: str, pause: float, *, check_health: bool = False) -> Look:
+        """One look, `pause` seconds from now at most, for who watches without an end. It wakes nothing.
+
+        An error is an answer here, not raised: whoever watches lives through it.
+
+        :param pause: 0 for the first look: what others have just read of a list serves then. A later one joins looks
+            that others have in the second half of the pause.
+        :param check_health: whether a running endpoint is asked for its health.
+        """
+        check_name(name)
+        goal = Goal(started=datetime.now(UTC), check_health=check_health)
+        known = self.memory.other(name) if pause == 0 else None
+        fresh = goal.started - self.memory.others_at < timedelta(seconds=LONGEST_POLL)
+        if known is not None and fresh and not needs_health(known, goal):
+            return Snapshot(known)
+        return await self._look(name, goal, pause * (1 - _WATCH_JITTER * self._jitter))
 
     def _known(self, name: str, goal: Goal) -> Wait | None:
         """What a newcomer may make of a list page that others have read, if that is as fresh as its own looks are."""

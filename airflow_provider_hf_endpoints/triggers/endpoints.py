@@ -15,7 +15,6 @@ from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
@@ -24,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
@@ -183,10 +183,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         return event_of(end, wait.endpoint)
 
     async def _open_client(self) -> AsyncEndpointsClient:
-        try:
-            return await InferenceEndpointsHook(self.hf_endpoints_conn_id).get_async_conn()
-        except AirflowNotFoundException as error:
-            raise InferenceEndpointError(str(error)) from error
+        return await open_client(self.hf_endpoints_conn_id)
 
 
 def _given(wait: WaitSpec) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""What an event trigger saw last, kept by Airflow over a restart of the triggerer: from 3.3 on, in the asset's store.
+
+Before 3.3 Airflow gives event triggers nowhere to keep anything, and nothing is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+log = logging.getLogger(__name__)
+
+# All triggers of a triggerer speak to its supervisor one at a time. Hundreds of watchers that begin together stand in
+# this line instead, so that the lookup of somebody else waits for one of them at most.
+_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+class Memory:
+    """The last state that a trigger saw.
+
+    :param store: Airflow's `asset_state_store` of the trigger; None where there is none.
+    :param key: under which the trigger's state is kept, its own among all that watch for the asset.
+    """
+
+    def __init__(self, store: Any, key: str) -> None:
+        self._store = None if store is None else _of_one_asset(store)
+        self._key = key
+        self._kept: Any = None
+
+    async def recall(self) -> str | None:
+        """The state, None where nothing was seen before or it can't be had."""
+        if self._store is None:
+            return None
+        try:
+            async with _line():
+                self._kept = await self._store.aget(self._key)
+        except AirflowRuntimeError as error:
+            log.warning("What was seen of %s before can't be read: %s", self._key, error)
+        return self._kept if isinstance(self._kept, str) else None
+
+    async def keep(self, state: str) -> None:
+        """Keep `state`. That it can't be kept is logged, and costs what a restart would."""
+        if self._store is None or state == self._kept:
+            return
+        try:
+            async with _line():
+                await self._store.aset(self._key, state)
+            self._kept = state
+        except AirflowRuntimeError as error:
+            log.warning("What was seen of %s can't be kept: %s", self._key, error)
+
+
+def _line() -> asyncio.Lock:
+    return _lines.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def _of_one_asset(store: Any) -> Any:
+    """The store itself serves a trigger of one asset only; of several that share a trigger the first one's is used."""
+    names = sorted(getattr(store, "_by_name", ()))
+    return store[Asset.ref(name=names[0])] if len(names) > 1 else store

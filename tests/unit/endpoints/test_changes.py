@@ -1,0 +1,89 @@
+"""What a look means for who watches: a pure decision, over every state before and after."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.endpoints.changes import WATCHABLE, Watch, is_news, news, state_in
+from airflow_provider_hf_endpoints.endpoints.readiness import DELETED, Health, Snapshot
+from tests.unit.endpoints.play import endpoint
+
+
+def watch(*states: str, **changes: Any) -> Watch:
+    return Watch(frozenset(states), **changes)
+
+
+@pytest.mark.parametrize("before", WATCHABLE)
+@pytest.mark.parametrize("after", WATCHABLE)
+def test_news_is_the_beginning_of_a_watched_state(before: str, after: str) -> None:
+    """A change into a watched state is news, staying in it or leaving it is not."""
+    assert is_news(after, before, watch(after)) is (before != after)
+    assert is_news(after, before, watch(*(set(WATCHABLE) - {after}))) is False
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_first_look_is_where_it_starts_from(asked: bool) -> None:
+    """Unless asked for, the state that was there before anybody watched is no news."""
+    assert is_news("failed", None, watch("failed", fire_on_start=asked)) is asked
+    assert is_news("running", None, watch("failed", fire_on_start=True)) is False
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [(None, "initializing"), (Health(503), "initializing"), (Health(None), "initializing"), (Health(200), "running")],
+)
+def test_running_begins_when_the_model_answers(health: Health | None, expected: str) -> None:
+    """As for the sensor: the state alone does not say that it answers."""
+    assert expected == state_in(Snapshot(endpoint("running"), health), watch("running"), "initializing")
+
+
+@pytest.mark.parametrize(
+    ("seen", "watching", "asks"),
+    [
+        ("initializing", watch("running"), True),
+        (None, watch("running"), True),
+        ("running", watch("running"), False),
+        ("initializing", watch("failed"), False),
+        ("initializing", watch("running", check_health=False), False),
+    ],
+)
+def test_health_is_asked_for_only_where_it_would_be_news(seen: str | None, watching: Watch, asks: bool) -> None:
+    """A watched endpoint that runs for days gets no requests that would keep it from scaling to zero."""
+    assert asks is watching.needs_health(seen)
+    if not asks:
+        assert state_in(Snapshot(endpoint("running")), watching, seen) == "running"
+
+
+def test_a_stale_paused_after_a_resume_is_none() -> None:
+    """A read shortly after a resume may still say paused, with replicas wanted: that is no pause."""
+    stale = endpoint("paused", targetReplica=1)
+    assert state_in(Snapshot(stale), watch("paused"), "initializing") == "initializing"
+    assert state_in(Snapshot(endpoint("paused")), watch("paused"), "initializing") == "paused"
+
+
+def test_no_endpoint_is_a_state_of_its_own() -> None:
+    """It can be watched for, and what is created later comes from there."""
+    assert state_in(Snapshot(None), watch("running"), "running") == DELETED
+    assert is_news("running", DELETED, watch("running"))
+
+
+def test_the_event_is_json_and_keeps_the_containers_words_to_itself() -> None:
+    """It is stored unencrypted with the asset: the service's messages may repeat secrets that a container printed."""
+    failed = endpoint("failed", message="token hf_x", errorMessage="hf_x")
+    told = news(failed, "tickets", None, "running")
+    assert told == json.loads(json.dumps(told))
+    assert "hf_x" not in json.dumps(told)
+    assert {"state": "failed", "previous_state": "running"}.items() <= told.items()
+    assert "failed to start" in told["reason"]
+
+
+def test_the_event_of_a_deletion_names_what_is_gone() -> None:
+    """There is no endpoint to ask, only what was watched."""
+    told = news(None, "tickets", "acme", "running")
+    assert {"name": "tickets", "namespace": "acme", "state": "deleted", "url": None, "revision": None}.items() <= (
+        told.items()
+    )
+    assert set(told) == set(news(endpoint("running"), "tickets", "acme", None))
