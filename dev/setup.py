@@ -148,7 +148,7 @@ def lock() -> None:
     compile_pins = (uv(), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--upgrade",
                     "--no-header", "--no-annotate", "--no-emit-index-url")  # fmt: skip
     run(*compile_pins, "requirements/airflow-3.3.in", "pyproject.toml", "--extra", "emulator",
-        "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
+        "--extra", "parquet", "--extra", "zstd", "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
     for release, date in RELEASED_BEFORE.items():
         run(*compile_pins, f"requirements/airflow-{release}.in", "pyproject.toml", "--exclude-newer", date,
             "--exclude-newer-package", COMPAT_BEFORE,

@@ -1,5 +1,5 @@
-"""A batch from and to S3, over a real S3 server: parts instead of appends, a lock without a lock. Needs moto and
-s3fs."""
+"""A batch from and to S3, over a real S3 server: parts instead of appends, a lock without a lock. The server is
+moto's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
-
-pytest.importorskip("s3fs")
-moto = pytest.importorskip("moto.server")
 
 ROWS = 300
 
@@ -29,7 +27,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     name = f"bucket-{uuid.uuid4().hex[:8]}"  # moto keeps its buckets from one server to the next
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     path = UPath(f"s3://{name}/batch", endpoint_url=f"http://{host}:{port}")
