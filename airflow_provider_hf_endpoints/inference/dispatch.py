@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.arrays import MOST_ROWS, USUAL_ROWS, ArraySize, parts_of
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.engines import read_result
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -73,7 +74,20 @@ class Dispatcher:
         self.gate = gate
         self._stop = stop
         self.tally = Tally()
-        self._feed = Feed(job, shape, source, resume, self.tally, record=self._record, refuse=self.end)
+        self._arrays = arrays = job.array_form(target)
+        wanted = target.most_inputs or USUAL_ROWS if job.rows_per_request == "auto" else job.rows_per_request
+        self._array_size = ArraySize(min(wanted, MOST_ROWS) if job.rows_per_request == "auto" else wanted)
+        self._feed = Feed(
+            job,
+            shape,
+            source,
+            resume,
+            self.tally,
+            arrays=arrays,
+            size=self._array_size,
+            record=self._record,
+            refuse=self.end,
+        )
         #: Why the batch ends before its last row.
         self.cause: Exception | None = None
         self.stopped: str | None = None
@@ -242,21 +256,27 @@ class Dispatcher:
             self.in_flight -= 1
             self._answered(parcel, result, now, read_load(response.headers))
 
-    def _read(self, parcel: Parcel, response: WireResponse) -> InferenceResult:
+    def _read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
+        """The answer to each row of a parcel."""
         route, _, task = parcel.request
         result = read_result(self._target.dialect, task, response, route, fastjson.decode)
-        return result if self._shape.accept is None else self._shape.accept(result)
+        if self._arrays is not None:
+            return self._arrays.split(parcel.rows, result)
+        return [result if self._shape.accept is None else self._shape.accept(result)]
 
-    def _answered(self, parcel: Parcel, result: InferenceResult, sent_at: float, load: Load | None) -> None:
-        usage = result.usage
-        tokens = (usage.completion_tokens or 0) if usage is not None else 0
+    def _answered(self, parcel: Parcel, results: list[InferenceResult], sent_at: float, load: Load | None) -> None:
+        tokens = 0
+        for result in results:
+            if result.usage is not None:
+                tokens += result.usage.completion_tokens or 0
         self.tally.tokens += tokens
         self.gate.answered()
         now = self._clock()
         self._patience.answered(now - sent_at)
-        self.limiter.answered(now, self.in_flight + 1, float(tokens or 1), sent_at, load)
-        row = parcel.rows[0]
-        self._record(self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns))
+        self.limiter.answered(now, self.in_flight + 1, float(tokens or len(results)), sent_at, load)
+        self._array_size.answered(len(results))
+        for row, result in zip(parcel.rows, results, strict=True):
+            self._record(self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns))
 
     def _failed(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
         now = self._clock()
@@ -265,19 +285,31 @@ class Dispatcher:
                 self.end(error)
             case Verdict.ROW_FAILS:
                 self.gate.answered()
-                self._give_up(parcel, error)
+                if not self._split(parcel, error, now):
+                    self._give_up(parcel, error)
             case Verdict.TRY_AGAIN:
                 if isinstance(error, InferenceTimeoutError):
                     self.gate.unclear()
                 else:
                     self.gate.answered()
-                parcel.failures += 1
-                if parcel.failures >= self._job.max_attempts:
-                    self._give_up(parcel, error)
-                else:
-                    self._later(parcel, now + self._backoff.seconds(parcel.failures, error.retry_after))
+                due = now + self._backoff.seconds(parcel.failures + 1, error.retry_after)
+                if not self._split(parcel, error, due):
+                    parcel.failures += 1
+                    if parcel.failures >= self._job.max_attempts:
+                        self._give_up(parcel, error)
+                    else:
+                        self._later(parcel, due)
             case Verdict.NOT_TAKEN:
                 self._not_taken(parcel, error, sent_at, now)
+
+    def _split(self, parcel: Parcel, error: InferenceError, due: float) -> bool:
+        """Send an array that failed in parts; false for a row that is alone, whose failure is its own."""
+        if self._arrays is None or len(parcel.rows) == 1:
+            return False
+        self._array_size.failed(parcel, error)
+        for part in parts_of(self._arrays, parcel, self._array_size.rows):
+            self._later(part, due)
+        return True
 
     def _not_taken(self, parcel: Parcel, error: InferenceError, sent_at: float, now: float) -> None:
         for row in parcel.rows:
@@ -292,7 +324,8 @@ class Dispatcher:
         parcel.refusals += 1
         too_often = parcel.refusals > REFUSALS_PER_ATTEMPT * self._job.max_attempts
         if (too_often and not isinstance(error, OverloadedError)) or now - parcel.first_sent > self._job.row_timeout:
-            self._give_up(parcel, error)
+            if not self._split(parcel, error, now):
+                self._give_up(parcel, error)
         else:
             self._later(parcel, now + self._backoff.seconds(parcel.refusals, error.retry_after))
 

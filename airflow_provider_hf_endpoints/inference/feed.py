@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from airflow_provider_hf_endpoints.inference.arrays import MOST_BYTES, ArrayForm, ArraySize
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
@@ -27,6 +28,8 @@ SKIPPED = Skipped()
 class Feed:
     """The rows of the input that are still to be sent; `next` never blocks.
 
+    :param arrays: how several rows go into one request, None where they do not
+    :param size: how many
     :param tally: where rows that are done already are counted
     :param record: takes the record of a line that is no row
     :param refuse: takes the reason why the input cannot be gone on with
@@ -40,6 +43,8 @@ class Feed:
         resume: Resume,
         tally: Tally,
         *,
+        arrays: ArrayForm | None,
+        size: ArraySize,
         record: Callable[[Record], None],
         refuse: Callable[[Exception], None],
     ) -> None:
@@ -51,11 +56,14 @@ class Feed:
         self._record = record
         self._refuse = refuse
         self._refused = False
+        self._arrays = arrays
+        self._size = size
+        self._held: Item | None = None  # a row that did not fit into the request before
 
     @property
     def waiting(self) -> int:
         """Rows at hand."""
-        return self._source.waiting
+        return self._source.waiting + (self._held is not None)
 
     @property
     def empty(self) -> bool:
@@ -65,9 +73,33 @@ class Feed:
     def next(self) -> Parcel | Skipped | None:
         """What to send next; None when there is nothing at hand just now, or nothing any more."""
         row = self._next_row()
-        return Parcel([row], row.request) if isinstance(row, Item) else row
+        if not isinstance(row, Item):
+            return row
+        if self._arrays is None:
+            return Parcel([row], row.request)
+        rows = self._together(self._arrays, row)
+        return Parcel(rows, self._arrays.request(rows))
+
+    def _together(self, arrays: ArrayForm, first: Item) -> list[Item]:
+        """Rows for one request, as many as are at hand and fit."""
+        rows = [first]
+        size = len(arrays.part(first.request))
+        while size and len(rows) < self._size.rows:
+            row = self._next_row()
+            if not isinstance(row, Item):
+                break
+            more = len(arrays.part(row.request))
+            if not more or size + more > MOST_BYTES:
+                self._held = row
+                break
+            size += more
+            rows.append(row)
+        return rows
 
     def _next_row(self) -> Item | Skipped | None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
         for _ in range(SKIPPED_AT_A_TIME):
             line = None if self._refused else self._source.next_line()
             if line is None:

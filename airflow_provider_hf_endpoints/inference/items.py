@@ -31,6 +31,7 @@ class Parcel:
     :param failures: how often the engine failed on it
     :param refusals: how often it was not taken at all
     :param first_sent: when it, or what it is a part of, was sent for the first time; 0 for not yet
+    :param part: it is a part of one that failed
     """
 
     rows: list[Item]
@@ -38,6 +39,7 @@ class Parcel:
     failures: int = 0
     refusals: int = 0
     first_sent: float = 0.0
+    part: bool = False
 
 
 @dataclass(slots=True)

@@ -12,13 +12,17 @@ from typing import Any, Literal, get_args
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
-from airflow_provider_hf_endpoints.inference.engines import dialect_of
+from airflow_provider_hf_endpoints.inference.arrays import ArrayForm, takes_arrays
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.rows import (
     Shape,
     Template,
     answer_record,
+    around_inputs,
     compile_requests,
     error_record,
 )
@@ -52,6 +56,8 @@ class BatchJob:
     :param parameters: sent with every row, under OpenAI's or TGI's names
     :param response_schema: JSON schema or pydantic model that every text has to fit; `output` is then the parsed
         value, and one that does not fit is asked for again, up to `max_attempts` times
+    :param rows_per_request: rows whose texts go into one request, where the engine takes arrays of them (embeddings;
+        classification on TEI): a number, or `auto` for what the engine allows, and fewer once it refuses
     :param max_concurrency: requests in flight, or `auto` to find the number
     :param concurrency_ceiling: what `auto` never exceeds
     :param max_attempts: tries of a row on which the engine fails
@@ -90,6 +96,7 @@ class BatchJob:
     keep_columns: tuple[str, ...] = ()
     parameters: Mapping[str, Any] | None = None
     response_schema: Any = None
+    rows_per_request: int | Literal["auto"] = "auto"
     max_concurrency: int | Literal["auto"] = "auto"
     concurrency_ceiling: int = 1000
     max_attempts: int = 5
@@ -114,6 +121,8 @@ class BatchJob:
         _ = self.template
         if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
             raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
+        if self.rows_per_request != "auto":
+            self._check_rows_per_request(self.rows_per_request)
         if self.body is not None and self.parameters:
             raise ValueError("with a body template, write the parameters into the body")
         for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
@@ -138,6 +147,24 @@ class BatchJob:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+    def _check_rows_per_request(self, rows: Any) -> None:
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise ValueError(f'rows_per_request is "auto" or at least 1, not {rows!r}')
+        if rows > 1 and not self._may_be_many_in_one:
+            raise ValueError(
+                f"rows_per_request={rows}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
+                "of a prompt or the column `inputs`; leave it out for one row each"
+            )
+
+    @property
+    def _may_be_many_in_one(self) -> bool:
+        whole = self.body is not None or self.input_format == "openai-batch"
+        return not whole and canonical_task(self.task) in (EMBED, CLASSIFY)
+
+    def many_in_one(self, target: Target) -> bool:
+        """Whether several rows may go into one request to this engine."""
+        return self._may_be_many_in_one and takes_arrays(target.dialect, canonical_task(self.task))
 
     @property
     def template(self) -> Template:
@@ -179,6 +206,26 @@ class BatchJob:
         asked = structured.parameters_for(target.dialect, self.task, schema)
         render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
         return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
+
+    def array_form(self, target: Target) -> ArrayForm | None:
+        """How several of its rows go into one request; None where they do not.
+
+        :raises BatchInputError: a number of rows was asked for, and this engine takes one
+        """
+        if self.rows_per_request == 1:
+            return None
+        if not self.many_in_one(target):
+            if self.rows_per_request == "auto":
+                return None
+            raise BatchInputError(
+                f"rows_per_request={self.rows_per_request}: this engine ({target.dialect}) takes one row per request "
+                f"for {self.task!r}"
+            )
+        parts = around_inputs(self.template, target, self.parameters or {})
+        if parts is None:
+            return None
+        task = canonical_task(self.task)
+        return ArrayForm(parts[0], task, parts[1], parts[2], wrapped=task == CLASSIFY)
 
     def identity(self, source: Input) -> dict[str, Any]:
         """Everything that shapes requests and output. Neither the address nor the pace: those may change.

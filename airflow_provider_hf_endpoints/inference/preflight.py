@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
 from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.templates import require_columns
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
 
 
 async def _discover(job: BatchJob, transport: Transport) -> steps.Target:
-    questions = steps.discover(job.engine, job.model)
+    questions = _questions(job)
     try:
         request = next(questions)
         while True:
@@ -176,3 +177,10 @@ async def _discover(job: BatchJob, transport: Transport) -> steps.Target:
     except StopIteration as end:
         target: steps.Target = end.value
         return target
+
+
+def _questions(job: BatchJob) -> Generator[WireRequest, WireResponse, steps.Target]:
+    target = yield from steps.discover(job.engine, job.model)
+    if job.rows_per_request == "auto" and job.many_in_one(target):
+        target = yield from steps.ask_most_inputs(target)
+    return target

@@ -109,31 +109,39 @@ def compile_requests(
 
     if template.prompt is None or columns_of(template.system):
         return render
-    return _compile_around_prompt(template, target, params) or render
+    parts = around_inputs(template, target, params)
+    return render if parts is None else _compile_around_prompt(template.prompt, task, parts)
 
 
 def _compile_around_prompt(
-    template: Template, target: Target, parameters: Mapping[str, Any]
-) -> Callable[[Mapping[str, Any]], RowRequest] | None:
-    """Requests that differ in their prompt alone: the body is made once, and each row's text put in its place.
-
-    None where the engine cannot be asked so, which the first row will say.
-    """
-    text = compile_text(template.prompt or "")
-    mark = f"prompt-{uuid.uuid4().hex}"
-    inputs = _compile_inputs(replace(template, prompt="{prompt}"))
-    task = canonical_task(template.task)
-    try:
-        request = build_request(target.dialect, task, inputs({"prompt": mark}), parameters, target.model)
-    except InferenceError:
-        return None
-    before, after = fastjson.encode(request.json).split(fastjson.encode(mark))
-    route = request.route
+    prompt: str, task: str, parts: tuple[str, bytes, bytes]
+) -> Callable[[Mapping[str, Any]], RowRequest]:
+    """Requests that differ in their prompt alone: the body is made once, and each row's text put in its place."""
+    text = compile_text(prompt)
+    route, before, after = parts
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         return RowRequest(route, before + fastjson.encode(text(row)) + after, task)
 
     return render
+
+
+def around_inputs(template: Template, target: Target, parameters: Mapping[str, Any]) -> tuple[str, bytes, bytes] | None:
+    """Route and body before and behind a row's inputs, where that is all that rows differ in.
+
+    None where the engine cannot be asked so, which the first row will say.
+    """
+    mark = f"inputs-{uuid.uuid4().hex}"
+    name = "inputs" if template.prompt is None else "prompt"
+    inputs = _compile_inputs(template if template.prompt is None else replace(template, prompt="{prompt}"))
+    try:
+        request = build_request(
+            target.dialect, canonical_task(template.task), inputs({name: mark}), parameters, target.model
+        )
+    except InferenceError:
+        return None
+    before, after = fastjson.encode(request.json).split(fastjson.encode(mark))
+    return request.route, before, after
 
 
 def _compile_inputs(template: Template) -> Callable[[Mapping[str, Any]], Any]:

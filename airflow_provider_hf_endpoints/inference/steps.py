@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import (
@@ -46,10 +46,14 @@ _NO_DIALECT_IN_IT = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to speak to an endpoint: its dialect, and the model name that its engine expects."""
+    """How to speak to an endpoint: its dialect, and the model name that its engine expects.
+
+    :param most_inputs: inputs that it takes in one call, None where it was not asked or does not say
+    """
 
     dialect: Dialect
     model: str | None
+    most_inputs: int | None = None
 
 
 def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
@@ -68,6 +72,16 @@ def discover(engine: str | None, model: str | None) -> Generator[WireRequest, Wi
     if dialect is Dialect.OPENAI and model is None:
         model = model_from_models((yield from _ask(MODELS_ROUTE)))
     return Target(dialect, model)
+
+
+def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Target]:
+    """The same target with the number of inputs that its engine takes in one call; only TEI says (`/info`)."""
+    answer = (yield from _ask("/info")) if target.dialect is Dialect.TEI else None
+    match answer:
+        case {"max_client_batch_size": int(most)} if most > 0:
+            return replace(target, most_inputs=most)
+        case _:
+            return target
 
 
 def _ask(route: str) -> Generator[WireRequest, WireResponse, Any]:

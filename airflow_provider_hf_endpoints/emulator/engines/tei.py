@@ -61,12 +61,16 @@ def _texts(call: Call, given: Any) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise BadRequest("`inputs` must be a string or a non-empty list of strings", 422)
-    if len(texts) > dialects.max_batch(call.endpoint):
-        limit = dialects.max_batch(call.endpoint)
-        raise BadRequest(f"batch size {len(texts)} > maximum allowed batch size {limit}", 413)
+    _check_count(call, len(texts))
     if not all(texts):
         raise BadRequest("`inputs` cannot be empty", 422)
     return texts
+
+
+def _check_count(call: Call, count: int) -> None:
+    limit = dialects.max_batch(call.endpoint)
+    if count > limit:
+        raise BadRequest(f"batch size {count} > maximum allowed batch size {limit}", 413)
 
 
 def _cut(text: str) -> str:
@@ -89,10 +93,20 @@ def _rerank(call: Call, body: dict[str, Any]) -> Reply:
 
 
 def _predict(call: Call, body: dict[str, Any]) -> Reply:
+    """A text, a pair of texts, or a list of such lists: `["a", "b"]` is one pair, `[["a"], ["b"]]` two texts."""
     given = body.get("inputs")
-    texts = _texts(call, given)
-    answers = [classify(text) for text in texts]
-    return json_reply(answers[0] if isinstance(given, str) else answers)
+    if isinstance(given, list) and given and all(isinstance(part, list) for part in given):
+        _check_count(call, len(given))
+        return json_reply([classify(_pair(part)) for part in given])
+    return json_reply(classify(_pair(given if isinstance(given, list) else [given])))
+
+
+def _pair(texts: list[Any]) -> str:
+    if not 1 <= len(texts) <= 2 or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("`inputs` must be a string, a pair of strings or a batch of lists of one or two strings", 422)
+    if not all(texts):
+        raise BadRequest("`inputs` cannot be empty", 422)
+    return " ".join(texts)
 
 
 def classify(text: str, labels: tuple[str, str] = ("POSITIVE", "NEGATIVE")) -> list[dict[str, Any]]:

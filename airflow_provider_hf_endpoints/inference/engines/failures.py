@@ -24,6 +24,7 @@ _TOO_LONG = re.compile(
     r"|(prompt|input|sequence) .{0,60}(is )?(too long|longer than)",
     re.I,
 )
+_TOO_MANY = re.compile(r"batch size .{0,20}maximum allowed", re.I)
 _NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available)|model_not_found", re.I | re.S)
 # The toolkit answers 400 to every exception in the container, its own failures included.
 _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
@@ -62,6 +63,8 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case _ if _TOO_LONG.search(words):
             return errors.PromptTooLongError
         case 413:
+            return errors.PayloadTooLargeError
+        case 400 | 422 if _TOO_MANY.search(words):
             return errors.PayloadTooLargeError
         case 405 | 501:
             return errors.UnsupportedTaskError

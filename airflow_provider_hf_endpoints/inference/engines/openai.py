@@ -135,10 +135,14 @@ def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
     if not isinstance(data, list) or not data:
         raise MalformedAnswerError("no embeddings in the answer")
     try:
-        ordered = sorted(data, key=lambda item: item.get("index", 0))
-        vectors = [item["embedding"] for item in ordered]
+        places = [item.get("index") for item in data]
+        vectors = [item["embedding"] for item in data]
+        if len(data) > 1 and places != list(range(len(data))) and places != [None] * len(data):
+            # The index says whose vector is whose; where one is missing or double, nobody knows.
+            by_place = dict(zip(places, vectors, strict=True))
+            vectors = [by_place[place] for place in range(len(data))]
     except (AttributeError, KeyError, TypeError) as error:
-        raise MalformedAnswerError("an item without an embedding") from error
+        raise MalformedAnswerError("items without an embedding, or with indexes that are missing or double") from error
     return InferenceResult(vectors, usage=read_usage(answer), model=answer.get("model"), raw=answer)
 
 

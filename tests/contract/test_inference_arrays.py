@@ -1,0 +1,253 @@
+"""Several rows in one request: as many as the engine takes, and each row has its own line whatever becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped
+from tests.contract.emulator_play import LLAMACPP, TEI, TOOLKIT, VLLM, Play
+from tests.contract.inference_server import Reply, Request, Server, serving
+
+
+def write(folder: Path, texts: list[Any]) -> None:
+    (folder / "in.jsonl").write_text("".join(json.dumps({"inputs": text}) + "\n" for text in texts))
+
+
+def job_of(url: str, folder: Path, **options: Any) -> BatchJob:
+    settings: dict[str, Any] = {"task": "feature-extraction", "engine": "vLLM", "model": "m", "max_concurrency": 4}
+    settings |= {"input_path": folder / "in.jsonl", "output_path": folder / "out.jsonl", "max_attempts": 3}
+    return BatchJob(url=url, **{**settings, **options})
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def vector(text: str) -> list[float]:
+    return [float(len(text)), float(sum(text.encode()))]
+
+
+def tokens(text: str) -> int:
+    return len(text.split())
+
+
+def texts_of(request: Request) -> list[str]:
+    given = request.body["input"]
+    return [given] if isinstance(given, str) else given
+
+
+def embeddings(request: Request, **options: Any) -> Reply:
+    """An OpenAI embeddings answer, its items in no order but their index's."""
+    texts = texts_of(request)
+    data = [{"index": n, "embedding": vector(text)} for n, text in enumerate(texts)]
+    total = sum(map(tokens, texts))
+    return Reply(json={"data": data[::-1], "usage": {"prompt_tokens": total, "total_tokens": total}}, **options)
+
+
+def sizes(server: Server) -> list[int]:
+    return [len(texts_of(request)) for request in server.posts]
+
+
+def numbered(count: int) -> list[str]:
+    return [f"text {n} " + "word " * (n % 7) for n in range(count)]
+
+
+def test_rows_share_requests_and_keep_their_own_lines(tmp_path: Path) -> None:
+    """Thirty-two to a request; vectors by index, tokens that add up to the server's, one attempt each."""
+    write(tmp_path, numbered(100))
+    with serving(embeddings) as server:
+        report = run_batch(job_of(server.url, tmp_path))
+    assert [4, 32, 32, 32] == sorted(sizes(server))
+    assert [[vector(text)] for text in numbered(100)] == [line["output"] for line in lines(tmp_path)]
+    assert (100, 4, 0) == (report.succeeded, report.requests, report.retries)
+    assert sum(map(tokens, numbered(100))) == report.prompt_tokens
+    assert sum(line["usage"]["prompt_tokens"] for line in lines(tmp_path)) == report.prompt_tokens
+    assert {1} == {line["attempts"] for line in lines(tmp_path)}
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_the_number_of_rows_changes_no_line(tmp_path: Path, rows: int) -> None:
+    """One row each, or seven: the same output but for how tokens are shared."""
+    write(tmp_path, numbered(20))
+    with serving(embeddings) as server:
+        run_batch(job_of(server.url, tmp_path, rows_per_request=rows))
+    assert rows == max(sizes(server))
+    assert [[vector(text)] for text in numbered(20)] == [line["output"] for line in lines(tmp_path)]
+
+
+def test_a_row_with_a_list_of_texts_is_a_request_of_its_own(tmp_path: Path) -> None:
+    """Its neighbours still share theirs."""
+    write(tmp_path, ["a", "b", ["c", "d"], "e"])
+    with serving(embeddings) as server:
+        run_batch(job_of(server.url, tmp_path, max_concurrency=1))
+    assert [["a", "b"], ["c", "d"], ["e"]] == [texts_of(request) for request in server.posts]
+    assert [1, 1, 2, 1] == [len(line["output"]) for line in lines(tmp_path)]
+
+
+def refusing(over: int, status: int, words: str) -> Callable[[Request], Reply]:
+    return lambda r: Reply(status, {"error": words}) if len(texts_of(r)) > over else embeddings(r)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(413, "too much"), (422, "batch size 32 > maximum allowed batch size 5")]
+)
+def test_what_is_too_much_is_halved_until_it_is_taken(tmp_path: Path, status: int, words: str) -> None:
+    """And later requests begin at what was taken."""
+    write(tmp_path, numbered(200))
+    with serving(refusing(5, status, words)) as server:
+        report = run_batch(job_of(server.url, tmp_path, max_concurrency=1))
+    assert 200 == report.succeeded
+    assert [32, 16, 16] == sizes(server)[:3]
+    assert sum(size > 5 for size in sizes(server)) < 15
+    assert {4} == set(sizes(server)[40:-1])
+
+
+def test_a_row_that_is_too_large_fails_alone(tmp_path: Path) -> None:
+    """413 for one text, whatever it is sent with; nobody is sent again once it is known whose fault it was."""
+    write(tmp_path, ["x" * 5000 if n == 11 else f"t{n}" for n in range(64)])
+
+    def answer(request: Request) -> Reply:
+        return Reply(413, {"error": "large"}) if any(len(t) > 4000 for t in texts_of(request)) else embeddings(request)
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path))
+    assert (63, {"payload_too_large": 1}) == (report.succeeded, report.errors)
+    assert "payload_too_large" == lines(tmp_path)[11]["error"]["type"]
+    assert len(server.posts) <= 2 + 2 * 5 + 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "alone"),
+    [
+        (Reply(400, {"error": {"message": "no such language"}}), "bad_request", 1),
+        (Reply(500, {"error": {"message": "kernel died"}}), "server", 2),
+        (Reply(json={"data": [{"index": 0}]}), "malformed_answer", 2),
+        (Reply(json={"data": []}, cut=80), "cut_answer", 2),
+    ],
+)
+def test_a_bad_row_fails_alone(tmp_path: Path, reply: Reply, kind: str, alone: int) -> None:
+    """An array with one bad row is taken apart: the others are answered, only its own tries count against it."""
+    write(tmp_path, [f"t{n}" for n in range(6)])
+
+    def answer(request: Request) -> Reply:
+        return reply if "t4" in texts_of(request) else embeddings(request)
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path, max_attempts=2))
+    assert (5, {kind: 1}) == (report.succeeded, report.errors)
+    assert [[vector(f"t{n}")] for n in range(6) if n != 4] == [x["output"] for x in lines(tmp_path) if x["id"] != 4]
+    assert alone == sum(texts_of(request) == ["t4"] for request in server.posts)
+    with_it = sum("t4" in texts_of(request) for request in server.posts)
+    assert with_it == lines(tmp_path)[4]["attempts"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-1],
+        lambda data: [*data, data[0]],
+        lambda data: [{**item, "index": 0} for item in data],
+        lambda data: [{**item, "index": item["index"] + 1} for item in data],
+    ],
+    ids=["one too few", "one too many", "the same index", "shifted"],
+)
+def test_an_answer_that_does_not_match_is_never_shifted(tmp_path: Path, spoil: Callable[[Any], Any]) -> None:
+    """As many vectors as texts, each index once; else it is no answer, and is asked for again."""
+    write(tmp_path, [f"t{n}" * (n + 1) for n in range(8)])
+
+    def answer(request: Request) -> Reply:
+        reply = embeddings(request)
+        return Reply(json={"data": spoil(reply.json["data"])}) if request.number == 0 else reply
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path, max_concurrency=1))
+    assert (8, 3, 2) == (report.succeeded, report.requests, report.retries)
+    assert [[vector(f"t{n}" * (n + 1))] for n in range(8)] == [line["output"] for line in lines(tmp_path)]
+
+
+def test_an_engine_that_takes_no_arrays_gets_single_rows_after_a_while(tmp_path: Path) -> None:
+    """A handler of someone's own that knows one text only: every row is answered, few requests are wasted."""
+    write(tmp_path, numbered(400))
+    with serving(
+        lambda r: embeddings(r) if isinstance(r.body["input"], str) else Reply(400, {"error": "str"})
+    ) as server:
+        report = run_batch(job_of(server.url, tmp_path))
+    assert 400 == report.succeeded
+    assert len(server.posts) <= 400 + 70
+
+
+def test_a_stopped_batch_of_arrays_sends_no_row_twice(tmp_path: Path) -> None:
+    """The journal knows rows, not requests: the same job may go on with another number of rows in each."""
+    write(tmp_path, numbered(300))
+    with serving(lambda r: embeddings(r, delay=0.02)) as server:
+        with pytest.raises(BatchStopped):
+            run_batch(job_of(server.url, tmp_path), stop=lambda: len(server.posts) >= 5)
+        report = run_batch(job_of(server.url, tmp_path, rows_per_request=3))
+        sent = [text for request in server.posts for text in texts_of(request)]
+    assert sorted(numbered(300)) == sorted(sent)
+    assert (300, 300 - sum(s for s in sizes(server) if s <= 3)) == (report.rows, report.resumed)
+
+
+def test_a_number_where_it_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    """When the job is made, or before the first row where it depends on the engine."""
+    write(tmp_path, ["a"])
+    with pytest.raises(ValueError, match='rows_per_request is "auto" or at least 1, not 0'):
+        job_of("http://x", tmp_path, rows_per_request=0)
+    with pytest.raises(ValueError, match="rows_per_request=4: only feature-extraction"):
+        job_of("http://x", tmp_path, task="chat-completion", prompt="{inputs}", rows_per_request=4)
+    with serving(embeddings) as server:
+        with pytest.raises(BatchInputError, match="takes one row per request for 'text-classification'"):
+            run_batch(
+                job_of(server.url, tmp_path, task="text-classification", engine="huggingface", rows_per_request=4)
+            )
+        assert server.posts == []
+
+
+# --- the emulator's engines
+
+
+@pytest.mark.parametrize(
+    ("image", "model", "route"),
+    [
+        (TEI, {"env": {"MAX_CLIENT_BATCH_SIZE": "20"}}, "/embed"),
+        (VLLM, {}, "/v1/embeddings"),
+        (LLAMACPP, {}, "/v1/embeddings"),
+        (TOOLKIT, {"task": "feature-extraction"}, "/"),
+        (TOOLKIT, {"task": "sentence-embeddings"}, "/"),
+    ],
+    ids=["tei", "vllm", "llamacpp", "toolkit: a vector per token", "toolkit: one vector"],
+)
+def test_every_engine_that_embeds(tmp_path: Path, image: dict[str, Any], model: dict[str, Any], route: str) -> None:
+    """Arrays of the size that the engine allows, and the same lines as with a row each."""
+    write(tmp_path, numbered(50))
+    with Emulator() as emulator:
+        url = Play(emulator).running(model={"image": image, **model})
+        options = {"engine": next(iter(image)), "model": None, "token": emulator.token}
+        one = run_batch(job_of(url, tmp_path, rows_per_request=1, output_path=tmp_path / "one.jsonl", **options))
+        many = run_batch(job_of(url, tmp_path, **options))
+    expected = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+    assert [line["output"] for line in expected] == [line["output"] for line in lines(tmp_path)]
+    assert (50, 50, 3 if image is TEI else 2) == (one.requests, many.succeeded, many.requests)
+    assert one.prompt_tokens == many.prompt_tokens
+    assert (image in (VLLM, LLAMACPP)) == (many.prompt_tokens > 0)
+
+
+def test_classification_on_tei(tmp_path: Path) -> None:
+    """Texts side by side are texts, not pairs; a row's output is its labels with their scores."""
+    write(tmp_path, [*numbered(40), ["one", "two"]])
+    with Emulator() as emulator:
+        url = Play(emulator).running(model={"image": TEI, "task": "text-classification"})
+        options = {"engine": "tei", "task": "text-classification", "token": emulator.token}
+        run_batch(job_of(url, tmp_path, rows_per_request=1, output_path=tmp_path / "one.jsonl", **options))
+        report = run_batch(job_of(url, tmp_path, **options))
+    expected = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+    assert [line["output"] for line in expected] == [line["output"] for line in lines(tmp_path)]
+    assert (41, 3) == (report.succeeded, report.requests)
+    assert {"label", "score"} == set(lines(tmp_path)[0]["output"][0])
