@@ -34,6 +34,16 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "schema": {"type": ["string", "null"]},
         "description": "Where the catalog of models is. Empty: Hugging Face, or the control plane URL if set.",
     },
+    "max_price_per_hour": {
+        "label": "Ceiling (USD per hour)",
+        "schema": {"type": ["number", "null"]},
+        "description": "What one endpoint may cost an hour with all its replicas. Empty: no limit.",
+    },
+    "allowed_hardware": {
+        "label": "Allowed hardware",
+        "schema": {"type": ["string", "null"]},
+        "description": "With commas: nvidia-t4, intel-*, aws/us-east-1/nvidia-l4/x1. Empty: all.",
+    },
 }
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {

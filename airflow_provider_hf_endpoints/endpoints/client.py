@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 import tenacity
 
-from airflow_provider_hf_endpoints.endpoints import creating, flows, metering, waiting
+from airflow_provider_hf_endpoints.endpoints import flows, guarded, metering, waiting
 from airflow_provider_hf_endpoints.endpoints.costs import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError
 from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
@@ -52,6 +52,7 @@ class EndpointsClient(Transport):
     :param namespace: the user or organisation to use where a call names none; default the token's user.
     :param timeout: seconds for one request.
     :param retry_budget: seconds in which one request may be tried again, where that is safe.
+    :param ceiling: what may be created, updated and resumed; default anything.
 
     Every method raises the typed errors of `endpoints.errors`.
     """
@@ -150,7 +151,7 @@ class EndpointsClient(Transport):
 
     def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
         """Create the endpoint that `spec` describes."""
-        return self.run(creating.create(self.session, spec, namespace))
+        return self.run(guarded.create(self.session, spec, namespace))
 
     def update_inference_endpoint(
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
@@ -160,7 +161,7 @@ class EndpointsClient(Transport):
 
     def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> InferenceEndpoint:
         """Change what `change` holds."""
-        return self.run(flows.update(self.session, name, namespace, change))
+        return self.run(guarded.update(self.session, name, namespace, change))
 
     def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """Pause: nothing is billed, and only a resume starts it again."""
@@ -170,7 +171,7 @@ class EndpointsClient(Transport):
         self, name: str, *, namespace: str | None = None, running_ok: bool = True
     ) -> InferenceEndpoint:
         """Resume; an endpoint that runs already is an error only where `running_ok` is False."""
-        return self.run(flows.resume(self.session, name, namespace, running_ok=running_ok))
+        return self.run(guarded.resume(self.session, name, namespace, running_ok=running_ok))
 
     def scale_to_zero_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """Scale to zero: nothing is billed, and any authorised request starts it again."""
@@ -248,7 +249,7 @@ class EndpointsClient(Transport):
         self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
     ) -> InferenceEndpoint:
         """Create from a catalog model, or from one recipe (`recipe_id`); also `name`, `accelerator`, `gguf_file`."""
-        return self.run(creating.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+        return self.run(guarded.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
     def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """One look at the endpoint and what it means for `goal`."""
@@ -360,7 +361,7 @@ class AsyncEndpointsClient(Transport):
 
     async def create(self, spec: EndpointSpec, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.create`."""
-        return await self.run(creating.create(self.session, spec, namespace))
+        return await self.run(guarded.create(self.session, spec, namespace))
 
     async def update_inference_endpoint(
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]
@@ -370,7 +371,7 @@ class AsyncEndpointsClient(Transport):
 
     async def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.update`."""
-        return await self.run(flows.update(self.session, name, namespace, change))
+        return await self.run(guarded.update(self.session, name, namespace, change))
 
     async def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.pause_inference_endpoint`."""
@@ -380,7 +381,7 @@ class AsyncEndpointsClient(Transport):
         self, name: str, *, namespace: str | None = None, running_ok: bool = True
     ) -> InferenceEndpoint:
         """As `EndpointsClient.resume_inference_endpoint`."""
-        return await self.run(flows.resume(self.session, name, namespace, running_ok=running_ok))
+        return await self.run(guarded.resume(self.session, name, namespace, running_ok=running_ok))
 
     async def scale_to_zero_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.scale_to_zero_inference_endpoint`."""
@@ -451,7 +452,7 @@ class AsyncEndpointsClient(Transport):
         self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
     ) -> InferenceEndpoint:
         """As `EndpointsClient.create_inference_endpoint_from_catalog`."""
-        return await self.run(creating.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
+        return await self.run(guarded.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
     async def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """As `EndpointsClient.poll`."""

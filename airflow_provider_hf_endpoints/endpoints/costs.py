@@ -16,6 +16,8 @@ from typing import Any, Literal
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Replica
 
 Source = Literal["replica lifetimes", "replica metric", "observed states"]
+#: Vendor, region, instance type and size.
+Place = tuple[str | None, ...]
 
 #: States in which every replica is billed.
 BILLED = frozenset({"initializing", "running", "updating", "updateFailed"})
@@ -177,9 +179,8 @@ def running_seconds(metrics: Metrics) -> float | None:
     return total + points[-1][1] * max(0.0, (ends - points[-1][0]).total_seconds())
 
 
-def price_of(endpoint: InferenceEndpoint, offered: Iterable[Hardware]) -> float | None:
-    """USD per replica and hour of the instance that `endpoint` is on; None where the service does not list it."""
-    place = (endpoint.vendor, endpoint.region, endpoint.instance_type, endpoint.instance_size)
+def price_of(place: Place, offered: Iterable[Hardware]) -> float | None:
+    """USD per replica and hour of the instance at `place`; None where the service does not list it."""
     for choice in offered:
         if (choice.vendor, choice.region, choice.instance_type, choice.instance_size) == place:
             return choice.price_per_hour

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints import requests
+from airflow_provider_hf_endpoints.endpoints.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.compare import unapplied
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
@@ -74,13 +75,15 @@ class Pause:
 
 @dataclass
 class Session:
-    """What one client learns once: the namespace to use where none is given, whose token it is, and prices.
+    """What one client is told or learns once: the namespace to use where none is given, whose token it is, what may be
+    started, and prices.
 
     `prices` maps (vendor, region, instance type, size) to USD per replica and hour.
     """
 
     namespace: str | None = None
     me: WhoAmI | None = None
+    ceiling: Ceiling = NO_CEILING
     prices: dict[tuple[str | None, ...], float | None] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from airflow_provider_hf_endpoints.endpoints import flows
-from airflow_provider_hf_endpoints.endpoints.costs import Cost, price_of, weigh
+from airflow_provider_hf_endpoints.endpoints.costs import Cost, Place, price_of, weigh
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
@@ -39,13 +39,18 @@ def cost(session: Session, name: str, namespace: str | None, *, start: datetime,
 
 
 def price(session: Session, endpoint: InferenceEndpoint) -> Flow[float | None]:
-    """USD per replica and hour; None where it can't be had. Asked once per client and instance."""
+    """USD per replica and hour; None where it can't be had."""
     place = (endpoint.vendor, endpoint.region, endpoint.instance_type, endpoint.instance_size)
+    return (yield from price_at(session, place))
+
+
+def price_at(session: Session, place: Place) -> Flow[float | None]:
+    """The same of an instance. Asked once per client, not again where the service does not list it."""
     if place not in session.prices:
         offered = yield from _or_none(flows.hardware(session, None, with_quota=False))
         if offered is None:
             return None
-        session.prices[place] = price_of(endpoint, offered)
+        session.prices[place] = price_of(place, offered)
     return session.prices[place]
 
 

@@ -18,6 +18,7 @@ import tenacity
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints.endpoints.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     ConnectionLostError,
@@ -107,6 +108,7 @@ class Transport:
         catalog_url: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retry_budget: float = RETRY_BUDGET,
+        ceiling: Ceiling = NO_CEILING,
     ) -> None:
         if not token or not token.strip():
             raise InvalidArgumentError("The token is empty: give a Hugging Face access token (it starts with hf_).")
@@ -121,7 +123,7 @@ class Transport:
         self._seconds = timeout
         self.http_timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
         self._retry_budget = retry_budget
-        self.session = Session(namespace=namespace)
+        self.session = Session(namespace=namespace, ceiling=ceiling)
 
     def __repr__(self) -> str:
         """Without the token."""

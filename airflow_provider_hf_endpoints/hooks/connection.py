@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from airflow_provider_hf_endpoints.endpoints.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.transport import DEFAULT_TIMEOUT
 
 DEFAULT_CONN_ID = "hf_endpoints_default"
-EXTRA_FIELDS = ("namespace", "timeout", "hub_url", "catalog_url")
+EXTRA_FIELDS = ("namespace", "timeout", "hub_url", "catalog_url", "max_price_per_hour", "allowed_hardware")
 
 # As huggingface_hub reads them; the second is its older name.
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -55,6 +56,7 @@ class ConnectionSettings:
     :param source: where the token came from, in words.
     :param base_url: the control plane; None is Hugging Face's.
     :param timeout: seconds for one request.
+    :param ceiling: what may be started over this connection.
     """
 
     token: SecretStr
@@ -64,6 +66,7 @@ class ConnectionSettings:
     hub_url: str | None = None
     catalog_url: str | None = None
     timeout: float = DEFAULT_TIMEOUT
+    ceiling: Ceiling = NO_CEILING
 
     def client_arguments(self) -> dict[str, Any]:
         """Arguments of `EndpointsClient` and `AsyncEndpointsClient`."""
@@ -74,6 +77,7 @@ class ConnectionSettings:
             "hub_url": self.hub_url,
             "catalog_url": self.catalog_url,
             "timeout": self.timeout,
+            "ceiling": self.ceiling,
         }
 
 
@@ -122,7 +126,8 @@ def resolve_settings(
         namespace=_text(conn_id, extra, "namespace"),
         hub_url=_text(conn_id, extra, "hub_url"),
         catalog_url=_text(conn_id, extra, "catalog_url"),
-        timeout=_seconds(conn_id, extra.get("timeout")),
+        timeout=DEFAULT_TIMEOUT if (given := _number(conn_id, extra, "timeout", "seconds")) is None else given,
+        ceiling=_ceiling(conn_id, extra),
     )
 
 
@@ -186,20 +191,38 @@ def _text(conn_id: str, extra: Mapping[str, Any], key: str) -> str | None:
     return value.strip() or None
 
 
-def _seconds(conn_id: str, value: object) -> float:
+def _number(conn_id: str, extra: Mapping[str, Any], key: str, unit: str) -> float | None:
+    value = extra.get(key)
     if value is None or value == "":
-        return DEFAULT_TIMEOUT
-    seconds = math.nan
+        return None
+    number = math.nan
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            seconds = float(value)
+            number = float(value)
         except ValueError:
-            seconds = math.nan
-    if not 0 < seconds < math.inf:
+            number = math.nan
+    if not 0 < number < math.inf:
         raise InvalidArgumentError(
-            f"extra.timeout of the connection {conn_id!r} must be a positive number of seconds, not {value!r}."
+            f"extra.{key} of the connection {conn_id!r} must be a positive number of {unit}, not {value!r}."
         )
-    return seconds
+    return number
+
+
+def _ceiling(conn_id: str, extra: Mapping[str, Any]) -> Ceiling:
+    """`allowed_hardware` is a text with commas, as the form takes it, or a list."""
+    allowed = extra.get("allowed_hardware") or ()
+    if isinstance(allowed, str):
+        allowed = [part.strip() for part in allowed.split(",") if part.strip()]
+    if not isinstance(allowed, list | tuple):
+        raise InvalidArgumentError(
+            f"extra.allowed_hardware of the connection {conn_id!r} must be a text with commas or a list, "
+            f"not {allowed!r}."
+        )
+    price = _number(conn_id, extra, "max_price_per_hour", "USD")
+    try:
+        return Ceiling(price, tuple(allowed))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"extra of the connection {conn_id!r}: {error}") from None
 
 
 def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:

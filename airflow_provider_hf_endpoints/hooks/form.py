@@ -18,11 +18,11 @@ def connection_form_widgets() -> dict[str, Any]:
 
     Raises `ImportError` where wtforms is not installed, which Airflow expects: it then shows its plain form.
     """
-    from wtforms import IntegerField, StringField  # type: ignore[import-untyped]
+    from wtforms import FloatField, StringField  # type: ignore[import-untyped]
     from wtforms.validators import Optional  # type: ignore[import-untyped]
 
     return {
-        name: (IntegerField if "number" in field["schema"]["type"] else StringField)(
+        name: (FloatField if "number" in field["schema"]["type"] else StringField)(
             field["label"], validators=[Optional()], description=field["description"]
         )
         for name, field in CONN_FIELDS.items()

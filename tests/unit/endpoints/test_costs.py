@@ -129,5 +129,6 @@ def test_the_price_is_that_of_the_instance() -> None:
         Hardware.model_validate({**place, "region": "eu-west-1", "pricePerHour": 1.0}),
         Hardware.model_validate({**place, "pricePerHour": 0.8}),
     ]
-    assert price_of(endpoint(), offered) == 0.8
-    assert price_of(endpoint(), offered[:1]) is None
+    here = ("aws", "us-east-1", "nvidia-l4", "x1")
+    assert price_of(here, offered) == 0.8
+    assert price_of(here, offered[:1]) is None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.endpoints.ceiling import Ceiling
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.connection import (
     DEFAULT_CONN_ID,
@@ -53,9 +54,11 @@ def test_a_token_is_enough() -> None:
 def test_every_field() -> None:
     """Host and all of the extra reach the client's arguments."""
     extra = {"namespace": "acme", "hub_url": "http://hub", "catalog_url": "http://cat", "timeout": 7.5}
-    assert resolve(host="https://plane.example", extra=extra).client_arguments() == {
+    limits = {"max_price_per_hour": 2, "allowed_hardware": "nvidia-*, intel-spr"}
+    assert resolve(host="https://plane.example", extra={**extra, **limits}).client_arguments() == {
         "token": TOKEN,
         "base_url": "https://plane.example",
+        "ceiling": Ceiling(2.0, ("nvidia-*", "intel-spr")),
         **extra,
     }
 

@@ -22,7 +22,7 @@ class Field:
         self.description = description
 
 
-class IntegerField(Field):
+class FloatField(Field):
     pass
 
 
@@ -37,7 +37,7 @@ class Optional:
 @pytest.fixture
 def wtforms(monkeypatch: pytest.MonkeyPatch) -> None:
     package, validators = ModuleType("wtforms"), ModuleType("wtforms.validators")
-    vars(package).update(IntegerField=IntegerField, StringField=StringField, validators=validators)
+    vars(package).update(FloatField=FloatField, StringField=StringField, validators=validators)
     vars(validators).update(Optional=Optional)
     monkeypatch.setitem(sys.modules, "wtforms", package)
     monkeypatch.setitem(sys.modules, "wtforms.validators", validators)
@@ -59,7 +59,7 @@ def test_the_old_form_has_the_same_fields(wtforms: None) -> None:
     assert {name: (field["label"], field["description"], True) for name, field in CONN_FIELDS.items()} == {
         name: (widget.label, widget.description, widget.optional) for name, widget in widgets.items()
     }
-    assert isinstance(widgets["timeout"], IntegerField)
+    assert isinstance(widgets["timeout"], FloatField)
     assert isinstance(widgets["namespace"], StringField)
 
 
