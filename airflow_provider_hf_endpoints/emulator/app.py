@@ -106,7 +106,7 @@ class EmulatorApp:
             data = str(body).encode() if text else dump_json(body)
             await _answer(marked, fault.status, data, "text/plain" if text else "application/json", headers)
         else:
-            await self._route(scope["path"])(scope, receive, marked)
+            await self._route(scope["path"])(scope, receive, _late(marked, fault.late_seconds))
 
 
 class _Marked:
@@ -139,6 +139,17 @@ class _Marked:
         report, self._report = self._report, None
         if report is not None:
             report(self._status)
+
+
+def _late(send: Send, seconds: float) -> Send:
+    """`send` that holds the answer back; the route's work is done by then."""
+
+    async def held(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(seconds)
+        await send(message)
+
+    return held
 
 
 async def _swallow(message: Message) -> None:

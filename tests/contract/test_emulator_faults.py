@@ -86,6 +86,14 @@ def test_fault_with_a_delay(play: Play) -> None:
     assert play.get().status_code == 200
 
 
+def test_fault_with_a_late_answer(play: Play) -> None:
+    """The work is done when nobody has been told yet."""
+    play.emulator.add_fault("/v2/endpoint/acme$", method="POST", late_seconds=60, count=1)
+    with pytest.raises(httpx.ReadTimeout):
+        play.http.post(play.base, json=spec("demo"), timeout=0.5)
+    assert play.get().status_code == 200
+
+
 def test_fault_with_a_rate() -> None:
     """A rate hits that share of the requests, the same ones for the same seed."""
 
