@@ -46,6 +46,7 @@ class EndpointOperator(BaseOperator):
     ui_color = "#ffe9a8"
 
     endpoint: str
+    _attempt: str | None = None  # by which a trigger knows whose wait it is, where it may act on the endpoint
     _goal_states: tuple[str, ...] = ("running",)
 
     def __init__(
@@ -118,7 +119,9 @@ class EndpointOperator(BaseOperator):
         self._check_on()
         if self.deferrable:
             kwargs = self._deferral_kwargs()
-            return self.defer(**deferral(wait, self.hf_endpoints_conn_id, self._release_on_kill()), kwargs=kwargs)
+            return self.defer(
+                **deferral(wait, self.hf_endpoints_conn_id, self._release_on_kill(), self._attempt), kwargs=kwargs
+            )
         end = wait_here(hook, wait, self._check_on)
         return self._conclude(event_of(end, endpoint.name))
 

@@ -200,6 +200,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
             if own:
                 self._started_here = True
                 self.log.info("Endpoint %s was created by an earlier attempt of this task.", self.name)
+            elif existing is not None:
+                self._take_up(existing)
             try:
                 if self.hardware is not None:
                     return self._act_on_choices(hook, started, existing, own)
@@ -287,7 +289,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
                 raise
             failure = error
         with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            if self._spare is None:  # taken up after a deferral
+            if not self._rescue.prepared:  # taken up after a deferral
                 self._prepare(hook)
             client = hook.get_conn()
             existing = _find(client, self.name, self.namespace)
@@ -330,7 +332,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         if not resume:
             return endpoint, False
         self.log.info("Resuming endpoint %s.", spec.name)
-        with self._starting():
+        with self._starting(resumed=existing):
             return client.resume_inference_endpoint(spec.name, namespace=self.namespace), True
 
     def _create(self, client: EndpointsClient, spec: EndpointSpec, *, checked: bool = False) -> InferenceEndpoint:

@@ -5,36 +5,25 @@ A teardown does not help there: Airflow runs it only where its setup succeeded.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 from airflow.providers.common.compat.sdk import Context, TaskDeferred
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
-    InferenceEndpointError,
     InferenceEndpointTimeoutError,
     ServiceError,
     ServiceUnreachableError,
 )
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError
-from airflow_provider_hf_endpoints.operators._claim import claim_of
-from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
-
-log = logging.getLogger(__name__)
-
-_NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING: release it by hand. %s"
-_STARTED_KEY = "hf_endpoint_started_here"
-
-# Between SIGTERM and SIGKILL a worker gives about 5 seconds.
-_KILL_BUDGET = 4.0  # seconds
-# Elsewhere nothing presses, and the endpoint bills until it succeeds.
-_RELEASE_BUDGET = 300.0  # seconds
+from airflow_provider_hf_endpoints.operators._claim import Resumes, attempt_of, claim_of
+from airflow_provider_hf_endpoints.operators._rescue import Rescue, check_policies
+from airflow_provider_hf_endpoints.triggers._killed import CLAIM_KEY
 
 
 class StartingOperator(EndpointOperator):
@@ -60,38 +49,30 @@ class StartingOperator(EndpointOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.release_policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
-        for name, policy in self.release_policies.items():
-            if policy not in get_args(Release):
-                raise ValueError(f"{name}={policy!r}: it is one of {', '.join(get_args(Release))}.")
-        self._reset()
+        self.release_policies = check_policies({"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill})
+        self._begin(None)
 
-    def _reset(self, *, started_here: bool = False) -> None:
+    def _begin(self, context: Context | None, *, started_here: bool = False) -> None:
+        """A new attempt, or what is left of it after a deferral."""
         self._started_here = started_here
-        self._claim: str | None = None
-        self._killed = self._released = False
-        self._spare: EndpointsClient | None = None
-        self._rescue: EndpointsClient | None = None
+        self._rescue = Rescue(self)
+        self._claim = None if context is None else claim_of(context["ti"])
+        self._attempt = None if context is None else attempt_of(context["ti"])
+        self._resumes = Resumes.of(context)
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Start the endpoint; release it again where that goes wrong."""
-        self._reset()
-        self._claim = claim_of(context["ti"])
-        try:
+        self._begin(context)
+        with self._handing_over(context):
             return self._guarded(lambda: super(StartingOperator, self).execute(context))
-        except TaskDeferred:
-            if self._started_here:
-                # A deferral that Airflow itself ends (`__fail__`) brings none of its kwargs back.
-                context["ti"].xcom_push(key=_STARTED_KEY, value=True)
-            raise
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, started_here: bool = False
     ) -> dict[str, Any] | None:
         """Take up what the trigger found; release the endpoint where it did not get ready."""
-        self._reset(started_here=started_here)
-        self._claim = claim_of(context["ti"])
-        return self._guarded(lambda: super(StartingOperator, self).execute_complete(context, event))
+        self._begin(context, started_here=started_here)
+        with self._handing_over(context):
+            return self._guarded(lambda: super(StartingOperator, self).execute_complete(context, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's; releases, too, where Airflow ended the wait: the trigger broke, or its time limit passed."""
@@ -99,27 +80,43 @@ class StartingOperator(EndpointOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             ti = context["ti"]
-            if ti.xcom_pull(task_ids=ti.task_id, key=_STARTED_KEY, map_indexes=ti.map_index):
-                self._reset(started_here=True)
-                timed_out = isinstance(error, TaskDeferralTimeout)
-                self._release("on_timeout" if timed_out else "on_failure", _RELEASE_BUDGET)
+            if ti.xcom_pull(task_ids=ti.task_id, key=CLAIM_KEY, map_indexes=ti.map_index):
+                self._begin(context, started_here=True)
+                self._rescue.release("on_timeout" if isinstance(error, TaskDeferralTimeout) else "on_failure")
+                self._resumes.forget()
+            raise
+
+    @contextmanager
+    def _handing_over(self, context: Context) -> Iterator[None]:
+        """Around what may end in a deferral: what others have to know of it is left in XCom."""
+        try:
+            yield
+        except TaskDeferred:
+            if self._rescue.killed:  # the signal came when nothing was left to look at it but this
+                if self._started_here:
+                    self._rescue.release("on_kill")
+                raise self._rescue.error() from None
+            if self._started_here:
+                # A deferral that Airflow itself ends (`__fail__`) brings none of its kwargs back. And a trigger reads
+                # here whose the endpoint is: a new attempt begins without it, and writes its own.
+                context["ti"].xcom_push(key=CLAIM_KEY, value=self._attempt or True)
             raise
 
     def on_kill(self) -> None:
         """Release at once: this runs in a signal handler, shortly before the process is killed."""
-        self._killed = True
-        if self._started_here:
-            self._release("on_kill", _KILL_BUDGET, self._rescue)
+        self._rescue.on_signal(act=self._started_here)
 
     def _prepare(self, hook: InferenceEndpointsHook) -> None:
-        # For the signal handler: it may have interrupted the other client in the middle of a request, and to look the
-        # connection up there could mean to wait for a lock that is held. Nor is it that of a release that the signal
-        # interrupts.
-        self._spare, self._rescue = hook.fresh_client(), hook.fresh_client()
+        self._rescue.prepare(hook)
 
     @contextmanager
-    def _starting(self) -> Iterator[None]:
-        """Around the request that starts the endpoint: from its answer on, or where that is lost, it is this task's."""
+    def _starting(self, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
+        """Around the request that starts the endpoint: from its answer on, or where that is lost, it is this task's.
+
+        :param resumed: the endpoint, where it is resumed. What is created carries a tag; this has to be noted first.
+        """
+        if resumed is not None:
+            self._resumes.note(resumed)
         try:
             yield
         except ServiceUnreachableError:
@@ -129,56 +126,32 @@ class StartingOperator(EndpointOperator):
             raise
         self._started_here = True
 
+    def _take_up(self, endpoint: InferenceEndpoint) -> None:
+        """An endpoint that an attempt before this one resumed, and that nobody has released since, is this task's."""
+        if self._resumes.noted(endpoint):
+            self._started_here = True
+            self.log.info("Endpoint %s was resumed by an earlier attempt of this task.", endpoint.name)
+
     def _guarded(self, run: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
         try:
             summary = run()
             self._check_on()
         except Exception as error:  # whatever it was: what this task started must not go on billing
-            timed_out = isinstance(error, InferenceEndpointTimeoutError)
-            why, budget = ("on_timeout" if timed_out else "on_failure"), _RELEASE_BUDGET
-            if self._killed:  # the handler may have come before it was known that the endpoint is there
-                why, budget = "on_kill", _KILL_BUDGET
             if self._started_here:
-                self._release(why, budget, self._spare)
-            if self._killed and not isinstance(error, TaskKilledError):
-                raise self._was_killed() from error
+                self._rescue.release("on_timeout" if isinstance(error, InferenceEndpointTimeoutError) else "on_failure")
+            if self._rescue.released:
+                self._resumes.forget()
+            if self._rescue.killed and not isinstance(error, TaskKilledError):
+                raise self._rescue.error() from error
             raise
+        self._resumes.forget()  # the endpoint is the DAG's now, and what comes after this task ends it
         return summary
 
     def _check_on(self) -> None:
-        """End the wait of a killed task: after its signal Airflow lets `execute` go on, and even succeed."""
-        if self._killed:
-            raise self._was_killed()
-
-    def _was_killed(self) -> TaskKilledError:
-        return TaskKilledError(f"The task was killed while it started endpoint {self.endpoint!r}.")
+        self._rescue.check()
 
     def _deferral_kwargs(self) -> dict[str, Any]:
         return {"started_here": True} if self._started_here else {}
 
     def _release_on_kill(self) -> Release:
         return self.release_policies["on_kill"] if self._started_here else "none"
-
-    def _release(self, why: str, budget: float, client: EndpointsClient | None = None) -> None:
-        """Once; a second call tries only what the first could not do."""
-        if self._released:
-            return
-        try:
-            client = client or InferenceEndpointsHook(self.hf_endpoints_conn_id).fresh_client()
-        except LOOKUP_ERRORS as error:
-            log.error(_NOT_RELEASED, self.endpoint, self.release_policies[why], error)
-            return
-        with client:
-            client.limit(budget)
-            self._released = release(client, self.release_policies[why], self.endpoint, self.namespace)
-
-
-def release(client: EndpointsClient, policy: Release, name: str, namespace: str | None) -> bool:
-    """Do what `policy` says; whether that is done. A failure is logged: the error that led here must be raised."""
-    try:
-        done = client.release(name, policy, namespace=namespace)
-    except InferenceEndpointError as error:
-        log.error(_NOT_RELEASED, name, policy, error)
-        return False
-    log.warning("Endpoint %s did not get ready; it is %s.", name, done)
-    return True

@@ -28,11 +28,13 @@ BACKSTOP = timedelta(minutes=2)
 LOOKUP_ERRORS = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError)
 
 
-def deferral(wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none") -> dict[str, Any]:
-    """The arguments of `defer` for a wait."""
+def deferral(
+    wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none", claim: str | None = None
+) -> dict[str, Any]:
+    """The arguments of `defer` for a wait. The last two: see the trigger."""
     left = wait.seconds_left
     return {
-        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill),
+        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill, claim),
         "method_name": "execute_complete",
         "timeout": None if left is None else timedelta(seconds=max(left, 0)) + BACKSTOP,
     }

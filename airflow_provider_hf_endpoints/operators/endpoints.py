@@ -65,7 +65,8 @@ class ResumeInferenceEndpointOperator(StartingOperator):
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         client = hook.get_conn()
         before = client.get_inference_endpoint(self.endpoint, namespace=self.namespace)
-        with self._starting() if before.status in NEEDS_RESUME else nullcontext():
+        self._take_up(before)
+        with self._starting(resumed=before) if before.status in NEEDS_RESUME else nullcontext():
             endpoint = client.resume_inference_endpoint(self.endpoint, namespace=self.namespace)
         self.log.info("Resumed endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         return self._arrive(hook, endpoint, started, resumed=True)

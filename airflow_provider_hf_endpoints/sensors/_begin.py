@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.operators._waiting import BACKSTOP
 from airflow_provider_hf_endpoints.waits import deadline_after
 
@@ -41,10 +42,16 @@ def begin_in_triggerer(sensor: InferenceEndpointSensor) -> StartTriggerArgs:
             "poll_interval": sensor.poke_interval,
             "seconds": deadline_after(0.0, sensor.timeout, sensor.execution_timeout),
             "airflow_seconds": airflow_limit.total_seconds(),
-        },
+        }
+        | _unless_none(sensor.release_policies["on_kill"]),
         next_method="execute_complete",
         timeout=limit,
     )
+
+
+def _unless_none(on_kill: Release) -> dict[str, Any]:
+    """No claim: there is no worker to leave one, and the task's state has to do."""
+    return {} if on_kill == "none" else {"release_on_kill": on_kill}
 
 
 def _check(named: Mapping[str, Any]) -> None:

@@ -1,30 +1,30 @@
-"""The sensor that waits for an endpoint: deferred, poking or rescheduling, with one meaning of `timeout`."""
+"""The sensor that waits for an endpoint: deferred, poking or rescheduling, with one meaning of `timeout`.
+
+What a bad end of the wait does to the endpoint is in `_end.py`, and a wait that no worker begins in `_begin.py`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
-    Context,
-    conf,
-)
+from airflow.providers.common.compat.sdk import BaseSensorOperator, Context, conf
 
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InferenceEndpointTimeoutError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._named import take_name
+from airflow_provider_hf_endpoints.operators._rescue import check_policies
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
+from airflow_provider_hf_endpoints.sensors._end import Ending
+from airflow_provider_hf_endpoints.triggers._killed import CLAIM_KEY
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
@@ -49,6 +49,11 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
         Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
     :param deferrable: wait in the triggerer, holding no worker; default Airflow's `[operators] default_deferrable`.
+    :param on_timeout: what becomes of the endpoint when it is not there in time: `pause`, `scale_to_zero`, `delete` or
+        `none` (default: a sensor has not started it, and others may wait for it too).
+    :param on_failure: when it failed, or the wait ended with an error that no retry of this task follows.
+    :param on_kill: when the task is killed while it waits. In the mode `reschedule` nobody hears of that between two
+        looks. A task that is cleared, or marked as a success, keeps the endpoint.
 
     Its result is `{"name", "namespace", "state", "url"}`. Raises `AirflowSensorTimeout` at the deadline and
     `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
@@ -72,6 +77,9 @@ class InferenceEndpointSensor(BaseSensorOperator):
         poke_interval: float | timedelta = LONGEST_POLL,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
+        on_timeout: Release = "none",
+        on_failure: Release = "none",
+        on_kill: Release = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
@@ -89,6 +97,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
         self.deferrable = deferrable or start_from_trigger
         self.start_from_trigger = start_from_trigger
+        self.release_policies = check_policies({"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill})
+        self._ending = Ending(self)
         if start_from_trigger:
             self.start_trigger_args = begin_in_triggerer(self)
 
@@ -108,24 +118,31 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""
-        try:
-            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
-                if self.deferrable:
-                    return self._defer_unless_over(hook)
-                if self.reschedule:
-                    return self._poke_once(context, hook)
-                wait = self._wait_spec(time.time())
-                return self._finish(event_of(wait_here(hook, wait), self.endpoint))
-        except InferenceEndpointError as error:
-            self._fail(error)
+        self._ending = Ending(self)
+        with self._ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+            self._ending.rescue.prepare(hook)
+            if self.deferrable:
+                return self._defer_unless_over(context, hook)
+            if self.reschedule:
+                return self._poke_once(context, hook)
+            wait = self._wait_spec(time.time())
+            return self._finish(event_of(wait_here(hook, wait, self._ending.rescue.check), self.endpoint))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
-        try:
+        self._ending = Ending(self)
+        with self._ending.of(context["ti"]):
             return self._finish(event)
-        except InferenceEndpointError as error:
-            self._fail(error)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's; the policies hold, too, where Airflow ended the wait: no method of the task is called then."""
+        with self._ending.by_airflow(next_method):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """End the wait, and release the endpoint where `on_kill` says so. Runs in a signal handler."""
+        self._ending.rescue.on_signal(act=True)
 
     def poke(self, context: Context) -> bool:
         """One look: whether the endpoint is ready. Raises where it can't get there."""
@@ -136,14 +153,18 @@ class InferenceEndpointSensor(BaseSensorOperator):
         conclude(event_of(verdict, self.endpoint))
         return True
 
-    def _defer_unless_over(self, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+    def _defer_unless_over(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
         """Look once before deferring: an endpoint that is ready, or never will be, needs no triggerer."""
         wait = self._wait_spec(time.time())
         verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
         if not isinstance(verdict, Wait | Wake):
             return self._finish(event_of(verdict, self.endpoint))
         self.log.info("Waiting for endpoint %s in the triggerer: %s", self.endpoint, verdict.reason)
-        return self.defer(**deferral(wait, self.hf_endpoints_conn_id))
+        on_kill, attempt = self.release_policies["on_kill"], attempt_of(context["ti"])
+        if on_kill != "none" and attempt is not None:
+            context["ti"].xcom_push(key=CLAIM_KEY, value=attempt)
+        self._ending.rescue.check()
+        return self.defer(**deferral(wait, self.hf_endpoints_conn_id, on_kill, attempt))
 
     def _poke_once(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
         """One look; the next is a new process, and the wait began with the attempt's first one."""
@@ -173,13 +194,3 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
         return conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
-
-    def _fail(self, error: InferenceEndpointError) -> NoReturn:
-        """Raise the error in Airflow's terms; never from itself (see `operators._base.in_airflow_terms`)."""
-        if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}") from error
-        if isinstance(error, InferenceEndpointTimeoutError):
-            raise AirflowSensorTimeout(str(error)) from error
-        if error.retryable:
-            raise error
-        raise AirflowFailException(str(error)) from error

@@ -52,6 +52,8 @@ class InferenceEndpointTrigger(BaseTrigger):
         told, and its start is this much earlier.
     :param release_on_kill: what becomes of the endpoint when a person ends the waiting task for good: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
+    :param claim: with that, the id of the attempt that waits, which it has also left in XCom: once another attempt has
+        begun, this trigger does nothing any more.
     """
 
     timeout_after: datetime | None = None  # set by the triggerer
@@ -69,6 +71,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         check_health: bool = True,
         poll_interval: float = LONGEST_POLL,
         release_on_kill: Release = "none",
+        claim: str | None = None,
         seconds: float | None = None,
         airflow_seconds: float | None = None,
         **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
@@ -90,6 +93,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         self._seconds = seconds
         self._airflow_seconds = airflow_seconds
         self.release_on_kill: Release = release_on_kill
+        self._claim = claim
         self._fired = False
 
     @property
@@ -114,10 +118,13 @@ class InferenceEndpointTrigger(BaseTrigger):
 
     @classmethod
     def of(
-        cls, wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none"
+        cls, wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none", claim: str | None = None
     ) -> InferenceEndpointTrigger:
-        """The trigger for a wait."""
-        return cls(hf_endpoints_conn_id=hf_endpoints_conn_id, release_on_kill=release_on_kill, **_given(wait))
+        """The trigger for a wait. A trigger that acts on nothing needs no claim."""
+        claim = None if release_on_kill == "none" else claim
+        return cls(
+            hf_endpoints_conn_id=hf_endpoints_conn_id, release_on_kill=release_on_kill, claim=claim, **_given(wait)
+        )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Only what is not at its default, so that an older version can read what a newer one wrote."""
@@ -131,6 +138,8 @@ class InferenceEndpointTrigger(BaseTrigger):
             kwargs["hf_endpoints_conn_id"] = self.hf_endpoints_conn_id
         if self.release_on_kill != "none":
             kwargs["release_on_kill"] = self.release_on_kill
+        if self._claim is not None:
+            kwargs["claim"] = self._claim
         return (f"{type(self).__module__}.{type(self).__qualname__}", kwargs)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -160,7 +169,7 @@ class InferenceEndpointTrigger(BaseTrigger):
 
     async def _release_if_over(self, task_instance: Any) -> None:
         name = self.endpoint
-        if not await task_is_over(task_instance):
+        if not await task_is_over(task_instance, self._claim):
             self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", name)
             return
         async with await self._open_client() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,11 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError
 from airflow_provider_hf_endpoints.operators._claim import claim_of
-from tests.contract.operators_play import TOKEN, TaskInstance, connected, create, run
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
+from tests.contract.operators_play import FAST, TOKEN, TaskInstance, connected, create, run
 
 
 class Attempt(TaskInstance):
@@ -86,3 +91,71 @@ def test_another_run_leaves_the_endpoint_alone_that_it_found(emulator: Emulator)
     with pytest.raises(InferenceEndpointTimeoutError):
         run(create(timeout=0.3), {"ti": Attempt("run-2")})
     assert seen(emulator) == ["POST acme"]
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store (3.3), which outlives an attempt; the live tests have the real one."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        del self[key]
+
+
+def resume(**changes: Any) -> ResumeInferenceEndpointOperator:
+    return ResumeInferenceEndpointOperator(**{"task_id": "resume", "endpoint": "demo", **FAST, **changes})
+
+
+@pytest.fixture
+def paused(emulator: Emulator) -> Emulator:
+    """An endpoint that another run has created, and paused."""
+    run(create(), {"ti": Attempt("run-0")})
+    run(PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST))
+    emulator.behave("demo", initializing_seconds=600)
+    return emulator
+
+
+class KilledError(BaseException):
+    """SIGKILL, as far as a test can play it: nothing of the operator's runs any more."""
+
+
+@pytest.mark.parametrize("make", [create, resume])
+def test_a_retry_releases_what_a_killed_attempt_resumed(
+    paused: Emulator, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    """A resume leaves no tag; what the attempt before noted of it makes the endpoint the task's all the same."""
+    store, first = Store(), make()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(first, "_arrive", killed)
+    with pytest.raises(KilledError):
+        run(first, {"ti": Attempt(), "task_state_store": store})
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(make(timeout=0.3), {"ti": Attempt(), "task_state_store": store})
+    resumes = ["POST resume"] if make is create else ["POST resume", "POST resume"]  # the second finds it running
+    assert [*resumes, "POST pause"] == seen(paused)[2:]
+    assert store == {}
+
+
+def test_what_was_resumed_and_released_is_nobodys_any_more(paused: Emulator) -> None:
+    """Somebody else has resumed it since: a later attempt of the task does not stop it."""
+    store = Store()
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(resume(timeout=0.3), {"ti": Attempt(), "task_state_store": store})
+    with EndpointsClient(TOKEN, base_url=paused.url) as client:
+        client.resume_inference_endpoint("demo")
+    before = len(seen(paused))
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(resume(timeout=0.3), {"ti": Attempt(), "task_state_store": store})
+    assert seen(paused)[before:] == ["POST resume"]
+
+
+def test_a_resume_that_ended_well_is_the_dags(paused: Emulator) -> None:
+    """After it the note is gone: a clear finds an endpoint that others may use by now."""
+    paused.behave("demo", initializing_seconds=0.05)
+    store = Store()
+    run(resume(), {"ti": Attempt(), "task_state_store": store})
+    assert store == {}

@@ -1,0 +1,115 @@
+"""The release of an endpoint at the bad end of an attempt: once, within its time, and from a signal handler too.
+
+Operators that start an endpoint and the sensor that waits for one share it; whether to release is theirs to say.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol, get_args
+
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
+
+log = logging.getLogger(__name__)
+
+_NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING: release it by hand. %s"
+
+# Between SIGTERM and SIGKILL a worker gives about 5 seconds.
+KILL_BUDGET = 4.0  # seconds
+# Elsewhere nothing presses, and the endpoint bills until it succeeds.
+RELEASE_BUDGET = 300.0  # seconds
+
+
+class Releasing(Protocol):
+    """A task that may release its endpoint."""
+
+    namespace: str | None
+    hf_endpoints_conn_id: str
+    release_policies: dict[str, Release]
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name."""
+
+
+def check_policies(policies: Mapping[str, Release]) -> dict[str, Release]:
+    """`policies`, when each is one; a misspelt one is refused when the DAG is read, not when it is needed."""
+    for name, policy in policies.items():
+        if policy not in get_args(Release):
+            raise ValueError(f"{name}={policy!r}: it is one of {', '.join(get_args(Release))}.")
+    return dict(policies)
+
+
+class Rescue:
+    """One attempt's: made when it begins, `prepare`d with its connection, and done with after one release."""
+
+    def __init__(self, task: Releasing) -> None:
+        self._task = task
+        self._spare: EndpointsClient | None = None
+        self._in_handler: EndpointsClient | None = None
+        self.killed = False
+        self.released = False
+
+    def prepare(self, hook: InferenceEndpointsHook) -> None:
+        """Look the connection up while there is time.
+
+        The signal handler may have interrupted the task's own client in the middle of a request, and to look the
+        connection up there could mean to wait for a lock that is held. Nor is its client that of a release that the
+        signal interrupts.
+        """
+        self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
+
+    @property
+    def prepared(self) -> bool:
+        """Whether that has been done."""
+        return self._spare is not None
+
+    def on_signal(self, *, act: bool) -> None:
+        """In the signal handler: note the kill, and release at once where `act` says that it is to be."""
+        self.killed = True
+        if act:
+            self._release("on_kill", KILL_BUDGET, self._in_handler)
+
+    def release(self, why: str) -> None:
+        """By the policy `why`, or by `on_kill` where the task was killed: the handler may have come too early for it,
+        before it was known that the endpoint is there.
+        """
+        if self.killed:
+            self._release("on_kill", KILL_BUDGET, self._spare)
+        else:
+            self._release(why, RELEASE_BUDGET, self._spare)
+
+    def error(self) -> TaskKilledError:
+        """What a killed task raises: after its signal Airflow lets `execute` go on, and even succeed."""
+        return TaskKilledError(f"The task was killed while it waited for endpoint {self._task.endpoint!r}.")
+
+    def check(self) -> None:
+        """End the wait of a killed task."""
+        if self.killed:
+            raise self.error()
+
+    def _release(self, why: str, budget: float, client: EndpointsClient | None) -> None:
+        """Once; a second call tries only what the first could not do."""
+        task, policy = self._task, self._task.release_policies[why]
+        if self.released or policy == "none":
+            return
+        try:
+            client = client or InferenceEndpointsHook(task.hf_endpoints_conn_id).fresh_client()
+        except LOOKUP_ERRORS as error:
+            log.error(_NOT_RELEASED, task.endpoint, policy, error)
+            return
+        with client:
+            client.limit(budget)
+            try:
+                done = client.release(task.endpoint, policy, namespace=task.namespace)
+            except InferenceEndpointError as error:  # logged: the error that led here must be raised
+                log.error(_NOT_RELEASED, task.endpoint, policy, error)
+                return
+            self.released = True
+        log.warning("Endpoint %s did not get ready; it is %s.", task.endpoint, done)

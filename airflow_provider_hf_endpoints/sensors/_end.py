@@ -1,0 +1,94 @@
+"""How a sensor's wait ends badly: in Airflow's terms, and with what the sensor's policies say about the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException, TaskDeferralTimeout
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InferenceEndpointTimeoutError
+from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators._rescue import Rescue
+
+if TYPE_CHECKING:
+    from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+
+_ENDED_BY_AIRFLOW = "__fail__"  # the method that Airflow names where a deferral broke or took too long
+
+
+class Ending:
+    """Of one attempt of a sensor."""
+
+    def __init__(self, sensor: InferenceEndpointSensor) -> None:
+        self._sensor = sensor
+        self.rescue = Rescue(sensor)
+
+    @contextmanager
+    def of(self, task_instance: Any) -> Iterator[None]:
+        """Around what the attempt does."""
+        try:
+            yield
+            self.rescue.check()
+        except (TaskDeferred, Exception) as error:
+            if self.rescue.killed:
+                # Whatever it led to: the handler may have paused the endpoint in the middle of a look, or have come
+                # when nothing was left to look at it but this.
+                self.rescue.release("on_kill")
+                if isinstance(error, TaskKilledError):
+                    raise
+                raise self.rescue.error() from None
+            match error:
+                case TaskDeferred() | AirflowRescheduleException():
+                    raise
+                case InferenceEndpointTimeoutError():
+                    self.rescue.release("on_timeout")
+                case InferenceEndpointError(retryable=False):
+                    self.rescue.release("on_failure")
+                case _ if not _tries_again(task_instance):
+                    self.rescue.release("on_failure")
+            if isinstance(error, InferenceEndpointError):
+                self._raise(error)
+            raise
+
+    @contextmanager
+    def by_airflow(self, next_method: str) -> Iterator[None]:
+        """Around its going on after a deferral: where Airflow has ended that, it runs nothing of ours."""
+        try:
+            yield
+        except Exception as error:
+            if next_method == _ENDED_BY_AIRFLOW:
+                self.rescue.release("on_timeout" if _ran_out_of_time(error) else "on_failure")
+            raise
+
+    def _raise(self, error: InferenceEndpointError) -> NoReturn:
+        """Raise the error in Airflow's terms; never from itself (see `operators._base.in_airflow_terms`)."""
+        if self._sensor.soft_fail or self._sensor.never_fail:
+            raise AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}") from error
+        if isinstance(error, InferenceEndpointTimeoutError):
+            raise AirflowSensorTimeout(str(error)) from error
+        if error.retryable:
+            raise error
+        raise AirflowFailException(str(error)) from error
+
+
+def _tries_again(task_instance: Any) -> bool:
+    """Whether a retry follows when this attempt fails: it needs the endpoint as it is."""
+    tries, most = getattr(task_instance, "try_number", None), getattr(task_instance, "max_tries", None)
+    return isinstance(tries, int) and isinstance(most, int) and tries <= most
+
+
+def _ran_out_of_time(error: BaseException | None) -> bool:
+    """Whether Airflow's own limit on the deferral ended it; what says so may have been raised anew, as a cause."""
+    while error is not None:
+        if isinstance(error, TaskDeferralTimeout | AirflowSensorTimeout):
+            return True
+        error = error.__cause__
+    return False
