@@ -25,7 +25,7 @@ class Fault:
     not reach its route. `kind`: "drop" closes the connection without an answer, "cut" sends half of the route's real
     answer and closes, "not_json" answers 200 with a page of HTML. `after` passes the request to its route first
     and then fails it: the create that happened although its answer was lost. `delay_seconds` comes before everything
-    else, alone too. `late_seconds` comes between the route's work and its answer: the work is done, and nobody knows yet.
+    else, alone too. `late_seconds` comes between the route's work and its answer: it is done, and nobody knows yet.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of `POST /_emulator/faults`

@@ -115,6 +115,7 @@ class StartingOperator(EndpointOperator):
 
         :param resumed: the endpoint, where it is resumed. What is created carries a tag; this has to be noted first.
         """
+        self._check_on()  # a killed task starts nothing
         if resumed is not None:
             self._resumes.note(resumed)
         try:

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     InferenceEndpointTimeoutError,
@@ -137,13 +138,43 @@ def test_on_kill(slow: Emulator, policy: str) -> None:
 def test_on_kill_before_the_create_is_answered(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill while the create is under way is made good as soon as it is known that the endpoint is there."""
     operator = create(wait_for_completion=False)
-    original = operator._create
+    original = EndpointsClient.create
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         operator.on_kill()
         return original(*arguments, **options)
 
-    monkeypatch.setattr(operator, "_create", interrupted)
+    monkeypatch.setattr(EndpointsClient, "create", interrupted)
+    with pytest.raises(TaskKilledError):
+        run(operator)
+    assert calls(emulator) == ["POST ", "POST /demo/pause"]
+
+
+def test_on_kill_before_the_create_is_sent(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is killed while it still looks around starts nothing any more."""
+    operator = create()
+    original = operator._check_hardware
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        operator.on_kill()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(operator, "_check_hardware", interrupted)
+    with pytest.raises(TaskKilledError):
+        run(operator)
+    assert calls(emulator) == []
+
+
+def test_on_kill_at_the_deferral(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes after the last look at it: the wait is not handed over for an endpoint that is paused now."""
+    operator = create(deferrable=True)
+    original = operator.defer
+
+    def interrupted(**options: Any) -> Any:
+        operator.on_kill()
+        return original(**options)
+
+    monkeypatch.setattr(operator, "defer", interrupted)
     with pytest.raises(TaskKilledError):
         run(operator)
     assert calls(emulator) == ["POST ", "POST /demo/pause"]
