@@ -39,11 +39,11 @@ class BatchJob:
     :param token: sent with every request; never shown
     :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
         it
-    :param input_path: JSONL, one object a line, or CSV, packed if named so (`.gz`, `.zst`): a file, a folder, a
+    :param input_path: JSONL, one object a line, CSV or Parquet, packed if named so (`.gz`, `.zst`): a file, a folder, a
         pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
     :param output_path: a name ending in `.jsonl` is the output itself, any other is a folder for it
-    :param input_format: `jsonl`, `csv` with a line of names, or `openai-batch`; `auto` goes by each file's name, and
-        takes one that does not tell for JSONL
+    :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
+        name, and takes one that does not tell for JSONL
     :param engine: key of the endpoint's `model.image`, None to find out by asking
     :param model: model name in requests, None to ask `/v1/models`
     :param prompt: template over columns, `"Summarise: {text}"`

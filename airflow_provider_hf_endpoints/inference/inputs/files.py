@@ -16,8 +16,8 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.paths import as_upath
 
-InputFormat = Literal["auto", "jsonl", "csv", "openai-batch"]
-FileFormat = Literal["jsonl", "csv"]
+InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
+FileFormat = Literal["jsonl", "csv", "parquet"]
 
 _MAGIC = "*?["
 _PACKED = (".gz", ".zst")
@@ -26,6 +26,7 @@ _FORMATS: dict[str, FileFormat] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".csv": "csv",
+    ".parquet": "parquet",
 }
 
 
@@ -218,6 +219,8 @@ def _describe(path: UPath, name: str, input_format: InputFormat) -> InputFile:
             kind = "jsonl"
         case _:
             kind = input_format
+    if kind == "parquet" and packing:
+        raise BatchInputError(f"input file {path}: Parquet is packed inside; unpack the {packing} around it first")
     return InputFile(path, name, kind, packing)
 
 

@@ -11,7 +11,7 @@ class Line(NamedTuple):
     """A line that holds something.
 
     :param place: place among the rows of all files, from 0
-    :param number: place in its file, from 1, as an editor counts
+    :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines
     :param raw: the row as JSON, or what stands in its place
     """
 
@@ -25,4 +25,5 @@ class Line(NamedTuple):
         """File and line, for an error."""
         if self.file is None:
             return f"line {self.number}"
-        return f"line {self.number} of {self.file.name}"
+        unit = "row" if self.file.format == "parquet" else "line"
+        return f"{unit} {self.number} of {self.file.name}"

@@ -1,0 +1,100 @@
+"""Rows of a Parquet file as JSON, read batch by batch out of one row group after the other, and only the columns that
+are needed. Needs the extra `parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
+from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.unpack import open_path
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from airflow_provider_hf_endpoints.inference.inputs import arrow_json
+except ImportError:
+    pa = None
+
+BATCH_ROWS = 256
+#: What is held of each column's bytes: without it, a column of a whole row group would be.
+BUFFER_BYTES = 1 << 20
+
+
+def read(file: InputFile, place: int, columns: tuple[str, ...] | None) -> Generator[Line, None, int]:
+    """The rows of a file as JSON, by the rule of `arrow_json`.
+
+    :param place: of its first row among the rows of all files; returns the place after its last one
+    :param columns: columns to read, None for all
+    :raises BatchInputError: the file is no Parquet, is cut short, lacks a column, or a column has no form in JSON
+    """
+    with _opened(file) as table:
+        changes = _changes(file, table.schema_arrow, columns)
+        number = 0
+        for group in range(table.num_row_groups):
+            batches = table.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(changes), use_threads=False)
+            for batch in batches:
+                for raw in _encoded(batch, changes):
+                    number += 1
+                    yield Line(place, number, raw, file)
+                    place += 1
+    return place
+
+
+def count(file: InputFile) -> int:
+    """Rows of a file, as its end says."""
+    with _opened(file) as table:
+        rows: int = table.metadata.num_rows
+    return rows
+
+
+@contextmanager
+def _opened(file: InputFile) -> Iterator[Any]:
+    if pa is None:
+        raise BatchInputError(
+            f"input file {file} needs pyarrow: "
+            "pip install 'airflow-provider-hf-endpoints[parquet]', or write it as JSONL"
+        )
+    with open_path(file.path) as content:
+        try:
+            yield pq.ParquetFile(content, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the storage's trouble, not the file's
+            raise BatchInputError(
+                f"input file {file} is no Parquet file, is cut short or damaged ({error}): put the whole file there "
+                "and run the same job again"
+            ) from error
+
+
+def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> dict[str, Any]:
+    """The columns to read, each with what makes JSON of its values."""
+    found = {}
+    for name in schema.names if columns is None else columns:
+        if name not in schema.names:
+            raise MissingColumnError(name, schema.names, str(file))
+        try:
+            found[name] = arrow_json.converter(schema.field(name).type)
+        except arrow_json.NoJsonError as error:
+            raise BatchInputError(
+                f"input file {file}: column {name!r} is of type {error}, which JSON does not have: write it as text "
+                "(bytes in base64, a duration as its seconds), or leave it out of the batch"
+            ) from None
+    return found
+
+
+def _encoded(batch: Any, changes: dict[str, Any]) -> list[bytes]:
+    """The rows of a batch as JSON."""
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind = arrow_json.to_microseconds(column.type)
+        values = (column if kind.equals(column.type) else column.cast(kind, safe=False)).to_pylist()
+        change = changes[name]
+        columns.append(values if change is None else [change(value) for value in values])
+    names = batch.schema.names
+    return [fastjson.encode(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]

@@ -1,0 +1,150 @@
+"""Parquet files as input: what their values become, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
+from airflow_provider_hf_endpoints.inference.inputs.files import find_input
+from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+
+def rows_of(path: Any, *columns: str) -> list[dict[str, Any]]:
+    return [json.loads(line.raw) for line in read_lines(find_input(path, columns=columns or None))]
+
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (pa.int64(), 2**62, 2**62),
+        (pa.float32(), 0.5, 0.5),
+        (pa.bool_(), True, True),
+        (pa.string(), "é", "é"),
+        (pa.large_string(), "x", "x"),
+        (pa.dictionary(pa.int8(), pa.string()), "a", "a"),
+        (pa.timestamp("us"), MOMENT, "2026-01-02T03:04:05.678901"),
+        (pa.timestamp("s", "UTC"), MOMENT.replace(microsecond=0, tzinfo=UTC), "2026-01-02T03:04:05+00:00"),
+        (pa.date32(), date(2026, 1, 2), "2026-01-02"),
+        (pa.time64("us"), time(3, 4, 5), "03:04:05"),
+        (pa.decimal128(20, 10), Decimal("1.1000000000"), "1.1000000000"),
+        (pa.list_(pa.date32()), [date(2026, 1, 2), None], ["2026-01-02", None]),
+        (pa.list_(pa.float64(), 2), [0.5, 1.5], [0.5, 1.5]),
+        (
+            pa.struct([("role", pa.string()), ("at", pa.timestamp("us"))]),
+            {"role": "user", "at": MOMENT},
+            {"role": "user", "at": "2026-01-02T03:04:05.678901"},
+        ),
+        (pa.map_(pa.string(), pa.date32()), [("a", date(2026, 1, 2))], {"a": "2026-01-02"}),
+    ],
+    ids=str,
+)
+def test_values_have_one_form_in_json(tmp_path: Path, kind: Any, value: Any, expected: Any) -> None:
+    """Numbers, truth values and text as they are, times in ISO 8601, decimals as text; null stays null."""
+    pq.write_table(pa.table({"v": pa.array([value, None], kind)}), tmp_path / "in.parquet")
+    assert [{"v": expected}, {"v": None}] == rows_of(tmp_path / "in.parquet")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_nanoseconds_are_cut_to_microseconds(tmp_path: Path, nested: bool) -> None:
+    """pandas writes such times; Python has none finer than a microsecond."""
+    values = pa.array([1_000_000_123_456_789], pa.timestamp("ns"))
+    column = pa.ListArray.from_arrays([0, 1], values) if nested else values
+    pq.write_table(pa.table({"v": column}), tmp_path / "in.parquet")
+    found = rows_of(tmp_path / "in.parquet")[0]["v"]
+    assert "1970-01-12T13:46:40.123456" == (found[0] if nested else found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.binary(), b"x"),
+        (pa.duration("s"), timedelta(seconds=1)),
+        (pa.struct([("bytes", pa.binary())]), {"bytes": b"x"}),
+        (pa.map_(pa.int64(), pa.string()), [(1, "x")]),
+    ],
+    ids=str,
+)
+def test_a_column_that_json_does_not_have_is_refused_if_it_is_needed(tmp_path: Path, kind: Any, value: Any) -> None:
+    """By its name, before any row; a batch that does not need it never sees it."""
+    pq.write_table(pa.table({"text": ["a"], "image": pa.array([value], kind)}), tmp_path / "in.parquet")
+    with pytest.raises(BatchInputError, match=r"in\.parquet: column 'image' is of type .* which JSON does not have"):
+        rows_of(tmp_path / "in.parquet", "text", "image")
+    assert [{"text": "a"}] == rows_of(tmp_path / "in.parquet", "text")
+
+
+def test_a_column_that_is_not_there_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """As for any other format, but before the first row."""
+    pq.write_table(pa.table({"text": ["a"], "id": [1]}), tmp_path / "in.parquet")
+    with pytest.raises(MissingColumnError, match=r"in\.parquet has no column 'txet'.*its columns: 'text', 'id'"):
+        rows_of(tmp_path / "in.parquet", "txet")
+
+
+@given(
+    files=st.lists(st.tuples(st.sampled_from(["parquet", "jsonl"]), st.integers(0, 700)), min_size=1, max_size=4),
+    group=st.sampled_from([1, 7, 256, 300]),
+)
+def test_rows_keep_their_order_over_row_groups_and_files(
+    tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, int]], group: int
+) -> None:
+    """Whatever the sizes of files, groups and batches: places count on, numbers begin anew in each file."""
+    folder = tmp_path_factory.mktemp("in")
+    expected = []
+    for number, (kind, rows) in enumerate(files):
+        path = folder / f"{number}.{kind}"
+        texts = [f"{number}-{row}" for row in range(rows)]
+        if kind == "parquet":
+            pq.write_table(pa.table({"t": pa.array(texts, pa.string())}), path, row_group_size=group)
+        else:
+            path.write_text("".join(json.dumps({"t": text}) + "\n" for text in texts))
+        expected += [(text, row + 1) for row, text in enumerate(texts)]
+    source = find_input(folder, columns=["t"])
+    lines = list(read_lines(source))
+    assert expected == [(json.loads(line.raw)["t"], line.number) for line in lines]
+    assert list(range(len(expected))) == [line.place for line in lines]
+    assert len(expected) == count_lines(source)
+
+
+def test_a_file_that_is_torn_anywhere_is_named(tmp_path: Path) -> None:
+    """Cut short, damaged within, or something else altogether."""
+    path = tmp_path / "in.parquet"
+    texts = [f"{number} and more" for number in range(500)]
+    pq.write_table(pa.table({"t": texts}), path, row_group_size=100, write_page_checksum=True)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    torn = [b"", b"PAR1", b"no such thing at all", whole[:-1], whole[:half]]
+    damaged = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
+    for content in (*torn, damaged):
+        path.write_bytes(content)
+        with pytest.raises(BatchInputError, match=r"in\.parquet is no Parquet file, is cut short or damaged"):
+            rows_of(path)
+
+
+def test_it_is_read_from_where_it_is(tmp_path: Path) -> None:
+    """A file system that is no disk needs no copy of the file."""
+    path = UPath(f"memory://{tmp_path.name}/in.parquet")
+    with path.open("wb") as file:
+        pq.write_table(pa.table({"t": ["a", "b"]}), file)
+    assert [{"t": "a"}, {"t": "b"}] == rows_of(path)
+
+
+def test_without_arrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.inputs.parquet.pa", None)
+    (tmp_path / "in.parquet").write_bytes(b"")
+    with pytest.raises(BatchInputError, match=r"pip install 'airflow-provider-hf-endpoints\[parquet\]'"):
+        rows_of(tmp_path / "in.parquet")
