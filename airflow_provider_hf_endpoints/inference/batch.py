@@ -218,7 +218,7 @@ async def _follow_replicas(limiter: Limiter, ready_replicas: ReadyReplicas | Non
     """Tell the limiter how many replicas are ready, as long as the batch runs."""
     while ready_replicas is not None:
         try:
-            limiter.replicas_changed(await asyncio.to_thread(ready_replicas))
+            limiter.replicas_changed(await asyncio.to_thread(ready_replicas), time.monotonic())
         except OSError as error:
             log.warning("the number of ready replicas is not known just now: %s", error)
         await asyncio.sleep(REPLICAS_INTERVAL)

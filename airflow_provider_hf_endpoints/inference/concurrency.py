@@ -11,19 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
+from airflow_provider_hf_endpoints.inference.measure import Window
 
 START_PER_REPLICA = 32
 CEILING = 1000
 CUT = 0.7
+OUTCOME = 0.02  # weight of the newest answer or refusal in the share of refusals
+FEW_REFUSALS = 0.03  # one now and then is a replica that comes or goes, and no reason for a cut
 REFUSED_MARGIN = 0.9  # of the limit that was refused, up to which growth is free
-REFUSED_FORGOTTEN = 1.02  # by how much the refused limit is believed to have risen, after each of:
-REFUSED_INTERVAL = 30.0  # seconds
-QUEUE_WANTED = 0.10  # waiting requests by running ones
+FORGOTTEN = 1.02  # by how much that limit is believed to have risen, after each of:
+FORGOTTEN_INTERVAL = 30.0  # seconds
+QUEUED_MARGIN = 0.85  # the same, of the limit at which the queue was too long
+QUEUE_WANTED = 0.1  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
-SHORTEST_WINDOW = 1.0  # seconds
-FEWEST_ANSWERS = 32  # in a window
-WINDOW_LATENCIES = 1.5  # length of a window, and of the pause before it, in latencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,19 @@ class Limiter:
         self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
         self._last_cut = float("-inf")
-        self._before_cut: float | None = None
+        self._before_wave: float | None = None
+        self._refusals = 0.0
         self._refused_limit = float("inf")
         self._refused_at = 0.0
+        self._queued_limit = float("inf")
+        self._queued_at = 0.0
         self._hill = HillClimb()
         self._queue = 0.0
         self._queue_heard = 0.0
-        self._window = _Window(0.0, 0.0)
+        self._latency = 0.0
+        self._work = 0.0
+        self._window = Window(0.0)
+        self._draining = True
 
     @property
     def limit(self) -> int:
@@ -79,10 +86,12 @@ class Limiter:
 
         :param in_flight: requests still out
         """
-        if sent_at < self._last_cut or (sent_at == self._last_cut == now):
+        self._refusals += OUTCOME * (1.0 - self._refusals)
+        if self._refusals < FEW_REFUSALS or sent_at < self._last_cut or (sent_at == self._last_cut == now):
             return
         self._last_cut = now
-        self._before_cut = self._limit
+        if self._before_wave is None:
+            self._before_wave = self._limit
         self._refused_limit, self._refused_at = self._limit, now
         # What is still out was taken, so the endpoint can take that much.
         self._set(max(self._limit * CUT, min(float(in_flight), self._limit * REFUSED_MARGIN)), "refusals", now)
@@ -91,8 +100,8 @@ class Limiter:
 
     def outage(self) -> None:
         """The endpoint takes nothing at all: that was no word about how much it can take."""
-        if self._before_cut is not None:
-            self._limit, self._before_cut = self._before_cut, None
+        if self._before_wave is not None:
+            self._limit, self._before_wave = self._before_wave, None
             self._refused_limit = float("inf")
 
     def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
@@ -102,27 +111,32 @@ class Limiter:
         :param work: tokens that it brought, or 1 where the engine counts none
         :param load: what the engine said about itself
         """
-        window = self._window
-        window.latency = now - sent_at if window.latency == 0 else 0.95 * window.latency + 0.05 * (now - sent_at)
+        self._refusals -= OUTCOME * self._refusals
+        if sent_at > self._last_cut:
+            self._before_wave = None  # it takes requests: the cuts did say how many
+        latency = now - sent_at
+        self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
         if load is not None and self._fixed is None:
             self._watch_queue(now, load)
-        if now < window.begins:
+        window = self._window
+        if self._draining:
+            # What is in flight was sent under the old limit, and what filled up to the new one met no queue or all of
+            # it: measure what is sent from the first answer on.
+            if in_flight <= self.limit:
+                self._draining, window.begins = False, now
             return
-        if window.answers == 0:
-            window.first = now
-        window.answers += 1
-        window.work += work
-        window.full = window.full or in_flight >= self.limit
+        if sent_at < window.begins:
+            return
+        window.add(now, latency, work, in_flight)
         if load is not None:
             window.told += 1
-            window.waiting += load.waiting
+            # The slot of the answer that tells is taken by one of them already.
+            window.waiting += load.waiting + 1.0 if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
-        if window.answers > FEWEST_ANSWERS and now - window.first >= max(
-            SHORTEST_WINDOW, WINDOW_LATENCIES * window.latency
-        ):
+        if window.complete(now, self.limit):
             self._close_window(now)
 
-    def replicas_changed(self, replicas: int) -> None:
+    def replicas_changed(self, replicas: int, now: float) -> None:
         """The number of ready replicas is known anew; the limit follows it at once."""
         replicas = max(1, replicas)
         if self._fixed is None and replicas != self._replicas:
@@ -130,21 +144,21 @@ class Limiter:
             self._reason = f"{replicas} replicas"
             self._hill.scale(replicas / self._replicas)
             self._refused_limit = float("inf")
-            self._window = _Window(self._window.begins, self._window.latency)
+            self._queued_limit = float("inf")
+            self._growing = True  # the queue may have told of the change before
+            self._window, self._draining = Window(now), True
         self._replicas = replicas
 
     def _close_window(self, now: float) -> None:
         window = self._window
-        rate = (window.work * (window.answers - 1) / window.answers) / max(now - window.first, 1e-9)
-        self._before_cut = None
         if self._fixed is not None:
             self._restore(now)
-        elif not window.full:
-            self._window = _Window(now, window.latency)
+        elif not window.full(self.limit):
+            self._window = Window(now)
         elif window.told * 2 >= window.answers:
             self._steer(now, window)
         else:
-            self._climb(now, rate)
+            self._climb(now, window)
 
     def _watch_queue(self, now: float, load: Load) -> None:
         """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
@@ -154,14 +168,14 @@ class Limiter:
         if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
             self._growing = False
             self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
-            self._queue_heard = now + 2 * self._window.latency
+            self._queue_heard = now + 2 * self._latency
 
     def _restore(self, now: float) -> None:
         """A fixed number that was cut comes back, slowly."""
         wanted = min(float(self.ceiling), self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
         self._set(max(wanted, self._limit), "fixed" if wanted >= self.ceiling else "refusals", now)
 
-    def _steer(self, now: float, window: _Window) -> None:
+    def _steer(self, now: float, window: Window) -> None:
         """By the queue that the engine tells of."""
         waiting = window.waiting / window.told
         share = self._limit / self._replicas
@@ -169,6 +183,8 @@ class Limiter:
         excess = waiting - QUEUE_WANTED * running
         if excess > 0:
             self._growing = False
+            if waiting > 2 * QUEUE_WANTED * running:
+                self._queued_limit, self._queued_at = self._limit, now
             self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
         elif window.cache > 0.95:
             self._growing = False
@@ -179,40 +195,26 @@ class Limiter:
         else:
             self._set(self._limit, "small queue", now)
 
-    def _climb(self, now: float, rate: float) -> None:
+    def _climb(self, now: float, window: Window) -> None:
         """By what other settings brought."""
-        share = self._hill.next(self._limit / self._replicas, rate, self._allowed(now) / self._replicas)
+        self._work = window.work if self._work == 0 else 0.8 * self._work + 0.2 * window.work
+        share, allowed = self._limit / self._replicas, self._allowed(now) / self._replicas
+        share = self._hill.next(share, window.rate(self._work), allowed, window.idle_share())
         self._set(share * self._replicas, self._hill.reason, now)
 
     def _allowed(self, now: float) -> float:
         """Up to where growth is free: the ceiling, or what was not refused lately."""
-        if self._refused_limit == float("inf"):
-            return float(self.ceiling)
-        forgotten = REFUSED_FORGOTTEN ** ((now - self._refused_at) / REFUSED_INTERVAL)
-        allowed: float = max(1.0, min(float(self.ceiling), self._refused_limit * REFUSED_MARGIN * forgotten))
-        return allowed
+        refused = self._refused_limit * REFUSED_MARGIN * _forgotten(now - self._refused_at)
+        queued = self._queued_limit * QUEUED_MARGIN * _forgotten(now - self._queued_at)
+        return max(1.0, min(float(self.ceiling), refused, queued))
 
     def _set(self, limit: float, reason: str, now: float) -> None:
-        latency = self._window.latency
         changed = int(limit) != self.limit
         self._limit = max(1.0, min(float(self.ceiling), limit))
         self._reason = reason
-        # What is in flight was sent under the old limit: measure once it is through.
-        self._window = _Window(now + WINDOW_LATENCIES * latency if changed else now, latency)
+        self._window, self._draining = Window(now), changed
 
 
-class _Window:
-    """What is measured under one setting, from the moment at which it is in effect."""
-
-    __slots__ = ("answers", "begins", "cache", "first", "full", "latency", "told", "waiting", "work")
-
-    def __init__(self, begins: float, latency: float) -> None:
-        self.begins = begins
-        self.latency = latency
-        self.first = 0.0
-        self.answers = 0
-        self.work = 0.0
-        self.full = False
-        self.told = 0
-        self.waiting = 0.0
-        self.cache = 0.0
+def _forgotten(seconds: float) -> float:
+    """How much higher a limit is believed to be that was found so long ago."""
+    return float(FORGOTTEN ** (seconds / FORGOTTEN_INTERVAL))

@@ -164,7 +164,7 @@ class Dispatcher:
             task = asyncio.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._worker_ended)
-        if ready == 0 or self._workers == 0:
+        if ready == 0 or self._workers == 0 or self.gate.opens_at(now) > now:
             self._set_timer(now, ready)
         if self._workers == 0 and not self._heap and self._feed.empty:
             self._ended.set()
@@ -172,7 +172,7 @@ class Dispatcher:
     def _set_timer(self, now: float, ready: int) -> None:
         """Wake again when a waiting row is due or the gate may let something through."""
         moments = [self._heap[0][0]] if self._heap else []
-        gate = self.gate.opens_at()
+        gate = self.gate.opens_at(now)
         if ready and gate > now:
             moments = [gate]
         elif moments:
@@ -315,9 +315,10 @@ class Dispatcher:
         for row in parcel.rows:
             row.attempts -= 1  # nobody worked on it
         self.limiter.refused(now, sent_at, self.in_flight)
-        self.gate.refused(error, now, self.in_flight)
+        self.gate.refused(error, now, self.in_flight, sent_at)
         if self.gate.closed:
-            self.limiter.outage()
+            if self.in_flight == 0:
+                self.limiter.outage()
             # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
             self._later(parcel, now)
             return

@@ -1,16 +1,24 @@
-"""Whether the endpoint is to be sent anything just now: open, holding as long as it asked, or closed but for
-probes.
+"""Whether the endpoint is to be sent anything just now: open, holding for a while, or closed but for probes.
 
-A closed gate lets one request through every few seconds. That is what a cold, restarting or overwhelmed
-endpoint needs: a flood of rows that all come back with 503 wakes nothing sooner. Decisions only; the clock is
-an argument.
+A refusal is followed by a pause: as long as the endpoint asked, else long enough for the rest of a wave to come in.
+After a pause that it asked for, sending begins with one request and four times as many after each moment without
+a refusal, so that an outage costs a request now and then and not a flood. When everything that is out was refused,
+the gate closes: one request every few seconds, which is what a cold or restarting endpoint needs. Decisions only;
+the clock is an argument.
 """
 
 from __future__ import annotations
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 
-FEWEST = 3  # refusals in a row that close it when hardly anything is in flight
+FEWEST = 3  # refusals in a row that close it when nothing else is out
+FEW = 0.1  # of the refusals in a row: so many requests still out are taken for hung ones
+PAUSE = 0.1  # seconds after a refusal in a row
+WAVES = 10  # pauses in a row, without an answer between them, that close it
+RAMP = 4.0  # times as many requests with each step after a pause that was asked for
+SHORTEST_STEP = 0.05  # seconds
+REFUSAL_LATENCIES = 2.0  # a step, in times that a refusal took
+RAMP_STEPS = 6  # until it is over: 4**6 is more than any limit
 
 
 class Gate:
@@ -18,19 +26,21 @@ class Gate:
 
     :param probe_interval: seconds between two probes of a closed gate
     :param patience: seconds for which a closed gate may stay closed
-    :param streak_to_close: answers of "not now" in a row, without a success between them, that close it
     """
 
-    def __init__(self, probe_interval: float = 5.0, patience: float = 1200.0, streak_to_close: int = 10) -> None:
+    def __init__(self, probe_interval: float = 5.0, patience: float = 1200.0) -> None:
         self._probe_interval = probe_interval
         self._patience = patience
-        self._streak_to_close = streak_to_close
         self._streak = 0
+        self._waves = 0
         self._ever_open = False
         self._closed_at: float | None = None
         self._next_probe = 0.0
         self._hold_until = 0.0
         self._probing = False
+        self._ramping = False
+        self._sent_in_ramp = 0
+        self._step = SHORTEST_STEP
         self.last_error: InferenceError | None = None
 
     @property
@@ -40,37 +50,59 @@ class Gate:
 
     def answered(self) -> None:
         """The endpoint worked on a request, well or badly: it is there."""
-        self._streak = 0
+        self._streak = self._waves = 0
         self._ever_open = True
         self._closed_at = None
         self._probing = False
 
-    def refused(self, error: InferenceError, now: float, in_flight: int) -> None:
+    def refused(self, error: InferenceError, now: float, in_flight: int, sent_at: float | None = None) -> None:
         """The endpoint did not take a request (429, 503, no connection).
 
-        :param in_flight: requests still out; with few of them, few refusals are all of them
+        :param in_flight: requests still out; with none of them, the refusals are all of them
+        :param sent_at: when it was sent
         """
         self.last_error = error
         self._probing = False
-        if error.retry_after is not None:
-            self._hold_until = max(self._hold_until, now + error.retry_after)
         self._streak += 1
+        if sent_at is not None:
+            self._step = max(SHORTEST_STEP, REFUSAL_LATENCIES * (now - sent_at))
+        self._pause(error, now)
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
-        elif not self._ever_open or self._streak >= min(self._streak_to_close, max(FEWEST, in_flight + 1)):
+        elif not self._ever_open or self._waves >= WAVES or self._all_refused(in_flight):
             self._closed_at = now
             self._next_probe = now + self._probe_interval
+
+    def _all_refused(self, in_flight: int) -> bool:
+        return self._streak >= FEWEST and in_flight <= FEW * self._streak
+
+    def _pause(self, error: InferenceError, now: float) -> None:
+        if error.retry_after is None and self._streak < 2:
+            return  # one refusal among answers: no reason to hold the others up
+        if now >= self._hold_until:
+            self._waves += 1
+        self._hold_until = max(self._hold_until, now + (PAUSE if error.retry_after is None else error.retry_after))
+        if error.retry_after is not None:
+            self._ramping, self._sent_in_ramp = True, 0
 
     def admits(self, now: float, limit: int, in_flight: int) -> int:
         """How many more requests may be sent at `now`."""
         if now < self._hold_until:
             return 0
-        if self._closed_at is None:
-            return max(0, limit - in_flight)
-        return 0 if self._probing or now < self._next_probe else 1
+        if self._closed_at is not None:
+            return 0 if self._probing or now < self._next_probe else 1
+        free = max(0, limit - in_flight)
+        if not self._ramping:
+            return free
+        steps = int((now - self._hold_until) / self._step)
+        if steps >= RAMP_STEPS:
+            self._ramping = False
+            return free
+        return min(free, max(0, int(RAMP**steps) - self._sent_in_ramp))
 
     def sent(self, now: float) -> None:
         """A request went out; while the gate is closed that was the probe."""
+        self._sent_in_ramp += 1
         if self._closed_at is not None:
             self._probing = True
             self._next_probe = now + self._probe_interval
@@ -79,11 +111,14 @@ class Gate:
         """A request ended without telling whether the endpoint is there (a timeout)."""
         self._probing = False
 
-    def opens_at(self) -> float:
+    def opens_at(self, now: float) -> float:
         """When `admits` may answer differently without a new answer from the endpoint."""
-        if self._closed_at is None:
+        if self._closed_at is not None:
+            return max(self._hold_until, self._next_probe)
+        if now < self._hold_until or not self._ramping:
             return self._hold_until
-        return max(self._hold_until, self._next_probe)
+        # A hair later: at the very moment the step may not have begun, by rounding.
+        return self._hold_until + (int((now - self._hold_until) / self._step) + 1) * self._step + 1e-6
 
     def gave_up(self, now: float) -> bool:
         """Whether the endpoint has been away for longer than the batch waits."""

@@ -1,112 +1,199 @@
-"""Finding how much a silent server can take: which of the settings tried brought most for what it has in flight.
+"""Finding how much a silent server can take: the smallest setting that brings nearly as much as any.
 
-Settings are steps of a geometric ladder. Each keeps a running mean of its throughput, because one measurement is too
-noisy to compare. What is wanted is throughput for little in flight: a setting twice as large has to bring
-`2 ** ELASTICITY` times as much, or it only makes requests wait. Most of the time is spent on the best step, now and
-then on a neighbour of it, so that a change of the fleet is noticed.
+Throughput grows with what is in flight up to where all slots are taken, and is flat beyond. The search doubles while
+that pays, then narrows down from both sides to where the flat part begins, and stays a little above. Now and then it
+looks at a neighbour, so that a change of the fleet is noticed. An answer's idle time (`measure.py`) hints at how far a
+first setting is too high; throughput decides whether the hint was right. Settings are per replica.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from enum import Enum, auto
 
-STEP = 2.0 ** (1 / 3)
-DOUBLING = 3  # steps
-ELASTICITY = 0.1
-SLOWEST_MEAN = 0.2  # weight of the newest measurement in a step's mean, at least
-BACK_AGAIN = 0.5  # the same on coming back to a step: what it brought before may be long ago
-STAY = 5  # windows on the best step between two looks at a neighbour
-CHANGED = 1.3  # a step that brings so many times more or less than it used to: the fleet is not what it was
+ENOUGH = 0.98  # of the best throughput: that setting brings nearly as much
+PAYS = 1.05  # so many times as much a doubled setting has to bring
+WRONG = 0.9  # a hint that brings less than this share was none
+PRECISE = 1.08  # so close are a setting that is enough and one that is not, at the end of the search
+ABOVE = 1.06  # of the smallest setting that is enough: a small queue, so that a slot never stands empty
+IDLE = 0.3  # share of an answer's time that hints at a setting far too high
+UP = 1.25  # a look at the neighbour above, and one below
+STEEP = 1.1  # so many times as much at the neighbour above: far from the flat part, so doubling goes on
+DOWN = 0.88
+STAY = 5  # windows between two looks
+CHANGED = 1.25  # so many times more or less than before, twice in a row: the fleet is not what it was
+NEWEST = 0.3  # weight of the newest window in what a settled setting brings
 
 
-@dataclass(slots=True)
-class _Seen:
-    rate: float
-    times: int = 1
+class Phase(Enum):
+    """What the search is doing."""
+
+    GROWING = auto()  #: doubling while that pays
+    SHRINKING = auto()  #: halving while that costs nothing
+    NARROWING = auto()  #: between a setting that is enough and one that is not
+    SETTLED = auto()  #: on the setting that was found
+    LOOKING_UP = auto()
+    LOOKING_DOWN = auto()
 
 
 class HillClimb:
     """Chooses the next setting from what the settings before it brought."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, _Seen] = {}
-        self._growing = True
+        self._phase = Phase.GROWING
+        self._best = 0.0  # throughput of the flat part, as far as it is known
+        self._enough = math.inf  # smallest setting known to bring it
+        self._too_little = 0.0  # largest known not to
+        self._here = 0.0  # what the settled setting brings
+        self._home = 0.0  # the settled setting
         self._stayed = 0
-        self._look_up = True
+        self._looked_up = False
         self._surprises = 0
-        self._last = -1
+        self._trusts_hints = True
+        self._hinted = False
         self.reason = "start"
 
     def stop_growing(self) -> None:
         """No more doubling: something else has set a limit."""
-        self._growing = False
+        if self._phase is Phase.GROWING:
+            self._phase = Phase.SETTLED
 
     def scale(self, factor: float) -> None:
-        """The fleet has become so many times as large, and brings so many times as much at each step."""
-        for seen in self._seen.values():
-            seen.rate *= factor
+        """The fleet has become so many times as large, and brings so many times as much at each setting."""
+        self._best *= factor
+        self._here *= factor
 
-    def next(self, share: float, rate: float, ceiling: float) -> float:
+    def next(self, share: float, rate: float, ceiling: float, idle: float | None = None) -> float:
         """The next setting.
 
-        :param share: the setting that was measured, per replica
+        :param share: the setting that was measured
         :param rate: throughput of all replicas under it
-        :param ceiling: what it may not exceed
+        :param ceiling: what the next may not exceed
+        :param idle: share of an answer's time in which it did not grow, None where that is not known
         """
-        here = round(math.log(max(share, 1.0)) / math.log(STEP))
-        top = math.ceil(math.log(max(ceiling, 1.0)) / math.log(STEP) - 1e-9)
-        self._learn(here, rate)
-        self._last = here
-        step = self._grow(here) if self._growing else self._choose(here, top)
-        step = max(0, min(step, top))
-        return min(max(1.0, STEP**step), ceiling)
+        match self._phase:
+            case Phase.GROWING:
+                wanted = self._grow(share, rate, ceiling, idle)
+            case Phase.SHRINKING:
+                wanted = self._shrink(share, rate)
+            case Phase.NARROWING:
+                self._note(share, rate)
+                wanted = self._narrow()
+            case Phase.LOOKING_UP:
+                wanted = self._looked_above(share, rate, ceiling)
+            case Phase.LOOKING_DOWN:
+                wanted = self._looked_below(share, rate)
+            case Phase.SETTLED:
+                wanted = self._stay(share, rate, ceiling)
+        return max(1.0, min(wanted, ceiling))
 
-    def _learn(self, step: int, rate: float) -> None:
-        seen = self._seen.get(step)
-        if seen is None:
-            self._seen[step] = _Seen(rate)
-            return
-        ratio = rate / max(seen.rate, 1e-9)
+    def _note(self, share: float, rate: float) -> bool:
+        """Remember whether a setting brings enough."""
+        self._best = max(self._best, rate)
+        if rate >= ENOUGH * self._best:
+            self._enough = min(self._enough, share)
+            return True
+        self._too_little = max(self._too_little, share)
+        return False
+
+    def _grow(self, share: float, rate: float, ceiling: float, idle: float | None) -> float:
+        before = self._best
+        if before and rate < PAYS * before:
+            self._note(share, rate)
+            return self._start_shrinking(self._enough)
+        # It paid: what was enough before is too little now.
+        self._best, self._too_little, self._enough = rate, self._enough if before else 0.0, share
+        if self._far_too_high(idle):
+            self._phase, self._hinted = Phase.SHRINKING, True
+            self.reason = "answers wait"
+            return share * max(0.2, 1.0 - (idle or 0.0)) * ABOVE
+        if share >= ceiling * 0.999:
+            return self._settle(share, rate)
+        self.reason = "throughput grows"
+        return share * 2.0
+
+    def _far_too_high(self, idle: float | None) -> bool:
+        return self._trusts_hints and idle is not None and idle > IDLE
+
+    def _start_shrinking(self, share: float) -> float:
+        """More brings nothing: is less enough too?"""
+        self.reason = "throughput no longer grows"
+        if self._too_little:
+            self._phase = Phase.NARROWING
+            return self._narrow()
+        self._phase = Phase.SHRINKING
+        return share / 2.0
+
+    def _shrink(self, share: float, rate: float) -> float:
+        enough, hinted, self._hinted = self._note(share, rate), self._hinted, False
+        if hinted:
+            self._trusts_hints = rate > WRONG * self._best
+        if enough and hinted:
+            # The hint has brought it near: from here on it is a matter of small steps.
+            return self._settle(share, rate)
+        if enough and share > 1.0:
+            self.reason = "less is as fast"
+            return share / 2.0
+        self._phase = Phase.NARROWING
+        return self._narrow()
+
+    def _narrow(self) -> float:
+        low, high = self._too_little, self._enough
+        if high / max(low, 1e-9) <= PRECISE or int(high) - int(low) <= 1:
+            return self._settle(high * ABOVE, self._best)
+        self.reason = "narrowing down"
+        return max(low + 1.0, math.sqrt(max(low, 1.0) * high)) if high - low < 4 else math.sqrt(max(low, 1.0) * high)
+
+    def _settle(self, share: float, rate: float) -> float:
+        self._phase = Phase.SETTLED
+        self._home, self._here, self._stayed = share, rate, 0
+        self.reason = "best so far"
+        return share
+
+    def _stay(self, share: float, rate: float, ceiling: float) -> float:
+        """On the setting that was found, or on what is allowed of it."""
+        self._home = share
+        ratio = rate / self._here if self._here else 1.0
         self._surprises = self._surprises + 1 if not 1 / CHANGED < ratio < CHANGED else 0
         if self._surprises >= 2:
             # The shape of the hill is as good a guess as before, its height is not.
-            self.scale(ratio)
-            self._surprises = 0
-            self._growing = False
-            self._stayed, self._look_up = STAY, ratio < 1.0  # look at once in the direction that the change suggests
-            return
-        seen.times += 1
-        slowest = SLOWEST_MEAN if step == self._last else BACK_AGAIN
-        seen.rate += (rate - seen.rate) * max(slowest, 1 / seen.times)
-
-    def _value(self, step: int) -> float:
-        seen = self._seen.get(step)
-        return 0.0 if seen is None else seen.rate / STEP ** (step * ELASTICITY)
-
-    def _grow(self, here: int) -> int:
-        below = [step for step in self._seen if step < here]
-        if not below or self._value(here) > self._value(max(below)):
-            self.reason = "throughput grows"
-            return here + DOUBLING
-        self._growing = False
-        self.reason = "throughput no longer grows"
-        return here - DOUBLING
-
-    def _choose(self, here: int, top: int) -> int:
-        best = max(self._seen, key=self._value)
-        best = min(best, top)
-        if best != here:
-            self._stayed = 0
-            self.reason = "less is as fast" if best < here else "throughput grows"
-            # A step further than one is taken in ones, so that what lies between is seen too.
-            return here + (1 if best > here else -1)
+            self._best = self._best * ratio if self._best else rate
+            self._here, self._surprises = rate, 0
+            self._stayed, self._looked_up = STAY, ratio > 1.0
+        elif self._surprises == 0:
+            newest = self._here + NEWEST * (rate - self._here) if self._here else rate
+            self._best = max(self._best * (newest / self._here if self._here else 1.0), newest)
+            self._here = newest
         self._stayed += 1
-        unseen = [step for step in (here - 1, here + 1) if step not in self._seen and 0 <= step <= top]
-        if unseen or self._stayed >= STAY:
-            self._stayed = 0
-            self._look_up = not self._look_up
-            self.reason = "looking around"
-            return unseen[0] if unseen else here + (1 if self._look_up else -1)
         self.reason = "best so far"
-        return here
+        if self._stayed < STAY or self._surprises:
+            return share
+        self._stayed = 0
+        self._looked_up = not self._looked_up
+        if self._looked_up and share * 1.02 < ceiling:
+            self._phase = Phase.LOOKING_UP
+            self.reason = "looking around"
+            return max(share * UP, share + 1.0)
+        if share < 2.0:
+            return share
+        self._phase = Phase.LOOKING_DOWN
+        self.reason = "looking around"
+        return min(share * DOWN, share - 1.0)
+
+    def _looked_above(self, share: float, rate: float, ceiling: float) -> float:
+        if rate * ENOUGH <= self._here or share <= self._home:
+            self._best = max(self._here, min(self._best, rate))
+            return self._settle(self._home, self._here)
+        self.reason = "throughput grows"
+        grows_fast = rate > STEEP * self._here
+        self._best, self._too_little, self._enough = rate, self._home, share
+        if not grows_fast or share >= ceiling * 0.999:
+            return self._settle(share, rate)
+        self._phase = Phase.GROWING
+        return share * 2.0
+
+    def _looked_below(self, share: float, rate: float) -> float:
+        if rate >= ENOUGH * max(self._best, self._here):
+            self.reason = "less is as fast"
+            return self._settle(share, rate)
+        return self._settle(self._home, self._here)

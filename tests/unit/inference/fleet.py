@@ -2,6 +2,7 @@
 
 A replica runs up to `slots` requests; each gets a token every `base + each * running` seconds, so throughput grows
 with what runs, ever more slowly. What does not fit waits, without bound or up to `queue`, beyond which it is refused.
+Limit, gate and pauses are the batch's own.
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
+from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.retries import Backoff
+
+REFUSAL = 0.02  # seconds that a refusal takes
+HEARD = 10.0  # seconds after which the limiter hears of a replica: the batch asks so often
+FULL_USE = 0.9  # of what a replica can bring at most
 
 
 @dataclass
@@ -29,16 +37,28 @@ class Replica:
     progress: float = 0.0  # tokens that a request running all the time would have by now
     running: list[tuple[float, int]] = field(default_factory=list)  # (progress at which it ends, request)
     waiting: deque[tuple[int, float]] = field(default_factory=deque)
+    came: float = 0.0
+    used_at: float | None = None  # when it was first in full use
+    refuses: float | None = None  # everything, asking to come back in so many seconds
 
     def advance(self, now: float) -> None:
         if self.running:
             self.progress += (now - self.clock) / self._step()
         self.clock = now
+        if self.used_at is None and len(self.running) / self._step() >= FULL_USE * self.most:
+            self.used_at = now
+
+    @property
+    def most(self) -> float:
+        """Tokens a second with every slot taken."""
+        return self.slots / ((self.base + self.each * self.slots) * self.slowness)
 
     def _step(self) -> float:
         return (self.base + self.each * len(self.running)) * self.slowness
 
     def offer(self, request: int, tokens: float) -> bool:
+        if self.refuses is not None:
+            return False
         if len(self.running) < self.slots:
             heapq.heappush(self.running, (self.progress + tokens, request))
         elif self.queue is None or len(self.waiting) < self.queue:
@@ -60,17 +80,183 @@ class Replica:
         return request
 
 
+Change = tuple[float, Callable[[list[Replica]], None]]
+
+
 @dataclass
 class Outcome:
     """What a simulated batch came to."""
 
-    seconds: float
-    answered: int
-    refused: int
-    waiting_share: float  # mean of waiting by running, over time
-    limits: list[tuple[float, int]]
-    replica_minutes: float
-    refused_late: int  # in the second half
+    seconds: float = 0.0
+    answered: int = 0
+    refused: int = 0
+    refused_late: int = 0  # in the second half
+    limits: list[tuple[float, int]] = field(default_factory=list)
+    replica_minutes: float = 0.0
+    busy: float = 0.0  # request seconds in slots
+    waited: float = 0.0  # request seconds in queues
+    slowest_start: float = 0.0  # seconds until a replica that came was in full use
+    most_refusals: int = 0  # of one row
+    sent: list[float] = field(default_factory=list)  # moments
+    answers: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+
+    @property
+    def waiting_share(self) -> float:
+        """Mean of waiting by running, over time."""
+        return self.waited / max(self.busy, 1e-9)
+
+
+class Simulation:
+    """A batch of `rows` against a fleet; `run` to its end.
+
+    :param changes: what happens to the fleet, and when
+    :param told: whether the limiter hears how many replicas there are, `HEARD` seconds late
+    """
+
+    def __init__(self, limiter: Limiter, rows: int, fleet: list[Replica], header: bool, changes: Sequence[Change],
+                 told: bool, seed: int, tokens: Callable[[random.Random], float]) -> None:  # fmt: skip
+        self.limiter, self.rows, self.fleet, self.header, self.told = limiter, rows, fleet, header, told
+        self.gate = Gate()
+        self.chance = random.Random(seed)
+        self.tokens = tokens
+        self.backoff = Backoff()
+        self.todo = rows
+        self.retry: list[tuple[float, int, int]] = []  # (due, number, refusals so far)
+        self.refusals: list[tuple[float, int, float, int]] = []  # (when it arrives, number, sent, refusals so far)
+        self.out: dict[int, tuple[Replica, float, float, int]] = {}
+        self.events: list[tuple[float, int, Callable[[list[Replica]], None]]] = []
+        self.numbers = itertools.count()
+        for at, change in changes:
+            heapq.heappush(self.events, (at, next(self.numbers), change))
+        self.now = 0.0
+        self.outcome = Outcome(limits=[(0.0, limiter.limit)])
+
+    def run(self) -> Outcome:
+        outcome = self.outcome
+        while outcome.answered < self.rows:
+            self._send()
+            end, replica = self._next_end()
+            self._pass_time(self._next_moment(end))
+            if self.events and self.now >= self.events[0][0]:
+                self._change(heapq.heappop(self.events)[2])
+            elif self.refusals and self.now >= self.refusals[0][0]:
+                self._refused(*heapq.heappop(self.refusals)[2:])
+            elif replica is not None and self.now >= end:
+                self._answered(replica)
+            if outcome.limits[-1][1] != self.limiter.limit:
+                outcome.limits.append((self.now, self.limiter.limit))
+        outcome.seconds = self.now
+        starts = [(r.used_at if r.used_at is not None else self.now) - r.came for r in self.fleet if r.came > 0]
+        outcome.slowest_start = max([outcome.slowest_start, *starts])
+        return outcome
+
+    @property
+    def _in_flight(self) -> int:
+        return len(self.out) + len(self.refusals)
+
+    def _send(self) -> None:
+        for _ in range(self.gate.admits(self.now, self.limiter.limit, self._in_flight)):
+            before = 0
+            if self.retry and self.retry[0][0] <= self.now:
+                before = heapq.heappop(self.retry)[2]
+            elif self.todo:
+                self.todo -= 1
+            else:
+                return
+            self.gate.sent(self.now)
+            self.outcome.sent.append(self.now)
+            request, tokens = next(self.numbers), self.tokens(self.chance)
+            replica = min(
+                self.chance.sample(self.fleet, min(2, len(self.fleet))), key=lambda r: len(r.running) + len(r.waiting)
+            )
+            if replica.offer(request, tokens):
+                self.out[request] = (replica, self.now, tokens, before)
+            else:
+                heapq.heappush(self.refusals, (self.now + REFUSAL, request, self.now, before))
+
+    def _next_end(self) -> tuple[float, Replica | None]:
+        ends = [(end, n) for n, replica in enumerate(self.fleet) if (end := replica.next_end()) is not None]
+        if not ends:
+            return float("inf"), None
+        end, n = min(ends)
+        return end, self.fleet[n]
+
+    def _next_moment(self, end: float) -> float:
+        moments = [end]
+        if self.refusals:
+            moments.append(self.refusals[0][0])
+        if self.events:
+            moments.append(self.events[0][0])
+        ready = self.todo or (self.retry and self.retry[0][0] <= self.now)
+        if self._in_flight < self.limiter.limit:
+            if self.retry:
+                moments.append(max(self.now, self.retry[0][0]))
+            if ready:
+                moments.append(self.gate.opens_at(self.now))
+        return min(moment for moment in moments if moment > self.now or moment == end)
+
+    def _pass_time(self, then: float) -> None:
+        then = max(then, self.now)
+        span, outcome = then - self.now, self.outcome
+        outcome.busy += sum(len(replica.running) for replica in self.fleet) * span
+        outcome.waited += sum(len(replica.waiting) for replica in self.fleet) * span
+        outcome.replica_minutes += len(self.fleet) * span / 60
+        self.now = then
+        for replica in self.fleet:
+            replica.advance(then)
+
+    def _change(self, change: Callable[[list[Replica]], None]) -> None:
+        before = list(self.fleet)
+        change(self.fleet)
+        for replica in self.fleet:
+            if replica not in before:
+                replica.came = replica.clock = self.now
+        for gone in [replica for replica in before if replica not in self.fleet]:
+            if gone.came > 0:
+                start = (gone.used_at if gone.used_at is not None else self.now) - gone.came
+                self.outcome.slowest_start = max(self.outcome.slowest_start, start)
+            for lost in [r for r, entry in self.out.items() if entry[0] is gone]:
+                del self.out[lost]
+                self.todo += 1
+        if self.told and len(before) != len(self.fleet):
+            count = len(self.fleet)
+            heapq.heappush(self.events, (self.now + HEARD, next(self.numbers), lambda _: self._hear(count)))
+
+    def _hear(self, replicas: int) -> None:
+        self.limiter.replicas_changed(replicas, self.now)
+
+    def _refused(self, sent_at: float, before: int) -> None:
+        """As the batch does it."""
+        outcome = self.outcome
+        outcome.refused += 1
+        outcome.refused_late += outcome.answered > self.rows / 2
+        outcome.refusals.append(self.now)
+        outcome.most_refusals = max(outcome.most_refusals, before + 1)
+        wait = next((replica.refuses for replica in self.fleet if replica.refuses), None)
+        error = errors.OverloadedError(retry_after=wait)
+        self.limiter.refused(self.now, sent_at, self._in_flight)
+        self.gate.refused(error, self.now, self._in_flight, sent_at)
+        due = self.now
+        if self.gate.closed:
+            if self._in_flight == 0:
+                self.limiter.outage()
+        else:
+            due += self.backoff.seconds(before + 1, wait, self.chance.random())
+        heapq.heappush(self.retry, (due, next(self.numbers), before + 1))
+
+    def _answered(self, replica: Replica) -> None:
+        _, sent_at, tokens, _ = self.out.pop(replica.finish())
+        self.outcome.answered += 1
+        self.outcome.answers.append(self.now)
+        self.gate.answered()
+        load = Load(waiting=len(replica.waiting)) if self.header else None
+        self.limiter.answered(self.now, self._in_flight + 1, tokens, sent_at, load)
+
+
+def lengths(chance: random.Random) -> float:
+    """Tokens of an answer, as a chat's are: some ninety, now and then three hundred."""
+    return chance.lognormvariate(4.4, 0.5)
 
 
 def simulate(
@@ -81,85 +267,11 @@ def simulate(
     queue: int | None = None,
     header: bool = False,
     replicas: int = 1,
-    changes: list[tuple[float, Callable[[list[Replica]], None]]] | None = None,
+    changes: Sequence[Change] = (),
     told: bool = True,
     seed: int = 1,
+    tokens: Callable[[random.Random], float] = lengths,
 ) -> Outcome:
-    """Send `rows` through a fleet as the limiter says.
-
-    :param changes: what happens to the fleet, and when
-    :param told: whether the limiter hears how many replicas there are
-    """
-    chance = random.Random(seed)
+    """Send `rows` through a fleet as the limiter says."""
     fleet = [Replica(slots, queue) for _ in range(replicas)]
-    changes = sorted(changes or [], key=lambda change: change[0])
-    todo = rows
-    retry: list[tuple[float, int]] = []  # (due, request)
-    out: dict[int, tuple[Replica, float, float]] = {}
-    numbers = itertools.count()
-    refused = refused_late = answered = 0
-    busy = waited = minutes = 0.0
-    limits: list[tuple[float, int]] = [(0.0, limiter.limit)]
-    now = 0.0
-
-    def send() -> None:
-        nonlocal todo, refused, refused_late
-        at_once = 0
-        # Ten refusals in a row close the batch's gate until an answer comes.
-        while at_once < 10 and len(out) < limiter.limit and (todo or (retry and retry[0][0] <= now)):
-            if retry and retry[0][0] <= now:
-                heapq.heappop(retry)
-            else:
-                todo -= 1
-            request = next(numbers)
-            tokens = chance.lognormvariate(4.4, 0.5)
-            replica = min(chance.sample(fleet, min(2, len(fleet))), key=lambda r: len(r.running) + len(r.waiting))
-            if replica.offer(request, tokens):
-                out[request] = (replica, now, tokens)
-            else:
-                refused += 1
-                at_once += 1
-                refused_late += answered > rows / 2
-                limiter.refused(now, now, len(out))
-                heapq.heappush(retry, (now + chance.random() * 2 + 0.1, 0))
-
-    while answered < rows:
-        send()
-        ends = [(end, replica) for replica in fleet if (end := replica.next_end()) is not None]
-        soonest = min(ends, key=lambda pair: pair[0]) if ends else None
-        candidates = [soonest[0]] if soonest else []
-        if retry and len(out) < limiter.limit:
-            candidates.append(max(now, retry[0][0]))
-        if changes:
-            candidates.append(changes[0][0])
-        then = min(candidates)
-        span = then - now
-        running = sum(len(replica.running) for replica in fleet)
-        busy += running * span
-        waited += sum(len(replica.waiting) for replica in fleet) * span
-        minutes += len(fleet) * span / 60
-        now = then
-        for replica in fleet:
-            replica.advance(now)
-        if changes and now >= changes[0][0]:
-            before = len(fleet)
-            gone = list(fleet)
-            changes.pop(0)[1](fleet)
-            for replica in gone:
-                if replica not in fleet:
-                    for lost in [r for r, entry in out.items() if entry[0] is replica]:
-                        del out[lost]
-                        todo += 1
-            if told and len(fleet) != before:
-                limiter.replicas_changed(len(fleet))
-            continue
-        if soonest and now >= soonest[0]:
-            replica = soonest[1]
-            request = replica.finish()
-            _, sent_at, tokens = out.pop(request)
-            answered += 1
-            load = Load(waiting=len(replica.waiting)) if header else None
-            limiter.answered(now, len(out) + 1, tokens, sent_at, load)
-            if limits[-1][1] != limiter.limit:
-                limits.append((now, limiter.limit))
-    return Outcome(now, answered, refused, waited / max(busy, 1e-9), limits, minutes, refused_late)
+    return Simulation(limiter, rows, fleet, header, changes, told, seed, tokens).run()

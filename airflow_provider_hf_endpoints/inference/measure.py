@@ -1,0 +1,84 @@
+"""What one setting of the limit brings, measured with as little noise as the answers allow.
+
+Throughput is what is in flight by the time that an answer takes (Little's law): the time by answers of one window says
+it far more exactly than counting completions does. Rows differ in length, so each window fits a line, latency over
+tokens, and reads it at the same length every time. What the line leaves at zero tokens is time in which nothing was
+generated: waiting, mostly. Only answers to requests that were sent under the setting count.
+"""
+
+from __future__ import annotations
+
+FEWEST_ANSWERS = 32
+ANSWERS_BY_LIMIT = 1.25  # of the limit: by then the slow ones are among them too
+SHORTEST = 1.0  # seconds
+SPREAD = 0.01  # squared variation of the tokens, below which no line can be fitted
+FULL = 0.9  # of the limit, on average: with less in flight a window says nothing about the limit
+
+
+class Window:
+    """Answers to what was sent from one moment on.
+
+    :param begins: when the setting was in effect
+    """
+
+    __slots__ = ("_first", "_flight", "_kk", "_kw", "_work", "answers", "begins", "cache", "seconds", "told", "waiting")
+
+    def __init__(self, begins: float) -> None:
+        self.begins = begins
+        self.answers = 0
+        self.seconds = 0.0
+        self.told = 0
+        self.waiting = 0.0
+        self.cache = 0.0
+        self._first = 0.0
+        self._flight = 0
+        self._work = 0.0
+        self._kk = 0.0
+        self._kw = 0.0
+
+    def add(self, now: float, latency: float, work: float, in_flight: int) -> None:
+        """An answer."""
+        if self.answers == 0:
+            self._first = now
+        self.answers += 1
+        self.seconds += latency
+        self._flight += in_flight
+        self._work += work
+        self._kk += work * work
+        self._kw += work * latency
+
+    def complete(self, now: float, limit: int) -> bool:
+        """Whether it says enough."""
+        wanted = max(FEWEST_ANSWERS, ANSWERS_BY_LIMIT * limit)
+        return self.answers >= wanted and now - self._first >= SHORTEST
+
+    def full(self, limit: int) -> bool:
+        """Whether the limit was what held the rows back."""
+        return self._flight >= FULL * limit * self.answers
+
+    @property
+    def work(self) -> float:
+        """Tokens of a row, on average."""
+        return self._work / self.answers
+
+    def rate(self, work: float) -> float:
+        """Throughput for rows of so many tokens each."""
+        latency = self.seconds / self.answers + self._slope() * (work - self.work)
+        return self._flight / self.answers * work / max(latency, 1e-9)
+
+    def idle_share(self) -> float | None:
+        """The share of an answer's time in which it does not grow; None where the rows are all of one length."""
+        if self._variance() <= SPREAD * self.work**2:
+            return None
+        return 1.0 - self._slope() * self._work / max(self.seconds, 1e-9)
+
+    def _variance(self) -> float:
+        return self._kk / self.answers - self.work**2
+
+    def _slope(self) -> float:
+        """Seconds by token; between none and all of the time."""
+        variance = self._variance()
+        if variance <= SPREAD * self.work**2:
+            return 0.0
+        slope = (self._kw / self.answers - self.work * self.seconds / self.answers) / variance
+        return min(max(slope, 0.0), self.seconds / max(self._work, 1e-9))
