@@ -79,6 +79,7 @@ def _each(name: str, value: float | None) -> Callable[[list[Replica]], None]:
 
 
 def fleets() -> Iterator[Fleet]:
+    """Every fleet with every history."""
     for slots in (8, 64, 256):
         for kind in ("header", "silent", "refusing"):
             for history in ("steady", "1-4-2", "slow"):
@@ -86,6 +87,7 @@ def fleets() -> Iterator[Fleet]:
 
 
 def bar(value: float, met: bool, form: str) -> str:
+    """A figure, marked where it misses its bar."""
     return f"{value:{form}}{' ' if met else '!'}"
 
 
@@ -111,7 +113,8 @@ def row(fleet: Fleet) -> str:
     wanted = 0.90 if fleet.kind == "silent" else 0.95
     start = bar(auto.slowest_start, auto.slowest_start <= 20, "7.1f") if fleet.history == "1-4-2" else "      - "
     return (
-        f"{fleet.slots:5d} {fleet.kind:9}{fleet.history:7} {best:6d} {fixed[best].waiting_share:8.2f} {auto.seconds:7.0f} "
+        f"{fleet.slots:5d} {fleet.kind:9}{fleet.history:7} {best:6d} {fixed[best].waiting_share:8.2f} "
+        f"{auto.seconds:7.0f} "
         f"{bar(share, share >= wanted, '8.3f')} {bar(auto.waiting_share, auto.waiting_share <= 0.15, '8.3f')} "
         f"{bar(refused, refused < 0.01, '8.4f')} {start} {bar(minutes, minutes <= 1.05, '8.3f')} "
         f"{bar(hundred, hundred >= 0.98, '7.3f')} {auto.most_refusals:5d} {auto.limits[-1][1]:6d}"
@@ -147,8 +150,9 @@ def main() -> None:
     print("bars: share of the best fixed >= .95 (silent .90); waiting <= .15 of running; refused once settled < .01;")
     print("a new replica in full use <= 20 s; replica-minutes <= 1.05 of best; as fast as a fixed 100 (within .02)\n")
     print(
-        "slots fleet            best fixed, its   seconds    share   waiting   refused  in use  minutes  vs 100  most  last\n"
-        "                       number  waiting             of best  by runn.  settled     s    by best          ref.  limit"
+        "slots fleet            best fixed, its   seconds    share   waiting   refused  in use  minutes  vs 100  most"
+        "  last\n                       number  waiting             of best  by runn.  settled     s    by best"
+        "          ref.  limit"
     )
     for fleet in fleets():
         print(row(fleet), flush=True)

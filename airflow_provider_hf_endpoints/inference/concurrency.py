@@ -22,7 +22,7 @@ REFUSED_MARGIN = 0.9  # of the limit that was refused, up to which growth is fre
 FORGOTTEN = 1.02  # by how much that limit is believed to have risen, after each of:
 FORGOTTEN_INTERVAL = 30.0  # seconds
 QUEUED_MARGIN = 0.85  # the same, of the limit at which the queue was too long
-QUEUE_WANTED = 0.1  # waiting requests by running ones
+QUEUE_WANTED = 0.09  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
 
@@ -162,7 +162,7 @@ class Limiter:
 
     def _watch_queue(self, now: float, load: Load) -> None:
         """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
-        self._queue += 0.1 * (load.waiting - self._queue)
+        self._queue += 0.2 * (load.waiting - self._queue)
         share = self._limit / self._replicas
         excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
         if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.load import read_load
-from tests.unit.inference.fleet import Replica, simulate
+from tests.unit.inference.fleet import Change, Replica, simulate
 
-Changes = list[tuple[float, Callable[[list[Replica]], None]]]
+SLOTS = (8, 64, 256)
 
 
-def scaled(slots: int) -> Changes:
+def rows(slots: int) -> int:
+    """Enough to settle."""
+    return 2500 if slots == 8 else 10_000
+
+
+def scaled(slots: int, queue: int | None = None) -> list[Change]:
     def to_four(fleet: list[Replica]) -> None:
         while len(fleet) < 4:
-            fleet.append(Replica(slots, clock=fleet[0].clock))
+            fleet.append(Replica(slots, queue, clock=fleet[0].clock))
 
     def to_two(fleet: list[Replica]) -> None:
         del fleet[2:]
@@ -25,39 +33,116 @@ def scaled(slots: int) -> Changes:
     return [(60.0, to_four), (200.0, to_two)]
 
 
-@pytest.mark.parametrize(("slots", "share"), [(64, 0.95), (256, 0.95)])
-def test_an_engine_that_tells_its_queue_is_kept_busy_with_hardly_any_waiting(slots: int, share: float) -> None:
-    """Nearly the throughput of the best fixed number, with a queue of at most 15 %."""
-    best = simulate(Limiter(slots), 10000, slots=slots)
-    found = simulate(Limiter(), 10000, slots=slots, header=True)
-    assert best.seconds / found.seconds >= share
-    assert found.waiting_share <= 0.2
+def slowed() -> list[Change]:
+    def to_third(fleet: list[Replica]) -> None:
+        fleet[0].slowness = 3.0
+
+    def back(fleet: list[Replica]) -> None:
+        fleet[0].slowness = 1.0
+
+    return [(100.0, to_third), (250.0, back)]
 
 
-@pytest.mark.parametrize("slots", [64, 256])
-def test_a_silent_engine_is_kept_busy_by_what_it_brings(slots: int) -> None:
-    """Without any signal nine tenths, and never worse than a hundred."""
-    best = simulate(Limiter(slots), 10000, slots=slots)
-    found = simulate(Limiter(), 10000, slots=slots)
-    hundred = simulate(Limiter(100), 10000, slots=slots)
-    assert best.seconds / found.seconds >= 0.88
-    assert found.seconds <= hundred.seconds * 1.02
+@pytest.mark.parametrize("slots", SLOTS)
+@pytest.mark.parametrize("slow", [False, True])
+def test_an_engine_that_tells_its_queue_is_kept_busy_with_hardly_any_waiting(slots: int, slow: bool) -> None:
+    """Nearly the throughput of the best fixed number, with a small queue, also where it slows to a third meanwhile."""
+    changes = slowed() if slow else []
+    best = simulate(Limiter(slots), rows(slots), slots=slots, changes=changes)
+    found = simulate(Limiter(), rows(slots), slots=slots, header=True, changes=changes)
+    assert best.seconds / found.seconds >= 0.95
+    assert found.waiting_share <= 0.15
 
 
-@pytest.mark.parametrize("slots", [8, 64])
+@pytest.mark.parametrize("slots", SLOTS)
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_silent_engine_is_kept_busy_by_what_it_brings(slots: int, slow: bool) -> None:
+    """Without any signal nine tenths at least, and not slower than a hundred; a queue that costs nobody anything."""
+    changes = slowed() if slow else []
+    best = simulate(Limiter(slots), rows(slots), slots=slots, changes=changes)
+    found = simulate(Limiter(), rows(slots), slots=slots, changes=changes)
+    hundred = simulate(Limiter(100), rows(slots), slots=slots, changes=changes)
+    assert best.seconds / found.seconds >= 0.95
+    assert found.seconds <= hundred.seconds * 1.03
+    # Short runs, in which the first settings weigh more than in benchmarks/.
+    assert found.waiting_share <= (0.3 if slow else 0.2)
+
+
+@pytest.mark.parametrize("slots", SLOTS)
+def test_rows_of_one_length_are_enough_to_find_it(slots: int) -> None:
+    """Where no line can be fitted, halving finds the way."""
+    options: dict[str, Any] = {"slots": slots, "tokens": lambda _: 90.0}
+    found = simulate(Limiter(), rows(slots), **options)
+    assert simulate(Limiter(slots), rows(slots), **options).seconds / found.seconds >= 0.9
+
+
+@pytest.mark.parametrize("slots", SLOTS)
 def test_an_engine_that_refuses_is_hardly_ever_refused_by(slots: int) -> None:
-    """Once settled, under one request in a hundred."""
-    found = simulate(Limiter(), 5000, slots=slots, queue=slots // 4)
-    assert found.refused_late <= 0.01 * 2500
-    assert found.seconds <= simulate(Limiter(slots), 5000, slots=slots, queue=slots // 4).seconds * 1.12
+    """Once settled, under one request in a hundred, and no row so often that it would fail."""
+    found = simulate(Limiter(), rows(slots), slots=slots, queue=slots // 4)
+    assert found.refused_late <= 0.01 * rows(slots) / 2
+    assert found.most_refusals < 10
+    best = simulate(Limiter(slots), rows(slots), slots=slots, queue=slots // 4)
+    assert found.seconds <= best.seconds * 1.05
 
 
 @pytest.mark.parametrize("header", [True, False])
 def test_new_replicas_are_used_as_soon_as_they_are_known(header: bool) -> None:
-    """One, four, two: better than any single number could be."""
+    """One, four, two: better than any single number could be, each in full use within twenty seconds."""
     found = simulate(Limiter(), 15000, slots=64, header=header, changes=scaled(64))
     hundred = simulate(Limiter(100), 15000, slots=64, changes=scaled(64))
     assert found.seconds < hundred.seconds
+    assert 0 < found.slowest_start <= 20
+
+
+def test_an_outage_costs_a_request_now_and_then() -> None:
+    """Thirty seconds of 429 with `Retry-After: 5`: a few requests, none early, and the limit is what it was."""
+
+    def refuse(fleet: list[Replica]) -> None:
+        fleet[0].refuses = 5.0
+
+    def recover(fleet: list[Replica]) -> None:
+        fleet[0].refuses = None
+
+    changes: list[Change] = [(20.0, refuse), (50.0, recover)]
+    found = simulate(Limiter(64), 3000, slots=64, changes=changes)
+    during = [at for at in found.sent if 20 <= at < 50]
+    assert 5 <= len(during) <= 12
+    assert not [at for at in during for said in found.refusals if said < at < said + 5]
+    assert found.limits[-1][1] == 64
+    assert len([at for at in found.sent if 50 <= at < 55]) >= 58
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    slots=st.integers(1, 300),
+    queue=st.none() | st.integers(0, 50),
+    header=st.booleans(),
+    fixed=st.none() | st.integers(1, 400),
+    ceiling=st.integers(1, 500),
+    replicas=st.lists(st.integers(1, 5), max_size=3),
+    seed=st.integers(0, 1000),
+)
+def test_every_row_is_answered_within_the_users_bound(
+    slots: int, queue: int | None, header: bool, fixed: int | None, ceiling: int, replicas: list[int], seed: int
+) -> None:
+    """Whatever the fleet does: the batch ends, and the limit stays between one and the user's number."""
+
+    def become(count: int) -> Callable[[list[Replica]], None]:
+        def change(fleet: list[Replica]) -> None:
+            del fleet[count:]
+            while len(fleet) < count:
+                fleet.append(Replica(slots, queue, clock=fleet[0].clock))
+
+        return change
+
+    changes = [(5.0 * (n + 1), become(count)) for n, count in enumerate(replicas)]
+    found = simulate(
+        Limiter(fixed, ceiling=ceiling), 300, slots=slots, queue=queue, header=header, changes=changes, seed=seed
+    )
+    most = fixed if fixed is not None else ceiling
+    assert found.answered == 300
+    assert all(1 <= limit <= most for _, limit in found.limits)
 
 
 def test_a_number_is_a_number() -> None:
@@ -72,6 +157,19 @@ def test_the_ceiling_is_the_users() -> None:
     assert max(limit for _, limit in found.limits) == 50
 
 
+def refuse_twice(limiter: Limiter, now: float, sent_at: float, in_flight: int) -> None:
+    """A wave; a single refusal may be chance."""
+    for _ in range(2):
+        limiter.refused(now, sent_at, in_flight)
+
+
+def test_one_refusal_among_answers_is_no_reason_for_a_cut() -> None:
+    """A replica that comes or goes."""
+    limiter = Limiter(100)
+    limiter.refused(10.0, 9.0, in_flight=60)
+    assert limiter.limit == 100
+
+
 def test_one_wave_of_refusals_is_one_cut() -> None:
     """A hundred refusals of requests that were out together say no more than one of them."""
     limiter = Limiter(100)
@@ -83,9 +181,10 @@ def test_one_wave_of_refusals_is_one_cut() -> None:
 
 
 def test_an_outage_is_no_word_about_the_limit() -> None:
-    """When nothing at all was taken, the limit comes back as it was."""
+    """When nothing at all was taken, the limit comes back as it was before the first cut."""
     limiter = Limiter(100)
-    limiter.refused(10.0, 5.0, in_flight=60)
+    refuse_twice(limiter, 10.0, 5.0, in_flight=60)
+    refuse_twice(limiter, 11.0, 10.5, in_flight=40)
     limiter.outage()
     assert limiter.limit == 100
 
@@ -94,10 +193,10 @@ def test_more_replicas_raise_the_limit_at_once() -> None:
     """In proportion; a fixed one stays."""
     limiter = Limiter()
     assert limiter.limit == 32
-    limiter.replicas_changed(4)
+    limiter.replicas_changed(4, 0.0)
     assert limiter.limit == 128
     fixed = Limiter(10)
-    fixed.replicas_changed(4)
+    fixed.replicas_changed(4, 0.0)
     assert fixed.limit == 10
 
 

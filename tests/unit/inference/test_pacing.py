@@ -108,14 +108,42 @@ def test_a_cold_endpoint_gets_one_probe_at_a_time() -> None:
 
 
 def test_refusals_between_answers_leave_it_open() -> None:
-    """A replica that comes and goes is no outage."""
-    gate = Gate(streak_to_close=5)
+    """A replica that comes and goes is no outage, and no reason to pause; two in a row pause for a moment."""
+    gate = Gate()
     for _ in range(100):
         gate.answered()
-        for _ in range(4):
-            gate.refused(AWAY, 0.0, in_flight=100)
+        gate.refused(AWAY, 1.0, in_flight=100)
     assert not gate.closed
-    gate.refused(AWAY, 0.0, in_flight=100)
+    assert gate.admits(1.0, 128, 100) == 28
+    gate.refused(AWAY, 1.0, in_flight=99)
+    assert [gate.admits(now, 128, 99) for now in (1.05, 1.11)] == [0, 29]
+
+
+def test_a_wave_of_an_overloaded_endpoint_leaves_it_open() -> None:
+    """Ten of 32 were taken: it works, however many of the others it refused."""
+    gate = Gate()
+    gate.answered()
+    for refusal in range(22):
+        gate.refused(BUSY, 1.0, in_flight=31 - refusal)
+    assert not gate.closed
+
+
+def test_when_all_that_was_out_is_refused_it_closes() -> None:
+    """The endpoint is away: one probe every few seconds."""
+    gate = Gate(probe_interval=5)
+    gate.answered()
+    for refusal in range(8):
+        gate.refused(AWAY, 1.0, in_flight=7 - refusal)
+    assert gate.closed
+    assert [gate.admits(now, 8, 0) for now in (1.2, 5.9, 6.0)] == [0, 0, 1]
+
+
+def test_requests_that_hang_do_not_keep_it_open() -> None:
+    """After ten pauses without an answer between them it closes, whatever is still out."""
+    gate = Gate()
+    gate.answered()
+    for second in range(12):
+        gate.refused(AWAY, float(second), in_flight=50)
     assert gate.closed
 
 
@@ -126,8 +154,65 @@ def test_retry_after_holds_everything() -> None:
     gate.refused(errors.OverloadedError(retry_after=5), 10.0, in_flight=50)
     gate.refused(errors.OverloadedError(retry_after=1), 10.0, in_flight=50)
     gate.answered()
-    assert [gate.admits(now, 64, 6) for now in (14.9, 15.0)] == [0, 58]
-    assert gate.opens_at() == 15.0
+    assert [gate.admits(now, 64, 6) for now in (10.0, 14.9)] == [0, 0]
+    assert gate.opens_at(10.0) == 15.0
+    assert gate.admits(15.0, 64, 6) > 0
+
+
+def test_after_a_pause_that_was_asked_for_a_few_go_first() -> None:
+    """One, then four times as many with each moment without a refusal, then all."""
+    gate = Gate()
+    gate.answered()
+    gate.refused(errors.OverloadedError(retry_after=5), 10.1, in_flight=50, sent_at=10.0)
+    now, out, seen = 15.1, 0, []
+    for _ in range(5):
+        may = gate.admits(now, 300, out)
+        seen.append(may)
+        for _ in range(may):
+            gate.sent(now)
+        out += may
+        assert gate.admits(now, 300, out) == 0
+        now = gate.opens_at(now)
+    assert [1, 3, 12, 48, 192] == seen
+    gate.refused(errors.OverloadedError(retry_after=5), now, in_flight=out, sent_at=now - 0.1)
+    assert [gate.admits(moment, 300, out) for moment in (now, now + 4.9, now + 5.0)] == [0, 0, 1]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["answered", "refused", "asked", "unclear", "send"]), st.floats(0, 30), st.integers(0, 50)
+        ),
+        max_size=60,
+    )
+)
+def test_a_gate_never_undercuts_and_never_shuts_for_good(events: list[tuple[str, float, int]]) -> None:
+    """Whatever happens: nothing before what was asked for, never more than the limit, and at last it lets one pass."""
+    gate, now, asked = Gate(), 0.0, 0.0
+    for what, later, out in events:
+        now += later
+        match what:
+            case "answered":
+                gate.answered()
+            case "refused":
+                gate.refused(AWAY, now, out, now - 0.1)
+            case "asked":
+                gate.refused(errors.OverloadedError(retry_after=7), now, out, now - 0.1)
+                asked = now + 7
+            case "unclear":
+                gate.unclear()
+            case "send":
+                may = gate.admits(now, 8, out)
+                assert 0 <= may <= max(int(gate.closed), 8 - out)
+                assert may == 0 or now >= asked
+                if may:
+                    gate.sent(now)
+    gate.unclear()
+    for _ in range(12):
+        now = max(now, gate.opens_at(now))
+        if gate.admits(now, 8, 0):
+            break
+    assert gate.admits(now, 8, 0) > 0
 
 
 def test_patience_is_learnt_from_the_answers() -> None:
