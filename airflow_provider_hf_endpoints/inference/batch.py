@@ -160,11 +160,28 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
 
 
 def _same_job(old: Mapping[str, Any], job: BatchJob, source: Input) -> None:
-    different = differences(old, job.identity(source))
+    """Refuse to touch another job's output.
+
+    :raises OutputConflictError: it is another's
+    """
+    different = differences({**old, "format": FORMAT}, job.identity(source))
     if different:
         raise OutputConflictError(
             f"{job.output_path} holds the output of another job: {'; '.join(different)}. Choose another output_path, "
             'or on_existing="overwrite" to throw that output away'
+        )
+
+
+def _same_format(found: object, job: BatchJob) -> None:
+    """Refuse to go on with a journal that cannot be read.
+
+    :raises OutputConflictError: its form is another release's
+    """
+    if found != FORMAT:
+        raise OutputConflictError(
+            f"the unfinished output in {job.output_path} was begun by another release of this provider "
+            f"(journal format {found}, this one has {FORMAT}): finish it with that release, or throw it away with "
+            'on_existing="overwrite"'
         )
 
 
@@ -251,7 +268,9 @@ class _Run:
             remove_folder(layout.journal)
         description = layout.journal / "job.json"
         if description.exists():
-            _same_job(json.loads(description.read_bytes()), job, self._input)
+            found = json.loads(description.read_bytes())
+            _same_job(found, job, self._input)
+            _same_format(found.get("format"), job)
         else:
             with replacing(description) as file:
                 file.write(json.dumps(self._identity, default=str, ensure_ascii=False).encode())

@@ -30,7 +30,7 @@ from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
 from airflow_provider_hf_endpoints.inference.patience import Patience
 from airflow_provider_hf_endpoints.inference.recorder import Recorder
-from airflow_provider_hf_endpoints.inference.records import ERROR, Record
+from airflow_provider_hf_endpoints.inference.records import ERROR, Record, line_hasher
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.retries import Backoff
 from airflow_provider_hf_endpoints.inference.rows import Shape
@@ -77,6 +77,7 @@ class Dispatcher:
         self._arrays = arrays = job.array_form(target)
         wanted = target.most_inputs or USUAL_ROWS if job.rows_per_request == "auto" else job.rows_per_request
         self._array_size = ArraySize(min(wanted, MOST_ROWS) if job.rows_per_request == "auto" else wanted)
+        self._line_key = line_hasher(job.seed(target))
         self._feed = Feed(
             job,
             shape,
@@ -85,6 +86,7 @@ class Dispatcher:
             self.tally,
             arrays=arrays,
             size=self._array_size,
+            line_key=self._line_key,
             record=self._record,
             refuse=self.end,
         )
@@ -107,6 +109,7 @@ class Dispatcher:
         self._clock = time.monotonic
         self._started = self._clock()
         resume.emit = self._recorder.add
+        source.skips = resume.skipper(self._line_key)
 
     async def run(self) -> None:
         """Send every row; everything recorded is durable when this returns, or raises."""
@@ -189,6 +192,7 @@ class Dispatcher:
 
     def _filled(self, task: asyncio.Task[None]) -> None:
         self._filling = None
+        self._feed.count_skipped()
         if task.cancelled():
             return
         error = task.exception()
@@ -276,7 +280,8 @@ class Dispatcher:
         self.limiter.answered(now, self.in_flight + 1, float(tokens or len(results)), sent_at, load)
         self._array_size.answered(len(results))
         for row, result in zip(parcel.rows, results, strict=True):
-            self._record(self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns))
+            record = self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns)
+            self._record(record, row.line_key)
 
     def _failed(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
         now = self._clock()
@@ -336,11 +341,12 @@ class Dispatcher:
     def _give_up(self, parcel: Parcel, error: InferenceError) -> None:
         self.tally.errors[error.kind] = self.tally.errors.get(error.kind, 0) + len(parcel.rows)
         for row in parcel.rows:
-            self._record(self._shape.fail(row.index, row.key, row.identity, error, row.attempts, row.columns))
+            record = self._shape.fail(row.index, row.key, row.identity, error, row.attempts, row.columns)
+            self._record(record, row.line_key)
 
-    def _record(self, record: Record) -> None:
+    def _record(self, record: Record, line_key: int) -> None:
         """A row is finished, well or badly."""
-        self._recorder.add(record)
+        self._recorder.add(record, line_key)
         self.tally.done += 1
         if record.flags & ERROR:
             self.tally.failed += 1

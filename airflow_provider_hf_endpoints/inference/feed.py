@@ -30,6 +30,7 @@ class Feed:
 
     :param arrays: how several rows go into one request, None where they do not
     :param size: how many
+    :param line_key: see `records.line_hasher`
     :param tally: where rows that are done already are counted
     :param record: takes the record of a line that is no row
     :param refuse: takes the reason why the input cannot be gone on with
@@ -45,7 +46,8 @@ class Feed:
         *,
         arrays: ArrayForm | None,
         size: ArraySize,
-        record: Callable[[Record], None],
+        line_key: Callable[[bytes], int],
+        record: Callable[[Record, int], None],
         refuse: Callable[[Exception], None],
     ) -> None:
         self._job = job
@@ -53,6 +55,7 @@ class Feed:
         self._source = source
         self._resume = resume
         self._tally = tally
+        self._line_key = line_key
         self._record = record
         self._refuse = refuse
         self._refused = False
@@ -69,6 +72,11 @@ class Feed:
     def empty(self) -> bool:
         """Whether every row of the input has been given out."""
         return self._source.exhausted and self.waiting == 0
+
+    def count_skipped(self) -> None:
+        """Count the rows that the source left out because they are done."""
+        self._tally.resumed += self._source.skipped
+        self._source.skipped = 0
 
     def next(self) -> Parcel | Skipped | None:
         """What to send next; None when there is nothing at hand just now, or nothing any more."""
@@ -122,22 +130,23 @@ class Feed:
             return None
         named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
         key = row_key(named, request.route.encode() + b" " + request.body)
-        if self._resume.has(line.place, key):
+        line_key = self._line_key(line.raw)
+        if self._resume.has(line.place, key, line_key):
             self._tally.resumed += 1
             return None
         columns = {name: row.get(name) for name in job.keep_columns} if job.keep_columns else None
-        return Item(line.place, key, identity, request, columns)
+        return Item(line.place, key, identity, request, columns, line_key)
 
     def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
         if self._job.on_bad_input == "stop":
             self._refused = True
             self._refuse(error)
             return
-        key = row_key(b"", line.raw)
-        if self._resume.has(line.place, key):
+        key, line_key = row_key(b"", line.raw), self._line_key(line.raw)
+        if self._resume.has(line.place, key, line_key):
             self._tally.resumed += 1
         else:
-            self._record(self._shape.fail(line.place, key, identity, error, 0, None))
+            self._record(self._shape.fail(line.place, key, identity, error, 0, None), line_key)
 
 
 def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:

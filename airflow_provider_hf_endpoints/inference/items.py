@@ -21,6 +21,7 @@ class Item:
     identity: RowId
     request: RowRequest
     columns: dict[str, Any] | None
+    line_key: int = 0
     attempts: int = 0
 
 

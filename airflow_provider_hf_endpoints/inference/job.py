@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.arrays import ArrayForm, takes_arrays
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
@@ -28,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.rows import (
 )
 from airflow_provider_hf_endpoints.inference.steps import Target
 
-FORMAT = 1  # of journal and manifest
+FORMAT = 2  # of the journal; it stands in the manifest too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,10 +233,16 @@ class BatchJob:
 
         :param source: the files that `input_path` means
         """
+        return {"format": FORMAT, "input_path": source.names, **self._requests()}
+
+    def seed(self, target: Target) -> bytes:
+        """Everything that makes a request out of a line of the input: same seed, same line, same request."""
+        return repr((__version__, digest(self._requests()), self.on_bad_input, target)).encode()
+
+    def _requests(self) -> dict[str, Any]:
+        """What shapes requests and output but for the input itself."""
         return {
-            "format": FORMAT,
             "task": self.task,
-            "input_path": source.names,
             "input_format": self.input_format,
             "engine": self.engine,
             "model": self.model,

@@ -28,51 +28,65 @@ from airflow_provider_hf_endpoints.inference.records import Record, decode_recor
 
 _SEGMENT = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
 _NOT_DONE = -1
+_GROWTH = 4096  # rows by which the index grows
+_NO_PLACE, _ZERO_LENGTH, _NO_KEY = array("q", [_NOT_DONE]), array("I", [0]), array("Q", [0])
 _OFFSET_BITS = 40  # a segment holds at most a terabyte
 
 
 class Index:
-    """Where each row's record is, in 20 bytes a row."""
+    """Where each row's record is, in 12 bytes a row; and what earlier runs' rows were, in 16 more."""
 
     def __init__(self) -> None:
+        #: Key and line key of each row that an earlier run has done, 0 for the others.
         self.keys = array("Q")
+        self.line_keys = array("Q")
         self._places = array("q")
         self._lengths = array("I")
         self.done = 0
 
     def __len__(self) -> int:
-        return len(self.keys)
+        """Rows up to the last one that is done, and a few more."""
+        return len(self._places)
 
-    def set(self, index: int, key: int, segment: int, offset: int, length: int) -> bool:
-        """Remember a row; false when it was known already, which the later record then replaces."""
-        if index >= len(self.keys):
-            missing = index + 1 - len(self.keys)
-            self.keys.extend([0] * missing)
-            self._places.extend([_NOT_DONE] * missing)
-            self._lengths.extend([0] * missing)
-        new = self._places[index] == _NOT_DONE
-        self.keys[index] = key
-        self._places[index] = segment << _OFFSET_BITS | offset
+    def set(self, index: int, segment: int, offset: int, length: int) -> None:
+        """Remember a row; a later record of it replaces an earlier one."""
+        places = self._places
+        if index >= len(places):
+            missing = index + _GROWTH - len(places)
+            places.extend(_NO_PLACE * missing)
+            self._lengths.extend(_ZERO_LENGTH * missing)
+        if places[index] == _NOT_DONE:
+            self.done += 1
+        places[index] = segment << _OFFSET_BITS | offset
         self._lengths[index] = length
-        self.done += new
-        return new
+
+    def set_keys(self, index: int, key: int, line_key: int) -> None:
+        """Remember what a row of an earlier run was."""
+        keys = self.keys
+        if index >= len(keys):
+            missing = _NO_KEY * (index + _GROWTH - len(keys))
+            keys.extend(missing)
+            self.line_keys.extend(missing)
+        keys[index] = key
+        self.line_keys[index] = line_key
 
     def clear(self, index: int) -> None:
         """Forget a row."""
-        if index < len(self.keys) and self._places[index] != _NOT_DONE:
+        if index < len(self._places) and self._places[index] != _NOT_DONE:
             self._places[index] = _NOT_DONE
-            self.keys[index] = 0
             self.done -= 1
+        if index < len(self.keys):
+            self.keys[index] = self.line_keys[index] = 0
 
     def find(self, index: int) -> tuple[int, int, int] | None:
         """Segment, offset and length of a row's record, None when it is not done."""
-        if index >= len(self.keys) or self._places[index] == _NOT_DONE:
+        if index >= len(self._places) or self._places[index] == _NOT_DONE:
             return None
         place = self._places[index]
         return place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1), self._lengths[index]
 
     def key(self, index: int) -> int:
-        """Key of a row that is done, 0 of one that is not."""
+        """Key of a row that an earlier run has done, 0 of one that none has."""
         return self.keys[index] if index < len(self.keys) else 0
 
 
@@ -129,6 +143,7 @@ class Journal:
     def _scan(self, name: str, segment: int) -> Iterator[tuple[int, int]]:
         offset = 0
         bad_at: int | None = None
+        set_place, set_keys = self.index.set, self.index.set_keys
         for line in self._files[segment]:
             head = read_head(line)
             if head is None:
@@ -140,8 +155,9 @@ class Journal:
                     'on_existing="overwrite" to do all rows again'
                 )
             else:
-                place, key, flags = head
-                self.index.set(place, key, segment, offset, len(line))
+                place, key, line_key, flags = head
+                set_place(place, segment, offset, len(line))
+                set_keys(place, key, line_key)
                 yield place, flags
             offset += len(line)
 
@@ -165,7 +181,7 @@ class Journal:
                 target.write(data)
             self._parts += 1
         for record, line in records:
-            self.index.set(record.place, record.key, self._own_segment, start, len(line))
+            self.index.set(record.place, self._own_segment, start, len(line))
             start += len(line)
         self._end = start
 

@@ -31,9 +31,12 @@ class Recorder:
         self._pending: list[tuple[Record, bytes]] = []
         self._full = asyncio.Event()
 
-    def add(self, record: Record) -> None:
-        """A row is finished; it is durable within a group's time."""
-        self._pending.append((record, encode_record(record)))
+    def add(self, record: Record, line_key: int = 0) -> None:
+        """A row is finished; it is durable within a group's time.
+
+        :param line_key: of the input line that it answers
+        """
+        self._pending.append((record, encode_record(record, line_key)))
         if len(self._pending) >= self._rows:
             self._full.set()
 

@@ -21,8 +21,8 @@ class Resume:
     def __init__(self, journal: Journal, *, ids_are_places: bool) -> None:
         self.journal = journal
         self.local = local_path(journal.folder) is not None
-        #: Called with the record of a row that was done at another place, as it reads at its new one.
-        self.emit: Callable[[Record], None] = lambda record: None
+        #: Called with the record of a row that was done at another place, as it reads at its new one, and its line key.
+        self.emit: Callable[[Record, int], None] = lambda record, line_key: None
         self._ids_are_places = ids_are_places
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
@@ -34,8 +34,31 @@ class Resume:
                 self.journal.index.clear(place)
         return self.journal.index.done
 
-    def has(self, index: int, key: int) -> bool:
-        """Whether the row at this place is done."""
+    def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
+        """A function that says of a line, by its place and bytes, that it is done for sure.
+
+        It spares most rows of a resume the making of their request. From the first row on that was something else
+        it says nothing more, because from there on rows have to be looked up by what they are.
+
+        :param line_key: see `records.line_hasher`; its seed tells all that makes a request of a line
+        """
+        index, same = self.journal.index, True
+
+        def is_done(place: int, raw: bytes) -> bool:
+            nonlocal same
+            known = index.line_keys
+            if not same or place >= len(known) or known[place] == 0:
+                return False
+            same = known[place] == line_key(raw)
+            return same
+
+        return is_done
+
+    def has(self, index: int, key: int, line_key: int) -> bool:
+        """Whether the row at this place is done.
+
+        :param line_key: of its line, to be written where the row's record has to be written anew
+        """
         if self._by_key is None:
             found = self.journal.index.key(index)
             if found == key:
@@ -49,7 +72,7 @@ class Resume:
         if not places:
             return False
         record = self.journal.read_at(places.pop())
-        self.emit(record if record.place == index else self._moved(record, index))
+        self.emit(record if record.place == index else self._moved(record, index), line_key)
         return True
 
     def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
@@ -14,6 +14,8 @@ from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, rea
 BLOCK_LINES = 512
 BLOCK_BYTES = 1 << 20
 BLOCKS_AHEAD = 2
+#: Lines after which a block ends although nearly all of them were skipped, so that closing never waits long.
+BLOCK_SKIPPED = 50_000
 
 
 class LineSource:
@@ -28,9 +30,12 @@ class LineSource:
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")
+        #: Says of a line, by place and bytes, that it need not be delivered; asked in the reading thread.
+        self.skips: Callable[[int, bytes], bool] = lambda place, raw: False
         self.exhausted = False
         self.waiting = 0
         self.read = 0
+        self.skipped = 0
 
     @property
     def wants_more(self) -> bool:
@@ -50,23 +55,27 @@ class LineSource:
 
     async def fill(self) -> None:
         """Fetch one block."""
-        block = await asyncio.get_running_loop().run_in_executor(self._pool, self._next_block)
+        block, read = await asyncio.get_running_loop().run_in_executor(self._pool, self._next_block)
         if block:
             self._blocks.append(block)
-            self.waiting += len(block)
-            self.read += len(block)
-        else:
-            self.exhausted = True
+        self.waiting += len(block)
+        self.read += read
+        self.skipped += read - len(block)
+        self.exhausted = read == 0
 
-    def _next_block(self) -> list[Line]:
+    def _next_block(self) -> tuple[list[Line], int]:
+        """Lines to be delivered, and how many were read for them; 0 at the end."""
         block: list[Line] = []
-        size = 0
+        size = read = 0
+        skips = self.skips
         for line in self._lines:
-            block.append(line)
-            size += len(line.raw)
-            if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES:
+            read += 1
+            if not skips(line.place, line.raw):
+                block.append(line)
+                size += len(line.raw)
+            if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or read >= BLOCK_SKIPPED:
                 break
-        return block
+        return block, read
 
     def count(self) -> int | None:
         """How many rows there are, None where counting costs too much. Reads the files; call it in a thread."""

@@ -124,15 +124,16 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
 @given(
     st.integers(0, 2**40),
     st.integers(1, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
     st.integers(0, 31),
     st.binary(max_size=200).filter(lambda raw: b"\n" not in raw),
 )
-def test_a_record_reads_back_as_it_was_written(place: int, key: int, flags: int, payload: bytes) -> None:
+def test_a_record_reads_back_as_it_was_written(place: int, key: int, line_key: int, flags: int, payload: bytes) -> None:
     """Whatever is in the output line."""
     one = Record(place, key, flags, 5, 6, payload)
     assert one == decode_record(encode_record(one))
     assert decode_record(encode_record(one)[:-1]) is None
-    assert (place, key, flags) == read_head(encode_record(one))
+    assert (place, key, line_key, flags) == read_head(encode_record(one, line_key))
     assert read_head(encode_record(one)[:-1]) is None
 
 
@@ -149,13 +150,13 @@ def test_rows_that_moved_are_found_once_each(tmp_path: Path) -> None:
     written(UPath(tmp_path), group(record(5), *same))
     resume = Resume(Journal(UPath(tmp_path)), ids_are_places=True)
     emitted: list[Record] = []
-    resume.emit = emitted.append
+    resume.emit = lambda record, line_key: emitted.append(record)
     assert resume.load() == 3
     assert [
-        resume.has(0, 1005),
-        resume.has(1, 7),
-        resume.has(2, 7),
-        resume.has(3, 7),
+        resume.has(0, 1005, 0),
+        resume.has(1, 7, 0),
+        resume.has(2, 7, 0),
+        resume.has(3, 7, 0),
     ] == [True, True, True, False]
     assert [one.place for one in emitted] == [0, 1, 2]
     assert b'"id":2' in emitted[2].payload
