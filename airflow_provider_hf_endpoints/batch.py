@@ -93,6 +93,8 @@ def _job(options: argparse.Namespace) -> BatchJob:
             "route",
             "id_column",
             "parameters",
+            "rows_per_request",
+            "order_window",
             "max_attempts",
             "request_timeout",
             "startup_timeout",
@@ -120,7 +122,7 @@ def _token(options: argparse.Namespace) -> str | None:
     return os.environ.get("HF_TOKEN") or None
 
 
-def _concurrency(text: str) -> Any:
+def _number_or_auto(text: str) -> Any:
     if text == "auto":
         return text
     number = int(text)
@@ -159,7 +161,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-column", action="append", default=[], metavar="NAME", help="carry a column to the output; repeatable")
     add("--engine", help="key of the endpoint's image (vLLM, sGLang, tgi, tei, llamacpp, …); asked for otherwise")
     add("--model", help="model name in requests; asked for otherwise")
-    add("--max-concurrency", type=_concurrency, default="auto", metavar="N|auto", help="requests in flight")
+    add("--max-concurrency", type=_number_or_auto, default="auto", metavar="N|auto", help="requests in flight")
+    add(
+        "--rows-per-request",
+        type=_number_or_auto,
+        metavar="N|auto",
+        help="embeddings that share a request (auto)",
+    )
+    add("--order-window", type=int, metavar="ROWS", help="among which the order of sending is free (2000; 0: none)")
     add("--max-attempts", type=int, help="tries of a row on which the engine fails (5)")
     add("--request-timeout", type=float, metavar="SECONDS", help="for one answer (600)")
     add("--startup-timeout", type=float, metavar="SECONDS", help="to wait for an endpoint that is not ready (1200)")

@@ -43,6 +43,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRe
 log = logging.getLogger(__name__)
 
 TICK = 0.05  # seconds; how soon a stop is noticed
+TOO_LONG = ("prompt_too_long", "payload_too_large")  # kinds of errors
 #: A row that is refused this many times as often as it may fail, while others get through, fails alone.
 REFUSALS_PER_ATTEMPT = 4
 
@@ -154,9 +155,7 @@ class Dispatcher:
         """Bring the number of workers up to what may run, and see whether everything is done."""
         if self._ending:
             return
-        if self._source.wants_more and self._filling is None:
-            self._filling = asyncio.create_task(self._fill())
-            self._filling.add_done_callback(self._filled)
+        self._fill_up()
         now = self._clock()
         due = 0
         if self._heap:
@@ -187,8 +186,10 @@ class Dispatcher:
             delay = max(0.001, moments[0] - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
-    async def _fill(self) -> None:
-        await self._source.fill()
+    def _fill_up(self) -> None:
+        if self._source.wants_more and self._filling is None:
+            self._filling = asyncio.create_task(self._source.fill())
+            self._filling.add_done_callback(self._filled)
 
     def _filled(self, task: asyncio.Task[None]) -> None:
         self._filling = None
@@ -222,6 +223,7 @@ class Dispatcher:
             if isinstance(parcel, Skipped):
                 await asyncio.sleep(0)
                 continue
+            self._fill_up()
             await self._attempt(parcel, now)
             if self._workers < self.limiter.limit:
                 self._wake()
@@ -356,7 +358,11 @@ class Dispatcher:
         job, tally = self._job, self.tally
         if job.max_error_rate is None or tally.done < job.max_error_rate_after:
             return
-        if tally.failed > job.max_error_rate * tally.done:
+        failed = tally.failed
+        if tally.done < job.order_window:
+            # What is long is sent first: that much of it fails says nothing yet about the rest.
+            failed -= sum(tally.errors.get(kind, 0) for kind in TOO_LONG)
+        if failed > job.max_error_rate * tally.done:
             self.too_many_errors = self.too_many_errors or not self._ending
             self.end(stopped=f"{tally.failed} of {tally.done} rows failed, more than max_error_rate allows")
 

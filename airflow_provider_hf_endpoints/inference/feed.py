@@ -1,4 +1,4 @@
-"""Rows out of the input, ready to be sent: read, checked, rendered; those that are done already are left out."""
+"""Rows out of the input, ready to be sent: read, checked, rendered, put in order; those that are done are left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item, Parcel, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
+from airflow_provider_hf_endpoints.inference.ordering import Window
 from airflow_provider_hf_endpoints.inference.records import Record, row_key
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import RowId, Shape, parse_line, row_id
@@ -62,16 +63,23 @@ class Feed:
         self._arrays = arrays
         self._size = size
         self._held: Item | None = None  # a row that did not fit into the request before
+        self._window = Window(job.order_window, arrays=arrays is not None) if job.order_window > 1 else None
 
     @property
     def waiting(self) -> int:
-        """Rows at hand."""
-        return self._source.waiting + (self._held is not None)
+        """Rows that `next` may give out just now, or nearly."""
+        window = self._window
+        held = len(window) if window is not None and window.opens(last=self._all_read) else 0
+        return self._source.waiting + held + (self._held is not None)
 
     @property
     def empty(self) -> bool:
         """Whether every row of the input has been given out."""
-        return self._source.exhausted and self.waiting == 0
+        return self._all_read and self.waiting == 0
+
+    @property
+    def _all_read(self) -> bool:
+        return self._source.exhausted and self._source.waiting == 0
 
     def count_skipped(self) -> None:
         """Count the rows that the source left out because they are done."""
@@ -108,6 +116,21 @@ class Feed:
         if self._held is not None:
             held, self._held = self._held, None
             return held
+        return self._read_row() if self._window is None else self._ordered_row(self._window)
+
+    def _ordered_row(self, window: Window) -> Item | Skipped | None:
+        row: Item | Skipped | None = SKIPPED
+        for _ in range(window.wants):
+            row = self._read_row()
+            if not isinstance(row, Item):
+                break
+            window.gather(row)
+        last = self._all_read
+        if not window.opens(last=last):
+            return None if row is None else SKIPPED
+        return window.take(last=last) or row
+
+    def _read_row(self) -> Item | Skipped | None:
         for _ in range(SKIPPED_AT_A_TIME):
             line = None if self._refused else self._source.next_line()
             if line is None:

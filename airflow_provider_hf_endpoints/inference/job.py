@@ -59,6 +59,9 @@ class BatchJob:
         value, and one that does not fit is asked for again, up to `max_attempts` times
     :param rows_per_request: rows whose texts go into one request, where the engine takes arrays of them (embeddings;
         classification on TEI): a number, or `auto` for what the engine allows, and fewer once it refuses
+    :param order_window: rows among which the order of sending is free: those that begin alike are sent together, so
+        that engines find what they computed for the beginning, and at the end long ones go first. 0 for the input's
+        order
     :param max_concurrency: requests in flight, or `auto` to find the number
     :param concurrency_ceiling: what `auto` never exceeds
     :param max_attempts: tries of a row on which the engine fails
@@ -98,6 +101,7 @@ class BatchJob:
     parameters: Mapping[str, Any] | None = None
     response_schema: Any = None
     rows_per_request: int | Literal["auto"] = "auto"
+    order_window: int = 2000
     max_concurrency: int | Literal["auto"] = "auto"
     concurrency_ceiling: int = 1000
     max_attempts: int = 5
@@ -139,6 +143,8 @@ class BatchJob:
             raise ValueError(
                 "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
             )
+        if self.order_window < 0:
+            raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
         if self.max_attempts < 1 or self.concurrency_ceiling < 1:
             raise ValueError("max_attempts and concurrency_ceiling must be at least 1")
         for name, known in (

@@ -10,6 +10,9 @@ from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.paths import local_path
 from airflow_provider_hf_endpoints.inference.records import RETRYABLE, Record
 
+#: Rows of which the identities are kept at hand: a row whose place is empty may have been done at another one.
+FEW = 200_000
+
 
 class Resume:
     """Answers `has` for the rows of the input, asked in their order.
@@ -24,6 +27,7 @@ class Resume:
         #: Called with the record of a row that was done at another place, as it reads at its new one, and its line key.
         self.emit: Callable[[Record, int], None] = lambda record, line_key: None
         self._ids_are_places = ids_are_places
+        self._done_keys: frozenset[int] = frozenset()
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
     def load(self) -> int:
@@ -32,7 +36,10 @@ class Resume:
         for place, flags in self.journal.open():
             if flags & RETRYABLE:
                 self.journal.index.clear(place)
-        return self.journal.index.done
+        index = self.journal.index
+        if index.done <= FEW:
+            self._done_keys = frozenset(index.keys)
+        return index.done
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
         """A function that says of a line, by its place and bytes, that it is done for sure.
@@ -63,7 +70,7 @@ class Resume:
             found = self.journal.index.key(index)
             if found == key:
                 return True
-            if found == 0:
+            if found == 0 and key not in self._done_keys:
                 return False
             # Another row was here: from now on rows are looked up by what they are. Only now, because a
             # million rows by identity take a hundred megabytes.

@@ -1,0 +1,78 @@
+"""The order of sending: alike together, long ones first at the end, nothing lost, memory bounded."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.inference import ordering
+from airflow_provider_hf_endpoints.inference.items import Item
+from airflow_provider_hf_endpoints.inference.ordering import ALIKE, Window, sending_order
+from airflow_provider_hf_endpoints.inference.rows import RowRequest
+
+HEAD = b'{"model":"m","messages":"'
+
+
+def bodies(*texts: str) -> list[bytes]:
+    return [HEAD + text.encode() for text in texts]
+
+
+def item(place: int, body: bytes = b"x") -> Item:
+    return Item(place, place + 1, place, RowRequest("/r", body, "t"), None)
+
+
+def test_rows_that_begin_alike_are_sent_together() -> None:
+    """In the order of each group's first row; what all rows have in common makes no group."""
+    one, two = "a" * ALIKE, "b" * ALIKE
+    assert [0, 2, 4, 1, 3] == sending_order(bodies(one + "1", two + "1", one + "2", two + "2", one + "3"), last=False)
+    assert [0, 1, 2] == sending_order(bodies("zebra", "apple", "melon"), last=False)
+
+
+def test_at_the_end_long_ones_go_first() -> None:
+    """Groups stay together, the one with the longest row first; rows of arrays are not grouped."""
+    one = "a" * ALIKE
+    texts = bodies("c", one + "2", "b" * 200, one + "1")
+    assert [2, 3, 1, 0] == sending_order(texts, last=True)
+    assert [0, 1, 2, 3] == sending_order(texts, last=False, arrays=True)
+    assert [2, 1, 3, 0] == sending_order(texts, last=True, arrays=True)
+
+
+@given(st.lists(st.binary(max_size=80)), st.booleans(), st.booleans())
+def test_every_row_is_sent_once(rows: list[bytes], last: bool, arrays: bool) -> None:
+    """Whatever the rows are: an order of all of them."""
+    assert list(range(len(rows))) == sorted(sending_order(rows, last=last, arrays=arrays))
+
+
+@pytest.mark.parametrize("size", [2, 7, 100, 5000])
+def test_a_window_gives_out_every_row_and_holds_no_more_than_two_windows(size: int) -> None:
+    """A row leaves it at most two windows after it came."""
+    chance = random.Random(size)
+    texts = bodies(*(f"{chance.randrange(20)} " * 40 + str(n) for n in range(1000)))
+    window, left, out, most = Window(size), iter(range(1000)), [], 0
+    for _ in itertools.count():
+        rows = list(itertools.islice(left, window.wants))
+        last = not rows and window.wants > 0
+        for place in rows:
+            window.gather(item(place, texts[place]))
+        most = max(most, len(window))
+        if window.opens(last=last):
+            row = window.take(last=last)
+            if row is None:
+                break
+            out.append(row.index)
+    assert list(range(1000)) == sorted(out)
+    assert most <= 2 * size
+    assert max(abs(place - turn) for turn, place in enumerate(out)) <= 2 * size
+
+
+def test_a_window_of_large_rows_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes bound it too, so that rows of a megabyte each do not fill the memory."""
+    monkeypatch.setattr(ordering, "MOST_BYTES", 1000)
+    window = Window(2000)
+    while window.wants:
+        window.gather(item(0, b"x" * 300))
+    assert (4, True) == (len(window), window.opens(last=False))
