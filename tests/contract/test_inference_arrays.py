@@ -86,7 +86,7 @@ def test_a_row_with_a_list_of_texts_is_a_request_of_its_own(tmp_path: Path) -> N
     """Its neighbours still share theirs."""
     write(tmp_path, ["a", "b", ["c", "d"], "e"])
     with serving(embeddings) as server:
-        run_batch(job_of(server.url, tmp_path, max_concurrency=1))
+        run_batch(job_of(server.url, tmp_path, max_concurrency=1, order_window=0))
     assert [["a", "b"], ["c", "d"], ["e"]] == [texts_of(request) for request in server.posts]
     assert [1, 1, 2, 1] == [len(line["output"]) for line in lines(tmp_path)]
 
@@ -229,7 +229,7 @@ def test_every_engine_that_embeds(tmp_path: Path, image: dict[str, Any], model: 
     write(tmp_path, numbered(50))
     with Emulator() as emulator:
         url = Play(emulator).running(model={"image": image, **model})
-        options = {"engine": next(iter(image)), "model": None, "token": emulator.token}
+        options: dict[str, Any] = {"engine": next(iter(image)), "model": None, "token": emulator.token}
         one = run_batch(job_of(url, tmp_path, rows_per_request=1, output_path=tmp_path / "one.jsonl", **options))
         many = run_batch(job_of(url, tmp_path, **options))
     expected = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
@@ -244,7 +244,12 @@ def test_classification_on_tei(tmp_path: Path) -> None:
     write(tmp_path, [*numbered(40), ["one", "two"]])
     with Emulator() as emulator:
         url = Play(emulator).running(model={"image": TEI, "task": "text-classification"})
-        options = {"engine": "tei", "task": "text-classification", "token": emulator.token}
+        options: dict[str, Any] = {
+            "engine": "tei",
+            "task": "text-classification",
+            "token": emulator.token,
+            "order_window": 0,
+        }
         run_batch(job_of(url, tmp_path, rows_per_request=1, output_path=tmp_path / "one.jsonl", **options))
         report = run_batch(job_of(url, tmp_path, **options))
     expected = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
