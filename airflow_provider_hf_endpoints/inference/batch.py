@@ -12,20 +12,24 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from upath import UPath
+
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints.inference import steps
+from airflow_provider_hf_endpoints.inference import spending, steps
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
     BatchFailed,
     BatchInputError,
     BatchStopped,
+    BudgetExceeded,
     OutputConflictError,
 )
+from airflow_provider_hf_endpoints.inference.budget import Notice, Spending, Spent
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
@@ -82,6 +86,7 @@ def run_batch(
     :raises OutputConflictError: another job, or another run, is on the output path
     :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
     :raises BatchStopped: `stop` or `job_timeout`
+    :raises BudgetExceeded: `max_cost` or `max_runtime` is used up, or the rows can't be done for it
     :raises BatchFailed: too many rows failed
     """
     run = functools.partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas)
@@ -203,6 +208,7 @@ async def _run_locked(
     ready_replicas: ReadyReplicas | None,
 ) -> BatchReport:
     run = _Run(job, layout, source)
+    spent_before = await asyncio.to_thread(run.spent_before)
     await asyncio.to_thread(run.take_up)
     own = transport is None
     transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
@@ -214,11 +220,16 @@ async def _run_locked(
             raise BatchInputError(str(error)) from error
         await asyncio.to_thread(check_first_rows, source, shape.render)
         dispatcher = run.dispatcher(target, shape, transport, stop)
-        helper = asyncio.create_task(_follow_replicas(run.limiter, ready_replicas))
+        await run.begin_spending(spent_before)
+        helpers = [
+            asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
+            asyncio.create_task(run.follow_spending()),
+        ]
         try:
             await dispatcher.run()
         finally:
-            helper.cancel()
+            for helper in helpers:
+                helper.cancel()
         return await asyncio.to_thread(run.finish)
     except asyncio.CancelledError:
         # Whoever cancels has little time; what is done is durable already, and is put where a reader finds
@@ -231,13 +242,16 @@ async def _run_locked(
             await transport.aclose()
 
 
-async def _follow_replicas(limiter: Limiter, ready_replicas: ReadyReplicas | None) -> None:
-    """Tell the limiter how many replicas are ready, as long as the batch runs."""
+async def _follow_replicas(tell: Sequence[Callable[[int, float], None]], ready_replicas: ReadyReplicas | None) -> None:
+    """Tell everybody who wants to know how many replicas are ready, as long as the batch runs."""
     while ready_replicas is not None:
         try:
-            limiter.replicas_changed(await asyncio.to_thread(ready_replicas), time.monotonic())
+            count = await asyncio.to_thread(ready_replicas)
         except OSError as error:
             log.warning("the number of ready replicas is not known just now: %s", error)
+        else:
+            for each in tell:
+                each(count, time.monotonic())
         await asyncio.sleep(REPLICAS_INTERVAL)
 
 
@@ -256,6 +270,9 @@ class _Run:
         self._target: steps.Target | None = None
         self._dispatcher: Dispatcher | None = None
         self._transport: Transport | None = None
+        self._spending: Spending | None = None
+        self._rows_to_do: int | None = None
+        self._over_budget: Notice | None = None
         fixed = None if job.max_concurrency == "auto" else job.max_concurrency
         self.limiter = Limiter(fixed, ceiling=job.concurrency_ceiling)
 
@@ -308,6 +325,52 @@ class _Run:
         )
         return self._dispatcher
 
+    def spent_before(self) -> Spent:
+        """What earlier runs have cost; asked before an output that is to be overwritten is."""
+        return spending.load(self._budget_path, self._job.budget_key)
+
+    async def begin_spending(self, before: Spent) -> None:
+        """Begin to count, unless it is clear already that the rest can't fit.
+
+        :raises BudgetExceeded: nothing was sent
+        """
+        total = await asyncio.to_thread(self._source.count)
+        done = self._resume.journal.index.done
+        self._rows_to_do = None if total is None else max(0, total - done)
+        self._spending = Spending(self._job.budget, time.monotonic(), before)
+        await asyncio.to_thread(spending.save, self._budget_path, self._job.budget_key, before)
+        refusal = self._spending.refusal(self._rows_to_do)
+        if refusal is not None:
+            raise BudgetExceeded(self._report(complete=False, rows=done), refusal.text)
+
+    async def follow_spending(self) -> None:
+        """Watch the budget, as long as the batch runs."""
+        assert self._spending is not None
+
+        def done() -> tuple[int, int | None]:
+            rows = self._tally.done
+            return rows, None if self._rows_to_do is None else self._rows_to_do - rows
+
+        def end(notice: Notice) -> None:
+            self._over_budget = notice
+            if self._dispatcher is not None:
+                self._dispatcher.end(stopped=notice.text)
+
+        await spending.follow(self._spending, self._budget_path, clock=time.monotonic, done=done, end=end)
+
+    def replicas_changed(self, count: int, now: float) -> None:
+        """So many replicas are ready, and billed."""
+        if self._spending is not None:
+            self._spending.replicas_changed(count, now)
+
+    @property
+    def _budget_path(self) -> UPath:
+        return self._layout.journal / "budget.json"
+
+    @property
+    def _tally(self) -> Tally:
+        return self._dispatcher.tally if self._dispatcher is not None else Tally()
+
     def finish(self) -> BatchReport:
         """Publish, and tell how it ended.
 
@@ -327,6 +390,8 @@ class _Run:
                 raise error
         if dispatcher.too_many_errors:
             raise BatchFailed(report, dispatcher.stopped or "too many rows failed")
+        if self._over_budget is not None:
+            raise BudgetExceeded(report, self._over_budget.text)
         if dispatcher.stopped is not None:
             raise BatchStopped(report, dispatcher.stopped)
         return _judge(self._job, report)
@@ -346,7 +411,7 @@ class _Run:
         return report
 
     def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
-        tally = self._dispatcher.tally if self._dispatcher is not None else Tally()
+        tally = self._tally
         return BatchReport(
             output_path=str(self._job.output_path),
             errors_path=str(self._layout.errors),
@@ -356,10 +421,18 @@ class _Run:
             retries=tally.retries + self._resent(),
             seconds=round(time.monotonic() - self._started, 3),
             complete=complete,
+            cost=self._cost(totals),
             engine=self._job.engine or (self._target.dialect.value if self._target else None),
             model=self._target.model if self._target else None,
             **totals,
         )
+
+    def _cost(self, totals: Mapping[str, Any]) -> dict[str, Any] | None:
+        if self._spending is None:
+            return None
+        tokens = totals.get("prompt_tokens", 0) + totals.get("completion_tokens", 0)
+        spent = self._spending.spent(time.monotonic(), self._tally.done)
+        return self._spending.report(replace(spent, rows=totals.get("rows", spent.rows)), tokens)
 
     def _manifest(self, report: BatchReport) -> dict[str, Any]:
         return {

@@ -72,6 +72,20 @@ class BatchStopped(BatchError):
         )
 
 
+class BudgetExceeded(BatchError):
+    """The batch has cost what it may, or can't be done for that; everything done until then is kept.
+
+    :param report: what was done
+    """
+
+    def __init__(self, report: BatchReport, why: str) -> None:
+        self.report = report
+        super().__init__(
+            f"{why}. The batch was stopped after {report.rows} rows. Give it more (max_cost, max_runtime) and run the "
+            "same job again to go on from here; rows already done are not sent again"
+        )
+
+
 class BatchFailed(BatchError):
     """More rows failed than the job allows."""
 

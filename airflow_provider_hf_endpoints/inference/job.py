@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.arrays import ArrayForm, takes_arrays
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
@@ -78,6 +79,13 @@ class BatchJob:
     :param max_error_rate: share of failed rows above which the batch stops, None for never
     :param max_error_rate_after: rows before `max_error_rate` counts
     :param fail_on_errors: raise `BatchFailed` at the end when any row failed
+    :param max_cost: USD for all runs of the job together; needs `price_per_hour`. A batch that can't fit is stopped as
+        soon as that is known, one that spends it all when it is spent; what is done is kept
+    :param max_runtime: seconds of wall-clock time for all runs of the job together
+    :param price_per_hour: USD per replica and hour of the endpoint; also for what the report says of costs
+    :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
+        that pace is refused before it sends anything
+    :param budget_key: a run with another key begins a budget anew
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
         disk
     :param progress_interval: seconds between two lines in the log
@@ -116,6 +124,11 @@ class BatchJob:
     max_error_rate: float | None = 0.5
     max_error_rate_after: int = 100
     fail_on_errors: bool = False
+    max_cost: float | None = None
+    max_runtime: float | None = None
+    price_per_hour: float | None = None
+    rows_per_replica_second: float | None = None
+    budget_key: str = ""
     checkpoint_interval: float = 5.0
     progress_interval: float = 10.0
 
@@ -123,7 +136,7 @@ class BatchJob:
         if not self.url:
             raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
         dialect_of(self.engine)
-        _ = self.template
+        _ = self.template, self.budget
         if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
             raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
         if self.rows_per_request != "auto":
@@ -183,6 +196,17 @@ class BatchJob:
             body=self.body,
             system=self.system,
             route=self.route,
+        )
+
+    @property
+    def budget(self) -> Budget:
+        """What all runs of it together may cost."""
+        return Budget(
+            max_cost=self.max_cost,
+            max_runtime=self.max_runtime,
+            price_per_hour=self.price_per_hour,
+            rows_per_replica_second=self.rows_per_replica_second,
+            key=self.budget_key,
         )
 
     @property

@@ -21,6 +21,8 @@ class BatchReport:
     :param retries: of those, the ones beyond a row's first
     :param errors: failed rows by kind of error
     :param seconds: duration of this run
+    :param cost: what the endpoint's replicas cost while the batch ran, in all its runs: `replica_minutes`,
+        `price_per_hour`, `usd`, `usd_per_1000_rows`, `usd_per_million_tokens`, `rows_per_replica_second`
     :param complete: every row of the input has its line; false when the batch stopped before its end
     """
 
@@ -43,6 +45,7 @@ class BatchReport:
     complete: bool = True
     engine: str | None = None
     model: str | None = None
+    cost: dict[str, Any] | None = None
 
     @property
     def total_tokens(self) -> int:

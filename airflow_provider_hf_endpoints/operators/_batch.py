@@ -6,12 +6,21 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Context, ObjectStoragePath
 
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchError, BatchFailed, BatchStopped
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchAborted,
+    BatchError,
+    BatchFailed,
+    BatchStopped,
+    BudgetExceeded,
+)
+from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.preflight import check_input
 from airflow_provider_hf_endpoints.inference.report import BatchReport
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
@@ -45,6 +54,11 @@ class BatchInferenceOperator(RequestingOperator):
     :param max_error_rate: stop the batch when more than this share of the rows failed; default 0.5, None for never.
     :param request_timeout: seconds for one answer; default 600.
     :param batch_timeout: seconds (or a timedelta) for the whole batch; default 7 days.
+    :param max_cost: USD that the endpoint may cost while the batch runs, over all tries of the task; a cleared task
+        gets a new budget. At 80 % there is a warning; when it is spent, or as soon as the rest can't be done for it,
+        nothing more is sent, what is done is kept, and the task fails for good. Default no limit.
+    :param max_runtime: the same in seconds (or a timedelta) of the batch's own time. Default no limit.
+    :param on_budget: what then becomes of the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
     :param job_options: anything else of `inference.batch.BatchJob`, e.g. `{"max_attempts": 3}`.
 
     Other parameters: see `RequestingOperator`.
@@ -79,6 +93,9 @@ class BatchInferenceOperator(RequestingOperator):
         max_error_rate: float | None = 0.5,
         request_timeout: float = 600.0,
         batch_timeout: float | timedelta = timedelta(days=7),
+        max_cost: float | None = None,
+        max_runtime: float | timedelta | None = None,
+        on_budget: Release = "pause",
         job_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -98,6 +115,13 @@ class BatchInferenceOperator(RequestingOperator):
         self.max_error_rate = max_error_rate
         self.request_timeout = request_timeout
         self.batch_timeout = batch_timeout
+        self.max_cost = max_cost
+        self.max_runtime = max_runtime
+        self.on_budget = on_budget
+        # Bad limits are told when the DAG is read; the price is known when the endpoint is.
+        Budget(max_cost=max_cost, max_runtime=_seconds_or_none(max_runtime), price_per_hour=0.0)
+        if on_budget not in get_args(Release):
+            raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
         self.job_options = job_options
         self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
 
@@ -119,13 +143,29 @@ class BatchInferenceOperator(RequestingOperator):
             raise AirflowFailException(str(error)) from error
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
-        job = replace(self._job(), url=target.url, token=target.token.get_secret_value(), engine=target.engine)
+        try:
+            job = replace(
+                self._job(),
+                url=target.url,
+                token=target.token.get_secret_value(),
+                engine=target.engine,
+                max_cost=self.max_cost,
+                max_runtime=_seconds_or_none(self.max_runtime),
+                price_per_hour=target.price_per_hour,
+                # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
+                budget_key=str(getattr(context["ti"], "max_tries", "")),
+            )
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from error
         self._stop = threading.Event()
         self._check_on()
         try:
             report = run_batch(job, stop=self._stop, ready_replicas=target.ready_replicas)
         except (BatchAborted, BatchStopped):
             raise  # the rows that are done are kept: a retry of the task goes on from there
+        except BudgetExceeded as error:
+            self._say(error.report)
+            raise AirflowFailException(f"{error}. {self._release(target)}") from error
         except BatchFailed as error:
             self._say(error.report)
             raise AirflowFailException(str(error)) from error
@@ -133,6 +173,16 @@ class BatchInferenceOperator(RequestingOperator):
             raise AirflowFailException(str(error)) from error
         self._say(report)
         return report.as_dict()
+
+    def _release(self, target: Target) -> str:
+        """What became of the endpoint, in words: an error of the release must not hide why it was wanted."""
+        try:
+            return f"Endpoint {self.endpoint} is {target.release(self.on_budget)}"
+        except InferenceEndpointError as error:
+            return (
+                f"Endpoint {self.endpoint} could not be released ({self.on_budget}) and MAY STILL BE BILLING: release "
+                f"it by hand. {error}"
+            )
 
     def _say(self, report: BatchReport) -> None:
         self.log.info(
@@ -172,6 +222,10 @@ class BatchInferenceOperator(RequestingOperator):
 
 def _seconds(limit: float | timedelta) -> float:
     return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
+
+
+def _seconds_or_none(limit: float | timedelta | None) -> float | None:
+    return None if limit is None else _seconds(limit)
 
 
 def _storage(path: str | ObjectStoragePath) -> ObjectStoragePath:

@@ -11,10 +11,11 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints.endpoints import flows
+from airflow_provider_hf_endpoints.endpoints import flows, metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
+from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import known_engine
@@ -28,12 +29,18 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go; `ready_replicas` asks the control plane how many can take them now."""
+    """Where requests go; `ready_replicas` asks the control plane how many can take them now.
+
+    :param price_per_hour: USD per replica and hour; None where the service does not list it.
+    :param release: does what a policy says about the endpoint; what was done, in words.
+    """
 
     url: str
     engine: str | None
     token: SecretStr
     ready_replicas: Callable[[], int]
+    price_per_hour: float | None
+    release: Callable[[Release], str]
 
 
 class RequestingOperator(BaseOperator):
@@ -158,7 +165,11 @@ class RequestingOperator(BaseOperator):
                 raise OSError(str(error)) from error
             return max(1, now.ready_replica)
 
-        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas)
+        def release(policy: Release) -> str:
+            return client.release(endpoint.name, policy, namespace=endpoint.namespace)
+
+        price = client.run(metering.price(client.session, endpoint))
+        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas, price, release)
         try:
             return self._send(context, target)
         except InferenceError as error:

@@ -1,0 +1,194 @@
+"""What a batch may cost and has cost: replica-seconds times a price, against a limit. Decisions only; the clock is an
+argument.
+
+The service bills per replica and second whether it is used or not (documentation, October 2026), so what a batch costs
+is the ready replicas summed over its time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+WARN_AT = 0.8  # share of the budget
+#: An estimate counts after this many seconds and rows: the number in flight is still being found before.
+SETTLED_SECONDS = 60.0
+SETTLED_ROWS = 100
+WINDOW = 30.0  # seconds over which the pace is measured
+MARGIN = 1.1  # an estimate that is above the limit by less than this is left to the limit itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits of a batch over all its runs with the same `key`.
+
+    :param max_cost: USD; needs `price_per_hour`
+    :param max_runtime: seconds of wall-clock time while the batch runs
+    :param price_per_hour: USD per replica and hour
+    :param rows_per_replica_second: the pace of an earlier run, by which one that can't fit is refused at its start
+    :param key: a run with another key begins anew
+    """
+
+    max_cost: float | None = None
+    max_runtime: float | None = None
+    price_per_hour: float | None = None
+    rows_per_replica_second: float | None = None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("max_cost", "max_runtime", "rows_per_replica_second"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value!r} must be a positive number")
+        if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
+            raise ValueError(f"price_per_hour={self.price_per_hour!r} must be a number of USD")
+        if self.max_cost is not None and self.price_per_hour is None:
+            raise ValueError("max_cost needs price_per_hour: the price of the endpoint's instance is not known")
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was used up: replica-seconds that were billed, seconds that passed, rows that were done for it."""
+
+    replica_seconds: float = 0.0
+    seconds: float = 0.0
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to say about the budget; `end` means to send nothing more."""
+
+    kind: Literal["warning", "spent", "cannot fit"]
+    text: str
+
+    @property
+    def end(self) -> bool:
+        """Whether the batch has to stop."""
+        return self.kind != "warning"
+
+
+class Spending:
+    """Adds up what a batch costs, and says when that is too much.
+
+    :param before: what earlier runs under the same budget used up
+    """
+
+    def __init__(self, budget: Budget, now: float, before: Spent | None = None) -> None:
+        self.budget = budget
+        self._before = before or Spent()
+        self._began = self._at = now
+        self._replicas = 1
+        self._replica_seconds = 0.0
+        self._window = (now, 0.0, 0)
+        self._best: float | None = None  # rows per replica-second
+        self._warned = False
+
+    def replicas_changed(self, replicas: int, now: float) -> None:
+        """From `now` on, so many are billed."""
+        self._pass(now)
+        self._replicas = max(1, replicas)
+
+    def spent(self, now: float, rows: int) -> Spent:
+        """Everything until `now`, earlier runs included."""
+        self._pass(now)
+        return Spent(
+            self._before.replica_seconds + self._replica_seconds,
+            self._before.seconds + now - self._began,
+            self._before.rows + rows,
+        )
+
+    def notice(self, now: float, rows: int, left: int | None) -> Notice | None:
+        """What is to be said now, once each.
+
+        :param rows: rows that this run has done
+        :param left: rows still to do, None where that is not known
+        """
+        spent = self.spent(now, rows)
+        self._measure(now, rows)
+        over = self._share(spent)
+        if over >= 1.0:
+            return Notice("spent", f"the budget is spent: {self.words(spent)}")
+        settled = now - self._began >= SETTLED_SECONDS and rows >= SETTLED_ROWS
+        if settled and left and self._best is not None:
+            refusal = self._cannot_fit(spent, left, self._best, "at the best pace of this run")
+            if refusal is not None:
+                return refusal
+        if over >= WARN_AT and not self._warned:
+            self._warned = True
+            return Notice("warning", f"{over:.0%} of the budget is spent: {self.words(spent)}")
+        return None
+
+    def refusal(self, rows: int | None) -> Notice | None:
+        """Why the batch is not to begin: the budget is spent, or its rows can't fit at the pace of an earlier run.
+
+        :param rows: rows to do, None where nobody counted them
+        """
+        if rows == 0:
+            return None
+        spent = self._before
+        if self._share(spent) >= 1.0:
+            return Notice("spent", f"the budget is spent: {self.words(spent)}")
+        pace = self.budget.rows_per_replica_second
+        return (
+            None
+            if pace is None or rows is None
+            else self._cannot_fit(spent, rows, pace, "at the pace of an earlier run")
+        )
+
+    def words(self, spent: Spent) -> str:
+        """How much of which limit."""
+        budget, parts = self.budget, []
+        if budget.max_cost is not None:
+            parts.append(
+                f"${self._usd(spent.replica_seconds):.4f} of max_cost ${budget.max_cost:g} "
+                f"({spent.replica_seconds / 60:.1f} replica-minutes at ${budget.price_per_hour:g} an hour)"
+            )
+        if budget.max_runtime is not None:
+            parts.append(f"{spent.seconds:.0f} s of max_runtime {budget.max_runtime:g} s")
+        return ", ".join(parts)
+
+    def report(self, spent: Spent, tokens: int) -> dict[str, Any]:
+        """The same for a manifest, in plain JSON. Money is null without a price."""
+        usd = None if self.budget.price_per_hour is None else self._usd(spent.replica_seconds)
+        return {
+            "replica_minutes": round(spent.replica_seconds / 60, 3),
+            "price_per_hour": self.budget.price_per_hour,
+            "usd": usd,
+            "usd_per_1000_rows": None if usd is None or not spent.rows else usd * 1000 / spent.rows,
+            "usd_per_million_tokens": None if usd is None or not tokens else usd * 1e6 / tokens,
+            "rows_per_replica_second": spent.rows / spent.replica_seconds if spent.replica_seconds else None,
+            "source": "observed replicas while the batch ran",
+        }
+
+    def _pass(self, now: float) -> None:
+        self._replica_seconds += self._replicas * max(0.0, now - self._at)
+        self._at = max(self._at, now)
+
+    def _measure(self, now: float, rows: int) -> None:
+        since, used, done = self._window
+        if now - since < WINDOW:
+            return
+        pace = (rows - done) / max(self._replica_seconds - used, 1e-9)
+        if pace > (self._best or 0.0):
+            self._best = pace
+        self._window = (now, self._replica_seconds, rows)
+
+    def _usd(self, replica_seconds: float) -> float:
+        return (self.budget.price_per_hour or 0.0) * replica_seconds / 3600.0
+
+    def _share(self, spent: Spent) -> float:
+        budget = self.budget
+        cost = 0.0 if budget.max_cost is None else self._usd(spent.replica_seconds) / budget.max_cost
+        time = 0.0 if budget.max_runtime is None else spent.seconds / budget.max_runtime
+        return max(cost, time)
+
+    def _cannot_fit(self, spent: Spent, rows: int, pace: float, why: str) -> Notice | None:
+        needed = rows / pace
+        whole = Spent(spent.replica_seconds + needed, spent.seconds + needed / self._replicas, spent.rows + rows)
+        if self._share(whole) < MARGIN:
+            return None
+        return Notice(
+            "cannot fit", f"{rows} rows can't be done within the budget {why}: that comes to {self.words(whole)}"
+        )
