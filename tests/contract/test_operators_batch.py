@@ -14,6 +14,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError
@@ -271,3 +272,43 @@ def test_an_object_store(emulator: Emulator) -> None:
     lines = (ObjectStoragePath(given["output_path"]) / "results-00000.jsonl").read_text().splitlines()
     assert list(range(600)) == [json.loads(line)["index"] for line in lines]
     assert 0 == run(batch(Path(), **given))["requests"]
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("pause", "paused"), ("none", "running")])
+def test_a_spent_budget_releases_the_endpoint(
+    emulator: Emulator, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, expected: str
+) -> None:
+    """The task fails for good with the figures; rows that are done are kept; the endpoint stops billing."""
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.spending.TICK", 0.02)
+    run(create())
+    emulator.behave("demo", latency_seconds=0.2)
+    # intel-icl x2 costs so little that the budget is some tenths of a second of it.
+    [hardware] = [each for each in hardware_of(emulator) if each.path.endswith("intel-icl/x2")]
+    assert hardware.price_per_hour is not None
+    budget = hardware.price_per_hour / 3600 * 0.5
+    operator = batch(tmp_path, max_cost=budget, on_budget=policy, max_concurrency=2)
+    with pytest.raises(AirflowFailException, match=r"budget is spent: .*replica-minutes.*Endpoint demo is"):
+        run(operator)
+    assert expected == state(emulator)
+    done = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert 0 < len(done) < 40
+
+
+def hardware_of(emulator: Emulator) -> list[Any]:
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        return client.list_inference_endpoints_hardware(with_quota=False)
+
+
+def test_a_result_says_what_it_has_cost(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """From the price that the service lists, without a budget too."""
+    run(create())
+    cost = run(batch(tmp_path))["cost"]
+    assert cost["usd"] == pytest.approx(cost["price_per_hour"] * cost["replica_minutes"] / 60, rel=0.1, abs=1e-6)
+    assert cost["usd_per_1000_rows"] == pytest.approx(cost["usd"] * 1000 / 40)
+
+
+@pytest.mark.parametrize("limits", [{"max_cost": 0}, {"max_cost": -1.0}, {"max_runtime": 0.0}, {"on_budget": "stop"}])
+def test_a_bad_budget_is_told_when_the_dag_is_read(rows: Path, tmp_path: Path, limits: dict[str, Any]) -> None:
+    """The error has the argument's name."""
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        batch(tmp_path, **limits)
