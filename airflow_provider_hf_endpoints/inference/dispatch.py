@@ -17,6 +17,7 @@ from collections.abc import Callable
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.arrays import MOST_ROWS, USUAL_ROWS, ArraySize, parts_of
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
+from airflow_provider_hf_endpoints.inference.dead_letters import with_letter
 from airflow_provider_hf_endpoints.inference.engines import read_result
 from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
@@ -344,7 +345,7 @@ class Dispatcher:
         self.tally.errors[error.kind] = self.tally.errors.get(error.kind, 0) + len(parcel.rows)
         for row in parcel.rows:
             record = self._shape.fail(row.index, row.key, row.identity, error, row.attempts, row.columns)
-            self._record(record, row.line_key)
+            self._record(with_letter(record, row.line), row.line_key)
 
     def _record(self, record: Record, line_key: int) -> None:
         """A row is finished, well or badly."""

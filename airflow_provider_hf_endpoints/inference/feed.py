@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference.arrays import MOST_BYTES, ArrayForm, ArraySize
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.dead_letters import with_letter
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item, Parcel, Tally
@@ -154,11 +155,11 @@ class Feed:
         named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
         key = row_key(named, request.route.encode() + b" " + request.body)
         line_key = self._line_key(line.raw)
-        if self._resume.has(line.place, key, line_key):
+        if self._resume.has(line, key, line_key):
             self._tally.resumed += 1
             return None
         columns = {name: row.get(name) for name in job.keep_columns} if job.keep_columns else None
-        return Item(line.place, key, identity, request, columns, line_key)
+        return Item(line, key, identity, request, columns, line_key)
 
     def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
         if self._job.on_bad_input == "stop":
@@ -166,10 +167,11 @@ class Feed:
             self._refuse(error)
             return
         key, line_key = row_key(b"", line.raw), self._line_key(line.raw)
-        if self._resume.has(line.place, key, line_key):
+        if self._resume.has(line, key, line_key):
             self._tally.resumed += 1
         else:
-            self._record(self._shape.fail(line.place, key, identity, error, 0, None), line_key)
+            failed = self._shape.fail(line.place, key, identity, error, 0, None)
+            self._record(with_letter(failed, line), line_key)
 
 
 def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest
 
 
@@ -12,17 +13,23 @@ from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest
 class Item:
     """A row on its way.
 
+    :param line: what the input has of it
     :param request: the request for this row alone, by which it is known
     :param attempts: requests with it that the engine worked on, or is working on
     """
 
-    index: int
+    line: Line
     key: int
     identity: RowId
     request: RowRequest
     columns: dict[str, Any] | None
     line_key: int = 0
     attempts: int = 0
+
+    @property
+    def index(self) -> int:
+        """Its place in the input."""
+        return self.line.place
 
 
 @dataclass(slots=True)

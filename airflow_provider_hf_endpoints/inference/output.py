@@ -13,6 +13,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
+from airflow_provider_hf_endpoints.inference.dead_letters import letter_of, output_line
 from airflow_provider_hf_endpoints.inference.job import OutputLayout
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.paths import local_path
@@ -69,7 +70,8 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
                 if complete:
                     raise JournalCorruptError(f"row {index} is missing although every row is done")
                 continue
-            results.write(record.payload + b"\n")
+            line = output_line(record)
+            results.write(line + b"\n")
             flags = record.flags
             totals["rows"] += 1
             if flags:
@@ -78,8 +80,8 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
                 totals["empty"] += bool(flags & EMPTY)
             if flags & ERROR:
                 totals["failed"] += 1
-                errors.write(record.payload + b"\n")
-                error = fastjson.decode(record.payload)["error"]
+                errors.write(letter_of(record) + b"\n")
+                error = fastjson.decode(line)["error"]
                 kind = error.get("type") or error["code"]
                 kinds[kind] = kinds.get(kind, 0) + 1
             else:

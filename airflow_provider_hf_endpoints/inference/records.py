@@ -34,7 +34,7 @@ class Record(NamedTuple):
     :param place: place in the input, from 0
     :param key: identity of row and request, see `row_key`
     :param flags: sum of ERROR, TRUNCATED, FILTERED, EMPTY
-    :param payload: the output line, JSON without a newline
+    :param payload: the output line, JSON without a newline; behind it a failed row's dead letter
     """
 
     place: int

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.dead_letters import output_line, with_letter
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.paths import local_path
 from airflow_provider_hf_endpoints.inference.records import RETRYABLE, Record
@@ -61,11 +63,12 @@ class Resume:
 
         return is_done
 
-    def has(self, index: int, key: int, line_key: int) -> bool:
-        """Whether the row at this place is done.
+    def has(self, line: Line, key: int, line_key: int) -> bool:
+        """Whether the row in a line is done.
 
         :param line_key: of its line, to be written where the row's record has to be written anew
         """
+        index = line.place
         if self._by_key is None:
             found = self.journal.index.key(index)
             if found == key:
@@ -79,7 +82,7 @@ class Resume:
         if not places:
             return False
         record = self.journal.read_at(places.pop())
-        self.emit(record if record.place == index else self._moved(record, index), line_key)
+        self.emit(record if record.place == index else self._moved(record, line), line_key)
         return True
 
     def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
@@ -93,11 +96,10 @@ class Resume:
                 index.clear(place)
         return by_key
 
-    def _moved(self, record: Record, index: int) -> Record:
-        line = fastjson.decode(record.payload)
-        if "index" not in line:
-            return record._replace(place=index)  # a form of output that does not tell places
-        line["index"] = index
-        if self._ids_are_places:
-            line["id"] = index
-        return record._replace(place=index, payload=fastjson.encode(line))
+    def _moved(self, record: Record, line: Line) -> Record:
+        output = fastjson.decode(output_line(record))
+        if "index" in output:  # a form of output that tells places
+            output["index"] = line.place
+            if self._ids_are_places:
+                output["id"] = line.place
+        return with_letter(record._replace(place=line.place, payload=fastjson.encode(output)), line)

@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     PayloadTooLargeError,
     ServerError,
 )
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item, Parcel
 from airflow_provider_hf_endpoints.inference.rows import RowRequest
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
@@ -31,7 +32,7 @@ FORM = ArrayForm("/e", "feature-extraction", b'{"inputs":', b',"truncate":false}
 
 def rows(count: int) -> list[Item]:
     return [
-        Item(n, n + 1, n, RowRequest("/e", b'{"inputs":"t%d","truncate":false}' % n, FORM.task), None)
+        Item(Line(n, n + 1, b""), n + 1, n, RowRequest("/e", b'{"inputs":"t%d","truncate":false}' % n, FORM.task), None)
         for n in range(count)
     ]
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
@@ -135,6 +135,7 @@ def test_an_output_among_the_input_is_seen(
 # --- rows
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(["row", "blank"]), max_size=5), min_size=1, max_size=5), st.booleans())
 def test_places_go_on_across_files(tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], end: bool) -> None:
     """Every row of every file in order, its place counted from the first file on, its line from its own."""

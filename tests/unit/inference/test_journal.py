@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.records import (
     Record,
@@ -153,10 +154,10 @@ def test_rows_that_moved_are_found_once_each(tmp_path: Path) -> None:
     resume.emit = lambda record, line_key: emitted.append(record)
     assert resume.load() == 3
     assert [
-        resume.has(0, 1005, 0),
-        resume.has(1, 7, 0),
-        resume.has(2, 7, 0),
-        resume.has(3, 7, 0),
+        resume.has(Line(0, 1, b""), 1005, 0),
+        resume.has(Line(1, 1, b""), 7, 0),
+        resume.has(Line(2, 1, b""), 7, 0),
+        resume.has(Line(3, 1, b""), 7, 0),
     ] == [True, True, True, False]
     assert [one.place for one in emitted] == [0, 1, 2]
     assert b'"id":2' in emitted[2].payload

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference import ordering
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item
 from airflow_provider_hf_endpoints.inference.ordering import ALIKE, Window, sending_order
 from airflow_provider_hf_endpoints.inference.rows import RowRequest
@@ -22,7 +23,7 @@ def bodies(*texts: str) -> list[bytes]:
 
 
 def item(place: int, body: bytes = b"x") -> Item:
-    return Item(place, place + 1, place, RowRequest("/r", body, "t"), None)
+    return Item(Line(place, place + 1, b""), place + 1, place, RowRequest("/r", body, "t"), None)
 
 
 def test_rows_that_begin_alike_are_sent_together() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
@@ -94,6 +94,7 @@ def test_a_column_that_is_not_there_is_named_with_those_there_are(tmp_path: Path
         rows_of(tmp_path / "in.parquet", "txet")
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     files=st.lists(st.tuples(st.sampled_from(["parquet", "jsonl"]), st.integers(0, 700)), min_size=1, max_size=4),
     group=st.sampled_from([1, 7, 256, 300]),
