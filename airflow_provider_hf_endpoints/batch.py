@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
 
 EXIT_ABORTED = 1
 EXIT_USAGE = 2
@@ -84,6 +85,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
     optional = {
         name: getattr(options, name)
         for name in (
+            "input_format",
             "engine",
             "model",
             "prompt",
@@ -108,7 +110,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
         url=options.url,
         token=_token(options),
         task=options.task,
-        input_path=options.input,
+        input_path=options.input if len(options.input) > 1 else options.input[0],
         output_path=options.output,
         keep_columns=tuple(options.keep_column),
         max_concurrency=options.max_concurrency,
@@ -142,14 +144,21 @@ def _json(text: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_hf_endpoints.batch",
-        description="Put every row of a JSONL file to an inference endpoint.",
+        description="Put every row of the input to an inference endpoint.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--url", required=True, help="the endpoint's URL")
     add("--task", required=True, help="chat-completion, text-generation, feature-extraction, …")
-    add("--input", required=True, metavar="PATH", help="JSONL, one object a line; .gz is unpacked; s3://… with s3fs")
+    add(
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="JSONL, CSV or Parquet, .gz and .zst unpacked: files, folders or quoted patterns; s3://… with s3fs",
+    )
+    add("--input-format", choices=get_args(InputFormat), help="of every file (by its name)")
     add("--output", required=True, metavar="PATH", help="a .jsonl file, or a folder")
     add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")
     add("--messages", type=_json, metavar="JSON", help="template of a chat's messages, or @file")

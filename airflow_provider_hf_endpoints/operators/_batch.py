@@ -39,8 +39,9 @@ class BatchInferenceOperator(RequestingOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param task: `chat-completion`, `text-generation`, `feature-extraction`, or any pipeline of the toolkit. (templated)
-    :param input_path: JSONL, one object a line, on anything that Airflow's `ObjectStoragePath` reads: a local path,
-        `s3://conn_id@bucket/key`, `gs://…`. (templated)
+    :param input_path: JSONL, CSV or Parquet on anything that Airflow's `ObjectStoragePath` reads: a local path,
+        `s3://conn_id@bucket/key`, `gs://…`; a file, a folder, a pattern (`s3://conn_id@bucket/*.jsonl`) or a list of
+        them. (templated)
     :param output_path: a path that ends in `.jsonl` is the output itself, any other is a folder for it. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
     :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
@@ -79,7 +80,7 @@ class BatchInferenceOperator(RequestingOperator):
         self,
         *,
         task: str,
-        input_path: str | ObjectStoragePath,
+        input_path: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
         output_path: str | ObjectStoragePath,
         prompt: str | None = None,
         messages: Any = None,
@@ -201,7 +202,7 @@ class BatchInferenceOperator(RequestingOperator):
         return BatchJob(
             url=_NOT_KNOWN_YET,
             task=self.task,
-            input_path=_storage(self.input_path),
+            input_path=_storages(self.input_path),
             output_path=_storage(self.output_path),
             prompt=self.prompt,
             messages=self.messages,
@@ -226,6 +227,12 @@ def _seconds(limit: float | timedelta) -> float:
 
 def _seconds_or_none(limit: float | timedelta | None) -> float | None:
     return None if limit is None else _seconds(limit)
+
+
+def _storages(
+    paths: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
+) -> ObjectStoragePath | list[ObjectStoragePath]:
+    return [_storage(path) for path in paths] if isinstance(paths, list | tuple) else _storage(paths)  # type: ignore[arg-type]
 
 
 def _storage(path: str | ObjectStoragePath) -> ObjectStoragePath:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 from airflow.sdk.io import attach
@@ -88,6 +90,28 @@ def test_every_row_in_order(emulator: Emulator, rows: Path, tmp_path: Path) -> N
     stored = json.dumps(result)
     assert "row 7" not in stored
     assert TOKEN not in stored
+
+
+@pytest.mark.parametrize("given", ["list", "pattern", "folder", "object storage"])
+def test_several_files(emulator: Emulator, tmp_path: Path, given: str) -> None:
+    """A list, a pattern or a folder, in any mix of formats; the result holds counts and paths, nothing of the rows."""
+    run(create(custom_image=VLLM))
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(15)))
+    (folder / "b.csv").write_text("text\n" + "".join(f"row {i}\n" for i in range(15, 30)))
+    pq.write_table(pa.table({"text": [f"row {i}" for i in range(30, 40)]}), folder / "c.parquet")
+    paths: dict[str, Any] = {
+        "list": [str(folder / name) for name in ("a.jsonl", "b.csv", "c.parquet")],
+        "pattern": f"file://{folder}/*",
+        "folder": str(folder),
+        "object storage": [ObjectStoragePath(f"file://{folder}/[ab].*"), f"{folder}/c.parquet"],
+    }
+    result = run(batch(tmp_path, input_path=paths[given]))
+    assert (40, 40) == (result["rows"], result["succeeded"])
+    assert [f"row {i}" in line["output"] for i, line in enumerate(output(tmp_path))] == [True] * 40
+    stored = json.dumps(result)
+    assert ("row 7" in stored, "a.jsonl" in stored, len(stored) < 2000) == (False, False, True)
 
 
 @pytest.mark.parametrize("image", [VLLM, None])
