@@ -99,7 +99,8 @@ def event_of(end: End, name: str) -> dict[str, Any]:
     """The trigger's event for the end of a wait: small, JSON-native, redacted."""
     match end:
         case Ready(endpoint=endpoint):
-            return {"status": "ready", "name": name, "endpoint": _summary(endpoint)}
+            revision = None if endpoint is None else endpoint.revision
+            return {"status": "ready", "name": name, "endpoint": _summary(endpoint), "revision": revision}
         case Failed(endpoint=InferenceEndpoint(status=status) as endpoint) if status in BROKEN:
             # Its messages may hold the endpoint's secrets, which the triggerer does not know: the worker asks for them.
             return _unhappy("failed", name, why_broken(endpoint, quote=False), endpoint)

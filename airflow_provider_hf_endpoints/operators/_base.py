@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators._assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitBrokenError, WaitSpec, conclude, deadline_after, event_of
@@ -48,6 +49,8 @@ class EndpointOperator(BaseOperator):
     endpoint: str
     _attempt: str | None = None  # by which a trigger knows whose wait it is, where it may act on the endpoint
     _goal_states: tuple[str, ...] = ("running",)
+    _announces = False  # whether it emits an event of the endpoint's asset
+    _revision: str | None = None  # the model's, of the endpoint that was last heard of
 
     def __init__(
         self,
@@ -67,6 +70,8 @@ class EndpointOperator(BaseOperator):
         self.deferrable = deferrable
         self.timeout = timeout
         self.poll_interval = poll_interval
+        if self._announces:
+            self.outlets = with_alias(self.outlets)
         deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
@@ -84,12 +89,19 @@ class EndpointOperator(BaseOperator):
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 self._prepare(hook)
-                return self._act(hook, started)
+                return self._announced(context, self._act(hook, started))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
         with in_airflow_terms():
-            return self._conclude(event)
+            return self._announced(context, self._conclude(event))
+
+    def _announced(self, context: Context, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+        """`summary`, of which other DAGs hear by the endpoint's asset."""
+        if self._announces and summary is not None:
+            extra = {"state": summary.get("state"), "revision": self._revision}
+            announce(context, self.outlets, summary.get("namespace"), summary.get("name"), extra)
+        return summary
 
     def _check(self) -> None:
         """Refuse bad arguments before anything is sent."""
@@ -105,6 +117,7 @@ class EndpointOperator(BaseOperator):
         self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, started: float, *, resumed: bool = False
     ) -> dict[str, Any] | None:
         """Wait for the goal, deferred or holding the worker; at once where the endpoint has arrived already."""
+        self._revision = endpoint.revision
         wait = WaitSpec(
             endpoint=endpoint.name,
             namespace=endpoint.namespace,
@@ -140,6 +153,7 @@ class EndpointOperator(BaseOperator):
         summary = conclude(
             event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, self._secret_values)
         )
+        self._revision = (event or {}).get("revision", self._revision)
         self.log.info("Endpoint %s: %s", self.endpoint, (summary or {}).get("state", "gone"))
         return summary
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from airflow.providers.common.compat.sdk import AirflowFailException, Context, ObjectStoragePath
 
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
@@ -23,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.preflight import check_input
 from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
 
 _NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
@@ -124,6 +126,7 @@ class BatchInferenceOperator(RequestingOperator):
         if on_budget not in get_args(Release):
             raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
         self.job_options = job_options
+        self.outlets = with_alias(self.outlets)
         self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
 
     def on_kill(self) -> None:
@@ -184,6 +187,12 @@ class BatchInferenceOperator(RequestingOperator):
                 f"Endpoint {self.endpoint} could not be released ({self.on_budget}) and MAY STILL BE BILLING: release "
                 f"it by hand. {error}"
             )
+
+    def _announce(self, context: Context, endpoint: InferenceEndpoint, result: dict[str, Any]) -> None:
+        counts = {name: result[name] for name in ("rows", "succeeded", "failed")}
+        state = {"state": str(endpoint.status), "revision": endpoint.revision}
+        announce(context, self.outlets, endpoint.namespace, endpoint.name, {**state, **counts})
+        describe(context, self.outlets, str(self.output_path), counts)
 
     def _say(self, report: BatchReport) -> None:
         self.log.info(

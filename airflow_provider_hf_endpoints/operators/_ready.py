@@ -129,6 +129,9 @@ class RequestingOperator(BaseOperator):
     def _send(self, context: Context, target: Target) -> Any:
         raise NotImplementedError
 
+    def _announce(self, context: Context, endpoint: InferenceEndpoint, result: Any) -> None:
+        """Called when all is sent. Overridden where other DAGs are to hear of it."""
+
     def _ready_endpoint(self, hook: InferenceEndpointsHook) -> InferenceEndpoint:
         started = time.time()
         client = hook.get_conn()
@@ -171,8 +174,10 @@ class RequestingOperator(BaseOperator):
         price = client.run(metering.price(client.session, endpoint))
         target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas, price, release)
         try:
-            return self._send(context, target)
+            result = self._send(context, target)
         except InferenceError as error:
             if error.retryable:
                 raise
             raise AirflowFailException(str(error)) from error
+        self._announce(context, endpoint, result)
+        return result

@@ -40,6 +40,8 @@ class StartingOperator(EndpointOperator):
     Other parameters: see `EndpointOperator`.
     """
 
+    _announces = True
+
     def __init__(
         self,
         *,

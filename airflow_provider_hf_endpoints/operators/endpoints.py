@@ -88,6 +88,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = (*EndpointOperator.template_fields, "changes")
+    _announces = True
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         endpoint = hook.get_conn().update(self.endpoint, change, namespace=self.namespace)
         self.log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         if endpoint.status in _STOPPED:
+            self._revision = endpoint.revision
             return endpoint.summary()
         return self._arrive(hook, endpoint, started)
 

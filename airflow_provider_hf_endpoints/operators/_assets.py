@@ -1,0 +1,67 @@
+"""What an operator tells Airflow of the endpoint that it worked on: an event of the asset `hf-endpoint://namespace/name`.
+
+It goes through an alias that every such operator has among its outlets. The endpoint's name may be known only when the
+task runs; and an asset that the operator listed by itself could clash with one of the user's that has the same URI and
+another name, over which Airflow fails tasks. Where the user lists the asset, the event is that asset's alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from airflow_provider_hf_endpoints.assets.endpoints import ALIAS, endpoint_asset
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+
+log = logging.getLogger(__name__)
+
+
+def with_alias(outlets: Iterable[Any]) -> list[Any]:
+    """The outlets of an operator that announces endpoints."""
+    return [*outlets, AssetAlias(ALIAS)]
+
+
+def announce(
+    context: Context, outlets: Iterable[Any], namespace: str | None, name: str | None, extra: Mapping[str, Any]
+) -> None:
+    """Have Airflow record the event when the task succeeds. What can't be recorded is logged and fails no task.
+
+    :param extra: flat and JSON-native: Airflow 3.0 takes no lists or dicts here.
+    """
+    events = context.get("outlet_events")
+    if events is None:  # a context made by hand, in a test of a DAG
+        return
+    try:
+        asset = endpoint_asset(namespace or "", name or "")
+        listed = [each for each in outlets if _is(each, asset.uri)]
+        for each in listed:
+            events[each].extra.update(extra)
+        if not listed:
+            events[AssetAlias(ALIAS)].add(asset, extra=dict(extra))
+    except (InvalidArgumentError, AirflowRuntimeError) as error:
+        log.warning("No asset event for endpoint %s: %s", name, error)
+
+
+def describe(context: Context, outlets: Iterable[Any], uri: str, extra: Mapping[str, Any]) -> None:
+    """Put `extra` into the event of the asset at `uri`, where the user lists it among the outlets."""
+    events = context.get("outlet_events")
+    if events is not None:
+        for each in outlets:
+            if isinstance(each, Asset) and _is(each, uri):
+                events[each].extra.update(extra)
+
+
+def _is(outlet: Any, uri: str) -> bool:
+    match outlet:
+        case Asset() | AssetUriRef():
+            return outlet.uri == uri
+        case AssetNameRef():
+            return outlet.name == uri
+        case _:
+            return False
