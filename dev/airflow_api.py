@@ -68,6 +68,12 @@ class AirflowApi:
             time.sleep(0.05)
         return run_id
 
+    def switch_on(self, dag_id: str) -> None:
+        """Unpause a DAG, and have its file read again: that is when Airflow sets up or ends an asset's watchers."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        token = self.call("GET", f"/dags/{dag_id}")["file_token"]
+        self.call("PUT", f"/parseDagFile/{token}")
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """`queued`, `running`, `success` or `failed`."""
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])

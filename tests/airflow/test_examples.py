@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
+from tests.airflow.test_live import create_endpoint, wait_for_a_look
 
 NAME = "airflow-example"
 TICKETS = Path(__file__).resolve().parents[2] / "example_dags" / "data" / "support_tickets.jsonl"
@@ -91,6 +93,38 @@ def test_a_failed_batch_still_pauses(airflow: LocalAirflow, emulator: Emulator) 
     assert tasks["summarise"] == "failed"
     assert tasks["pause"] == "success"
     assert emulator.states(NAME)[-2:] == ["running", "paused"]
+
+
+def test_when_endpoint_fails(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """The endpoint fails: the DAG runs once, and the fallback runs. It is back: the fallback is paused again."""
+    dag_id, fallback = "hf_endpoints_when_endpoint_fails", f"{NAME}-fallback"
+    create_endpoint(emulator, fallback)
+    with EndpointsClient(emulator.token, base_url=emulator.url, namespace=emulator.namespace) as client:
+        client.pause_inference_endpoint(fallback)
+        airflow.wait_for_dag(dag_id)
+        airflow.api.switch_on(dag_id)
+        wait_for_a_look(airflow, emulator, NAME)  # what it watches from now on starts from what it sees here
+
+        emulator.behave(NAME, fail="CUDA out of memory on start")
+        client.resume_inference_endpoint(NAME)
+        airflow.wait_until(lambda: len(ended(airflow, dag_id)) == 1, "the failure was told")
+        assert client.get_inference_endpoint(fallback).status == "running"
+
+        emulator.behave(NAME, fail=None)
+        client.resume_inference_endpoint(NAME)
+        airflow.wait_until(lambda: len(ended(airflow, dag_id)) == 2, "the return was told")
+        assert client.get_inference_endpoint(fallback).status == "paused"
+        client.pause_inference_endpoint(NAME)
+    for run, words in zip(ended(airflow, dag_id), ("failed to start", "is ready"), strict=True):
+        assert any(words in message for message in airflow.task_messages(dag_id, run, "tell"))
+
+
+def ended(airflow: LocalAirflow, dag_id: str) -> list[str]:
+    """The runs that have succeeded, oldest first; one that failed is an error."""
+    answer = airflow.api.call("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "run_after"})
+    runs = {run["dag_run_id"]: run["state"] for run in answer["dag_runs"]}
+    assert "failed" not in runs.values()
+    return [run for run, state in runs.items() if state == "success"]
 
 
 def test_delete(airflow: LocalAirflow, emulator: Emulator) -> None:

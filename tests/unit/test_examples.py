@@ -50,7 +50,10 @@ EXPECTED: dict[str, tuple[list[type], dict[str, str]]] = {
         {"resume": "scale_to_zero"},
     ),
     "example_delete_endpoint": ([Delete], {}),
+    "example_when_endpoint_fails": ([Resume, Pause], {}),
 }
+# What a run starts for a later one to pause: the fallback has to run for as long as the endpoint does not.
+LEFT_TO_A_LATER_RUN = {"resume_fallback": "pause_fallback"}
 
 
 def load(name: str) -> DAG:
@@ -65,6 +68,11 @@ def load(name: str) -> DAG:
 
 def tasks(dag: DAG) -> dict[str, Any]:
     return dict(dag.task_dict)
+
+
+def watched_assets(dag: DAG) -> list[Any]:
+    """The assets that the DAG is scheduled on."""
+    return list(dag.schedule) if isinstance(dag.schedule, list) else []
 
 
 def test_every_example_is_known_here() -> None:
@@ -104,13 +112,20 @@ def test_what_it_starts_is_released_by_a_teardown(name: str) -> None:
     released = {
         task_id: {down.task_id for down in task.downstream_list if down.is_teardown}
         for task_id, task in tasks(dag).items()
-        if isinstance(task, Create | Resume | Update) and not task.is_teardown
+        if isinstance(task, Create | Resume | Update) and not task.is_teardown and task_id not in LEFT_TO_A_LATER_RUN
     }
     assert {setup: {teardown} for setup, teardown in EXPECTED[name][1].items()} == released
     for setup, teardown in EXPECTED[name][1].items():
         assert tasks(dag)[setup].is_setup
         before = tasks(dag)[teardown].get_flat_relative_ids(upstream=True)
         assert {task_id for task_id, task in tasks(dag).items() if isinstance(task, Batch | Sensor)} <= before
+
+
+def test_the_fallback_is_paused_by_the_same_dag() -> None:
+    """Of the endpoint that is resumed, once the watched one is back."""
+    found = tasks(load("example_when_endpoint_fails"))
+    for resume, pause in LEFT_TO_A_LATER_RUN.items():
+        assert (found[resume].endpoint, Pause) == (found[pause].endpoint, type(found[pause]))
 
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if EXPECTED[name][1]])
@@ -156,10 +171,12 @@ def test_runs_do_not_share_an_endpoint_at_the_same_time(name: str) -> None:
 def test_name_and_output_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo, the tests and a user set them without a change of the file."""
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_NAME", "of-the-environment")
+    monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_FALLBACK", "fallback-of-the-environment")
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_OUTPUT", "s3://bucket/of-the-environment")
     dag = load(name)
     endpoints = {task.endpoint for task in tasks(dag).values() if hasattr(task, "endpoint")}
-    assert endpoints == {"of-the-environment"}
+    watched = {watcher.trigger.endpoint for asset in watched_assets(dag) for watcher in asset.watchers}
+    assert (endpoints | watched) - {"fallback-of-the-environment"} == {"of-the-environment"}
     if any(isinstance(task, Batch) for task in tasks(dag).values()):
         assert dag.params["output_folder"] == "s3://bucket/of-the-environment"
 

@@ -1,0 +1,77 @@
+"""When our endpoint fails, tell the channel and bring up the fallback; when it is back, pause the fallback again.
+
+Shows: a DAG that nobody starts and no clock either. The triggerer watches the endpoint, without a worker and together
+with everything else that waits or watches there, and each change starts one run.
+
+Costs: nothing while it watches. The fallback's price from its resume until the endpoint runs again, or until somebody
+pauses it; give it a scale-to-zero timeout, so that it does not bill while nobody calls it.
+
+Change: NAME and FALLBACK (endpoints that exist; the fallback is paused until it is needed), and what `notify` does. The
+watcher begins when this DAG is switched on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetWatcher, task
+
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
+
+NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
+FALLBACK = os.environ.get("HF_ENDPOINTS_EXAMPLE_FALLBACK", "airflow-example-fallback")
+
+# An asset of its own: on `hf-endpoint://…`, which operators announce, the DAG would run after their tasks, too.
+CHANGES = Asset(
+    f"{NAME}: failed or back",
+    watchers=[
+        AssetWatcher(
+            name=f"{NAME}-watcher",
+            trigger=InferenceEndpointEventTrigger(NAME, states=("failed", "updateFailed", "running")),
+        )
+    ],
+)
+
+
+def notify(text: str) -> None:
+    """Tell the channel. Replace this by yours: Slack, Teams, an e-mail, a pager."""
+    logging.getLogger(__name__).warning(text)
+
+
+with DAG(
+    dag_id="hf_endpoints_when_endpoint_fails",
+    doc_md=__doc__,
+    schedule=[CHANGES],
+    catchup=False,
+    max_active_runs=1,  # failed and back again: one after the other
+    tags=["hf-endpoints", "example"],
+) as dag:
+
+    @task.branch(retries=3, retry_delay=timedelta(seconds=10))
+    def tell(triggering_asset_events: Any = None) -> list[str]:
+        """Tell what happened; of several changes that started this run together, the last one counts."""
+        seen = [event for events in (triggering_asset_events or {}).values() for event in events]
+        if not seen:
+            notify("Started by hand: nothing has changed.")
+            return []
+        change = max(seen, key=lambda event: event.timestamp).extra["payload"]
+        name = f"{change['namespace']}/{change['name']}"
+        if change["state"] == "running":
+            notify(f"Endpoint {name} is ready (it was {change['previous_state']}). The fallback is paused.")
+            return ["pause_fallback"]
+        notify(f"Endpoint {name}: {change['reason']} The fallback {FALLBACK} is being started.")
+        return ["resume_fallback"]
+
+    resume_fallback = ResumeInferenceEndpointOperator(
+        task_id="resume_fallback", endpoint=FALLBACK, deferrable=True, timeout=timedelta(minutes=30), retries=2
+    )
+    pause_fallback = PauseInferenceEndpointOperator(task_id="pause_fallback", endpoint=FALLBACK, missing_ok=True)
+
+    tell() >> [resume_fallback, pause_fallback]
