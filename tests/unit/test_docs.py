@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference import errors as inference_errors
 from airflow_provider_hf_endpoints.operators import endpoints as operators
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -35,6 +36,7 @@ PARAMETERS: dict[str, type] = {
     "operators/inference.md": InferenceOperator,
     "batch.md": BatchInferenceOperator,
     "sensor.md": InferenceEndpointSensor,
+    "events.md": InferenceEndpointEventTrigger,
 }
 
 
@@ -100,7 +102,7 @@ def own_parameters(kind: type) -> dict[str, Any]:
     for cls in kind.__mro__:
         if cls.__module__.startswith("airflow_provider_hf_endpoints") and "__init__" in vars(cls):
             for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                     found.setdefault(name, parameter.default)
     return found
 
