@@ -1,0 +1,157 @@
+"""How a batch is divided: every byte belongs to one shard, in order; shares of the limit add up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.inference.shards import Piece, Plan, PlannedFile, Shard, plan_shards, share
+
+FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
+    lambda given: [PlannedFile(f"part-{n}.jsonl", size, "v1", splits) for n, (size, splits) in enumerate(given)]
+)
+
+
+def bytes_of(pieces: tuple[Piece, ...]) -> list[tuple[str, int, int]]:
+    """Name, first and end byte of each piece."""
+    return [(p.file.path, p.start, p.file.size if p.end is None else p.end) for p in pieces]
+
+
+@given(files=FILES, count=st.integers(1, 50))
+def test_every_byte_belongs_to_one_shard(files: list[PlannedFile], count: int) -> None:
+    """The shards' pieces, one after the other, are the files: nothing missing, nothing twice, none of them empty."""
+    shards = plan_shards(files, shards=count)
+    pieces = [piece for shard in shards for piece in bytes_of(shard)]
+    covered = [
+        (name, first, second)
+        for name, group in itertools.groupby(pieces, key=lambda piece: piece[0])
+        for _, first, second in group
+    ]
+    by_file = {file.path: [(a, b) for name, a, b in covered if name == file.path] for file in files}
+    for file in files:
+        edges = by_file[file.path]
+        assert ([0] if file.size else []) == [a for a, _ in edges[:1]]
+        assert [file.size] * bool(file.size) == [b for _, b in edges[-1:]]
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(edges))
+    assert [file.path for file in files if file.size] == list(dict.fromkeys(name for name, _, _ in pieces))
+    total = sum(file.size for file in files)
+    assert len(shards) <= count
+    assert all(shards)
+    assert bool(shards) == bool(total)
+
+
+@given(files=FILES, count=st.integers(1, 50))
+def test_what_cannot_be_split_stays_whole(files: list[PlannedFile], count: int) -> None:
+    """A packed file, a CSV, is read by one shard from its beginning to its end."""
+    pieces = [piece for shard in plan_shards(files, shards=count) for piece in shard]
+    assert all(piece == Piece(piece.file, 0, None) for piece in pieces if not piece.file.splits)
+
+
+@given(sizes=st.lists(st.integers(1, 10**12), min_size=1, max_size=6), count=st.integers(1, 64))
+def test_shards_of_lines_are_of_equal_size(sizes: list[int], count: int) -> None:
+    """Where every file splits, sizes differ by no more than a byte."""
+    files = [PlannedFile(str(n), size) for n, size in enumerate(sizes)]
+    parts = [sum(piece.size for piece in shard) for shard in plan_shards(files, shards=count)]
+    assert len(parts) == min(count, sum(sizes))
+    assert max(parts) - min(parts) <= 1
+
+
+def test_bytes_per_shard() -> None:
+    """The number follows from the size, the last one no smaller than the rest for it."""
+    parts = plan_shards([PlannedFile("a", 1000)], bytes_per_shard=300)
+    assert [250, 250, 250, 250] == [sum(piece.size for piece in shard) for shard in parts]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "either shards"),
+        ({"shards": 2, "bytes_per_shard": 5}, "either shards"),
+        ({"shards": 0}, "shards is a whole number of at least 1, not 0"),
+        ({"shards": True}, "shards is a whole number"),
+        ({"shards": "4"}, "'4'"),
+        ({"bytes_per_shard": -1}, "bytes_per_shard is a whole number of at least 1"),
+        ({"shards": 100_000}, "99999"),
+    ],
+)
+def test_a_division_that_is_none_is_refused(arguments: dict[str, int], words: str) -> None:
+    """The error names the argument and its value."""
+    with pytest.raises(ValueError, match=words):
+        plan_shards([PlannedFile("a", 10)], **arguments)
+
+
+def plan(**changes: object) -> Plan:
+    files = (PlannedFile("a.jsonl", 1000, "v1"), PlannedFile("b.csv", 10, None, splits=False))
+    given = {"input_path": "in/*", "input_format": "auto", "files": files, "shards": plan_shards(files, shards=3)}
+    return Plan(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_a_plan_survives_json() -> None:
+    """What one worker writes another one reads, with the same digest."""
+    again = Plan.from_dict(json.loads(json.dumps(plan().as_dict())))
+    assert plan() == again
+    assert plan().digest == again.digest
+    assert ["00000-of-00003", "00001-of-00003", "00002-of-00003"] == [shard.name for shard in again.refs()]
+    assert plan().refs() == [Shard.parse(json.loads(json.dumps(shard.as_dict()))) for shard in plan().refs()]
+
+
+def test_another_size_version_or_cut_is_another_plan() -> None:
+    """So that shards of two plans never pass for one batch."""
+    files = plan().files
+    changed = [
+        plan(files=(PlannedFile("a.jsonl", 1001, "v1"), files[1])),
+        plan(files=(PlannedFile("a.jsonl", 1000, "v2"), files[1])),
+        plan(input_format="csv"),
+        plan(shards=plan_shards(files, shards=2)),
+    ]
+    changed[:2] = [plan(files=each.files, shards=plan_shards(each.files, shards=3)) for each in changed[:2]]
+    assert len({plan().digest, *(each.digest for each in changed)}) == 5
+
+
+@pytest.mark.parametrize("value", [{"format": 2}, {"format": 1}, {"format": 1, "files": [], "shards": [[[0, 0, 1]]]}])
+def test_what_is_no_plan_is_refused(value: dict[str, object]) -> None:
+    """Of another version, or cut short."""
+    with pytest.raises(ValueError, match="plan"):
+        Plan.from_dict(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        3,
+        {"number": 1},
+        {"number": 2, "of": 2, "plan": "x"},
+        {"number": -1, "of": 2, "plan": "x"},
+        {"number": "0", "of": 2, "plan": "x"},
+        {"number": 0, "of": 2, "plan": None},
+    ],
+)
+def test_what_is_no_shard_is_refused(value: object) -> None:
+    """The error says what a shard is."""
+    with pytest.raises(ValueError, match="shard"):
+        Shard.parse(value)
+
+
+@given(limit=st.integers(1, 3000), of=st.integers(1, 200))
+def test_shares_add_up_to_the_limit(limit: int, of: int) -> None:
+    """With all shards at once, exactly."""
+    if limit < of:
+        with pytest.raises(ValueError, match="too few"):
+            share(limit, Shard(0, of, "x"), of)
+    else:
+        assert limit == sum(share(limit, Shard(number, of, "x"), of) for number in range(of))
+
+
+@given(limit=st.integers(1, 3000), of=st.integers(1, 60), at_once=st.integers(1, 60), seed=st.randoms())
+def test_shares_of_some_at_once_stay_within_the_limit(limit: int, of: int, at_once: int, seed: object) -> None:
+    """Whichever of them run together."""
+    if at_once > min(limit, of):
+        return
+    numbers = seed.sample(range(of), at_once)  # type: ignore[attr-defined]
+    shares = [share(limit, Shard(number, of, "x"), at_once) for number in numbers]
+    assert limit - at_once < sum(shares) <= limit
