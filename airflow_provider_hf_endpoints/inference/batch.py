@@ -52,7 +52,7 @@ from airflow_provider_hf_endpoints.inference.preflight import (
     discover_target,
     find_job_input,
 )
-from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import Shape
 from airflow_provider_hf_endpoints.inference.source import LineSource
@@ -191,12 +191,7 @@ def _same_format(found: object, job: BatchJob) -> None:
 
 
 def _judge(job: BatchJob, report: BatchReport) -> BatchReport:
-    if job.fail_on_errors and report.failed:
-        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
-    # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
-    if job.max_error_rate is not None and report.failed > job.max_error_rate * report.rows:
-        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed, above {job.max_error_rate:.0%}")
-    return report
+    return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
 
 
 async def _run_locked(

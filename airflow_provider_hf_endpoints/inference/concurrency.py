@@ -45,15 +45,20 @@ class Limiter:
     :param fixed: the user's number, None to find one
     :param ceiling: never more than this
     :param replicas: ready replicas at the start
+    :param senders: how many, this one among them, send to the endpoint at the same time: the shards of one batch. It
+        begins with its part of what one would begin with, and takes its part of a queue for its own
     """
 
-    def __init__(self, fixed: int | None = None, *, ceiling: int = CEILING, replicas: int = 1) -> None:
+    def __init__(
+        self, fixed: int | None = None, *, ceiling: int = CEILING, replicas: int = 1, senders: int = 1
+    ) -> None:
         self._fixed = fixed
+        self._senders = senders
         #: The limit never goes above this.
         self.ceiling = fixed if fixed is not None else ceiling
         self._replicas = max(1, replicas)
-        start = fixed if fixed is not None else START_PER_REPLICA * self._replicas
-        self._limit = float(min(start, self.ceiling))
+        start = fixed if fixed is not None else START_PER_REPLICA * self._replicas / senders
+        self._limit = max(1.0, float(min(start, self.ceiling)))
         self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
         self._last_cut = float("-inf")
@@ -116,6 +121,8 @@ class Limiter:
             self._before_wave = None  # it takes requests: the cuts did say how many
         latency = now - sent_at
         self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
+        if load is not None and self._senders > 1:
+            load = Load(load.waiting / self._senders, load.cache)
         if load is not None and self._fixed is None:
             self._watch_queue(now, load)
         window = self._window

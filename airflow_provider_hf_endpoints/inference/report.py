@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchFailed
+
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
@@ -66,3 +68,16 @@ class BatchReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as plain JSON."""
         return asdict(self)
+
+
+def judge(report: BatchReport, *, fail_on_errors: bool, max_error_rate: float | None) -> BatchReport:
+    """The report of a batch that came to its end, unless more of its rows failed than the job allows.
+
+    :raises BatchFailed: more failed
+    """
+    if fail_on_errors and report.failed:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
+    # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
+    if max_error_rate is not None and report.failed > max_error_rate * report.rows:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed, above {max_error_rate:.0%}")
+    return report

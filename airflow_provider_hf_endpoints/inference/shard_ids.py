@@ -48,7 +48,7 @@ def find_doubled(files: Sequence[UPath]) -> set[int]:
             below = (1 << 64) * number // rounds
             together: list[int] = []
             for at, (start, end) in enumerate(places):
-                found = list(itertools.takewhile(lambda each: each < below, _read(spool, start, end)))
+                found = list(itertools.takewhile(below.__gt__, _read(spool, start, end)))
                 together += found
                 places[at] = (start + len(found) * WIDTH, end)
             together.sort()

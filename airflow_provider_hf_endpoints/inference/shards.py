@@ -18,6 +18,10 @@ FORMAT = 1  # of a plan
 MOST_SHARDS = 99_999
 
 
+class TooManyShardsError(ValueError):
+    """A plan would have more shards than whoever runs them can take."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A file as the planner found it.
@@ -144,7 +148,11 @@ class Plan:
 
 
 def plan_shards(
-    files: Sequence[PlannedFile], *, shards: int | None = None, bytes_per_shard: int | None = None
+    files: Sequence[PlannedFile],
+    *,
+    shards: int | None = None,
+    bytes_per_shard: int | None = None,
+    most: int = MOST_SHARDS,
 ) -> tuple[tuple[Piece, ...], ...]:
     """Divide the files into shards of about the same size, in their order.
 
@@ -152,12 +160,16 @@ def plan_shards(
 
     :param shards: how many, or
     :param bytes_per_shard: how large
+    :param most: shards that may come of it
+    :raises TooManyShardsError: more would
     :raises ValueError: neither or both are given, or they are not positive
     """
     check_division(shards, bytes_per_shard)
     ends = list(itertools.accumulate(file.size for file in files))
     total = ends[-1] if ends else 0
     count = shards if shards is not None else -(-total // (bytes_per_shard or 1))
+    if count > most:
+        raise TooManyShardsError(f"{_asked(shards, bytes_per_shard, total)} {count} shards, and {most} are the most.")
     count = max(1, min(count, total))
     cuts = {_cut(files, ends, total * number // count) for number in range(1, count)}
     edges = sorted({0, total} | cuts)
@@ -174,8 +186,12 @@ def check_division(shards: int | None, bytes_per_shard: int | None) -> None:
     for name, value in (("shards", shards), ("bytes_per_shard", bytes_per_shard)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"{name} is a whole number of at least 1, not {value!r}")
-    if shards is not None and shards > MOST_SHARDS:
-        raise ValueError(f"shards={shards} is above {MOST_SHARDS}")
+
+
+def _asked(shards: int | None, bytes_per_shard: int | None, total: int) -> str:
+    if shards is not None:
+        return f"shards={shards} makes"
+    return f"bytes_per_shard={bytes_per_shard} of {total} bytes makes"
 
 
 def _cut(files: Sequence[PlannedFile], ends: Sequence[int], place: int) -> int:

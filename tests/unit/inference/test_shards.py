@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
+from airflow_provider_hf_endpoints.inference import shard_ids
+from airflow_provider_hf_endpoints.inference.concurrency import START_PER_REPLICA, Limiter, Load
 from airflow_provider_hf_endpoints.inference.shards import Piece, Plan, PlannedFile, Shard, plan_shards, share
 
 FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
@@ -155,3 +159,41 @@ def test_shares_of_some_at_once_stay_within_the_limit(limit: int, of: int, at_on
     numbers = seed.sample(range(of), at_once)  # type: ignore[attr-defined]
     shares = [share(limit, Shard(number, of, "x"), at_once) for number in numbers]
     assert limit - at_once < sum(shares) <= limit
+
+
+def test_each_of_many_senders_begins_with_its_part() -> None:
+    """All shards together begin with what one worker would have begun with, also when replicas come."""
+    limiters = [Limiter(ceiling=250, senders=4) for _ in range(4)]
+    assert sum(limiter.limit for limiter in limiters) == START_PER_REPLICA
+    for limiter in limiters:
+        limiter.replicas_changed(3, 1.0)
+    assert sum(limiter.limit for limiter in limiters) == 3 * START_PER_REPLICA
+    assert Limiter(senders=100).limit == 1
+
+
+def test_each_of_many_senders_takes_its_part_of_the_queue_for_its_own() -> None:
+    """The engine tells all that wait, whoever sent them: to subtract all of it four times would empty the engine."""
+
+    def settled(limiter: Limiter) -> int:
+        for answer in range(400):
+            limiter.answered(answer * 0.02, limiter.limit, 1.0, answer * 0.02, Load(waiting=2.4))
+        return limiter.limit
+
+    assert settled(Limiter()) == START_PER_REPLICA
+    assert settled(Limiter(senders=4)) == START_PER_REPLICA // 4
+    assert settled(Limiter(ceiling=START_PER_REPLICA // 4)) < START_PER_REPLICA // 4
+
+
+def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever files hold them, and however little is compared at a time; in one file they count too."""
+    monkeypatch.setattr(shard_ids, "IDS_AT_ONCE", 7)
+    names = [[f"a{n}" for n in range(50)], [f"b{n}" for n in range(50)], [], ["a13", 7, "7"]]
+    files = []
+    for number, ids in enumerate(names):
+        files.append(UPath(tmp_path / f"{number}.bin"))
+        with open(tmp_path / f"{number}.bin", "wb") as file:
+            shard_ids.write_hashes(file, sorted(shard_ids.hash_id(each) for each in ids))
+    assert shard_ids.find_doubled(files) == {shard_ids.hash_id("a13")}
+    assert shard_ids.find_doubled(files[:3]) == set()
+    assert shard_ids.find_doubled([]) == set()
+    assert len(shard_ids.find_doubled([files[0], *files])) == 50
