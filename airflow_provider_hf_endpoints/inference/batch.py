@@ -39,6 +39,7 @@ from airflow_provider_hf_endpoints.inference.items import Tally
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.merge import report_of_shard
 from airflow_provider_hf_endpoints.inference.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.output import (
     publish,
@@ -49,12 +50,14 @@ from airflow_provider_hf_endpoints.inference.output import (
 from airflow_provider_hf_endpoints.inference.preflight import (
     check_first_rows,
     check_input,
+    compare_ids,
     discover_target,
     find_job_input,
 )
 from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import Shape
+from airflow_provider_hf_endpoints.inference.shards import Shard
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.transport import Transport
 
@@ -116,16 +119,17 @@ async def arun_batch(
     ready_replicas: ReadyReplicas | None = None,
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
-    layout = OutputLayout.of(job.output_path)
+    layout = job.layout
     source = await asyncio.to_thread(find_job_input, job)
     finished = await asyncio.to_thread(_finished, job, layout, source)
     if finished is not None:
         log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
         return _judge(job, finished)
-    await asyncio.to_thread(check_input, job, source)
+    ids = await asyncio.to_thread(check_input, job, source)
     lock = OutputLock(layout.journal)
     await asyncio.to_thread(lock.acquire)
     try:
+        await asyncio.to_thread(compare_ids, job, source, ids)
         return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas)
     finally:
         lock.release()
@@ -151,6 +155,8 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
     :raises OutputConflictError: what is there is not to be touched
     """
     manifest = read_manifest(layout)
+    if manifest is None and job.shard is not None:
+        return _merged(job, job.shard, source)
     if manifest is None:
         if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
             raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
@@ -162,6 +168,16 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
     _same_job(manifest.get("identity", {}), job, source)
     report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
     return report
+
+
+def _merged(job: BatchJob, shard: Shard, source: Input) -> BatchReport | None:
+    """The report of the same shard, out of the output of all shards, into which it went."""
+    whole = OutputLayout.of(job.output_path)
+    manifest = read_manifest(whole)
+    if manifest is None:
+        return None
+    _same_job({**manifest.get("identity", {}), "plan": manifest.get("plan")}, job, source)
+    return report_of_shard(manifest, shard, whole)
 
 
 def _same_job(old: Mapping[str, Any], job: BatchJob, source: Input) -> None:
@@ -191,6 +207,8 @@ def _same_format(found: object, job: BatchJob) -> None:
 
 
 def _judge(job: BatchJob, report: BatchReport) -> BatchReport:
+    if job.shard is not None:
+        return report  # what counts is how many rows of the whole failed, which the merge knows
     return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
 
 
@@ -268,8 +286,8 @@ class _Run:
         self._spending: Spending | None = None
         self._rows_to_do: int | None = None
         self._over_budget: Notice | None = None
-        fixed = None if job.max_concurrency == "auto" else job.max_concurrency
-        self.limiter = Limiter(fixed, ceiling=job.concurrency_ceiling)
+        fixed, ceiling = job.limits
+        self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
     def take_up(self) -> None:
         """Read the journal of an earlier run of the same job, or begin one."""
@@ -408,7 +426,7 @@ class _Run:
     def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
         tally = self._tally
         return BatchReport(
-            output_path=str(self._job.output_path),
+            output_path=str(self._job.output_path if self._job.shard is None else self._layout.results.parent),
             errors_path=str(self._layout.errors),
             manifest_path=str(self._layout.manifest),
             resumed=tally.resumed,
@@ -440,6 +458,18 @@ class _Run:
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},
             "version": __version__,
+            **self._of_shard(),
+        }
+
+    def _of_shard(self) -> dict[str, Any]:
+        """What a merge has to know."""
+        job = self._job
+        if job.shard is None:
+            return {}
+        places, ids = job.names_rows_by is None, self._layout.ids.exists()
+        return {
+            "shard": {**job.shard.as_dict(), "ids_are_places": places, "ids": ids},
+            "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
         }
 
     def _resent(self) -> int:

@@ -41,6 +41,10 @@ class OutputConflictError(BatchError):
     """Something else is on the output path: another job's output, or another run of this job."""
 
 
+class ShardsMissingError(BatchError):
+    """Shards cannot be put together yet: some of them are not finished, or none was planned."""
+
+
 class JournalCorruptError(BatchError):
     """A record in the middle of the journal does not match its checksum: the disk or something else changed
     it."""

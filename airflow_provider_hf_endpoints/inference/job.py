@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.inference.rows import (
     compile_requests,
     error_record,
 )
+from airflow_provider_hf_endpoints.inference.shards import Shard, share
 from airflow_provider_hf_endpoints.inference.steps import Target
 
 FORMAT = 2  # of the journal; it stands in the manifest too
@@ -73,6 +74,10 @@ class BatchJob:
     :param probe_interval: seconds between two requests to an endpoint that is not ready
     :param job_timeout: seconds for the whole run
     :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    :param shard: the part of the input that this job does, as `plan_batch` returned it; its output goes below
+        `output_path` until `merge_shards` puts all of them together
+    :param concurrent_shards: how many shards run at the same time at most; default all. `max_concurrency` and
+        `concurrency_ceiling` are of all shards together
     :param on_bad_input: a line that is no row: `error_row` writes an error in its place, `stop` ends the
         batch
     :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
@@ -119,6 +124,8 @@ class BatchJob:
     probe_interval: float = 5.0
     job_timeout: float = 7 * 24 * 3600.0
     drain_timeout: float = 30.0
+    shard: Shard | None = None
+    concurrent_shards: int | None = None
     on_bad_input: Literal["error_row", "stop"] = "error_row"
     on_existing: Literal["resume", "overwrite", "fail"] = "resume"
     max_error_rate: float | None = 0.5
@@ -167,6 +174,13 @@ class BatchJob:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.concurrent_shards is not None and self.concurrent_shards < 1:
+            raise ValueError(f"concurrent_shards is at least 1, not {self.concurrent_shards!r}")
+        if self.shard is not None:
+            object.__setattr__(self, "shard", Shard.parse(self.shard))
+            _ = self.limits
+            if self.on_existing != "resume":
+                raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
 
     def _check_rows_per_request(self, rows: Any) -> None:
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
@@ -208,6 +222,33 @@ class BatchJob:
             rows_per_replica_second=self.rows_per_replica_second,
             key=self.budget_key,
         )
+
+    @property
+    def layout(self) -> OutputLayout:
+        """Where its files go."""
+        layout = OutputLayout.of(self.output_path)
+        return layout if self.shard is None else layout.of_shard(self.shard)
+
+    @property
+    def senders(self) -> int:
+        """How many jobs, this one among them, send to the endpoint at the same time."""
+        return 1 if self.shard is None else min(self.shard.of, self.concurrent_shards or self.shard.of)
+
+    @property
+    def limits(self) -> tuple[int | None, int]:
+        """Requests in flight, None to find the number, and what that never exceeds: its share of both.
+
+        :raises ValueError: there is not one for each shard
+        """
+        fixed = None if self.max_concurrency == "auto" else self.max_concurrency
+        if self.shard is None:
+            return fixed, self.concurrency_ceiling
+        try:
+            own = share(fixed or self.concurrency_ceiling, self.shard, self.senders)
+        except ValueError as error:
+            name = "concurrency_ceiling" if fixed is None else "max_concurrency"
+            raise ValueError(f"{name}: {error}; raise it, or set concurrent_shards") from error
+        return (None if fixed is None else own), own
 
     @property
     def columns(self) -> list[str]:
@@ -287,6 +328,7 @@ class BatchJob:
             "response_schema": None
             if self.response_schema is None
             else structured.as_json_schema(self.response_schema),
+            **({} if self.shard is None else {"plan": self.shard.plan}),
         }
 
 
@@ -327,12 +369,18 @@ def _some(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OutputLayout:
-    """Where each file of an output path goes."""
+    """Where each file of an output path goes.
+
+    :param shards: folder of the outputs of its shards, with their plan
+    :param ids: of a shard, hashes of its rows' ids
+    """
 
     results: UPath
     errors: UPath
     manifest: UPath
     journal: UPath
+    shards: UPath
+    ids: UPath
 
     @classmethod
     def of(cls, output_path: PathLike) -> OutputLayout:
@@ -342,6 +390,22 @@ class OutputLayout:
             stem = path.name.removesuffix(".jsonl")
             folder = path.parent
             return cls(
-                path, folder / f"{stem}.errors.jsonl", folder / f"{stem}.manifest.json", folder / f"{stem}.journal"
+                results=path,
+                errors=folder / f"{stem}.errors.jsonl",
+                manifest=folder / f"{stem}.manifest.json",
+                journal=folder / f"{stem}.journal",
+                shards=folder / f"{stem}.shards",
+                ids=folder / f"{stem}.ids.bin",
             )
-        return cls(path / "results-00000.jsonl", path / "errors.jsonl", path / "manifest.json", path / "_journal")
+        return cls(
+            results=path / "results-00000.jsonl",
+            errors=path / "errors.jsonl",
+            manifest=path / "manifest.json",
+            journal=path / "_journal",
+            shards=path / "_shards",
+            ids=path / "ids.bin",
+        )
+
+    def of_shard(self, shard: Shard) -> OutputLayout:
+        """Of one of its shards: a folder of its own."""
+        return OutputLayout.of(self.shards / shard.name)

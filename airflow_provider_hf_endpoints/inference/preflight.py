@@ -8,8 +8,9 @@ import logging
 import time
 from array import array
 from collections.abc import Callable, Generator, Mapping
-from hashlib import blake2b
 from typing import Any
+
+from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import steps
 from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, BatchInputError
@@ -23,7 +24,11 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFil
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
-from airflow_provider_hf_endpoints.inference.rows import RowId, RowRequest, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.journal import names_in
+from airflow_provider_hf_endpoints.inference.output import replacing
+from airflow_provider_hf_endpoints.inference.rows import RowRequest, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.shard_ids import find_doubled, hash_id, write_hashes
+from airflow_provider_hf_endpoints.inference.shard_plan import PLAN, only_shard
 from airflow_provider_hf_endpoints.inference.templates import require_columns
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
@@ -33,6 +38,7 @@ log = logging.getLogger(__name__)
 FIRST_ROWS = 100
 FIRST_FILES = 100
 TICK = 0.05  # seconds; how soon a stop is noticed
+COMPARED_AT_MOST = 1 << 25  # bytes of other shards' ids: four million rows
 _BUCKETS = 256
 
 
@@ -43,23 +49,18 @@ def find_job_input(job: BatchJob) -> Input:
     """
     source = find_input(job.input_path, job.input_format, job.reads_columns)
     layout = OutputLayout.of(job.output_path)
-    for path in (layout.results, layout.errors):
-        reader = source.would_read(path)
-        if reader is not None:
-            raise BatchInputError(
-                f"output_path {job.output_path} lies where input_path reads ({reader}), so a later run would take "
-                "the output for input: choose another folder for it"
-            )
-    return source
+    source.refuse_output(layout.results, layout.errors)
+    return source if job.shard is None else only_shard(job, job.shard, source)
 
 
-def check_input(job: BatchJob, source: Input | None = None) -> None:
+def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
     """Refuse an input that cannot be used, before anything is sent.
 
     A line that is no row is left to `on_bad_input`, unless none of a file's first hundred is one. That is asked of a
     hundred files at most.
 
     :param source: the job's files, None to look for them
+    :return: where rows have ids, the hashes of them, in order
     :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
         doubled
     """
@@ -67,12 +68,17 @@ def check_input(job: BatchJob, source: Input | None = None) -> None:
     rows = 0
     for file in source.files[:FIRST_FILES]:
         lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
-        _check_first(job, file, lines)
+        if job.on_bad_input == "stop" or not _is_fragment(file, lines):
+            _check_first(job, file, lines)
         rows += len(lines)
-    if not rows and next(read_lines(source), None) is None:
+    if job.shard is None and not rows and next(read_lines(source), None) is None:
         raise BatchInputError(f"input file {source} is empty: there is nothing to do")
-    if job.names_rows_by is not None:
-        _check_ids(job, source, job.names_rows_by)
+    return [] if job.names_rows_by is None else _check_ids(job, source, job.names_rows_by)
+
+
+def _is_fragment(file: InputFile, lines: list[Line]) -> bool:
+    """Whether bad lines here need not mean a bad file: they are not its first hundred."""
+    return file.start > 0 or (file.end is not None and len(lines) < FIRST_ROWS)
 
 
 def _check_first(job: BatchJob, file: InputFile, lines: list[Line]) -> None:
@@ -86,7 +92,7 @@ def _check_first(job: BatchJob, file: InputFile, lines: list[Line]) -> None:
         raise BatchInputError.within(file, problems[0])
 
 
-def _check_ids(job: BatchJob, source: Input, id_column: str) -> None:
+def _check_ids(job: BatchJob, source: Input, id_column: str) -> list[array[int]]:
     """Every row has an id, and no two have the same. Eight bytes a row, sorted in parts."""
     buckets = [array("Q") for _ in range(_BUCKETS)]
     for line in read_lines(source):
@@ -96,15 +102,50 @@ def _check_ids(job: BatchJob, source: Input, id_column: str) -> None:
             if job.on_bad_input == "stop":
                 raise
             continue
-        hashed = _hash_id(row_id(row, line, id_column))
-        buckets[hashed[0]].append(int.from_bytes(hashed, "big"))
-    doubled = {first for bucket in buckets for first, second in itertools.pairwise(sorted(bucket)) if first == second}
+        hashed = hash_id(row_id(row, line, id_column))
+        buckets[hashed >> 56].append(hashed)
+    for number, bucket in enumerate(buckets):
+        buckets[number] = array("Q", sorted(bucket))
+    doubled = {first for bucket in buckets for first, second in itertools.pairwise(bucket) if first == second}
     if doubled:
         raise BatchInputError(f"{source}: {_first_doubled(source, id_column, doubled)}")
+    return buckets
 
 
-def _hash_id(identity: RowId) -> bytes:
-    return blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
+    """Leave a shard's ids where the other shards find them, and see whether one of theirs is among them.
+
+    Whichever of two comes later sees both, so a doubled id is told before its second row is sent. Above a number of
+    rows that would cost more than it is worth, with each reading all; then the merge is the first to see.
+
+    :param hashes: as `check_input` returned them
+    :raises BatchInputError: an id stands in another shard too
+    """
+    if not hashes or job.shard is None or job.names_rows_by is None:
+        return
+    own = job.layout.ids
+    with replacing(own) as file:
+        write_hashes(file, itertools.chain.from_iterable(hashes))
+    others = [path for path in ids_of_others(OutputLayout.of(job.output_path), own) if path.exists()]
+    if sum(path.stat().st_size for path in others) > COMPARED_AT_MOST:
+        return
+    doubled = find_doubled([own, *others])
+    for line in read_lines(source) if doubled else ():
+        try:
+            identity = row_id(parse_line(line), line, job.names_rows_by)
+        except BadLineError:
+            continue
+        if hash_id(identity) in doubled:
+            raise BatchInputError(
+                f"id {identity!r} in column {job.names_rows_by!r} stands on {line.where} and in another shard of "
+                f"{job.output_path}; ids must differ"
+            )
+
+
+def ids_of_others(layout: OutputLayout, own: UPath) -> list[UPath]:
+    """Where the other shards of a batch leave their ids."""
+    names = sorted(set(names_in(layout.shards)) - {own.parent.name, PLAN})
+    return [OutputLayout.of(layout.shards / name).ids for name in names]
 
 
 def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
@@ -114,7 +155,7 @@ def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
             identity = row_id(parse_line(line), line, id_column)
         except BadLineError:
             continue
-        hashed = int.from_bytes(_hash_id(identity), "big")
+        hashed = hash_id(identity)
         if hashed in seen:
             return (
                 f"id {identity!r} in column {id_column!r} stands on {seen[hashed]} and on {line.where}; ids must differ"

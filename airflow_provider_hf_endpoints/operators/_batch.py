@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.preflight import check_input
 from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.shards import Shard
 from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
 
@@ -62,6 +63,9 @@ class BatchInferenceOperator(RequestingOperator):
         nothing more is sent, what is done is kept, and the task fails for good. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of the batch's own time. Default no limit.
     :param on_budget: what then becomes of the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
+    :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
+        `PlanBatchShardsOperator`; default all of it. `max_concurrency` is then shared by the tasks that
+        `max_active_tis_per_dagrun` lets run at the same time.
     :param job_options: anything else of `inference.batch.BatchJob`, e.g. `{"max_attempts": 3}`.
 
     Other parameters: see `RequestingOperator`.
@@ -99,6 +103,7 @@ class BatchInferenceOperator(RequestingOperator):
         max_cost: float | None = None,
         max_runtime: float | timedelta | None = None,
         on_budget: Release = "pause",
+        shard: Mapping[str, Any] | None = None,
         job_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -125,6 +130,7 @@ class BatchInferenceOperator(RequestingOperator):
         Budget(max_cost=max_cost, max_runtime=_seconds_or_none(max_runtime), price_per_hour=0.0)
         if on_budget not in get_args(Release):
             raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
+        self.shard = shard
         self.job_options = job_options
         self.outlets = with_alias(self.outlets)
         self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
@@ -226,8 +232,15 @@ class BatchInferenceOperator(RequestingOperator):
             request_timeout=self.request_timeout,
             startup_timeout=_seconds(self.startup_timeout),
             job_timeout=_seconds(self.batch_timeout),
-            **(self.job_options or {}),
+            **{**self._shard_options(), **(self.job_options or {})},
         )
+
+    def _shard_options(self) -> dict[str, Any]:
+        """Which part of the batch it is, and how many of them Airflow runs at the same time."""
+        if self.shard is None:
+            return {}
+        bounds = [each for each in (self.max_active_tis_per_dagrun, self.max_active_tis_per_dag) if each]
+        return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
 
 
 def _seconds(limit: float | timedelta) -> float:

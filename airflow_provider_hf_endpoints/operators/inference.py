@@ -11,8 +11,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
 from airflow_provider_hf_endpoints.operators._batch import BatchInferenceOperator
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
+from airflow_provider_hf_endpoints.operators._shards import MergeBatchShardsOperator, PlanBatchShardsOperator
 
-__all__ = ["BatchInferenceOperator", "InferenceOperator"]
+__all__ = ["BatchInferenceOperator", "InferenceOperator", "MergeBatchShardsOperator", "PlanBatchShardsOperator"]
 
 
 class InferenceOperator(RequestingOperator):

@@ -17,7 +17,12 @@ from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointU
 from airflow_provider_hf_endpoints.inference import batch_errors
 from airflow_provider_hf_endpoints.inference import errors as inference_errors
 from airflow_provider_hf_endpoints.operators import endpoints as operators
-from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
+from airflow_provider_hf_endpoints.operators.inference import (
+    BatchInferenceOperator,
+    InferenceOperator,
+    MergeBatchShardsOperator,
+    PlanBatchShardsOperator,
+)
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
@@ -26,7 +31,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Arguments that a table describes in words.
 WORDS = {"deferrable", "retry_delay"}
 
-PARAMETERS: dict[str, type] = {
+PARAMETERS: dict[str, type | tuple[type, ...]] = {
     "operators/create.md": operators.CreateInferenceEndpointOperator,
     "operators/update.md": operators.UpdateInferenceEndpointOperator,
     "operators/pause.md": operators.PauseInferenceEndpointOperator,
@@ -35,6 +40,7 @@ PARAMETERS: dict[str, type] = {
     "operators/delete.md": operators.DeleteInferenceEndpointOperator,
     "operators/inference.md": InferenceOperator,
     "batch.md": BatchInferenceOperator,
+    "sharding.md": (PlanBatchShardsOperator, MergeBatchShardsOperator),
     "sensor.md": InferenceEndpointSensor,
     "events.md": InferenceEndpointEventTrigger,
 }
@@ -134,7 +140,9 @@ def test_parameter_tables_are_complete_and_right(page: str) -> None:
     if "every operator on an endpoint" in text:
         told = {**COMMON, **told}
     told.pop("mode", None)  # Airflow's own, told where it matters
-    taken = {name: shown(default) for name, default in own_parameters(PARAMETERS[page]).items()}
+    kinds = PARAMETERS[page]
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    taken = {name: shown(default) for kind in kinds for name, default in own_parameters(kind).items()}
     assert set(taken) == set(told)
     assert {name: value for name, value in taken.items() if name not in WORDS} == {
         name: value for name, value in told.items() if name not in WORDS

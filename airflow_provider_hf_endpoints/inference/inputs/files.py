@@ -36,12 +36,16 @@ class InputFile:
 
     :param name: as errors call it: its name, or its way from the folder or pattern that it was found by
     :param packing: `.gz`, `.zst`, or nothing
+    :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, the end not among them
+    :param end: None for the file's end
     """
 
     path: UPath
     name: str
     format: FileFormat = "jsonl"
     packing: str = ""
+    start: int = 0
+    end: int | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -52,6 +56,7 @@ class Input:
     """The files of a batch, in the order in which their rows count.
 
     :param patterns: folders and patterns that they were found by, as patterns
+    :param whole: all files of the batch, where these are only a shard's
     :param columns: columns that the batch needs of a row, for formats that can leave the others unread; None
         for all
     """
@@ -59,11 +64,13 @@ class Input:
     files: tuple[InputFile, ...]
     patterns: tuple[UPath, ...] = ()
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+    whole: tuple[InputFile, ...] = field(default=(), kw_only=True)
 
     @property
     def names(self) -> str | list[str]:
         """The paths as an identity keeps them: one text, or the list."""
-        return str(self.files[0]) if len(self.files) == 1 else [str(file) for file in self.files]
+        files = self.whole or self.files
+        return str(files[0]) if len(files) == 1 else [str(file) for file in files]
 
     def only(self, file: InputFile) -> Input:
         """One file of these."""
@@ -82,6 +89,18 @@ class Input:
             if re.match(glob_translate(wanted), inside) and not _is_left_out(inside, wanted):
                 return str(pattern)
         return None
+
+    def refuse_output(self, *paths: UPath) -> None:
+        """
+        :raises BatchInputError: one of the paths lies where a later run would read it
+        """
+        for path in paths:
+            reader = self.would_read(path)
+            if reader is not None:
+                raise BatchInputError(
+                    f"output {path} lies where input_path reads ({reader}), so a later run would take the output for "
+                    "input: choose another folder for it"
+                )
 
     def __str__(self) -> str:
         first = str(self.files[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import IO
 
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
@@ -18,14 +19,31 @@ def read(file: InputFile, place: int) -> Generator[Line, None, int]:
     :param place: of its first row among the rows of all files; returns the place after its last one
     """
     with unpacked(file) as content:
-        for number, raw in enumerate(content, start=1):
+        for number, raw in enumerate(_lines(file, content), start=1):
             text = raw.strip()
-            if number == 1 and text.startswith(_BOM):
+            if number == 1 and not file.start and text.startswith(_BOM):
                 text = text[len(_BOM) :]
             if text:
                 yield Line(place, number, text, file)
                 place += 1
     return place
+
+
+def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
+    """The lines that start in the file's part. A line belongs to the part in which it starts, all of it."""
+    if not file.start and file.end is None:
+        yield from content
+        return
+    at = file.start
+    if at:
+        # From the byte before: where that one ends a line, a line starts here; else one of the part before ends here.
+        at += len(content.readline()) - 1
+    while file.end is None or at < file.end:
+        line = content.readline()
+        if not line:
+            return
+        at += len(line)
+        yield line
 
 
 def count(file: InputFile) -> int | None:
@@ -35,7 +53,8 @@ def count(file: InputFile) -> int | None:
         return None
     found, last = 0, b"\n"
     with open(local, "rb") as content:
-        while block := content.read(1 << 20):
+        content.seek(max(0, file.start - 1))
+        while block := content.read(1 << 20 if file.end is None else min(1 << 20, file.end - content.tell())):
             found += block.count(b"\n") - block.count(b"\n\n")  # blank lines are not rows
             last = block[-1:]
-    return found + (last != b"\n")
+    return max(0, found - (file.start > 0) + (last != b"\n"))

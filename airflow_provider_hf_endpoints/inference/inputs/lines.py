@@ -11,7 +11,8 @@ class Line(NamedTuple):
     """A line that holds something.
 
     :param place: place among the rows of all files, from 0
-    :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines
+    :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines; in a
+        part of a file, from that part's start
     :param raw: the row as JSON, or what stands in its place
     """
 
@@ -26,4 +27,5 @@ class Line(NamedTuple):
         if self.file is None:
             return f"line {self.number}"
         unit = "row" if self.file.format == "parquet" else "line"
-        return f"{unit} {self.number} of {self.file.name}"
+        after = f" after byte {self.file.start}" if self.file.start else ""
+        return f"{unit} {self.number}{after} of {self.file.name}"

@@ -71,7 +71,10 @@ def unpacked(file: InputFile) -> Iterator[IO[bytes]]:
 
     :raises BatchInputError: there is no such file; while it is read: it is cut short or damaged
     """
-    packed = io.BufferedReader(_Bytes(open_path(file.path)), READ_BYTES)
+    opened = open_path(file.path)
+    if file.start:
+        opened.seek(file.start - 1)  # the byte before tells whether a line starts there
+    packed = io.BufferedReader(_Bytes(opened), READ_BYTES)
     with packed:
         if not file.packing:
             yield cast("IO[bytes]", packed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,51 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import shard_ids
 from airflow_provider_hf_endpoints.inference.concurrency import START_PER_REPLICA, Limiter, Load
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+from airflow_provider_hf_endpoints.inference.merge import at_place
 from airflow_provider_hf_endpoints.inference.shards import Piece, Plan, PlannedFile, Shard, plan_shards, share
 
 FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
     lambda given: [PlannedFile(f"part-{n}.jsonl", size, "v1", splits) for n, (size, splits) in enumerate(given)]
 )
+
+
+# What lines are made of, so that ends of lines of every kind, and none, are often next to each other.
+BITS = [b"\n", b"\r\n", b"\r", b" ", b"\t", b"{}", b'{"a":1}', "é€😀".encode(), b"\xef\xbb\xbf", b"\x00", b"x" * 30]
+SOLID = [b"|\n", b"{}", "é€😀".encode()]
+CONTENTS = st.lists(st.sampled_from(BITS), max_size=40).map(b"".join)
+
+
+@given(contents=st.lists(CONTENTS, min_size=1, max_size=4), count=st.integers(1, 30))
+def test_parts_of_files_hold_every_line_once(contents: list[bytes], count: int) -> None:
+    """Wherever the cuts are: blank lines, CRLF, a BOM, no end of line at the end, cuts inside of a character."""
+    folder = UPath("memory://shards")
+    files = [InputFile(folder / f"{number}.jsonl", f"{number}.jsonl") for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.path.write_bytes(content)
+    whole = [(line.place, line.raw) for line in read_lines(Input(tuple(files)))]
+    parts = plan_shards([PlannedFile(str(n), len(each)) for n, each in enumerate(contents)], shards=count)
+    read: list[tuple[int, bytes]] = []
+    for pieces in parts:
+        before = len(read)
+        part = tuple(replace(files[int(p.file.path)], start=p.start, end=p.end) for p in pieces)
+        read += [(before + line.place, line.raw) for line in read_lines(Input(part))]
+    assert whole == read
+
+
+@given(bits=st.lists(st.sampled_from(SOLID), max_size=40), start=st.integers(0, 60), length=st.integers(1, 60))
+def test_lines_of_a_part_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, bits: list[bytes], start: int, length: int
+) -> None:
+    """As for a whole file: exact where no line is blank."""
+    content = b"".join(bits)
+    if start >= len(content):
+        return
+    path = tmp_path_factory.getbasetemp() / "counted.jsonl"
+    path.write_bytes(content)
+    part = InputFile(UPath(path), path.name, start=start, end=min(len(content), start + length))
+    assert len(list(read_lines(Input((part,))))) == count_lines(Input((part,)))
 
 
 def bytes_of(pieces: tuple[Piece, ...]) -> list[tuple[str, int, int]]:
@@ -197,3 +238,24 @@ def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.
     assert shard_ids.find_doubled(files[:3]) == set()
     assert shard_ids.find_doubled([]) == set()
     assert len(shard_ids.find_doubled([files[0], *files])) == 50
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"id":3,"index":3,"output":"x"}\n', b'{"id":103,"index":103,"output":"x"}\n'),
+        (b'{"id":null,"index":0,"output":null}\n', b'{"id":null,"index":100,"output":null}\n'),
+        (b'{"id":"a\\",\\"index\\":5","index":7}\n', b'{"id":"a\\",\\"index\\":5","index":107}\n'),
+        (b'{"id":"batch_req_1","custom_id":"x","index":3}\n', b'{"id":"batch_req_1","custom_id":"x","index":3}\n'),
+    ],
+)
+def test_a_line_of_a_shard_gets_its_place_in_the_whole(line: bytes, expected: bytes) -> None:
+    """Place and, where it is the id, the id; nothing in texts that look like them, nor in OpenAI Batch's form."""
+    assert expected == at_place(line, 100, ids_are_places=True)
+    assert line == at_place(line, 0, ids_are_places=True)
+
+
+def test_an_id_of_the_rows_stays() -> None:
+    """Also where it is a number."""
+    expected = b'{"id":3,"index":103}\n'
+    assert expected == at_place(b'{"id":3,"index":3}\n', 100, ids_are_places=False)

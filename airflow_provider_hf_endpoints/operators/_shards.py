@@ -1,0 +1,140 @@
+"""The operators before and after the shards of a batch: who reads what, and the outputs put together. Thin:
+`inference/` does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    BaseOperator,
+    Context,
+    ObjectStoragePath,
+    conf,
+)
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, ShardsMissingError
+from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
+from airflow_provider_hf_endpoints.inference.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.shards import TooManyShardsError, check_division
+from airflow_provider_hf_endpoints.operators._batch import _storage
+
+_MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
+
+
+class PlanBatchShardsOperator(BaseOperator):
+    """Divide a batch's input among mapped tasks: `BatchInferenceOperator.partial(…).expand(shard=plan.output)`.
+
+    Looks at names and sizes, and reads no row. The plan is kept next to the output; the result is a list of
+    `{"number", "of", "plan"}`, one for each shard. Run again with the same input it plans the same.
+
+    :param input_path: as in `BatchInferenceOperator`. (templated)
+    :param output_path: the same that the batch has. (templated)
+    :param shards: how many; fewer where files cannot be split (packed ones, CSV, Parquet). (templated)
+    :param bytes_per_shard: instead of `shards`: about so many bytes of input for each. (templated)
+    :param input_format: as in `BatchJob`; default `auto`.
+    :param on_existing: something else is planned or written there: `resume` (default) and `fail` refuse, `overwrite`
+        throws it away; `fail` also refuses to go on with the same plan.
+    """
+
+    template_fields: Sequence[str] = ("input_path", "output_path", "shards", "bytes_per_shard")
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        input_path: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
+        output_path: str | ObjectStoragePath,
+        shards: int | str | None = None,
+        bytes_per_shard: int | str | None = None,
+        input_format: InputFormat = "auto",
+        on_existing: Literal["resume", "overwrite", "fail"] = "resume",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_path = input_path
+        self.output_path = output_path
+        self.shards = shards
+        self.bytes_per_shard = bytes_per_shard
+        self.input_format = input_format
+        self.on_existing = on_existing
+        if not isinstance(shards, str) and not isinstance(bytes_per_shard, str):  # else a template, known later
+            check_division(shards, bytes_per_shard)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Plan, and say who reads how much."""
+        given: Any = self.input_path
+        most = conf.getint("core", "max_map_length", fallback=_MOST_BY_DEFAULT)
+        try:
+            shards, size = _number("shards", self.shards), _number("bytes_per_shard", self.bytes_per_shard)
+            planned = plan_batch(
+                [_storage(each) for each in given] if isinstance(given, list | tuple) else _storage(given),
+                _storage(self.output_path),
+                shards=shards,
+                bytes_per_shard=size,
+                input_format=self.input_format,
+                on_existing=self.on_existing,
+                most=most,
+            )
+        except TooManyShardsError as error:
+            raise AirflowFailException(
+                f"{error} Airflow maps over {most} at most ([core] max_map_length): ask for fewer shards, or larger "
+                "ones, or raise that setting."
+            ) from error
+        except (BatchError, ValueError, TypeError) as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("%d shards, planned next to %s", len(planned), self.output_path)
+        return [shard.as_dict() for shard in planned]
+
+
+class MergeBatchShardsOperator(BaseOperator):
+    """Put the outputs of all shards together: one line per row in the order of the input, errors, and a manifest.
+
+    The files are the same as those of a batch by one worker. The result is the report of the whole, as
+    `BatchInferenceOperator` has it; `fail_on_errors` and `max_error_rate` of the shards are judged here, over all rows.
+    A merge that was killed begins anew; one that is finished does nothing.
+
+    :param output_path: the same that the planner and the batch have. (templated)
+    :param keep_shards: leave the shards' own outputs; default False.
+    :param unique_ids: fail where an id stands in two shards; default True.
+    """
+
+    template_fields: Sequence[str] = ("output_path",)
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        output_path: str | ObjectStoragePath,
+        keep_shards: bool = False,
+        unique_ids: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.keep_shards = keep_shards
+        self.unique_ids = unique_ids
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Merge, and return the report of the whole."""
+        try:
+            report = merge_shards(_storage(self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids)
+        except ShardsMissingError:
+            raise  # the shards may be run meanwhile: a retry of this task then finds them
+        except (BatchError, ValueError, TypeError) as error:
+            raise AirflowFailException(str(error)) from error
+        return report.as_dict()
+
+
+def _number(name: str, value: int | str | None) -> int | None:
+    """A number that may have come through a template."""
+    if not isinstance(value, str):
+        return value
+    if value.strip() in ("", "None"):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name} is a whole number, not {value!r}") from None

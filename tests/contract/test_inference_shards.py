@@ -1,0 +1,374 @@
+"""One batch as several jobs on several workers: the same output as by one, whatever is killed, missing or foreign."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference import merge, preflight
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchFailed,
+    BatchInputError,
+    BatchStopped,
+    JournalCorruptError,
+    OutputConflictError,
+    ShardsMissingError,
+)
+from airflow_provider_hf_endpoints.inference.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.shards import Shard, TooManyShardsError
+from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
+from tests.contract.test_inference_batch import job_of, prompt_of, questions, write_rows
+
+
+def run_shards(job: BatchJob, shards: list[Shard]) -> None:
+    """Each as a job of its own, all at the same time."""
+    with ThreadPoolExecutor(len(shards)) as pool:
+        list(pool.map(lambda shard: run_batch(replace(job, shard=shard)), shards))
+
+
+def planned(folder: Path, shards: int = 4, **options: Any) -> list[Shard]:
+    return plan_batch(folder / "in.jsonl", folder / "out", shards=shards, **options)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of an output, but for the plan of its shards."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def without_times(manifest: bytes) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(manifest)
+    for name in ("started_at", "finished_at", "shards", "plan", "limits"):
+        told.pop(name, None)
+    told["report"] = {name: value for name, value in told["report"].items() if not name.endswith(("_path", "seconds"))}
+    return told
+
+
+@pytest.mark.parametrize("options", [{}, {"id_column": "id", "keep_columns": ("n",)}], ids=["places", "ids"])
+def test_shards_write_what_one_worker_writes(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Byte for byte, errors in their places, and the server asked once for each row."""
+    write_rows(tmp_path, questions(200))
+
+    def answer(request: Request) -> Reply:
+        return Reply(400, {"error": "no"}) if "question 7" in prompt_of(request) else echo(request)
+
+    with serving(answer) as server:
+        one = run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "one", **options))
+        before = len(server.posts)
+        shards = planned(tmp_path)
+        run_shards(job_of(server.url, tmp_path, **options), shards)
+        assert len(server.posts) - before == 200
+        report = merge_shards(tmp_path / "out")
+    assert (one.rows, one.failed) == (200, 11)
+    expected, merged = content(tmp_path / "one"), content(tmp_path / "out")
+    assert expected["results-00000.jsonl"] == merged["results-00000.jsonl"]
+    assert expected["errors.jsonl"] == merged["errors.jsonl"]
+    assert without_times(expected["manifest.json"]) == without_times(merged["manifest.json"])
+    assert told(one) == told(report)
+    assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
+
+
+def told(report: BatchReport) -> dict[str, Any]:
+    """What two ways of doing the same have in common."""
+    return {name: value for name, value in report.as_dict().items() if not name.endswith(("_path", "seconds"))}
+
+
+def test_files_of_every_kind_and_openai_batches(tmp_path: Path) -> None:
+    """A folder with a CSV and JSONL; an OpenAI Batch, whose lines tell no place. Shards of no row do no harm."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("text\n" + "".join(f"row {n}\n" for n in range(30)))
+    (tmp_path / "in/b.jsonl").write_text('\n\n{"text": "x"}\n' + " " * 3000 + '\n{"text": "y"}')
+    body = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    lines = [{"custom_id": f"c{n}", "method": "POST", "url": "/v1/chat/completions", "body": body} for n in range(20)]
+    write_rows(tmp_path, lines, "openai.jsonl")
+    with serving(echo) as server:
+        for given, options in (("in", {}), ("openai.jsonl", {"input_format": "openai-batch", "prompt": None})):
+            job = job_of(server.url, tmp_path, input_path=tmp_path / given, max_concurrency=9, **options)
+            run_batch(replace(job, output_path=tmp_path / f"one-{given}.jsonl"))
+            job = replace(job, output_path=tmp_path / f"many-{given}.jsonl")
+            shards = plan_batch(tmp_path / given, job.output_path, shards=9, input_format=job.input_format)
+            run_shards(job, shards)
+            merge_shards(job.output_path)
+            one = (tmp_path / f"one-{given}.jsonl").read_bytes()
+            assert one == (tmp_path / f"many-{given}.jsonl").read_bytes()
+            assert one.count(b"\n") == (32 if given == "in" else 20)
+
+
+def test_a_killed_shard_goes_on_where_it_was_and_the_rest_stays_done(tmp_path: Path) -> None:
+    """Its retry sends what is missing of its own; the others, run again, send nothing, also after the merge."""
+    write_rows(tmp_path, questions(120))
+    stop = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if request.number == 80:
+            stop.set()
+        return chat_reply("x", delay=0.01)
+
+    with serving(answer) as server:
+        shards = planned(tmp_path)
+        job = job_of(server.url, tmp_path, max_concurrency=8)
+        for shard in shards:
+            if shard.number == 2:
+                with pytest.raises(BatchStopped):
+                    run_batch(replace(job, shard=shard), stop=stop)
+            else:
+                run_batch(replace(job, shard=shard))
+        with pytest.raises(ShardsMissingError, match="1 of 4 shards are not finished: 00002-of-00004"):
+            merge_shards(tmp_path / "out")
+        assert not (tmp_path / "out/manifest.json").exists()
+        again = run_batch(replace(job, shard=shards[2]))
+        assert again.resumed > 0
+        assert (again.rows, len(server.posts)) == (again.resumed + again.requests, 120)
+        first = run_batch(replace(job, shard=shards[0]))
+        merged = merge_shards(tmp_path / "out")
+        assert merged.rows == 120
+        late = run_batch(replace(job, shard=shards[0]))
+        assert (first.rows, 0) == (late.rows, late.requests)
+        assert merge_shards(tmp_path / "out") == merged
+        assert len(server.posts) == 120
+    assert max(Counter(prompt_of(request) for request in server.posts).values()) == 1
+
+
+def test_a_merge_that_was_killed_writes_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each file appears, before the manifest, and while it cleans up."""
+    write_rows(tmp_path, questions(40))
+
+    class Killed(BaseException):
+        """As SIGKILL: nothing after it runs but what has no way around it."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with serving(echo) as server:
+        shards = planned(tmp_path)
+        run_shards(job_of(server.url, tmp_path), shards)
+    expected: dict[str, bytes] = {}
+    for kept in (True, False):
+        merge_shards(tmp_path / "out", keep_shards=True)
+        expected = expected or content(tmp_path / "out")
+        assert expected == content(tmp_path / "out")
+        if kept:
+            for name in ("_copy", "write_manifest"):
+                for file in expected:
+                    (tmp_path / "out" / file).unlink(missing_ok=True)
+                monkeypatch.setattr(merge, name, killed)
+                with pytest.raises(Killed):
+                    merge_shards(tmp_path / "out")
+                monkeypatch.undo()
+                assert not (tmp_path / "out/manifest.json").exists()
+    monkeypatch.setattr(merge, "_remove", killed)
+    with pytest.raises(Killed):
+        merge_shards(tmp_path / "out")
+    monkeypatch.undo()
+    assert merge_shards(tmp_path / "out").rows == 40
+    assert expected == content(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
+
+
+def changed_input(folder: Path) -> None:
+    with open(folder / "in.jsonl", "a") as file:
+        file.write('{"text": "more"}\n')
+
+
+def touched_input(folder: Path) -> None:
+    os.utime(folder / "in.jsonl", (1, 1))
+
+
+def removed_plan(folder: Path) -> None:
+    (folder / "out/_shards/plan.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (changed_input, r"in.jsonl changed since the batch was planned \(\d+ bytes then, \d+ now\)"),
+        (touched_input, r"in.jsonl changed since the batch was planned \(version"),
+        (removed_plan, "no plan is in .*run the planner again"),
+        (lambda folder: planned(folder, 3, on_existing="overwrite"), "another plan"),
+        (lambda folder: (folder / "in.jsonl").unlink(), "in.jsonl"),
+    ],
+    ids=["size", "version", "no-plan", "other-plan", "gone"],
+)
+def test_a_shard_of_what_was_not_planned_sends_nothing(
+    tmp_path: Path, change: Callable[[Path], None], words: str
+) -> None:
+    """The file, or the plan, is named."""
+    write_rows(tmp_path, questions(40))
+    shards = planned(tmp_path)
+    change(tmp_path)
+    with serving(echo) as server:
+        with pytest.raises((BatchInputError, OutputConflictError), match=words):
+            run_batch(replace(job_of(server.url, tmp_path), shard=shards[1]))
+        assert server.requests == []
+
+
+def test_planning_again(tmp_path: Path) -> None:
+    """The same input gives the same plan; anything else is refused with the reason, unless it is to be thrown away."""
+    write_rows(tmp_path, questions(40))
+    shards = planned(tmp_path)
+    assert shards == planned(tmp_path)
+    with pytest.raises(OutputConflictError, match="plan of 4 shards, this one has 5"):
+        planned(tmp_path, 5)
+    with pytest.raises(OutputConflictError, match="same plan already"):
+        planned(tmp_path, on_existing="fail")
+    with serving(echo) as server:
+        run_shards(job_of(server.url, tmp_path), shards)
+        changed_input(tmp_path)
+        with pytest.raises(OutputConflictError, match=r"in.jsonl changed \(\d+ bytes then"):
+            planned(tmp_path)
+        new = planned(tmp_path, on_existing="overwrite")
+        assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
+        run_shards(job_of(server.url, tmp_path), new)
+        assert merge_shards(tmp_path / "out").rows == 41
+        write_rows(tmp_path, questions(3), "other.jsonl")
+        with pytest.raises(OutputConflictError, match="plan of another input"):
+            plan_batch(tmp_path / "other.jsonl", tmp_path / "out", shards=2)
+
+
+def test_where_a_batch_without_shards_is(tmp_path: Path) -> None:
+    """The planner leaves its output alone."""
+    write_rows(tmp_path, questions(3))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+    with pytest.raises(OutputConflictError, match="batch without shards"):
+        planned(tmp_path)
+    with pytest.raises(ShardsMissingError, match="no plan"):
+        merge_shards(tmp_path / "out")
+
+
+def test_the_planner_refuses_what_it_cannot_divide(tmp_path: Path) -> None:
+    """No input, an empty one, too many shards, an output among the inputs."""
+    with pytest.raises(BatchInputError, match="does not exist"):
+        planned(tmp_path)
+    (tmp_path / "in.jsonl").touch()
+    with pytest.raises(BatchInputError, match="empty"):
+        planned(tmp_path)
+    write_rows(tmp_path, questions(40))
+    with pytest.raises(
+        TooManyShardsError, match=r"bytes_per_shard=2 of \d+ bytes makes \d+ shards, and 99 are the most"
+    ):
+        plan_batch(tmp_path / "in.jsonl", tmp_path / "out", bytes_per_shard=2, most=99)
+    with pytest.raises(BatchInputError, match="lies where input_path reads"):
+        plan_batch(tmp_path / "*.jsonl", tmp_path / "x.jsonl", shards=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_of_two_jobs_are_not_merged(tmp_path: Path) -> None:
+    """A shard that was run with another prompt is named, with what differs."""
+    write_rows(tmp_path, questions(40))
+    with serving(echo) as server:
+        shards = planned(tmp_path)
+        job = job_of(server.url, tmp_path)
+        run_shards(job, shards[:3])
+        run_batch(replace(job, prompt="Please: {text}", shard=shards[3]))
+        with pytest.raises(OutputConflictError, match=r"shard 00003-of-00004 .* another job .* prompt was '{text}'"):
+            merge_shards(tmp_path / "out")
+        with pytest.raises(OutputConflictError, match="another job"):
+            run_batch(replace(job, shard=shards[3]))
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_a_shard_whose_file_lost_a_line_is_not_merged(tmp_path: Path) -> None:
+    """Counts are compared: nothing lost passes unseen."""
+    write_rows(tmp_path, questions(40))
+    with serving(echo) as server:
+        run_shards(job_of(server.url, tmp_path), planned(tmp_path))
+    path = tmp_path / "out/_shards/00001-of-00004/results-00000.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(JournalCorruptError, match=r"00001-of-00004 has . lines and its manifest tells"):
+        merge_shards(tmp_path / "out")
+    assert not (tmp_path / "out/results-00000.jsonl").exists()
+
+
+def doubled(folder: Path) -> None:
+    rows = questions(40)
+    rows[35]["id"] = rows[2]["id"]
+    write_rows(folder, rows)
+
+
+def test_an_id_in_two_shards_is_seen_before_the_second_is_sent(tmp_path: Path) -> None:
+    """The later shard says so, with the line, and sends nothing."""
+    doubled(tmp_path)
+    with serving(echo) as server:
+        shards = planned(tmp_path)
+        job = job_of(server.url, tmp_path, id_column="id")
+        run_shards(job, shards[:3])
+        sent = len(server.posts)
+        with pytest.raises(BatchInputError, match=r"id 'q2' .* on line \d after byte .* another shard"):
+            run_batch(replace(job, shard=shards[3]))
+        assert len(server.posts) == sent
+
+
+def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many for each shard to look at; by choice both rows are in the output."""
+    monkeypatch.setattr(preflight, "COMPARED_AT_MOST", 0)
+    doubled(tmp_path)
+    with serving(echo) as server:
+        run_shards(job_of(server.url, tmp_path, id_column="id"), planned(tmp_path))
+    with pytest.raises(BatchInputError, match="id 'q2' stands in row 2 and in row 35"):
+        merge_shards(tmp_path / "out")
+    assert not (tmp_path / "out/results-00000.jsonl").exists()
+    assert merge_shards(tmp_path / "out", unique_ids=False).rows == 40
+
+
+def test_failed_rows_are_judged_over_the_whole(tmp_path: Path) -> None:
+    """A shard of nothing but errors is a finished one; the merge fails as one worker would, after publishing."""
+    write_rows(tmp_path, questions(40))
+
+    def answer(request: Request) -> Reply:
+        return Reply(400, {"error": "no"}) if "question 3" in prompt_of(request) else echo(request)
+
+    with serving(answer) as server:
+        run_shards(job_of(server.url, tmp_path, fail_on_errors=True), planned(tmp_path))
+    for _ in range(2):
+        with pytest.raises(BatchFailed, match="11 of 40 rows failed"):
+            merge_shards(tmp_path / "out")
+        assert (tmp_path / "out/manifest.json").exists()
+
+
+def most_in_flight(server: Server, job: BatchJob, shards: list[Shard]) -> int:
+    server.most_in_flight = 0
+    run_shards(job, shards)
+    return server.most_in_flight
+
+
+def test_shards_share_the_limit(tmp_path: Path) -> None:
+    """All of them together have as many in flight as the job may have, none left over and none more."""
+    write_rows(tmp_path, questions(160))
+    with serving(lambda request: chat_reply("x", delay=0.05)) as server:
+        job = job_of(server.url, tmp_path, max_concurrency=10)
+        assert most_in_flight(server, job, planned(tmp_path)) == 10
+        job = replace(job, output_path=tmp_path / "two", concurrent_shards=2)
+        shards = plan_batch(tmp_path / "in.jsonl", tmp_path / "two", shards=4)
+        assert most_in_flight(server, job, shards[1:3]) == 10
+        with pytest.raises(ValueError, match="max_concurrency: 1 requests in flight are too few for 2 shards"):
+            replace(job, shard=shards[0], max_concurrency=1)
+        with pytest.raises(ValueError, match="on_existing"):
+            replace(job, shard=shards[0], on_existing="overwrite")
+
+
+def test_on_an_object_store(tmp_path: Path) -> None:
+    """Plan, shards and merge where nothing can be appended or renamed; the input is read in ranges."""
+    base = UPath("memory://sharded")
+    (base / "in.jsonl").parent.mkdir(parents=True, exist_ok=True)
+    (base / "in.jsonl").write_text("\n".join(json.dumps(row) for row in questions(40)))
+    with serving(echo) as server:
+        job = job_of(server.url, tmp_path, input_path=base / "in.jsonl", output_path=base / "o")
+        for shard in plan_batch(base / "in.jsonl", base / "o", bytes_per_shard=1000):
+            run_batch(replace(job, shard=shard, id_column="id"))
+        assert merge_shards(base / "o").rows == len(server.posts) == 40
+    lines = [json.loads(line) for line in (base / "o/results-00000.jsonl").read_text().splitlines()]
+    assert [(n, f"q{n}") for n in range(40)] == [(line["index"], line["id"]) for line in lines]
+    assert [f"question {n}"[::-1] for n in range(40)] == [line["output"] for line in lines]
