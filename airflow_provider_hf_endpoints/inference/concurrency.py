@@ -121,8 +121,6 @@ class Limiter:
             self._before_wave = None  # it takes requests: the cuts did say how many
         latency = now - sent_at
         self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
-        if load is not None and self._senders > 1:
-            load = Load(load.waiting / self._senders, load.cache)
         if load is not None and self._fixed is None:
             self._watch_queue(now, load)
         window = self._window
@@ -138,7 +136,7 @@ class Limiter:
         if load is not None:
             window.told += 1
             # The slot of the answer that tells is taken by one of them already.
-            window.waiting += load.waiting + 1.0 if load.waiting > 0 else 0.0
+            window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
         if window.complete(now, self.limit):
             self._close_window(now)
@@ -169,7 +167,7 @@ class Limiter:
 
     def _watch_queue(self, now: float, load: Load) -> None:
         """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
-        self._queue += 0.2 * (load.waiting - self._queue)
+        self._queue += 0.2 * (load.waiting / self._senders - self._queue)
         share = self._limit / self._replicas
         excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
         if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
