@@ -182,9 +182,7 @@ class BatchJob:
             if self.on_existing != "resume":
                 raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
             if self.max_cost is not None or self.max_runtime is not None:
-                raise ValueError(
-                    "max_cost and max_runtime cannot be shared by shards: each would count the whole endpoint"
-                )
+                raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
 
     def _check_rows_per_request(self, rows: Any) -> None:
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
 from airflow_provider_hf_endpoints.inference.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
 from airflow_provider_hf_endpoints.inference.shards import TooManyShardsError, check_division
+from airflow_provider_hf_endpoints.operators._assets import describe
 from airflow_provider_hf_endpoints.operators._batch import _storage
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
@@ -125,6 +126,8 @@ class MergeBatchShardsOperator(BaseOperator):
             raise  # the shards may be run meanwhile: a retry of this task then finds them
         except (BatchError, ValueError, TypeError) as error:
             raise AirflowFailException(str(error)) from error
+        counts = {"rows": report.rows, "succeeded": report.succeeded, "failed": report.failed}
+        describe(context, self.outlets, str(self.output_path), counts)
         return report.as_dict()
 
 

@@ -55,6 +55,12 @@ def without_times(manifest: bytes) -> dict[str, Any]:
     return told
 
 
+def without_lines(letters: bytes) -> list[dict[str, Any]]:
+    """Dead letters, but for where in the file their rows stand: a shard counts from its own beginning."""
+    found = [json.loads(line) for line in letters.splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("line", "after_byte")} for line in found]
+
+
 def of_the_rows(report: dict[str, Any]) -> dict[str, Any]:
     """Of a report what two ways of doing the same have in common."""
     return {name: value for name, value in report.items() if not name.endswith(("_path", "seconds", "cost"))}
@@ -78,7 +84,7 @@ def test_shards_write_what_one_worker_writes(tmp_path: Path, options: dict[str, 
     assert (one.rows, one.failed) == (200, 11)
     expected, merged = content(tmp_path / "one"), content(tmp_path / "out")
     assert expected["results-00000.jsonl"] == merged["results-00000.jsonl"]
-    assert expected["errors.jsonl"] == merged["errors.jsonl"]
+    assert without_lines(expected["errors.jsonl"]) == without_lines(merged["errors.jsonl"])
     assert without_times(expected["manifest.json"]) == without_times(merged["manifest.json"])
     assert of_the_rows(one.as_dict()) == of_the_rows(report.as_dict())
     assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
