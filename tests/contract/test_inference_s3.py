@@ -4,37 +4,42 @@ moto's."""
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
 import threading
-import uuid
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.inputs.files import find_input
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
+from tests.contract.s3_server import CREDENTIALS, S3, s3_server
 
 ROWS = 300
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    name = f"bucket-{uuid.uuid4().hex[:8]}"  # moto keeps its buckets from one server to the next
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    path = UPath(f"s3://{name}/batch", endpoint_url=f"http://{host}:{port}")
-    path.fs.mkdir(name)
-    (path / "in.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(ROWS)))
-    yield path
-    server.stop()
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as server:
+        (server.folder / "in.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(ROWS)))
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3) -> UPath:
+    return s3.folder
 
 
 def slow(request: Request) -> Reply:
@@ -94,3 +99,59 @@ def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath) -> None:
         for thread in threads:
             thread.join()
     assert [ROWS] == [outcome for outcome in outcomes if isinstance(outcome, int)]
+
+
+def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path: Path) -> None:
+    """kill -9, then a run in an empty folder with no temporary files of the one before: row by row all is there, and
+    what was sent twice was in flight or of one group."""
+    code = (
+        "import functools, sys\n"
+        "from airflow_provider_hf_endpoints.inference import batch\n"
+        "batch.OutputLock = functools.partial(batch.OutputLock, beat=0.2, patience=0.8)\n"
+        "batch.run_batch(batch.BatchJob(url=sys.argv[1], task='chat-completion', engine='tgi', prompt='{text}',\n"
+        "    max_concurrency=16, checkpoint_interval=0.1, input_path=sys.argv[2], output_path=sys.argv[3]))\n"
+    )
+    rows, kills = 600, 0
+    folder = s3.folder
+    (folder / "many.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(rows)))
+    chance = random.Random(3)
+    with serving(slow) as server:
+        for machine in range(3):
+            home = tmp_path / str(machine)
+            home.mkdir()
+            environment = {**os.environ, **s3.environment, "TMPDIR": str(home), "PYTHONPATH": os.getcwd()}
+            arguments = [server.url, f"{folder}/many.jsonl", f"{folder}/out"]
+            before = len(server.posts)
+            process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=home, env=environment)
+            while machine < 2 and process.poll() is None and len(server.posts) < before + 50:
+                time.sleep(0.01)
+            try:
+                ended = process.wait(60 if machine == 2 else chance.uniform(0.0, 0.3))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                kills += 1
+        assert (2, 0) == (kills, ended)
+        sent = Counter(request.body["messages"][0]["content"] for request in server.posts)
+    folder.fs.invalidate_cache()
+    lines = [json.loads(line) for line in (folder / "out" / "results-00000.jsonl").read_text().splitlines()]
+    assert [(n, f"question {n}"[::-1]) for n in range(rows)] == [(line["index"], line["output"]) for line in lines]
+    assert rows == len(sent)
+    # Sixteen in flight at 33 answers a second each, for as long as a group is collected and written.
+    assert sum(sent.values()) - rows <= kills * (16 + 16 * 33 * 0.5)
+
+
+def test_a_pattern_and_a_folder_on_s3(bucket: UPath) -> None:
+    """As on a disk; a file that another machine writes is seen."""
+    (bucket / "in" / "b.jsonl").write_text('{"text": "two"}')
+    (bucket / "in" / "a.csv").write_text("text\none\n")
+    (bucket / "in" / "_SUCCESS").write_text("")
+    (bucket / "in" / "deep" / "c.jsonl").write_text('{"text": "three"}')
+    assert ["a.csv", "b.jsonl"] == [file.name for file in find_input(bucket / "in").files]
+    assert ["b.jsonl", "deep/c.jsonl"] == [file.name for file in find_input(bucket / "in/**/*.jsonl").files]
+    (bucket / "in" / "d.jsonl").write_text('{"text": "four"}')
+    with serving(slow) as server:
+        report = run_batch(replace(job(server.url, bucket), input_path=bucket / "in" / "*"))
+    lines = (bucket / "out" / "results-00000.jsonl").read_text().splitlines()
+    assert 3 == report.rows
+    assert ["one"[::-1], "two"[::-1], "four"[::-1]] == [json.loads(line)["output"] for line in lines]
