@@ -30,11 +30,26 @@ from airflow_provider_hf_endpoints.inference.transport import CONNECT_TIMEOUT, H
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses are kept
+TLS_BUFFER = 32 * 1024  # bytes
+#: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
+HANDSHAKES_AT_ONCE = 64
 IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
 
 
 class _ClosedBeforeAnswerError(Exception):
     """The server closed the connection and had not said a byte."""
+
+
+def _shrink_tls_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let asyncio's TLS keep a buffer of an answer's size per connection in place of its own 256 KB.
+
+    Neither attribute is in asyncio's documentation; where an event loop has no such things, nothing changes.
+    """
+    tls = getattr(transport, "_ssl_protocol", None)
+    if hasattr(tls, "max_size") and hasattr(tls, "_ssl_buffer") and hasattr(tls, "_ssl_buffer_view"):
+        tls.max_size = TLS_BUFFER
+        tls._ssl_buffer = bytearray(TLS_BUFFER)
+        tls._ssl_buffer_view = memoryview(tls._ssl_buffer)
 
 
 class _Connection(asyncio.Protocol):
@@ -52,6 +67,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        _shrink_tls_buffer(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._parser is None:
@@ -141,6 +157,7 @@ class StreamsTransport(Transport):
         self._addresses: list[tuple[Any, ...]] = []
         self._addresses_until = 0.0
         self._resolving: asyncio.Lock | None = None
+        self._handshakes: asyncio.Semaphore | None = None
         self._turn = itertools.count()
 
     async def send(self, request: HttpRequest) -> WireResponse:
@@ -197,6 +214,13 @@ class StreamsTransport(Transport):
         return None
 
     async def _connect(self, request: HttpRequest, deadline: float) -> _Connection:
+        if self._ssl is None:
+            return await self._connect_now(request, deadline)
+        self._handshakes = self._handshakes or asyncio.Semaphore(HANDSHAKES_AT_ONCE)
+        async with self._handshakes:
+            return await self._connect_now(request, deadline)
+
+    async def _connect_now(self, request: HttpRequest, deadline: float) -> _Connection:
         loop = asyncio.get_running_loop()
         patience = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
         try:
