@@ -70,6 +70,10 @@ class Index:
         keys[index] = key
         self.line_keys[index] = line_key
 
+    def claim(self, index: int) -> None:
+        """Its row is there for good: nobody need know any more what it was."""
+        self.keys[index] = self.line_keys[index] = 0
+
     def clear(self, index: int) -> None:
         """Forget a row."""
         if index < len(self._places) and self._places[index] != _NOT_DONE:

@@ -3,6 +3,7 @@ reordered."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -29,6 +30,7 @@ class Resume:
         #: Called with the record of a row that was done at another place, as it reads at its new one, and its line key.
         self.emit: Callable[[Record, int], None] = lambda record, line_key: None
         self._ids_are_places = ids_are_places
+        self._lock = threading.Lock()  # between the thread that reads ahead and the event loop
         self._done_keys: frozenset[int] = frozenset()
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
@@ -44,22 +46,23 @@ class Resume:
         return index.done
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
-        """A function that says of a line, by its place and bytes, that it is done for sure.
+        """A function that says of a line, by its place and bytes, that it is done for sure, and claims its record.
 
-        It spares most rows of a resume the making of their request. From the first row on that was something else
-        it says nothing more, because from there on rows have to be looked up by what they are.
+        It spares most rows of a resume the making of their request; it is asked in the reading thread, ahead of `has`.
 
         :param line_key: see `records.line_hasher`; its seed tells all that makes a request of a line
         """
-        index, same = self.journal.index, True
+        index, lock = self.journal.index, self._lock
 
         def is_done(place: int, raw: bytes) -> bool:
-            nonlocal same
             known = index.line_keys
-            if not same or place >= len(known) or known[place] == 0:
+            if place >= len(known) or known[place] == 0 or known[place] != line_key(raw):
                 return False
-            same = known[place] == line_key(raw)
-            return same
+            with lock:  # between two looks the row may have been taken out
+                if known[place] == 0:
+                    return False
+                index.claim(place)
+            return True
 
         return is_done
 
@@ -86,14 +89,15 @@ class Resume:
         return True
 
     def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
-        """Every row from `start` on, by its key, removed from its place."""
+        """Every row from `start` on, by its key, removed from its place; but for those that were claimed at it."""
         index = self.journal.index
         by_key: dict[int, list[tuple[int, int, int]]] = {}
-        for place in range(len(index) - 1, start - 1, -1):
-            where = index.find(place)
-            if where is not None:
-                by_key.setdefault(index.key(place), []).append(where)
-                index.clear(place)
+        with self._lock:
+            for place in range(len(index) - 1, start - 1, -1):
+                where, key = index.find(place), index.key(place)
+                if where is not None and key:
+                    by_key.setdefault(key, []).append(where)
+                    index.clear(place)
         return by_key
 
     def _moved(self, record: Record, line: Line) -> Record:
