@@ -45,8 +45,8 @@ def _shrink_tls_buffer(transport: asyncio.BaseTransport) -> None:
 
     Neither attribute is in asyncio's documentation; where an event loop has no such things, nothing changes.
     """
-    tls = getattr(transport, "_ssl_protocol", None)
-    if hasattr(tls, "max_size") and hasattr(tls, "_ssl_buffer") and hasattr(tls, "_ssl_buffer_view"):
+    tls: Any = getattr(transport, "_ssl_protocol", None)
+    if all(hasattr(tls, name) for name in ("max_size", "_ssl_buffer", "_ssl_buffer_view")):
         tls.max_size = TLS_BUFFER
         tls._ssl_buffer = bytearray(TLS_BUFFER)
         tls._ssl_buffer_view = memoryview(tls._ssl_buffer)

