@@ -97,6 +97,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
             "parameters",
             "rows_per_request",
             "order_window",
+            "hedge_after",
             "max_attempts",
             "request_timeout",
             "startup_timeout",
@@ -131,6 +132,10 @@ def _number_or_auto(text: str) -> Any:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1, or auto")
     return number
+
+
+def _seconds_or_auto(text: str) -> Any:
+    return text if text == "auto" else float(text)
 
 
 def _json(text: str) -> Any:
@@ -180,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--order-window", type=int, metavar="ROWS", help="among which the order of sending is free (2000; 0: none)")
     add("--max-attempts", type=int, help="tries of a row on which the engine fails (5)")
     add("--request-timeout", type=float, metavar="SECONDS", help="for one answer (600)")
+    add("--hedge-after", type=_seconds_or_auto, metavar="SECONDS|auto", help="send a slow row once more (never)")
     add("--startup-timeout", type=float, metavar="SECONDS", help="to wait for an endpoint that is not ready (1200)")
     add("--job-timeout", type=float, metavar="SECONDS", help="for the whole run (7 days)")
     add("--on-bad-input", choices=("error_row", "stop"), help="a line that is no row (error_row)")

@@ -432,6 +432,7 @@ class _Run:
             resumed=tally.resumed,
             requests=tally.requests + self._resent(),
             retries=tally.retries + self._resent(),
+            hedges=tally.hedges,
             seconds=round(time.monotonic() - self._started, 3),
             complete=complete,
             cost=self._cost(totals),

@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.feed import Feed, Skipped
 from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.hedging import Flight, Hedging
 from airflow_provider_hf_endpoints.inference.items import Parcel, Progress, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
@@ -98,8 +99,9 @@ class Dispatcher:
         self.too_many_errors = False
         self._backoff = Backoff()
         self._patience = Patience(job.request_timeout)
+        self._hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
         self._own_route = job.route is not None or job.input_format == "openai-batch"
-        self._heap: list[tuple[float, int, Parcel]] = []
+        self._heap: list[tuple[float, int, Parcel | Flight]] = []
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling: asyncio.Task[None] | None = None
@@ -233,8 +235,12 @@ class Dispatcher:
 
     def _next(self, now: float) -> Parcel | Skipped | None:
         """What to send next: what has waited long enough, or what is new."""
-        if self._heap and self._heap[0][0] <= now:
-            return heapq.heappop(self._heap)[2]
+        while self._heap and self._heap[0][0] <= now:
+            waited = heapq.heappop(self._heap)[2]
+            if isinstance(waited, Parcel):
+                return waited
+            if self._hedging is not None and self._hedging.is_out(waited) and not self.gate.closed:
+                return waited.parcel
         return self._feed.next()
 
     async def _attempt(self, parcel: Parcel, now: float) -> None:
@@ -247,6 +253,9 @@ class Dispatcher:
         self.tally.requests += 1
         for row in parcel.rows:
             row.attempts += 1
+        task = asyncio.current_task() if self._hedging is not None else None
+        if self._hedging is not None and task is not None:
+            self.tally.hedges += self._hedging.sent(parcel, now, task)
         route, body, _ = parcel.request
         request = HttpRequest("POST", route, body, self._patience.timeout(parcel.failures))
         self.in_flight += 1
@@ -255,12 +264,17 @@ class Dispatcher:
             result = self._read(parcel, response)
         except InferenceError as error:
             self.in_flight -= 1
-            self._failed(parcel, error.without(self._job.token), now)
+            if self._hedging is not None and task is not None and self._hedging.failed(parcel, task):
+                self._lost(parcel, error.without(self._job.token), now)
+            else:
+                self._failed(parcel, error.without(self._job.token), now)
         except BaseException:
             self.in_flight -= 1
             raise
         else:
             self.in_flight -= 1
+            if self._hedging is not None and task is not None:
+                self._hedging.answered(parcel, self._clock() - now, task)
             self._answered(parcel, result, now, read_load(response.headers))
 
     def _read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
@@ -309,6 +323,30 @@ class Dispatcher:
                         self._later(parcel, due)
             case Verdict.NOT_TAKEN:
                 self._not_taken(parcel, error, sent_at, now)
+
+    def _lost(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
+        """One of two requests for a parcel failed: what becomes of its rows is for the other to say."""
+        now = self._clock()
+        match verdict(error, own_route=self._own_route):
+            case Verdict.STOP:
+                self.end(error)
+            case Verdict.NOT_TAKEN:
+                for row in parcel.rows:
+                    row.attempts -= 1
+                self.limiter.refused(now, sent_at, self.in_flight)
+                self.gate.refused(error, now, self.in_flight, sent_at)
+            case _:
+                self.gate.unclear()
+
+    def _hedge(self, now: float) -> None:
+        """Have rows that take too long sent once more, before any others."""
+        if self._hedging is None or self._ending:
+            return
+        flights = self._hedging.due(now, closed=self.gate.closed, limit=self.limiter.limit)
+        for flight in flights:
+            heapq.heappush(self._heap, (now, next(self._order), flight))
+        if flights:
+            self._wake()
 
     def _split(self, parcel: Parcel, error: InferenceError, due: float) -> bool:
         """Send an array that failed in parts; false for a row that is alone, whose failure is its own."""
@@ -377,6 +415,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
+            self._hedge(now)
             if self._stop():
                 self.end(stopped="asked to stop")
             elif now - self._started > self._job.job_timeout:

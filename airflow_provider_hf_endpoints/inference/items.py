@@ -59,6 +59,7 @@ class Tally:
     resumed: int = 0
     requests: int = 0
     retries: int = 0
+    hedges: int = 0
     tokens: int = 0
     errors: dict[str, int] = field(default_factory=dict)
 

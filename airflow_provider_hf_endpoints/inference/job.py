@@ -70,6 +70,8 @@ class BatchJob:
     :param request_timeout: seconds for one answer at most; once a hundred have come, the first try of a row gets
         eight times the slowest of them
     :param row_timeout: seconds after which a row that is only ever refused fails
+    :param hedge_after: seconds after which a row that is not answered is sent once more, the first answer being the one
+        that counts; `auto` for three times as long as all but a twentieth of the latest answers took; None for never
     :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
     :param probe_interval: seconds between two requests to an endpoint that is not ready
     :param job_timeout: seconds for the whole run
@@ -120,6 +122,7 @@ class BatchJob:
     max_attempts: int = 5
     request_timeout: float = 600.0
     row_timeout: float = 3600.0
+    hedge_after: float | Literal["auto"] | None = None
     startup_timeout: float = 1200.0
     probe_interval: float = 5.0
     job_timeout: float = 7 * 24 * 3600.0
@@ -163,6 +166,10 @@ class BatchJob:
             raise ValueError(
                 "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
             )
+        if self.hedge_after not in (None, "auto") and not (
+            isinstance(self.hedge_after, int | float) and self.hedge_after is not True and self.hedge_after > 0
+        ):
+            raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {self.hedge_after!r}')
         if self.order_window < 0:
             raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
         if self.max_attempts < 1 or self.concurrency_ceiling < 1:

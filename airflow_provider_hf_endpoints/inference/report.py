@@ -21,6 +21,7 @@ class BatchReport:
     :param resumed: rows that an earlier run of the same job had done
     :param requests: requests that this run sent, retries among them; 0 when the job was finished already
     :param retries: of those, the ones beyond a row's first
+    :param hedges: of those, second requests for rows whose first was still out
     :param errors: failed rows by kind of error
     :param seconds: duration of this run
     :param cost: what the endpoint's replicas cost while the batch ran, in all its runs: `replica_minutes`,
@@ -42,6 +43,7 @@ class BatchReport:
     resumed: int = 0
     requests: int = 0
     retries: int = 0
+    hedges: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     complete: bool = True

@@ -1,0 +1,120 @@
+"""Stragglers over real HTTP: sent once more, answered once, counted as they were sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
+
+
+def job_of(url: str, folder: Path, rows: int, **options: Any) -> BatchJob:
+    (folder / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(rows)))
+    settings: dict[str, Any] = {"task": "chat-completion", "engine": "tgi", "prompt": "{text}", "max_concurrency": 8}
+    settings |= {"input_path": folder / "in.jsonl", "output_path": folder / "out.jsonl", "hedge_after": 0.2}
+    return BatchJob(url=url, **{**settings, **options})
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def prompt_of(request: Request) -> str:
+    return str(request.body["messages"][-1]["content"])
+
+
+@pytest.mark.parametrize("options", [{}, {"order_window": 0, "max_concurrency": 1}], ids=["", "a limit of one"])
+def test_a_request_that_hangs_is_overtaken(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The second request is answered, the first one's socket closed; tokens once, attempts as they were."""
+    seen: Counter[str] = Counter()
+
+    def answer(request: Request) -> Reply:
+        seen[prompt_of(request)] += 1
+        hangs = prompt_of(request) == "t7" and seen["t7"] == 1
+        return Reply(hang=True) if hangs else echo(request)
+
+    hangs_for_ever = options.get("max_concurrency") == 1
+    with serving(answer) as server:
+        started = time.monotonic()
+        if hangs_for_ever:
+            # The only place in flight is taken: a hedge never goes above the limit.
+            report = run_batch(job_of(server.url, tmp_path, 40, request_timeout=1.0, **options))
+            assert (0, 40) == (report.hedges, report.succeeded)
+            return
+        report = run_batch(job_of(server.url, tmp_path, 40, **options))
+        assert time.monotonic() - started < 60  # the request's timeout is ten minutes
+        until = time.monotonic() + 10
+        while server.gone == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (1, 41) == (server.gone, len(server.posts))
+        assert server.most_in_flight <= 8
+    assert (40, 40, 41, 1, 1) == (report.rows, report.succeeded, report.requests, report.retries, report.hedges)
+    assert (3 * 40, 2 * 40) == (report.prompt_tokens, report.completion_tokens)
+    assert {7: 2} == {line["index"]: line["attempts"] for line in lines(tmp_path) if line["attempts"] != 1}
+
+
+def test_the_first_answer_counts_whichever_it_is(tmp_path: Path) -> None:
+    """The first request comes back before the second: its text, and one line."""
+    seen: Counter[str] = Counter()
+
+    def answer(request: Request) -> Reply:
+        prompt = prompt_of(request)
+        seen[prompt] += 1
+        if prompt != "t3":
+            return echo(request)
+        return chat_reply("first", delay=0.6) if seen["t3"] == 1 else Reply(hang=True)
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path, 30))
+    assert ("first", 2) == (lines(tmp_path)[3]["output"], lines(tmp_path)[3]["attempts"])
+    assert (30, 30, 31, 1) == (report.rows, report.succeeded, report.requests, report.hedges)
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_a_second_request_that_fails_takes_nothing_from_the_first(tmp_path: Path, status: int) -> None:
+    """The row waits for the one that is still out; what was refused is no attempt."""
+    seen: Counter[str] = Counter()
+
+    def answer(request: Request) -> Reply:
+        prompt = prompt_of(request)
+        seen[prompt] += 1
+        if prompt != "t3":
+            return echo(request)
+        return chat_reply("late", delay=0.8) if seen["t3"] == 1 else Reply(status, {"error": "no"})
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path, 30))
+    assert ("late", 1 if status == 429 else 2) == (lines(tmp_path)[3]["output"], lines(tmp_path)[3]["attempts"])
+    assert (30, 1) == (report.succeeded, report.hedges)
+
+
+def test_arrays_are_hedged_whole(tmp_path: Path) -> None:
+    """Every row of one that hangs gets its answer from the second, once."""
+    hung: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        texts = request.body["input"]
+        if not hung:
+            hung.append(request.number)
+            return Reply(hang=True)
+        data = [{"index": n, "embedding": [float(text[1:])]} for n, text in enumerate(texts)]
+        return Reply(json={"data": data, "usage": {"prompt_tokens": len(texts)}})
+
+    with serving(answer) as server:
+        job = job_of(server.url, tmp_path, 64, task="feature-extraction", engine="vLLM", model="m", order_window=0)
+        report = run_batch(job)
+    assert [[[float(n)]] for n in range(64)] == [line["output"] for line in lines(tmp_path)]
+    assert (64, 3, 1, 64) == (report.succeeded, report.requests, report.hedges, report.prompt_tokens)
+
+
+@pytest.mark.parametrize("after", [0, -1, "soon", True])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, after: Any) -> None:
+    """When the job is made."""
+    with pytest.raises(ValueError, match="hedge_after is in seconds and above 0"):
+        job_of("http://x", tmp_path, 1, hedge_after=after)
