@@ -90,7 +90,7 @@ def simulate(rows: list[Row]) -> tuple[float, float]:
             row = todo.popleft()
             all_shared += row.shared
             filling.append([-1, row.document, row.shared, row.own, row.answer])
-        budget, computed = BUDGET, 0
+        budget, computed, kept_next = BUDGET, 0, []
         while filling and budget:
             first = filling[0]
             if first[0] < 0:  # what is kept counts when the prompt is begun
@@ -108,9 +108,11 @@ def simulate(rows: list[Row]) -> tuple[float, float]:
                 running[number] = [first[4]]
                 number += 1
                 if first[2]:
-                    cache[first[1]] = first[2]
-                    while sum(cache.values()) > CACHE:
-                        cache.popitem(last=False)
+                    kept_next.append((first[1], first[2]))
+        for document, shared in kept_next:  # what is computed in a step is kept from the next one on
+            cache[document] = shared
+            while sum(cache.values()) > CACHE:
+                cache.popitem(last=False)
         now += BASE + PER_TOKEN * computed + PER_SEQUENCE * len(running)
         for key in list(running):
             running[key][0] -= 1
@@ -135,7 +137,7 @@ def real(folder: Path) -> None:
     rows = [f"{text}\n\nQuestion {n}: which word comes first?" for text in documents for n in range(8)]
     chance.shuffle(rows)
     (folder / "in.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
-    for turn, size in enumerate((0, 2000, 0, 2000)):
+    for turn, size in enumerate((0, 2000)):
         parameters = xllamacpp.CommonParams()
         parameters.model.path = model
         parameters.hostnames, parameters.port, parameters.endpoint_metrics = ["127.0.0.1"], 0, True

@@ -16,6 +16,10 @@ from airflow_provider_hf_endpoints.inference.items import Item
 #: Bytes beyond what all rows have in common that have to be equal for rows to count as beginning alike: about a block
 #: of sixteen tokens, the unit in which vLLM keeps prefixes.
 ALIKE = 64
+#: Between the first of a group and the others: so many groups, and bytes. Some tens of thousands of tokens' worth of
+#: work lies between them, a few steps of an engine, and little enough for its cache to hold.
+FEWEST_APART = 4
+BYTES_APART = 64 * 1024
 #: Rows read per row sent, so that the next window is there when this one is empty.
 AHEAD = 2
 #: Rows read at once before the first is sent; others run in between.
@@ -51,7 +55,21 @@ def sending_order(bodies: Sequence[bytes], *, last: bool, arrays: bool = False) 
     groups = [[place] for place in range(len(bodies))] if arrays else beginning_alike(bodies)
     if last:
         groups.sort(key=lambda group: -max(len(bodies[place]) for place in group))
-    return [place for group in groups for place in group]
+    order: list[int] = []
+    chunk: list[list[int]] = []
+    size = 0
+    for group in groups:
+        chunk.append(group)
+        size += len(bodies[group[0]])
+        if len(chunk) >= FEWEST_APART and size >= BYTES_APART:
+            order += _first_of_each_first(chunk)
+            chunk, size = [], 0
+    return order + _first_of_each_first(chunk)
+
+
+def _first_of_each_first(groups: list[list[int]]) -> list[int]:
+    """What is to be kept of a group is computed when its others come, not computed at once for all of them."""
+    return [group[0] for group in groups] + [place for group in groups for place in group[1:]]
 
 
 class Window:

@@ -520,14 +520,13 @@ def test_a_reordered_input_is_matched_by_what_its_rows_are(tmp_path: Path, id_co
     rows[10]["text"] = rows[20]["text"] = "same"
     write_rows(tmp_path, rows)
     with serving(counting(tmp_path)) as server:
-        stopped_early(server.url, tmp_path, after=40, id_column=id_column, max_concurrency=1)
+        stopped_early(server.url, tmp_path, after=40, id_column=id_column, max_concurrency=1, order_window=0)
         done = len(server.posts)
-        changed_one_was_done = "question 0" in map(prompt_of, server.posts)
         changed = [*reversed(rows)]
         changed[-1] = {**changed[-1], "text": "changed"}
         write_rows(tmp_path, changed)
         report = run_batch(job_of(server.url, tmp_path, id_column=id_column))
-        assert 60 - done + changed_one_was_done == report.requests
+        assert 60 - done + 1 == report.requests
     lines = results(tmp_path)
     assert [row["text"][::-1] for row in changed] == [line["output"] for line in lines]
     assert list(range(60)) == [line["index"] for line in lines]
