@@ -87,6 +87,7 @@ class Dispatcher:
             source,
             resume,
             self.tally,
+            alike=arrays is None and target.engine != "llamacpp",
             arrays=arrays,
             size=self._array_size,
             line_key=self._line_key,

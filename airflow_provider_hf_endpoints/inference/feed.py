@@ -30,6 +30,7 @@ SKIPPED = Skipped()
 class Feed:
     """The rows of the input that are still to be sent; `next` never blocks.
 
+    :param alike: send rows near to each other that begin alike
     :param arrays: how several rows go into one request, None where they do not
     :param size: how many
     :param line_key: see `records.line_hasher`
@@ -46,6 +47,7 @@ class Feed:
         resume: Resume,
         tally: Tally,
         *,
+        alike: bool,
         arrays: ArrayForm | None,
         size: ArraySize,
         line_key: Callable[[bytes], int],
@@ -64,7 +66,7 @@ class Feed:
         self._arrays = arrays
         self._size = size
         self._held: Item | None = None  # a row that did not fit into the request before
-        self._window = Window(job.order_window, arrays=arrays is not None) if job.order_window > 1 else None
+        self._window = Window(job.order_window, alike=alike) if job.order_window > 1 else None
 
     @property
     def waiting(self) -> int:

@@ -284,7 +284,7 @@ class BatchJob:
             render = compile_requests(self.template, target, self.parameters)
             return Shape(self.id_column, render, answer_record, error_record)
         schema = structured.as_json_schema(self.response_schema)
-        asked = structured.parameters_for(target.dialect, self.task, schema)
+        asked = structured.parameters_for(target.dialect, self.task, schema, target.engine)
         render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
         return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
 

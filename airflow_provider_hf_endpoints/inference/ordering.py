@@ -1,9 +1,12 @@
 """The order of sending inside a window of rows: what begins alike together, and at the end what is long first. No I/O.
 
-Engines keep what they computed for a prompt's beginning and use it again for the next prompt that begins so, as long
-as it comes soon; and a long row that starts last is what everybody waits for. Before the last window a long row holds
-up nobody, and sorting by length would only make the speed that `concurrency.py` measures rise and fall. The output's
-order is the input's whatever is sent first.
+vLLM and SGLang keep what they computed for a prompt's beginning and use it again for the next prompt that begins so, as
+long as it comes soon. llama.cpp keeps it for each of its slots: what comes to several at once is computed by each, so
+there, and where rows share arrays, nothing is put together.
+
+A long row that starts last is what everybody waits for. Before the last window it holds up nobody, and sorting by
+length would only make the speed that `concurrency.py` measures rise and fall. The output's order is the input's
+whatever is sent first.
 """
 
 from __future__ import annotations
@@ -46,13 +49,13 @@ def _common(one: bytes, other: bytes) -> int:
     return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def sending_order(bodies: Sequence[bytes], *, last: bool, arrays: bool = False) -> list[int]:
+def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) -> list[int]:
     """Places of the bodies in the order in which they are best sent.
 
     :param last: nothing comes after them
-    :param arrays: they share requests; engines that take arrays keep no prefixes
+    :param alike: put together those that begin alike
     """
-    groups = [[place] for place in range(len(bodies))] if arrays else beginning_alike(bodies)
+    groups = beginning_alike(bodies) if alike else [[place] for place in range(len(bodies))]
     if last:
         groups.sort(key=lambda group: -max(len(bodies[place]) for place in group))
     order: list[int] = []
@@ -76,12 +79,12 @@ class Window:
     """Rows between being read and being sent: while one window is given out, the next is gathered.
 
     :param size: rows in a window; up to twice as many are held
-    :param arrays: rows share requests
+    :param alike: put together rows that begin alike
     """
 
-    def __init__(self, size: int, *, arrays: bool = False) -> None:
+    def __init__(self, size: int, *, alike: bool = True) -> None:
         self._size = size
-        self._arrays = arrays
+        self._alike = alike
         self._gathered: list[Item] = []
         self._bytes = 0
         self._ready: deque[Item] = deque()
@@ -113,6 +116,6 @@ class Window:
         """
         if not self._ready and self._gathered:
             rows, self._gathered, self._bytes = self._gathered, [], 0
-            order = sending_order([row.request.body for row in rows], last=last, arrays=self._arrays)
+            order = sending_order([row.request.body for row in rows], last=last, alike=self._alike)
             self._ready.extend(rows[place] for place in order)
         return self._ready.popleft() if self._ready else None

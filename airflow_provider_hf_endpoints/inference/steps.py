@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     dialect_of,
     error_from,
     model_from_models,
+    owner_from_models,
     parse_json,
     read_result,
 )
@@ -48,12 +49,14 @@ _NO_DIALECT_IN_IT = (
 class Target:
     """How to speak to an endpoint: its dialect, and the model name that its engine expects.
 
+    :param engine: which engine it is, lower case (`vllm`, `sglang`, `llamacpp`, …), None where nobody said
     :param most_inputs: inputs that it takes in one call, None where it was not asked or does not say
     """
 
     dialect: Dialect
     model: str | None
     most_inputs: int | None = None
+    engine: str | None = None
 
 
 def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
@@ -64,14 +67,17 @@ def discover(engine: str | None, model: str | None) -> Generator[WireRequest, Wi
     :raises ValueError: no such engine
     """
     dialect = dialect_of(engine)
+    named = engine.lower() if engine is not None else None
     if dialect is None:
         dialect = dialect_from_info((yield from _ask("/info")))
-    if dialect is None:
-        name = model_from_models((yield from _ask(MODELS_ROUTE)))
-        return Target(Dialect.TOOLKIT, model) if name is None else Target(Dialect.OPENAI, model or name)
-    if dialect is Dialect.OPENAI and model is None:
-        model = model_from_models((yield from _ask(MODELS_ROUTE)))
-    return Target(dialect, model)
+    if dialect is None or (dialect is Dialect.OPENAI and model is None):
+        models = yield from _ask(MODELS_ROUTE)
+        name, owner = model_from_models(models), owner_from_models(models)
+        if dialect is None:
+            dialect = Dialect.TOOLKIT if name is None else Dialect.OPENAI
+        named = owner or named
+        model = model or (name if dialect is Dialect.OPENAI else None)
+    return Target(dialect, model, engine=named)
 
 
 def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Target]:

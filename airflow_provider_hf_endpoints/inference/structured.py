@@ -44,9 +44,13 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
     return found
 
 
-def parameters_for(dialect: Dialect, task: str, schema: dict[str, Any]) -> dict[str, Any]:
+def parameters_for(dialect: Dialect, task: str, schema: dict[str, Any], engine: str | None = None) -> dict[str, Any]:
     """What to send so that the engine keeps to the schema.
 
+    For chats all engines know OpenAI's `response_format`. On `/v1/completions`, which OpenAI gave none, vLLM takes it
+    too, llama.cpp its own `json_schema` and SGLang the same as a text.
+
+    :param engine: which engine it is, lower case, where known
     :raises UnsupportedTaskError: the engine cannot be asked to
     """
     name = canonical_task(task)
@@ -54,6 +58,10 @@ def parameters_for(dialect: Dialect, task: str, schema: dict[str, Any]) -> dict[
         return {"response_format": {"type": "json_object", "value": schema}}
     if dialect is Dialect.TGI and name == GENERATE:
         return {"grammar": {"type": "json", "value": schema}}
+    if name == GENERATE and engine == "llamacpp":
+        return {"json_schema": schema}
+    if name == GENERATE and engine == "sglang":
+        return {"json_schema": json.dumps(schema)}
     if name == CHAT or (dialect is Dialect.OPENAI and name == GENERATE):
         wanted = {"name": "answer", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": wanted}}

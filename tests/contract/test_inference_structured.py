@@ -94,11 +94,39 @@ def test_tgi_is_asked_in_its_own_words(tmp_path: Path, task: str, reply: Reply, 
     assert value == {**body, **body.get("parameters", {})}[name]
 
 
+WANTED = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
+COMPLETION = Reply(json={"choices": [{"index": 0, "text": GOOD, "finish_reason": "stop"}]})
+
+
+@pytest.mark.parametrize(
+    ("engine", "owner", "name", "value"),
+    [
+        ("vLLM", "vllm", "response_format", WANTED),
+        ("llamacpp", "llamacpp", "json_schema", SCHEMA),
+        (None, "llamacpp", "json_schema", SCHEMA),
+        ("sGLang", "sglang", "json_schema", json.dumps(SCHEMA)),
+        (None, "sglang", "json_schema", json.dumps(SCHEMA)),
+    ],
+)
+def test_completions_are_asked_as_each_engine_takes_it(
+    tmp_path: Path, engine: str | None, owner: str, name: str, value: Any
+) -> None:
+    """`/v1/completions` has no setting that all of them know; who it is, the engine itself says."""
+    models = Reply(json={"object": "list", "data": [{"id": "m", "owned_by": owner}]})
+
+    def answer(request: Request) -> Reply:
+        return models if request.path == "/v1/models" else COMPLETION if request.method == "POST" else Reply(404, {})
+
+    with serving(answer) as server:
+        assert run_batch(job(server.url, tmp_path, engine=engine, model=None, task="text-generation")).succeeded == 5
+        assert value == server.posts[0].body[name]
+
+
 def test_what_gives_no_text_takes_no_schema(tmp_path: Path) -> None:
     """Said before anything is sent; a schema that is none, when the job is made."""
     with serving(lambda r: chat_reply(GOOD)) as server:
         with pytest.raises(BatchInputError, match="response_schema is for texts"):
             run_batch(job(server.url, tmp_path, engine="tei", task="feature-extraction"))
-        assert server.requests == []
+        assert server.posts == []
     with pytest.raises(ValueError, match="no JSON schema"):
         job("http://x", tmp_path, response_schema={"type": "nonsense"})

@@ -25,6 +25,7 @@ __all__ = [
     "error_from",
     "error_words",
     "model_from_models",
+    "owner_from_models",
     "parse_json",
     "read_result",
 ]
@@ -107,6 +108,15 @@ def model_from_models(answer: Any) -> str | None:
     match answer:
         case {"data": [{"id": str(name)}, *_]}:
             return name
+        case _:
+            return None
+
+
+def owner_from_models(answer: Any) -> str | None:
+    """The engine that `GET /v1/models` names as the models' owner: vLLM, SGLang and llama.cpp put themselves there."""
+    match answer:
+        case {"data": [{"owned_by": str(owner)}, *_]} if owner.lower() in ("vllm", "sglang", "llamacpp"):
+            return owner.lower()
         case _:
             return None
 

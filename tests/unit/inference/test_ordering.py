@@ -37,12 +37,12 @@ def test_rows_that_begin_alike_are_sent_together() -> None:
 
 
 def test_at_the_end_long_ones_go_first() -> None:
-    """Groups stay together, the one with the longest row first; rows of arrays are not grouped."""
+    """Groups stay together, the one with the longest row first; rows need not be grouped."""
     one = "a" * ALIKE
     texts = bodies("c", one + "2", "b" * 200, one + "1")
     assert [2, 3, 0, 1] == sending_order(texts, last=True)
-    assert [0, 1, 2, 3] == sending_order(texts, last=False, arrays=True)
-    assert [2, 1, 3, 0] == sending_order(texts, last=True, arrays=True)
+    assert [0, 1, 2, 3] == sending_order(texts, last=False, alike=False)
+    assert [2, 1, 3, 0] == sending_order(texts, last=True, alike=False)
 
 
 def test_the_others_of_a_group_do_not_come_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,9 +53,9 @@ def test_the_others_of_a_group_do_not_come_too_late(monkeypatch: pytest.MonkeyPa
 
 
 @given(st.lists(st.binary(max_size=80)), st.booleans(), st.booleans())
-def test_every_row_is_sent_once(rows: list[bytes], last: bool, arrays: bool) -> None:
+def test_every_row_is_sent_once(rows: list[bytes], last: bool, alike: bool) -> None:
     """Whatever the rows are: an order of all of them."""
-    assert list(range(len(rows))) == sorted(sending_order(rows, last=last, arrays=arrays))
+    assert list(range(len(rows))) == sorted(sending_order(rows, last=last, alike=alike))
 
 
 @pytest.mark.parametrize("size", [2, 7, 100, 5000])
