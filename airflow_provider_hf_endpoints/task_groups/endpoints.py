@@ -1,0 +1,259 @@
+"""`inference_endpoint(…)`: an endpoint for as long as the tasks inside need it.
+
+Thin: it places the tasks of `operators/_use.py` around those that the user adds, and draws the arrows.
+
+    acquire (setup) -> start (setup) -> the work -> release (teardown) -> released
+
+Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
+teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
+behind the work, which then counts itself, and `released` behind the release, which counts for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import wraps
+from types import TracebackType
+from typing import Any
+
+from airflow.providers.common.compat.sdk import TaskGroup, TriggerRule
+from airflow.sdk import task_group
+
+from airflow_provider_hf_endpoints.endpoints.hardware import HardwareOrder
+from airflow_provider_hf_endpoints.endpoints.release import AfterUse
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._use import (
+    RELEASE_RETRIES,
+    AcquireInferenceEndpointOperator,
+    CreateAcquiredOperator,
+    EndpointReleasedOperator,
+    ReleaseAcquiredOperator,
+    ResumeAcquiredOperator,
+)
+
+__all__ = ["InferenceEndpointGroup", "inference_endpoint"]
+
+
+def inference_endpoint(
+    name: Any,
+    *,
+    repository: str | None = None,
+    hardware: Sequence[str] | str | None = None,
+    hardware_order: HardwareOrder = "given",
+    framework: str = "pytorch",
+    release: AfterUse | None = None,
+    max_startup: float | timedelta = 3600.0,
+    namespace: str | None = None,
+    hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+    deferrable: bool = True,
+    group_id: str | None = None,
+    **options: Any,
+) -> InferenceEndpointGroup:
+    """An endpoint that runs while the tasks inside do: a task group, as a context manager or a decorator.
+
+    :param name: the endpoint's name; with `repository` it is created where there is none. (templated)
+    :param repository: the model's repository on the hub; None to resume one that exists. (templated)
+    :param hardware, hardware_order: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
+    :param framework: `pytorch` (default), `custom` or `llamacpp`. (templated)
+    :param release: what becomes of the endpoint after the work, however it ended: `pause`, `scale_to_zero`, `delete`,
+        `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused where it did
+        not exist.
+    :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.
+    :param deferrable: wait for the start in the triggerer, holding no worker; default True.
+    :param group_id: default the name, or `endpoint` where that is a template.
+    :param options: any other argument of `CreateInferenceEndpointOperator` (with `repository`), or of
+        `ResumeInferenceEndpointOperator` (without): `task`, `custom_image`, `env`, `secrets`, `retries`, …
+    """
+    if isinstance(name, str) and "{{" not in name:
+        check_name(name)
+    if repository is None and hardware is not None:
+        raise ValueError("hardware is given and no repository: an endpoint that exists is resumed on its own hardware.")
+    start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **options}
+    if repository is not None:
+        start |= {"repository": repository, "framework": framework}
+        start |= {"hardware": hardware, "hardware_order": hardware_order}
+    connection = {"namespace": namespace, "hf_endpoints_conn_id": hf_endpoints_conn_id}
+    return InferenceEndpointGroup(name, group_id, connection, start, release)
+
+
+class InferenceEndpointGroup:
+    """What `inference_endpoint` returns; see there.
+
+    `with … as endpoint` gives the started endpoint, for the argument `endpoint` of operators and sensors; it is a
+    mapping with `name`, `namespace`, `state` and `url` when a task gets it. The group itself takes arrows (`>>`) once
+    it was entered: what comes after it waits for the work.
+    """
+
+    def __init__(
+        self,
+        name: Any,
+        group_id: str | None,
+        connection: dict[str, Any],
+        start: dict[str, Any],
+        release: AfterUse | None,
+    ) -> None:
+        self._name = name
+        self._group_id = group_id
+        self._connection = connection
+        self._start = start
+        self._release = release
+        self._stack = ExitStack()
+        self._tasks: _Tasks | None = None
+        self.task_group: TaskGroup | None = None
+
+    def __enter__(self) -> Any:
+        """Open the group; the started endpoint."""
+        group = TaskGroup(**self._group_arguments(_default_id(self._name)), add_suffix_on_collision=True)
+        self.task_group = self._stack.enter_context(group)
+        self._tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+        return self._tasks.start.output
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Draw the arrows around what was added inside."""
+        if kind is None and self._tasks is not None:
+            self._tasks.connect()
+        self._stack.close()
+
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        """Decorate a function that makes tasks: it is called with the endpoint as its first argument.
+
+        What comes back is as from Airflow's `@task_group`: call it, `partial` or `expand` it with the other arguments.
+        """
+        first, *rest = inspect.signature(function).parameters.values()
+        if first.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            raise TypeError(f"{function.__name__} takes no endpoint: its first parameter is to be one.")
+
+        @wraps(function)
+        def work(*args: Any, **kwargs: Any) -> Any:
+            tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+            result = function(tasks.start.output, *args, **kwargs)
+            tasks.connect()
+            return result
+
+        work.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
+        return task_group(**self._group_arguments(function.__name__))(work)
+
+    def _group_arguments(self, default_id: str) -> dict[str, Any]:
+        # The tasks inside mean this connection unless they name another one.
+        defaults = {"hf_endpoints_conn_id": self._connection["hf_endpoints_conn_id"]}
+        return {"group_id": self._group_id or default_id, "default_args": defaults}
+
+    # What Airflow asks of something that takes arrows
+
+    @property
+    def _group(self) -> Any:
+        if self.task_group is None:
+            raise RuntimeError("inference_endpoint(…) has no tasks yet: draw arrows after its `with` block.")
+        return self.task_group
+
+    @property
+    def roots(self) -> list[Any]:
+        """The first tasks."""
+        return list(self._group.roots)
+
+    @property
+    def leaves(self) -> list[Any]:
+        """The last tasks."""
+        return list(self._group.leaves)
+
+    def update_relative(self, *args: Any, **kwargs: Any) -> None:
+        """As `TaskGroup.update_relative`."""
+        self._group.update_relative(*args, **kwargs)
+
+    def set_upstream(self, *args: Any, **kwargs: Any) -> None:
+        """As `TaskGroup.set_upstream`."""
+        self._group.set_upstream(*args, **kwargs)
+
+    def set_downstream(self, *args: Any, **kwargs: Any) -> None:
+        """As `TaskGroup.set_downstream`."""
+        self._group.set_downstream(*args, **kwargs)
+
+    def __rshift__(self, other: Any) -> Any:
+        self.set_downstream(other)
+        return other
+
+    def __lshift__(self, other: Any) -> Any:
+        self.set_upstream(other)
+        return other
+
+    def __rrshift__(self, other: Any) -> InferenceEndpointGroup:
+        self.set_upstream(other)
+        return self
+
+    def __rlshift__(self, other: Any) -> InferenceEndpointGroup:
+        self.set_downstream(other)
+        return self
+
+
+class _Tasks:
+    """The tasks of one use in their group, and the arrows between them and the work."""
+
+    def __init__(self, acquire: Any, start: Any, release: Any, released: Any) -> None:
+        self.acquire, self.start, self.release, self.released = acquire, start, release, released
+
+    @classmethod
+    def place(
+        cls, name: Any, connection: dict[str, Any], start_arguments: dict[str, Any], policy: AfterUse | None
+    ) -> _Tasks:
+        """Put them into the current group."""
+        create = "repository" in start_arguments
+        # Made first, because it says what the ids of the others are in this group.
+        released = EndpointReleasedOperator(task_id="released")
+        prefix = released.task_id.removesuffix("released")
+        acquire = AcquireInferenceEndpointOperator(
+            task_id="acquire",
+            endpoint=name,
+            must_exist=not create,
+            start_task_id=f"{prefix}start",
+            release_task_id=f"{prefix}release",
+            **connection,
+        )
+        start: Any
+        if create:
+            start = CreateAcquiredOperator(
+                task_id="start", name=name, acquired=acquire.output, **connection, **start_arguments
+            )
+        else:
+            start = ResumeAcquiredOperator(
+                task_id="start", endpoint=name, acquired=acquire.output, **connection, **start_arguments
+            )
+        release = ReleaseAcquiredOperator(
+            task_id="release",
+            acquired=acquire.output,
+            release=policy,
+            hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
+            **RELEASE_RETRIES,
+        )
+        acquire >> start
+        release.as_teardown(setups=[acquire, start])
+        # Behind `acquire`, too, so that a clear that runs the release again asks for its success again.
+        released.as_teardown(setups=[acquire], on_failure_fail_dagrun=True)
+        released.trigger_rule = TriggerRule.ALL_SUCCESS
+        release >> released
+        return cls(acquire, start, release, released)
+
+    def connect(self) -> None:
+        """Start before the first tasks of the work, and release after all of them."""
+        own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
+        work = [each for each in self.acquire.task_group if each.task_id not in own]
+        ids = {each.task_id for each in work}
+        for task in work:
+            if ids.isdisjoint(task.upstream_task_ids):
+                self.start >> task
+            # Each of them, not the last ones only: those have ended as soon as one before them has failed, and
+            # others may still be sending.
+            if not task.is_setup or ids.isdisjoint(task.downstream_task_ids):
+                task >> self.release
+
+
+def _default_id(name: Any) -> str:
+    return name if isinstance(name, str) and re.fullmatch(r"[\w-]+", name) else "endpoint"

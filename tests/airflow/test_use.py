@@ -1,0 +1,174 @@
+"""An endpoint that runs for as long as the tasks inside need it, however those end, under a real Airflow.
+
+Each test looks at what reached the service: the calls that changed something, and the endpoint's last state.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from dev.local_airflow import LocalAirflow
+from tests.airflow.test_ends import actions, creations, state
+from tests.airflow.test_live import AN_HOUR, create_endpoint, wait_for_a_look
+from tests.airflow.test_workers import task_process
+
+DAG = "live_use"
+
+
+def begin(airflow: LocalAirflow, dag: str, name: str, **params: object) -> str:
+    airflow.wait_for_dag(dag)
+    return airflow.api.trigger(dag, {"endpoint": name, **params})
+
+
+def working(airflow: LocalAirflow, name: str, gate: Path, **params: object) -> str:
+    """A run whose work runs, and does until the file `gate` is there."""
+    run = begin(airflow, DAG, name, gate=str(gate), **params)
+    airflow.wait_for_task(DAG, run, "use.work", "running")
+    return run
+
+
+def pause(emulator: Emulator, name: str) -> None:
+    with EndpointsClient(emulator.token, base_url=emulator.url) as client:
+        client.pause_inference_endpoint(name)
+
+
+def messages(airflow: LocalAirflow, dag: str, run: str) -> str:
+    """What the tasks of a run have logged, for a test that fails."""
+    lines = [line for task in airflow.task_states(dag, run) for line in airflow.task_messages(dag, run, task)]
+    return "\n".join(lines)
+
+
+def test_the_work_succeeds(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """Created, used, paused; the run is a success, and the next one resumes the endpoint and pauses it again."""
+    made = creations(emulator)
+    run = begin(airflow, DAG, "used")
+    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
+    assert (made + 1, ["pause"], "paused") == (creations(emulator), actions(emulator, "used"), state(emulator, "used"))
+    run = begin(airflow, DAG, "used")
+    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
+    assert (made + 1, ["pause", "resume", "pause"]) == (creations(emulator), actions(emulator, "used"))
+
+
+def test_the_work_fails(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """The endpoint is paused all the same, and the run is the work's: failed."""
+    run = begin(airflow, DAG, "use-fails", fail=True)
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    states = airflow.task_states(DAG, run)
+    assert ("failed", "success", "success") == (
+        states["use.work"],
+        states["use.release"],
+        states["use.released"],
+    )
+    assert (["pause"], "paused") == (actions(emulator, "use-fails"), state(emulator, "use-fails"))
+
+
+def test_the_work_is_cleared_while_it_runs(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
+    """The setups run anew; that the first attempt created the endpoint is not forgotten, so it is paused at the end."""
+    run = working(airflow, "use-cleared", tmp_path / "gate")
+    airflow.api.clear(DAG, run, "use.work")
+    airflow.wait_until(lambda: _tries(airflow, run, "use.work") == 2, "the second attempt has begun")
+    (tmp_path / "gate").touch()
+    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
+    assert (["pause"], "paused") == (actions(emulator, "use-cleared"), state(emulator, "use-cleared"))
+
+
+def test_the_work_is_cleared_after_the_end(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
+    """Cleared and mended it gets its endpoint again, and gives it back again."""
+    (tmp_path / "gate").touch()
+    run = begin(airflow, DAG, "use-mended", gate=str(tmp_path / "gate"), fail=True)
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    (tmp_path / "gate.mended").touch()
+    airflow.api.clear(DAG, run, "use.work")
+    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
+    assert ["pause", "resume", "pause"] == actions(emulator, "use-mended")
+
+
+def test_the_work_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
+    """A person ends the work."""
+    run = working(airflow, "use-marked", tmp_path / "gate")
+    airflow.api.set_task_state(DAG, run, "use.work", "failed")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    assert (["pause"], "paused") == (actions(emulator, "use-marked"), state(emulator, "use-marked"))
+
+
+def test_the_run_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
+    """A person ends the whole run while the work runs: the teardown still runs."""
+    run = working(airflow, "use-run-marked", tmp_path / "gate")
+    airflow.api.set_run_state(DAG, run, "failed")
+    airflow.wait_until(lambda: state(emulator, "use-run-marked") == "paused", "the endpoint is paused")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    assert ["pause"] == actions(emulator, "use-run-marked")
+
+
+def test_the_start_takes_too_long(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """The endpoint does not stay, the work does not run, and the run fails."""
+    emulator.behave("use-slow", initializing_seconds=AN_HOUR)
+    run = begin(airflow, "live_use_timeout", "use-slow")
+    assert airflow.wait_for_run("live_use_timeout", run) == "failed"
+    states = airflow.task_states("live_use_timeout", run)
+    assert ("failed", "upstream_failed", "success") == (
+        states["use.start"],
+        states["use.work"],
+        states["use.release"],
+    )
+    assert "paused" == state(emulator, "use-slow")
+
+
+def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """Nothing of the task's own code runs, and it has no retry: the release saves the endpoint."""
+    emulator.behave("use-killed", initializing_seconds=AN_HOUR)
+    run = begin(airflow, "live_use_on_worker", "use-killed")
+    airflow.wait_for_task("live_use_on_worker", run, "use.start", "running")
+    wait_for_a_look(airflow, emulator, "use-killed")
+    os.kill(task_process(airflow), signal.SIGKILL)
+    assert airflow.wait_for_run("live_use_on_worker", run) == "failed"
+    assert (["pause"], "paused") == (actions(emulator, "use-killed"), state(emulator, "use-killed"))
+
+
+@pytest.mark.parametrize(("found", "did"), [("running", []), ("paused", ["pause", "resume", "pause"])])
+def test_an_endpoint_is_left_as_it_was_found(
+    airflow: LocalAirflow, emulator: Emulator, found: str, did: list[str]
+) -> None:
+    """One that somebody else keeps running goes on running; one that was paused is paused again."""
+    name = f"use-found-{found}"
+    create_endpoint(emulator, name)
+    airflow.wait_until(lambda: state(emulator, name) == "running", "it runs")
+    if found == "paused":
+        pause(emulator, name)
+    run = begin(airflow, "live_use_existing", name)
+    assert airflow.wait_for_run("live_use_existing", run) == "success", messages(airflow, "live_use_existing", run)
+    assert (did, found) == (actions(emulator, name), state(emulator, name))
+
+
+def test_mapped_tasks_and_one_group_in_another(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """Two endpoints, each used by its own tasks, each given back as its group says."""
+    dag = "live_use_mapped"
+    run = begin(airflow, dag, "use-map")
+    assert airflow.wait_for_run(dag, run) == "success", messages(airflow, dag, run)
+    assert (["delete"], ["pause"]) == (actions(emulator, "use-map-outer"), actions(emulator, "use-map-inner"))
+    assert "paused" == state(emulator, "use-map-inner")
+
+
+def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """The work is a success and the endpoint may be running: nobody would look if the run were green."""
+    emulator.add_fault("/v2/endpoint/acme/use-stuck/pause", method="POST", status=403)
+    run = begin(airflow, DAG, "use-stuck")
+    assert airflow.wait_for_run(DAG, run) == "failed"
+    states = airflow.task_states(DAG, run)
+    assert ("success", "failed", "upstream_failed") == (
+        states["use.work"],
+        states["use.release"],
+        states["use.released"],
+    )
+    emulator.clear_faults()
+    pause(emulator, "use-stuck")
+
+
+def _tries(airflow: LocalAirflow, run: str, task: str) -> int:
+    return next(each.try_number for each in airflow.api.tasks(DAG, run) if each.task_id == task)

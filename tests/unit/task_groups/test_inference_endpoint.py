@@ -1,0 +1,215 @@
+"""How `inference_endpoint(…)` stands in a DAG: its tasks, the arrows between them, and what the stored DAG holds."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, TaskGroup, task
+from airflow.serialization import serialized_objects
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
+
+_AIRFLOW: Any = serialized_objects
+SERIALIZATION: Any = getattr(_AIRFLOW, "DagSerialization", None) or _AIRFLOW.SerializedDAG
+
+MODEL: dict[str, Any] = {"repository": "gpt2", "hardware": ["aws/us-east-1/intel-icl/x2"]}
+
+
+def ask(task_id: str, endpoint: Any, **changes: Any) -> InferenceOperator:
+    return InferenceOperator(task_id=task_id, endpoint=endpoint, task="chat-completion", inputs="hello", **changes)
+
+
+def arrows(dag: DAG) -> dict[str, set[str]]:
+    """What follows each task."""
+    return {task_id: set(each.downstream_task_ids) for task_id, each in dag.task_dict.items()}
+
+
+def leaves_of_run(dag: DAG) -> set[str]:
+    """The tasks that Airflow judges a run by, as its scheduler finds them."""
+
+    def counts(task: Any) -> bool:
+        return not task.is_teardown or task.on_failure_fail_dagrun
+
+    return {
+        each.task_id
+        for each in dag.tasks
+        if counts(each) and not any(counts(dag.get_task(below)) for below in each.downstream_task_ids)
+    }
+
+
+def test_one_line_around_one_task() -> None:
+    """Acquire and start are setups, release their teardown; the run is judged by the work, and by the release."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    assert arrows(dag) == {
+        "demo.acquire": {"demo.start", "demo.release", "demo.released"},
+        "demo.start": {"demo.ask", "demo.release"},
+        "demo.ask": {"demo.release"},
+        "demo.release": {"demo.released"},
+        "demo.released": set(),
+    }
+    assert {"demo.acquire", "demo.start"} == {each.task_id for each in dag.tasks if each.is_setup}
+    assert {"demo.release", "demo.released"} == {each.task_id for each in dag.tasks if each.is_teardown}
+    assert {"demo.ask", "demo.released"} == leaves_of_run(dag)
+
+
+def test_release_waits_for_every_task_of_the_work() -> None:
+    """Not for the last ones only: they have failed as soon as one before them has, and others may still be sending."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        [ask("one", endpoint), ask("two", endpoint)] >> ask("last", endpoint)
+    found = arrows(dag)
+    assert all("demo.release" in found[f"demo.{each}"] for each in ("one", "two", "last"))
+    assert {"demo.one", "demo.two", "demo.last"} < found["demo.start"], "`last` takes the endpoint itself"
+    assert {"demo.last", "demo.released"} == leaves_of_run(dag)
+
+
+def test_an_endpoint_that_exists_needs_no_repository() -> None:
+    """It is resumed; a template for its name gives the group a name of its own."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("{{ params.endpoint }}") as endpoint:
+        ask("ask", endpoint)
+    assert type(dag.get_task("endpoint.start")).__name__ == "ResumeAcquiredOperator"
+
+
+def test_several_groups_nested_groups_and_one_inside_a_task_group() -> None:
+    """Names get a suffix; the outer endpoint is released when the inner one is."""
+    with DAG("dag", schedule=None) as dag:
+        with inference_endpoint("demo", **MODEL) as first:
+            ask("ask", first)
+        with inference_endpoint("demo", **MODEL) as outer:
+            ask("ask", outer)
+            with inference_endpoint("other", **MODEL) as inner:
+                ask("ask", inner)
+        with TaskGroup(group_id="around"), inference_endpoint("third", **MODEL) as third:
+            ask("ask", third)
+    found = arrows(dag)
+    assert {"demo__1.ask", "demo__1.other.acquire", "demo__1.release"} == found["demo__1.start"]
+    assert "demo__1.release" in found["demo__1.other.released"]
+    assert "demo__1.release" not in found["demo__1.other.acquire"]
+    assert "around.third.ask" in found["around.third.start"]
+    work = {"demo.ask", "demo__1.ask", "demo__1.other.ask", "around.third.ask"}
+    assert work < leaves_of_run(dag)
+    assert {"demo.released", "demo__1.released", "around.third.released"} < leaves_of_run(dag)
+
+
+def test_what_comes_after_the_group_waits_for_the_work() -> None:
+    """Arrows to the group lead to its first task; those from it begin at the last ones of the work."""
+    with DAG("dag", schedule=None) as dag:
+        before, after = ask("before", "x"), ask("after", "x")
+        group = inference_endpoint("demo", **MODEL)
+        with group as endpoint:
+            ask("ask", endpoint)
+        before >> group >> after
+    found = arrows(dag)
+    assert {"demo.acquire"} == found["before"]
+    assert [each for each, following in found.items() if "after" in following] == ["demo.ask"]
+
+
+def test_mapped_tasks_sensors_and_taskflow_take_the_endpoint() -> None:
+    """Whatever the work is made of, it is behind the start and before the release."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        BatchInferenceOperator.partial(
+            task_id="batch", endpoint=endpoint, task="chat-completion", prompt="{a}", output_path="/out"
+        ).expand(input_path=["/a", "/b"])
+        InferenceEndpointSensor(task_id="wait", endpoint=endpoint)
+
+        @task
+        def look(endpoint: dict[str, Any]) -> str:
+            return str(endpoint["url"])
+
+        look(endpoint)
+    for each in ("batch", "wait", "look"):
+        assert "demo.start" in dag.get_task(f"demo.{each}").upstream_task_ids
+        assert "demo.release" in dag.get_task(f"demo.{each}").downstream_task_ids
+
+
+def test_as_a_decorator() -> None:
+    """The function gets the endpoint first; each call makes a group of its own, named after it."""
+    with DAG("dag", schedule=None) as dag:
+
+        @inference_endpoint("demo", **MODEL)
+        def summarise(endpoint: Any, path: str) -> Any:
+            ask(path, endpoint)
+
+        summarise("one") >> summarise("two")
+    assert {"summarise.one", "summarise.release"} == arrows(dag)["summarise.start"]
+    assert {"summarise.release", "summarise__1.acquire"} == arrows(dag)["summarise.one"]
+    assert "summarise__1.two" in dag.task_dict
+
+
+def test_a_decorated_function_can_be_mapped() -> None:
+    """An endpoint for each of the values, known when the task runs."""
+    with DAG("dag", schedule=None) as dag:
+
+        @inference_endpoint("demo", **MODEL)
+        def summarise(endpoint: Any, text: str) -> Any:
+            InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs=text)
+
+        summarise.expand(text=["a", "b"])
+    assert {"summarise.ask", "summarise.release"} == arrows(dag)["summarise.start"]
+    stored(dag)
+
+
+def test_the_connection_is_that_of_the_tasks_inside() -> None:
+    """Unless they name another one."""
+    with DAG("dag", schedule=None), inference_endpoint("demo", hf_endpoints_conn_id="mine", **MODEL) as endpoint:
+        one, two = ask("one", endpoint), ask("two", endpoint, hf_endpoints_conn_id="yours")
+    assert (one.hf_endpoints_conn_id, two.hf_endpoints_conn_id) == ("mine", "yours")
+
+
+def test_a_release_is_tried_for_long() -> None:
+    """Ten times with growing pauses, whatever the DAG's own tasks do."""
+    impatient = {"retries": 0, "retry_delay": timedelta(0)}
+    with DAG("dag", schedule=None, default_args=impatient) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    release = dag.get_task("demo.release")
+    assert (10, timedelta(seconds=30)) == (release.retries, release.retry_delay)
+    assert release.retry_exponential_backoff
+    assert dag.get_task("demo.start").retries == 0
+
+
+def stored(dag: DAG) -> Any:
+    return SERIALIZATION.from_dict(json.loads(json.dumps(SERIALIZATION.to_dict(dag))))
+
+
+def test_it_serializes_as_what_it_is() -> None:
+    """The scheduler sees setups, a teardown, and a task that it need not start."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", release="delete", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    tasks = stored(dag).task_dict
+    assert (tasks["demo.acquire"].is_setup, tasks["demo.start"].is_setup) == (True, True)
+    assert tasks["demo.release"].is_teardown
+    assert tasks["demo.released"].inherits_from_empty_operator
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "No Name"}, "name='No Name'"),
+        ({"name": "demo", "hardware": ["aws/us-east-1/nvidia-l4/x1"]}, "no repository"),
+        ({"name": "demo", "repository": "gpt2"}, "vendor, region"),
+        ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is no vendor/region"),
+        ({"name": "demo", "release": "forget"}, "release='forget'"),
+        ({"name": "demo", "max_startup": 0}, "time limit"),
+    ],
+)
+def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:
+    """With the field, the value and the fix, before any run."""
+    with (
+        DAG("dag", schedule=None),
+        pytest.raises((ValueError, InvalidArgumentError)) as caught,
+        inference_endpoint(**arguments) as endpoint,
+    ):
+        ask("ask", endpoint)
+    assert words in str(caught.value)
+
+
+def test_a_decorated_function_takes_an_endpoint() -> None:
+    """One without a first parameter for it is refused where it is written."""
+    with pytest.raises(TypeError, match="takes no endpoint"):
+        inference_endpoint("demo", **MODEL)(lambda *, path: None)
