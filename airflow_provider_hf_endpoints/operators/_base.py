@@ -84,6 +84,7 @@ class EndpointOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Act on the endpoint, wait where that was asked for, and return its summary."""
         started = time.time()
+        take_name(self)
         with in_airflow_terms():
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
@@ -93,6 +94,7 @@ class EndpointOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
+        take_name(self)
         with in_airflow_terms():
             return self._announced(context, self._conclude(event))
 

@@ -15,7 +15,10 @@ class _NamesEndpoint(Protocol):
 
 
 def take_name(operator: _NamesEndpoint) -> None:
-    """After rendering: put the name, and the namespace where none is given, in the place of a task's result."""
+    """Put the name, and the namespace where none is given, in the place of a task's result.
+
+    Called after rendering, and again before execution: Airflow renders a mapped task past the operator's own method.
+    """
     named: object = operator.endpoint
     if isinstance(named, Mapping) and isinstance(named.get("name"), str):
         operator.endpoint = named["name"]

@@ -100,6 +100,7 @@ class RequestingOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Check the input, wait until the endpoint answers, then send."""
         self._killed = False
+        take_name(self)
         with in_airflow_terms():
             check_name(self.endpoint)
             self._check()
@@ -109,6 +110,7 @@ class RequestingOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """The endpoint answers, or never will: send, or fail with the reason."""
+        take_name(self)
         with in_airflow_terms():
             conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:

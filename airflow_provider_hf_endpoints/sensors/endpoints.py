@@ -118,6 +118,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""
+        take_name(self)
         self._ending = Ending(self)
         with self._ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
             InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
@@ -131,6 +132,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
+        take_name(self)
         self._ending = Ending(self)
         with self._ending.of(context["ti"]):
             return self._finish(event)

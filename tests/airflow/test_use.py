@@ -131,11 +131,11 @@ def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emul
     assert (["pause"], "paused") == (actions(emulator, "use-killed"), state(emulator, "use-killed"))
 
 
-@pytest.mark.parametrize(("found", "did"), [("running", []), ("paused", ["pause", "resume", "pause"])])
+@pytest.mark.parametrize(("found", "did"), [("running", ["resume"]), ("paused", ["pause", "resume", "pause"])])
 def test_an_endpoint_is_left_as_it_was_found(
     airflow: LocalAirflow, emulator: Emulator, found: str, did: list[str]
 ) -> None:
-    """One that somebody else keeps running goes on running; one that was paused is paused again."""
+    """One that somebody else keeps running goes on running (a resume says so); one that was paused is paused again."""
     name = f"use-found-{found}"
     create_endpoint(emulator, name)
     airflow.wait_until(lambda: state(emulator, name) == "running", "it runs")

@@ -28,8 +28,15 @@ TASK_PROCESS = re.compile(r"^airflow worker -- [0-9a-f]{8}-[0-9a-f-]{27}$")
 def task_process(airflow: LocalAirflow) -> int:
     """The process that runs the only task there is."""
     children = psutil.Process(airflow.components["scheduler"].pid).children(recursive=True)
-    (found,) = [child.pid for child in children if TASK_PROCESS.match(" ".join(child.cmdline()).strip())]
+    (found,) = [child.pid for child in children if TASK_PROCESS.match(command_of(child))]
     return int(found)
+
+
+def command_of(process: psutil.Process) -> str:
+    """Its command line; nothing of one that has ended in between."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline()).strip()
+    return ""
 
 
 def waiting_on_worker(airflow: LocalAirflow, emulator: Emulator, dag_id: str, name: str) -> str:

@@ -56,6 +56,10 @@ EXPECTED: dict[str, tuple[list[type], dict[str, str]]] = {
 LEFT_TO_A_LATER_RUN = {"resume_fallback": "pause_fallback"}
 
 
+# The examples in which a task group starts and releases; `tests/unit/task_groups` holds how.
+IN_A_GROUP = {"example_endpoint_for_a_task_group"}
+
+
 def load(name: str) -> DAG:
     """The DAG in a file, loaded anew: what it reads of the environment it reads when it is imported."""
     spec = importlib.util.spec_from_file_location(f"loaded_{name}", EXAMPLES / f"{name}.py")
@@ -77,16 +81,16 @@ def watched_assets(dag: DAG) -> list[Any]:
 
 def test_every_example_is_known_here() -> None:
     """A new example is added to the table above, or nothing checks it."""
-    assert sorted(EXPECTED) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert sorted([*EXPECTED, *IN_A_GROUP]) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
 def test_it_is_named_after_its_file(name: str) -> None:
     """`example_x.py` holds the DAG `hf_endpoints_x`, so that one is found from the other."""
     assert name.replace("example_", "hf_endpoints_") == load(name).dag_id
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
 def test_it_serializes(name: str) -> None:
     """What the scheduler stores of it is JSON and holds every task."""
     dag = load(name)
@@ -167,28 +171,28 @@ def test_runs_do_not_share_an_endpoint_at_the_same_time(name: str) -> None:
     assert dag.max_active_runs == 1 or not EXPECTED[name][1]
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
 def test_name_and_output_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo, the tests and a user set them without a change of the file."""
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_NAME", "of-the-environment")
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_FALLBACK", "fallback-of-the-environment")
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_OUTPUT", "s3://bucket/of-the-environment")
     dag = load(name)
-    endpoints = {task.endpoint for task in tasks(dag).values() if hasattr(task, "endpoint")}
+    endpoints = {task.endpoint for task in tasks(dag).values() if isinstance(getattr(task, "endpoint", None), str)}
     watched = {watcher.trigger.endpoint for asset in watched_assets(dag) for watcher in asset.watchers}
-    assert (endpoints | watched) - {"fallback-of-the-environment"} == {"of-the-environment"}
+    assert (endpoints | watched) - {"", "fallback-of-the-environment"} == {"of-the-environment"}
     if any(isinstance(task, Batch) for task in tasks(dag).values()):
         assert dag.params["output_folder"] == "s3://bucket/of-the-environment"
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
 def test_it_knows_no_emulator(name: str) -> None:
     """Only the connection tells the emulator from the real service."""
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert "airflow_provider_hf_endpoints.emulator" not in text
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
 def test_its_docstring_says_what_a_user_asks(name: str) -> None:
     """What it shows, what it costs, what to change; the UI shows the same text."""
     doc = load(name).doc_md or "(none)"
@@ -219,7 +223,7 @@ def test_every_column_that_a_prompt_names_is_in_the_tickets() -> None:
     """A typing mistake in an example's prompt would fail at a user's, on a paid endpoint."""
     from airflow_provider_hf_endpoints.inference.templates import columns_of
 
-    for name in EXPECTED:
+    for name in [*EXPECTED, *IN_A_GROUP]:
         for task in tasks(load(name)).values():
             if isinstance(task, Batch) and task.input_path == str(TICKETS):
                 assert set(columns_of(task.prompt)) <= {"id", "product", "text"}

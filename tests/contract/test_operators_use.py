@@ -1,0 +1,223 @@
+"""Acquire, start, release: the operators around the use of an endpoint, against the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.operators._use import (
+    AcquireInferenceEndpointOperator,
+    CreateAcquiredOperator,
+    ReleaseAcquiredOperator,
+    ResumeAcquiredOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from tests.contract.operators_play import FAST, TaskInstance, calls, connected, run, state
+from tests.contract.operators_play import create as create_one
+
+GROUP = {"start_task_id": "use.start", "release_task_id": "use.release"}
+MODEL: dict[str, Any] = {
+    "repository": "gpt2",
+    "framework": "pytorch",
+    "task": "text-generation",
+    "hardware": ["aws/us-east-1/intel-icl/x2"],
+}
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with connected(monkeypatch) as emulator:
+        yield emulator
+
+
+class Run:
+    """One DAG run: the XComs of its tasks, gone with every new attempt of a task as Airflow does it."""
+
+    def __init__(self, run_id: str = "run-1") -> None:
+        self.run_id = run_id
+        self.xcoms: dict[str, dict[str, Any]] = {}
+
+    def context(self, task_id: str) -> dict[str, Any]:
+        self.xcoms[task_id] = {}
+        return {"ti": Attempt(self, task_id)}
+
+
+class Attempt(TaskInstance):
+    """An attempt of one of the tasks."""
+
+    dag_id = "nightly"
+
+    def __init__(self, run: Run, task_id: str) -> None:
+        super().__init__()
+        self.run, self.run_id, self.task_id = run, run.run_id, task_id
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.run.xcoms[self.task_id][key] = value
+
+    def xcom_pull(self, key: str, task_ids: Any = None, **_: Any) -> Any:
+        return self.run.xcoms.get(task_ids or self.task_id, {}).get(key)
+
+
+class Use:
+    """The tasks of one group in one run; each call is an attempt."""
+
+    def __init__(self, run_id: str = "run-1", release: Any = None, **changes: Any) -> None:
+        self.dag_run, self.release_policy, self.changes = Run(run_id), release, changes
+        self.acquired: Any = None
+
+    def acquire(self, **changes: Any) -> Any:
+        operator = AcquireInferenceEndpointOperator(
+            task_id="acquire", **{"endpoint": "demo", "must_exist": False, **GROUP, **self.changes, **changes}
+        )
+        self.acquired = run(operator, self.dag_run.context("use.acquire"))
+        return self.acquired
+
+    def create(self, **changes: Any) -> Any:
+        operator = CreateAcquiredOperator(
+            task_id="start", name="demo", acquired=self.acquired, **{**MODEL, **FAST, **changes}
+        )
+        return run(operator, self.dag_run.context("use.start"))
+
+    def resume(self) -> Any:
+        operator = ResumeAcquiredOperator(task_id="start", endpoint="demo", acquired=self.acquired, **FAST)
+        return run(operator, self.dag_run.context("use.start"))
+
+    def release(self) -> Any:
+        operator = ReleaseAcquiredOperator(
+            task_id="release", acquired=self.acquired, release=self.release_policy, **FAST
+        )
+        return run(operator, self.dag_run.context("use.release"))
+
+
+def test_created_used_and_paused(emulator: Emulator) -> None:
+    """By default what did not exist is paused; the start's result has what the work needs."""
+    use = Use()
+    assert use.acquire()["found"] is None
+    started = use.create()
+    assert (started["name"], started["namespace"], started["state"]) == ("demo", "acme", "running")
+    assert started["url"].startswith("http")
+    assert use.release()["state"] == "paused"
+    assert calls(emulator) == ["POST ", "POST /demo/pause"]
+
+
+@pytest.mark.parametrize(
+    ("found", "policy", "left"),
+    [
+        ("running", None, "running"),
+        ("running", "restore", "running"),
+        ("running", "pause", "paused"),
+        ("running", "scale_to_zero", "scaledToZero"),
+        ("paused", None, "paused"),
+        ("paused", "keep", "running"),
+        ("paused", "scale_to_zero", "scaledToZero"),
+        ("scaledToZero", None, "scaledToZero"),
+        ("scaledToZero", "restore", "scaledToZero"),
+    ],
+)
+def test_what_is_left_of_an_endpoint_that_was_there(emulator: Emulator, found: str, policy: Any, left: str) -> None:
+    """Back to how it was, or as the policy says."""
+    run(create_one())
+    bring(emulator, found)
+    use = Use(release=policy)
+    assert use.acquire()["found"] == found
+    assert use.resume()["state"] == "running"
+    use.release()
+    assert state(emulator) == left
+
+
+def bring(emulator: Emulator, wanted: str) -> None:
+    """The endpoint as somebody left it."""
+    from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+
+    with EndpointsClient(emulator.token, base_url=emulator.url) as client:
+        if wanted == "paused":
+            client.pause_inference_endpoint("demo")
+        elif wanted == "scaledToZero":
+            client.scale_to_zero_inference_endpoint("demo")
+    assert state(emulator) == wanted
+
+
+@pytest.mark.parametrize("policy", ["delete", "restore"])
+def test_what_did_not_exist_is_gone_again(emulator: Emulator, policy: Any) -> None:
+    """Where that is asked for, by its name or as the state in which it was found."""
+    use = Use(release=policy)
+    use.acquire()
+    use.create()
+    assert use.release() is None
+    assert calls(emulator) == ["POST ", "DELETE /demo"]
+
+
+def test_a_clear_does_not_forget_how_the_endpoint_was_found(emulator: Emulator) -> None:
+    """It runs because of the first attempt; the second one still pauses it."""
+    use = Use()
+    first = use.acquire()
+    use.create()
+    assert use.acquire() == first
+    use.create()
+    use.release()
+    assert state(emulator) == "paused"
+
+
+def test_a_clear_after_the_release_is_a_new_use(emulator: Emulator) -> None:
+    """The endpoint is found as the release left it."""
+    use = Use(release="keep")
+    use.acquire()
+    use.create()
+    use.release()
+    assert use.acquire()["found"] == "running"
+
+
+def test_a_retry_of_a_killed_start_takes_up_and_releases(emulator: Emulator) -> None:
+    """The start was killed after its create: nothing is known of it but that it was acquired."""
+    emulator.behave("demo", initializing_seconds=0.3)
+    use = Use()
+    use.acquire()
+    use.create(wait_for_completion=False)
+    use.release()
+    assert (state(emulator), calls(emulator)) == ("paused", ["POST ", "POST /demo/pause"])
+
+
+def test_a_release_without_a_start_is_fine(emulator: Emulator) -> None:
+    """The start failed before it created anything: there is nothing to release, and nothing to complain of."""
+    use = Use()
+    use.acquire()
+    assert use.release() is None
+
+
+def test_a_release_can_be_repeated(emulator: Emulator) -> None:
+    """Its retry, or a clear of it alone."""
+    use = Use()
+    use.acquire()
+    use.create()
+    use.release()
+    use.release()
+    assert state(emulator) == "paused"
+
+
+def test_an_endpoint_that_must_exist_and_does_not(emulator: Emulator) -> None:
+    """Told before anything, by what is missing."""
+    with pytest.raises(AirflowFailException) as caught:
+        Use(must_exist=True).acquire()
+    assert isinstance(caught.value.__cause__, EndpointNotFoundError)
+
+
+def test_a_release_that_knows_nothing_says_what_to_do() -> None:
+    """Somebody marked `acquire` as a success: its result is not there."""
+    with pytest.raises(AirflowFailException, match="Clear the whole group, or pause the endpoint by hand"):
+        run(ReleaseAcquiredOperator(task_id="release", acquired=None), Run().context("use.release"))
+
+
+def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulator) -> None:
+    """Airflow renders a mapped task past the operator's own method: the mapping is still there when it executes."""
+    use = Use()
+    use.acquire()
+    endpoint = use.create()
+    ask = InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello")
+    assert run(ask)["output"]
+    assert run(InferenceEndpointSensor(task_id="wait", endpoint=endpoint, poke_interval=0.05))["name"] == "demo"
