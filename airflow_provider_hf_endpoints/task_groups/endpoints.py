@@ -111,8 +111,10 @@ class InferenceEndpointGroup:
     def __enter__(self) -> Any:
         """Open the group; the started endpoint."""
         group = TaskGroup(**self._group_arguments(_default_id(self._name)), add_suffix_on_collision=True)
-        self.task_group = self._stack.enter_context(group)
-        self._tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+        with ExitStack() as stack:  # a bad argument must not leave the group open for whatever is made next
+            self.task_group = stack.enter_context(group)
+            self._tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+            self._stack = stack.pop_all()
         return self._tasks.start.output
 
     def __exit__(

@@ -207,6 +207,9 @@ def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], 
     ):
         ask("ask", endpoint)
     assert words in str(caught.value)
+    with DAG("next", schedule=None) as dag:
+        ask("alone", "demo")
+    assert {"alone"} == set(dag.task_dict), "the group is closed"
 
 
 def test_a_decorated_function_takes_an_endpoint() -> None:
