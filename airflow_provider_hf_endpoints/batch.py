@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="JSONL, CSV or Parquet, .gz and .zst unpacked: files, folders or quoted patterns; s3://… with s3fs",
     )
     add("--input-format", choices=get_args(InputFormat), help="of every file (by its name)")
-    add("--output", required=True, metavar="PATH", help="a .jsonl file, or a folder")
+    add("--output", required=True, metavar="PATH", help="a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder")
     add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")
     add("--messages", type=_json, metavar="JSON", help="template of a chat's messages, or @file")
     add("--body", type=_json, metavar="JSON", help="template of the whole body, or @file")

@@ -31,6 +31,7 @@ from airflow_provider_hf_endpoints.inference.rows import (
 from airflow_provider_hf_endpoints.inference.shards import Shard, share
 from airflow_provider_hf_endpoints.inference.steps import Target
 
+RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 FORMAT = 2  # of the journal; it stands in the manifest too
 
 
@@ -44,7 +45,8 @@ class BatchJob:
         it
     :param input_path: JSONL, one object a line, CSV or Parquet, packed if named so (`.gz`, `.zst`): a file, a folder, a
         pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
-    :param output_path: a name ending in `.jsonl` is the output itself, any other is a folder for it
+    :param output_path: a name ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
+        other is a folder for it
     :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
         name, and takes one that does not tell for JSONL
     :param engine: key of the endpoint's `model.image`, None to find out by asking
@@ -393,10 +395,12 @@ class OutputLayout:
 
     @classmethod
     def of(cls, output_path: PathLike) -> OutputLayout:
-        """A path ending in `.jsonl` is the results file, with siblings; any other is a folder."""
+        """A path ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the results file, with siblings;
+        any other is a folder."""
         path = as_upath(output_path)
-        if path.name.endswith(".jsonl"):
-            stem = path.name.removesuffix(".jsonl")
+        suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
+        if suffix is not None:
+            stem = path.name.removesuffix(suffix)
             folder = path.parent
             return cls(
                 results=path,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 from upath import UPath
 
@@ -27,7 +27,13 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.job import FORMAT, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
-from airflow_provider_hf_endpoints.inference.output import read_manifest, replacing, write_manifest
+from airflow_provider_hf_endpoints.inference.output import (
+    LineTarget,
+    read_manifest,
+    replacing,
+    write_manifest,
+    writing_rows,
+)
 from airflow_provider_hf_endpoints.inference.paths import PathLike
 from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
 from airflow_provider_hf_endpoints.inference.shard_ids import find_doubled, hash_id
@@ -111,7 +117,7 @@ def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: 
     totals = _totals(parts)
     if not totals["rows"]:
         raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
-    with replacing(layout.results) as results, replacing(layout.errors) as errors:
+    with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
         for part in parts:
             _copy(part, part.layout.results, results, part.report["rows"])
             _copy(part, part.layout.errors, errors, part.report["failed"])
@@ -163,7 +169,7 @@ def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**totals, "errors": kinds}
 
 
-def _copy(part: _Part, source: UPath, target: IO[bytes], expected: int) -> None:
+def _copy(part: _Part, source: UPath, target: LineTarget, expected: int) -> None:
     """Copy a shard's lines, with places that count in the whole.
 
     :raises JournalCorruptError: the file has not the lines that the shard's manifest tells

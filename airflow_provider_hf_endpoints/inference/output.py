@@ -3,21 +3,30 @@ atomically."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, JournalCorruptError
 from airflow_provider_hf_endpoints.inference.dead_letters import letter_of, output_line
+from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, packing
 from airflow_provider_hf_endpoints.inference.job import OutputLayout
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.paths import local_path
 from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, TRUNCATED
+
+
+class LineTarget(Protocol):
+    """What output lines are written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """One line, newline included."""
 
 
 @contextmanager
@@ -42,6 +51,25 @@ def replacing(path: UPath) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing_rows(path: UPath) -> Iterator[LineTarget]:
+    """The results file, which takes its place when the block ends well, in the form that its name tells.
+
+    Its `write` takes a line at a time, newline included.
+    """
+    with replacing(path) as file:
+        if path.name.endswith(".parquet"):
+            from airflow_provider_hf_endpoints.inference import parquet_output  # Arrow takes its time and memory
+
+            with parquet_output.rows_of(file) as rows:
+                yield rows
+        elif path.name.endswith((".gz", ".zst")):
+            with packing(path.name, file) as packed:
+                yield packed
+        else:
+            yield file
+
+
 def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool) -> dict[str, Any]:
     """Write results and errors from the journal, in input order; returns the counts of what was written.
 
@@ -63,7 +91,7 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
         0,
     )
     kinds: dict[str, int] = {}
-    with replacing(layout.results) as results, replacing(layout.errors) as errors:
+    with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
         for index in range(rows):
             record = journal.read(index)
             if record is None:
@@ -89,6 +117,18 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
                 totals["prompt_tokens"] += record.prompt_tokens
                 totals["completion_tokens"] += record.completion_tokens
     return {**totals, "errors": kinds}
+
+
+def require_writer(path: UPath) -> None:
+    """
+    :raises BatchInputError: what the form of a results file needs is not installed
+    """
+    extra, module = {".parquet": ("parquet", "pyarrow"), ".zst": ("zstd", "zstd")}.get(path.suffix, (None, ""))
+    if extra is not None and not (can_zstd() if extra == "zstd" else importlib.util.find_spec(module)):
+        raise BatchInputError(
+            f"output_path {path} needs {module}: "
+            f"pip install 'airflow-provider-hf-endpoints[{extra}]', or end it in .jsonl"
+        )
 
 
 def write_manifest(layout: OutputLayout, manifest: dict[str, Any]) -> None:

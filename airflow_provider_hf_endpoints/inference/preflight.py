@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
 from airflow_provider_hf_endpoints.inference.journal import names_in
-from airflow_provider_hf_endpoints.inference.output import replacing
+from airflow_provider_hf_endpoints.inference.output import replacing, require_writer
 from airflow_provider_hf_endpoints.inference.rows import RowRequest, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.shard_ids import find_doubled, hash_id, write_hashes
 from airflow_provider_hf_endpoints.inference.shard_plan import PLAN, only_shard
@@ -50,6 +50,11 @@ def find_job_input(job: BatchJob) -> Input:
     source = find_input(job.input_path, job.input_format, job.reads_columns)
     layout = OutputLayout.of(job.output_path)
     source.refuse_output(layout.results, layout.errors)
+    require_writer(layout.results)
+    if layout.results.name.endswith(".parquet") and job.input_format == "openai-batch":
+        raise BatchInputError(
+            f"output_path {job.output_path}: answers in OpenAI Batch's form are JSON lines: end it in .jsonl"
+        )
     return source if job.shard is None else only_shard(job, job.shard, source)
 
 

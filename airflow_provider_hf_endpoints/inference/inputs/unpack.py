@@ -1,4 +1,4 @@
-"""The bytes of an input file, unpacked as its name says.
+"""The bytes of an input file, unpacked as its name says, and the other way round.
 
 A file that is cut short or damaged is an error that names it, never a file that ends early.
 """
@@ -99,9 +99,21 @@ def _unpacker(file: InputFile, packed: Any) -> IO[bytes]:
     return cast("IO[bytes]", io.BufferedReader(stream, READ_BYTES))
 
 
-def _zstd(file: InputFile) -> Any:
+def packing(name: str, file: IO[bytes]) -> Any:
+    """What packs into a file as its name says; it has to be closed, which leaves the file open."""
+    if name.endswith(".gz"):
+        return gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0)
+    return _zstd(name).ZstdFile(file, "wb")
+
+
+def can_zstd() -> bool:
+    """Whether zstd can be packed and unpacked."""
+    return zstd is not None
+
+
+def _zstd(file: object) -> Any:
     if zstd is None:
         raise BatchInputError(
-            f"input file {file} needs zstd: pip install 'airflow-provider-hf-endpoints[zstd]', or unpack the file"
+            f"file {file} needs zstd: pip install 'airflow-provider-hf-endpoints[zstd]', or unpack the file"
         )
     return zstd
