@@ -96,6 +96,11 @@ class EndpointPoller:
         self._health_slots = asyncio.Semaphore(_HEALTH_AT_ONCE)
         self.memory = Memory()
 
+    @property
+    def client(self) -> AsyncEndpointsClient | None:
+        """The client of its looks, which it closes itself; None before the first look and between two clients."""
+        return self._client
+
     async def wait(self, name: str, goal: Goal, on_look: OnLook | None = None) -> End:
         """As `EndpointsClient.wait`, with looks that are shared; raises the same, and what `open_client` raises."""
         check_name(name)

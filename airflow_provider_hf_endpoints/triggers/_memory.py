@@ -5,19 +5,15 @@ Before 3.3 Airflow gives event triggers nowhere to keep anything, and nothing is
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-log = logging.getLogger(__name__)
+from airflow_provider_hf_endpoints.triggers._line import line
 
-# All triggers of a triggerer speak to its supervisor one at a time. Hundreds of watchers that begin together stand in
-# this line instead, so that the lookup of somebody else waits for one of them at most.
-_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+log = logging.getLogger(__name__)
 
 
 class Memory:
@@ -37,7 +33,7 @@ class Memory:
         if self._store is None:
             return None
         try:
-            async with _line():
+            async with line():
                 self._kept = await self._store.aget(self._key)
         except AirflowRuntimeError as error:
             log.warning("What was seen of %s before can't be read: %s", self._key, error)
@@ -48,15 +44,11 @@ class Memory:
         if self._store is None or state == self._kept:
             return
         try:
-            async with _line():
+            async with line():
                 await self._store.aset(self._key, state)
             self._kept = state
         except AirflowRuntimeError as error:
             log.warning("What was seen of %s can't be kept: %s", self._key, error)
-
-
-def _line() -> asyncio.Lock:
-    return _lines.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def _of_one_asset(store: Any) -> Any:

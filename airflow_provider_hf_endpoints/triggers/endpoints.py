@@ -25,6 +25,7 @@ from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._killed import task_is_over
+from airflow_provider_hf_endpoints.triggers._link import store_link
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
 _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
@@ -95,6 +96,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         self.release_on_kill: Release = release_on_kill
         self._claim = claim
         self._fired = False
+        self._link: asyncio.Future[None] | None = None  # kept, or it might be collected before it is done
 
     @property
     def wait(self) -> WaitSpec:
@@ -183,7 +185,15 @@ class InferenceEndpointTrigger(BaseTrigger):
         try:
             # All waits of a triggerer on one connection and namespace share one lookup, one client and one poll.
             poller = poller_for(self.hf_endpoints_conn_id, wait.namespace, self._open_client)
-            end = await poller.wait(wait.endpoint, wait.goal(), on_look=log)
+
+            def on_look(reason: str) -> None:
+                log(reason)
+                if self._seconds is not None and self._link is None and poller.client is not None:
+                    self._link = asyncio.ensure_future(
+                        store_link(self.task_instance, poller.client, wait.namespace, wait.endpoint)
+                    )
+
+            end = await poller.wait(wait.endpoint, wait.goal(), on_look=on_look)
         except InferenceEndpointError as error:
             return event_of_error(error, wait.endpoint)
         except Exception as error:  # raised out of here it would fail the task without its clean-up

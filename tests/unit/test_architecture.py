@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hooks": {"_http", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
-    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits"},
+    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links"},
     "operators": {"_http", "_airflow", "endpoints", "inference", "waits", "hooks", "links", "triggers", "assets"},
     "sensors": {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators"},
     "task_groups": {"endpoints", "hooks", "operators"},
