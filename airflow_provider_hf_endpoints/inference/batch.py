@@ -54,6 +54,7 @@ from airflow_provider_hf_endpoints.inference.preflight import (
     discover_target,
     find_job_input,
 )
+from airflow_provider_hf_endpoints.inference.progress import Observer, Snapshot
 from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.rows import Shape
@@ -61,7 +62,7 @@ from airflow_provider_hf_endpoints.inference.shards import Shard
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.transport import Transport
 
-__all__ = ["BatchJob", "BatchReport", "arun_batch", "run_batch"]
+__all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def run_batch(
     stop: Stop = None,
     transport: Transport | None = None,
     ready_replicas: ReadyReplicas | None = None,
+    observer: Observer | None = None,
 ) -> BatchReport:
     """Run a batch to its end.
 
@@ -85,6 +87,7 @@ def run_batch(
     :param stop: an event, or a function that says whether to stop; asked every few milliseconds
     :param transport: what sends, None for the default
     :param ready_replicas: how many replicas are ready just now; asked every ten seconds, in a thread
+    :param observer: is given a `Snapshot` with each line of the log and at the end; must not block
     :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
     :raises OutputConflictError: another job, or another run, is on the output path
     :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
@@ -92,7 +95,9 @@ def run_batch(
     :raises BudgetExceeded: `max_cost` or `max_runtime` is used up, or the rows can't be done for it
     :raises BatchFailed: too many rows failed
     """
-    run = functools.partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas)
+    run = functools.partial(
+        arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas, observer=observer
+    )
     if not _in_event_loop():
         return asyncio.run(run())
     outcome: list[BatchReport | BaseException] = []
@@ -117,6 +122,7 @@ async def arun_batch(
     stop: Stop = None,
     transport: Transport | None = None,
     ready_replicas: ReadyReplicas | None = None,
+    observer: Observer | None = None,
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
     layout = job.layout
@@ -130,7 +136,7 @@ async def arun_batch(
     await asyncio.to_thread(lock.acquire)
     try:
         await asyncio.to_thread(compare_ids, job, source, ids)
-        return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas)
+        return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas, observer)
     finally:
         lock.release()
 
@@ -219,6 +225,7 @@ async def _run_locked(
     stop: Callable[[], bool],
     transport: Transport | None,
     ready_replicas: ReadyReplicas | None,
+    observer: Observer | None,
 ) -> BatchReport:
     run = _Run(job, layout, source)
     spent_before = await asyncio.to_thread(run.spent_before)
@@ -232,7 +239,7 @@ async def _run_locked(
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
         await asyncio.to_thread(check_first_rows, source, shape.render)
-        dispatcher = run.dispatcher(target, shape, transport, stop)
+        dispatcher = run.dispatcher(target, shape, transport, stop, observer)
         await run.begin_spending(spent_before)
         helpers = [
             asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
@@ -329,12 +336,13 @@ class _Run:
         shape: Shape,
         transport: Transport,
         stop: Callable[[], bool],
+        observer: Observer | None,
     ) -> Dispatcher:
         """What sends the rows."""
         self._transport = transport
         gate = Gate(self._job.probe_interval, self._job.startup_timeout)
         self._dispatcher = Dispatcher(
-            self._job, target, shape, self._source, self._resume, transport, self.limiter, gate, stop
+            self._job, target, shape, self._source, self._resume, transport, self.limiter, gate, stop, observer
         )
         return self._dispatcher
 
@@ -393,7 +401,7 @@ class _Run:
         assert dispatcher is not None
         early = dispatcher.cause is not None or dispatcher.stopped is not None
         report = self._publish(complete=not early)
-        log.info("%s", report.summary())
+        log.info("%s", dispatcher.progress.table(report, dispatcher.tally))
         match dispatcher.cause:
             case None:
                 pass

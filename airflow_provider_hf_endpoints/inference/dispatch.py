@@ -23,23 +23,25 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
     InferenceTimeoutError,
     OverloadedError,
+    RetryBudgetError,
 )
 from airflow_provider_hf_endpoints.inference.feed import Feed, Skipped
 from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.hedging import Flight, Hedging
-from airflow_provider_hf_endpoints.inference.items import Parcel, Progress, Tally
+from airflow_provider_hf_endpoints.inference.items import Parcel, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
 from airflow_provider_hf_endpoints.inference.patience import Patience
+from airflow_provider_hf_endpoints.inference.progress import Observer, Progress, first_words
 from airflow_provider_hf_endpoints.inference.recorder import Recorder
 from airflow_provider_hf_endpoints.inference.records import ERROR, Record, line_hasher
 from airflow_provider_hf_endpoints.inference.resume import Resume
-from airflow_provider_hf_endpoints.inference.retries import Backoff
+from airflow_provider_hf_endpoints.inference.retries import Backoff, RetryBudget
 from airflow_provider_hf_endpoints.inference.rows import Shape
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.steps import Target
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
-from airflow_provider_hf_endpoints.inference.verdicts import Verdict, verdict
+from airflow_provider_hf_endpoints.inference.verdicts import Verdict, on_budget, verdict
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireResponse
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Dispatcher:
         limiter: Limiter,
         gate: Gate,
         stop: Callable[[], bool],
+        observer: Observer | None = None,
     ) -> None:
         self._job = job
         self._target = target
@@ -99,12 +102,14 @@ class Dispatcher:
         self.stopped: str | None = None
         self.too_many_errors = False
         self._backoff = Backoff()
+        self._budget = RetryBudget(job.retry_budget)
         self._patience = Patience(job.request_timeout)
         self._hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
         self._own_route = job.route is not None or job.input_format == "openai-batch"
         self._heap: list[tuple[float, int, Parcel | Flight]] = []
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._early: dict[asyncio.Task[None], tuple[float, int]] = {}  # sent at, failures before
         self._filling: asyncio.Task[None] | None = None
         self._workers = 0
         self.in_flight = 0
@@ -113,6 +118,7 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._clock = time.monotonic
         self._started = self._clock()
+        self.progress = Progress(self._started, observer)
         resume.emit = self._recorder.add
         source.skips = resume.skipper(self._line_key)
 
@@ -136,6 +142,7 @@ class Dispatcher:
             if helpers or self._tasks:
                 await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
             self._recorder.flush()
+            self._observe()
 
     def _helper_ended(self, task: asyncio.Task[None]) -> None:
         """Without a helper the batch would run blind, so it ends; a helper that was cancelled did its work."""
@@ -249,6 +256,7 @@ class Dispatcher:
         self.gate.sent(now)
         if parcel.first_sent == 0.0:
             parcel.first_sent = now
+            self.tally.begun += len(parcel.rows)
         else:
             self.tally.retries += 1
         self.tally.requests += 1
@@ -261,7 +269,7 @@ class Dispatcher:
         request = HttpRequest("POST", route, body, self._patience.timeout(parcel.failures))
         self.in_flight += 1
         try:
-            response = await self._transport.send(request)
+            response = await self._sent(request, parcel, now)
             result = self._read(parcel, response)
         except InferenceError as error:
             self.in_flight -= 1
@@ -278,6 +286,30 @@ class Dispatcher:
                 self._hedging.answered(parcel, self._clock() - now, task)
             self._answered(parcel, result, now, read_load(response.headers))
 
+    async def _sent(self, request: HttpRequest, parcel: Parcel, now: float) -> WireResponse:
+        """The answer. What was sent before anybody knew how long answers take is given up once that is known."""
+        if self._patience.learnt:
+            return await self._transport.send(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._early[task] = (now, parcel.failures)
+        try:
+            return await self._transport.send(request)
+        except asyncio.CancelledError:
+            if task in self._early:
+                raise
+            task.uncancel()
+            raise InferenceTimeoutError(f"none within {self._clock() - now:.0f} s", path=request.route) from None
+        finally:
+            self._early.pop(task, None)
+
+    def _give_up_early_ones(self, now: float) -> None:
+        if self._early and self._patience.learnt:
+            for task, (sent_at, failures) in list(self._early.items()):
+                if now - sent_at > self._patience.timeout(failures):
+                    del self._early[task]
+                    task.cancel()
+
     def _read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
         """The answer to each row of a parcel."""
         route, _, task = parcel.request
@@ -291,10 +323,12 @@ class Dispatcher:
         for result in results:
             if result.usage is not None:
                 tokens += result.usage.completion_tokens or 0
+                self.tally.prompt_tokens += result.usage.prompt_tokens or 0
         self.tally.tokens += tokens
         self.gate.answered()
         now = self._clock()
         self._patience.answered(now - sent_at)
+        self.progress.answered(now - sent_at)
         self.limiter.answered(now, self.in_flight + 1, float(tokens or len(results)), sent_at, load)
         self._array_size.answered(len(results))
         for row, result in zip(parcel.rows, results, strict=True):
@@ -303,6 +337,8 @@ class Dispatcher:
 
     def _failed(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
         now = self._clock()
+        self.tally.faults[error.kind] = self.tally.faults.get(error.kind, 0) + 1
+        self.tally.first_words.setdefault(error.kind, first_words(error.words or error.what))
         match verdict(error, own_route=self._own_route):
             case Verdict.STOP:
                 self.end(error)
@@ -321,7 +357,7 @@ class Dispatcher:
                     if parcel.failures >= self._job.max_attempts:
                         self._give_up(parcel, error)
                     else:
-                        self._later(parcel, due)
+                        self._again(parcel, error, due)
             case Verdict.NOT_TAKEN:
                 self._not_taken(parcel, error, sent_at, now)
 
@@ -375,7 +411,15 @@ class Dispatcher:
             if not self._split(parcel, error, now):
                 self._give_up(parcel, error)
         else:
-            self._later(parcel, now + self._backoff.seconds(parcel.refusals, error.retry_after))
+            self._again(parcel, error, now + self._backoff.seconds(parcel.refusals, error.retry_after))
+
+    def _again(self, parcel: Parcel, error: InferenceError, due: float) -> None:
+        """Send it once more, as long as the batch's budget for that lasts."""
+        self._later(parcel, due)
+        if on_budget(error) and not self._budget.spend(self.tally.begun, self.limiter.limit):
+            kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.tally.faults.items()))
+            words = f"{self._budget.spent} repeated requests for {self.tally.begun} rows ({kinds}); the last: {error}"
+            self.end(RetryBudgetError(words))
 
     def _later(self, parcel: Parcel, due: float) -> None:
         heapq.heappush(self._heap, (due, next(self._order), parcel))
@@ -412,11 +456,13 @@ class Dispatcher:
         """Notice a stop, the end of the job's time, an endpoint that does not come, and say how far the batch
         is."""
         next_line = self._clock() + self._job.progress_interval
-        progress = Progress(self._clock(), await asyncio.to_thread(self._source.count))
+        self.progress.total = await asyncio.to_thread(self._source.count)
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
             self._hedge(now)
+            self.progress.limited(self.limiter.limit)
+            self._give_up_early_ones(now)
             if self._stop():
                 self.end(stopped="asked to stop")
             elif now - self._started > self._job.job_timeout:
@@ -425,7 +471,14 @@ class Dispatcher:
                 self.end(self.gate.last_error)
             if now >= next_line:
                 next_line = now + self._job.progress_interval
-                state = "waiting for the endpoint" if self.gate.closed else self.limiter.reason
-                flight = f"{self.in_flight} in flight of {self.limiter.limit} ({state})"
+                flight = f"{self.in_flight} in flight of {self.limiter.limit} ({self._state})"
                 busy = f"{flight}, {len(self._heap)} to be tried again"
-                log.info("%s", progress.line(self.tally, now, busy))
+                log.info("%s", self.progress.line(self.tally, now, busy))
+                self._observe()
+
+    @property
+    def _state(self) -> str:
+        return "waiting for the endpoint" if self.gate.closed else self.limiter.reason
+
+    def _observe(self) -> None:
+        self.progress.observe(self.tally, self._clock(), self.in_flight, self.limiter.limit, self._state)

@@ -190,6 +190,17 @@ class ConnectionFailedError(InferenceError):
     todo = "Check its URL and that it is running."
 
 
+class RetryBudgetError(InferenceError):
+    """So many requests of a batch failed and had to be sent again that going on would mostly repeat."""
+
+    retryable = True
+    what = "The engine fails too often for the batch to go on"
+    todo = (
+        "Look into the endpoint's logs, or at a replica that is broken. A larger retry_budget lets the batch go on all "
+        "the same."
+    )
+
+
 class MalformedAnswerError(InferenceError):
     """200 with a body that is no answer: not JSON, empty, or without the parts that the task needs."""
 

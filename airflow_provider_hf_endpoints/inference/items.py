@@ -52,7 +52,14 @@ class Parcel:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of this run, for the log and the report."""
+    """Counts of this run, for the log and the report.
+
+    :param begun: rows that were sent at least once
+    :param tokens: completion tokens
+    :param errors: failed rows by kind of error
+    :param faults: requests that failed, by kind of error, whatever became of their rows
+    :param first_words: the first message of each kind
+    """
 
     done: int = 0
     failed: int = 0
@@ -60,39 +67,9 @@ class Tally:
     requests: int = 0
     retries: int = 0
     hedges: int = 0
+    begun: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
     errors: dict[str, int] = field(default_factory=dict)
-
-
-class Progress:
-    """The line in the log: how far the batch is, and how fast since the line before.
-
-    :param total: rows of the input, None where nobody counted
-    """
-
-    def __init__(self, now: float, total: int | None) -> None:
-        self._before = (now, 0, 0)
-        self._total = total
-
-    def line(self, tally: Tally, now: float, busy: str) -> str:
-        """What to say at `now`; `busy` tells what is in flight."""
-        then, done, tokens = self._before
-        self._before = (now, tally.done, tally.tokens)
-        seconds = max(now - then, 1e-9)
-        rate = (tally.done - done) / seconds
-        return (
-            f"{self._share(tally.done + tally.resumed, rate)}, {rate:.1f}/s, {busy}, {tally.failed} failed, "
-            f"{tally.retries} retries, {(tally.tokens - tokens) / seconds:.0f} tokens/s"
-        )
-
-    def _share(self, done: int, rate: float) -> str:
-        if self._total is None:
-            return f"{done} rows done"
-        left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and self._total > done else ""
-        return f"{done} of {self._total} rows done ({100 * done / max(self._total, 1):.0f} %){left}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    faults: dict[str, int] = field(default_factory=dict)
+    first_words: dict[str, str] = field(default_factory=dict)

@@ -69,8 +69,10 @@ class BatchJob:
     :param max_concurrency: requests in flight, or `auto` to find the number
     :param concurrency_ceiling: what `auto` never exceeds
     :param max_attempts: tries of a row on which the engine fails
+    :param retry_budget: requests that may be repeated because the engine failed on them, as a share of the rows begun
+        (a hundred and twice the limit are free); beyond, the batch stops. None for no bound
     :param request_timeout: seconds for one answer at most; once a hundred have come, the first try of a row gets
-        eight times the slowest of them
+        four times the slowest of them
     :param row_timeout: seconds after which a row that is only ever refused fails
     :param hedge_after: seconds after which a row that is not answered is sent once more, the first answer being the one
         that counts; `auto` for three times as long as all but a twentieth of the latest answers took; None for never
@@ -122,6 +124,7 @@ class BatchJob:
     max_concurrency: int | Literal["auto"] = "auto"
     concurrency_ceiling: int = 1000
     max_attempts: int = 5
+    retry_budget: float | None = 0.2
     request_timeout: float = 600.0
     row_timeout: float = 3600.0
     hedge_after: float | Literal["auto"] | None = None
@@ -176,6 +179,8 @@ class BatchJob:
             raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
         if self.max_attempts < 1 or self.concurrency_ceiling < 1:
             raise ValueError("max_attempts and concurrency_ceiling must be at least 1")
+        if self.retry_budget is not None and not self.retry_budget >= 0:
+            raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {self.retry_budget!r}")
         for name, known in (
             ("on_bad_input", ("error_row", "stop")),
             ("on_existing", ("resume", "overwrite", "fail")),

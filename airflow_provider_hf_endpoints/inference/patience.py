@@ -8,8 +8,8 @@ its answer. Decisions only.
 from __future__ import annotations
 
 ENOUGH_ANSWERS = 100
-TIMES_SLOWEST = 8.0
-SHORTEST = 10.0  # seconds
+TIMES_SLOWEST = 4.0  # an engine that slows to a third meanwhile is waited for
+SHORTEST = 5.0  # seconds
 LONGER_EACH_TRY = 4.0
 FORGETTING = 0.999  # of the slowest, with each answer
 
@@ -25,6 +25,11 @@ class Patience:
         self._answers = 0
         self._slowest = 0.0
 
+    @property
+    def learnt(self) -> bool:
+        """Whether enough answers have come to say what is long."""
+        return self._answers >= ENOUGH_ANSWERS
+
     def answered(self, seconds: float) -> None:
         """An answer took so many seconds."""
         self._answers += 1
@@ -32,7 +37,7 @@ class Patience:
 
     def timeout(self, failures: int) -> float:
         """Seconds to wait for a row that has failed so many times."""
-        if self._answers < ENOUGH_ANSWERS:
+        if not self.learnt:
             return self._longest
         first = max(SHORTEST, TIMES_SLOWEST * self._slowest)
         return float(min(self._longest, first * LONGER_EACH_TRY**failures))

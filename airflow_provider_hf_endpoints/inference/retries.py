@@ -42,6 +42,33 @@ class Backoff:
         return retry_after + drawn * min(bound, 0.1 * retry_after + 0.05)
 
 
+class RetryBudget:
+    """How many requests a batch may send again because the engine failed on them, before it stops.
+
+    Counted are failures that the engine or the network is to blame for. Not counted: a 429 (the limit answers it), what
+    meets a closed gate (the endpoint is away for everyone), an answer that does not fit the schema (the model's).
+
+    :param share: of the rows begun; None for no bound
+    """
+
+    FEWEST = 100
+    TIMES_LIMIT = 2  # an engine that restarts fails all that is in flight at once, and that is one event
+
+    def __init__(self, share: float | None) -> None:
+        self._share = share
+        self.spent = 0
+
+    def spend(self, rows_begun: int, limit: int) -> bool:
+        """Count a request that is to be sent again; false when that is one too many.
+
+        :param limit: requests that may be in flight
+        """
+        self.spent += 1
+        if self._share is None:
+            return True
+        return self.spent <= max(self.FEWEST + self.TIMES_LIMIT * limit, self._share * rows_begun)
+
+
 def repeat_after(
     error: InferenceError,
     attempt: int,

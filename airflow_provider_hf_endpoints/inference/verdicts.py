@@ -16,6 +16,12 @@ class Verdict(Enum):
     STOP = auto()  #: no row can succeed any more
 
 
+def on_budget(error: errors.InferenceError) -> bool:
+    """Whether sending a row again after `error` counts against the batch's retry budget."""
+    # An answer that does not fit the schema is the model's, and the engine is well.
+    return not isinstance(error, errors.OverloadedError) and error.kind != "invalid_output"
+
+
 def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict:
     """What `error` means.
 

@@ -23,9 +23,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 )
 from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.preflight import check_input
-from airflow_provider_hf_endpoints.inference.report import BatchReport
 from airflow_provider_hf_endpoints.inference.shards import Shard
 from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
+from airflow_provider_hf_endpoints.operators._metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
 
 _NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
@@ -171,18 +171,20 @@ class BatchInferenceOperator(RequestingOperator):
         self._stop = threading.Event()
         self._check_on()
         try:
-            report = run_batch(job, stop=self._stop, ready_replicas=target.ready_replicas)
+            report = run_batch(
+                job,
+                stop=self._stop,
+                ready_replicas=target.ready_replicas,
+                observer=batch_metrics(context, self.endpoint),
+            )
         except (BatchAborted, BatchStopped):
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BudgetExceeded as error:
-            self._say(error.report)
             raise AirflowFailException(f"{error}. {self._release(target)}") from error
         except BatchFailed as error:
-            self._say(error.report)
             raise AirflowFailException(str(error)) from error
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
-        self._say(report)
         return report.as_dict()
 
     def _release(self, target: Target) -> str:
@@ -200,19 +202,6 @@ class BatchInferenceOperator(RequestingOperator):
         state = {"state": str(endpoint.status), "revision": endpoint.revision}
         announce(context, self.outlets, endpoint.namespace, endpoint.name, {**state, **counts})
         describe(context, self.outlets, str(self.output_path), counts)
-
-    def _say(self, report: BatchReport) -> None:
-        self.log.info(
-            "Batch of %d rows: %d succeeded, %d failed, %d cut short; %d prompt and %d completion tokens; %.0f s. %s",
-            report.rows,
-            report.succeeded,
-            report.failed,
-            report.truncated,
-            report.prompt_tokens,
-            report.completion_tokens,
-            report.seconds,
-            report.output_path,
-        )
 
     def _job(self) -> BatchJob:
         return BatchJob(

@@ -216,16 +216,16 @@ def test_a_gate_never_undercuts_and_never_shuts_for_good(events: list[tuple[str,
 
 
 def test_patience_is_learnt_from_the_answers() -> None:
-    """All of it at first; then eight times the slowest, more with every try, never more than the job allows."""
+    """All of it at first; then four times the slowest, more with every try, never more than the job allows."""
     patience = Patience(600.0)
     for _ in range(99):
         patience.answered(2.0)
     assert patience.timeout(0) == 600.0
     patience.answered(2.0)
-    assert [16.0, 64.0, 256.0, 600.0] == [patience.timeout(failures) for failures in range(4)]
+    assert [8.0, 32.0, 128.0, 512.0, 600.0] == [patience.timeout(failures) for failures in range(5)]
     patience.answered(50.0)
-    assert patience.timeout(0) == 400.0
+    assert patience.timeout(0) == 200.0
     for _ in range(10000):
         patience.answered(0.01)
-    assert patience.timeout(0) == 10.0
+    assert patience.timeout(0) == 5.0
     assert Patience(5.0).timeout(3) == 5.0
