@@ -1,8 +1,8 @@
 """A batch against a real server in trouble: an outage in the middle of it, or a tail of requests that never end.
 
-`python benchmarks/trouble.py outage [--seconds 30] [--flight 128]`: 429 with `Retry-After: 5`, 503, refused connections.
-`python benchmarks/trouble.py tail [--rows 20000] [--latency 0.5] [--flight 256]`: 1 % never answered and 3 % that fail at
-first, beside a clean run.
+`python benchmarks/trouble.py outage [--seconds 30] [--flight 128]`: 429 with `Retry-After: 5`, 503, refused
+connections. `python benchmarks/trouble.py tail [--rows 20000] [--latency 0.5] [--flight 256]`: 1 % never answered and
+3 % that fail at first, beside a clean run.
 """
 
 from __future__ import annotations

@@ -56,6 +56,17 @@ class BatchReport:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def summary(self) -> str:
+        """One line for a log."""
+        state = "finished" if self.complete else "not finished"
+        rate = self.rows / self.seconds if self.seconds else 0.0
+        return (
+            f"batch {state}: {self.rows} rows in {self.seconds:.1f} s ({rate:.1f}/s), {self.succeeded} answered, "
+            f"{self.failed} failed {self.errors or ''}, {self.truncated} truncated, {self.empty} empty, "
+            f"{self.resumed} done before, {self.requests} requests ({self.retries} retries), "
+            f"{self.prompt_tokens} prompt and {self.completion_tokens} completion tokens, to {self.output_path}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The report as plain JSON."""
         return asdict(self)
