@@ -1,0 +1,112 @@
+"""What is left over, and what is nobody's business."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.sweep import Known, Leave, Sweep, SweepRule, judge
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def endpoint(
+    state: str = "running", *, used: float | None = None, made: float = 100, name: str = "n"
+) -> InferenceEndpoint:
+    """Made 100 hours ago, and used `used` hours ago."""
+    status = {
+        "state": state,
+        "createdAt": (NOW - 100 * HOUR).isoformat(),
+        "lastUsedAt": None if used is None else (NOW - used * HOUR).isoformat(),
+        "readyReplica": 1,
+        "targetReplica": 2,
+    }
+    return InferenceEndpoint.model_validate({"name": "n", "namespace": "acme", "status": status})
+
+
+def known(seen: InferenceEndpoint | None = None, **facts: Any) -> Known:
+    given: dict[str, Any] = {"own": True, "started_by": "dag/run/create", "since": NOW - 5 * HOUR, **facts}
+    return Known(seen or endpoint(), **given)
+
+
+def verdict(facts: Known, **rule: Any) -> str:
+    match judge(facts, SweepRule(**rule), NOW):
+        case Sweep(reason):
+            return f"sweep: {reason}"
+        case Leave(reason):
+            return f"leave: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule", "expected"),
+    [
+        # whose run has ended
+        (known(run_ended=True), {}, "sweep: the run of dag/run/create has ended"),
+        (known(run_ended=False), {}, "leave: the run of dag/run/create goes on"),
+        (known(run_ended=None, expired=True), {}, "sweep: its last lease has expired"),
+        (known(run_ended=False, expired=True), {}, "leave: the run of dag/run/create goes on"),
+        (known(run_ended=None), {}, "leave: nothing says that it is left over"),
+        # somebody uses it
+        (known(run_ended=True, users=["b/run/g"]), {}, "leave: b/run/g uses it"),
+        (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: b/run/g uses it"),
+        # it costs nothing
+        (known(endpoint("paused"), run_ended=True), {}, "leave: it is paused and bills nothing"),
+        (known(endpoint("scaledToZero"), run_ended=True), {}, "leave: it is scaledToZero and bills nothing"),
+        (known(endpoint("failed"), run_ended=True), {"names": ["n"]}, "leave: it is failed and bills nothing"),
+        (known(endpoint("pending"), run_ended=True), {}, "sweep: the run of dag/run/create has ended"),
+        # somebody else's
+        (known(own=False, run_ended=None), {"idle": HOUR}, "leave: this provider has not started it"),
+        (known(own=False, run_ended=None), {"idle": HOUR, "names": ["other-*"]}, "leave: its name is not asked for"),
+        (known(own=False, run_ended=None), {"names": ["n"]}, "sweep: its name is asked for"),
+        (known(own=False, users=["x"]), {"names": ["n"]}, "leave: x uses it"),
+        (known(run_ended=True), {"names": ["other-*"]}, "leave: its name is not asked for"),
+        # idle, old
+        (
+            known(endpoint(used=2), run_ended=False),
+            {"idle": HOUR},
+            "sweep: nobody has used it since 2026-11-01 10:00, for longer than 60 min",
+        ),
+        (known(endpoint(used=0.5), run_ended=False), {"idle": HOUR}, "leave: the run of dag/run/create goes on"),
+        (known(endpoint(used=50), since=NOW - HOUR / 2), {"idle": HOUR}, "leave: nothing says that it is left over"),
+        (
+            known(endpoint(used=0), run_ended=False),
+            {"older_than": 4 * HOUR},
+            "sweep: it has been running since 2026-11-01 07:00, for longer than 4.0 h",
+        ),
+        (known(run_ended=False), {"older_than": 6 * HOUR}, "leave: the run of dag/run/create goes on"),
+        (known(own=False), {"names": ["n"], "older_than": 6 * HOUR}, "leave: nothing says that it is left over"),
+        (
+            known(since=None),
+            {"older_than": 99 * HOUR},
+            "sweep: it has been running since 2026-10-28 08:00, for longer than 99.0 h",
+        ),
+    ],
+)
+def test_what_is_swept(facts: Known, rule: dict[str, Any], expected: str) -> None:
+    """Ended, idle, old or named; never in use, never free of charge, never somebody else's."""
+    assert expected == verdict(facts, **rule)
+
+
+def test_what_it_costs_counts_every_replica() -> None:
+    """Those that are ready, or are to be."""
+    assert (1.6, None) == (known(price_per_hour=0.8).usd_per_hour, known().usd_per_hour)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"idle": timedelta(0)}, "idle="),
+        ({"older_than": -HOUR}, "older_than="),
+        ({"names": ["*"]}, "names has '\\*', which means every endpoint"),
+        ({"names": [""]}, "names has ''"),
+    ],
+)
+def test_a_rule_that_makes_no_sense(rule: dict[str, Any], words: str) -> None:
+    """A rule that would sweep everything is a slip of the pen."""
+    with pytest.raises(InvalidArgumentError, match=words):
+        SweepRule(**rule)
