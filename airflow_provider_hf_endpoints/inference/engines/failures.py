@@ -57,7 +57,7 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 425 | 502 | 503 | 504:
             # One replica, an update or a cold start give any of these; they cannot be told apart.
             return errors.StartingError
-        case 429:
+        case 429 | 529:
             return errors.OverloadedError
         # llama.cpp sends a too long embedding input as 500: a client's fault that would be retried for ever.
         case _ if _TOO_LONG.search(words):
@@ -68,7 +68,8 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.PayloadTooLargeError
         case 405 | 501:
             return errors.UnsupportedTaskError
-        case 424:
+        case 424 | 499:
+            # 499: something on the way believed that its caller had left.
             return errors.ServerError
         case 400 if _OWN_FAILURE.search(words):
             return errors.ServerError
