@@ -19,7 +19,11 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
     UpdateInferenceEndpointOperator,
 )
-from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.inference import (
+    BatchInferenceOperator,
+    MergeBatchShardsOperator,
+    PlanBatchShardsOperator,
+)
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
@@ -36,6 +40,7 @@ Resume, ToZero, Update = (
     UpdateInferenceEndpointOperator,
 )
 Batch, Sensor = BatchInferenceOperator, InferenceEndpointSensor
+Plan, Merge = PlanBatchShardsOperator, MergeBatchShardsOperator
 
 # By file: the operators of ours in it, and which task is released by which teardown.
 EXPECTED: dict[str, tuple[list[type], dict[str, str]]] = {
@@ -49,6 +54,7 @@ EXPECTED: dict[str, tuple[list[type], dict[str, str]]] = {
         [Resume, Batch, ToZero, Sensor, Batch, ToZero],
         {"resume": "scale_to_zero"},
     ),
+    "example_sharded_batch": ([Plan, Resume, Sensor, Batch, Merge, Pause], {"resume": "pause"}),
     "example_delete_endpoint": ([Delete], {}),
     "example_when_endpoint_fails": ([Resume, Pause], {}),
 }
@@ -79,6 +85,16 @@ def watched_assets(dag: DAG) -> list[Any]:
     return list(dag.schedule) if isinstance(dag.schedule, list) else []
 
 
+def kind_of(task: Any) -> type:
+    """The operator of a task, also of a mapped one."""
+    kind: type = getattr(task, "operator_class", type(task))
+    return kind
+
+
+def is_a(task: Any, *kinds: type) -> bool:
+    return issubclass(kind_of(task), kinds)
+
+
 def test_every_example_is_known_here() -> None:
     """A new example is added to the table above, or nothing checks it."""
     assert sorted([*EXPECTED, *IN_A_GROUP]) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -103,9 +119,8 @@ def test_it_serializes(name: str) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_it_shows_the_operators_that_it_is_about(name: str) -> None:
     """The operators of this provider in it are those that its docstring and the docs speak of."""
-    ours = [
-        type(task) for task in tasks(load(name)).values() if "airflow_provider_hf_endpoints" in type(task).__module__
-    ]
+    kinds = [kind_of(task) for task in tasks(load(name)).values()]
+    ours = [kind for kind in kinds if "airflow_provider_hf_endpoints" in kind.__module__]
     assert sorted(map(str, EXPECTED[name][0])) == sorted(map(str, ours))
 
 
@@ -122,7 +137,7 @@ def test_what_it_starts_is_released_by_a_teardown(name: str) -> None:
     for setup, teardown in EXPECTED[name][1].items():
         assert tasks(dag)[setup].is_setup
         before = tasks(dag)[teardown].get_flat_relative_ids(upstream=True)
-        assert {task_id for task_id, task in tasks(dag).items() if isinstance(task, Batch | Sensor)} <= before
+        assert {task_id for task_id, task in tasks(dag).items() if is_a(task, Batch, Sensor)} <= before
 
 
 def test_the_fallback_is_paused_by_the_same_dag() -> None:
@@ -153,7 +168,7 @@ def test_the_run_fails_when_the_work_or_the_release_does(name: str) -> None:
     teardowns = {task_id for task_id, task in tasks(dag).items() if task.is_teardown}
     assert not done.downstream_task_ids
     assert teardowns < done.upstream_task_ids
-    assert any(isinstance(task, Batch) for task in done.upstream_list)
+    assert any(is_a(task, Batch, Merge) for task in done.upstream_list)
     assert not any(tasks(dag)[task_id].on_failure_fail_dagrun for task_id in teardowns)
 
 
@@ -181,7 +196,7 @@ def test_name_and_output_come_from_the_environment(name: str, monkeypatch: pytes
     endpoints = {task.endpoint for task in tasks(dag).values() if isinstance(getattr(task, "endpoint", None), str)}
     watched = {watcher.trigger.endpoint for asset in watched_assets(dag) for watcher in asset.watchers}
     assert (endpoints | watched) - {"", "fallback-of-the-environment"} == {"of-the-environment"}
-    if any(isinstance(task, Batch) for task in tasks(dag).values()):
+    if any(is_a(task, Batch) for task in tasks(dag).values()):
         assert dag.params["output_folder"] == "s3://bucket/of-the-environment"
 
 
