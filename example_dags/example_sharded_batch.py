@@ -66,7 +66,7 @@ with DAG(
         max_active_tis_per_dagrun=2,  # at the same time; each then has half of the limit
         map_index_template="{{ task.shard['number'] + 1 }} of {{ task.shard['of'] }}",
         retries=2,
-        retry_delay=timedelta(seconds=30),
+        retry_delay=timedelta(seconds=10),
         **PATHS,
     ).expand(shard=plan.output)
 
