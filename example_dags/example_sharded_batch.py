@@ -18,6 +18,7 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
@@ -38,7 +39,7 @@ INPUT = str(Path(__file__).parent / "data" / "support_tickets.jsonl")
 OUTPUT_FOLDER = os.environ.get("HF_ENDPOINTS_EXAMPLE_OUTPUT", f"{tempfile.gettempdir()}/hf-endpoints-example")
 RUN_FOLDER = "{{ params.output_folder }}/{{ run_id | replace(':', '-') }}"
 # Planner, shards and merge know each other by these.
-PATHS = {"input_path": "{{ params.input_path }}", "output_path": f"{RUN_FOLDER}/summaries.jsonl"}
+PATHS: dict[str, Any] = {"input_path": "{{ params.input_path }}", "output_path": f"{RUN_FOLDER}/summaries.jsonl"}
 
 with DAG(
     dag_id="hf_endpoints_sharded_batch",
