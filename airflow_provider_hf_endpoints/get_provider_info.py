@@ -86,6 +86,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{_ROOT}.triggers.endpoints", f"{_ROOT}.triggers.events"],
             }
         ],
+        "filesystems": [f"{_ROOT}.fs.hub"],
         "connection-types": [
             {
                 "connection-type": "hf_endpoints",

@@ -120,6 +120,11 @@ class InferenceEndpointsHook(BaseHook):
         """The connection's token, for who sends requests to an endpoint itself."""
         return self._get_settings().token
 
+    @property
+    def hub_url(self) -> str | None:
+        """The connection's Hub, None for the public one."""
+        return self._get_settings().hub_url
+
     async def get_async_conn(self) -> AsyncEndpointsClient:
         """A new client for asyncio, which the caller closes. The connection is read without blocking the loop."""
         if self._settings is None:

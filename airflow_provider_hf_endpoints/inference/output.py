@@ -121,8 +121,13 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
 
 def require_writer(path: UPath) -> None:
     """
-    :raises BatchInputError: what the form of a results file needs is not installed
+    :raises BatchInputError: what the form of a results file needs is not installed, or its place cannot hold a batch
     """
+    if path.protocol == "hf":
+        raise BatchInputError(
+            f"output_path {path} is on the Hub, where every file written is a commit: a journal of many small parts "
+            "and a lock cannot be kept there. Write to a disk or an object store, and upload what is finished"
+        )
     extra, module = {".parquet": ("parquet", "pyarrow"), ".zst": ("zstd", "zstd")}.get(path.suffix, (None, ""))
     if extra is not None and not (can_zstd() if extra == "zstd" else importlib.util.find_spec(module)):
         raise BatchInputError(

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "emulator": {"endpoints.models"},
     "waits": {"_http", "endpoints"},
     "hooks": {"_http", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
+    "fs": {"hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links"},

@@ -1,0 +1,1 @@
+"""File systems that `ObjectStoragePath` finds by their scheme."""

@@ -1,0 +1,34 @@
+"""`hf://`: files of the Hugging Face Hub, with the token of a connection. Needs the extra `hub`.
+
+`hf://datasets/org/name/data/*.parquet` takes the default connection, `hf://conn_id@datasets/org/name/…`
+another. Read only, as far as batches go: `inference/output.py` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileSystem
+
+schemes = ["hf"]
+
+
+def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None) -> HfFileSystem:
+    """The hub's own file system; the token is masked in every log.
+
+    :param conn_id: the connection, None for the default one
+    :raises ImportError: huggingface_hub is not installed
+    """
+    try:
+        from huggingface_hub import HfFileSystem
+    except ImportError:
+        raise ImportError(
+            "hf:// paths need huggingface_hub: pip install 'airflow-provider-hf-endpoints[hub]'"
+        ) from None
+    hook = InferenceEndpointsHook(conn_id) if conn_id else InferenceEndpointsHook()
+    given = {"token": hook.token.get_secret_value(), "endpoint": hook.hub_url}
+    return HfFileSystem(**{**given, **(storage_options or {})})
