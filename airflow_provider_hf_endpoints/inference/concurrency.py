@@ -75,6 +75,7 @@ class Limiter:
         self._work = 0.0
         self._window = Window(0.0)
         self._draining = True
+        self._seen: Load | None = None
 
     @property
     def limit(self) -> int:
@@ -141,6 +142,10 @@ class Limiter:
         if window.complete(now, self.limit):
             self._close_window(now)
 
+    def saw(self, load: Load | None) -> None:
+        """What the engine's metrics say of a replica, None for not known. Too coarse to steer by, so a hint."""
+        self._seen = load
+
     def replicas_changed(self, replicas: int, now: float) -> None:
         """The number of ready replicas is known anew; the limit follows it at once."""
         replicas = max(1, replicas)
@@ -204,7 +209,8 @@ class Limiter:
         """By what other settings brought."""
         self._work = window.work if self._work == 0 else 0.8 * self._work + 0.2 * window.work
         share, allowed = self._limit / self._replicas, self._allowed(now) / self._replicas
-        share = self._hill.next(share, window.rate(self._work), allowed, window.idle_share())
+        idle = window.idle_share() if self._seen is None else min(1.0, self._seen.waiting / max(share, 1.0))
+        share = self._hill.next(share, window.rate(self._work), allowed, idle)
         self._set(share * self._replicas, self._hill.reason, now)
 
     def _allowed(self, now: float) -> float:

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference import fastjson, scrape
 from airflow_provider_hf_endpoints.inference.arrays import MOST_ROWS, USUAL_ROWS, ArraySize, parts_of
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.dead_letters import with_letter
@@ -38,6 +38,7 @@ from airflow_provider_hf_endpoints.inference.records import ERROR, Record, line_
 from airflow_provider_hf_endpoints.inference.resume import Resume
 from airflow_provider_hf_endpoints.inference.retries import Backoff, RetryBudget
 from airflow_provider_hf_endpoints.inference.rows import Shape
+from airflow_provider_hf_endpoints.inference.scrape import Scraper
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.steps import Target
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
@@ -113,6 +114,7 @@ class Dispatcher:
         self._filling: asyncio.Task[None] | None = None
         self._workers = 0
         self.in_flight = 0
+        self._told = False  # an answer has said how many requests wait
         self._recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
         self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -124,7 +126,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send every row; everything recorded is durable when this returns, or raises."""
-        helpers = [asyncio.create_task(self._recorder.run()), asyncio.create_task(self._watch())]
+        helpers = [asyncio.create_task(each) for each in (self._recorder.run(), self._watch(), self._look())]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
         try:
@@ -329,6 +331,7 @@ class Dispatcher:
         now = self._clock()
         self._patience.answered(now - sent_at)
         self.progress.answered(now - sent_at)
+        self._told = self._told or load is not None
         self.limiter.answered(now, self.in_flight + 1, float(tokens or len(results)), sent_at, load)
         self._array_size.answered(len(results))
         for row, result in zip(parcel.rows, results, strict=True):
@@ -451,6 +454,20 @@ class Dispatcher:
             self.end(stopped=f"{tally.failed} of {tally.done} rows failed, more than max_error_rate allows")
 
     # --- watching
+
+    async def _look(self) -> None:
+        """Look at the engine's metrics, where the limit is to be found and answers do not tell the queue."""
+        scraper = Scraper()
+        while self._job.max_concurrency == "auto" and not self._told and not scraper.given_up:
+            await asyncio.sleep(scrape.INTERVAL)
+            if self._told or self.gate.closed or self._ending:
+                continue
+            try:
+                answer = await self._transport.send(HttpRequest("GET", scrape.ROUTE, b"", scrape.TIMEOUT))
+            except InferenceError:
+                continue  # rows will tell what is wrong
+            scraper.saw(self._clock(), answer.status, answer.body.decode("utf-8", "replace"))
+            self.limiter.saw(scraper.load(self._clock()))
 
     async def _watch(self) -> None:
         """Notice a stop, the end of the job's time, an endpoint that does not come, and say how far the batch

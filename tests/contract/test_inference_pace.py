@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference import patience
+from airflow_provider_hf_endpoints.inference import patience, scrape
 from airflow_provider_hf_endpoints.inference.batch import BatchReport, Snapshot, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import RetryBudgetError
@@ -139,3 +139,32 @@ def test_snapshots_add_up_and_the_log_ends_with_a_table(tmp_path: Path, caplog: 
     assert "failed    bad_request: 1 (1.7 %), the first: no such question" in table
     assert "4 to 4 in flight" in table
     assert [record for record in caplog.records if "of 60 rows done" in record.getMessage()]
+
+
+def test_the_engines_metrics_are_looked_at_where_answers_do_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue far too long is a hint, and a page that is not there is asked for once; no row is disturbed."""
+    monkeypatch.setattr(scrape, "INTERVAL", 0.05)
+    write_rows(tmp_path, questions(300))
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/metrics":
+            return Reply(raw=b"# TYPE tgi_queue_size gauge\ntgi_queue_size 28\n")
+        return chat_reply("x", delay=0.1)
+
+    for with_metrics, folder in ((True, tmp_path / "with"), (False, tmp_path / "without")):
+        with serving(answer if with_metrics else echo) as server:
+            job = job_of(server.url, tmp_path, output_path=folder, max_concurrency="auto")
+            assert run_batch(job).succeeded == 300
+        looks = [request for request in server.requests if request.path == "/metrics"]
+        assert len(looks) >= 2 if with_metrics else len(looks) <= 1
+
+
+def test_a_given_number_asks_for_no_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would follow from it."""
+    monkeypatch.setattr(scrape, "INTERVAL", 0.01)
+    write_rows(tmp_path, questions(50))
+    with serving(lambda _: chat_reply("x", delay=0.02)) as server:
+        run_batch(job_of(server.url, tmp_path))
+    assert [request.path for request in server.requests if request.method == "GET"] == []
