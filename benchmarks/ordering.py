@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.items import Item
 from airflow_provider_hf_endpoints.inference.ordering import Window
 from airflow_provider_hf_endpoints.inference.rows import RowRequest
@@ -71,7 +72,7 @@ def ordered(rows: list[Row], size: int) -> list[Row]:
                 place = left.popleft()
                 row = rows[place]
                 text = (f"{row.document:09d} " * (row.shared // 2))[: 4 * row.shared] + "x" * 4 * row.own
-                window.gather(Item(place, 0, place, RowRequest("", text.encode(), ""), None))
+                window.gather(Item(Line(place, 0, b""), 0, place, RowRequest("", text.encode(), ""), None))
         if window.opens(last=not left):
             item = window.take(last=not left)
             out += [] if item is None else [rows[item.index]]
