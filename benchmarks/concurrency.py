@@ -20,7 +20,8 @@ from benchmarks.limiters import OTHERS
 from tests.unit.inference.fleet import Change, Outcome, Replica, simulate
 
 FIXED = (7, 8, 9, 10, 12, 16, 24, 32, 48, 64, 72, 80, 100, 128, 192, 256, 288, 384, 512, 768, 1000)
-TO_SETTLE = 60.0  # seconds after the start and after each change
+TO_SETTLE = 60.0  # seconds after the start and after each change, or if that is longer:
+LATENCIES_TO_SETTLE = 10.0  # of a full replica
 OUTAGE = (60.0, 90.0)  # seconds: refused all the while, asking for 5 s
 
 
@@ -95,8 +96,11 @@ def late(fleet: Fleet, outcome: Outcome) -> float:
     """The share of requests refused once settled."""
     moments = [0.0, *(at for at, _ in fleet.changes())]
 
+    latency = 92 * (0.02 + 0.0005 * fleet.slots)
+    long = max(TO_SETTLE, LATENCIES_TO_SETTLE * latency)
+
     def settled(at: float) -> bool:
-        return not any(moment <= at < moment + TO_SETTLE for moment in moments)
+        return not any(moment <= at < moment + long for moment in moments)
 
     sent = sum(settled(at) for at in outcome.sent)
     return sum(settled(at) for at in outcome.refusals) / max(sent, 1)
