@@ -229,6 +229,9 @@ class BatchInferenceOperator(RequestingOperator):
         """Which part of the batch it is, and how many of them Airflow runs at the same time."""
         if self.shard is None:
             return {}
+        if self.max_cost is not None or self.max_runtime is not None:
+            # Told now: the price, and with it a job's budget, is known only when the endpoint has been started.
+            raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
         bounds = [each for each in (self.max_active_tis_per_dagrun, self.max_active_tis_per_dag) if each]
         return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
 
