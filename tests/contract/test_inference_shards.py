@@ -111,6 +111,19 @@ def test_files_of_every_kind_and_openai_batches(tmp_path: Path) -> None:
             assert one.count(b"\n") == (32 if given == "in" else 20)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet"])
+def test_the_output_in_every_form(tmp_path: Path, suffix: str) -> None:
+    """Shards write lines; the merge writes what the output's name tells, as one worker does."""
+    write_rows(tmp_path, questions(40))
+    with serving(echo) as server:
+        job = job_of(server.url, tmp_path, output_path=tmp_path / f"one{suffix}")
+        run_batch(job)
+        job = replace(job, output_path=tmp_path / f"many{suffix}")
+        run_shards(job, plan_batch(job.input_path, job.output_path, shards=3))
+        merge_shards(job.output_path)
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"many{suffix}").read_bytes()
+
+
 def test_a_killed_shard_goes_on_where_it_was_and_the_rest_stays_done(tmp_path: Path) -> None:
     """Its retry sends what is missing of its own; the others, run again, send nothing, also after the merge."""
     write_rows(tmp_path, questions(120))
