@@ -1,7 +1,8 @@
 """An HTTP server that is faster than any client here: a chat engine that answers at once, or after a fixed time.
 
 `python benchmarks/server.py [--delay SECONDS] [--tls CERT KEY]` prints its port. `GET /stats` tells requests,
-requests in flight now and at most, and connections; `POST /reset` sets them to nothing.
+requests in flight now, at most and for most of the time, and connections; `POST /reset` sets them to
+nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import json
 import ssl
+import time
 from typing import cast
 
 TEXT = "The answer follows from adding what is given, step by step, until nothing is left to add. " * 5
@@ -34,6 +36,40 @@ class Stats:
         self.in_flight = 0
         self.most = 0
         self.connections = 0
+        self._seconds: dict[int, float] = {}  # spent at each number in flight
+        self._since = time.monotonic()
+
+    def began(self) -> None:
+        """A request has come."""
+        self.requests += 1
+        self._change(1)
+        self.most = max(self.most, self.in_flight)
+
+    def done(self) -> None:
+        """A request was answered."""
+        self._change(-1)
+
+    def _change(self, by: int) -> None:
+        now = time.monotonic()
+        self._seconds[self.in_flight] = self._seconds.get(self.in_flight, 0.0) + now - self._since
+        self._since = now
+        self.in_flight += by
+
+    def told(self) -> dict[str, int]:
+        """The counts."""
+        busy = {level: seconds for level, seconds in self._seconds.items() if level}
+        return {
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "most": self.most,
+            "usual": max(busy, key=lambda level: busy[level], default=0),
+            "connections": self.connections,
+        }
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.requests = self.most = self.connections = 0
+        self._seconds.clear()
 
 
 def whole(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -49,6 +85,7 @@ class Engine(asyncio.Protocol):
         self._stats = stats
         self._delay = delay
         self._buffer = b""
+        self._last = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,30 +108,31 @@ class Engine(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         stats = self._stats
         if head.startswith(b"get /stats"):
-            self._write(whole(json.dumps(vars(stats)).encode()))
+            self._write(whole(json.dumps(stats.told()).encode()))
         elif head.startswith(b"post /reset"):
-            stats.requests = stats.most = stats.connections = 0
+            stats.reset()
             self._write(whole(b"{}"))
         elif head.startswith(b"get /v1/models"):
             self._write(whole(MODELS))
         elif head.startswith(b"get"):
             self._write(whole(b'{"detail":"Not Found"}', b"404 Not Found"))
         else:
-            stats.requests += 1
-            stats.in_flight += 1
-            stats.most = max(stats.most, stats.in_flight)
+            stats.began()
+            self._last = b"connection: close" in head
             if self._delay:
                 asyncio.get_running_loop().call_later(self._delay, self._done)
             else:
                 self._done()
 
     def _done(self) -> None:
-        self._stats.in_flight -= 1
+        self._stats.done()
         self._write(WHOLE)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+            if self._last:
+                self._transport.close()
 
 
 WHOLE = whole(ANSWER)
