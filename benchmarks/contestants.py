@@ -219,8 +219,8 @@ if __name__ == "__main__":
     # Importing is no part of the work.
 
     libraries = {"hub": "huggingface_hub", "datatrove": "datatrove.pipeline.inference.run_inference"}
-    if not name.startswith("ours"):
-        importlib.import_module(libraries.get(name, name))
+    library = "airflow_provider_hf_endpoints.inference.batch" if name.startswith("ours") else libraries.get(name, name)
+    importlib.import_module(library)
     before = os.times()
     started = time.perf_counter()
     CONTESTANTS[name](address, Path(source_path), Path(target_path), int(in_flight))

@@ -1,9 +1,10 @@
 """Kill a batch at every operation on its files: `python benchmarks/crash_points.py` (`--objects` for object storage).
 
-Every open for writing, write, sync, rename, delete and (on object storage) publish of an object is a point. A small batch
-is killed (SIGKILL) before the first, in the middle of it where it writes, and after it; then at the second, and so on
-until one comes to its end. After each kill another run goes on, and its output is compared row by row; every request is
-noted in a file of its own before it is answered. `--power` also takes back a random part of what was written and not synced.
+Every open for writing, write, sync, rename, delete and (on object storage) publish of an object is a point. A small
+batch is killed (SIGKILL) before the first, in the middle of it where it writes, and after it; then at the second, and
+so on until one comes to its end. After each kill another run goes on, and its output is compared row by row; every
+request is noted in a file of its own before it is answered. `--power` also takes back a random part of what was not
+synced.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import signal
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +56,6 @@ class Points:
             half()
         if self._phase == "after":
             operation()
-        os.write(2, f"{self._phase} {name}\n".encode())
         self._lose_power()
         os.kill(os.getpid(), signal.SIGKILL)
         return None
@@ -243,17 +244,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20)
     parser.add_argument("--objects", action="store_true", help="on object storage instead of a local disk")
     parser.add_argument("--power", action="store_true", help="lose what was not synced, too")
+    parser.add_argument("--every", type=int, default=1, help="only every so manieth point")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="UPath 'bucket'")
     fsspec.register_implementation("bucket", Bucket, clobber=True)
     kills = again = bad = 0
     for phase in PHASES:
         at, killed = 0, True
         while killed:
             killed, wrong, more = try_point(at, phase, options)
-            kills, again, bad, at = kills + killed, again + more, bad + bool(wrong), at + 1
+            kills, again, bad, at = kills + killed, again + more, bad + bool(wrong), at + options.every
             if wrong:
-                print(f"point {at - 1}, {phase}: {'; '.join(wrong)}", flush=True)
-    print(f"{kills} kills at {kills // len(PHASES)} points, {bad} with anything wrong, {again} requests sent again")
+                print(f"point {at - options.every}, {phase}: {'; '.join(wrong)}", flush=True)
+    print(
+        f"{kills} kills before, amid and after {kills // len(PHASES)} operations, {bad} with anything wrong, {again} requests sent again"
+    )
     sys.exit(bool(bad))
 
 

@@ -38,6 +38,7 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.items import Tally
 from airflow_provider_hf_endpoints.inference.job import FORMAT, BatchJob, OutputLayout, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
+from airflow_provider_hf_endpoints.inference.leftovers import clear_finished, clear_half_written
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.merge import report_of_shard
 from airflow_provider_hf_endpoints.inference.open_transport import open_transport
@@ -130,6 +131,7 @@ async def arun_batch(
     finished = await asyncio.to_thread(_finished, job, layout, source)
     if finished is not None:
         log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
+        await asyncio.to_thread(clear_finished, layout)
         return _judge(job, finished)
     ids = await asyncio.to_thread(check_input, job, source)
     lock = OutputLock(layout.journal)
@@ -303,6 +305,7 @@ class _Run:
             for path in (layout.manifest, layout.results, layout.errors):
                 path.unlink(missing_ok=True)
             remove_folder(layout.journal)
+        clear_half_written(layout)
         description = layout.journal / "job.json"
         if description.exists():
             found = json.loads(description.read_bytes())

@@ -8,12 +8,16 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, serving
 
+POINTS = Path(__file__).parent.parent.parent / "benchmarks" / "crash_points.py"
 ROWS = 3000
 CONCURRENCY = 16
 GROUP_SECONDS = 1.0
@@ -81,6 +85,41 @@ def test_killed_at_any_moment_a_batch_goes_on_from_there(tmp_path: Path) -> None
     again = sum(counts.values()) - ROWS
     assert again <= kills * (CONCURRENCY + rate * GROUP_SECONDS)
     assert not (tmp_path / "out" / "_journal").exists()
+
+
+@pytest.mark.parametrize("storage", ["local", "objects"])
+def test_killed_at_any_operation_on_its_files_a_batch_goes_on_from_there(storage: str) -> None:
+    """Before, amid and after opens, writes, syncs, renames, deletes and publishing: `benchmarks/crash_points.py`, of
+    which this takes a part."""
+    options = ["--rows", "8", "--every", "5"] + (["--objects"] if storage == "objects" else ["--power"])
+    ended = subprocess.run([sys.executable, str(POINTS), *options], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ", 0 with anything wrong," in ended.stdout
+
+
+def test_after_sigterm_nothing_new_is_sent(tmp_path: Path) -> None:
+    """What is in flight is waited for, kept and not sent again; no other request follows it."""
+    write_input(tmp_path, 60)
+    told = threading.Event()
+
+    def held(request: Request) -> Reply:
+        # Sixteen are in flight when the batch is told to end, and are answered after it has noticed.
+        return chat_reply(request.body["messages"][0]["content"][::-1], delay=0.0 if told.is_set() else 1.5)
+
+    with serving(held) as server:
+        process = start(server, tmp_path)
+        while process.poll() is None and len(server.posts) < CONCURRENCY:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        told.set()
+        output, words = process.communicate(timeout=60)
+        assert process.returncode == 4, words
+        assert (CONCURRENCY, CONCURRENCY) == (len(server.posts), json.loads(output)["rows"])
+        process = start(server, tmp_path)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert {1} == set(hits(server).values())
+    check_output(tmp_path, 60)
 
 
 def test_sigterm_drains_and_nothing_is_sent_again(tmp_path: Path) -> None:

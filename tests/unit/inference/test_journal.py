@@ -85,6 +85,20 @@ def test_torn_at_every_byte_of_its_last_two_records(tmp_path: Path) -> None:
         assert [n for n in range(4) if ends[n] <= size] == sorted(found(UPath(tmp_path)))
 
 
+def test_parts_are_torn_and_damaged_on_their_own(tmp_path: Path) -> None:
+    """A part of an object store whose end is gone costs its last rows, whatever parts follow it; damage in it stops."""
+    folder = UPath(f"memory://{tmp_path.name}/parts")
+    parts = [b"".join(encode_record(record(3 * n + m)) for m in range(3)) for n in range(2)]
+    for cut in range(len(parts[0]) + 1):
+        (folder / "000001-abcdef01-000000.log").write_bytes(parts[0][: len(parts[0]) - cut])
+        (folder / "000001-abcdef01-000001.log").write_bytes(parts[1])
+        whole = parts[0][: len(parts[0]) - cut].count(b"\n")
+        assert [*range(whole), 3, 4, 5] == sorted(found(folder))
+    (folder / "000001-abcdef01-000000.log").write_bytes(parts[0].replace(b'"index":0', b'"index":9'))
+    with pytest.raises(JournalCorruptError, match="delete the journal"):
+        found(folder)
+
+
 def test_rows_after_a_torn_tail_go_to_a_segment_of_their_own(tmp_path: Path) -> None:
     """A resume never writes behind torn bytes, so the tail stays a tail."""
     lines = encode_record(record(0)) + encode_record(record(1))[:-5]
