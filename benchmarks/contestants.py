@@ -236,3 +236,5 @@ if __name__ == "__main__":
             }
         )
     )
+    sys.stdout.flush()
+    os._exit(0)  # pyreqwest's threads can outlive the interpreter, which then dies of them

@@ -256,9 +256,9 @@ def main() -> None:
             kills, again, bad, at = kills + killed, again + more, bad + bool(wrong), at + options.every
             if wrong:
                 print(f"point {at - options.every}, {phase}: {'; '.join(wrong)}", flush=True)
-    print(
-        f"{kills} kills before, amid and after {kills // len(PHASES)} operations, {bad} with anything wrong, {again} requests sent again"
-    )
+    operations = kills // len(PHASES)
+    print(f"{kills} kills before, amid and after {operations} operations, {bad} with anything wrong,", end=" ")
+    print(f"{again} requests sent again")
     sys.exit(bool(bad))
 
 

@@ -89,7 +89,7 @@ def test_parts_are_torn_and_damaged_on_their_own(tmp_path: Path) -> None:
     """A part of an object store whose end is gone costs its last rows, whatever parts follow it; damage in it stops."""
     folder = UPath(f"memory://{tmp_path.name}/parts")
     parts = [b"".join(encode_record(record(3 * n + m)) for m in range(3)) for n in range(2)]
-    for cut in range(len(parts[0]) + 1):
+    for cut in range(0, len(parts[0]) + 1, 7):
         (folder / "000001-abcdef01-000000.log").write_bytes(parts[0][: len(parts[0]) - cut])
         (folder / "000001-abcdef01-000001.log").write_bytes(parts[1])
         whole = parts[0][: len(parts[0]) - cut].count(b"\n")
