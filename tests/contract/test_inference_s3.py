@@ -22,6 +22,8 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
+from airflow_provider_hf_endpoints.inference.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
 from tests.contract.s3_server import CREDENTIALS, S3, s3_server
 
@@ -80,6 +82,20 @@ def test_a_batch_on_s3_is_taken_up_finished_and_done_again(bucket: UPath) -> Non
         lines = (bucket / "out" / "results-00000.jsonl").read_text().splitlines()
         assert [f"question {n}"[::-1] for n in range(ROWS)] == [json.loads(line)["output"] for line in lines]
         assert run_batch(replace(one, on_existing="overwrite")).requests == ROWS
+
+
+def test_shards_on_s3_are_planned_run_and_merged(bucket: UPath) -> None:
+    """The input is read in ranges, each row sent once; an object that changed since the plan is named by its etag."""
+    with serving() as server:
+        one = job(server.url, bucket)
+        for shard in plan_batch(one.input_path, one.output_path, shards=2):
+            run_batch(replace(one, shard=shard))
+        assert (ROWS, ROWS) == (merge_shards(one.output_path).rows, len(server.posts))
+        lines = (bucket / "out" / "results-00000.jsonl").read_text().splitlines()
+        assert list(range(ROWS)) == [json.loads(line)["index"] for line in lines]
+        (bucket / "in.jsonl").write_bytes((bucket / "in.jsonl").read_bytes().replace(b"question 7", b"question x"))
+        with pytest.raises(OutputConflictError, match=r"in.jsonl changed .version"):
+            plan_batch(one.input_path, one.output_path, shards=2)
 
 
 def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath) -> None:
