@@ -43,7 +43,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import (
 )
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.survey import Found, Memory, survey
-from airflow_provider_hf_endpoints.endpoints.transport import tls
+from airflow_provider_hf_endpoints.endpoints.transport import prepare_for_loop
 from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook, Patience, after_error, check_health
 
 log = logging.getLogger(__name__)
@@ -274,7 +274,7 @@ class EndpointPoller:
         if self._client is not None and now - self._client_since > _CLIENT_AGE:
             await self._close()
         if self._client is None:
-            await asyncio.to_thread(tls)  # in a thread, because it takes long enough to be felt by everybody else
+            await asyncio.to_thread(prepare_for_loop)
             self._client, self._client_since = await self._open_client(), now
         return self._client
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
+import httpcore
 import httpx
 import tenacity
 
@@ -93,6 +95,15 @@ def _clean(field: str, url: str) -> str:
 def tls() -> ssl.SSLContext:
     """One TLS context for all clients of a process: making one reads every CA certificate, which holds a loop up."""
     return httpx.create_ssl_context()
+
+
+def prepare_for_loop() -> None:
+    """What a first request would else do in the middle of an event loop, where everybody feels it: read certificates,
+    and import what httpx imports late. For a thread of its own.
+    """
+    tls()
+    _ = httpcore.AnyIOBackend, anyio.connect_tcp
+    anyio.run(anyio.sleep, 0)
 
 
 class Transport:
