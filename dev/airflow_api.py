@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 Json = dict[str, Any]
+DATABASE_TRIES = 10
 COMMIT_LIMIT = 30.0  # seconds; a hang bound
 
 
@@ -23,6 +24,7 @@ class TaskState:
     state: str | None
     try_number: int
     map_index: int
+    id: str  # another one for every attempt
 
 
 class AirflowApi:
@@ -40,8 +42,15 @@ class AirflowApi:
         self._http.close()
 
     def call(self, method: str, path: str, *, root: str = "/api/v2", **arguments: Any) -> Any:
-        """One call; an answer other than 2xx is an error that carries the server's own words."""
-        answer = self._http.request(method, root + path, **arguments)
+        """One call; an answer other than 2xx is an error that carries the server's own words.
+
+        A database that is locked is tried again: nothing was done, and SQLite lets only one write at a time.
+        """
+        for _ in range(DATABASE_TRIES):
+            answer = self._http.request(method, root + path, **arguments)
+            if answer.status_code != 500 or "Database error" not in answer.text:
+                break
+            time.sleep(0.5)
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else {}
@@ -82,7 +91,7 @@ class AirflowApi:
         """The run's task instances."""
         answer = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 100})
         return [
-            TaskState(task["task_id"], task["state"], task["try_number"], task["map_index"])
+            TaskState(task["task_id"], task["state"], task["try_number"], task["map_index"], task["id"])
             for task in answer["task_instances"]
         ]
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import secrets
+import sqlite3
 import subprocess
 import sys
 import time
@@ -91,6 +92,9 @@ class LocalAirflow:
         passwords.write_text(json.dumps({USERNAME: self.password}))
         passwords.chmod(0o600)
         self.command("db", "migrate")
+        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            # The file remembers it. Otherwise who reads keeps out who writes, and many tasks at a time meet locks.
+            database.execute("PRAGMA journal_mode=WAL")
         self._start_api_server()
         for name in list(COMPONENTS)[1:]:
             self.start_component(name)

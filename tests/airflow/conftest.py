@@ -11,7 +11,9 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from dev.local_airflow import LocalAirflow
 from dev.processes import signals_raise
+from tests.airflow.cases import BEGUN, NAMESPACES, Case, Cases
 
+_tables: dict[str, list[str]] = {}
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_liveTestsSecretToken"
 
@@ -19,7 +21,7 @@ TOKEN = "hf_liveTestsSecretToken"
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """The service, with the echo engine, and quick."""
-    with Emulator(token=TOKEN, namespace="acme") as emulator:
+    with Emulator(token=TOKEN, namespace="acme", orgs=(*NAMESPACES, BEGUN)) as emulator:
         yield emulator
 
 
@@ -41,7 +43,38 @@ def airflow(emulator: Emulator, outputs: Path) -> Iterator[LocalAirflow]:
             Path(folder) / "airflow",
             [ROOT / "example_dags", Path(__file__).parent / "dags"],
             connections={"hf_endpoints_default": connection},
-            variables={"HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs)},
+            variables={
+                "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),
+                "PYTHONPATH": str(Path(__file__).parent / "modules"),
+                "AIRFLOW__CORE__PARALLELISM": "8",
+            },
         ) as airflow,
     ):
         yield airflow
+
+
+@pytest.fixture(scope="session")
+def cases(airflow: LocalAirflow, emulator: Emulator) -> Iterator[Cases]:
+    """Ways to end a wait, each with a namespace of its own."""
+    made = Cases(airflow, emulator)
+    yield made
+    _tables["calls"] = made.table()
+
+
+@pytest.fixture
+def case(cases: Cases, request: pytest.FixtureRequest) -> Case:
+    """The test's own, named after it."""
+    return cases.new(request.node.name.removeprefix("test_").replace("_", " "))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--calls`."""
+    parser.addoption("--calls", action="store_true", help="print which calls reached the service in each live case")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of calls, ready to be quoted."""
+    if config.getoption("--calls") and _tables:
+        terminalreporter.section("calls that reached the service")
+        for line in ["| what happens | calls, in order |", "|---|---|", *_tables["calls"]]:
+            terminalreporter.write_line(line)

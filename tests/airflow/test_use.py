@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
-from tests.airflow.test_ends import actions, creations, state
+from tests.airflow.cases import actions, creations, state
 from tests.airflow.test_live import AN_HOUR, create_endpoint, wait_for_a_look
 from tests.airflow.test_workers import task_process
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Context, Param
 from airflow.triggers.base import BaseTrigger
+from lingering import LingeringTrigger  # type: ignore[import-not-found,unused-ignore]
 
-from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 
 ENDPOINT = "{{ params.endpoint }}"
-PARAMS = {"endpoint": Param("live", type="string")}
+NAMESPACE = "{{ params.namespace }}"
+PARAMS = {"endpoint": Param("live", type="string"), "namespace": Param("acme", type="string")}
 MODEL: dict[str, Any] = {
     "name": ENDPOINT,
+    "namespace": NAMESPACE,
     "repository": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "framework": "pytorch",
     "task": "text-generation",
@@ -25,6 +35,9 @@ MODEL: dict[str, Any] = {
     "instance_size": "x2",
     "poll_interval": 1,
 }
+WAIT: dict[str, Any] = {"endpoint": ENDPOINT, "namespace": NAMESPACE, "poke_interval": 1}
+AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)}
+HOLD = 6.0  # seconds in which a test ends the process
 
 
 class GivenUpByAirflow(CreateInferenceEndpointOperator):
@@ -37,12 +50,75 @@ class GivenUpByAirflow(CreateInferenceEndpointOperator):
         super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timedelta(seconds=1))
 
 
+class HoldsAfterTheAnswer(CreateInferenceEndpointOperator):
+    """Its first attempt has the answer to its create, and has made nothing of it yet."""
+
+    _holds = False
+
+    def execute(self, context: Context) -> Any:
+        """As the operator's."""
+        self._holds = context["ti"].try_number == 1
+        return super().execute(context)
+
+    @contextmanager
+    def _starting(self, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
+        with super()._starting(resumed):
+            yield
+            if self._holds:
+                self.log.info("holding")
+                time.sleep(HOLD)
+
+
+class HoldsAtTheDeferral:
+    """Mixed into an operator: its first attempt is about to hand its wait over."""
+
+    _holds = False
+
+    def execute(self, context: Context) -> Any:
+        """As the operator's."""
+        self._holds = context["ti"].try_number == 1
+        return super().execute(context)  # type: ignore[misc]
+
+    def defer(self, **options: Any) -> NoReturn:
+        """As Airflow's, a little later."""
+        if self._holds:
+            self.log.info("holding")  # type: ignore[attr-defined]
+            time.sleep(HOLD)
+        super().defer(**options)  # type: ignore[misc]
+        raise AssertionError("unreachable: a deferral is raised")
+
+
+class CreateHoldsAtTheDeferral(HoldsAtTheDeferral, CreateInferenceEndpointOperator):
+    """Create, that is."""
+
+
+class ResumeHoldsAtTheDeferral(HoldsAtTheDeferral, ResumeInferenceEndpointOperator):
+    """Resume, that is."""
+
+
+class Lingering(CreateInferenceEndpointOperator):
+    """Its trigger does not end with its event."""
+
+    def defer(self, *, trigger: BaseTrigger, **options: Any) -> NoReturn:
+        """As Airflow's, with the other trigger."""
+        super().defer(trigger=LingeringTrigger(**trigger.serialize()[1]), **options)
+
+
 with DAG("live_on_worker", schedule=None, params=PARAMS):
     CreateInferenceEndpointOperator(task_id="create", deferrable=False, **MODEL)
 
 with DAG("live_on_worker_again", schedule=None, params=PARAMS):
-    CreateInferenceEndpointOperator(
-        task_id="create", deferrable=False, retries=1, retry_delay=timedelta(seconds=1), **MODEL
+    CreateInferenceEndpointOperator(task_id="create", deferrable=False, **AGAIN, **MODEL)
+
+with DAG("live_after_the_answer", schedule=None, params=PARAMS):
+    HoldsAfterTheAnswer(task_id="create", deferrable=False, **AGAIN, **MODEL)
+
+with DAG("live_at_the_deferral", schedule=None, params=PARAMS):
+    CreateHoldsAtTheDeferral(task_id="create", deferrable=True, **AGAIN, **MODEL)
+
+with DAG("live_resume_again", schedule=None, params=PARAMS):
+    ResumeHoldsAtTheDeferral(
+        task_id="resume", endpoint=ENDPOINT, namespace=NAMESPACE, poll_interval=1, deferrable=True, **AGAIN
     )
 
 with DAG("live_execution_timeout", schedule=None, params=PARAMS):
@@ -51,9 +127,29 @@ with DAG("live_execution_timeout", schedule=None, params=PARAMS):
 with DAG("live_given_up", schedule=None, params=PARAMS):
     GivenUpByAirflow(task_id="create", deferrable=True, **MODEL)
 
+with DAG("live_lingering", schedule=None, params=PARAMS):
+    Lingering(task_id="create", deferrable=True, on_failure="none", on_kill="delete", **MODEL)
+
+with DAG("live_wait_and_leave", schedule=None, params=PARAMS):
+    InferenceEndpointSensor(task_id="wait", timeout=5, deferrable=True, **WAIT)
+
+with DAG("live_wait_and_pause", schedule=None, params=PARAMS):
+    InferenceEndpointSensor(
+        task_id="wait", timeout=5, deferrable=True, on_timeout="pause", on_failure="delete", on_kill="delete", **WAIT
+    )
+
+with DAG("live_wait_or_pause", schedule=None, params=PARAMS):
+    InferenceEndpointSensor(task_id="wait", timeout=600, deferrable=True, on_kill="pause", on_failure="delete", **WAIT)
+
 # A template is rendered in the triggerer from Airflow 3.3 on; before that the name has to be fixed.
 renders = hasattr(BaseTrigger, "render_template_fields")
 with DAG("live_begin", schedule=None, params=PARAMS):
     InferenceEndpointSensor(
-        task_id="wait", endpoint=ENDPOINT if renders else "begun", timeout=600, poke_interval=1, start_from_trigger=True
+        task_id="wait",
+        endpoint=ENDPOINT if renders else "begun",
+        namespace=NAMESPACE if renders else "begun",
+        timeout=600,
+        poke_interval=1,
+        start_from_trigger=True,
+        on_kill="pause",
     )

@@ -12,19 +12,25 @@ from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOper
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 
 ENDPOINT = "{{ params.endpoint }}"
+NAMESPACE = "{{ params.namespace }}"
 PARAMS = {
+    "namespace": Param("acme", type="string"),
     "endpoint": Param("live", type="string"),
     "input_path": Param("", type="string"),
     "output_path": Param("", type="string"),
 }
 
-with DAG("live_wait", schedule=None, params=PARAMS):
-    InferenceEndpointSensor(task_id="wait", endpoint=ENDPOINT, timeout=600, poke_interval=1, deferrable=True)
+for dag_id in ("live_wait", "live_wait_again"):
+    with DAG(dag_id, schedule=None, params=PARAMS):
+        InferenceEndpointSensor(
+            task_id="wait", endpoint=ENDPOINT, namespace=NAMESPACE, timeout=600, poke_interval=1, deferrable=True
+        )
 
 with DAG("live_create", schedule=None, params=PARAMS):
     CreateInferenceEndpointOperator(
         task_id="create",
         name=ENDPOINT,
+        namespace=NAMESPACE,
         repository="HuggingFaceTB/SmolLM2-135M-Instruct",
         framework="pytorch",
         task="text-generation",
