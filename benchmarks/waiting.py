@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import os
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Goal, Ready
 from benchmarks import waiting_probe as probe
+from benchmarks.waiting_bars import verdicts
+from benchmarks.waiting_batches import Batches, batches
 from benchmarks.waiting_figures import Figures, heading, take_held
 from benchmarks.waiting_service import NAMESPACE, TOKEN, Service
 from dev.processes import signals_raise
@@ -78,61 +81,98 @@ async def in_process(service: Service, names: list[str], seconds: float, out: Pa
     return figures
 
 
-def live(service: Service, folder: Path, waits: int, baseline: int, seconds: float, kill: bool, ours: bool) -> None:
-    """Print a row for each way to wait in a live triggerer."""
+# What is measured: its row's name, the trigger, and how many (None: as many as there are endpoints).
+ROWS: tuple[tuple[str, str, int | None], ...] = (
+    ("nothing: Airflow's own part", "IdleTrigger", 10),
+    ("a client and a lookup each", "PlainTrigger", 10),
+    ("the shared poll", "SharedTrigger", 10),
+    ("nothing: Airflow's own part", "IdleTrigger", None),
+    ("a client and a lookup each", "PlainTrigger", 0),  # 0: `--baseline`
+    ("anthropic's batch trigger", "AnthropicTrigger", 0),
+    ("Airflow's shared stream", "StreamTrigger", None),
+    ("the shared poll", "SharedTrigger", None),
+)
+
+
+def live(service: Service, folder: Path, arguments: argparse.Namespace, rows: list[str], kill: bool) -> list[Figures]:
+    """Print a row for each way to wait in a live triggerer; the last ones' endpoints get ready in the end."""
     # Imported here: the other mode needs no Airflow.
     from benchmarks.waiting_airflow import measure, running
 
-    with running(folder, service, waits) as airflow:
+    waits: int = arguments.waits
+    done: list[Figures] = []
+    with batches() as url, running(folder, service, waits, url) as airflow:
         few: dict[str, tuple[int, float]] = {}
-        for what, trigger, number in (
-            ("nothing: Airflow's own part", "IdleTrigger", 10),
-            ("a client and a lookup each", "PlainTrigger", 10),
-            ("the shared poll", "SharedTrigger", 10),
-            ("nothing: Airflow's own part", "IdleTrigger", waits),
-            ("a client and a lookup each", "PlainTrigger", baseline),
-            ("the shared poll", "SharedTrigger", waits),
-        ):
-            if ours and trigger != "SharedTrigger":
+        for what, trigger, limit in ROWS:
+            if trigger not in rows or (trigger == "AnthropicTrigger" and not has_anthropic()):
                 continue
-            last = (trigger, number) == ("SharedTrigger", waits)
+            number = waits if limit is None else limit or arguments.baseline
+            last = trigger == "SharedTrigger" and limit is None
             row, memory = measure(
                 airflow,
                 service,
-                Figures(what, number),
+                Figures(f"{what}, SIGKILL" if kill and last else what, number),
                 trigger,
-                5.0 if (trigger, number) == ("IdleTrigger", 10) else seconds,
+                5.0 if trigger == "IdleTrigger" and limit else arguments.seconds,
+                asked=(lambda: Batches.asked) if trigger == "AnthropicTrigger" else None,
                 few=few.get(trigger),
                 ends=last,
                 kill=kill and last,
             )
             few.setdefault(trigger, (number, memory))
             print(row.line(), flush=True)
+            done.append(row)
+    return done
+
+
+def has_anthropic() -> bool:
+    """Whether that baseline can be measured: `pip install -r benchmarks/waiting-requirements.txt`."""
+    try:
+        return importlib.util.find_spec("airflow.providers.anthropic") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--in-process", action="store_true", help="the poll alone, without an Airflow")
+    parser.add_argument("--waits", type=int, default=1000)
+    parser.add_argument("--baseline", type=int, default=200, help="waits of the baselines that can't do more")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of steady state")
+    names = list(dict.fromkeys(trigger for _, trigger, _ in ROWS))
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="the triggers to measure")
+    parser.add_argument("--only-ours", action="store_const", dest="rows", const=["SharedTrigger"], help="no baselines")
+    parser.add_argument("--kill", action="store_true", help="SIGKILL the triggerer before the endpoints get ready")
+    parser.add_argument("--bars", action="store_true", help="everything, with and without the SIGKILL, and a verdict")
+    return parser.parse_args()
+
+
+def one_run(arguments: argparse.Namespace, rows: list[str], kill: bool) -> list[Figures]:
+    """A service and an Airflow of its own, and their rows."""
+    with tempfile.TemporaryDirectory(prefix="hf-endpoints-waiting-", ignore_cleanup_errors=True) as folder:
+        out = Path(folder) / "seen.jsonl"
+        with Service.start(Path(folder)) as emulator:
+            service = Service(emulator)
+            names = [f"e-{number}" for number in range(arguments.waits)]
+            service.create(names)
+            if not arguments.in_process:
+                return live(service, Path(folder), arguments, rows, kill)
+            os.environ[probe.OUT] = str(out)
+            row = asyncio.run(in_process(service, names, arguments.seconds, out))
+            print(row.line(), flush=True)
+            return [row]
 
 
 def main() -> int:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--in-process", action="store_true", help="the poll alone, without an Airflow")
-    parser.add_argument("--waits", type=int, default=1000)
-    parser.add_argument("--baseline", type=int, default=200, help="waits of the plain baseline")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of steady state")
-    parser.add_argument("--only-ours", action="store_true", help="no baselines")
-    parser.add_argument("--kill", action="store_true", help="SIGKILL the triggerer before the endpoints get ready")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="hf-endpoints-waiting-", ignore_cleanup_errors=True) as folder:
-        out = Path(folder) / "seen.jsonl"
-        with signals_raise(), Service.start(Path(folder)) as emulator:
-            service = Service(emulator)
-            names = [f"e-{number}" for number in range(arguments.waits)]
-            service.create(names)
-            print(heading(), flush=True)
-            if arguments.in_process:
-                os.environ[probe.OUT] = str(out)
-                print(asyncio.run(in_process(service, names, arguments.seconds, out)).line(), flush=True)
-            else:
-                baseline, seconds = arguments.baseline, arguments.seconds
-                live(service, Path(folder), len(names), baseline, seconds, arguments.kill, arguments.only_ours)
+    arguments = parse()
+    print(heading(), flush=True)
+    with signals_raise():
+        done = one_run(arguments, arguments.rows, arguments.kill and not arguments.bars)
+        if arguments.bars:
+            done += one_run(arguments, ["SharedTrigger"], kill=True)
+            print("", *verdicts(done), sep="\n", flush=True)
     return 0
 
 

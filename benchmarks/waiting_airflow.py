@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -29,7 +29,7 @@ CLASSPATH = "benchmarks.waiting_triggers."
 
 
 @contextlib.contextmanager
-def running(folder: Path, service: Service, waits: int) -> Iterator[LocalAirflow]:
+def running(folder: Path, service: Service, waits: int, batches: str) -> Iterator[LocalAirflow]:
     """An Airflow with `waits` task instances that nobody has begun, and no triggerer."""
     dags = folder / "dags"
     dags.mkdir()
@@ -43,6 +43,9 @@ def running(folder: Path, service: Service, waits: int) -> Iterator[LocalAirflow
         connection = {"conn_type": "hf_endpoints", "host": service.url, "password": TOKEN}
         extra = f'{{"namespace": "{NAMESPACE}"}}'
         airflow.api.add_connection({"connection_id": "hf_endpoints_default", "extra": extra, **connection})
+        airflow.api.add_connection(
+            {"connection_id": "anthropic_default", "conn_type": "anthropic", "host": batches, "password": "none"}
+        )
         airflow.api.call("POST", "/pools", json={"name": "no_slots", "slots": 0})
         airflow.stop_component("triggerer")
         airflow.wait_for_dag("waiting")
@@ -67,12 +70,14 @@ def measure(
     trigger: str,
     seconds: float,
     *,
+    asked: Callable[[], int] | None = None,
     few: tuple[int, float] | None = None,
     ends: bool = False,
     kill: bool = False,
 ) -> tuple[Figures, float]:
     """Fill in one row; returned with the triggerer's memory in bytes.
 
+    :param asked: how many requests there were, where that is not the emulator's to say.
     :param ends: let all endpoints get ready in the end, and measure until all tasks are resumed.
     :param kill: SIGKILL the triggerer before that.
     :param few: a smaller number of the same waits, and the triggerer's memory with them.
@@ -86,22 +91,23 @@ def measure(
         check=True,
         capture_output=True,
     )
-    asked, began = service.control_requests().total(), time.time()
+    count = asked or service.asked
+    before, began = count(), time.time()
     airflow.start_component("triggerer")
     figures.all_waiting = _all_waiting(airflow, out, waits) - began
-    now_asked = service.control_requests().total()
-    figures.start_requests, asked = now_asked - asked, now_asked
+    figures.start_requests = count() - before
     time.sleep(SETTLE)
-    asked = service.control_requests().total()
+    before = count()
     process = psutil.Process(int(probe.read(out)[-1]["pid"]))
     used, began = sum(process.cpu_times()[:2]), time.monotonic()
     time.sleep(seconds)
     lasted = time.monotonic() - began
     figures.cpu = (sum(process.cpu_times()[:2]) - used) / lasted
-    figures.interval_requests = (service.control_requests().total() - asked) * LONGEST_POLL / lasted
+    figures.interval_requests = (count() - before) * LONGEST_POLL / lasted
     memory = float(process.memory_full_info().uss)
     if few is not None:
         figures.memory = (memory - few[1]) / (waits - few[0])
+    deadlines = probe.read(out)[-1]["deadlines"]
     if kill:
         airflow.kill_component("triggerer")
         out.unlink()
@@ -116,6 +122,8 @@ def measure(
         time.sleep(1.2)
     lines = probe.read(out)
     figures.lookups = int(lines[-1]["lookups"])
+    figures.ended = waits - states(airflow).get("deferred", 0)
+    figures.same_deadlines = deadlines == lines[-1]["deadlines"]
     take_held(figures, lines, ready_at)
     airflow.stop_component("triggerer")
     return figures, memory

@@ -10,14 +10,18 @@ import asyncio
 import contextvars
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.waiting_holds import Holds, own_tasks, sample_stacks
+
 TICK = 0.01  # seconds between two signs of life of the event loop
 OUT = "WAITING_BENCHMARK_OUT"
+STACKS = "WAITING_BENCHMARK_STACKS"  # a file for the stacks of what holds the loop
 
 
 @dataclass
@@ -29,8 +33,11 @@ class Seen:
     lookups: int = 0
     waiting: int = 0  # waits that have had their first look
     ended: int = 0
+    deadlines: float = 0.0  # the sum of the waits' deadlines, seconds since the epoch
     held: float = 0.0  # seconds that the loop came late to a tick, by the wall clock
-    held_cpu: float = 0.0  # of those, what this thread itself computed: the rest is other processes' turn
+    own: float = 0.0  # seconds of CPU that one callback with this provider's code took (`waiting_holds.py`)
+    other: float = 0.0  # the same of everybody else's: Airflow's
+    collector: float = 0.0  # that one garbage collection took, of which the callbacks' times are free
 
 
 seen = Seen()
@@ -51,6 +58,7 @@ def counting(on_look: Callable[[str], None] | None = None) -> Callable[[str], No
 
 
 _watch: asyncio.Task[None] | None = None
+_holds = Holds()
 
 
 def watch() -> None:
@@ -58,17 +66,25 @@ def watch() -> None:
     global _watch
     if _watch is None or _watch.done():
         _watch = asyncio.get_running_loop().create_task(_tick(), context=contextvars.Context())
+        _holds.watch()
+        if os.environ.get(STACKS):
+            sample_stacks(Path(os.environ[STACKS]), threading.get_ident())
+
+
+def own() -> None:
+    """The running task is one of this provider's triggers."""
+    task = asyncio.current_task()
+    if task is not None:
+        own_tasks.add(task)
 
 
 async def _tick() -> None:
     loop = asyncio.get_running_loop()
     written = loop.time()
     while True:
-        wall, cpu = loop.time(), time.thread_time()
+        wall = loop.time()
         await asyncio.sleep(TICK)
-        late = loop.time() - wall - TICK
-        if late > seen.held:
-            seen.held, seen.held_cpu = late, min(late, time.thread_time() - cpu)
+        seen.held = max(seen.held, loop.time() - wall - TICK)
         if loop.time() - written >= 1:
             written = loop.time()
             _write()
@@ -80,8 +96,8 @@ def _write() -> None:
         return
     seen.pid, seen.at = os.getpid(), time.time()
     with Path(path).open("a") as file:
-        file.write(json.dumps(asdict(seen)) + "\n")
-    seen.held = seen.held_cpu = 0.0
+        file.write(json.dumps(asdict(seen) | _holds.take()) + "\n")
+    seen.held = 0.0
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -62,6 +62,10 @@ class Service:
         paths = [each["path"].partition("?")[0] for each in self.requests() if each["method"] == "GET"]
         return Counter("pages" if path == prefix else "singles" for path in paths if path.startswith(prefix))
 
+    def asked(self) -> int:
+        """How many those are."""
+        return self.control_requests().total()
+
     def first_health(self) -> float:
         """When the first health check after the endpoints got ready was answered, by the clock on the wall."""
         checks = [each for each in self.requests() if each["path"].startswith("/endpoints/")]
