@@ -42,6 +42,8 @@ def test_cleared_while_deferred(airflow: LocalAirflow, case: Case) -> None:
     airflow.api.clear(DAG, run, "create")
     airflow.wait_until(lambda: airflow.api.tasks(DAG, run)[0].try_number == 2, "the second attempt has begun")
     airflow.wait_for_task(DAG, run, "create", "deferred")
+    # Airflow fails a task whose trigger fires before the scheduler has heard that its worker has handed it over.
+    case.wait_for_a_look()
     case.wait_for_a_look()
     case.emulator.advance(AN_HOUR)
     assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
