@@ -44,6 +44,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "schema": {"type": ["string", "null"]},
         "description": "With commas: nvidia-t4, intel-*, aws/us-east-1/nvidia-l4/x1. Empty: all.",
     },
+    "lease_path": {
+        "label": "Lease path",
+        "schema": {"type": ["string", "null"]},
+        "description": "Storage where those who share endpoints keep their leases. Empty: an Airflow Variable.",
+    },
 }
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {

@@ -114,6 +114,10 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, params={"deserialize": "false"})["value"]
 
+    def variable(self, key: str) -> str:
+        """An Airflow Variable's value."""
+        return str(self.call("GET", f"/variables/{key}")["value"])
+
     def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """The task's extra links by name, as the UI shows them."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links"

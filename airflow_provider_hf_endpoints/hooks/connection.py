@@ -24,7 +24,15 @@ from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.transport import DEFAULT_TIMEOUT
 
 DEFAULT_CONN_ID = "hf_endpoints_default"
-EXTRA_FIELDS = ("namespace", "timeout", "hub_url", "catalog_url", "max_price_per_hour", "allowed_hardware")
+EXTRA_FIELDS = (
+    "namespace",
+    "timeout",
+    "hub_url",
+    "catalog_url",
+    "max_price_per_hour",
+    "allowed_hardware",
+    "lease_path",
+)
 
 # As huggingface_hub reads them; the second is its older name.
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -57,6 +65,7 @@ class ConnectionSettings:
     :param base_url: the control plane; None is Hugging Face's.
     :param timeout: seconds for one request.
     :param ceiling: what may be started over this connection.
+    :param lease_path: where those who share endpoints keep their leases; None is an Airflow Variable.
     """
 
     token: SecretStr
@@ -67,6 +76,7 @@ class ConnectionSettings:
     catalog_url: str | None = None
     timeout: float = DEFAULT_TIMEOUT
     ceiling: Ceiling = NO_CEILING
+    lease_path: str | None = None
 
     def client_arguments(self) -> dict[str, Any]:
         """Arguments of `EndpointsClient` and `AsyncEndpointsClient`."""
@@ -128,6 +138,7 @@ def resolve_settings(
         catalog_url=_text(conn_id, extra, "catalog_url"),
         timeout=DEFAULT_TIMEOUT if (given := _number(conn_id, extra, "timeout", "seconds")) is None else given,
         ceiling=_ceiling(conn_id, extra),
+        lease_path=_text(conn_id, extra, "lease_path"),
     )
 
 

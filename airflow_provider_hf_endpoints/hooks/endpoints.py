@@ -116,6 +116,11 @@ class InferenceEndpointsHook(BaseHook):
         return EndpointsClient(**self._arguments(self._get_settings()))
 
     @property
+    def lease_path(self) -> str | None:
+        """Where leases on endpoints are kept, if the connection names a place."""
+        return self._get_settings().lease_path
+
+    @property
     def token(self) -> SecretStr:
         """The connection's token, for who sends requests to an endpoint itself."""
         return self._get_settings().token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -47,6 +47,7 @@ class EndpointOperator(BaseOperator):
     ui_color = "#ffe9a8"
 
     endpoint: str
+    lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     _attempt: str | None = None  # by which a trigger knows whose wait it is, where it may act on the endpoint
     _goal_states: tuple[str, ...] = ("running",)
     _announces = False  # whether it emits an event of the endpoint's asset

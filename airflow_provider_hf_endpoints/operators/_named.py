@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class _NamesEndpoint(Protocol):
     endpoint: str
     namespace: str | None
+    lease: Mapping[str, Any] | None
 
 
 def take_name(operator: _NamesEndpoint) -> None:
-    """Put the name, and the namespace where none is given, in the place of a task's result.
+    """Put the name, and the namespace where none is given, in the place of a task's result; keep the lease in it.
 
     Called after rendering, and again before execution: Airflow renders a mapped task past the operator's own method.
     """
@@ -23,3 +24,4 @@ def take_name(operator: _NamesEndpoint) -> None:
     if isinstance(named, Mapping) and isinstance(named.get("name"), str):
         operator.endpoint = named["name"]
         operator.namespace = operator.namespace or named.get("namespace")
+        operator.lease = named.get("lease")

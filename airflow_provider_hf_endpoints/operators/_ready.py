@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.hooks.handle import known_engine
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
+from airflow_provider_hf_endpoints.operators._lease import renewing
 from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
@@ -59,6 +60,8 @@ class RequestingOperator(BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
+
+    lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
 
     def __init__(
         self,
@@ -176,7 +179,8 @@ class RequestingOperator(BaseOperator):
         price = client.run(metering.price(client.session, endpoint))
         target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas, price, release)
         try:
-            result = self._send(context, target)
+            with renewing(hook, self):
+                result = self._send(context, target)
         except InferenceError as error:
             if error.retryable:
                 raise

@@ -6,7 +6,10 @@ then runs however that ends: a start that fails, or whose worker is killed, is r
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol, get_args
 
@@ -18,11 +21,21 @@ from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.release import AfterUse, Release, after_use
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.protocol import Shared, leave, take
+from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, in_airflow_terms
-from airflow_provider_hf_endpoints.operators._claim import claim_of
+from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._cost import measure, publish
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators._lease import Held, renew, told
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
+
+log = logging.getLogger(__name__)
+
+# Tasks that are none of this provider renew nothing, so a lease is to outlast them. For so long a crashed holder keeps
+# the last one from switching off.
+DEFAULT_LEASE = timedelta(hours=6)
 
 _FOUND_KEY = "hf_endpoint_acquired"
 
@@ -46,12 +59,14 @@ _ARRIVED: dict[Release, tuple[str, ...]] = {
 class AcquireInferenceEndpointOperator(BaseOperator):
     """Note in which state an endpoint is before it is used. Starts and changes nothing.
 
-    Result: `{"name", "namespace", "found", "use"}`: the state, None where there is no such endpoint, and an id of this
-    use, the same until a release.
+    Result: `{"name", "namespace", "found", "use", "lease"}`: the state, None where there is no such endpoint, an id of
+    this use, the same until a release, and the lease that others see.
 
     :param endpoint: the endpoint's name. (templated)
     :param must_exist: whether an endpoint that does not exist is an error.
     :param start_task_id, release_task_id: the tasks of the same use. After a clear they know how it was found before.
+    :param lease: seconds (or a timedelta) for which others count this use as going on, from its start and from each
+        renewal; `max_startup` is added before that.
     """
 
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
@@ -64,6 +79,8 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         must_exist: bool,
         start_task_id: str,
         release_task_id: str,
+        lease: float | timedelta = DEFAULT_LEASE,
+        max_startup: float | timedelta = 0.0,
         namespace: str | None = None,
         hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
         **kwargs: Any,
@@ -73,35 +90,40 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         self.must_exist = must_exist
         self.start_task_id = start_task_id
         self.release_task_id = release_task_id
+        self.lease_seconds, self.max_startup = _seconds(lease), _seconds(max_startup)
+        if self.lease_seconds <= 0:
+            raise ValueError(f"lease={lease!r} must be positive (seconds, or a timedelta).")
         self.namespace = namespace
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Look, and return what was seen."""
+        """Take a lease, look, and return what was seen."""
         with in_airflow_terms():
             check_name(self.endpoint)
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-                client = hook.get_conn()
-                namespace = self.namespace or client.default_namespace()
-                found = self._found(hook, namespace)
+                namespace = self.namespace or hook.get_conn().default_namespace()
+                if self.must_exist:
+                    hook.get_conn().get_inference_endpoint(self.endpoint, namespace=namespace)
+                lease = self._take(hook, namespace, context)
         before = self._unreleased(context)
         if before is not None:
-            self.log.info(
-                "Endpoint %s was %s before this use began.", self.endpoint, before.get("found") or "not there"
-            )
-            return {**before, "name": self.endpoint, "namespace": namespace}
-        self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, found or "not there")
-        ti: Any = context["ti"]
-        use = f"{claim_of(ti) or 'use'}-{getattr(ti, 'id', '')}"
-        return {"name": self.endpoint, "namespace": namespace, "found": found, "use": use}
+            lease = replace(lease, found=before.get("found"))
+            self.log.info("Endpoint %s was %s before this use began.", self.endpoint, lease.found or "not there")
+        else:
+            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "not there")
+        use = before["use"] if before is not None else f"{lease.holder}-{attempt_of(context['ti'])}"
+        place = {"name": self.endpoint, "namespace": namespace}
+        return {**place, "found": lease.found, "use": use, "lease": lease.stored()}
 
-    def _found(self, hook: InferenceEndpointsHook, namespace: str) -> str | None:
+    def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
+        mine = new_lease(_who(context), time.time(), self.lease_seconds, first=self.max_startup)
+        held = Held(hook, namespace, self.endpoint)
         try:
-            return hook.get_conn().get_inference_endpoint(self.endpoint, namespace=namespace).status
-        except EndpointNotFoundError:
-            if self.must_exist:
-                raise
-            return None
+            lease: Lease = held.play(take(mine, time.time))
+        except LeaseStoreError as error:
+            self.log.warning("Others can't see that endpoint %s is used here: %s", self.endpoint, error)
+            return replace(mine, found=held.state())
+        return lease
 
     def _unreleased(self, context: Context) -> dict[str, Any] | None:
         """What an earlier attempt acquired and no release has ended: the endpoint may run because of it.
@@ -117,6 +139,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
 
 class _Starts(Protocol):
     acquired: Any
+    hf_endpoints_conn_id: str
     namespace: str | None
 
 
@@ -170,7 +193,8 @@ class ReleaseAcquiredOperator(EndpointOperator):
     Idempotent, so that it can be tried again: see `RELEASE_RETRIES`.
 
     :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
-    :param release: what becomes of the endpoint, see `endpoints.release.after_use`.
+    :param release: what becomes of the endpoint, see `endpoints.release.after_use`; nothing while others use it.
+    :param quiet: seconds without a request after which it is released, where nobody can say who uses it; default 120.
 
     Other parameters: see `EndpointOperator`.
     """
@@ -182,6 +206,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
         *,
         acquired: Any,
         release: AfterUse | None = None,
+        quiet: float = 120.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -189,6 +214,8 @@ class ReleaseAcquiredOperator(EndpointOperator):
             raise ValueError(f"release={release!r}: it is one of {', '.join(get_args(AfterUse))}, or None.")
         self.acquired = acquired
         self.release = release
+        self.quiet = quiet
+        self._did: Release = "none"
         self.endpoint = ""  # known when `acquired` is rendered
 
     def execute(self, context: Context) -> dict[str, Any] | None:
@@ -214,14 +241,39 @@ class ReleaseAcquiredOperator(EndpointOperator):
         self.namespace = self.acquired.get("namespace")
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
-        policy = after_use(self.release, self.acquired.get("found"))
+        self._did = "none"
+        held = Held(hook, str(self.namespace), self.endpoint, lambda found: self._switch_off(hook, found))
+        mine = Lease.of(self.acquired.get("lease"))
+        try:
+            if mine is None:
+                raise LeaseStoreError("acquired without a lease")
+            outcome = held.play(leave(mine, time.time))
+        except LeaseStoreError as error:
+            self._release_when_quiet(hook, held, error)
+        else:
+            if isinstance(outcome, Shared):
+                self.log.info("Endpoint %s is left as it is: %s still use it.", self.endpoint, ", ".join(outcome.by))
+        endpoint = self._look(hook)
+        if endpoint is None or self._did == "none":
+            return None if endpoint is None else endpoint.summary()
+        self._goal_states = _ARRIVED[self._did]
+        return self._arrive(hook, endpoint, started)
+
+    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> None:
+        policy = after_use(self.release, found)
         done = hook.get_conn().release(self.endpoint, policy, namespace=self.namespace)
         self.log.info("Endpoint %s/%s: %s.", self.namespace, self.endpoint, done)
-        endpoint = self._look(hook)
-        if endpoint is None or policy == "none":
-            return None if endpoint is None else endpoint.summary()
-        self._goal_states = _ARRIVED[policy]
-        return self._arrive(hook, endpoint, started)
+        self._did = policy
+
+    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> None:
+        """Without leases only the service knows whether somebody else uses the endpoint."""
+        if after_use(self.release, self.acquired.get("found")) == "none" or held.state() is None:
+            return
+        self.log.warning("Who else uses endpoint %s can't be read: %s", self.endpoint, why)
+        if held.quiet_for(self.quiet):
+            self._switch_off(hook, self.acquired.get("found"))
+        else:
+            self.log.warning("Endpoint %s is LEFT RUNNING: it is used while this use is over.", self.endpoint)
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:
         try:
@@ -253,7 +305,29 @@ def _note(operator: _Starts, context: Context) -> None:
 
 
 def _told(operator: _Starts, summary: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if summary is None else {**summary, "use": operator.acquired.get("use")}
+    """The result of a start, with what the tasks behind need; from now on the lease counts without the start's time."""
+    if summary is None:
+        return None
+    lease = Lease.of(operator.acquired.get("lease"))
+    if lease is not None:
+        with InferenceEndpointsHook(operator.hf_endpoints_conn_id) as hook:
+            try:
+                renew(store_for(hook.lease_path, operator.acquired["namespace"], operator.acquired["name"]), lease)
+            except LeaseStoreError as error:
+                log.warning("The lease on endpoint %s can't be renewed: %s", operator.acquired["name"], error)
+    return {**summary, **told(operator.acquired)}
+
+
+def _seconds(limit: float | timedelta) -> float:
+    return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
+
+
+def _who(context: Context) -> str:
+    """Whose use it is: DAG, run, task and map index, the same in every attempt."""
+    ti: Any = context["ti"]
+    parts = [str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id")]
+    map_index = getattr(ti, "map_index", -1)
+    return " ".join([*parts, *([f"[{map_index}]"] if map_index is not None and map_index >= 0 else [])])
 
 
 def _pull(context: Context, task_id: str, key: str) -> dict[str, Any] | None:

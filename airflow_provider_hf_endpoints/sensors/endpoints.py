@@ -6,7 +6,7 @@ What a bad end of the wait does to the endpoint is in `_end.py`, and a wait that
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,6 +59,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
     `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
     `soft_fail` or `never_fail` both skip.
     """
+
+    lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
 
     template_fields: Sequence[str] = ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)

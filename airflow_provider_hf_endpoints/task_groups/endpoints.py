@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.endpoints.release import AfterUse
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._use import (
+    DEFAULT_LEASE,
     RELEASE_RETRIES,
     AcquireInferenceEndpointOperator,
     CreateAcquiredOperator,
@@ -48,6 +49,7 @@ def inference_endpoint(
     framework: str = "pytorch",
     release: AfterUse | None = None,
     max_startup: float | timedelta = 3600.0,
+    lease: float | timedelta = DEFAULT_LEASE,
     namespace: str | None = None,
     hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
     deferrable: bool = True,
@@ -64,6 +66,8 @@ def inference_endpoint(
         `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused where it did
         not exist.
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
+    :param lease: seconds (or a timedelta) for which others that share the endpoint count this use as going on, from
+        the start and from each renewal by this provider's operators; default 6 hours. See docs/leases.md.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.
     :param deferrable: wait for the start in the triggerer, holding no worker; default True.
@@ -75,12 +79,14 @@ def inference_endpoint(
         check_name(name)
     if repository is None and hardware is not None:
         raise ValueError("hardware is given and no repository: an endpoint that exists is resumed on its own hardware.")
-    start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **options}
+    # A start that fails is released by the task `release`, which knows who else uses the endpoint.
+    policies = {"on_timeout": "none", "on_failure": "none"}
+    start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **policies, **options}
     if repository is not None:
         start |= {"repository": repository, "framework": framework}
         start |= {"hardware": hardware, "hardware_order": hardware_order}
     connection = {"namespace": namespace, "hf_endpoints_conn_id": hf_endpoints_conn_id}
-    return InferenceEndpointGroup(name, group_id, connection, start, release)
+    return InferenceEndpointGroup(name, group_id, connection, start, release, lease)
 
 
 class InferenceEndpointGroup:
@@ -98,12 +104,14 @@ class InferenceEndpointGroup:
         connection: dict[str, Any],
         start: dict[str, Any],
         release: AfterUse | None,
+        lease: float | timedelta,
     ) -> None:
         self._name = name
         self._group_id = group_id
         self._connection = connection
         self._start = start
         self._release = release
+        self._lease = lease
         self._stack = ExitStack()
         self._tasks: _Tasks | None = None
         self.task_group: TaskGroup | None = None
@@ -113,7 +121,7 @@ class InferenceEndpointGroup:
         group = TaskGroup(**self._group_arguments(_default_id(self._name)), add_suffix_on_collision=True)
         with ExitStack() as stack:  # a bad argument must not leave the group open for whatever is made next
             self.task_group = stack.enter_context(group)
-            self._tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+            self._tasks = self._place()
             self._stack = stack.pop_all()
         return self._tasks.start.output
 
@@ -136,13 +144,16 @@ class InferenceEndpointGroup:
 
         @wraps(function)
         def work(*args: Any, **kwargs: Any) -> Any:
-            tasks = _Tasks.place(self._name, self._connection, self._start, self._release)
+            tasks = self._place()
             result = function(tasks.start.output, *args, **kwargs)
             tasks.connect()
             return result
 
         work.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
         return task_group(**self._group_arguments(function.__name__))(work)
+
+    def _place(self) -> _Tasks:
+        return _Tasks.place(self._name, self._connection, self._start, self._release, self._lease)
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.
@@ -204,7 +215,12 @@ class _Tasks:
 
     @classmethod
     def place(
-        cls, name: Any, connection: dict[str, Any], start_arguments: dict[str, Any], policy: AfterUse | None
+        cls,
+        name: Any,
+        connection: dict[str, Any],
+        start_arguments: dict[str, Any],
+        policy: AfterUse | None,
+        lease: float | timedelta,
     ) -> _Tasks:
         """Put them into the current group."""
         create = "repository" in start_arguments
@@ -217,6 +233,8 @@ class _Tasks:
             must_exist=not create,
             start_task_id=f"{prefix}start",
             release_task_id=f"{prefix}release",
+            lease=lease,
+            max_startup=start_arguments["timeout"],
             **connection,
         )
         start: Any

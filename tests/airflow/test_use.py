@@ -172,3 +172,18 @@ def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, emulator: Emu
 
 def _tries(airflow: LocalAirflow, run: str, task: str) -> int:
     return next(each.try_number for each in airflow.api.tasks(DAG, run) if each.task_id == task)
+
+
+def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
+    """The first to end leaves it to the second, which pauses it; the leases are in an Airflow Variable, and then gone."""
+    first = working(airflow, "use-shared", tmp_path / "first")
+    second = working(airflow, "use-shared", tmp_path / "second")
+    (tmp_path / "first").touch()
+    assert airflow.wait_for_run(DAG, first) == "success", messages(airflow, DAG, first)
+    assert ([], "running") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
+    (tmp_path / "second").touch()
+    assert airflow.wait_for_run(DAG, second) == "success", messages(airflow, DAG, second)
+    assert (["pause"], "paused") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
+    kept = airflow.api.variable("hf_endpoints_leases/acme/use-shared")
+    assert kept == "{}"
+    assert "can't" not in messages(airflow, DAG, second)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -18,7 +23,7 @@ from airflow_provider_hf_endpoints.operators._use import (
 )
 from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
-from tests.contract.operators_play import FAST, TaskInstance, calls, connected, run, state
+from tests.contract.operators_play import FAST, TOKEN, TaskInstance, calls, connect, connected, run, state
 from tests.contract.operators_play import create as create_one
 
 GROUP = {"start_task_id": "use.start", "release_task_id": "use.release"}
@@ -31,8 +36,9 @@ MODEL: dict[str, Any] = {
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
     with connected(monkeypatch) as emulator:
+        connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/leases")
         yield emulator
 
 
@@ -67,7 +73,8 @@ class Attempt(TaskInstance):
 class Use:
     """The tasks of one group in one run; each call is an attempt."""
 
-    def __init__(self, run_id: str = "run-1", release: Any = None, **changes: Any) -> None:
+    def __init__(self, run_id: str = "run-1", release: Any = None, quiet: float = 0.3, **changes: Any) -> None:
+        self.quiet = quiet
         self.dag_run, self.release_policy, self.changes = Run(run_id), release, changes
         self.acquired: Any = None
 
@@ -90,7 +97,7 @@ class Use:
 
     def release(self) -> Any:
         operator = ReleaseAcquiredOperator(
-            task_id="release", acquired=self.acquired, release=self.release_policy, **FAST
+            task_id="release", acquired=self.acquired, release=self.release_policy, quiet=self.quiet, **FAST
         )
         return run(operator, self.dag_run.context("use.release"))
 
@@ -158,7 +165,8 @@ def test_a_clear_does_not_forget_how_the_endpoint_was_found(emulator: Emulator) 
     use = Use()
     first = use.acquire()
     use.create()
-    assert use.acquire() == first
+    second = use.acquire()
+    assert (first["found"], first["use"]) == (second["found"], second["use"])
     use.create()
     use.release()
     assert state(emulator) == "paused"
@@ -221,3 +229,108 @@ def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulat
     ask = InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello")
     assert run(ask)["output"]
     assert run(InferenceEndpointSensor(task_id="wait", endpoint=endpoint, poke_interval=0.05))["name"] == "demo"
+
+
+# Shared endpoints
+
+
+def records(tmp_path: Path) -> list[dict[str, Any]]:
+    """The leases that lie in the store."""
+    return [json.loads(file.read_text()) for file in (tmp_path / "leases").rglob("*.json")]
+
+
+def shared(found: str = "paused", **changes: Any) -> tuple[Use, Use]:
+    """Two runs that use the endpoint at the same time."""
+    first, second = Use("run-1", **changes), Use("run-2", **changes)
+    for use in (first, second):
+        use.acquire()
+        use.resume()
+    return first, second
+
+
+def test_the_first_to_end_does_not_pause_it_under_the_second(emulator: Emulator, tmp_path: Path) -> None:
+    """The last one does, though it found it running: because of the first."""
+    run(create_one())
+    bring(emulator, "paused")
+    first, second = shared()
+    first.release()
+    assert state(emulator) == "running"
+    second.release()
+    assert (state(emulator), records(tmp_path)) == ("paused", [])
+
+
+def test_a_crashed_holder_holds_nobody_up_for_longer_than_its_lease(emulator: Emulator, tmp_path: Path) -> None:
+    """It never leaves; once its lease has expired the other one switches off."""
+    run(create_one())
+    bring(emulator, "paused")
+    crashed, other = shared()
+    (record,) = [each for each in records(tmp_path) if each["holder"] == crashed.acquired["lease"]["holder"]]
+    assert 21_600 == pytest.approx(record["expires"] - time.time(), abs=60)
+    (tmp_path / "leases" / "acme" / "demo" / f"{record['holder']}.json").write_text(
+        json.dumps({**record, "expires": time.time() - 61})
+    )
+    other.release()
+    assert (state(emulator), records(tmp_path)) == ("paused", [])
+
+
+def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
+    """From the call on for as long as it was taken."""
+    use = Use(lease=1000.0)
+    use.acquire()
+    endpoint = use.create()
+    (file,) = (tmp_path / "leases").rglob("*.json")
+    file.unlink()
+    run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
+    (record,) = records(tmp_path)
+    assert 1000 == pytest.approx(record["expires"] - time.time(), abs=60)
+    assert record["found"] is None
+
+
+def test_work_that_takes_long_renews_it_again(emulator: Emulator, tmp_path: Path) -> None:
+    """Four times in the time of the lease, while one call is under way."""
+    emulator.behave("demo", latency_seconds=1.0)
+    use = Use(lease=0.4)
+    use.acquire()
+    endpoint = use.create()
+    began = time.time()
+    run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
+    (record,) = records(tmp_path)
+    assert record["expires"] > began + 0.4 + 0.5
+
+
+def test_without_a_store_a_quiet_endpoint_is_released(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can say who uses it; the service says that nobody does."""
+    (tmp_path / "no-folder").touch()
+    connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/no-folder")
+    use = Use()
+    use.acquire()
+    use.create()
+    use.release()
+    assert state(emulator) == "paused"
+
+
+def test_without_a_store_an_endpoint_that_is_used_is_left(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody sends requests after the work was over: pausing it would fail theirs."""
+    (tmp_path / "no-folder").touch()
+    connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/no-folder")
+    use = Use(quiet=1.0)
+    use.acquire()
+    url = use.create()["url"]
+    stop = threading.Event()
+
+    def somebody_else() -> None:
+        while not stop.wait(0.1):
+            httpx.post(url, json={"inputs": "x"}, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+
+    thread = threading.Thread(target=somebody_else)
+    thread.start()
+    try:
+        use.release()
+    finally:
+        stop.set()
+        thread.join()
+    assert state(emulator) == "running"

@@ -1,0 +1,1 @@
+"""Who uses an endpoint, so that the last one to leave switches it off."""

@@ -1,0 +1,123 @@
+"""Taking, renewing and leaving a lease, step by step, as generators: they yield what is to be done and do no I/O.
+
+There is no compare-and-swap, so the order of the steps is what makes it safe. Who comes writes first and looks at the
+endpoint then. Who goes says so first, then looks who else is there, and after it has switched the endpoint off looks
+again: whoever came in between gets it switched on again. A test plays every order of several holders' steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing, dead, found_before, others
+
+_MOST_TURNS = 20  # switching on and off again because others come and go
+
+
+@dataclass(frozen=True)
+class Write:
+    """Store this record."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True)
+class Read:
+    """Answer: every record of the endpoint."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove the records of these holders."""
+
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Answer: the endpoint's state, None where there is none."""
+
+
+@dataclass(frozen=True)
+class SwitchOff:
+    """Do what the holder's policy says, by the state that the endpoint was `found` in."""
+
+    found: str | None
+
+
+@dataclass(frozen=True)
+class SwitchOn:
+    """Resume the endpoint where it is paused."""
+
+
+Step = Write | Read | Remove | Look | SwitchOff | SwitchOn
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Others still use it; nothing was done to it."""
+
+    by: tuple[str, ...]  # for a person
+
+
+@dataclass(frozen=True)
+class SwitchedOff:
+    """This was the last one."""
+
+    found: str | None
+
+
+def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
+    """Become a holder. Returns the lease with how the endpoint was found.
+
+    An earlier attempt of the same holder knows that better than a look would tell now, unless all have left since.
+    """
+    records: list[Lease] = yield Read()
+    before = next((each for each in records if each.holder == mine.holder), None)
+    if before is not None and before.left and not others(records, mine.holder, clock()):
+        before = None
+    if before is not None and before.found != UNKNOWN:
+        mine = replace(before, seconds=mine.seconds, expires=mine.expires, left=False)
+        yield Write(mine)
+        return mine
+    yield Write(mine)
+    state: str | None = yield Look()
+    mine = replace(mine, found=state)
+    yield Write(mine)
+    if bills_nothing(state) and not others(records, mine.holder, clock()):
+        # A fresh start: what earlier holders found says nothing any more.
+        stale = tuple(holder for holder in dead(records, clock()) if holder != mine.holder)
+        if stale:
+            yield Remove(stale)
+    return mine
+
+
+def leave(mine: Lease, clock: Clock) -> Generator[Step, Any, Shared | SwitchedOff]:
+    """Stop being a holder; the last one switches the endpoint off.
+
+    :param mine: as it was taken. The store may have lost it since, or others removed it after it had expired.
+    """
+    records: list[Lease] = yield Read()
+    again = any(each.holder == mine.holder and each.left for each in records)
+    yield Write(replace(mine, left=True))
+    off = False
+    for turn in range(_MOST_TURNS):
+        records = yield Read()
+        live = others(records, mine.holder, clock())
+        if live and (off or (turn == 0 and again)):
+            # Switched off under somebody who came in between: by this attempt, or by one that was killed after it.
+            yield SwitchOn()
+            off = False
+        elif not live and not off:
+            yield SwitchOff(found_before(records, mine))
+            off = True
+        elif live:
+            return Shared(tuple(each.who for each in live))
+        else:
+            break
+    found = found_before(records, mine)
+    yield Remove(tuple(dict.fromkeys([*dead(records, clock()), mine.holder])))
+    return SwitchedOff(found)

@@ -1,0 +1,106 @@
+"""What a lease is, and what a set of them means: who still uses an endpoint, and how it was before. Pure.
+
+A holder that leaves while others stay leaves its record there, as a note of how it found the endpoint: the last one out
+then knows the state before them all, and not the state that the others' use has made. So does a record that expired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+
+# An expired lease counts for so much longer, because the clocks of two machines differ.
+CLOCK_SKEW = 60.0  # seconds
+_STOPPED = frozenset(
+    {InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.SCALED_TO_ZERO, InferenceEndpointStatus.FAILED}
+)
+UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One holder's use of one endpoint. Moments are seconds since the epoch.
+
+    :param holder: the key of the record: letters and digits.
+    :param who: the same for a person.
+    :param seconds: for how long it is taken, and renewed.
+    :param found: the endpoint's state before this use, None where there was no endpoint.
+    :param left: whether the holder is done; the record is then a note of `found` and nothing more.
+    """
+
+    holder: str
+    who: str
+    acquired: float
+    expires: float
+    seconds: float
+    found: str | None = UNKNOWN
+    left: bool = False
+
+    def stored(self) -> dict[str, Any]:
+        """JSON-native."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: object) -> Self | None:
+        """The record that a store holds; None for what is none: another version's, or half a file."""
+        if not isinstance(stored, Mapping):
+            return None
+        try:
+            return cls(
+                holder=str(stored["holder"]),
+                who=str(stored["who"]),
+                acquired=float(stored["acquired"]),
+                expires=float(stored["expires"]),
+                seconds=float(stored["seconds"]),
+                found=None if stored.get("found") is None else str(stored["found"]),
+                left=stored.get("left") is True,
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def renewed(self, now: float) -> Self:
+        """From now on for as long as it was taken."""
+        return replace(self, expires=now + self.seconds, left=False)
+
+    def is_live(self, now: float) -> bool:
+        """Whether its holder is to be counted as using the endpoint."""
+        return not self.left and now < self.expires + CLOCK_SKEW
+
+
+def new_lease(who: str, now: float, seconds: float, *, first: float = 0.0) -> Lease:
+    """A lease from now on; the holder's key is made of its name, so it is the same in every attempt.
+
+    :param first: seconds more until the first renewal: the start of the endpoint.
+    """
+    holder = hashlib.sha256(who.encode()).hexdigest()[:24]
+    return Lease(holder=holder, who=who, acquired=now, expires=now + first + seconds, seconds=seconds)
+
+
+def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:
+    """The live leases of other holders."""
+    return [each for each in leases if each.holder != holder and each.is_live(now)]
+
+
+def bills_nothing(found: str | None) -> bool:
+    """Whether an endpoint in that state costs nothing: there is none, or it is stopped."""
+    return found is None or found in _STOPPED
+
+
+def found_before(leases: Iterable[Lease], mine: Lease) -> str | None:
+    """How the endpoint was before those uses; of all records, ended and expired ones too.
+
+    Where anybody found it stopped, it ran because of them since. Of several such states the first counts, by clocks
+    that may differ: which of them is not what the bill depends on.
+    """
+    known = [each for each in (mine, *leases) if each.found != UNKNOWN]
+    first = [each for each in known if bills_nothing(each.found)] or known
+    return min(first, key=lambda each: each.acquired).found if first else None
+
+
+def dead(leases: Iterable[Lease], now: float) -> list[str]:
+    """The holders of records that stand for no use any more."""
+    return [each.holder for each in leases if not each.is_live(now)]

@@ -1,0 +1,163 @@
+"""Leases of the tasks that use an endpoint: the steps of `leases/protocol.py` on a store and the service.
+
+A store that fails is no reason to fail a task: `acquire` and renewals warn, and `release` then looks whether the
+endpoint is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk.execution_time import task_runner
+
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
+from airflow_provider_hf_endpoints.endpoints.usage import is_used
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.protocol import Look, Read, Remove, SwitchOff, SwitchOn, Write
+from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.store import LeaseStore, LeaseStoreError, PathLeaseStore, store_for
+
+log = logging.getLogger(__name__)
+
+_RENEWALS = 4  # in the time of a lease
+_LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
+
+
+class Held:
+    """An endpoint as the steps see it: its leases, its state, on and off.
+
+    :param switch_off: does what the policy says about an endpoint that was found in that state.
+    """
+
+    def __init__(
+        self,
+        hook: InferenceEndpointsHook,
+        namespace: str,
+        name: str,
+        switch_off: Callable[[str | None], None] | None = None,
+    ) -> None:
+        self.name, self.namespace = name, namespace
+        self.client: EndpointsClient = hook.get_conn()
+        self.store = store_for(hook.lease_path, namespace, name)
+        self._switch_off = switch_off
+
+    def play(self, flow: Generator[Any, Any, Any]) -> Any:
+        """Do every step; what the flow returns. Raises `LeaseStoreError` and the errors of the service."""
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer = self._do(step)
+
+    def _do(self, step: Any) -> Any:
+        match step:
+            case Write(lease=lease):
+                self.store.write(lease)
+            case Read():
+                return self.store.read()
+            case Remove(holders=holders):
+                self.store.remove(holders)
+            case Look():
+                return self.state()
+            case SwitchOff(found=found):
+                assert self._switch_off is not None
+                self._switch_off(found)
+            case SwitchOn():
+                self._switch_on()
+        return None
+
+    def state(self) -> str | None:
+        """The endpoint's state, None where there is none."""
+        try:
+            return self.client.get_inference_endpoint(self.name, namespace=self.namespace).status
+        except EndpointNotFoundError:
+            return None
+
+    def _switch_on(self) -> None:
+        if self.state() == InferenceEndpointStatus.PAUSED:
+            self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
+            log.warning("Endpoint %s is resumed: somebody else began to use it while it was paused.", self.name)
+
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether nobody uses the endpoint for so long, by its own account. Takes that long."""
+        first = self.client.get_inference_endpoint(self.name, namespace=self.namespace)
+        began, until = datetime.now(UTC), time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_EVERY))
+            now = self.client.get_inference_endpoint(self.name, namespace=self.namespace)
+            if is_used(first, now, self._pending(began)):
+                return False
+        return True
+
+    def _pending(self, began: datetime) -> Metrics | None:
+        try:
+            return self.client.get_inference_endpoint_metric(
+                self.name, "pending-request", start=began, namespace=self.namespace
+            )
+        except InferenceEndpointError as error:
+            log.info("Pending requests of endpoint %s can't be told: %s", self.name, error)
+            return None
+
+
+@contextmanager
+def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
+    """Renew the lease that came with `endpoint` (see `operators/_named.py`), now and while the work inside goes on.
+
+    :param endpoint: has `lease`, None where the endpoint is used without one, `namespace` and `endpoint`.
+    """
+    lease = Lease.of((endpoint.lease or {}).get("record"))
+    if lease is None:
+        yield
+        return
+    try:
+        store = store_for(hook.lease_path, endpoint.lease["namespace"], endpoint.lease["name"])
+    except LeaseStoreError as error:
+        log.warning("The lease on endpoint %s can't be renewed: %s", endpoint.endpoint, error)
+        yield
+        return
+    renew(store, lease)
+    done = threading.Event()
+    thread = threading.Thread(target=_renew_until, args=(done, store, lease), name="lease", daemon=True)
+    if isinstance(store, PathLeaseStore) or _may_ask_from_a_thread():
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.is_alive():
+            thread.join(timeout=10.0)
+
+
+def renew(store: LeaseStore, lease: Lease) -> None:
+    """From now on for as long as it was taken. A failure is a warning: the lease is longer than one failure."""
+    try:
+        store.write(lease.renewed(time.time()))
+    except LeaseStoreError as error:
+        log.warning("A lease can't be renewed, and ends at %s: %s", datetime.fromtimestamp(lease.expires, UTC), error)
+
+
+def _renew_until(done: threading.Event, store: LeaseStore, lease: Lease) -> None:
+    while not done.wait(lease.seconds / _RENEWALS):
+        renew(store, lease)
+
+
+def _may_ask_from_a_thread() -> bool:
+    """Whether Airflow's supervisor can be asked from two threads: it has one line, and Airflow 3.0 no lock on it."""
+    return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")
+
+
+def told(acquired: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tasks behind need of an acquired endpoint, beside its name."""
+    place = {"namespace": acquired["namespace"], "name": acquired["name"]}
+    lease = acquired.get("lease")
+    return {"use": acquired.get("use"), "lease": None if lease is None else {**place, "record": lease}}

@@ -1,0 +1,313 @@
+"""Whatever the order of several holders' steps: a live one has its endpoint, and the last one switches it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.leases.protocol import (
+    Look,
+    Read,
+    Remove,
+    Shared,
+    SwitchedOff,
+    SwitchOff,
+    SwitchOn,
+    Write,
+    leave,
+    take,
+)
+from airflow_provider_hf_endpoints.leases.records import CLOCK_SKEW, Lease, new_lease
+from airflow_provider_hf_endpoints.leases.store import LeaseStore, PathLeaseStore
+
+HOUR = 3600.0
+
+
+class Memory(LeaseStore):
+    """A store that does at once what it is told."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Lease] = {}
+
+    def read(self) -> list[Lease]:
+        return list(self.records.values())
+
+    def write(self, lease: Lease) -> None:
+        self.records[lease.holder] = lease
+
+    def remove(self, holders: Iterable[str]) -> None:
+        for holder in holders:
+            self.records.pop(holder, None)
+
+
+@dataclass
+class World:
+    """An endpoint, its leases, and a clock."""
+
+    store: LeaseStore = field(default_factory=Memory)
+    state: str | None = "paused"
+    now: float = 1000.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def do(self, step: Any) -> Any:
+        """One step, as the driver does it. The policy is the default one: back to how it was found."""
+        match step:
+            case Write(lease=lease):
+                self.store.write(lease)
+            case Read():
+                return self.store.read()
+            case Remove(holders=holders):
+                self.store.remove(holders)
+            case Look():
+                return self.state
+            case SwitchOff(found=found):
+                self.state = found if found in ("paused", "running") else "paused"
+            case SwitchOn():
+                self.state = "running" if self.state == "paused" else self.state
+        return None
+
+    def play(self, flow: Generator[Any, Any, Any]) -> Any:
+        """A whole flow at once."""
+        answer: Any = None
+        while True:
+            try:
+                answer = self.do(flow.send(answer))
+            except StopIteration as stop:
+                return stop.value
+
+    def begin(self, who: str, seconds: float = HOUR) -> Lease:
+        """Take a lease, then start the endpoint where it is paused, as the task after it does."""
+        mine: Lease = self.play(take(new_lease(who, self.now, seconds), self.clock))
+        self.do(SwitchOn())
+        return mine
+
+
+def test_alone() -> None:
+    """Found paused, used, paused again, and no record is left."""
+    world = World()
+    mine = world.begin("a")
+    assert (mine.found, world.state) == ("paused", "running")
+    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+    assert (world.state, world.store.read()) == ("paused", [])
+
+
+def test_the_first_to_leave_leaves_it_on_and_the_last_switches_it_off() -> None:
+    """The second one found it running because of the first: that is not how it was before them."""
+    world = World()
+    first, second = world.begin("a"), world.begin("b")
+    assert (first.found, second.found) == ("paused", "running")
+    assert world.play(leave(first, world.clock)) == Shared(("b",))
+    assert world.state == "running"
+    assert world.play(leave(second, world.clock)) == SwitchedOff("paused")
+    assert (world.state, world.store.read()) == ("paused", [])
+
+
+def test_a_crashed_holder_holds_until_its_lease_expires() -> None:
+    """Not longer, and how it had found the endpoint is remembered beyond."""
+    world = World()
+    world.begin("crashed", seconds=HOUR)
+    second = world.begin("b", seconds=9 * HOUR)
+    world.now += HOUR + CLOCK_SKEW - 1
+    assert isinstance(world.play(leave(second, world.clock)), Shared)
+    third = world.begin("c", seconds=9 * HOUR)
+    world.now += 2
+    assert world.play(leave(third, world.clock)) == SwitchedOff("paused")
+    assert world.state == "paused"
+
+
+def test_renewed_a_lease_goes_on() -> None:
+    """From the moment of the renewal for as long as it was taken."""
+    world = World()
+    working = world.begin("a")
+    world.now += 2 * HOUR
+    world.store.write(working.renewed(world.now))
+    other = world.begin("b")
+    assert isinstance(world.play(leave(other, world.clock)), Shared)
+
+
+def test_a_release_works_where_the_lease_was_swept() -> None:
+    """What the task itself knows of its lease is enough."""
+    world = World()
+    mine = world.begin("a")
+    world.store.remove([mine.holder])
+    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+    assert (world.state, world.store.read()) == ("paused", [])
+
+
+def test_a_cleared_holder_remembers_how_it_found_the_endpoint() -> None:
+    """Its first attempt started it; the second one sees it running, and is the same holder."""
+    world = World()
+    world.begin("a")
+    again = world.begin("a")
+    assert again.found == "paused"
+    assert world.play(leave(again, world.clock)) == SwitchedOff("paused")
+
+
+def test_a_cleared_holder_that_had_left_remembers_it_while_others_stay() -> None:
+    """It comes again, finds the endpoint running because of itself and the other, and is the last one out."""
+    world = World()
+    first, second = world.begin("a"), world.begin("b")
+    world.play(leave(first, world.clock))
+    again = world.begin("a")
+    world.play(leave(second, world.clock))
+    assert world.play(leave(again, world.clock)) == SwitchedOff("paused")
+
+
+def test_a_record_of_long_ago_says_nothing_once_the_endpoint_has_stopped() -> None:
+    """Somebody who crashed found it running; since then it was paused, and that is how it is found now."""
+    world = World(state="running")
+    world.begin("crashed")
+    world.now += 10 * HOUR
+    world.state = "paused"
+    mine = world.begin("b")
+    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+
+
+def test_a_killed_release_is_made_good_by_its_retry() -> None:
+    """It was killed right after it had switched the endpoint off under somebody who had just come."""
+    world = World()
+    mine = world.begin("a")
+    flow = leave(mine, world.clock)
+    answer: Any = None
+    while not isinstance(step := flow.send(answer), SwitchOff):
+        answer = world.do(step)
+    world.play(take(new_lease("b", world.now, HOUR), world.clock))  # sees it running, and starts nothing
+    world.do(step)
+    flow.close()
+    assert world.state == "paused"
+    assert isinstance(world.play(leave(mine, world.clock)), Shared)
+    assert world.state == "running"
+
+
+@dataclass
+class Holder:
+    """One use, a step at a time: take the lease, start the endpoint where it is paused, and at some time leave."""
+
+    world: World
+    who: str
+    patience: int
+    visits: int = 1
+    flow: Generator[Any, Any, Any] | None = None
+    answer: Any = None
+    mine: Lease | None = None
+    phase: str = "out"
+
+    def step(self) -> None:
+        """The next step of whatever it is doing."""
+        match self.phase:
+            case "out":
+                lease = new_lease(self.who, self.world.now, HOUR)
+                self.flow, self.answer, self.phase = take(lease, self.world.clock), None, "taking"
+            case "taking":
+                self._advance("starting")
+            case "starting":
+                self.world.do(SwitchOn())
+                self.phase = "using"
+            case "using":
+                self.patience -= 1
+                if self.patience <= 0:
+                    assert self.mine is not None
+                    self.flow, self.answer, self.phase = leave(self.mine, self.world.clock), None, "leaving"
+            case "leaving":
+                self._advance("done")
+                if self.phase == "done" and self.visits > 1:  # cleared: it comes again
+                    self.phase, self.patience, self.visits = "out", 1, self.visits - 1
+
+    def _advance(self, then: str) -> None:
+        assert self.flow is not None
+        try:
+            self.answer = self.world.do(self.flow.send(self.answer))
+        except StopIteration as stop:
+            if self.phase == "taking":
+                self.mine = stop.value
+            self.phase = then
+
+
+def play_turns(world: World, holders: list[Holder], turns: list[int]) -> None:
+    """Every holder's steps in the order of `turns`, then each to the end of what it is in the middle of."""
+    for turn in turns:
+        holders[turn % len(holders)].step()
+
+
+def settle(holders: list[Holder]) -> None:
+    """Everybody finishes what it is doing; nobody begins to leave or to come."""
+    for _ in range(200):
+        for holder in holders:
+            if holder.phase in ("taking", "starting", "leaving"):
+                holder.step()
+
+
+@pytest.mark.parametrize("make", [Memory, None], ids=["memory", "files"])
+@pytest.mark.parametrize("found", ["paused", "running"])
+def test_any_order_of_the_steps_of_three_holders(
+    make: Callable[[], LeaseStore] | None, found: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In the middle: who uses the endpoint has it running. At the end: it is as it was, and no record is left."""
+    folder = tmp_path_factory.mktemp("leases")
+    examples = iter(range(10_000_000))
+
+    @settings(max_examples=300 if make else 40, deadline=None, database=None)
+    @given(
+        turns=st.lists(st.integers(0, 2), max_size=80),
+        patience=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+        visits=st.lists(st.integers(1, 2), min_size=3, max_size=3),
+        rest=st.permutations([0, 1, 2]),
+    )
+    def check(turns: list[int], patience: list[int], visits: list[int], rest: list[int]) -> None:
+        store = make() if make else PathLeaseStore(f"file://{folder}", "acme", f"e{next(examples)}")
+        world = World(store=store, state=found)
+        holders = [Holder(world, *each) for each in zip("abc", patience, visits, strict=True)]
+        play_turns(world, holders, turns)
+        settle(holders)
+        if any(each.phase == "using" for each in holders):
+            assert world.state == "running"
+        for each in rest:
+            while holders[each].phase != "done":
+                holders[each].step()
+        assert (world.state, world.store.read()) == (found, [])
+
+    check()
+
+
+@pytest.mark.parametrize("found", ["paused", "running"])
+def test_any_order_where_holders_are_killed_and_try_again(found: str) -> None:
+    """A killed attempt begins anew from its first step, as Airflow's retries do; the end is the same."""
+
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(
+        turns=st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=60),
+        patience=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+    )
+    def check(turns: list[tuple[int, bool]], patience: list[int]) -> None:
+        world = World(state=found)
+        holders = [Holder(world, who, each) for who, each in zip("abc", patience, strict=True)]
+        for turn, killed in turns:
+            holder = holders[turn]
+            if killed and holder.phase == "taking":
+                holder.phase = "out"
+            elif killed and holder.phase == "leaving":
+                holder.phase, holder.patience = "using", 1
+                holder.step()
+            else:
+                holder.step()
+        settle(holders)
+        for holder in holders:
+            while holder.phase != "done":
+                holder.step()
+        assert (world.state, world.store.read()) == (found, [])
+
+    check()
+
+
+def test_a_lease_is_read_as_it_was_written() -> None:
+    """And what is none is no lease."""
+    lease = replace(new_lease("a", 1.0, 2.0), found="paused")
+    assert Lease.of(lease.stored()) == lease
+    assert [None] * 4 == [Lease.of(each) for each in (None, "x", {}, {**lease.stored(), "expires": "soon"})]
