@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
-from tests.airflow.cases import actions, creations, state
+from tests.airflow.cases import actions, state
 from tests.airflow.test_live import AN_HOUR, create_endpoint, wait_for_a_look
 from tests.airflow.test_workers import task_process
 
@@ -44,28 +44,83 @@ def messages(airflow: LocalAirflow, dag: str, run: str) -> str:
     return "\n".join(lines)
 
 
-def test_the_work_succeeds(airflow: LocalAirflow, emulator: Emulator) -> None:
-    """Created, used, paused; the run is a success, and the next one resumes the endpoint and pauses it again."""
-    made = creations(emulator)
-    run = begin(airflow, DAG, "used")
-    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
-    assert (made + 1, ["pause"], "paused") == (creations(emulator), actions(emulator, "used"), state(emulator, "used"))
-    run = begin(airflow, DAG, "used")
-    assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
-    assert (made + 1, ["pause", "resume", "pause"]) == (creations(emulator), actions(emulator, "used"))
+@pytest.fixture(scope="module")
+def ended(airflow: LocalAirflow, emulator: Emulator) -> dict[str, tuple[str, str, str]]:
+    """Runs that nobody touches, side by side: by endpoint the DAG, the run, and how it ended."""
+    for name in ("use-running", "use-paused"):
+        create_endpoint(emulator, name)
+    airflow.wait_until(lambda: state(emulator, "use-paused") == "running", "it runs")
+    pause(emulator, "use-paused")
+    emulator.behave("use-slow", initializing_seconds=AN_HOUR)
+    emulator.add_fault("/v2/endpoint/acme/use-stuck/pause", method="POST", status=403)
+    begun = {
+        "use-works": (DAG, begin(airflow, DAG, "use-works")),
+        "use-fails": (DAG, begin(airflow, DAG, "use-fails", fail=True)),
+        "use-stuck": (DAG, begin(airflow, DAG, "use-stuck")),
+        "use-slow": ("live_use_timeout", begin(airflow, "live_use_timeout", "use-slow")),
+        "use-running": ("live_use_existing", begin(airflow, "live_use_existing", "use-running")),
+        "use-paused": ("live_use_existing", begin(airflow, "live_use_existing", "use-paused")),
+        "use-map": ("live_use_mapped", begin(airflow, "live_use_mapped", "use-map")),
+    }
+    found = {name: (dag, run, airflow.wait_for_run(dag, run)) for name, (dag, run) in begun.items()}
+    emulator.clear_faults()
+    pause(emulator, "use-stuck")
+    return found
 
 
-def test_the_work_fails(airflow: LocalAirflow, emulator: Emulator) -> None:
+def states(airflow: LocalAirflow, ended: dict[str, tuple[str, str, str]], name: str) -> tuple[str | None, ...]:
+    """How the start, the work, the release and what stands for it ended."""
+    tasks = airflow.task_states(*ended[name][:2])
+    return tuple(tasks[f"use.{each}"] for each in ("start", "work", "release", "released"))
+
+
+def test_the_work_succeeds(airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]]) -> None:
+    """Created, used, paused; the run is a success."""
+    dag, run, end = ended["use-works"]
+    assert end == "success", messages(airflow, dag, run)
+    assert (["pause"], "paused") == (actions(emulator, "use-works"), state(emulator, "use-works"))
+
+
+def test_the_work_fails(airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]]) -> None:
     """The endpoint is paused all the same, and the run is the work's: failed."""
-    run = begin(airflow, DAG, "use-fails", fail=True)
-    assert airflow.wait_for_run(DAG, run) == "failed"
-    states = airflow.task_states(DAG, run)
-    assert ("failed", "success", "success") == (
-        states["use.work"],
-        states["use.release"],
-        states["use.released"],
-    )
+    assert ended["use-fails"][2] == "failed"
+    assert ("success", "failed", "success", "success") == states(airflow, ended, "use-fails")
     assert (["pause"], "paused") == (actions(emulator, "use-fails"), state(emulator, "use-fails"))
+
+
+def test_the_start_takes_too_long(
+    airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]]
+) -> None:
+    """The endpoint does not stay, the work does not run, and the run fails."""
+    assert ended["use-slow"][2] == "failed"
+    assert ("failed", "upstream_failed", "success", "success") == states(airflow, ended, "use-slow")
+    assert (["pause"], "paused") == (actions(emulator, "use-slow"), state(emulator, "use-slow"))
+
+
+def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, ended: dict[str, tuple[str, str, str]]) -> None:
+    """The work is a success and the endpoint may be running: nobody would look if the run were green."""
+    assert ended["use-stuck"][2] == "failed"
+    assert ("success", "success", "failed", "upstream_failed") == states(airflow, ended, "use-stuck")
+
+
+@pytest.mark.parametrize(("found", "did"), [("running", ["resume"]), ("paused", ["pause", "resume", "pause"])])
+def test_an_endpoint_is_left_as_it_was_found(
+    airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]], found: str, did: list[str]
+) -> None:
+    """One that somebody else keeps running goes on running (a resume says so); one that was paused is paused again."""
+    dag, run, end = ended[f"use-{found}"]
+    assert end == "success", messages(airflow, dag, run)
+    assert (did, found) == (actions(emulator, f"use-{found}"), state(emulator, f"use-{found}"))
+
+
+def test_mapped_tasks_and_one_group_in_another(
+    airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]]
+) -> None:
+    """Two endpoints, each used by its own tasks, each given back as its group says."""
+    dag, run, end = ended["use-map"]
+    assert end == "success", messages(airflow, dag, run)
+    assert (["delete"], ["pause"]) == (actions(emulator, "use-map-outer"), actions(emulator, "use-map-inner"))
+    assert state(emulator, "use-map-inner") == "paused"
 
 
 def test_the_work_is_cleared_while_it_runs(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
@@ -106,20 +161,6 @@ def test_the_run_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp
     assert ["pause"] == actions(emulator, "use-run-marked")
 
 
-def test_the_start_takes_too_long(airflow: LocalAirflow, emulator: Emulator) -> None:
-    """The endpoint does not stay, the work does not run, and the run fails."""
-    emulator.behave("use-slow", initializing_seconds=AN_HOUR)
-    run = begin(airflow, "live_use_timeout", "use-slow")
-    assert airflow.wait_for_run("live_use_timeout", run) == "failed"
-    states = airflow.task_states("live_use_timeout", run)
-    assert ("failed", "upstream_failed", "success") == (
-        states["use.start"],
-        states["use.work"],
-        states["use.release"],
-    )
-    assert "paused" == state(emulator, "use-slow")
-
-
 def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emulator) -> None:
     """Nothing of the task's own code runs, and it has no retry: the release saves the endpoint."""
     emulator.behave("use-killed", initializing_seconds=AN_HOUR)
@@ -131,51 +172,12 @@ def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emul
     assert (["pause"], "paused") == (actions(emulator, "use-killed"), state(emulator, "use-killed"))
 
 
-@pytest.mark.parametrize(("found", "did"), [("running", ["resume"]), ("paused", ["pause", "resume", "pause"])])
-def test_an_endpoint_is_left_as_it_was_found(
-    airflow: LocalAirflow, emulator: Emulator, found: str, did: list[str]
-) -> None:
-    """One that somebody else keeps running goes on running (a resume says so); one that was paused is paused again."""
-    name = f"use-found-{found}"
-    create_endpoint(emulator, name)
-    airflow.wait_until(lambda: state(emulator, name) == "running", "it runs")
-    if found == "paused":
-        pause(emulator, name)
-    run = begin(airflow, "live_use_existing", name)
-    assert airflow.wait_for_run("live_use_existing", run) == "success", messages(airflow, "live_use_existing", run)
-    assert (did, found) == (actions(emulator, name), state(emulator, name))
-
-
-def test_mapped_tasks_and_one_group_in_another(airflow: LocalAirflow, emulator: Emulator) -> None:
-    """Two endpoints, each used by its own tasks, each given back as its group says."""
-    dag = "live_use_mapped"
-    run = begin(airflow, dag, "use-map")
-    assert airflow.wait_for_run(dag, run) == "success", messages(airflow, dag, run)
-    assert (["delete"], ["pause"]) == (actions(emulator, "use-map-outer"), actions(emulator, "use-map-inner"))
-    assert "paused" == state(emulator, "use-map-inner")
-
-
-def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, emulator: Emulator) -> None:
-    """The work is a success and the endpoint may be running: nobody would look if the run were green."""
-    emulator.add_fault("/v2/endpoint/acme/use-stuck/pause", method="POST", status=403)
-    run = begin(airflow, DAG, "use-stuck")
-    assert airflow.wait_for_run(DAG, run) == "failed"
-    states = airflow.task_states(DAG, run)
-    assert ("success", "failed", "upstream_failed") == (
-        states["use.work"],
-        states["use.release"],
-        states["use.released"],
-    )
-    emulator.clear_faults()
-    pause(emulator, "use-stuck")
-
-
 def _tries(airflow: LocalAirflow, run: str, task: str) -> int:
     return next(each.try_number for each in airflow.api.tasks(DAG, run) if each.task_id == task)
 
 
 def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
-    """The first to end leaves it to the second, which pauses it; the leases are in an Airflow Variable, and then gone."""
+    """The first to end leaves it to the second, which pauses it. The leases were in an Airflow Variable."""
     first = working(airflow, "use-shared", tmp_path / "first")
     second = working(airflow, "use-shared", tmp_path / "second")
     (tmp_path / "first").touch()

@@ -216,9 +216,9 @@ class Holder:
                     assert self.mine is not None
                     self.flow, self.answer, self.phase = leave(self.mine, self.world.clock), None, "leaving"
             case "leaving":
-                self._advance("done")
-                if self.phase == "done" and self.visits > 1:  # cleared: it comes again
-                    self.phase, self.patience, self.visits = "out", 1, self.visits - 1
+                self._advance("done" if self.visits == 1 else "again")
+            case "again":  # cleared after it had left
+                self.phase, self.patience, self.visits = "out", 1, self.visits - 1
 
     def _advance(self, then: str) -> None:
         assert self.flow is not None
