@@ -175,7 +175,8 @@ def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emul
     run = begin(airflow, emulator, "live_use_on_worker", "use-killed", AN_HOUR)
     airflow.wait_for_task("live_use_on_worker", run, "use.start", "running")
     wait_for_a_look(airflow, emulator, "use-killed")
-    os.kill(task_process(airflow), signal.SIGKILL)
+    (start,) = [each for each in airflow.api.tasks("live_use_on_worker", run) if each.task_id == "use.start"]
+    os.kill(task_process(airflow, start), signal.SIGKILL)
     assert airflow.wait_for_run("live_use_on_worker", run) == "failed"
     assert (["pause"], "paused") == (actions(emulator, "use-killed"), state(emulator, "use-killed"))
 
