@@ -97,6 +97,7 @@ def tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+@functools.cache
 def prepare_for_loop() -> None:
     """What a first request would else do in the middle of an event loop, where everybody feels it: read certificates,
     and import what httpx imports late. For a thread of its own.
