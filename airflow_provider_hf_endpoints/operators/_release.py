@@ -5,6 +5,7 @@ A teardown does not help there: Airflow runs it only where its setup succeeded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.notes import StartNotes, start_note
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError
 from airflow_provider_hf_endpoints.operators._claim import Resumes, attempt_of, claim_of
 from airflow_provider_hf_endpoints.operators._rescue import Rescue, check_policies
@@ -61,6 +63,7 @@ class StartingOperator(EndpointOperator):
         self._claim = None if context is None else claim_of(context["ti"])
         self._attempt = None if context is None else attempt_of(context["ti"])
         self._resumes = Resumes.of(context)
+        self._note = None if context is None else start_note(context["ti"], time.time())
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Start the endpoint; release it again where that goes wrong."""
@@ -110,6 +113,7 @@ class StartingOperator(EndpointOperator):
 
     def _prepare(self, hook: InferenceEndpointsHook) -> None:
         self._rescue.prepare(hook)
+        self._hook = hook
 
     @contextmanager
     def _starting(self, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
@@ -120,6 +124,7 @@ class StartingOperator(EndpointOperator):
         self._check_on()  # a killed task starts nothing
         if resumed is not None:
             self._resumes.note(resumed)
+        self._note_start()
         try:
             yield
         except ServiceUnreachableError:
@@ -128,6 +133,12 @@ class StartingOperator(EndpointOperator):
             self._started_here = True
             raise
         self._started_here = True
+
+    def _note_start(self) -> None:
+        """Tell the sweeper whose the endpoint is, which no tag says of a resume."""
+        if self._note is not None:
+            namespace = self.namespace or self._hook.get_conn().default_namespace()
+            StartNotes(self._hook.lease_path).write(namespace, self.endpoint, self._note)
 
     def _take_up(self, endpoint: InferenceEndpoint) -> None:
         """An endpoint that an attempt before this one resumed, and that nobody has released since, is this task's."""

@@ -1,0 +1,209 @@
+"""The operator that finds endpoints which nobody needs any more and which still bill, and switches them off.
+
+Thin: what is left over is judged in `endpoints/sweep.py`. The last resort, for when everything was killed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from airflow_provider_hf_endpoints.endpoints import metering
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
+from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
+from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
+from airflow_provider_hf_endpoints.operators._claim import claims_in
+
+__all__ = ["SweepInferenceEndpointsOperator"]
+
+log = logging.getLogger(__name__)
+
+# An endpoint that a replica of has been running since later than that was started by somebody else since.
+_STARTING = timedelta(hours=1)
+_ENDED = frozenset({"success", "failed"})
+
+
+class SweepInferenceEndpointsOperator(BaseOperator):
+    """Find endpoints that still bill and that nobody needs, say what they cost, and switch them off.
+
+    Left over is what this provider's tasks started and whose DAG run has ended, or on which the last lease has expired;
+    and what fits `idle` or `older_than`. Never touched: what somebody holds a live lease on, what bills nothing, and,
+    unless `names` asks for it, what this provider has not started.
+
+    :param only_report: a dry run: say what would be done, and do nothing; default True. (templated, as a text too)
+    :param action: `pause` (default), `scale_to_zero` or `delete`.
+    :param idle: a timedelta: no request for so long, by the service's own account.
+    :param older_than: a timedelta: running for so long.
+    :param names: patterns of names, `["nightly-*"]`: only those, and also those that this provider did not start.
+        (templated)
+    :param namespaces: default every namespace that the connection's token sees. (templated)
+    :param hf_endpoints_conn_id: the connection. (templated)
+
+    Its result is a list of `{"endpoint", "namespace", "state", "usd_per_hour", "verdict", "reason", "done"}`, one for
+    each endpoint that bills; `done` says what was done, None for nothing. Fails, after all others are done, when one
+    could not be switched off.
+    """
+
+    template_fields: Sequence[str] = ("only_report", "names", "namespaces", "hf_endpoints_conn_id")
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        only_report: bool | str = True,
+        action: Release = "pause",
+        idle: timedelta | None = None,
+        older_than: timedelta | None = None,
+        names: Sequence[str] = (),
+        namespaces: Sequence[str] | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if action not in get_args(Release) or action == "none":
+            raise ValueError(f"action={action!r}: it is 'pause', 'scale_to_zero' or 'delete'.")
+        SweepRule(idle, older_than)  # a bad limit is told when the DAG is read
+        self.only_report = only_report
+        self.action = action
+        self.idle = idle
+        self.older_than = older_than
+        self.names = names
+        self.namespaces = namespaces
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Look at every endpoint that bills; switch off what is left over, unless it is a dry run."""
+        dry = _truth(self.only_report)
+        failed: list[str] = []
+        report = []
+        with in_airflow_terms(), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            rule = SweepRule(self.idle, self.older_than, tuple(self.names))
+            ask = _Facts(hook, rule, context["ti"].get_dagrun_state)
+            for endpoint in self._billing(hook.get_conn()):
+                known = ask.known(endpoint)
+                verdict = judge(known, rule, datetime.now(UTC))
+                done = None
+                if isinstance(verdict, Sweep) and not dry:
+                    done = self._switch_off(hook.get_conn(), endpoint, failed)
+                report.append(_line(known, verdict, done))
+        self._tell(report, dry=dry)
+        if failed:
+            raise AirflowFailException(
+                f"Could not be switched off ({self.action}) and MAY STILL BE BILLING: {'; '.join(failed)}"
+            )
+        return report
+
+    def _billing(self, client: EndpointsClient) -> list[InferenceEndpoint]:
+        found = [
+            endpoint
+            for namespace in (self.namespaces if self.namespaces is not None else ["*"])
+            for endpoint in client.list_inference_endpoints(namespace)
+        ]
+        return [endpoint for endpoint in found if endpoint.status in COSTLY]
+
+    def _switch_off(self, client: EndpointsClient, endpoint: InferenceEndpoint, failed: list[str]) -> str | None:
+        """What was done. A failure is kept for the end: the others are to be switched off all the same."""
+        try:
+            return client.release(endpoint.name, self.action, namespace=endpoint.namespace)
+        except InferenceEndpointError as error:
+            failed.append(f"{endpoint.namespace}/{endpoint.name}: {error}")
+            return None
+
+    def _tell(self, report: list[dict[str, Any]], *, dry: bool) -> None:
+        swept = [each for each in report if each["verdict"] == "sweep"]
+        usd = sum(each["usd_per_hour"] or 0.0 for each in swept)
+        for each in report:
+            price = "unknown price" if each["usd_per_hour"] is None else f"${each['usd_per_hour']:g}/h"
+            name = f"{each['namespace']}/{each['endpoint']}"
+            done = each["done"] or ("would be swept" if dry else "NOT swept") if each["verdict"] == "sweep" else "left"
+            log.info("%s (%s, %s): %s, because %s", name, each["state"], price, done, each["reason"])
+        log.info(
+            "%d endpoint(s) bill, %d left over at $%g an hour%s.",
+            len(report),
+            len(swept),
+            usd,
+            "; nothing was done, this is a dry run (only_report=False acts)" if dry and swept else "",
+        )
+
+
+class _Facts:
+    """What is known of an endpoint, asked of the service, the leases and Airflow."""
+
+    def __init__(self, hook: InferenceEndpointsHook, rule: SweepRule, run_state: Callable[..., Any]) -> None:
+        self._client = hook.get_conn()
+        self._lease_path = hook.lease_path
+        self._notes = StartNotes(hook.lease_path)
+        self._rule = rule
+        self._run_state = run_state
+
+    def known(self, endpoint: InferenceEndpoint) -> Known:
+        """All that the verdict needs."""
+        place = (endpoint.namespace, endpoint.name)
+        note, leases, since = self._notes.read(*place), self._leases(*place), self._since(endpoint)
+        if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
+            note = None  # started again since, by somebody who notes nothing
+        now = time.time()
+        live = [lease for lease in leases or () if lease.is_live(now)]
+        return Known(
+            endpoint,
+            own=bool(claims_in(endpoint.tags) or note or leases),
+            started_by=None if note is None else note.who,
+            run_ended=None if note is None else self._ended(note),
+            # Leases that can't be read may be anybody's.
+            users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
+            expired=any(not lease.left and not lease.is_live(now) for lease in leases or ()),
+            since=since,
+            price_per_hour=self._client.run(metering.price(self._client.session, endpoint)),
+        )
+
+    def _leases(self, namespace: str, name: str) -> list[Lease] | None:
+        try:
+            return store_for(self._lease_path, namespace, name).read()
+        except LeaseStoreError:
+            return None
+
+    def _since(self, endpoint: InferenceEndpoint) -> datetime | None:
+        try:
+            replicas = self._client.list_inference_endpoint_replicas(endpoint.name, namespace=endpoint.namespace)
+        except InferenceEndpointError:
+            return None
+        started = [each.started_at for each in replicas if each.started_at is not None and each.stopped_at is None]
+        return min(started, default=None)
+
+    def _ended(self, note: StartNote) -> bool | None:
+        """Whether the run has ended; None where this Airflow does not know it: it may be another one's."""
+        try:
+            state = self._run_state(dag_id=note.dag_id, run_id=note.run_id)
+        except AirflowRuntimeError:
+            return None
+        return str(getattr(state, "value", state)) in _ENDED
+
+
+def _line(known: Known, verdict: Sweep | Leave, done: str | None) -> dict[str, Any]:
+    return {
+        "endpoint": known.endpoint.name,
+        "namespace": known.endpoint.namespace,
+        "state": known.endpoint.status,
+        "usd_per_hour": known.usd_per_hour,
+        "verdict": "sweep" if isinstance(verdict, Sweep) else "leave",
+        "reason": verdict.reason,
+        "done": done,
+    }
+
+
+def _truth(value: object) -> bool:
+    """A template makes a text of it; what is not clearly False is a dry run."""
+    return str(value).strip().lower() not in ("false", "no", "0", "off")

@@ -1,0 +1,211 @@
+"""The sweeper on the running emulator: what it finds, what it leaves alone, and what really reaches the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
+from airflow_provider_hf_endpoints.leases.records import new_lease
+from airflow_provider_hf_endpoints.leases.store import PathLeaseStore
+from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
+from tests.contract.operators_play import (
+    FAST,
+    HANG,
+    MODEL,
+    TOKEN,
+    TaskInstance,
+    connect,
+    create,
+    new_context,
+    run,
+    state,
+)
+
+RUN = {"dag_id": "nightly", "run_id": "r1", "task_id": "create"}
+
+
+class InRun(TaskInstance):
+    """A task instance of a run, on an Airflow that knows the states of runs."""
+
+    def __init__(self, **states: str) -> None:
+        super().__init__()
+        self.dag_id, self.run_id, self.task_id = RUN.values()
+        self.states = states
+
+    def get_dagrun_state(self, *, dag_id: str, run_id: str) -> str:
+        assert dag_id == "nightly"
+        if run_id not in self.states:
+            raise AirflowRuntimeError(ErrorResponse(detail={"status_code": 404}))
+        return self.states[run_id]
+
+
+@pytest.fixture
+def leases(tmp_path: Path) -> Path:
+    return tmp_path / "leases"
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch, leases: Path) -> Iterator[Emulator]:
+    with Emulator(token=TOKEN, namespace="acme") as running:
+        connect(monkeypatch, running, lease_path=str(leases))
+        yield running
+
+
+def started(name: str, **changes: Any) -> None:
+    """An endpoint that a task of the run r1 has created."""
+    run(create(name, **changes), {**new_context(), "ti": InRun()})
+
+
+def sweep(ti: Any = None, **changes: Any) -> dict[str, dict[str, Any]]:
+    """What a sweep reports, by the endpoint's name."""
+    operator = SweepInferenceEndpointsOperator(task_id="sweep", **changes)
+    report = run(operator, {**new_context(), "ti": ti or InRun(r1="success")})
+    return {each["endpoint"]: each for each in report}
+
+
+def test_a_dry_run_reports_and_touches_nothing(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """The default: the endpoint of a run that has ended, with its price, and that it would be swept."""
+    caplog.set_level("INFO")
+    started("left-over")
+    report = sweep()["left-over"]
+    assert ("sweep", "the run of nightly/r1/create has ended", None) == (
+        report["verdict"],
+        report["reason"],
+        report["done"],
+    )
+    assert report["usd_per_hour"] > 0
+    assert "would be swept" in caplog.text
+    assert state(emulator, "left-over") == "running"
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"), [("pause", "paused"), ("scale_to_zero", "scaledToZero"), ("delete", None)]
+)
+def test_it_switches_off_what_is_left_over(emulator: Emulator, leases: Path, action: str, expected: str | None) -> None:
+    """And leaves alone what a run still needs; as a text, a template's `False` acts, too."""
+    started("left-over")
+    started("busy")
+    note = StartNote("nightly", "r2", "create", time.time())
+    StartNotes(str(leases)).write("acme", "busy", note)
+    report = sweep(InRun(r1="failed", r2="running"), only_report="False", action=action)
+    assert (report["left-over"]["verdict"], report["busy"]["verdict"]) == ("sweep", "leave")
+    assert report["busy"]["reason"] == "the run of nightly/r2/create goes on"
+    assert state(emulator, "busy") == "running"
+    if expected is None:
+        wait_until(emulator, "left-over", lambda: "left-over" not in states(emulator))
+    assert states(emulator).get("left-over") == expected
+
+
+def test_a_resume_is_known_by_its_note(emulator: Emulator) -> None:
+    """No tag says that the provider resumed an endpoint."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("old", **MODEL)
+        client.pause_inference_endpoint("old")
+    resume = ResumeInferenceEndpointOperator(task_id="create", endpoint="old", **FAST)
+    run(resume, {**new_context(), "ti": InRun()})
+    assert sweep()["old"]["verdict"] == "sweep"
+    assert sweep(InRun(r1="running"))["old"]["verdict"] == "leave"
+
+
+def test_what_others_have_started_is_left_alone(emulator: Emulator) -> None:
+    """Whatever the rule says, unless it is asked for by its name; a tag of the user's own changes nothing."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("theirs", tags=["airflow"], min_replica=1, **MODEL)
+    emulator.advance(3600)
+    assert sweep(idle=timedelta(minutes=5), older_than=timedelta(minutes=5))["theirs"]["verdict"] == "leave"
+    assert sweep(names=["theirs"], only_report=False)["theirs"]["done"] == "paused"
+    assert state(emulator, "theirs") == "paused"
+
+
+def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, leases: Path) -> None:
+    """Somebody else's run may use the endpoint that this run has started."""
+    started("shared")
+    store = PathLeaseStore(str(leases), "acme", "shared")
+    store.write(new_lease("other/r9/group", time.time(), 600.0))
+    assert sweep()["shared"]["reason"] == "other/r9/group uses it"
+    store.write(new_lease("other/r9/group", time.time() - 7200, 600.0))
+    unknown = InRun()  # this Airflow knows nothing of the run
+    assert sweep(unknown)["shared"]["reason"] == "its last lease has expired"
+
+
+def test_a_note_of_an_earlier_start_says_nothing(emulator: Emulator, leases: Path) -> None:
+    """The task's run ended long ago; who resumed the endpoint today noted nothing, and may be a person."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("mine", **MODEL)
+    StartNotes(str(leases)).write("acme", "mine", StartNote(**RUN, at=time.time() - 86_400))
+    wait_until(emulator, "mine", lambda: states(emulator)["mine"] == "running")
+    assert sweep()["mine"]["reason"] == "this provider has not started it"
+
+
+def states(emulator: Emulator) -> dict[str, str]:
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        return {each.name: each.status for each in client.list_inference_endpoints()}
+
+
+def wait_until(emulator: Emulator, name: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < deadline, f"{name}: {states(emulator)}"
+        time.sleep(0.02)
+
+
+def test_one_failure_keeps_nobody_else_running(emulator: Emulator) -> None:
+    """The others are switched off first; then the task fails, and names the one that may still bill."""
+    for name in ("one", "stuck", "two"):
+        started(name)
+    emulator.add_fault(path="/stuck/pause", status=403)
+    with pytest.raises(AirflowFailException, match=r"MAY STILL BE BILLING: acme/stuck: "):
+        sweep(only_report=False)
+    assert ["paused", "running", "paused"] == [state(emulator, name) for name in ("one", "stuck", "two")]
+
+
+def test_every_page_and_nothing_that_costs_nothing(emulator: Emulator) -> None:
+    """25 endpoints are two pages; paused ones are not in the report."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        for number in range(25):
+            client.create_inference_endpoint(f"e{number}", **MODEL)
+            if number % 5 == 0:
+                client.pause_inference_endpoint(f"e{number}")
+    report = sweep(names=["e*1*"])
+    assert 20 == len(report)
+    assert {name for name, each in report.items() if each["verdict"] == "sweep"} == {
+        name for name in (f"e{number}" for number in range(25) if number % 5) if "1" in name
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"action": "none"}, "action='none'"), ({"idle": timedelta(0)}, "idle=")],
+)
+def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:
+    """With their name and value."""
+    with pytest.raises(ValueError, match=words):
+        SweepInferenceEndpointsOperator(task_id="sweep", **arguments)
+
+
+def test_names_that_mean_everything_are_refused(emulator: Emulator) -> None:
+    """They may come from a template, so they are looked at when the task runs."""
+    with pytest.raises(AirflowFailException, match="means every endpoint"):
+        sweep(names=["*"])
+
+
+def test_a_note_is_no_reason_to_fail(emulator: Emulator, leases: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The endpoint is started all the same where the note can't be written."""
+    leases.write_text("a file where a folder should be")
+    started("noted")
+    assert "can't be written" in caplog.text
+    assert state(emulator, "noted") == "running"
+    assert SimpleNamespace(**sweep(InRun())["noted"]).verdict == "leave"
