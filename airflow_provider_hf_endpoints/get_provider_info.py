@@ -81,7 +81,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _NAME,
-                "python-modules": [f"{_ROOT}.operators.endpoints", f"{_ROOT}.operators.inference"],
+                "python-modules": [
+                    f"{_ROOT}.operators.endpoints",
+                    f"{_ROOT}.operators.inference",
+                    f"{_ROOT}.operators.sweep",
+                ],
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.sensors.endpoints"]}],

@@ -18,7 +18,7 @@ from airflow.sdk import DAG, Param
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 
 with DAG(
-    dag_id="hf_endpoints_sweep",
+    dag_id="hf_endpoints_sweep_endpoints",
     doc_md=__doc__,
     schedule="@hourly",
     start_date=datetime(2026, 1, 1),
@@ -26,7 +26,7 @@ with DAG(
     max_active_runs=1,
     params={"only_report": Param(False, type="boolean", description="Say what would be paused, and pause nothing.")},
     tags=["hf-endpoints", "example"],
-):
+) as dag:
     SweepInferenceEndpointsOperator(
         task_id="sweep",
         only_report="{{ params.only_report }}",

@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.operators.inference import (
     MergeBatchShardsOperator,
     PlanBatchShardsOperator,
 )
+from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
@@ -57,6 +58,7 @@ EXPECTED: dict[str, tuple[list[type], dict[str, str]]] = {
     "example_sharded_batch": ([Plan, Resume, Sensor, Batch, Merge, Pause], {"resume": "pause"}),
     "example_delete_endpoint": ([Delete], {}),
     "example_when_endpoint_fails": ([Resume, Pause], {}),
+    "example_sweep_endpoints": ([SweepInferenceEndpointsOperator], {}),
 }
 # What a run starts for a later one to pause: the fallback has to run for as long as the endpoint does not.
 LEFT_TO_A_LATER_RUN = {"resume_fallback": "pause_fallback"}
@@ -186,7 +188,8 @@ def test_runs_do_not_share_an_endpoint_at_the_same_time(name: str) -> None:
     assert dag.max_active_runs == 1 or not EXPECTED[name][1]
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, *IN_A_GROUP])
+# The sweeper looks at every endpoint, and names none.
+@pytest.mark.parametrize("name", sorted({*EXPECTED, *IN_A_GROUP} - {"example_sweep_endpoints"}))
 def test_name_and_output_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo, the tests and a user set them without a change of the file."""
     monkeypatch.setenv("HF_ENDPOINTS_EXAMPLE_NAME", "of-the-environment")
