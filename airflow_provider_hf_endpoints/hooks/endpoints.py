@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import Cost
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
     InferenceCatalogModel,
@@ -47,6 +47,7 @@ from airflow_provider_hf_endpoints.hooks.connection import (
     how_to_connect,
     resolve_settings,
 )
+from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords, CostSum
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
 
 log = logging.getLogger(__name__)
@@ -330,6 +331,19 @@ class InferenceEndpointsHook(BaseHook):
     ) -> Cost:
         """What the endpoint cost between two aware datetimes (default: until now), in replica-seconds and USD."""
         return self.get_conn().get_inference_endpoint_cost(name, start=start, stop=stop, namespace=namespace)
+
+    def sum_costs(self, dag_id: str, *, since: datetime | None = None, until: datetime | None = None) -> CostSum:
+        """What the runs of a DAG that ended between two aware datetimes (default: ever) have cost.
+
+        From what the tasks that release an endpoint keep below the connection's `lease_path`.
+        Raises `InvalidArgumentError` where the connection has none.
+        """
+        if self.lease_path is None:
+            raise InvalidArgumentError(
+                f"The connection {self.hf_endpoints_conn_id!r} has no lease_path in its extra, below which the costs "
+                "of runs are kept: set one, e.g. 's3://bucket/hf-endpoints'."
+            )
+        return CostRecords(self.lease_path).sum(dag_id, since, until)
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True

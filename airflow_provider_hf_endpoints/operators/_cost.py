@@ -12,8 +12,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
 
@@ -22,27 +22,32 @@ log = logging.getLogger(__name__)
 COST_KEY = "cost"
 
 
-def measure(conn_id: str, name: str, namespace: str | None, context: Context) -> Cost | None:
-    """The cost since the DAG run began, with the rows of the batches before this task; None where it can't be had."""
-    start = getattr(context.get("dag_run"), "start_date", None)
+def report_cost(conn_id: str, name: str, namespace: str | None, context: Context) -> None:
+    """Say what the endpoint has cost since the DAG run began, with the rows of the batches before this task.
+
+    In the log, in this task's XComs under `cost`, and where the connection has a `lease_path`, below that.
+    """
+    dag_run: Any = context.get("dag_run")
+    start = getattr(dag_run, "start_date", None)
     if not isinstance(start, datetime):
-        return None
+        return
     try:
         with InferenceEndpointsHook(conn_id) as hook:
             cost = hook.get_inference_endpoint_cost(name, namespace=namespace, start=start)
+            records = CostRecords(hook.lease_path) if hook.lease_path else None
     except (InferenceEndpointError, *LOOKUP_ERRORS) as error:
         log.warning("What endpoint %s has cost can't be told: %s", name, error)
-        return None
-    rows, tokens = work_of(_batch_results(context))
-    return cost.for_work(rows=rows, tokens=tokens)
-
-
-def publish(cost: Cost | None, context: Context) -> None:
-    """Put it in the log, and in this task's XComs under `cost`."""
-    if cost is None:
         return
+    rows, tokens = work_of(_batch_results(context))
+    cost = cost.for_work(rows=rows, tokens=tokens)
     log.info("This run's cost of %s", cost.summary())
     context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
+    if records is None:
+        return
+    try:
+        records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
+    except Exception as error:  # noqa: BLE001 - of any storage; a release never fails for its report
+        log.warning("The cost can't be kept for sums over runs: %s: %s", type(error).__name__, error)
 
 
 def work_of(results: Iterable[Any]) -> tuple[int, int]:

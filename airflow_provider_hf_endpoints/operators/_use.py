@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, in_airflow_terms
 from airflow_provider_hf_endpoints.operators._claim import attempt_of
-from airflow_provider_hf_endpoints.operators._cost import measure, publish
+from airflow_provider_hf_endpoints.operators._cost import report_cost
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._lease import Held, renew, told
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
@@ -283,7 +283,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
 
     def _done(self, context: Context, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
-        publish(measure(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context), context)
+        report_cost(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context)
         return summary
 
 

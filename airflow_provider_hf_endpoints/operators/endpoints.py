@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator
-from airflow_provider_hf_endpoints.operators._cost import measure, publish
+from airflow_provider_hf_endpoints.operators._cost import report_cost
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._plan import NEEDS_RESUME
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
@@ -172,7 +172,7 @@ class _ReleaseOperator(EndpointOperator):
         return summary
 
     def _report_cost(self, context: Context) -> None:
-        publish(measure(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context), context)
+        report_cost(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context)
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         try:
@@ -267,7 +267,7 @@ class DeleteInferenceEndpointOperator(_ReleaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Say what the endpoint has cost while it still can be asked, then delete it."""
-        publish(measure(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context), context)
+        report_cost(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context)
         return super().execute(context)
 
     def _report_cost(self, context: Context) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._cost import work_of
 from airflow_provider_hf_endpoints.operators.endpoints import (
     DeleteInferenceEndpointOperator,
@@ -16,7 +19,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
-from tests.contract.operators_play import FAST, TaskInstance, connected, create, new_context, run
+from tests.contract.operators_play import FAST, TaskInstance, connect, connected, create, new_context, run
 
 RELEASES = (PauseInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, DeleteInferenceEndpointOperator)
 
@@ -33,7 +36,12 @@ class Reporting(TaskInstance):
 
 
 def context_of(task: Any, ti: TaskInstance, began: datetime | None) -> Any:
-    return {**new_context(), "ti": ti, "task": task, "dag_run": SimpleNamespace(start_date=began)}
+    return {
+        **new_context(),
+        "ti": ti,
+        "task": task,
+        "dag_run": SimpleNamespace(start_date=began, dag_id="costs", run_id="r:1"),
+    }
 
 
 @pytest.mark.parametrize("kind", RELEASES)
@@ -99,3 +107,34 @@ def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_work_is_summed_over_batches(results: list[Any], expected: tuple[int, int]) -> None:
     """Mapped batches have lists of reports; what is no report counts nothing."""
     assert expected == work_of(results)
+
+
+def test_costs_are_summed_over_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One call tells what a DAG has cost, by endpoint and time; a release that is repeated counts once."""
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+        connect(monkeypatch, emulator, lease_path=str(tmp_path / "kept"))
+        run(create())
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+        told = []
+        for run_id in ("r:1", "r:1", "r:2"):
+            ti = TaskInstance()
+            context = context_of(pause, ti, began)
+            context["dag_run"].run_id = run_id
+            run(pause, context)
+            told.append(ti.xcoms["cost"]["usd"])
+        with InferenceEndpointsHook() as hook:
+            total = hook.sum_costs("costs", since=began)
+            assert (2, 0, {"acme/demo": total.usd}) == (total.runs, total.unpriced, total.usd_by_endpoint)
+            assert total.usd == pytest.approx(told[1] + told[2])
+            assert 0 == hook.sum_costs("costs", until=began).runs == hook.sum_costs("other").runs
+
+
+def test_no_sum_without_a_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to set."""
+    with (
+        connected(monkeypatch),
+        InferenceEndpointsHook() as hook,
+        pytest.raises(InvalidArgumentError, match="no lease_path in its extra"),
+    ):
+        hook.sum_costs("costs")

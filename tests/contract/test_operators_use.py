@@ -236,7 +236,7 @@ def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulat
 
 def records(tmp_path: Path) -> list[dict[str, Any]]:
     """The leases that lie in the store."""
-    return [json.loads(file.read_text()) for file in (tmp_path / "leases").rglob("*.json")]
+    return [json.loads(file.read_text()) for file in (tmp_path / "leases" / "acme").rglob("*.json")]
 
 
 def shared(found: str = "paused", **changes: Any) -> tuple[Use, Use]:
@@ -278,7 +278,7 @@ def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
     use = Use(lease=1000.0)
     use.acquire()
     endpoint = use.create()
-    (file,) = (tmp_path / "leases").rglob("*.json")
+    (file,) = (tmp_path / "leases" / "acme").rglob("*.json")
     file.unlink()
     run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
     (record,) = records(tmp_path)
