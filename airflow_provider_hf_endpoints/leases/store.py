@@ -115,7 +115,8 @@ class VariableLeaseStore(LeaseStore):
     """
 
     def __init__(self, namespace: str, name: str) -> None:
-        self.key = f"hf_endpoints_leases/{namespace}/{name}"
+        # No slash: in the path of a request, Airflow 3.0 finds no variable of such a name.
+        self.key = f"hf_endpoints_leases.{namespace}.{name}"
 
     def read(self) -> list[Lease]:
         """Every record."""

@@ -195,6 +195,6 @@ def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, t
     (tmp_path / "second").touch()
     assert airflow.wait_for_run(DAG, second) == "success", messages(airflow, DAG, second)
     assert (["pause"], "paused") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
-    kept = airflow.api.variable("hf_endpoints_leases/acme/use-shared")
+    kept = airflow.api.variable("hf_endpoints_leases.acme.use-shared")
     assert kept == "{}"
     assert "can't" not in messages(airflow, DAG, second)
