@@ -98,7 +98,7 @@ class StartNotes:
 
 
 def _key(namespace: str, name: str) -> str:
-    return f"{_PLACE}/{namespace}/{name}"
+    return f"{_PLACE}.{namespace}.{name}"  # Airflow 3.0 finds no variable with a slash in its key
 
 
 def _file(path: str, namespace: str, name: str) -> Any:

@@ -216,15 +216,19 @@ class ReleaseAcquiredOperator(EndpointOperator):
         self.release = release
         self.quiet = quiet
         self._did: Release = "none"
+        self._context: Context | None = None
         self.endpoint = ""  # known when `acquired` is rendered
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Release the endpoint, note that it is, and say what it has cost."""
+        self._context = context
         return self._done(context, super().execute(context))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
         self._take()
+        deleted = after_use(self.release, self.acquired.get("found")) == "delete"
+        self._context = None if deleted else context  # what was deleted has been told already
         return self._done(context, super().execute_complete(context, event))
 
     def _check(self) -> None:
@@ -261,6 +265,8 @@ class ReleaseAcquiredOperator(EndpointOperator):
 
     def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> None:
         policy = after_use(self.release, found)
+        if policy == "delete":
+            self._report_cost()  # while it still can be asked
         done = hook.get_conn().release(self.endpoint, policy, namespace=self.namespace)
         self.log.info("Endpoint %s/%s: %s.", self.namespace, self.endpoint, done)
         self._did = policy
@@ -283,8 +289,14 @@ class ReleaseAcquiredOperator(EndpointOperator):
 
     def _done(self, context: Context, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
-        report_cost(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context)
+        self._report_cost()
         return summary
+
+    def _report_cost(self) -> None:
+        """Once."""
+        context, self._context = self._context, None
+        if context is not None:
+            report_cost(self.hf_endpoints_conn_id, self.endpoint, self.namespace, context)
 
 
 class EndpointReleasedOperator(BaseOperator):

@@ -6,7 +6,9 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -47,11 +49,14 @@ class Run:
 
     def __init__(self, run_id: str = "run-1") -> None:
         self.run_id = run_id
+        self.began = datetime.now(UTC)
         self.xcoms: dict[str, dict[str, Any]] = {}
 
     def context(self, task_id: str) -> dict[str, Any]:
         self.xcoms[task_id] = {}
-        return {"ti": Attempt(self, task_id)}
+        task = SimpleNamespace(get_flat_relatives=lambda upstream: [])
+        run = SimpleNamespace(start_date=self.began, dag_id="nightly", run_id=self.run_id)
+        return {"ti": Attempt(self, task_id), "task": task, "dag_run": run}
 
 
 class Attempt(TaskInstance):
@@ -158,6 +163,8 @@ def test_what_did_not_exist_is_gone_again(emulator: Emulator, policy: Any) -> No
     use.create()
     assert use.release() is None
     assert calls(emulator) == ["POST ", "DELETE /demo"]
+    # It was measured while it could still be asked.
+    assert use.dag_run.xcoms["use.release"]["cost"]["usd"] > 0
 
 
 def test_a_clear_does_not_forget_how_the_endpoint_was_found(emulator: Emulator) -> None:
