@@ -89,17 +89,18 @@ def test_python_in_the_pages_is_python(code: str) -> None:
 
 
 def test_the_readme_s_dag_is_one() -> None:
-    """What a reader copies first loads, and its pause is the teardown of its resume."""
+    """What a reader copies first loads, and its release is the teardown of its start."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     dag: DAG = namespace["dag"]
     tasks = dag.task_dict
-    assert {"resume", "batch", "pause"} == set(tasks)
-    assert tasks["resume"].is_setup
-    assert tasks["pause"].is_teardown
-    assert {"resume", "batch"} == tasks["pause"].upstream_task_ids
+    assert {f"my-llm.{name}" for name in ("acquire", "start", "summarise", "release", "released")} == set(tasks)
+    assert tasks["my-llm.start"].is_setup
+    assert tasks["my-llm.release"].is_teardown
+    assert {f"my-llm.{name}" for name in ("acquire", "start", "summarise")} == tasks["my-llm.release"].upstream_task_ids
+    assert tasks["my-llm.start"].task_id in tasks["my-llm.summarise"].upstream_task_ids
 
 
 def own_parameters(kind: type) -> dict[str, Any]:
