@@ -57,11 +57,16 @@ def is_news(state: str, last: str | None, watch: Watch) -> bool:
     return watch.fire_on_start if last is None else state != last
 
 
-def news(endpoint: InferenceEndpoint | None, name: str, namespace: str | None, last: str | None) -> dict[str, Any]:
-    """The event: small, JSON-native, without the service's messages, which may repeat what a container printed."""
-    told = {"name": name, "namespace": namespace, "state": DELETED, "url": None, "revision": None}
+def news(
+    state: str, endpoint: InferenceEndpoint | None, name: str, namespace: str | None, last: str | None
+) -> dict[str, Any]:
+    """The event: small, JSON-native, without the service's messages, which may repeat what a container printed.
+
+    :param state: what `state_in` made of the look: the service may say `running` while the model does not answer yet.
+    """
+    told = {"name": name, "namespace": namespace, "url": None, "revision": None}
     reason = None
     if endpoint is not None:
         told = {**endpoint.summary(), "revision": endpoint.revision}
         reason = why_broken(endpoint, quote=False) if endpoint.status in BROKEN else None
-    return {**told, "previous_state": last, "reason": reason}
+    return {**told, "state": state, "previous_state": last, "reason": reason}

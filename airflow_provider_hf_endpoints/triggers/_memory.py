@@ -15,6 +15,10 @@ from airflow_provider_hf_endpoints.triggers._line import line
 
 log = logging.getLogger(__name__)
 
+# What the store raises: the API server's refusals, and that it serves several assets only one by one. A watcher goes on
+# without its memory; an error out of it would end the watcher.
+_STORE_ERRORS = (AirflowRuntimeError, ValueError)
+
 
 class Memory:
     """The last state that a trigger saw.
@@ -35,7 +39,7 @@ class Memory:
         try:
             async with line():
                 self._kept = await self._store.aget(self._key)
-        except AirflowRuntimeError as error:
+        except _STORE_ERRORS as error:
             log.warning("What was seen of %s before can't be read: %s", self._key, error)
         return self._kept if isinstance(self._kept, str) else None
 
@@ -47,7 +51,7 @@ class Memory:
             async with line():
                 await self._store.aset(self._key, state)
             self._kept = state
-        except AirflowRuntimeError as error:
+        except _STORE_ERRORS as error:
             log.warning("What was seen of %s can't be kept: %s", self._key, error)
 
 

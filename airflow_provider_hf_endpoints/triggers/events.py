@@ -125,11 +125,12 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
         while True:
             snapshot = await self._look(poller, pause, watch.needs_health(last), trouble)
             state = state_in(snapshot, watch, last)
+            if last is None:
+                self.log.info("Endpoint %s is watched from here on: %s.", self.endpoint, state)
             if is_news(state, last, watch):
                 self.log.info("Endpoint %s: %s, after %s.", self.endpoint, state, last or "nothing was known")
-                yield TriggerEvent(  # type: ignore[no-untyped-call]
-                    news(snapshot.endpoint, self.endpoint, self.namespace, last)
-                )
+                told = news(state, snapshot.endpoint, self.endpoint, self.namespace, last)
+                yield TriggerEvent(told)  # type: ignore[no-untyped-call]
                 await asyncio.sleep(_HANDED_OVER)
             await memory.keep(state)
             last, pause = state, self.poll_interval

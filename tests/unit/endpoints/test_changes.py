@@ -73,17 +73,23 @@ def test_no_endpoint_is_a_state_of_its_own() -> None:
 def test_the_event_is_json_and_keeps_the_containers_words_to_itself() -> None:
     """It is stored unencrypted with the asset: the service's messages may repeat secrets that a container printed."""
     failed = endpoint("failed", message="token hf_x", errorMessage="hf_x")
-    told = news(failed, "tickets", None, "running")
+    told = news("failed", failed, "tickets", None, "running")
     assert told == json.loads(json.dumps(told))
     assert "hf_x" not in json.dumps(told)
     assert {"state": "failed", "previous_state": "running"}.items() <= told.items()
     assert "failed to start" in told["reason"]
 
 
+def test_the_event_says_the_state_that_it_is_about() -> None:
+    """The service says running before the model answers: what fires for `initializing` then says initializing."""
+    told = news("initializing", endpoint("running"), "tickets", "acme", "pending")
+    assert {"state": "initializing", "previous_state": "pending"}.items() <= told.items()
+
+
 def test_the_event_of_a_deletion_names_what_is_gone() -> None:
     """There is no endpoint to ask, only what was watched."""
-    told = news(None, "tickets", "acme", "running")
+    told = news(DELETED, None, "tickets", "acme", "running")
     assert {"name": "tickets", "namespace": "acme", "state": "deleted", "url": None, "revision": None}.items() <= (
         told.items()
     )
-    assert set(told) == set(news(endpoint("running"), "tickets", "acme", None))
+    assert set(told) == set(news("running", endpoint("running"), "tickets", "acme", None))
