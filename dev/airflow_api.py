@@ -78,8 +78,15 @@ class AirflowApi:
         return run_id
 
     def switch_on(self, dag_id: str) -> None:
-        """Unpause a DAG, and have its file read again: that is when Airflow sets up or ends an asset's watchers."""
-        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        """Unpause a DAG, and have its file read again: that is when Airflow sets up an asset's watchers."""
+        self._switch(dag_id, is_paused=False)
+
+    def switch_off(self, dag_id: str) -> None:
+        """Pause a DAG, and have its file read again: that is when Airflow ends an asset's watchers."""
+        self._switch(dag_id, is_paused=True)
+
+    def _switch(self, dag_id: str, *, is_paused: bool) -> None:
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": is_paused})
         token = self.call("GET", f"/dags/{dag_id}")["file_token"]
         self.call("PUT", f"/parseDagFile/{token}")
 

@@ -27,6 +27,8 @@ from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEvent
 
 NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
 FALLBACK = os.environ.get("HF_ENDPOINTS_EXAMPLE_FALLBACK", "airflow-example-fallback")
+# How soon a change is noticed. All that watch and wait together are one poll, so that a short interval is cheap.
+LOOK_EVERY = float(os.environ.get("HF_ENDPOINTS_EXAMPLE_LOOK_EVERY", "30"))  # seconds
 
 # An asset of its own: on `hf-endpoint://…`, which operators announce, the DAG would run after their tasks, too.
 CHANGES = Asset(
@@ -34,7 +36,9 @@ CHANGES = Asset(
     watchers=[
         AssetWatcher(
             name=f"{NAME}-watcher",
-            trigger=InferenceEndpointEventTrigger(NAME, states=("failed", "updateFailed", "running")),
+            trigger=InferenceEndpointEventTrigger(
+                NAME, states=("failed", "updateFailed", "running"), poll_interval=LOOK_EVERY
+            ),
         )
     ],
 )
@@ -69,9 +73,17 @@ with DAG(
         notify(f"Endpoint {name}: {change['reason']} The fallback {FALLBACK} is being started.")
         return ["resume_fallback"]
 
+    # Airflow's own five minutes between two tries are long while nothing answers.
     resume_fallback = ResumeInferenceEndpointOperator(
-        task_id="resume_fallback", endpoint=FALLBACK, deferrable=True, timeout=timedelta(minutes=30), retries=2
+        task_id="resume_fallback",
+        endpoint=FALLBACK,
+        deferrable=True,
+        timeout=timedelta(minutes=30),
+        retries=5,
+        retry_delay=timedelta(seconds=10),
     )
-    pause_fallback = PauseInferenceEndpointOperator(task_id="pause_fallback", endpoint=FALLBACK, missing_ok=True)
+    pause_fallback = PauseInferenceEndpointOperator(
+        task_id="pause_fallback", endpoint=FALLBACK, missing_ok=True, retries=5, retry_delay=timedelta(seconds=10)
+    )
 
     tell() >> [resume_fallback, pause_fallback]

@@ -45,6 +45,7 @@ def airflow(emulator: Emulator, outputs: Path) -> Iterator[LocalAirflow]:
             connections={"hf_endpoints_default": connection},
             variables={
                 "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),
+                "HF_ENDPOINTS_EXAMPLE_LOOK_EVERY": "1",
                 "PYTHONPATH": str(Path(__file__).parent / "modules"),
                 "AIRFLOW__CORE__PARALLELISM": "8",
             },

@@ -39,6 +39,12 @@ def wait_for_a_look(airflow: LocalAirflow, emulator: Emulator, name: str) -> Non
     airflow.wait_until(lambda: looks_at(emulator, name) > seen, f"the trigger looks at {name}")
 
 
+def watched(airflow: LocalAirflow, name: str, times: int = 1) -> bool:
+    """Whether watchers of the endpoint have so often begun with a state that they saw, in all triggerers so far."""
+    log = airflow.components["triggerer"].log.read_text(errors="replace")
+    return log.count(f"Endpoint {name} is watched from here on") >= times
+
+
 def wait_for_words(airflow: LocalAirflow, dag_id: str, run: str, task: str, *words: str) -> None:
     """Wait until a task's log says something: Airflow may write its last lines after it has set the task's state."""
 

@@ -15,12 +15,14 @@ from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEvent
 
 AT_ONCE: dict[str, Any] = {"is_paused_upon_creation": False, "catchup": False}
 
-for state in ("running", "failed", "paused", "scaledToZero"):
+WATCHES = [("watched", state) for state in ("running", "failed", "paused", "scaledToZero")]
+for endpoint, state in [*WATCHES, ("steady", "running")]:
+    name = f"{endpoint}-{state}"
     watcher = AssetWatcher(
-        name=f"watched-{state}",
-        trigger=InferenceEndpointEventTrigger("watched", namespace="acme", states=(state,), poll_interval=1),
+        name=name,
+        trigger=InferenceEndpointEventTrigger(endpoint, namespace="acme", states=(state,), poll_interval=1),
     )
-    with DAG(f"live_on_{state}", schedule=[Asset(f"watched-{state}", watchers=[watcher])], **AT_ONCE):
+    with DAG(f"live_on_{name}", schedule=[Asset(name, watchers=[watcher])], **AT_ONCE):
         EmptyOperator(task_id="seen")
 
 with DAG("live_follow", schedule=[endpoint_asset("acme", "announced")], **AT_ONCE):
