@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect
@@ -148,6 +148,14 @@ class ArraySize:
         self._answered = 0
         self._grow_after = GROW_AFTER
         self._refused: int | None = 0  # None once an array was answered
+
+    @classmethod
+    def of(cls, wanted: int | Literal["auto"], engine_most: int | None) -> ArraySize:
+        """As the job says; `auto` for what the engine takes, as far as that is of use.
+
+        :param engine_most: None where it does not say
+        """
+        return cls(min(engine_most or USUAL_ROWS, MOST_ROWS) if wanted == "auto" else wanted)
 
     def answered(self, rows: int) -> None:
         """A request with so many rows was answered."""

@@ -1,56 +1,45 @@
-"""The running batch: rows in, requests out, answers into the journal.
+"""The running batch: as many workers as requests may be in flight, each of which sends row after row.
 
-As many workers run as requests may be in flight; each takes what `feed.py` has next, sends it, records what came, and
-takes the next. What has to wait goes into a heap and holds no worker. What a failure means is `verdicts.py`'s to
-say, whether the endpoint is to be sent anything `gate.py`'s, and how many at once `concurrency.py`'s.
+A worker takes what `feed.py` has next, or what has waited long enough (`waiting.py`), sends it, hands what came to
+`outcomes.py`, and takes the next. Whether the endpoint is to be sent anything is `gate.py`'s to say, and how many at
+once `concurrency.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 import time
 from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference import fastjson, scrape
-from airflow_provider_hf_endpoints.inference.arrays import MOST_ROWS, USUAL_ROWS, ArraySize, parts_of
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
-from airflow_provider_hf_endpoints.inference.dead_letters import with_letter
+from airflow_provider_hf_endpoints.inference.arrays import ArraySize
+from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from airflow_provider_hf_endpoints.inference.engines import read_result
-from airflow_provider_hf_endpoints.inference.errors import (
-    InferenceError,
-    InferenceTimeoutError,
-    OverloadedError,
-    RetryBudgetError,
-)
+from airflow_provider_hf_endpoints.inference.errors import InferenceError, InferenceTimeoutError
 from airflow_provider_hf_endpoints.inference.feed import Feed, Skipped
 from airflow_provider_hf_endpoints.inference.gate import Gate
-from airflow_provider_hf_endpoints.inference.hedging import Flight, Hedging
+from airflow_provider_hf_endpoints.inference.hedging import Hedging
 from airflow_provider_hf_endpoints.inference.items import Parcel, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.load import read_load
+from airflow_provider_hf_endpoints.inference.outcomes import Outcomes
 from airflow_provider_hf_endpoints.inference.patience import Patience
-from airflow_provider_hf_endpoints.inference.progress import Observer, Progress, first_words
+from airflow_provider_hf_endpoints.inference.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.recorder import Recorder
-from airflow_provider_hf_endpoints.inference.records import ERROR, Record, line_hasher
+from airflow_provider_hf_endpoints.inference.records import line_hasher
 from airflow_provider_hf_endpoints.inference.resume import Resume
-from airflow_provider_hf_endpoints.inference.retries import Backoff, RetryBudget
 from airflow_provider_hf_endpoints.inference.rows import Shape
 from airflow_provider_hf_endpoints.inference.scrape import Scraper
 from airflow_provider_hf_endpoints.inference.source import LineSource
 from airflow_provider_hf_endpoints.inference.steps import Target
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
-from airflow_provider_hf_endpoints.inference.verdicts import Verdict, on_budget, verdict
+from airflow_provider_hf_endpoints.inference.waiting import Waiting
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireResponse
 
 log = logging.getLogger(__name__)
 
 TICK = 0.05  # seconds; how soon a stop is noticed
-TOO_LONG = ("prompt_too_long", "payload_too_large")  # kinds of errors
-#: A row that is refused this many times as often as it may fail, while others get through, fails alone.
-REFUSALS_PER_ATTEMPT = 4
 
 
 class Dispatcher:
@@ -81,48 +70,58 @@ class Dispatcher:
         self.gate = gate
         self._stop = stop
         self.tally = Tally()
-        self._arrays = arrays = job.array_form(target)
-        wanted = target.most_inputs or USUAL_ROWS if job.rows_per_request == "auto" else job.rows_per_request
-        self._array_size = ArraySize(min(wanted, MOST_ROWS) if job.rows_per_request == "auto" else wanted)
-        self._line_key = line_hasher(job.seed(target))
-        self._feed = Feed(
-            job,
-            shape,
-            source,
-            resume,
-            self.tally,
-            alike=arrays is None and target.engine != "llamacpp",
-            arrays=arrays,
-            size=self._array_size,
-            line_key=self._line_key,
-            record=self._record,
-            refuse=self.end,
-        )
         #: Why the batch ends before its last row.
         self.cause: Exception | None = None
         self.stopped: str | None = None
-        self.too_many_errors = False
-        self._backoff = Backoff()
-        self._budget = RetryBudget(job.retry_budget)
-        self._patience = Patience(job.request_timeout)
-        self._hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
-        self._own_route = job.route is not None or job.input_format == "openai-batch"
-        self._heap: list[tuple[float, int, Parcel | Flight]] = []
-        self._order = itertools.count()
+        self.in_flight = 0
+        self._workers = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: dict[asyncio.Task[None], tuple[float, int]] = {}  # sent at, failures before
         self._filling: asyncio.Task[None] | None = None
-        self._workers = 0
-        self.in_flight = 0
-        self._told = False  # an answer has said how many requests wait
-        self._recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
         self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._clock = time.monotonic
         self._started = self._clock()
         self.progress = Progress(self._started, observer)
+        self._waiting = Waiting()
+        self._patience = Patience(job.request_timeout)
+        self._hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
+        self._recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
+        self._arrays = job.array_form(target)
+        self._take_in(resume, ArraySize.of(job.rows_per_request, target.most_inputs))
+
+    def _take_in(self, resume: Resume, size: ArraySize) -> None:
+        """Join what rows come from to what becomes of them."""
+        self._outcomes = Outcomes(
+            self._job,
+            self._shape,
+            self.tally,
+            self.limiter,
+            self.gate,
+            arrays=self._arrays,
+            size=size,
+            waiting=self._waiting,
+            patience=self._patience,
+            progress=self.progress,
+            keep=self._recorder.add,
+            end=self.end,
+        )
+        line_key = line_hasher(self._job.seed(self._target))
         resume.emit = self._recorder.add
-        source.skips = resume.skipper(self._line_key)
+        self._source.skips = resume.skipper(line_key)
+        self._feed = Feed(
+            self._job,
+            self._shape,
+            self._source,
+            resume,
+            self.tally,
+            alike=self._arrays is None and self._target.engine != "llamacpp",
+            arrays=self._arrays,
+            size=size,
+            line_key=line_key,
+            record=self._outcomes.record,
+            refuse=self.end,
+        )
 
     async def run(self) -> None:
         """Send every row; everything recorded is durable when this returns, or raises."""
@@ -152,11 +151,18 @@ class Dispatcher:
         if isinstance(error, Exception):
             self.end(error)
 
-    def end(self, cause: Exception | None = None, stopped: str | None = None) -> None:
-        """Send nothing more; the first reason given counts."""
-        if self.cause is None and self.stopped is None:
+    def end(self, cause: Exception | None = None, stopped: str | None = None) -> bool:
+        """Send nothing more; the first reason given counts, and whoever gives it is told so."""
+        first = self.cause is None and self.stopped is None
+        if first:
             self.cause, self.stopped = cause, stopped
         self._ended.set()
+        return first
+
+    @property
+    def too_many_errors(self) -> bool:
+        """Whether the batch ends because so many rows failed."""
+        return self._outcomes.too_many_errors
 
     @property
     def _ending(self) -> bool:
@@ -170,10 +176,7 @@ class Dispatcher:
             return
         self._fill_up()
         now = self._clock()
-        due = 0
-        if self._heap:
-            due = sum(1 for entry in self._heap[: self.limiter.limit] if entry[0] <= now)
-        ready = due + self._feed.waiting
+        ready = self._waiting.due(now, self.limiter.limit) + self._feed.waiting
         for _ in range(min(self.gate.admits(now, self.limiter.limit, self._workers), ready)):
             self._workers += 1
             task = asyncio.create_task(self._work())
@@ -181,22 +184,19 @@ class Dispatcher:
             task.add_done_callback(self._worker_ended)
         if ready == 0 or self._workers == 0 or self.gate.opens_at(now) > now:
             self._set_timer(now, ready)
-        if self._workers == 0 and not self._heap and self._feed.empty:
+        if self._workers == 0 and not self._waiting and self._feed.empty:
             self._ended.set()
 
     def _set_timer(self, now: float, ready: int) -> None:
         """Wake again when a waiting row is due or the gate may let something through."""
-        moments = [self._heap[0][0]] if self._heap else []
         gate = self.gate.opens_at(now)
-        if ready and gate > now:
-            moments = [gate]
-        elif moments:
-            moments = [max(moments[0], gate)]
+        due = self._waiting.next_due
+        moment = gate if ready and gate > now else None if due is None else max(due, gate)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if moments:
-            delay = max(0.001, moments[0] - now)
+        if moment is not None:
+            delay = max(0.001, moment - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
     def _fill_up(self) -> None:
@@ -245,8 +245,7 @@ class Dispatcher:
 
     def _next(self, now: float) -> Parcel | Skipped | None:
         """What to send next: what has waited long enough, or what is new."""
-        while self._heap and self._heap[0][0] <= now:
-            waited = heapq.heappop(self._heap)[2]
+        while (waited := self._waiting.take(now)) is not None:
             if isinstance(waited, Parcel):
                 return waited
             if self._hedging is not None and self._hedging.is_out(waited) and not self.gate.closed:
@@ -276,9 +275,9 @@ class Dispatcher:
         except InferenceError as error:
             self.in_flight -= 1
             if self._hedging is not None and task is not None and self._hedging.failed(parcel, task):
-                self._lost(parcel, error.without(self._job.token), now)
+                self._outcomes.lost(parcel, error.without(self._job.token), now, self.in_flight)
             else:
-                self._failed(parcel, error.without(self._job.token), now)
+                self._outcomes.failed(parcel, error.without(self._job.token), now, self.in_flight)
         except BaseException:
             self.in_flight -= 1
             raise
@@ -286,7 +285,7 @@ class Dispatcher:
             self.in_flight -= 1
             if self._hedging is not None and task is not None:
                 self._hedging.answered(parcel, self._clock() - now, task)
-            self._answered(parcel, result, now, read_load(response.headers))
+            self._outcomes.answered(parcel, result, now, read_load(response.headers), self.in_flight)
 
     async def _sent(self, request: HttpRequest, parcel: Parcel, now: float) -> WireResponse:
         """The answer. What was sent before anybody knew how long answers take is given up once that is known."""
@@ -298,7 +297,8 @@ class Dispatcher:
         try:
             return await self._transport.send(request)
         except asyncio.CancelledError:
-            if task in self._early:
+            # More than one asked: the batch ends, or the row's other request was answered meanwhile.
+            if task in self._early or task.cancelling() > 1:
                 raise
             task.uncancel()
             raise InferenceTimeoutError(f"none within {self._clock() - now:.0f} s", path=request.route) from None
@@ -320,147 +320,24 @@ class Dispatcher:
             return self._arrays.split(parcel.rows, result)
         return [result if self._shape.accept is None else self._shape.accept(result)]
 
-    def _answered(self, parcel: Parcel, results: list[InferenceResult], sent_at: float, load: Load | None) -> None:
-        tokens = 0
-        for result in results:
-            if result.usage is not None:
-                tokens += result.usage.completion_tokens or 0
-                self.tally.prompt_tokens += result.usage.prompt_tokens or 0
-        self.tally.tokens += tokens
-        self.gate.answered()
-        now = self._clock()
-        self._patience.answered(now - sent_at)
-        self.progress.answered(now - sent_at)
-        self._told = self._told or load is not None
-        self.limiter.answered(now, self.in_flight + 1, float(tokens or len(results)), sent_at, load)
-        self._array_size.answered(len(results))
-        for row, result in zip(parcel.rows, results, strict=True):
-            record = self._shape.answer(row.index, row.key, row.identity, result, row.attempts, row.columns)
-            self._record(record, row.line_key)
-
-    def _failed(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
-        now = self._clock()
-        self.tally.faults[error.kind] = self.tally.faults.get(error.kind, 0) + 1
-        self.tally.first_words.setdefault(error.kind, first_words(error.words or error.what))
-        match verdict(error, own_route=self._own_route):
-            case Verdict.STOP:
-                self.end(error)
-            case Verdict.ROW_FAILS:
-                self.gate.answered()
-                if not self._split(parcel, error, now):
-                    self._give_up(parcel, error)
-            case Verdict.TRY_AGAIN:
-                if isinstance(error, InferenceTimeoutError):
-                    self.gate.unclear()
-                else:
-                    self.gate.answered()
-                due = now + self._backoff.seconds(parcel.failures + 1, error.retry_after)
-                if not self._split(parcel, error, due):
-                    parcel.failures += 1
-                    if parcel.failures >= self._job.max_attempts:
-                        self._give_up(parcel, error)
-                    else:
-                        self._again(parcel, error, due)
-            case Verdict.NOT_TAKEN:
-                self._not_taken(parcel, error, sent_at, now)
-
-    def _lost(self, parcel: Parcel, error: InferenceError, sent_at: float) -> None:
-        """One of two requests for a parcel failed: what becomes of its rows is for the other to say."""
-        now = self._clock()
-        match verdict(error, own_route=self._own_route):
-            case Verdict.STOP:
-                self.end(error)
-            case Verdict.NOT_TAKEN:
-                for row in parcel.rows:
-                    row.attempts -= 1
-                self.limiter.refused(now, sent_at, self.in_flight)
-                self.gate.refused(error, now, self.in_flight, sent_at)
-            case _:
-                self.gate.unclear()
-
     def _hedge(self, now: float) -> None:
         """Have rows that take too long sent once more, before any others."""
         if self._hedging is None or self._ending:
             return
         flights = self._hedging.due(now, closed=self.gate.closed, limit=self.limiter.limit)
         for flight in flights:
-            heapq.heappush(self._heap, (now, next(self._order), flight))
+            self._waiting.add(flight, now)
         if flights:
             self._wake()
-
-    def _split(self, parcel: Parcel, error: InferenceError, due: float) -> bool:
-        """Send an array that failed in parts; false for a row that is alone, whose failure is its own."""
-        if self._arrays is None or len(parcel.rows) == 1:
-            return False
-        self._array_size.failed(parcel, error)
-        for part in parts_of(self._arrays, parcel, self._array_size.rows):
-            self._later(part, due)
-        return True
-
-    def _not_taken(self, parcel: Parcel, error: InferenceError, sent_at: float, now: float) -> None:
-        for row in parcel.rows:
-            row.attempts -= 1  # nobody worked on it
-        self.limiter.refused(now, sent_at, self.in_flight)
-        self.gate.refused(error, now, self.in_flight, sent_at)
-        if self.gate.closed:
-            if self.in_flight == 0:
-                self.limiter.outage()
-            # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
-            self._later(parcel, now)
-            return
-        parcel.refusals += 1
-        too_often = parcel.refusals > REFUSALS_PER_ATTEMPT * self._job.max_attempts
-        if (too_often and not isinstance(error, OverloadedError)) or now - parcel.first_sent > self._job.row_timeout:
-            if not self._split(parcel, error, now):
-                self._give_up(parcel, error)
-        else:
-            self._again(parcel, error, now + self._backoff.seconds(parcel.refusals, error.retry_after))
-
-    def _again(self, parcel: Parcel, error: InferenceError, due: float) -> None:
-        """Send it once more, as long as the batch's budget for that lasts."""
-        self._later(parcel, due)
-        if on_budget(error) and not self._budget.spend(self.tally.begun, self.limiter.limit):
-            kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.tally.faults.items()))
-            words = f"{self._budget.spent} repeated requests for {self.tally.begun} rows ({kinds}); the last: {error}"
-            self.end(RetryBudgetError(words))
-
-    def _later(self, parcel: Parcel, due: float) -> None:
-        heapq.heappush(self._heap, (due, next(self._order), parcel))
-
-    def _give_up(self, parcel: Parcel, error: InferenceError) -> None:
-        self.tally.errors[error.kind] = self.tally.errors.get(error.kind, 0) + len(parcel.rows)
-        for row in parcel.rows:
-            record = self._shape.fail(row.index, row.key, row.identity, error, row.attempts, row.columns)
-            self._record(with_letter(record, row.line), row.line_key)
-
-    def _record(self, record: Record, line_key: int) -> None:
-        """A row is finished, well or badly."""
-        self._recorder.add(record, line_key)
-        self.tally.done += 1
-        if record.flags & ERROR:
-            self.tally.failed += 1
-            self._check_error_rate()
-
-    def _check_error_rate(self) -> None:
-        job, tally = self._job, self.tally
-        if job.max_error_rate is None or tally.done < job.max_error_rate_after:
-            return
-        failed = tally.failed
-        if tally.done < job.order_window:
-            # What is long is sent first: that much of it fails says nothing yet about the rest.
-            failed -= sum(tally.errors.get(kind, 0) for kind in TOO_LONG)
-        if failed > job.max_error_rate * tally.done:
-            self.too_many_errors = self.too_many_errors or not self._ending
-            self.end(stopped=f"{tally.failed} of {tally.done} rows failed, more than max_error_rate allows")
 
     # --- watching
 
     async def _look(self) -> None:
         """Look at the engine's metrics, where the limit is to be found and answers do not tell the queue."""
         scraper = Scraper()
-        while self._job.max_concurrency == "auto" and not self._told and not scraper.given_up:
+        while self._job.max_concurrency == "auto" and not self._outcomes.told and not scraper.given_up:
             await asyncio.sleep(scrape.INTERVAL)
-            if self._told or self.gate.closed or self._ending:
+            if self._outcomes.told or self.gate.closed or self._ending:
                 continue
             try:
                 answer = await self._transport.send(HttpRequest("GET", scrape.ROUTE, b"", scrape.TIMEOUT))
@@ -489,7 +366,7 @@ class Dispatcher:
             if now >= next_line:
                 next_line = now + self._job.progress_interval
                 flight = f"{self.in_flight} in flight of {self.limiter.limit} ({self._state})"
-                busy = f"{flight}, {len(self._heap)} to be tried again"
+                busy = f"{flight}, {len(self._waiting)} to be tried again"
                 log.info("%s", self.progress.line(self.tally, now, busy))
                 self._observe()
 

@@ -52,7 +52,7 @@ class Feed:
         size: ArraySize,
         line_key: Callable[[bytes], int],
         record: Callable[[Record, int], None],
-        refuse: Callable[[Exception], None],
+        refuse: Callable[[Exception], object],
     ) -> None:
         self._job = job
         self._shape = shape

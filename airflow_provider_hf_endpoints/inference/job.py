@@ -1,15 +1,10 @@
-"""What a batch is: `BatchJob`, its checks, and the identity by which a later run knows that it is the same
-job."""
+"""What a batch is: `BatchJob` and its checks, and what follows from its fields."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-
-from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
@@ -18,8 +13,10 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.budget import Budget
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+from airflow_provider_hf_endpoints.inference.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
-from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.paths import PathLike
 from airflow_provider_hf_endpoints.inference.rows import (
     Shape,
     Template,
@@ -30,9 +27,6 @@ from airflow_provider_hf_endpoints.inference.rows import (
 )
 from airflow_provider_hf_endpoints.inference.shards import Shard, share
 from airflow_provider_hf_endpoints.inference.steps import Target
-
-RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-FORMAT = 2  # of the journal; it stands in the manifest too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +146,22 @@ class BatchJob:
             raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
         dialect_of(self.engine)
         _ = self.template, self.budget
-        if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
-            raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
+        for name, known in (
+            ("on_bad_input", ("error_row", "stop")),
+            ("on_existing", ("resume", "overwrite", "fail")),
+            ("input_format", get_args(InputFormat)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        self._check_requests()
+        self._check_pace()
+        self._check_shard()
+
+    def _check_requests(self) -> None:
         if self.rows_per_request != "auto":
             self._check_rows_per_request(self.rows_per_request)
         if self.body is not None and self.parameters:
             raise ValueError("with a body template, write the parameters into the body")
-        for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is in seconds and must be above 0")
         if self.response_schema is not None:
             structured.as_json_schema(self.response_schema)
             if self.body is not None or self.input_format == "openai-batch":
@@ -171,32 +172,36 @@ class BatchJob:
             raise ValueError(
                 "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
             )
+
+    def _check_pace(self) -> None:
+        if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
+            raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
+        for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is in seconds and must be above 0, not {getattr(self, name)!r}")
         if self.hedge_after not in (None, "auto") and not (
             isinstance(self.hedge_after, int | float) and self.hedge_after is not True and self.hedge_after > 0
         ):
             raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {self.hedge_after!r}')
         if self.order_window < 0:
             raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
-        if self.max_attempts < 1 or self.concurrency_ceiling < 1:
-            raise ValueError("max_attempts and concurrency_ceiling must be at least 1")
+        for name in ("max_attempts", "concurrency_ceiling"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
         if self.retry_budget is not None and not self.retry_budget >= 0:
             raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {self.retry_budget!r}")
-        for name, known in (
-            ("on_bad_input", ("error_row", "stop")),
-            ("on_existing", ("resume", "overwrite", "fail")),
-            ("input_format", get_args(InputFormat)),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+
+    def _check_shard(self) -> None:
         if self.concurrent_shards is not None and self.concurrent_shards < 1:
             raise ValueError(f"concurrent_shards is at least 1, not {self.concurrent_shards!r}")
-        if self.shard is not None:
-            object.__setattr__(self, "shard", Shard.parse(self.shard))
-            _ = self.limits
-            if self.on_existing != "resume":
-                raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
-            if self.max_cost is not None or self.max_runtime is not None:
-                raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
+        if self.shard is None:
+            return
+        object.__setattr__(self, "shard", Shard.parse(self.shard))
+        _ = self.limits
+        if self.on_existing != "resume":
+            raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
+        if self.max_cost is not None or self.max_runtime is not None:
+            raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
 
     def _check_rows_per_request(self, rows: Any) -> None:
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
@@ -346,84 +351,3 @@ class BatchJob:
             else structured.as_json_schema(self.response_schema),
             **({} if self.shard is None else {"plan": self.shard.plan}),
         }
-
-
-def digest(identity: Mapping[str, Any]) -> str:
-    """A short name of an identity."""
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What two identities disagree in, in words."""
-    old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
-    return [
-        _difference(name, old.get(name), new.get(name))
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _difference(name: str, old: Any, new: Any) -> str:
-    if name != "input_path" or not (isinstance(old, list) or isinstance(new, list)):
-        return f"{name} was {old!r} and is {new!r}"
-    before, after = ([value] if isinstance(value, str) else value or [] for value in (old, new))
-    gone, added = (
-        [each for each in before if each not in set(after)],
-        [each for each in after if each not in set(before)],
-    )
-    if not gone and not added:
-        return "input_path names the same files in another order"
-    parts = [f"{words} {_some(files)}" for words, files in (("no longer", gone), ("in addition", added)) if files]
-    return f"input_path names {' and '.join(parts)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(repr(name) for name in names[:3]) + more
-
-
-@dataclass(frozen=True, slots=True)
-class OutputLayout:
-    """Where each file of an output path goes.
-
-    :param shards: folder of the outputs of its shards, with their plan
-    :param ids: of a shard, hashes of its rows' ids
-    """
-
-    results: UPath
-    errors: UPath
-    manifest: UPath
-    journal: UPath
-    shards: UPath
-    ids: UPath
-
-    @classmethod
-    def of(cls, output_path: PathLike) -> OutputLayout:
-        """A path ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the results file, with siblings;
-        any other is a folder."""
-        path = as_upath(output_path)
-        suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
-        if suffix is not None:
-            stem = path.name.removesuffix(suffix)
-            folder = path.parent
-            return cls(
-                results=path,
-                errors=folder / f"{stem}.errors.jsonl",
-                manifest=folder / f"{stem}.manifest.json",
-                journal=folder / f"{stem}.journal",
-                shards=folder / f"{stem}.shards",
-                ids=folder / f"{stem}.ids.bin",
-            )
-        return cls(
-            results=path / "results-00000.jsonl",
-            errors=path / "errors.jsonl",
-            manifest=path / "manifest.json",
-            journal=path / "_journal",
-            shards=path / "_shards",
-            ids=path / "ids.bin",
-        )
-
-    def of_shard(self, shard: Shard) -> OutputLayout:
-        """Of one of its shards: a folder of its own."""
-        return OutputLayout.of(self.shards / shard.name)

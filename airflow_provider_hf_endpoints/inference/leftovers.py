@@ -6,8 +6,8 @@ from __future__ import annotations
 import contextlib
 
 from airflow_provider_hf_endpoints.inference.batch_errors import OutputConflictError
-from airflow_provider_hf_endpoints.inference.job import OutputLayout
 from airflow_provider_hf_endpoints.inference.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.paths import local_path
 

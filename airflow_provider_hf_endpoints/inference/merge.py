@@ -24,8 +24,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
     ShardsMissingError,
 )
-from airflow_provider_hf_endpoints.inference.job import FORMAT, OutputLayout, differences, digest
+from airflow_provider_hf_endpoints.inference.identity import FORMAT, differences, digest
 from airflow_provider_hf_endpoints.inference.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output import (
     LineTarget,

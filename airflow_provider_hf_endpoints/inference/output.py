@@ -16,8 +16,8 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, JournalCorruptError
 from airflow_provider_hf_endpoints.inference.dead_letters import letter_of, output_line
 from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, packing
-from airflow_provider_hf_endpoints.inference.job import OutputLayout
 from airflow_provider_hf_endpoints.inference.journal import Journal
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.paths import local_path
 from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, TRUNCATED
 

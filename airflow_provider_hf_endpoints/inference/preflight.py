@@ -23,8 +23,9 @@ from airflow_provider_hf_endpoints.inference.errors import (
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
-from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
+from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal import names_in
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output import replacing, require_writer
 from airflow_provider_hf_endpoints.inference.rows import RowRequest, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.shard_ids import find_doubled, hash_id, write_hashes

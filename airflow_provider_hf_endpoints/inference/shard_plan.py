@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, InputFormat, find_input
-from airflow_provider_hf_endpoints.inference.job import BatchJob, OutputLayout
+from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output import replacing
 from airflow_provider_hf_endpoints.inference.paths import PathLike, local_path

@@ -1,0 +1,45 @@
+"""The identity by which a later run knows that it is the same job: its short name, and in what two of them differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FORMAT = 2  # of the journal; it stands in every identity, and in the manifest
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """A short name of an identity."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What two identities disagree in, in words."""
+    old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
+    return [
+        _difference(name, old.get(name), new.get(name))
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    if name != "input_path" or not (isinstance(old, list) or isinstance(new, list)):
+        return f"{name} was {old!r} and is {new!r}"
+    before, after = ([value] if isinstance(value, str) else value or [] for value in (old, new))
+    gone, added = (
+        [each for each in before if each not in set(after)],
+        [each for each in after if each not in set(before)],
+    )
+    if not gone and not added:
+        return "input_path names the same files in another order"
+    parts = [f"{words} {_some(files)}" for words, files in (("no longer", gone), ("in addition", added)) if files]
+    return f"input_path names {' and '.join(parts)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(repr(name) for name in names[:3]) + more

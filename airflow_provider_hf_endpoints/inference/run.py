@@ -1,0 +1,267 @@
+"""One run of a job, from what an earlier one left to the manifest. Whoever makes it holds the lock of the output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints.inference import spending, steps
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchFailed, BatchStopped, BudgetExceeded
+from airflow_provider_hf_endpoints.inference.budget import Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.existing import same_format, same_job
+from airflow_provider_hf_endpoints.inference.gate import Gate
+from airflow_provider_hf_endpoints.inference.identity import FORMAT, digest
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.items import Tally
+from airflow_provider_hf_endpoints.inference.job import BatchJob
+from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
+from airflow_provider_hf_endpoints.inference.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.leftovers import clear_half_written
+from airflow_provider_hf_endpoints.inference.output import publish, replacing, write_manifest
+from airflow_provider_hf_endpoints.inference.preflight import discover_target
+from airflow_provider_hf_endpoints.inference.progress import Observer
+from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
+from airflow_provider_hf_endpoints.inference.resume import Resume
+from airflow_provider_hf_endpoints.inference.rows import Shape
+from airflow_provider_hf_endpoints.inference.source import LineSource
+from airflow_provider_hf_endpoints.inference.transport import Transport
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One run of a job, from what an earlier one left to the manifest."""
+
+    def __init__(self, job: BatchJob, layout: OutputLayout, source: Input) -> None:
+        self._job = job
+        self._input = source
+        self._identity = job.identity(source)
+        self._layout = layout
+        self._started = time.monotonic()
+        self._began = datetime.now(UTC)
+        self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
+        self._source = LineSource(source)
+        self._target: steps.Target | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._transport: Transport | None = None
+        self._spending: Spending | None = None
+        self._rows_to_do: int | None = None
+        self._over_budget: Notice | None = None
+        fixed, ceiling = job.limits
+        self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
+
+    def take_up(self) -> None:
+        """Read the journal of an earlier run of the same job, or begin one."""
+        layout, job = self._layout, self._job
+        if job.on_existing == "overwrite":
+            for path in (layout.manifest, layout.results, layout.errors):
+                path.unlink(missing_ok=True)
+            remove_folder(layout.journal)
+        clear_half_written(layout)
+        description = layout.journal / "job.json"
+        if description.exists():
+            found = json.loads(description.read_bytes())
+            same_job(found, job, self._input)
+            same_format(found.get("format"), job)
+        else:
+            with replacing(description) as file:
+                file.write(json.dumps(self._identity, default=str, ensure_ascii=False).encode())
+        done = self._resume.load()
+        if done:
+            log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
+
+    async def discover(self, transport: Transport, stop: Callable[[], bool]) -> steps.Target:
+        """Find out how to speak to the endpoint, waiting for it as long as the job allows.
+
+        :raises BatchAborted: it does not come, or refuses
+        :raises BatchStopped: `stop`
+        """
+        try:
+            self._target = await discover_target(self._job, transport, stop)
+        except InferenceError as error:
+            report = self._report(complete=False, rows=self._resume.journal.index.done)
+            if stop():
+                raise BatchStopped(report, "asked to stop") from error
+            raise BatchAborted(report, error.without(self._job.token)) from error
+        return self._target
+
+    def dispatcher(
+        self,
+        target: steps.Target,
+        shape: Shape,
+        transport: Transport,
+        stop: Callable[[], bool],
+        observer: Observer | None,
+    ) -> Dispatcher:
+        """What sends the rows."""
+        self._transport = transport
+        gate = Gate(self._job.probe_interval, self._job.startup_timeout)
+        self._dispatcher = Dispatcher(
+            self._job, target, shape, self._source, self._resume, transport, self.limiter, gate, stop, observer
+        )
+        return self._dispatcher
+
+    def spent_before(self) -> Spent:
+        """What earlier runs have cost; asked before an output that is to be overwritten is."""
+        return spending.load(self._budget_path, self._job.budget_key)
+
+    async def begin_spending(self, before: Spent) -> None:
+        """Begin to count, unless it is clear already that the rest can't fit.
+
+        :raises BudgetExceeded: nothing was sent
+        """
+        total = await asyncio.to_thread(self._source.count)
+        done = self._resume.journal.index.done
+        self._rows_to_do = None if total is None else max(0, total - done)
+        self._spending = Spending(self._job.budget, time.monotonic(), before)
+        await asyncio.to_thread(spending.save, self._budget_path, self._job.budget_key, before)
+        refusal = self._spending.refusal(self._rows_to_do)
+        if refusal is not None:
+            raise BudgetExceeded(self._report(complete=False, rows=done), refusal.text)
+
+    async def follow_spending(self) -> None:
+        """Watch the budget, as long as the batch runs."""
+        assert self._spending is not None
+
+        def done() -> tuple[int, int | None]:
+            rows = self._tally.done
+            return rows, None if self._rows_to_do is None else self._rows_to_do - rows
+
+        def end(notice: Notice) -> None:
+            self._over_budget = notice
+            if self._dispatcher is not None:
+                self._dispatcher.end(stopped=notice.text)
+
+        await spending.follow(self._spending, self._budget_path, clock=time.monotonic, done=done, end=end)
+
+    def replicas_changed(self, count: int, now: float) -> None:
+        """So many replicas are ready, and billed."""
+        if self._spending is not None:
+            self._spending.replicas_changed(count, now)
+
+    @property
+    def _budget_path(self) -> UPath:
+        return self._layout.journal / "budget.json"
+
+    @property
+    def _tally(self) -> Tally:
+        return self._dispatcher.tally if self._dispatcher is not None else Tally()
+
+    def finish(self) -> BatchReport:
+        """Publish, and tell how it ended.
+
+        :raises BatchError: the batch did not come to its end, or more rows failed than it allows
+        """
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        early = dispatcher.cause is not None or dispatcher.stopped is not None
+        report = self._publish(complete=not early)
+        log.info("%s", dispatcher.progress.table(report, dispatcher.tally))
+        match dispatcher.cause:
+            case None:
+                pass
+            case InferenceError() as error:
+                raise BatchAborted(report, error) from error
+            case error:
+                raise error
+        if dispatcher.too_many_errors:
+            raise BatchFailed(report, dispatcher.stopped or "too many rows failed")
+        if self._over_budget is not None:
+            raise BudgetExceeded(report, self._over_budget.text)
+        if dispatcher.stopped is not None:
+            raise BatchStopped(report, dispatcher.stopped)
+        return judge_job(self._job, report)
+
+    def publish_partial(self) -> None:
+        """Put what is done where a reader finds it; the journal stays, the manifest is not written."""
+        if self._dispatcher is not None:
+            self._publish(complete=False)
+
+    def _publish(self, *, complete: bool) -> BatchReport:
+        layout = self._layout
+        totals = publish(layout, self._resume.journal, self._source.read, complete=complete)
+        report = self._report(complete=complete, **totals)
+        if complete:
+            write_manifest(layout, self._manifest(report))
+            self._resume.journal.remove()
+        return report
+
+    def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
+        tally = self._tally
+        return BatchReport(
+            output_path=str(self._job.output_path if self._job.shard is None else self._layout.results.parent),
+            errors_path=str(self._layout.errors),
+            manifest_path=str(self._layout.manifest),
+            resumed=tally.resumed,
+            requests=tally.requests + self._resent(),
+            retries=tally.retries + self._resent(),
+            hedges=tally.hedges,
+            seconds=round(time.monotonic() - self._started, 3),
+            complete=complete,
+            cost=self._cost(totals),
+            engine=self._job.engine or (self._target.dialect.value if self._target else None),
+            model=self._target.model if self._target else None,
+            **totals,
+        )
+
+    def _cost(self, totals: Mapping[str, Any]) -> dict[str, Any] | None:
+        if self._spending is None:
+            return None
+        tokens = totals.get("prompt_tokens", 0) + totals.get("completion_tokens", 0)
+        spent = self._spending.spent(time.monotonic(), self._tally.done)
+        return self._spending.report(replace(spent, rows=totals.get("rows", spent.rows)), tokens)
+
+    def _manifest(self, report: BatchReport) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "job": digest(self._identity),
+            "identity": self._identity,
+            "report": report.as_dict(),
+            "endpoint": self._job.url,
+            "started_at": self._began.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},
+            "version": __version__,
+            **self._of_shard(),
+        }
+
+    def _of_shard(self) -> dict[str, Any]:
+        """What a merge has to know."""
+        job = self._job
+        if job.shard is None:
+            return {}
+        places, ids = job.names_rows_by is None, self._layout.ids.exists()
+        return {
+            "shard": {**job.shard.as_dict(), "ids_are_places": places, "ids": ids},
+            "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
+        }
+
+    def _resent(self) -> int:
+        return self._transport.resent if self._transport is not None else 0
+
+    def close(self) -> None:
+        """Close the files."""
+        self._source.close()
+        self._resume.journal.close()
+
+
+def judge_job(job: BatchJob, report: BatchReport) -> BatchReport:
+    """The report of a job that came to its end.
+
+    :raises BatchFailed: more of its rows failed than it allows
+    """
+    if job.shard is not None:
+        return report  # what counts is how many rows of the whole failed, which the merge knows
+    return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
