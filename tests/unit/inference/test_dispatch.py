@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_hf_endpoints.inference import patience
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
@@ -25,6 +26,10 @@ class Memory(Transport):
         self.most = max(self.most, self.in_flight)
         await asyncio.sleep(0)
         self.in_flight -= 1
+        return self.answer(request)
+
+    @staticmethod
+    def answer(request: HttpRequest) -> WireResponse:
         text = json.loads(request.body)["messages"][0]["content"]
         choice = {"message": {"content": text.upper()}, "finish_reason": "stop"}
         return WireResponse(200, {}, json.dumps({"choices": [choice]}).encode())
@@ -47,7 +52,7 @@ def test_the_last_group_and_the_end_may_come_together(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(1000)))
 
     async def main() -> None:
-        for attempt in range(25):
+        for attempt in range(10):
             async with asyncio.timeout(60):
                 report = await arun_batch(job(tmp_path, f"out{attempt}", max_concurrency=256), transport=Memory())
             assert report.succeeded == 1000
@@ -62,3 +67,28 @@ def test_exactly_as_many_are_in_flight_as_were_asked_for(tmp_path: Path, count: 
     transport = Memory()
     asyncio.run(arun_batch(job(tmp_path, "out", max_concurrency=count), transport=transport))
     assert transport.most == count
+
+
+class AnsweredAsItIsGivenUp(Memory):
+    """The second request for the row `t0` is answered in the moment in which the first is given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: asyncio.Task[None] | None = None
+
+    async def send(self, request: HttpRequest) -> WireResponse:
+        if b'"t0"' in request.body and self.first is None:
+            self.first = asyncio.current_task()
+            await asyncio.sleep(60)
+        while b'"t0"' in request.body and self.first is not None and not self.first.cancelling():  # noqa: ASYNC110
+            await asyncio.sleep(0)  # the very moment counts
+        return self.answer(request)
+
+
+def test_given_up_and_answered_at_once_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hedged row's first request takes too long just when its second is answered: one line, and no error."""
+    monkeypatch.setattr(patience, "SHORTEST", 0.07)
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(200)))
+    options = {"max_concurrency": 8, "hedge_after": 0.01, "order_window": 0}
+    report = asyncio.run(arun_batch(job(tmp_path, "out", **options), transport=AnsweredAsItIsGivenUp()))
+    assert (200, 0, 1) == (report.succeeded, report.failed, report.hedges)
