@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
+from airflow_provider_hf_endpoints.inference.layout import OutputFormat
 
 EXIT_ABORTED = 1
 EXIT_USAGE = 2
@@ -86,6 +87,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
         name: getattr(options, name)
         for name in (
             "input_format",
+            "output_format",
             "engine",
             "model",
             "prompt",
@@ -165,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--input-format", choices=get_args(InputFormat), help="of every file (by its name)")
     add("--output", required=True, metavar="PATH", help="a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder")
+    add("--output-format", choices=get_args(OutputFormat), help="of the results in a folder (jsonl)")
     add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")
     add("--messages", type=_json, metavar="JSON", help="template of a chat's messages, or @file")
     add("--body", type=_json, metavar="JSON", help="template of the whole body, or @file")

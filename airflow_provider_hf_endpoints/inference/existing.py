@@ -40,7 +40,7 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
 
 def _merged(job: BatchJob, shard: Shard, source: Input) -> BatchReport | None:
     """The report of the same shard, out of the output of all shards, into which it went."""
-    whole = OutputLayout.of(job.output_path)
+    whole = job.whole_layout
     manifest = read_manifest(whole)
     if manifest is None:
         return None

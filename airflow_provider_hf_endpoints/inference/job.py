@@ -15,8 +15,8 @@ from airflow_provider_hf_endpoints.inference.engines import canonical_task, dial
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
-from airflow_provider_hf_endpoints.inference.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.paths import PathLike
+from airflow_provider_hf_endpoints.inference.layout import OutputFormat, OutputLayout
+from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.rows import (
     Shape,
     Template,
@@ -43,6 +43,8 @@ class BatchJob:
         other is a folder for it
     :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
         name, and takes one that does not tell for JSONL
+    :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output
+        that is a file tells its own
     :param engine: key of the endpoint's `model.image`, None to find out by asking
     :param model: model name in requests, None to ask `/v1/models`
     :param prompt: template over columns, `"Summarise: {text}"`
@@ -102,6 +104,7 @@ class BatchJob:
     input_path: PathLike | Sequence[PathLike]
     output_path: PathLike
     input_format: InputFormat = "auto"
+    output_format: OutputFormat | None = None
     engine: str | None = None
     model: str | None = None
     prompt: str | None = None
@@ -150,9 +153,11 @@ class BatchJob:
             ("on_bad_input", ("error_row", "stop")),
             ("on_existing", ("resume", "overwrite", "fail")),
             ("input_format", get_args(InputFormat)),
+            ("output_format", (None, *get_args(OutputFormat))),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {getattr(self, name)!r}")
+        _ = self.whole_layout
         self._check_requests()
         self._check_pace()
         self._check_shard()
@@ -198,6 +203,8 @@ class BatchJob:
             return
         object.__setattr__(self, "shard", Shard.parse(self.shard))
         _ = self.limits
+        if self.output_format is not None:
+            raise ValueError("shards have no output_format: the merge writes what the name of output_path tells")
         if self.on_existing != "resume":
             raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
         if self.max_cost is not None or self.max_runtime is not None:
@@ -247,8 +254,13 @@ class BatchJob:
     @property
     def layout(self) -> OutputLayout:
         """Where its files go."""
-        layout = OutputLayout.of(self.output_path)
+        layout = self.whole_layout
         return layout if self.shard is None else layout.of_shard(self.shard)
+
+    @property
+    def whole_layout(self) -> OutputLayout:
+        """Where the files of the whole batch go; those of its shards are put together there."""
+        return OutputLayout.of(self.output_path, self.output_format)
 
     @property
     def senders(self) -> int:
@@ -325,7 +337,10 @@ class BatchJob:
 
         :param source: the files that `input_path` means
         """
-        return {"format": FORMAT, "input_path": source.names, **self._requests()}
+        # The name of an output that is a file tells its form, and JSON lines are what a folder has if nothing is said.
+        folder_of_parquet = self.output_format == "parquet" and not as_upath(self.output_path).name.endswith(".parquet")
+        form = {"output_format": "parquet"} if folder_of_parquet else {}
+        return {"format": FORMAT, "input_path": source.names, **form, **self._requests()}
 
     def seed(self, target: Target) -> bytes:
         """Everything that makes a request out of a line of the input: same seed, same line, same request."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.shards import Shard
 
+OutputFormat = Literal["jsonl", "parquet"]
 RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
@@ -28,11 +30,17 @@ class OutputLayout:
     ids: UPath
 
     @classmethod
-    def of(cls, output_path: PathLike) -> OutputLayout:
+    def of(cls, output_path: PathLike, output_format: OutputFormat | None = None) -> OutputLayout:
         """A path ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the results file, with siblings;
-        any other is a folder."""
+        any other is a folder.
+
+        :param output_format: of the results in a folder, default `jsonl`; a file's name tells its own
+        :raises ValueError: it is not what the name tells
+        """
         path = as_upath(output_path)
         suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
+        if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
+            raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
         if suffix is not None:
             stem = path.name.removesuffix(suffix)
             folder = path.parent
@@ -45,13 +53,20 @@ class OutputLayout:
                 ids=folder / f"{stem}.ids.bin",
             )
         return cls(
-            results=path / "results-00000.jsonl",
+            results=path / f"results-00000.{output_format or 'jsonl'}",
             errors=path / "errors.jsonl",
             manifest=path / "manifest.json",
             journal=path / "_journal",
             shards=path / "_shards",
             ids=path / "ids.bin",
         )
+
+    @property
+    def any_results(self) -> tuple[UPath, ...]:
+        """The results file, in a folder in each form that it may have there."""
+        if self.journal.name != "_journal":
+            return (self.results,)
+        return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
 
     def of_shard(self, shard: Shard) -> OutputLayout:
         """Of one of its shards: a folder of its own."""

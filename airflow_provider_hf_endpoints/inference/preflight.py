@@ -49,7 +49,7 @@ def find_job_input(job: BatchJob) -> Input:
     :raises BatchInputError: there is none, or the job would write where it reads
     """
     source = find_input(job.input_path, job.input_format, job.reads_columns)
-    layout = OutputLayout.of(job.output_path)
+    layout = job.whole_layout
     source.refuse_output(layout.results, layout.errors)
     require_writer(layout.results)
     if layout.results.name.endswith(".parquet") and job.input_format == "openai-batch":

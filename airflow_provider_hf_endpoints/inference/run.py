@@ -66,7 +66,7 @@ class Run:
         """Read the journal of an earlier run of the same job, or begin one."""
         layout, job = self._layout, self._job
         if job.on_existing == "overwrite":
-            for path in (layout.manifest, layout.results, layout.errors):
+            for path in (layout.manifest, *layout.any_results, layout.errors):
                 path.unlink(missing_ok=True)
             remove_folder(layout.journal)
         clear_half_written(layout)

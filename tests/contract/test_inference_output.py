@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference import parquet_output
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.shards import Shard
 from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
 
 ROWS = 30
@@ -60,6 +62,34 @@ def test_parquet(folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> N
         path.name for path in base.iterdir() if path.name.startswith("out")
     }
     assert {"text": "bad", "key": 7, "tags": ["a", 7]} == json.loads((base / "out.errors.jsonl").read_text())["row"]
+
+
+def test_a_folder_may_hold_parquet(folder: Path) -> None:
+    """Where it is asked for; the other form is another job's output, and `overwrite` leaves none of it."""
+    output = folder / "out"
+    with serving(answer) as server:
+        run_batch(job(server.url, folder, output))
+        with pytest.raises(OutputConflictError, match="output_format"):
+            run_batch(job(server.url, folder, output, output_format="parquet"))
+        report = run_batch(job(server.url, folder, output, output_format="parquet", on_existing="overwrite"))
+        assert 0 == run_batch(job(server.url, folder, output, output_format="parquet")).requests
+    assert {"results-00000.parquet", "errors.jsonl", "manifest.json"} == {path.name for path in output.iterdir()}
+    assert ROWS == report.rows == pq.ParquetFile(output / "results-00000.parquet").metadata.num_rows
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "words"),
+    [
+        ("out.jsonl", {"output_format": "parquet"}, "end it in .parquet"),
+        ("out.parquet", {"output_format": "jsonl"}, "end it in .jsonl"),
+        ("out", {"output_format": "csv"}, "output_format is one of None, jsonl, parquet, not 'csv'"),
+        ("out", {"output_format": "parquet", "shard": Shard(0, 2, "a" * 16)}, "shards have no output_format"),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused(folder: Path, output: str, options: dict[str, Any], words: str) -> None:
+    """When the job is made, in words that say what to change."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        job("http://nowhere", folder, folder / output, **options)
 
 
 def test_embeddings_are_lists_of_numbers(folder: Path) -> None:
