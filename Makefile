@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit test-system demo lint format check lock clean
+.PHONY: help setup test test-unit test-live test-system demo lint format check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test: setup ## all tests, on the newest and the oldest Airflow
 test-unit: ## the tests that start no Airflow, on the newest one only
 	@$(SETUP) newest
 	@$(BIN)/python dev/run_tests.py --quick
+
+test-live: setup ## every live case, on the newest and the oldest Airflow: takes about half an hour
+	@$(BIN)/python dev/run_tests.py --live
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
 	@$(SETUP) newest

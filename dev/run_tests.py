@@ -12,7 +12,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,16 +26,20 @@ class Suite:
     name: str
     environment: str
     paths: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract"))
+# The live cases that every change has to pass; `--live` runs all of them, which takes twice as long and more.
+CORE = ("-m", "not extended")
+LIVE, LIVE_OLDEST = (
+    Suite(f"live, {which} Airflow", environment, ("tests/airflow",))
+    for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
+)
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
     (QUICK, Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",))),
-    (
-        Suite("live, newest Airflow", ".venv", ("tests/airflow",)),
-        Suite("live, oldest Airflow", ".venv-oldest", ("tests/airflow",)),
-    ),
+    (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE)),
 )
 
 
@@ -83,7 +87,7 @@ def run(suite: Suite, extra: list[str]) -> Counts:
     with tempfile.TemporaryDirectory(prefix="hf-endpoints-tests-") as folder:
         report = Path(folder) / "junit.xml"
         python = ROOT / suite.environment / "bin" / "python"
-        command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *extra, *paths]
+        command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *suite.options, *extra, *paths]
         result = subprocess.run(
             command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -106,8 +110,9 @@ def main() -> int:
     """Run the suites and print the sum; 0 when every test passed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
+    parser.add_argument("--live", action="store_true", help="only what starts an Airflow, and all of that")
     arguments, extra = parser.parse_known_args()
-    lanes = ((QUICK,),) if arguments.quick else LANES
+    lanes = ((QUICK,),) if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
     with ThreadPoolExecutor(len(lanes)) as pool:
         results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
     print()

@@ -13,6 +13,7 @@ pytest.importorskip(
 )
 
 DAG = "live_approval"
+pytestmark = pytest.mark.extended
 
 
 def questions(airflow: LocalAirflow, run: str) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
 from tests.airflow.test_live import create_endpoint, watched, write_rows
 
+pytestmark = pytest.mark.extended
+
 WATCHES = ("watched-running", "watched-failed", "watched-paused", "watched-scaledToZero", "steady-running")
 # From 3.3 on Airflow keeps what a watcher has seen over a restart of the triggerer.
 REMEMBERS = hasattr(BaseTrigger, "on_kill")

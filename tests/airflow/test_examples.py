@@ -98,6 +98,7 @@ def test_a_failed_batch_still_pauses(airflow: LocalAirflow, emulator: Emulator) 
     assert emulator.states(NAME)[-2:] == ["running", "paused"]
 
 
+@pytest.mark.extended
 def test_when_endpoint_fails(airflow: LocalAirflow, emulator: Emulator) -> None:
     """The endpoint fails: the DAG runs once, and the fallback runs. It is back: the fallback is paused again."""
     dag_id, fallback = "hf_endpoints_when_endpoint_fails", f"{NAME}-fallback"

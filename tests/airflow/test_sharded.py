@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
@@ -14,6 +15,8 @@ from dev.airflow_api import TaskState
 from dev.local_airflow import LocalAirflow
 from tests.airflow.test_examples import NAME
 from tests.airflow.test_workers import TASK_PROCESS
+
+pytestmark = pytest.mark.extended
 
 DAG = "hf_endpoints_sharded_batch"
 ROWS = 160

@@ -55,6 +55,17 @@ def messages(airflow: LocalAirflow, dag: str, run: str) -> str:
 @pytest.fixture(scope="module")
 def ended(airflow: LocalAirflow, emulator: Emulator) -> dict[str, tuple[str, str, str]]:
     """Runs that nobody touches, side by side: by endpoint the DAG, the run, and how it ended."""
+    begun = {
+        "use-works": (DAG, begin(airflow, emulator, DAG, "use-works")),
+        "use-fails": (DAG, begin(airflow, emulator, DAG, "use-fails", fail=True)),
+        "use-slow": ("live_use_timeout", begin(airflow, emulator, "live_use_timeout", "use-slow", AN_HOUR)),
+    }
+    return {name: (dag, run, airflow.wait_for_run(dag, run)) for name, (dag, run) in begun.items()}
+
+
+@pytest.fixture(scope="module")
+def more_ended(airflow: LocalAirflow, emulator: Emulator) -> dict[str, tuple[str, str, str]]:
+    """The same of runs that find or release their endpoint in other ways."""
     for name in ("use-running", "use-paused"):
         create_endpoint(emulator, name)
     airflow.wait_until(lambda: state(emulator, "use-paused") == "running", "it runs")
@@ -63,10 +74,7 @@ def ended(airflow: LocalAirflow, emulator: Emulator) -> dict[str, tuple[str, str
     for name in ("use-map-outer", "use-map-inner"):
         emulator.behave(name, initializing_seconds=A_START)
     begun = {
-        "use-works": (DAG, begin(airflow, emulator, DAG, "use-works")),
-        "use-fails": (DAG, begin(airflow, emulator, DAG, "use-fails", fail=True)),
         "use-stuck": (DAG, begin(airflow, emulator, DAG, "use-stuck")),
-        "use-slow": ("live_use_timeout", begin(airflow, emulator, "live_use_timeout", "use-slow", AN_HOUR)),
         "use-running": ("live_use_existing", begin(airflow, emulator, "live_use_existing", "use-running")),
         "use-paused": ("live_use_existing", begin(airflow, emulator, "live_use_existing", "use-paused")),
         "use-map": ("live_use_mapped", begin(airflow, emulator, "live_use_mapped", "use-map")),
@@ -106,32 +114,36 @@ def test_the_start_takes_too_long(
     assert (["pause"], "paused") == (actions(emulator, "use-slow"), state(emulator, "use-slow"))
 
 
-def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, ended: dict[str, tuple[str, str, str]]) -> None:
+@pytest.mark.extended
+def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, more_ended: dict[str, tuple[str, str, str]]) -> None:
     """The work is a success and the endpoint may be running: nobody would look if the run were green."""
-    assert ended["use-stuck"][2] == "failed"
-    assert ("success", "success", "failed", "upstream_failed") == states(airflow, ended, "use-stuck")
+    assert more_ended["use-stuck"][2] == "failed"
+    assert ("success", "success", "failed", "upstream_failed") == states(airflow, more_ended, "use-stuck")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("found", "did"), [("running", ["resume"]), ("paused", ["pause", "resume", "pause"])])
 def test_an_endpoint_is_left_as_it_was_found(
-    airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]], found: str, did: list[str]
+    airflow: LocalAirflow, emulator: Emulator, more_ended: dict[str, tuple[str, str, str]], found: str, did: list[str]
 ) -> None:
     """One that somebody else keeps running goes on running (a resume says so); one that was paused is paused again."""
-    dag, run, end = ended[f"use-{found}"]
+    dag, run, end = more_ended[f"use-{found}"]
     assert end == "success", messages(airflow, dag, run)
     assert (did, found) == (actions(emulator, f"use-{found}"), state(emulator, f"use-{found}"))
 
 
+@pytest.mark.extended
 def test_mapped_tasks_and_one_group_in_another(
-    airflow: LocalAirflow, emulator: Emulator, ended: dict[str, tuple[str, str, str]]
+    airflow: LocalAirflow, emulator: Emulator, more_ended: dict[str, tuple[str, str, str]]
 ) -> None:
     """Two endpoints, each used by its own tasks, each given back as its group says."""
-    dag, run, end = ended["use-map"]
+    dag, run, end = more_ended["use-map"]
     assert end == "success", messages(airflow, dag, run)
     assert (["delete"], ["pause"]) == (actions(emulator, "use-map-outer"), actions(emulator, "use-map-inner"))
     assert state(emulator, "use-map-inner") == "paused"
 
 
+@pytest.mark.extended
 def test_the_work_is_cleared_while_it_runs(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """The setups run anew; that the first attempt created the endpoint is not forgotten, so it is paused at the end."""
     run = working(airflow, emulator, "use-cleared", tmp_path / "gate")
@@ -142,6 +154,7 @@ def test_the_work_is_cleared_while_it_runs(airflow: LocalAirflow, emulator: Emul
     assert (["pause"], "paused") == (actions(emulator, "use-cleared"), state(emulator, "use-cleared"))
 
 
+@pytest.mark.extended
 def test_the_work_is_cleared_after_the_end(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """Cleared and mended it gets its endpoint again, and gives it back again."""
     (tmp_path / "gate").touch()
@@ -153,6 +166,7 @@ def test_the_work_is_cleared_after_the_end(airflow: LocalAirflow, emulator: Emul
     assert ["pause", "resume", "pause"] == actions(emulator, "use-mended")
 
 
+@pytest.mark.extended
 def test_the_work_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """A person ends the work."""
     run = working(airflow, emulator, "use-marked", tmp_path / "gate")
@@ -161,6 +175,7 @@ def test_the_work_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tm
     assert (["pause"], "paused") == (actions(emulator, "use-marked"), state(emulator, "use-marked"))
 
 
+@pytest.mark.extended
 def test_the_run_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """A person ends the whole run while the work runs: the teardown still runs."""
     run = working(airflow, emulator, "use-run-marked", tmp_path / "gate")
@@ -170,6 +185,7 @@ def test_the_run_is_marked_failed(airflow: LocalAirflow, emulator: Emulator, tmp
     assert ["pause"] == actions(emulator, "use-run-marked")
 
 
+@pytest.mark.extended
 def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emulator) -> None:
     """Nothing of the task's own code runs, and it has no retry: the release saves the endpoint."""
     run = begin(airflow, emulator, "live_use_on_worker", "use-killed", AN_HOUR)
@@ -185,6 +201,7 @@ def _tries(airflow: LocalAirflow, run: str, task: str) -> int:
     return next(each.try_number for each in airflow.api.tasks(DAG, run) if each.task_id == task)
 
 
+@pytest.mark.extended
 def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """The first to end leaves it to the second, which pauses it. The leases were in an Airflow Variable."""
     first = working(airflow, emulator, "use-shared", tmp_path / "first")
