@@ -14,9 +14,9 @@ from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BudgetExceeded
 from tests.contract.inference_server import Reply, Request, echo, serving
 
-ROWS = 400
-#: A cent a second: a budget of two cents is two seconds of one replica.
-PRICE = 36.0
+ROWS = 150
+#: Two cents a second: a budget of a cent is half a second of one replica.
+PRICE = 72.0
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def job_of(url: str, folder: Path, **options: Any) -> BatchJob:
 
 
 def test_a_spent_budget_ends_the_batch_and_keeps_what_is_done(tmp_path: Path) -> None:
-    """400 rows at 4 x 20 a second take 5 s; a budget of 1 s ends them, and the next run under it sends nothing."""
+    """150 rows at 80 a second take 2 s; a budget of half a second ends them, and the next run under it sends none."""
     with serving(slow) as server:
         with pytest.raises(BudgetExceeded, match=r"the budget is spent: \$0\.01.* of max_cost \$0\.01") as caught:
             run_batch(job_of(server.url, tmp_path, max_cost=0.01))
@@ -88,13 +88,13 @@ def test_more_replicas_spend_faster(tmp_path: Path) -> None:
         cost = caught.value.report.cost
     assert cost is not None
     assert cost["usd"] >= 0.04
-    assert cost["replica_minutes"] * 60 >= 4
+    assert cost["replica_minutes"] * 60 >= 2
 
 
 def test_what_cannot_fit_is_refused_before_a_row_is_sent(tmp_path: Path) -> None:
     """At the pace of an earlier run, as its report has it."""
     with serving(slow) as server:
-        with pytest.raises(BudgetExceeded, match="400 rows can't be done within the budget at the pace of an earlier"):
+        with pytest.raises(BudgetExceeded, match="150 rows can't be done within the budget at the pace of an earlier"):
             run_batch(job_of(server.url, tmp_path, max_cost=0.01, rows_per_replica_second=10.0))
         assert [] == server.posts
 

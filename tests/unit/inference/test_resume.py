@@ -110,7 +110,7 @@ def edited(seed: int) -> tuple[Rows, int, Rows]:
     return rows, chance.randrange(len(rows)), later
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_every_row_of_the_input_as_it_is_now_has_its_answer(
     tmp_path_factory: pytest.TempPathFactory, seed: int
