@@ -7,6 +7,7 @@ endpoint is used.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -28,6 +29,7 @@ from airflow_provider_hf_endpoints.leases.store import LeaseStore, LeaseStoreErr
 log = logging.getLogger(__name__)
 
 _RENEWALS = 4  # in the time of a lease
+_USER = re.compile(r"(\S+) (.+?) (\S+)( \[\d+\])?")
 _LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
 
 
@@ -161,3 +163,15 @@ def told(acquired: Mapping[str, Any]) -> dict[str, Any]:
     place = {"namespace": acquired["namespace"], "name": acquired["name"]}
     lease = acquired.get("lease")
     return {"use": acquired.get("use"), "lease": None if lease is None else {**place, "record": lease}}
+
+
+def user(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
+    """Whose use it is, for a person: DAG, run, task and map index, the same in every attempt."""
+    mapped = map_index is not None and map_index >= 0
+    return " ".join([dag_id, run_id, task_id, *([f"[{map_index}]"] if mapped else [])])
+
+
+def use_of(who: str) -> tuple[str, str] | None:
+    """DAG and run of what `user` says; None where it says something else. Only a run's id may have spaces in it."""
+    said = _USER.fullmatch(who)
+    return None if said is None else (said[1], said[2])

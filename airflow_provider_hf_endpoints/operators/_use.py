@@ -28,7 +28,7 @@ from airflow_provider_hf_endpoints.operators._base import EndpointOperator, in_a
 from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._cost import report_cost
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators._lease import Held, renew, told
+from airflow_provider_hf_endpoints.operators._lease import Held, renew, told, user
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 
 log = logging.getLogger(__name__)
@@ -335,11 +335,9 @@ def _seconds(limit: float | timedelta) -> float:
 
 
 def _who(context: Context) -> str:
-    """Whose use it is: DAG, run, task and map index, the same in every attempt."""
     ti: Any = context["ti"]
-    parts = [str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id")]
-    map_index = getattr(ti, "map_index", -1)
-    return " ".join([*parts, *([f"[{map_index}]"] if map_index is not None and map_index >= 0 else [])])
+    dag_id, run_id, task_id = (str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id"))
+    return user(dag_id, run_id, task_id, getattr(ti, "map_index", None))
 
 
 def _pull(context: Context, task_id: str, key: str) -> dict[str, Any] | None:

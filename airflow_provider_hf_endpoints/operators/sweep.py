@@ -21,11 +21,12 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
-from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.notes import StartNotes
+from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
 from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
 from airflow_provider_hf_endpoints.operators._claim import claims_in
+from airflow_provider_hf_endpoints.operators._lease import use_of
 
 __all__ = ["SweepInferenceEndpointsOperator"]
 
@@ -155,16 +156,19 @@ class _Facts:
         note, leases, since = self._notes.read(*place), self._leases(*place), self._since(endpoint)
         if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
             note = None  # started again since, by somebody who notes nothing
-        now = time.time()
-        live = [lease for lease in leases or () if lease.is_live(now)]
+        live = [lease for lease in leases or () if lease.is_live(time.time()) and not self._is_over(lease)]
+        crashed = [lease for lease in leases or () if not lease.left and lease not in live]
+        found = [lease.found for lease in leases or () if lease.found != UNKNOWN]
+        started = any(bills_nothing(state) for state in found)  # by one of the holders
         return Known(
             endpoint,
-            own=bool(claims_in(endpoint.tags) or note or leases),
+            own=bool(claims_in(endpoint.tags) or note or started),
             started_by=None if note is None else note.who,
-            run_ended=None if note is None else self._ended(note),
+            run_ended=None if note is None else self._ended(note.dag_id, note.run_id),
             # Leases that can't be read may be anybody's.
             users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
-            expired=any(not lease.left and not lease.is_live(now) for lease in leases or ()),
+            # Who found it running leaves it running, and so does who crashed.
+            expired=bool(crashed) and (started or not found),
             since=since,
             price_per_hour=self._client.run(metering.price(self._client.session, endpoint)),
         )
@@ -183,10 +187,15 @@ class _Facts:
         started = [each.started_at for each in replicas if each.started_at is not None and each.stopped_at is None]
         return min(started, default=None)
 
-    def _ended(self, note: StartNote) -> bool | None:
+    def _is_over(self, lease: Lease) -> bool:
+        """Whether the holder's run has ended and left the lease behind: its release was skipped, or killed for good."""
+        use = use_of(lease.who)
+        return use is not None and self._ended(*use) is True
+
+    def _ended(self, dag_id: str, run_id: str) -> bool | None:
         """Whether the run has ended; None where this Airflow does not know it: it may be another one's."""
         try:
-            state = self._run_state(dag_id=note.dag_id, run_id=note.run_id)
+            state = self._run_state(dag_id=dag_id, run_id=run_id)
         except AirflowRuntimeError:
             return None
         return str(getattr(state, "value", state)) in _ENDED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.records import new_lease
 from airflow_provider_hf_endpoints.leases.store import PathLeaseStore
+from airflow_provider_hf_endpoints.operators._lease import use_of, user
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from tests.contract.operators_play import (
@@ -139,6 +141,33 @@ def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, l
     store.write(new_lease("other/r9/group", time.time() - 7200, 600.0))
     unknown = InRun()  # this Airflow knows nothing of the run
     assert sweep(unknown)["shared"]["reason"] == "its last lease has expired"
+
+
+def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator, leases: Path) -> None:
+    """Airflow skips the release of a run that `dagrun_timeout` ends: its lease would hold for hours more."""
+    started("forgotten")
+    PathLeaseStore(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
+    assert sweep()["forgotten"]["reason"] == "the run of nightly/r1/create has ended"
+    assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "nightly r1 use.acquire uses it"
+
+
+@pytest.mark.parametrize("use", [("d", "r 1", "g.acquire", None), ("d", "r 1", "g.acquire", -1), ("d", "r 1", "t", 3)])
+def test_whose_a_lease_is_can_be_read_back(use: tuple[str, str, str, int | None]) -> None:
+    """A person may name a run as they like, with spaces; what is no such name is nobody's."""
+    assert use_of(user(*use)) == ("d", "r 1")
+    assert use_of("other/r9/group") is None
+
+
+@pytest.mark.parametrize(("found", "verdict"), [("running", "leave"), ("paused", "sweep")])
+def test_what_a_crashed_use_has_found_running_is_left_running(
+    emulator: Emulator, leases: Path, found: str, verdict: str
+) -> None:
+    """It runs for somebody else; what the use has resumed runs for nobody."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("theirs", **MODEL)
+    lease = replace(new_lease("nightly r7 use.acquire", time.time() - 7200, 600.0), found=found)
+    PathLeaseStore(str(leases), "acme", "theirs").write(lease)
+    assert sweep()["theirs"]["verdict"] == verdict
 
 
 def test_a_note_of_an_earlier_start_says_nothing(emulator: Emulator, leases: Path) -> None:
