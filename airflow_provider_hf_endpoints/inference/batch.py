@@ -7,11 +7,13 @@ lets one run of the job (`run.py`) go from what an earlier one left to the publi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool] | threading.Event | None
 ReadyReplicas = Callable[[], int]
+_Result = TypeVar("_Result")
 REPLICAS_INTERVAL = 10.0  # seconds
 
 
@@ -100,12 +103,24 @@ async def arun_batch(
         return judge_job(job, finished)
     ids = await asyncio.to_thread(check_input, job, source)
     lock = OutputLock(layout.journal)
-    await asyncio.to_thread(lock.acquire)
     try:
+        await _to_its_end(lock.acquire)
         await asyncio.to_thread(compare_ids, job, source, ids)
         return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas, observer)
     finally:
         lock.release()
+
+
+async def _to_its_end(work: Callable[[], _Result]) -> _Result:
+    """In a thread, and waited for when this is cancelled too: nobody else may touch the output while it works."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.exception()  # asked for, or asyncio would complain that nobody did
 
 
 def _in_event_loop() -> bool:
@@ -133,10 +148,10 @@ async def _run_locked(
 ) -> BatchReport:
     run = Run(job, layout, source)
     spent_before = await asyncio.to_thread(run.spent_before)
-    await asyncio.to_thread(run.take_up)
     own = transport is None
-    transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
     try:
+        await _to_its_end(run.take_up)
+        transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
         target = await run.discover(transport, stop)
         try:
             shape = job.shape(target)
@@ -151,18 +166,17 @@ async def _run_locked(
         ]
         try:
             await dispatcher.run()
+        except asyncio.CancelledError:
+            # Whoever cancels has little time; what is done is durable already, and is put where a reader finds it.
+            run.publish_partial()
+            raise
         finally:
             for helper in helpers:
                 helper.cancel()
-        return await asyncio.to_thread(run.finish)
-    except asyncio.CancelledError:
-        # Whoever cancels has little time; what is done is durable already, and is put where a reader finds
-        # it.
-        run.publish_partial()
-        raise
+        return await _to_its_end(run.finish)
     finally:
         run.close()
-        if own:
+        if own and transport is not None:
             await transport.aclose()
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference import patience
+from airflow_provider_hf_endpoints.inference import patience, run
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
+from airflow_provider_hf_endpoints.inference.output import publish
 from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
@@ -92,3 +96,33 @@ def test_given_up_and_answered_at_once_is_answered(tmp_path: Path, monkeypatch: 
     options = {"max_concurrency": 8, "hedge_after": 0.01, "order_window": 0}
     report = asyncio.run(arun_batch(job(tmp_path, "out", **options), transport=AnsweredAsItIsGivenUp()))
     assert (200, 0, 1) == (report.succeeded, report.failed, report.hedges)
+
+
+def test_cancelled_while_it_publishes_an_output_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything was done and is being written when the batch is cancelled: nobody else writes there meanwhile."""
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(500)))
+    begun, writing = threading.Event(), []
+
+    def slowly(*args: Any, **options: Any) -> dict[str, Any]:
+        writing.append(options["complete"])
+        begun.set()
+        time.sleep(0.2)
+        return publish(*args, **options)
+
+    monkeypatch.setattr(run, "publish", slowly)
+
+    async def main() -> None:
+        task = asyncio.create_task(arun_batch(job(tmp_path, "out", max_concurrency=64), transport=Memory()))
+        await asyncio.to_thread(begun.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert [True] == writing
+    lines = (tmp_path / "out" / "results-00000.jsonl").read_text().splitlines()
+    assert [f"T{n}" for n in range(500)] == [json.loads(line)["output"] for line in lines]
+    assert {"in.jsonl", "out"} == {path.name for path in tmp_path.iterdir()}
+    assert {"results-00000.jsonl", "errors.jsonl", "manifest.json"} == {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
