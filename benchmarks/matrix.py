@@ -44,9 +44,11 @@ SIDE_BY_SIDE = 4  # cells
 WRITING = threading.Lock()
 NEAR = 0.03  # of the meter
 LIMIT = 12.0  # seconds: of what is to take too long
+# What is no sign of having been switched off; the second may still wait for the start.
+LEFT_ON = ("", "pending", "initializing", "running")
 # A scheduler that is gone, and a worker that is: what Airflow waits for 300 s by default.
 NOTICED = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
 }
@@ -113,7 +115,12 @@ class Trial:
             if row.dag != "_limited_start" and row.moment != "starting":
                 self._wait(lambda: Path(f"{second.gate}.begun").exists(), "the second works")
         if row.moment == "starting":
-            self.airflow.wait_for_task(first.dag, first.run, "use.start", "deferred", "running", limit=HANG)
+            over = ("success", "failed", "upstream_failed")
+            seen = self.airflow.wait_for_task(
+                first.dag, first.run, "use.start", "deferred", "running", *over, limit=HANG
+            )
+            if seen in over:
+                raise AirflowFailed(f"the start is {seen} before anything has happened to it")
             case.wait_for_a_look()
         elif row.moment == "working":
             self._wait(lambda: Path(f"{first.gate}.begun").exists(), "it works")
@@ -293,7 +300,9 @@ def line(trial: Trial, meters: Meters) -> tuple[bool, str]:
             billed = f"{meters.billed(trial.case.endpoint, over, time.time())[0]:.1f}"
         faults += ["run"] if cell.row.ends and trial.ends[0] not in cell.row.ends else []
         faults += ["second run"] if trial.ends[1:] not in ([], ["success"]) else []
-        faults += [f"{trial.between} before its time"] if trial.between not in ("", "running") else []
+        faults += [f"{trial.between} before its time"] if trial.between not in LEFT_ON else []
+    if cell.column == "shared" and trial.case.calls().count("pause") > 1 and cell.row.act != "clear":
+        faults.append("paused under the second")
     faults += ["state"] if seen != cell.expected else []
     calls = " ".join(trial.case.calls())
     parts = [cell.row.title, cell.column, "/".join(trial.ends), f"{cell.expected}/{seen}", calls, billed, cost]
