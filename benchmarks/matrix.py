@@ -184,6 +184,7 @@ class Trial:
     def forget(self) -> None:
         """Nothing is left of its runs in Airflow."""
         for use in self.uses:
+            self.airflow.api.set_run_state(use.dag, use.run, "failed")  # Airflow deletes no run that goes on
             self.airflow.api.call("DELETE", f"/dags/{use.dag}/dagRuns/{use.run}")
 
     def _sweep(self) -> None:
