@@ -184,7 +184,10 @@ class Trial:
     def forget(self) -> None:
         """Nothing is left of its runs in Airflow."""
         for use in self.uses:
-            self.airflow.api.set_run_state(use.dag, use.run, "failed")  # Airflow deletes no run that goes on
+            # Airflow deletes no run that goes on, and one does while a teardown of it may still run.
+            for task in self.airflow.api.tasks(use.dag, use.run):
+                self.airflow.api.set_task_state(use.dag, use.run, task.task_id, "failed")
+            self.airflow.api.set_run_state(use.dag, use.run, "failed")
             self.airflow.api.call("DELETE", f"/dags/{use.dag}/dagRuns/{use.run}")
 
     def _sweep(self) -> None:
