@@ -228,6 +228,18 @@ class LocalAirflow:
                 return str(state)
         raise AssertionError("unreachable: poll only ends by raising")
 
+    def wait_for_handover(self, dag_id: str, run_id: str, task_id: str, *states: str) -> None:
+        """Wait until a task has left its worker to wait elsewhere, and the scheduler has heard of it.
+
+        Airflow fails a task whose wait is over before the scheduler has read that its worker is done: the task then
+        runs again, and the message is taken for that run's.
+        """
+        self.wait_for_task(dag_id, run_id, task_id, *(states or ("deferred",)))
+        [task] = [each for each in self.api.tasks(dag_id, run_id) if each.task_id == task_id]
+        line = f"dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}', try_number={task.try_number},"
+        log = self.components["scheduler"].log
+        self.wait_until(lambda: line in log.read_text(errors="replace"), f"the scheduler knows that {task_id} waits")
+
     def wait_for_run(self, dag_id: str, run_id: str, limit: float = 300.0) -> str:
         """Wait until a run has ended; returns `success` or `failed`."""
         for _ in self.poll(f"the run of {dag_id} ends", limit):

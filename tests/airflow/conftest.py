@@ -33,7 +33,16 @@ def outputs() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: Emulator, outputs: Path) -> Iterator[LocalAirflow]:
+def dag_folders(request: pytest.FixtureRequest) -> list[Path]:
+    """Where DAGs are read: those that watch endpoints all the time only where they are tested."""
+    folders = [ROOT / "example_dags", Path(__file__).parent / "dags"]
+    if any(item.get_closest_marker("extended") for item in request.session.items):
+        folders.append(Path(__file__).parent / "dags_extended")
+    return folders
+
+
+@pytest.fixture(scope="session")
+def airflow(emulator: Emulator, outputs: Path, dag_folders: list[Path]) -> Iterator[LocalAirflow]:
     """A running Airflow that knows the example DAGs and the live tests' own, and the way to the emulator."""
     connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": emulator.token}
     with (
@@ -41,7 +50,7 @@ def airflow(emulator: Emulator, outputs: Path) -> Iterator[LocalAirflow]:
         tempfile.TemporaryDirectory(prefix="hf-endpoints-live-", ignore_cleanup_errors=True) as folder,
         LocalAirflow(
             Path(folder) / "airflow",
-            [ROOT / "example_dags", Path(__file__).parent / "dags"],
+            dag_folders,
             connections={"hf_endpoints_default": connection},
             variables={
                 "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),

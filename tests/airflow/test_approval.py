@@ -28,8 +28,7 @@ def test_a_person_is_asked_above_the_price_only(airflow: LocalAirflow, answer: s
     run = airflow.api.trigger(DAG)
     airflow.wait_for_task(DAG, run, "cheap", "success")
     base = f"/dags/{DAG}/dagRuns/{run}"
-    # The question is there a moment before its task waits: an answer in between fails the task.
-    airflow.wait_for_task(DAG, run, "dear", "awaiting_input", "deferred")
+    airflow.wait_for_handover(DAG, run, "dear", "awaiting_input", "deferred")
     [question] = questions(airflow, base)
     assert question["task_instance"]["task_id"] == "dear"
     assert "for up to $0.8 an hour" in question["body"]

@@ -15,7 +15,7 @@ def deferred_create(case: Case) -> str:
     """A run whose create task waits in the triggerer for an endpoint that takes an hour."""
     case.slow()
     run = case.trigger(DAG)
-    case.airflow.wait_for_task(DAG, run, "create", "deferred")
+    case.airflow.wait_for_handover(DAG, run, "create")
     case.wait_for_a_look()
     return run
 
@@ -41,9 +41,7 @@ def test_cleared_while_deferred(airflow: LocalAirflow, case: Case) -> None:
     run = deferred_create(case)
     airflow.api.clear(DAG, run, "create")
     airflow.wait_until(lambda: airflow.api.tasks(DAG, run)[0].try_number == 2, "the second attempt has begun")
-    airflow.wait_for_task(DAG, run, "create", "deferred")
-    # Airflow fails a task whose trigger fires before the scheduler has heard that its worker has handed it over.
-    case.wait_for_a_look()
+    airflow.wait_for_handover(DAG, run, "create")
     case.wait_for_a_look()
     case.emulator.advance(AN_HOUR)
     assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
@@ -65,7 +63,7 @@ def test_sensor_marked_failed_while_deferred(airflow: LocalAirflow, cases: Cases
     case.slow()
     case.create()
     run = case.trigger("live_wait")
-    airflow.wait_for_task("live_wait", run, "wait", "deferred")
+    airflow.wait_for_handover("live_wait", run, "wait")
     case.wait_for_a_look()
     airflow.api.set_task_state("live_wait", run, "wait", "failed")
     assert airflow.wait_for_run("live_wait", run) == "failed"

@@ -66,7 +66,7 @@ def test_a_wait_survives_the_triggerer(airflow: LocalAirflow, emulator: Emulator
     create_endpoint(emulator, "survivor")
     airflow.wait_for_dag("live_wait")
     run = airflow.api.trigger("live_wait", {"endpoint": "survivor"})
-    airflow.wait_for_task("live_wait", run, "wait", "deferred")
+    airflow.wait_for_handover("live_wait", run, "wait")
     wait_for_a_look(airflow, emulator, "survivor")
 
     airflow.kill_component("triggerer")
@@ -84,7 +84,7 @@ def test_the_link_is_there_during_the_wait(airflow: LocalAirflow, emulator: Emul
     emulator.behave("linked", initializing_seconds=AN_HOUR)
     airflow.wait_for_dag("live_create")
     run = airflow.api.trigger("live_create", {"endpoint": "linked"})
-    airflow.wait_for_task("live_create", run, "create", "deferred")
+    airflow.wait_for_handover("live_create", run, "create")
 
     links = airflow.api.links("live_create", run, "create")
 

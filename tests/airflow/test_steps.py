@@ -83,7 +83,7 @@ def resume_killed(case: Case) -> None:
     wait_for_words(airflow, dag_id, run, "resume", "holding")
     end_process(airflow, airflow.api.tasks(dag_id, run)[0], KILL)
     take_up(airflow, dag_id, run)
-    airflow.wait_for_task(dag_id, run, "resume", "deferred")
+    airflow.wait_for_handover(dag_id, run, "resume")
     case.wait_for_a_look()
     airflow.api.set_task_state(dag_id, run, "resume", "failed")
     # The second resume finds it starting already, which the service refuses and the client takes for a success.
@@ -122,7 +122,7 @@ def sensor_killed(case: Case) -> None:
     case.slow()
     case.create()
     run = case.trigger("live_wait_or_pause")
-    case.airflow.wait_for_task("live_wait_or_pause", run, "wait", "deferred")
+    case.airflow.wait_for_handover("live_wait_or_pause", run, "wait")
     case.wait_for_a_look()
     case.airflow.api.set_task_state("live_wait_or_pause", run, "wait", "failed")
     case.expect("pause")
@@ -144,7 +144,7 @@ def two_sensors(case: Case) -> None:
     airflow, dags = case.airflow, ("live_wait", "live_wait_again")
     runs = {dag_id: case.trigger(dag_id) for dag_id in dags}
     for dag_id, run in runs.items():
-        airflow.wait_for_task(dag_id, run, "wait", "deferred")
+        airflow.wait_for_handover(dag_id, run, "wait")
     case.wait_for_a_look()
     airflow.api.set_task_state(dags[0], runs[dags[0]], "wait", "failed")
     assert airflow.wait_for_run(dags[0], runs[dags[0]]) == "failed"
@@ -160,9 +160,9 @@ def creator_killed(case: Case) -> None:
     case.slow()
     airflow = case.airflow
     run = case.trigger("live_create")
-    airflow.wait_for_task("live_create", run, "create", "deferred")
+    airflow.wait_for_handover("live_create", run, "create")
     other = case.trigger("live_wait")
-    airflow.wait_for_task("live_wait", other, "wait", "deferred")
+    airflow.wait_for_handover("live_wait", other, "wait")
     case.wait_for_a_look()
     airflow.api.set_task_state("live_create", run, "create", "failed")
     assert airflow.wait_for_run("live_wait", other) == "failed"

@@ -96,7 +96,7 @@ def test_execution_timeout_while_deferred(airflow: LocalAirflow, case: Case) -> 
     dag_id = "live_execution_timeout"
     case.slow()
     run = case.trigger(dag_id)
-    airflow.wait_for_task(dag_id, run, "create", "deferred")
+    airflow.wait_for_handover(dag_id, run, "create")
     assert airflow.wait_for_run(dag_id, run) == "failed"
     case.expect("create", "pause")
     wait_for_words(airflow, dag_id, run, "create", "Not running after")
