@@ -18,12 +18,11 @@ def connection_form_widgets() -> dict[str, Any]:
 
     Raises `ImportError` where wtforms is not installed, which Airflow expects: it then shows its plain form.
     """
-    from wtforms import FloatField, StringField  # type: ignore[import-untyped]
+    from wtforms import StringField  # type: ignore[import-untyped]
     from wtforms.validators import Optional  # type: ignore[import-untyped]
 
+    # Numbers, too: Airflow takes a whole number or a text there, and a price has cents.
     return {
-        name: (FloatField if "number" in field["schema"]["type"] else StringField)(
-            field["label"], validators=[Optional()], description=field["description"]
-        )
+        name: StringField(field["label"], validators=[Optional()], description=field["description"])
         for name, field in CONN_FIELDS.items()
     }

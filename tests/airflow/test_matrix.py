@@ -11,6 +11,8 @@ from benchmarks.matrix_cells import cells
 from benchmarks.matrix_meter import Meters
 from tests.airflow.cases import Cases
 
+pytestmark = pytest.mark.extended
+
 CHOSEN = (
     ("worker SIGKILL: the task", "shared"),
     ("timeout of the work", "found running"),

@@ -192,7 +192,6 @@ SCRIPTS: dict[str, Script] = {
 
 # What every change has to pass: the others are of the same kinds.
 CORE = {
-    "worker SIGKILL between sent and answered",
     "worker SIGTERM at the deferral",
     "two DAGs wait for one endpoint, one killed",
 }

@@ -22,10 +22,6 @@ class Field:
         self.description = description
 
 
-class FloatField(Field):
-    pass
-
-
 class StringField(Field):
     pass
 
@@ -37,7 +33,7 @@ class Optional:
 @pytest.fixture
 def wtforms(monkeypatch: pytest.MonkeyPatch) -> None:
     package, validators = ModuleType("wtforms"), ModuleType("wtforms.validators")
-    vars(package).update(FloatField=FloatField, StringField=StringField, validators=validators)
+    vars(package).update(StringField=StringField, validators=validators)
     vars(validators).update(Optional=Optional)
     monkeypatch.setitem(sys.modules, "wtforms", package)
     monkeypatch.setitem(sys.modules, "wtforms.validators", validators)
@@ -59,8 +55,7 @@ def test_the_old_form_has_the_same_fields(wtforms: None) -> None:
     assert {name: (field["label"], field["description"], True) for name, field in CONN_FIELDS.items()} == {
         name: (widget.label, widget.description, widget.optional) for name, widget in widgets.items()
     }
-    assert isinstance(widgets["timeout"], FloatField)
-    assert isinstance(widgets["namespace"], StringField)
+    assert all(isinstance(widget, StringField) for widget in widgets.values())
 
 
 def test_without_the_form_library(monkeypatch: pytest.MonkeyPatch) -> None:
