@@ -23,7 +23,7 @@ test-unit: ## the tests that start no Airflow, on the newest one only
 	@$(SETUP) newest
 	@$(BIN)/python dev/run_tests.py --quick
 
-test-live: setup ## every live case, on the newest and the oldest Airflow: takes about half an hour
+test-live: setup ## every live case, on the newest and the oldest Airflow; much longer than test
 	@$(BIN)/python dev/run_tests.py --live
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents

@@ -30,7 +30,7 @@ class Suite:
 
 
 QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract"))
-# The live cases that every change has to pass; `--live` runs all of them, which takes twice as long and more.
+# The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (
     Suite(f"live, {which} Airflow", environment, ("tests/airflow",))
