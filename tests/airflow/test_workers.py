@@ -110,6 +110,7 @@ def test_deferral_timeout(airflow: LocalAirflow, case: Case) -> None:
     case.expect("create", "pause")
 
 
+@pytest.mark.extended
 def test_DAG_run_deleted_while_deferred(airflow: LocalAirflow, case: Case) -> None:
     """Airflow has a run ended before it deletes it; one pause comes of both."""
     run = deferred_create(case)
