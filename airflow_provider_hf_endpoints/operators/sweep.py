@@ -92,7 +92,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         report = []
         with in_airflow_terms(), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
             rule = SweepRule(self.idle, self.older_than, tuple(self.names))
-            ask = _Facts(hook, rule, context["ti"].get_dagrun_state)
+            ask = _Facts(hook, context["ti"].get_dagrun_state)
             for endpoint in self._billing(hook.get_conn()):
                 known = ask.known(endpoint)
                 verdict = judge(known, rule, datetime.now(UTC))
@@ -143,11 +143,10 @@ class SweepInferenceEndpointsOperator(BaseOperator):
 class _Facts:
     """What is known of an endpoint, asked of the service, the leases and Airflow."""
 
-    def __init__(self, hook: InferenceEndpointsHook, rule: SweepRule, run_state: Callable[..., Any]) -> None:
+    def __init__(self, hook: InferenceEndpointsHook, run_state: Callable[..., Any]) -> None:
         self._client = hook.get_conn()
         self._lease_path = hook.lease_path
         self._notes = StartNotes(hook.lease_path)
-        self._rule = rule
         self._run_state = run_state
 
     def known(self, endpoint: InferenceEndpoint) -> Known:
