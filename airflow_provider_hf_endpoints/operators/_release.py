@@ -97,14 +97,15 @@ class StartingOperator(EndpointOperator):
         try:
             yield
         except TaskDeferred:
-            if self._rescue.killed:  # the signal came when nothing was left to look at it but this
-                if self._started_here:
-                    self._rescue.release("on_kill")
-                raise self._rescue.error() from None
-            if self._started_here:
+            if self._started_here and not self._rescue.killed:
                 # A deferral that Airflow itself ends (`__fail__`) brings none of its kwargs back. And a trigger reads
                 # here whose the endpoint is: a new attempt begins without it, and writes its own.
                 context["ti"].xcom_push(key=CLAIM_KEY, value=self._attempt or True)
+                self._rescue.ask(context["ti"])
+            if self._rescue.killed:  # or the signal came when nothing was left to look at it but this
+                if self._started_here:
+                    self._rescue.release("on_kill")
+                raise self._rescue.error() from None
             raise
 
     def on_kill(self) -> None:

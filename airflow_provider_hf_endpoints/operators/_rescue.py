@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
+
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -15,6 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError
 from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
+from airflow_provider_hf_endpoints.triggers._killed import is_over
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,18 @@ class Rescue:
         self.killed = True
         if act:
             self._release("on_kill", KILL_BUDGET, self._in_handler)
+
+    def ask(self, task_instance: Any) -> None:
+        """Note a kill that has not come here yet: whether a person has ended the task that is about to defer.
+
+        Whoever marks a running task as failed reaches its process up to a heartbeat later (5 s). By then Airflow has
+        refused the deferral: no signal comes any more, and no trigger that could release.
+        """
+        ask = getattr(task_instance, "get_task_states", None)
+        try:
+            self.killed = self.killed or (ask is not None and is_over(task_instance, ask))
+        except AirflowRuntimeError as error:
+            log.warning("Airflow does not say whether this task is still wanted: %s", error)
 
     def release(self, why: str) -> None:
         """By the policy `why`, or by `on_kill` where the task was killed: the handler may have come too early for it,

@@ -167,6 +167,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         on_kill, attempt = self.release_policies["on_kill"], attempt_of(context["ti"])
         if on_kill != "none" and attempt is not None:
             context["ti"].xcom_push(key=CLAIM_KEY, value=attempt)
+            self._ending.rescue.ask(context["ti"])
         self._ending.rescue.check()
         return self.defer(**deferral(wait, self.hf_endpoints_conn_id, on_kill, attempt))
 

@@ -1,11 +1,13 @@
-"""Why a trigger was taken away from the triggerer, as far as Airflow tells: did a person end the task?
+"""Whether a person has ended a task for good, as far as Airflow tells: asked where nobody else says so.
 
 The same cancellation reaches a trigger whose task was marked failed, one whose task was cleared (and runs anew), and
-one that another triggerer takes over. Only the task's state tells them apart.
+one that another triggerer takes over. And the process of a task that is marked failed hears of it seconds later, when
+it may have handed its wait over to a trigger that never comes to be. Only the task's state tells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
@@ -26,26 +28,45 @@ async def task_is_over(task_instance: Any, claim: str | None = None) -> bool:
 
     :param claim: the id of the attempt that asks; a task of which another attempt has begun since is not its to judge.
     """
-    map_index = getattr(task_instance, "map_index", -1)
-    mapped = map_index if map_index is not None and map_index >= 0 else None
-    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-        dag_id=task_instance.dag_id,
-        task_ids=[task_instance.task_id],
-        run_ids=[task_instance.run_id],
-        map_index=mapped,
-    )
-    of_run = states.get(task_instance.run_id)
-    if not of_run:
-        return True  # the DAG run was deleted, or the task is no part of it any more
-    if not all(getattr(state, "value", state) in _OVER for state in of_run.values()):
+    states = await sync_to_async(_states)(task_instance, RuntimeTaskInstance.get_task_states)
+    if not _all_over(states):
         return False
-    if claim is None:
+    if claim is None or not states:  # the claim of a run that was deleted is gone with it
         return True
     current = await sync_to_async(XCom.get_one)(
         key=CLAIM_KEY,
         dag_id=task_instance.dag_id,
         task_id=task_instance.task_id,
         run_id=task_instance.run_id,
-        map_index=mapped,
+        map_index=_map_index(task_instance),
     )
     return bool(current == claim)
+
+
+def is_over(task_instance: Any, ask: Callable[..., dict[str, Any]]) -> bool:
+    """Whether the task, or its whole DAG run, has been ended for good by now. Blocks while Airflow is asked.
+
+    :param ask: the task instance's own `get_task_states`.
+    :raises AirflowRuntimeError: Airflow's API server does not say
+    """
+    return _all_over(_states(task_instance, ask))
+
+
+def _states(task_instance: Any, ask: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """The task's state, by its id; nothing where the DAG run was deleted, or the task is no part of it any more."""
+    states = ask(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=_map_index(task_instance),
+    )
+    return states.get(task_instance.run_id) or {}
+
+
+def _all_over(states: dict[str, Any]) -> bool:
+    return all(getattr(state, "value", state) in _OVER for state in states.values())
+
+
+def _map_index(task_instance: Any) -> int | None:
+    map_index = getattr(task_instance, "map_index", -1)
+    return map_index if map_index is not None and map_index >= 0 else None

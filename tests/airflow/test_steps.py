@@ -71,6 +71,18 @@ def holding(dag_id: str, number: signal.Signals, case: Case) -> None:
     case.expect(*(["create", "pause", "resume"] if number == TERM else ["create"]))
 
 
+def marked_at_the_deferral(case: Case) -> None:
+    """A person gives the task up while it runs; its deferral is refused, so there is no trigger to release."""
+    case.slow()
+    dag_id, airflow = "live_marked_at_the_deferral", case.airflow
+    run = case.trigger(dag_id)
+    wait_for_words(airflow, dag_id, run, "create", "holding")
+    airflow.api.set_task_state(dag_id, run, "create", "failed")
+    case.expect("create", "pause")
+    airflow.wait_until(lambda: case.state() == "paused", "the endpoint is paused")
+    assert airflow.wait_for_run(dag_id, run) == "failed"
+
+
 def resume_killed(case: Case) -> None:
     """The retry of a killed resume knows that it is its endpoint, where Airflow keeps notes, and pauses it."""
     case.create()
@@ -179,6 +191,7 @@ SCRIPTS: dict[str, Script] = {
     "worker SIGKILL, answered and not recorded": partial(holding, "live_after_the_answer", KILL),
     "worker SIGTERM at the deferral": partial(holding, "live_at_the_deferral", TERM),
     "worker SIGKILL at the deferral": partial(holding, "live_at_the_deferral", KILL),
+    "marked failed on the worker, at the deferral": marked_at_the_deferral,
     "worker SIGKILL in a resume, the retry marked failed": resume_killed,
     "cleared after success": cleared_after_success,
     "sensor timeout": partial(sensor_timeout, "live_wait_and_leave", []),
@@ -193,6 +206,7 @@ SCRIPTS: dict[str, Script] = {
 # What every change has to pass: the others are of the same kinds.
 CORE = {
     "worker SIGTERM at the deferral",
+    "marked failed on the worker, at the deferral",
     "two DAGs wait for one endpoint, one killed",
 }
 

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
@@ -57,6 +59,21 @@ class TaskInstance:
 def new_context() -> Any:
     """A context for `execute`."""
     return {"ti": TaskInstance()}
+
+
+def context_of_a_task_in(states: dict[str, Any] | None) -> Any:
+    """A context whose task is, as Airflow says, in the state that `states` tells; None: it does not say."""
+    context = new_context()
+    ti = context["ti"]
+    ti.dag_id, ti.run_id, ti.id = "nightly", "run-1", "attempt-1"
+
+    def get_task_states(**_: Any) -> dict[str, Any]:
+        if states is None:
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR, detail={"status_code": 500}))
+        return states
+
+    ti.get_task_states = get_task_states
+    return context
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, emulator: Emulator, token: str = TOKEN, **extra: Any) -> None:

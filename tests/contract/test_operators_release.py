@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.emulator import Emulator
@@ -31,6 +31,7 @@ from tests.contract.operators_play import (
     calls,
     complete,
     connected,
+    context_of_a_task_in,
     create,
     deferred,
     event_of,
@@ -199,6 +200,24 @@ def test_a_killed_task_does_not_defer_or_succeed(
     with pytest.raises(TaskKilledError):
         run(operator)
     assert calls(emulator) == ["POST ", "POST /demo/pause"]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"run-1": {"task": "failed"}}, ["POST ", "POST /demo/pause"]),
+        ({}, ["POST ", "POST /demo/pause"]),  # the run was deleted
+        ({"run-1": {"task": "running"}}, ["POST "]),
+        ({"run-1": {"task": "restarting"}}, ["POST "]),  # cleared: the next attempt takes the endpoint up
+        ({"run-1": {"task": "success"}}, ["POST "]),  # the DAG goes on with the endpoint
+        (None, ["POST "]),  # Airflow does not say: most probably the wait is still wanted
+    ],
+)
+def test_marked_while_it_still_runs(slow: Emulator, states: dict[str, Any] | None, expected: list[str]) -> None:
+    """Airflow refuses the deferral of a task that was marked meanwhile, and tells nobody: it is asked before."""
+    with pytest.raises(TaskDeferred if expected == ["POST "] else TaskKilledError):
+        run(create(deferrable=True), context_of_a_task_in(states))
+    assert expected == calls(slow)
 
 
 def test_on_kill_looks_no_connection_up(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

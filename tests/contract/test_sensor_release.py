@@ -19,7 +19,16 @@ from airflow_provider_hf_endpoints.operators._base import TaskKilledError
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers._killed import CLAIM_KEY
 from airflow_provider_hf_endpoints.waits import WaitBrokenError
-from tests.contract.operators_play import FAST, HANG, calls, connected, create, new_context, run
+from tests.contract.operators_play import (
+    FAST,
+    HANG,
+    calls,
+    connected,
+    context_of_a_task_in,
+    create,
+    new_context,
+    run,
+)
 from tests.contract.test_operators_sensor import MODES, sensor, starting, watch
 
 DONE = {"pause": ["POST /demo/pause"], "scale_to_zero": ["POST /demo/scale-to-zero"], "delete": ["DELETE /demo"]}
@@ -125,6 +134,15 @@ def test_on_kill_on_a_worker(slow: Emulator, how: dict[str, Any], policy: str) -
     )
     with pytest.raises(TaskKilledError, match="was killed"):
         run(made)
+    assert DONE.get(policy, []) == done(slow)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_marked_before_it_has_deferred(slow: Emulator, policy: str) -> None:
+    """The process would hear of it too late: Airflow refuses the deferral, and no trigger comes to be."""
+    states = {"run-1": {"task": "failed"}}
+    with pytest.raises(TaskDeferred if policy == "none" else TaskKilledError):
+        run(sensor("deferred", on_kill=policy, **others("on_kill")), context_of_a_task_in(states))
     assert DONE.get(policy, []) == done(slow)
 
 

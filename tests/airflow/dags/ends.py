@@ -73,6 +73,7 @@ class HoldsAtTheDeferral:
     """Mixed into an operator: its first attempt is about to hand its wait over."""
 
     _holds = False
+    _hold = HOLD
 
     def execute(self, context: Context) -> Any:
         """As the operator's."""
@@ -83,13 +84,19 @@ class HoldsAtTheDeferral:
         """As Airflow's, a little later."""
         if self._holds:
             self.log.info("holding")  # type: ignore[attr-defined]
-            time.sleep(HOLD)
+            time.sleep(self._hold)
         super().defer(**options)  # type: ignore[misc]
         raise AssertionError("unreachable: a deferral is raised")
 
 
 class CreateHoldsAtTheDeferral(HoldsAtTheDeferral, CreateInferenceEndpointOperator):
     """Create, that is."""
+
+
+class CreateHoldsShortly(CreateHoldsAtTheDeferral):
+    """For less than a heartbeat: what happens meanwhile its process has not heard of when it goes on."""
+
+    _hold = 2.0
 
 
 class ResumeHoldsAtTheDeferral(HoldsAtTheDeferral, ResumeInferenceEndpointOperator):
@@ -115,6 +122,9 @@ with DAG("live_after_the_answer", schedule=None, params=PARAMS):
 
 with DAG("live_at_the_deferral", schedule=None, params=PARAMS):
     CreateHoldsAtTheDeferral(task_id="create", deferrable=True, **AGAIN, **MODEL)
+
+with DAG("live_marked_at_the_deferral", schedule=None, params=PARAMS):
+    CreateHoldsShortly(task_id="create", deferrable=True, **MODEL)
 
 with DAG("live_resume_again", schedule=None, params=PARAMS):
     ResumeHoldsAtTheDeferral(
