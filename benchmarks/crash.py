@@ -25,24 +25,28 @@ from upath import UPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.bars import Bar, line
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, serving
 
 ROOT = Path(__file__).resolve().parent.parent
+IN_FLIGHT = 16
+ANSWER_TIME = 0.01  # seconds
+GROUP_AGE = 0.1  # seconds
 # On S3 a run waits for twenty seconds to see that the one before is dead: here for one.
-CHILD = """
+CHILD = f"""
 import functools, sys
 from airflow_provider_hf_endpoints.inference import batch
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 batch.OutputLock = functools.partial(batch.OutputLock, beat=0.25, patience=1.0)
 url, folder = sys.argv[1:]
-run_batch(BatchJob(url=url, task="chat-completion", engine="tgi", prompt="{text}", max_concurrency=16,
-                   input_path=folder + "/in.jsonl", output_path=folder + "/out", checkpoint_interval=0.1))
+run_batch(BatchJob(url=url, task="chat-completion", engine="tgi", prompt="{{text}}", max_concurrency={IN_FLIGHT},
+                   input_path=folder + "/in.jsonl", output_path=folder + "/out", checkpoint_interval={GROUP_AGE}))
 """
 
 
 def slow_echo(request: Request) -> Reply:
-    """An answer after ten milliseconds."""
-    return chat_reply(request.body["messages"][0]["content"][::-1], delay=0.01)
+    """A row's own answer."""
+    return chat_reply(request.body["messages"][0]["content"][::-1], delay=ANSWER_TIME)
 
 
 def run_until(server: Server, store: Store, seconds: float | None) -> bool:
@@ -103,11 +107,16 @@ def main() -> None:
         right = expected == [(line["index"], line["output"]) for line in lines]
         hits = Counter(request.body["messages"][0]["content"] for request in server.posts)
     again = sum(hits.values()) - len(hits)
+    where = "on S3" if options.s3 else "on the disk"
     print(
-        f"{kills} kills, {options.rows} rows, ended well: {ended}, every row once and right: {right}, "
-        f"sent {sum(hits.values())}, of those again {again} ({again / max(kills, 1):.0f} a kill), "
-        f"most for one row {max(hits.values())}, {time.monotonic() - started:.0f} s"
+        f"{kills} kills at random {where}, {options.rows} rows, ended well: {ended}, every row once: {right}, "
+        f"sent {sum(hits.values())}, most for one row {max(hits.values())}, {time.monotonic() - started:.0f} s"
     )
+    wrong = 0 if ended and right else 1
+    line(f"{kills} kills at random {where}: outputs that are not every row once", wrong, Bar(0), form=".0f")
+    # What was in flight, and what one group may hold.
+    most = IN_FLIGHT + IN_FLIGHT / ANSWER_TIME * GROUP_AGE
+    line(f"{kills} kills at random {where}: rows sent again, a kill", again / max(kills, 1), Bar(most), form=".0f")
 
 
 if __name__ == "__main__":

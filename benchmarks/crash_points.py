@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from bars import Bar, line
 from fsspec.implementations.local import LocalFileSystem
 from upath import UPath
 
@@ -257,8 +258,9 @@ def main() -> None:
             if wrong:
                 print(f"point {at - options.every}, {phase}: {'; '.join(wrong)}", flush=True)
     operations = kills // len(PHASES)
-    print(f"{kills} kills before, amid and after {operations} operations, {bad} with anything wrong,", end=" ")
-    print(f"{again} requests sent again")
+    kind = "objects" if options.objects else "power lost" if options.power else "local"
+    print(f"{kills} kills before, amid and after {operations} operations, {again} requests sent again")
+    line(f"{kills} kills at operations on files, {kind}: with anything wrong", bad, Bar(0), form=".0f")
     sys.exit(bool(bad))
 
 

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import logging
+import statistics
 import sys
 import tempfile
 import threading
@@ -23,6 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
+from airflow_provider_hf_endpoints.inference.patience import SHORTEST
+from benchmarks.bars import Bar, line
 from benchmarks.server import ANSWER, whole
 
 RETRY_AFTER = 5  # seconds
@@ -164,8 +167,6 @@ def run(trouble: Trouble, rows: int, flight: int) -> BatchReport:
 def outage(seconds: float, flight: int, latency: float) -> None:
     """Print what each kind of outage costs."""
     before, after = 10.0, 10.0
-    print("bars: requests during it <= in flight + 10 %, none early, 90 % of the throughput back within 5 s\n")
-    print("outage  in flight  requests  early  90 % back, s  rows  failed")
     for kind in ("429", "503", "refused"):
         rows = int((before + after) * flight / latency)
         trouble = Trouble(latency, kind, before, before + seconds)
@@ -179,21 +180,29 @@ def outage(seconds: float, flight: int, latency: float) -> None:
             for t in range(200)
             if sum(trouble.ends + t / 10 <= at < trouble.ends + t / 10 + 1 for at in trouble.answers) >= 0.9 * usual
         )
-        count = "  (none come)" if kind == "refused" else f"{len(trouble.during):8d}"
-        print(f"{kind:8}{flight:9d}  {count:8}  {early:5d}  {back:12.1f}  {report.rows}  {report.failed}", flush=True)
+        about = f"{seconds:g} s of {kind}, {flight} in flight:"
+        if kind != "refused":  # there none come
+            line(f"{about} requests", len(trouble.during), Bar(1.1 * flight), form=".0f")
+        if kind == "429":
+            line(f"{about} requests before their time", early, Bar(0), form=".0f")
+        line(f"{about} seconds until 90 % of the throughput is back", back, Bar(5.0), "s", ".1f")
+        line(f"{about} rows that failed", report.failed, Bar(0), form=".0f")
 
 
 def tail(rows: int, flight: int, latency: float) -> None:
     """Print a clean run and one with a tail."""
-    print("bar: at most 15 % over the clean run, plus one timeout\n")
     print("run      seconds  hung  retries  failed")
-    clean: float | None = None
-    for name, bad in (("clean", False), ("tail", True), ("clean", False), ("tail", True)):
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for bad in (False, True, False, True):
         trouble = Trouble(latency, tail=bad)
         report = run(trouble, rows, flight)
-        over = "" if clean is None or not bad else f"   +{100 * (report.seconds / clean - 1):.1f} %"
-        clean = report.seconds if not bad else clean
-        print(f"{name:8}{report.seconds:8.1f}{trouble.hung:6d}{report.retries:9d}{report.failed:8d}{over}", flush=True)
+        seconds[bad].append(report.seconds)
+        name = "tail" if bad else "clean"
+        print(f"{name:8}{report.seconds:8.1f}{trouble.hung:6d}{report.retries:9d}{report.failed:8d}", flush=True)
+    clean, with_tail = statistics.mean(seconds[False]), statistics.mean(seconds[True])
+    line(
+        "tail: seconds over 1.15 times the clean run, one timeout", with_tail - 1.15 * clean, Bar(SHORTEST), "s", ".1f"
+    )
 
 
 def main() -> None:
