@@ -87,12 +87,10 @@ class Leave:
 
 def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
     """Whether an endpoint is to be swept. One that this provider does not own is, only where it was named."""
-    endpoint = known.endpoint
-    named = any(fnmatchcase(endpoint.name, pattern) for pattern in rule.names)
-    if endpoint.status not in COSTLY:
-        return Leave(f"it is {endpoint.status} and bills nothing")
-    if rule.names and not named:
-        return Leave("its name is not asked for")
+    at_sight = judge_at_sight(known.endpoint, rule)
+    if at_sight is not None:
+        return at_sight
+    named = bool(rule.names)
     if not known.own and not named:
         return Leave("this provider has not started it")
     if known.users:
@@ -105,6 +103,15 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
     if known.run_ended is False:
         return Leave(f"the run of {known.started_by} goes on")
     return Leave("nothing says that it is left over")
+
+
+def judge_at_sight(endpoint: InferenceEndpoint, rule: SweepRule) -> Leave | None:
+    """What of the verdict needs nothing but the endpoint as it is listed; None where more is to be asked."""
+    if endpoint.status not in COSTLY:
+        return Leave(f"it is {endpoint.status} and bills nothing")
+    if rule.names and not any(fnmatchcase(endpoint.name, pattern) for pattern in rule.names):
+        return Leave("its name is not asked for")
+    return None
 
 
 def _by_run(known: Known) -> str | None:

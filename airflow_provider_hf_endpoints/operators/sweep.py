@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
-from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge
+from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge, judge_at_sight
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
@@ -94,7 +94,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
             rule = SweepRule(self.idle, self.older_than, tuple(self.names))
             ask = _Facts(hook, context["ti"].get_dagrun_state)
             for endpoint in self._billing(hook.get_conn()):
-                known = ask.known(endpoint)
+                known = ask.known(endpoint, rule)
                 verdict = judge(known, rule, datetime.now(UTC))
                 done = None
                 if isinstance(verdict, Sweep) and not dry:
@@ -149,16 +149,22 @@ class _Facts:
         self._notes = StartNotes(hook.lease_path)
         self._run_state = run_state
 
-    def known(self, endpoint: InferenceEndpoint) -> Known:
-        """All that the verdict needs."""
+    def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
+        """All that the verdict needs, and no more: of what is left alone at sight, or is nobody's, little is asked."""
+        price = self._client.run(metering.price(self._client.session, endpoint))
+        if judge_at_sight(endpoint, rule) is not None:
+            return Known(endpoint, own=False, price_per_hour=price)
         place = (endpoint.namespace, endpoint.name)
-        note, leases, since = self._notes.read(*place), self._leases(*place), self._since(endpoint)
+        note, leases = self._notes.read(*place), self._leases(*place)
+        found = [lease.found for lease in leases or () if lease.found != UNKNOWN]
+        started = any(bills_nothing(state) for state in found)  # by one of the holders
+        if not (claims_in(endpoint.tags) or note or started or rule.names):
+            return Known(endpoint, own=False, price_per_hour=price)
+        since = self._since(endpoint)
         if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
             note = None  # started again since, by somebody who notes nothing
         live = [lease for lease in leases or () if lease.is_live(time.time()) and not self._is_over(lease)]
         crashed = [lease for lease in leases or () if not lease.left and lease not in live]
-        found = [lease.found for lease in leases or () if lease.found != UNKNOWN]
-        started = any(bills_nothing(state) for state in found)  # by one of the holders
         return Known(
             endpoint,
             own=bool(claims_in(endpoint.tags) or note or started),
@@ -169,7 +175,7 @@ class _Facts:
             # Who found it running leaves it running, and so does who crashed.
             expired=bool(crashed) and (started or not found),
             since=since,
-            price_per_hour=self._client.run(metering.price(self._client.session, endpoint)),
+            price_per_hour=price,
         )
 
     def _leases(self, namespace: str, name: str) -> list[Lease] | None:

@@ -32,6 +32,7 @@ from tests.contract.operators_play import (
     connect,
     create,
     new_context,
+    received,
     run,
     state,
 )
@@ -238,3 +239,17 @@ def test_a_note_is_no_reason_to_fail(emulator: Emulator, leases: Path, caplog: p
     assert "can't be written" in caplog.text
     assert state(emulator, "noted") == "running"
     assert SimpleNamespace(**sweep(InRun())["noted"]).verdict == "leave"
+
+
+def test_what_is_left_alone_costs_no_request(emulator: Emulator) -> None:
+    """Of an endpoint that is nobody's, or that no name asks for, neither replicas nor anything else is asked."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("theirs", **MODEL)
+    started("ours")
+    before = len(received(emulator))
+    assert sweep()["theirs"]["reason"] == "this provider has not started it"
+    named = sweep(names=["other-*"])
+    assert {"its name is not asked for"} == {each["reason"] for each in named.values()}
+    asked = received(emulator)[before:]
+    assert ["GET /v2/endpoint/acme/ours/replica"] == [each for each in asked if "replica" in each]
+    assert not [each for each in asked if "/theirs" in each]
