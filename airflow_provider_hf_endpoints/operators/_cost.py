@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.providers.common.compat.sdk import Context
 
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +30,28 @@ def report_cost(conn_id: str, name: str, namespace: str | None, context: Context
     start = getattr(dag_run, "start_date", None)
     if not isinstance(start, datetime):
         return
-    try:
+    with _only_warning(f"What endpoint {name} has cost can't be told"):
         with InferenceEndpointsHook(conn_id) as hook:
             cost = hook.get_inference_endpoint_cost(name, namespace=namespace, start=start)
             records = CostRecords(hook.lease_path) if hook.lease_path else None
-    except (InferenceEndpointError, *LOOKUP_ERRORS) as error:
-        log.warning("What endpoint %s has cost can't be told: %s", name, error)
-        return
-    rows, tokens = work_of(_batch_results(context))
-    cost = cost.for_work(rows=rows, tokens=tokens)
-    log.info("This run's cost of %s", cost.summary())
-    context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
-    if records is None:
-        return
+        with _only_warning("Rows and tokens of the batches can't be told"):
+            rows, tokens = work_of(_batch_results(context))
+            cost = cost.for_work(rows=rows, tokens=tokens)
+        log.info("This run's cost of %s", cost.summary())
+        with _only_warning("The cost can't be left in XCom"):
+            context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
+        if records is not None:
+            with _only_warning("The cost can't be kept for sums over runs"):
+                records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
+
+
+@contextmanager
+def _only_warning(what: str) -> Iterator[None]:
+    """The release is done by now, and is not to be tried again for its report, whatever a storage or backend raises."""
     try:
-        records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
-    except Exception as error:  # noqa: BLE001 - of any storage; a release never fails for its report
-        log.warning("The cost can't be kept for sums over runs: %s: %s", type(error).__name__, error)
+        yield
+    except Exception as error:  # noqa: BLE001
+        log.warning("%s: %s: %s", what, type(error).__name__, error)
 
 
 def work_of(results: Iterable[Any]) -> tuple[int, int]:
@@ -84,7 +88,4 @@ def _before(task: Any) -> Iterable[Any]:
 def _is_batch(task: Any) -> bool:
     from airflow_provider_hf_endpoints.operators._batch import BatchInferenceOperator
 
-    kind = task if isinstance(task, BaseOperator) else getattr(task, "operator_class", None)
-    return isinstance(kind, BatchInferenceOperator) or (
-        isinstance(kind, type) and issubclass(kind, BatchInferenceOperator)
-    )
+    return issubclass(task.operator_class, BatchInferenceOperator)

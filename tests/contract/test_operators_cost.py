@@ -85,6 +85,35 @@ def test_a_cost_that_cannot_be_told_fails_nothing(
     assert "What endpoint demo has cost can't be told" in caplog.text
 
 
+class Mute(TaskInstance):
+    """On an Airflow whose XComs can be neither read nor written."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        if key == "cost":
+            raise ConnectionError("no backend")
+
+    def xcom_pull(self, key: str = "return_value", **_: Any) -> Any:
+        raise ConnectionError("no backend")
+
+
+def test_a_release_that_is_done_is_not_repeated_for_its_xcom(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither results that can't be read nor a cost that can't be left fail the task; what is known is in the log."""
+    caplog.set_level("INFO")
+    with connected(monkeypatch) as emulator:
+        run(create())
+        with DAG("costs"):
+            given = {"endpoint": "demo", "task": "text-generation", "prompt": "{t}", "output_path": "o"}
+            work = BatchInferenceOperator.partial(task_id="work", **given).expand(input_path=["i"])
+            pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+            work >> pause
+        run(pause, context_of(pause, Mute(), datetime.now(UTC)))
+        assert emulator.history("demo")[-1]["state"] == "paused"
+    for words in ("Rows and tokens of the batches", "This run's cost of acme/demo", "can't be left in XCom"):
+        assert words in caplog.text
+
+
 def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside of a DAG run there is no beginning to count from."""
     with connected(monkeypatch):
