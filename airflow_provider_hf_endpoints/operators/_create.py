@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import Context
 
@@ -14,23 +14,21 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
     InvalidArgumentError,
     NameTakenError,
-    NoCapacityError,
-    NoHardwareError,
-    QuotaExceededError,
 )
-from airflow_provider_hf_endpoints.endpoints.hardware import (
-    HardwareOrder,
-    check_choices,
-    check_hardware,
-    choose,
-    describe,
-    shortage,
-)
+from airflow_provider_hf_endpoints.endpoints.hardware import HardwareOrder, check_choices, choose, shortage
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._arguments import also_takes
 from airflow_provider_hf_endpoints.operators._claim import claims_in, is_claimed, with_claim
+from airflow_provider_hf_endpoints.operators._hardware import (
+    PLACE,
+    Place,
+    check_place,
+    create_on_next,
+    give_up_choice,
+    refuse_shortage,
+)
 from airflow_provider_hf_endpoints.operators._plan import Create, IfExists, Plan, Recreate, Refuse, Reuse, Update, plan
 from airflow_provider_hf_endpoints.operators._release import StartingOperator
 from airflow_provider_hf_endpoints.operators._search import Search
@@ -38,27 +36,18 @@ from airflow_provider_hf_endpoints.operators._secrets import Secret, mask_all, r
 
 # Arguments that are the operator's attributes and templated; secrets are neither.
 _TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
-_PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
 # Those that have a parameter of their own.
 _NAMED = [
     "name",
     "repository",
     "framework",
-    *_PLACE,
+    *PLACE,
     "task",
     "min_replica",
     "max_replica",
     "scale_to_zero_timeout",
 ]
 _OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
-
-
-class _Place(NamedTuple):
-    vendor: str
-    region: str
-    instance_type: str
-    instance_size: str
-    accelerator: str
 
 
 class CreateInferenceEndpointOperator(StartingOperator):
@@ -135,7 +124,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         self.instance_size = instance_size
         self.hardware = hardware
         self.hardware_order: HardwareOrder = hardware_order
-        _check_place({name: getattr(self, name) for name in _PLACE}, hardware, hardware_order)
+        check_place({name: getattr(self, name) for name in PLACE}, hardware, hardware_order)
         self._search: Search | None = None
         self.task = task
         self.min_replica = min_replica
@@ -184,7 +173,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         else:
             for path in check_choices(self.hardware, self.hardware_order):
                 vendor, region, instance_type, size = path.split("/")
-                self._spec(_Place(vendor, region, instance_type, size, accelerator="not looked up yet"))
+                self._spec(Place(vendor, region, instance_type, size, accelerator="not looked up yet"))
 
     def _act(self, hook: InferenceEndpointsHook, started: float) -> dict[str, Any] | None:
         if self.min_replica:
@@ -216,11 +205,11 @@ class CreateInferenceEndpointOperator(StartingOperator):
             return self._arrive(hook, endpoint, started, resumed=resumed)
         raise InvalidArgumentError(f"name={self.name!r}: an endpoint of that name comes and goes; choose another name.")
 
-    def _spec(self, place: Hardware | _Place | None = None) -> EndpointSpec:
+    def _spec(self, place: Hardware | Place | None = None) -> EndpointSpec:
         """The endpoint that is asked for, on `place` where there are choices."""
         given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
         if place is not None:
-            given |= {field: getattr(place, field) for field in _PLACE}
+            given |= {field: getattr(place, field) for field in PLACE}
         return EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
 
     # With several choices of hardware
@@ -250,35 +239,23 @@ class CreateInferenceEndpointOperator(StartingOperator):
         return self._arrive(hook, endpoint, started, resumed=resumed)
 
     def _try_next(self, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
-        """Create on the first of the choices left that can be had, and wait; the others are for when that fails."""
+        """Create on the first of the choices left that can be had, and wait."""
         client = hook.get_conn()
         assert self._search is not None
-        offered = {each.path: each for each in client.list_inference_endpoints_hardware(namespace=self.namespace)}
-        while (search := self._search.go_on()) is not None:
-            self._check_on()
-            self._search = search
-            choice = offered.get(str(search.at))
-            problem = "it is not offered any more." if choice is None else None
-            if choice is not None and self.preflight:
-                problem = shortage(choice, list(offered.values()))
-            if choice is not None and problem is None:
-                self.log.info("Trying hardware %s.", describe(choice))
-                try:
-                    endpoint = self._create(client, self._spec(choice), checked=True)
-                except (NoCapacityError, QuotaExceededError) as error:
-                    problem = error.message
-                else:
-                    return self._arrive(hook, endpoint, search.started)
-            self._give_up_choice(str(problem))
-        raise NoHardwareError(
-            f"No endpoint {self.name!r} on any of its {len(self._search.tried)} choices of hardware:\n"
-            f"{self._search.report()}\nNothing of it is left. Give more choices, or try again later."
+        offered = client.list_inference_endpoints_hardware(namespace=self.namespace)
+        self._search, endpoint = create_on_next(
+            self._search,
+            offered,
+            name=self.name,
+            refusal=lambda choice: self._refusal(choice, offered),
+            attempt=lambda choice: self._create(client, self._spec(choice), checked=True),
         )
+        return self._arrive(hook, endpoint, self._search.started)
 
-    def _give_up_choice(self, why: str) -> None:
-        assert self._search is not None
-        self.log.warning("Hardware %s came to nothing: %s", self._search.at, why)
-        self._search = self._search.failed(why)
+    def _refusal(self, choice: Hardware, offered: Sequence[Hardware]) -> str | None:
+        """Why a choice is not to be tried; None to try it."""
+        self._check_on()
+        return shortage(choice, offered) if self.preflight else None
 
     def _conclude(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
         """As every operator's; an endpoint that failed to start makes room for the next choice."""
@@ -296,7 +273,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
             failed_start = existing is not None and existing.status == InferenceEndpointStatus.FAILED
             if not failed_start or not (self._started_here or is_claimed(existing, self._claim)):
                 raise failure  # paused or deleted by somebody: no question of hardware
-            self._give_up_choice(str(failure))
+            self._search = give_up_choice(self._search, str(failure))
             self._remove(client, "it failed to start")
             return self._try_next(hook)
 
@@ -346,25 +323,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
     def _check_hardware(
         self, client: EndpointsClient, spec: EndpointSpec, replaces: InferenceEndpoint | None = None
     ) -> None:
-        """Refuse what can't start before anything is created; what it will cost is said."""
-        if not self.preflight:
-            return
-        offered = self._offered(client)
-        if not offered:
-            return
-        choice = check_hardware(spec, offered)
-        if choice.price_per_hour is not None:
-            self.log.info("%s costs $%g per replica and hour.", choice.path, choice.price_per_hour)
-        problem = shortage(choice, offered)
-        if problem is None:
-            return
-        # Without a quota to look at, what is left is that the cloud has none: no deletion of ours helps there.
-        no_capacity = shortage(choice.model_copy(update={"max_accelerators": None}), offered) is not None
-        if replaces is not None and not no_capacity and replaces.instance_type == spec.instance_type:
-            self.log.warning("%s Deleting the endpoint that is replaced may free enough.", problem)
-            return
-        kind = NoCapacityError if no_capacity else QuotaExceededError
-        raise kind(problem, method="GET", path="/v2/provider", status=200, advice="Nothing was created or deleted.")
+        if self.preflight:
+            refuse_shortage(spec, self._offered(client), replaces)
 
     def _offered(self, client: EndpointsClient) -> list[Hardware]:
         try:
@@ -375,19 +335,6 @@ class CreateInferenceEndpointOperator(StartingOperator):
 
     def _secret_values(self) -> Sequence[str]:
         return mask_all(reveal_all(self._secrets, self._password))
-
-
-def _check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
-    """Either every part of one place, or a list of choices. A list with templates in it is checked when rendered."""
-    given = [name for name, value in place.items() if value is not None]
-    if hardware is None and (missing := [name for name, value in place.items() if value is None]):
-        raise ValueError(
-            f"{', '.join(missing)}: missing. Give all of {', '.join(_PLACE)}, or `hardware` in their place."
-        )
-    if hardware is not None and given:
-        raise ValueError(f"hardware is given and {', '.join(given)} too: give one or the other.")
-    if isinstance(hardware, list | tuple) and not any("{{" in str(path) for path in hardware):
-        check_choices(hardware, order)
 
 
 def _find(client: EndpointsClient, name: str, namespace: str | None) -> InferenceEndpoint | None:

@@ -1,0 +1,105 @@
+"""On which hardware a create goes: one place or several choices, and what is checked before anything is created."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    NoCapacityError,
+    NoHardwareError,
+    QuotaExceededError,
+)
+from airflow_provider_hf_endpoints.endpoints.hardware import check_choices, check_hardware, describe, shortage
+from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.operators._search import Search
+
+log = logging.getLogger(__name__)
+
+#: The arguments that together name one place.
+PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
+
+
+class Place(NamedTuple):
+    """One choice, as the list of what is offered would have it."""
+
+    vendor: str
+    region: str
+    instance_type: str
+    instance_size: str
+    accelerator: str
+
+
+def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
+    """Either every part of one place, or a list of choices. A list with templates in it is checked when rendered."""
+    given = [name for name, value in place.items() if value is not None]
+    if hardware is None and (missing := [name for name, value in place.items() if value is None]):
+        raise ValueError(
+            f"{', '.join(missing)}: missing. Give all of {', '.join(PLACE)}, or `hardware` in their place."
+        )
+    if hardware is not None and given:
+        raise ValueError(f"hardware is given and {', '.join(given)} too: give one or the other.")
+    if isinstance(hardware, list | tuple) and not any("{{" in str(path) for path in hardware):
+        check_choices(hardware, order)
+
+
+def refuse_shortage(spec: EndpointSpec, offered: Sequence[Hardware], replaces: InferenceEndpoint | None = None) -> None:
+    """Refuse what can't start before anything is created; what it will cost is said.
+
+    :param replaces: an endpoint that is deleted for it, which may free enough
+    """
+    if not offered:
+        return
+    choice = check_hardware(spec, offered)
+    if choice.price_per_hour is not None:
+        log.info("%s costs $%g per replica and hour.", choice.path, choice.price_per_hour)
+    problem = shortage(choice, offered)
+    if problem is None:
+        return
+    # Without a quota to look at, what is left is that the cloud has none: no deletion of ours helps there.
+    no_capacity = shortage(choice.model_copy(update={"max_accelerators": None}), offered) is not None
+    if replaces is not None and not no_capacity and replaces.instance_type == spec.instance_type:
+        log.warning("%s Deleting the endpoint that is replaced may free enough.", problem)
+        return
+    kind = NoCapacityError if no_capacity else QuotaExceededError
+    raise kind(problem, method="GET", path="/v2/provider", status=200, advice="Nothing was created or deleted.")
+
+
+def create_on_next(
+    search: Search,
+    offered: Sequence[Hardware],
+    *,
+    name: str,
+    refusal: Callable[[Hardware], str | None],
+    attempt: Callable[[Hardware], InferenceEndpoint],
+) -> tuple[Search, InferenceEndpoint]:
+    """Create on the first of the choices left that can be had; the others are for when that fails to start.
+
+    :param refusal: why a choice is not to be tried, None to try it
+    :param attempt: creates the endpoint
+    :raises NoHardwareError: none is left
+    """
+    listed = {each.path: each for each in offered}
+    while (following := search.go_on()) is not None:
+        search = following
+        choice = listed.get(str(search.at))
+        problem = "it is not offered any more." if choice is None else refusal(choice)
+        if choice is not None and problem is None:
+            log.info("Trying hardware %s.", describe(choice))
+            try:
+                return search, attempt(choice)
+            except (NoCapacityError, QuotaExceededError) as error:
+                problem = error.message
+        search = give_up_choice(search, str(problem))
+    raise NoHardwareError(
+        f"No endpoint {name!r} on any of its {len(search.tried)} choices of hardware:\n"
+        f"{search.report()}\nNothing of it is left. Give more choices, or try again later."
+    )
+
+
+def give_up_choice(search: Search, why: str) -> Search:
+    """The same without the choice of now, and why is in the log."""
+    log.warning("Hardware %s came to nothing: %s", search.at, why)
+    return search.failed(why)
