@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
@@ -29,6 +29,7 @@ from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._cost import report_cost
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._lease import Held, renew, told, user
+from airflow_provider_hf_endpoints.operators._release import StartingOperator
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 
 log = logging.getLogger(__name__)
@@ -137,54 +138,41 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         return None if released is not None and released.get("use") == started.get("use") else dict(started)
 
 
-class _Starts(Protocol):
-    acquired: Any
-    hf_endpoints_conn_id: str
-    namespace: str | None
+def _for_acquired(base: type[StartingOperator], name: str) -> Any:
+    """`base` for an endpoint that was acquired: a class for each way to start one, and they differ in nothing else."""
+
+    class Acquired(base):  # type: ignore[valid-type, misc]
+        """As its base, for an endpoint that was acquired; the result tells it, too.
+
+        :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
+        """
+
+        template_fields: Sequence[str] = (*base.template_fields, "acquired")
+        namespace: str | None
+
+        def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.acquired = acquired
+
+        def execute(self, context: Context) -> dict[str, Any] | None:
+            """Note the use where a later clear finds it, then start the endpoint."""
+            if not isinstance(self.acquired, Mapping):
+                raise InvalidArgumentError(f"acquired={self.acquired!r} is no result of acquiring an endpoint.")
+            self.namespace = self.acquired.get("namespace") or self.namespace
+            context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
+            return _told(self.acquired, self.hf_endpoints_conn_id, super().execute(context))
+
+        def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+            """Take up what the trigger found."""
+            summary = super().execute_complete(*args, **kwargs)
+            return _told(self.acquired, self.hf_endpoints_conn_id, summary)
+
+    Acquired.__name__ = Acquired.__qualname__ = name
+    return Acquired
 
 
-class CreateAcquiredOperator(CreateInferenceEndpointOperator):
-    """As its base, for an endpoint that was acquired; the result tells it, too.
-
-    :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
-    """
-
-    template_fields: Sequence[str] = (*CreateInferenceEndpointOperator.template_fields, "acquired")
-
-    def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.acquired = acquired
-
-    def execute(self, context: Context) -> dict[str, Any] | None:
-        """Note the use where a later clear finds it, then start the endpoint."""
-        _note(self, context)
-        return _told(self, super().execute(context))
-
-    def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Take up what the trigger found."""
-        return _told(self, super().execute_complete(*args, **kwargs))
-
-
-class ResumeAcquiredOperator(ResumeInferenceEndpointOperator):
-    """As its base, for an endpoint that was acquired; the result tells it, too.
-
-    :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
-    """
-
-    template_fields: Sequence[str] = (*ResumeInferenceEndpointOperator.template_fields, "acquired")
-
-    def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.acquired = acquired
-
-    def execute(self, context: Context) -> dict[str, Any] | None:
-        """Note the use where a later clear finds it, then start the endpoint."""
-        _note(self, context)
-        return _told(self, super().execute(context))
-
-    def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Take up what the trigger found."""
-        return _told(self, super().execute_complete(*args, **kwargs))
+CreateAcquiredOperator = _for_acquired(CreateInferenceEndpointOperator, "CreateAcquiredOperator")
+ResumeAcquiredOperator = _for_acquired(ResumeInferenceEndpointOperator, "ResumeAcquiredOperator")
 
 
 class ReleaseAcquiredOperator(EndpointOperator):
@@ -309,25 +297,18 @@ class EndpointReleasedOperator(BaseOperator):
         """Nothing to do."""
 
 
-def _note(operator: _Starts, context: Context) -> None:
-    if not isinstance(operator.acquired, Mapping):
-        raise InvalidArgumentError(f"acquired={operator.acquired!r} is no result of acquiring an endpoint.")
-    operator.namespace = operator.acquired.get("namespace") or operator.namespace
-    context["ti"].xcom_push(key=_FOUND_KEY, value=dict(operator.acquired))
-
-
-def _told(operator: _Starts, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+def _told(acquired: Mapping[str, Any], conn_id: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
     """The result of a start, with what the tasks behind need; from now on the lease counts without the start's time."""
     if summary is None:
         return None
-    lease = Lease.of(operator.acquired.get("lease"))
+    lease = Lease.of(acquired.get("lease"))
     if lease is not None:
-        with InferenceEndpointsHook(operator.hf_endpoints_conn_id) as hook:
+        with InferenceEndpointsHook(conn_id) as hook:
             try:
-                renew(store_for(hook.lease_path, operator.acquired["namespace"], operator.acquired["name"]), lease)
+                renew(store_for(hook.lease_path, acquired["namespace"], acquired["name"]), lease)
             except LeaseStoreError as error:
-                log.warning("The lease on endpoint %s can't be renewed: %s", operator.acquired["name"], error)
-    return {**summary, **told(operator.acquired)}
+                log.warning("The lease on endpoint %s can't be renewed: %s", acquired["name"], error)
+    return {**summary, **told(acquired)}
 
 
 def _seconds(limit: float | timedelta) -> float:
