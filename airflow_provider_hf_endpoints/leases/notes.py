@@ -6,12 +6,11 @@ be written, costs the sweeper one reason; it fails no task.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath, Variable
+from airflow_provider_hf_endpoints.kept import Document, StoreError, document_at
 
 log = logging.getLogger(__name__)
 
@@ -64,42 +63,24 @@ class StartNotes:
 
     def write(self, namespace: str, name: str, note: StartNote) -> None:
         """Note who starts the endpoint, in the place of whoever did before."""
-        text = json.dumps(asdict(note))
-
-        def put() -> None:
-            if self._path is None:
-                Variable.set(_key(namespace, name), text, description="Who started a Hugging Face endpoint")
-                return
-            file = _file(self._path, namespace, name)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-
-        self._guarded("written", put)
+        try:
+            self._document(namespace, name).write(asdict(note))
+        except StoreError as error:
+            log.warning("Who started an endpoint can't be noted: %s", error)
 
     def read(self, namespace: str, name: str) -> StartNote | None:
         """Who started the endpoint; None where that is not known."""
-
-        def get() -> Any:
-            if self._path is None:
-                return json.loads(Variable.get(_key(namespace, name), default="null"))
-            try:
-                return json.loads(_file(self._path, namespace, name).read_text())
-            except FileNotFoundError:
-                return None
-
-        return StartNote.of(self._guarded("read", get))
-
-    def _guarded(self, what: str, act: Any) -> Any:
         try:
-            return act()
-        except Exception as error:  # noqa: BLE001 - of any storage or secrets backend; never worth a task
-            log.warning("The note of who started an endpoint can't be %s (%s: %s)", what, type(error).__name__, error)
+            return StartNote.of(self._document(namespace, name).read())
+        except StoreError as error:
+            log.warning("The note of who started an endpoint can't be read: %s", error)
             return None
 
-
-def _key(namespace: str, name: str) -> str:
-    return f"{_PLACE}.{namespace}.{name}"  # Airflow 3.0 finds no variable with a slash in its key
-
-
-def _file(path: str, namespace: str, name: str) -> Any:
-    return ObjectStoragePath(path) / _PLACE / namespace / f"{name}.json"
+    def _document(self, namespace: str, name: str) -> Document:
+        return document_at(
+            self._path,
+            (_PLACE, namespace),
+            name,
+            key=f"{_PLACE}.{namespace}.{name}",
+            description="Who started a Hugging Face endpoint",
+        )

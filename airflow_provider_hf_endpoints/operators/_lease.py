@@ -22,9 +22,10 @@ from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
 from airflow_provider_hf_endpoints.endpoints.usage import is_used
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Look, Read, Remove, SwitchOff, SwitchOn, Write
 from airflow_provider_hf_endpoints.leases.records import Lease
-from airflow_provider_hf_endpoints.leases.store import LeaseStore, LeaseStoreError, PathLeaseStore, store_for
+from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Held:
         self._switch_off = switch_off
 
     def play(self, flow: Generator[Any, Any, Any]) -> Any:
-        """Do every step; what the flow returns. Raises `LeaseStoreError` and the errors of the service."""
+        """Do every step; what the flow returns. Raises `StoreError` and the errors of the service."""
         answer: Any = None
         while True:
             try:
@@ -123,14 +124,14 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
         return
     try:
         store = store_for(hook.lease_path, endpoint.lease["namespace"], endpoint.lease["name"])
-    except LeaseStoreError as error:
+    except StoreError as error:
         log.warning("The lease on endpoint %s can't be renewed: %s", endpoint.endpoint, error)
         yield
         return
     renew(store, lease)
     done = threading.Event()
     thread = threading.Thread(target=_renew_until, args=(done, store, lease), name="lease", daemon=True)
-    if isinstance(store, PathLeaseStore) or _may_ask_from_a_thread():
+    if not store.asks_airflow or _may_ask_from_a_thread():
         thread.start()
     try:
         yield
@@ -144,7 +145,7 @@ def renew(store: LeaseStore, lease: Lease) -> None:
     """From now on for as long as it was taken. A failure is a warning: the lease is longer than one failure."""
     try:
         store.write(lease.renewed(time.time()))
-    except LeaseStoreError as error:
+    except StoreError as error:
         log.warning("A lease can't be renewed, and ends at %s: %s", datetime.fromtimestamp(lease.expires, UTC), error)
 
 

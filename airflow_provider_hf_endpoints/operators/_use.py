@@ -21,9 +21,10 @@ from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.release import AfterUse, Release, after_use
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Shared, leave, take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
-from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
+from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, in_airflow_terms
 from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._cost import report_cost
@@ -121,7 +122,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         held = Held(hook, namespace, self.endpoint)
         try:
             lease: Lease = held.play(take(mine, time.time))
-        except LeaseStoreError as error:
+        except StoreError as error:
             self.log.warning("Others can't see that endpoint %s is used here: %s", self.endpoint, error)
             return replace(mine, found=held.state())
         return lease
@@ -238,9 +239,9 @@ class ReleaseAcquiredOperator(EndpointOperator):
         mine = Lease.of(self.acquired.get("lease"))
         try:
             if mine is None:
-                raise LeaseStoreError("acquired without a lease")
+                raise StoreError("acquired without a lease")
             outcome = held.play(leave(mine, time.time))
-        except LeaseStoreError as error:
+        except StoreError as error:
             self._release_when_quiet(hook, held, error)
         else:
             if isinstance(outcome, Shared):
@@ -306,7 +307,7 @@ def _told(acquired: Mapping[str, Any], conn_id: str, summary: dict[str, Any] | N
         with InferenceEndpointsHook(conn_id) as hook:
             try:
                 renew(store_for(hook.lease_path, acquired["namespace"], acquired["name"]), lease)
-            except LeaseStoreError as error:
+            except StoreError as error:
                 log.warning("The lease on endpoint %s can't be renewed: %s", acquired["name"], error)
     return {**summary, **told(acquired)}
 

@@ -21,9 +21,10 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge, judge_at_sight
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
-from airflow_provider_hf_endpoints.leases.store import LeaseStoreError, store_for
+from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
 from airflow_provider_hf_endpoints.operators._claim import claims_in
 from airflow_provider_hf_endpoints.operators._lease import use_of
@@ -181,7 +182,7 @@ class _Facts:
     def _leases(self, namespace: str, name: str) -> list[Lease] | None:
         try:
             return store_for(self._lease_path, namespace, name).read()
-        except LeaseStoreError:
+        except StoreError:
             return None
 
     def _since(self, endpoint: InferenceEndpoint) -> datetime | None:

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.records import new_lease
-from airflow_provider_hf_endpoints.leases.store import PathLeaseStore
+from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators._lease import use_of, user
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
@@ -136,7 +136,7 @@ def test_what_others_have_started_is_left_alone(emulator: Emulator) -> None:
 def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, leases: Path) -> None:
     """Somebody else's run may use the endpoint that this run has started."""
     started("shared")
-    store = PathLeaseStore(str(leases), "acme", "shared")
+    store = store_for(str(leases), "acme", "shared")
     store.write(new_lease("other/r9/group", time.time(), 600.0))
     assert sweep()["shared"]["reason"] == "other/r9/group uses it"
     store.write(new_lease("other/r9/group", time.time() - 7200, 600.0))
@@ -147,7 +147,7 @@ def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, l
 def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator, leases: Path) -> None:
     """Airflow skips the release of a run that `dagrun_timeout` ends: its lease would hold for hours more."""
     started("forgotten")
-    PathLeaseStore(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
+    store_for(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     assert sweep()["forgotten"]["reason"] == "the run of nightly/r1/create has ended"
     assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "nightly r1 use.acquire uses it"
 
@@ -167,7 +167,7 @@ def test_what_a_crashed_use_has_found_running_is_left_running(
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("theirs", **MODEL)
     lease = replace(new_lease("nightly r7 use.acquire", time.time() - 7200, 600.0), found=found)
-    PathLeaseStore(str(leases), "acme", "theirs").write(lease)
+    store_for(str(leases), "acme", "theirs").write(lease)
     assert sweep()["theirs"]["verdict"] == verdict
 
 

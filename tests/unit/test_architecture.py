@@ -29,14 +29,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"inference"},
     "emulator": {"endpoints.models"},
     "waits": {"_http", "endpoints"},
-    "hooks": {"_http", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
+    "kept": set(),
+    "hooks": {"_http", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
     "fs": {"hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
-    "leases": {"endpoints"},
+    "leases": {"endpoints", "kept"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links"},
     "operators": {
-        *("_http", "_airflow", "endpoints", "inference", "waits", "hooks", "links", "triggers", "assets", "leases"),
+        *(
+            "_http",
+            "_airflow",
+            "endpoints",
+            "inference",
+            "waits",
+            "hooks",
+            "links",
+            "triggers",
+            "assets",
+            "leases",
+            "kept",
+        ),
     },
     "sensors": {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators"},
     "task_groups": {"endpoints", "hooks", "operators"},
@@ -53,7 +66,7 @@ PURE_FILES = {
 }
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
-THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits"}
+THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits", "kept"}
 
 
 def sources() -> list[Path]:

@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.leases.protocol import (
     take,
 )
 from airflow_provider_hf_endpoints.leases.records import CLOCK_SKEW, Lease, new_lease
-from airflow_provider_hf_endpoints.leases.store import LeaseStore, PathLeaseStore
+from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
 
 HOUR = 3600.0
 
@@ -261,7 +261,7 @@ def test_any_order_of_the_steps_of_three_holders(
         rest=st.permutations([0, 1, 2]),
     )
     def check(turns: list[int], patience: list[int], visits: list[int], rest: list[int]) -> None:
-        store = make() if make else PathLeaseStore(f"file://{folder}", "acme", f"e{next(examples)}")
+        store = make() if make else store_for(f"file://{folder}", "acme", f"e{next(examples)}")
         world = World(store=store, state=found)
         holders = [Holder(world, *each) for each in zip("abc", patience, visits, strict=True)]
         play_turns(world, holders, turns)
