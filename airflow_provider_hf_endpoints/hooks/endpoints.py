@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import Cost
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
     InferenceCatalogModel,
@@ -49,6 +49,7 @@ from airflow_provider_hf_endpoints.hooks.connection import (
 )
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords, CostSum
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
+from airflow_provider_hf_endpoints.kept import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -335,15 +336,13 @@ class InferenceEndpointsHook(BaseHook):
     def sum_costs(self, dag_id: str, *, since: datetime | None = None, until: datetime | None = None) -> CostSum:
         """What the runs of a DAG that ended between two aware datetimes (default: ever) have cost.
 
-        From what the tasks that release an endpoint keep below the connection's `lease_path`.
-        Raises `InvalidArgumentError` where the connection has none.
+        From what the tasks that release an endpoint keep, below the connection's `lease_path` or else in Airflow
+        Variables. Raises `InferenceEndpointError` where that can't be read.
         """
-        if self.lease_path is None:
-            raise InvalidArgumentError(
-                f"The connection {self.hf_endpoints_conn_id!r} has no lease_path in its extra, below which the costs "
-                "of runs are kept: set one, e.g. 's3://bucket/hf-endpoints'."
-            )
-        return CostRecords(self.lease_path).sum(dag_id, since, until)
+        try:
+            return CostRecords(self.lease_path).sum(dag_id, since, until)
+        except StoreError as error:
+            raise InferenceEndpointError(f"The costs of DAG {dag_id!r} can't be summed. {error}") from error
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True

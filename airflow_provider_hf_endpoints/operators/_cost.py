@@ -24,7 +24,7 @@ COST_KEY = "cost"
 def report_cost(conn_id: str, name: str, namespace: str | None, context: Context) -> None:
     """Say what the endpoint has cost since the DAG run began, with the rows of the batches before this task.
 
-    In the log, in this task's XComs under `cost`, and where the connection has a `lease_path`, below that.
+    In the log, in this task's XComs under `cost`, and where `hook.sum_costs` finds it.
     """
     dag_run: Any = context.get("dag_run")
     start = getattr(dag_run, "start_date", None)
@@ -33,16 +33,15 @@ def report_cost(conn_id: str, name: str, namespace: str | None, context: Context
     with _only_warning(f"What endpoint {name} has cost can't be told"):
         with InferenceEndpointsHook(conn_id) as hook:
             cost = hook.get_inference_endpoint_cost(name, namespace=namespace, start=start)
-            records = CostRecords(hook.lease_path) if hook.lease_path else None
+            records = CostRecords(hook.lease_path)
         with _only_warning("Rows and tokens of the batches can't be told"):
             rows, tokens = work_of(_batch_results(context))
             cost = cost.for_work(rows=rows, tokens=tokens)
         log.info("This run's cost of %s", cost.summary())
         with _only_warning("The cost can't be left in XCom"):
             context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
-        if records is not None:
-            with _only_warning("The cost can't be kept for sums over runs"):
-                records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
+        with _only_warning("The cost can't be kept for sums over runs"):
+            records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints import kept
+from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._cost import work_of
 from airflow_provider_hf_endpoints.operators.endpoints import (
@@ -20,6 +24,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
 from tests.contract.operators_play import FAST, TaskInstance, connect, connected, create, new_context, run
+from tests.variables import Variables
 
 RELEASES = (PauseInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, DeleteInferenceEndpointOperator)
 
@@ -138,11 +143,23 @@ def test_work_is_summed_over_batches(results: list[Any], expected: tuple[int, in
     assert expected == work_of(results)
 
 
-def test_costs_are_summed_over_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    stand_in = Variables()
+    monkeypatch.setattr(kept, "Variable", stand_in)
+    monkeypatch.setattr(kept, "_SETTLE", 0.01)
+    return stand_in
+
+
+@pytest.mark.parametrize("place", ["path", "variables"])
+def test_costs_are_summed_over_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: Variables, place: str
+) -> None:
     """One call tells what a DAG has cost, by endpoint and time; a release that is repeated counts once."""
     began = datetime.now(UTC) - timedelta(seconds=5)
     with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
-        connect(monkeypatch, emulator, lease_path=str(tmp_path / "kept"))
+        if place == "path":
+            connect(monkeypatch, emulator, lease_path=str(tmp_path / "kept"))
         run(create())
         pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
         told = []
@@ -157,13 +174,46 @@ def test_costs_are_summed_over_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             assert (2, 0, {"acme/demo": total.usd}) == (total.runs, total.unpriced, total.usd_by_endpoint)
             assert total.usd == pytest.approx(told[1] + told[2])
             assert 0 == hook.sum_costs("costs", until=began).runs == hook.sum_costs("other").runs
+    assert (place == "variables") == any(key.startswith("hf_endpoints_costs.") for key in variables.values)
 
 
-def test_no_sum_without_a_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to set."""
+def cost_at(stop: datetime) -> Cost:
+    """One dollar."""
+    return Cost("demo", "acme", stop - timedelta(hours=1), stop, 3600.0, None, 1.0, "observed states", rows=10)
+
+
+def test_a_dag_of_many_runs_and_months_stays_summable(variables: Variables) -> None:
+    """Variables know no list: every month is found, a run that ends again in the next one counts once, as the later."""
+    records = CostRecords(None)
+    moments = [datetime(2026, month, 28, tzinfo=UTC) for month in (9, 10, 11)]
+    for number, stop in enumerate(moments * 10):
+        records.write("a dag/with signs", f"run {number}", cost_at(stop))
+    records.write("a dag/with signs", "run 0", cost_at(moments[1]))
+    assert all("/" not in key and " " not in key for key in variables.values)
+    assert (30, 30.0, 300) == ((total := records.sum("a dag/with signs", None, None)).runs, total.usd, total.rows)
+    assert 9 == records.sum("a dag/with signs", None, moments[1]).runs, "run 0 has ended later"
+    assert 0 == records.sum("a dag-with signs", None, None).runs, "another DAG, whose id looks the same in a key"
+
+
+def test_the_variables_of_a_dag_are_bounded(variables: Variables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None outgrows what a database takes, with the longest ids that Airflow has."""
+    monkeypatch.setattr(kept, "_SETTLE", 0.0)
+    monkeypatch.setattr(Variables, "_take_a_moment", lambda self: None)
+    long = "x" * 250
+    stop = datetime(2026, 11, 28, tzinfo=UTC)
+    for number in range(300):
+        CostRecords(None)._in_month(long, "2026-11", 0).write(f"{long}-{number}", {"stop": stop.isoformat()})
+    (key,) = variables.values
+    assert len(key) <= 250
+    assert 120 == len(json.loads(variables.values[key]))
+
+
+def test_a_sum_that_cannot_be_read_says_where(monkeypatch: pytest.MonkeyPatch, variables: Variables) -> None:
+    """The error names the Variable."""
+    variables.broken = True
     with (
         connected(monkeypatch),
         InferenceEndpointsHook() as hook,
-        pytest.raises(InvalidArgumentError, match="no lease_path in its extra"),
+        pytest.raises(InferenceEndpointError, match=r"costs of DAG 'costs' can't be summed.*hf_endpoints_costs\.costs"),
     ):
         hook.sum_costs("costs")

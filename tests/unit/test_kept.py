@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_provider_hf_endpoints import kept
 from airflow_provider_hf_endpoints.kept import Records, StoreError, document_at, records_at
-
-
-class Variables:
-    """Airflow's Variables as a task sees them: each call takes a moment, and nothing holds two of them together."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.broken = False
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._take_a_moment()
-        return self.values.get(key, default)
-
-    def set(self, key: str, value: str, description: str) -> None:
-        assert description
-        self._take_a_moment()
-        self.values[key] = value
-
-    def _take_a_moment(self) -> None:
-        if self.broken:
-            raise ConnectionError("no API server")
-        time.sleep(0.002)
+from tests.variables import Variables
 
 
 @pytest.fixture
