@@ -1,4 +1,4 @@
-"""What a DAG run's endpoint has cost, said by the task that releases it: in its log, and as its XCom `cost`.
+"""What a DAG run's endpoint has cost, said by the task that releases it: log, XCom `cost`, metrics, and kept for sums.
 
 A release never fails for its report: what can't be measured is a warning.
 """
@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators._metrics import send_cost
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ COST_KEY = "cost"
 def report_cost(conn_id: str, name: str, namespace: str | None, context: Context) -> None:
     """Say what the endpoint has cost since the DAG run began, with the rows of the batches before this task.
 
-    In the log, in this task's XComs under `cost`, and where `hook.sum_costs` finds it.
+    In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it.
     """
     dag_run: Any = context.get("dag_run")
     start = getattr(dag_run, "start_date", None)
@@ -40,6 +41,8 @@ def report_cost(conn_id: str, name: str, namespace: str | None, context: Context
         log.info("This run's cost of %s", cost.summary())
         with _only_warning("The cost can't be left in XCom"):
             context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
+        with _only_warning("The cost can't be sent as metrics"):
+            send_cost(context, cost)
         with _only_warning("The cost can't be kept for sums over runs"):
             records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
 

@@ -1,6 +1,7 @@
-"""Airflow's metrics of a running batch: what has come since the snapshot before, as counters, gauges and timings.
+"""Airflow's metrics: of a running batch, what has come since the snapshot before; of a release, what a run has cost.
 
-Names and tags stand in `docs/batch.md`. Tags are few: the DAG, the task, the endpoint, and the kind of an error.
+Names and tags stand in `docs/batch.md` and `docs/costs.md`. Tags are few: DAG, task, of a batch the endpoint, and the
+kind of an error.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context, Stats
 
+from airflow_provider_hf_endpoints.endpoints.costs import Cost
 from airflow_provider_hf_endpoints.inference.batch import Snapshot
 
 PREFIX = "hf_endpoints.batch"
+_COST = "hf_endpoints.cost"
 
 
 def batch_metrics(context: Context, endpoint: str) -> Callable[[Snapshot], None]:
     """An observer for `run_batch` that sends metrics, tagged with the task that runs."""
-    ti: Any = context["ti"]
-    named = {"dag_id": getattr(ti, "dag_id", None), "task_id": getattr(ti, "task_id", None), "endpoint": endpoint}
-    tags = {name: str(value) for name, value in named.items() if value}
+    tags = {**_task_tags(context), "endpoint": endpoint}
     before: dict[str, int] = {}
 
     def since(name: str, value: int) -> int:
@@ -49,3 +50,22 @@ def batch_metrics(context: Context, endpoint: str) -> Callable[[Snapshot], None]
             Stats.timing(f"{PREFIX}.latency_{name}", seconds * 1000.0, tags=tags)
 
     return send
+
+
+def send_cost(context: Context, cost: Cost) -> None:
+    """What a run's endpoint has cost: gauges of the run, and counters in whole units, which add up over runs.
+
+    The endpoint is no tag: a name may hold a date, and each would be a series of its own.
+    """
+    tags = _task_tags(context)
+    Stats.gauge(f"{_COST}.replica_minutes", cost.replica_seconds / 60.0, tags=tags)
+    Stats.incr(f"{_COST}.billed_seconds", round(cost.replica_seconds), tags=tags)
+    if cost.usd is not None:
+        Stats.gauge(f"{_COST}.usd", cost.usd, tags=tags)
+        Stats.incr(f"{_COST}.microdollars", round(cost.usd * 1e6), tags=tags)
+
+
+def _task_tags(context: Context) -> dict[str, str]:
+    ti: Any = context["ti"]
+    named = {"dag_id": getattr(ti, "dag_id", None), "task_id": getattr(ti, "task_id", None)}
+    return {name: str(value) for name, value in named.items() if value}

@@ -1,18 +1,22 @@
-"""The batch's metrics, as Airflow sends them: read from a UDP socket, where a statsd server would listen."""
+"""Metrics of a batch and of a release, as Airflow sends them: read from a UDP socket, where a statsd server listens."""
 
 from __future__ import annotations
 
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.operators.endpoints import PauseInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
-from tests.contract.operators_play import FAST, HANG, VLLM, connected, create, run
+from tests.contract.operators_play import FAST, HANG, VLLM, TaskInstance, connected, create, new_context, run
 
 pytest.importorskip("statsd")
 stats = pytest.importorskip("airflow.sdk.observability.stats", reason="set up by other means on Airflow 3.0")
@@ -48,13 +52,13 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
             stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
 
 
-def received(listener: socket.socket) -> list[str]:
+def received(listener: socket.socket, which: str = "batch") -> list[str]:
     lines = []
     try:
         while True:
             lines.append(listener.recv(65536).decode())
     except TimeoutError:
-        return [line for line in lines if ".batch." in line]
+        return [line for line in lines if f".{which}." in line]
 
 
 def test_a_batch_is_counted_while_it_runs(emulator: Emulator, statsd: socket.socket, tmp_path: Path) -> None:
@@ -89,3 +93,23 @@ def test_a_batch_is_counted_while_it_runs(emulator: Emulator, statsd: socket.soc
     assert {"endpoint=demo", "task_id=task"} <= tags
     assert [line for line in lines if "batch.limit" in line and line.endswith("|g")]
     assert [line for line in lines if "batch.latency_p95" in line and line.endswith("|ms")]
+
+
+def test_a_release_sends_what_the_run_has_cost(emulator: Emulator, statsd: socket.socket) -> None:
+    """Dollars and minutes of the run as gauges, and in whole units as counters; no tag has the endpoint's name."""
+    run(create(scale_to_zero_timeout=15))
+    time.sleep(1.0)
+    pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+    ti = TaskInstance()
+    dag_run = SimpleNamespace(start_date=datetime.now(UTC) - timedelta(minutes=1), dag_id="costs", run_id="r:1")
+    task = SimpleNamespace(get_flat_relatives=lambda upstream: [])
+    run(pause, {**new_context(), "ti": ti, "task": task, "dag_run": dag_run})
+    lines = received(statsd, "cost")
+    sent = {line.partition(",")[0].removeprefix("airflow.hf_endpoints.cost."): line for line in lines}
+    values = {name: float(line.rpartition(":")[2].partition("|")[0]) for name, line in sent.items()}
+    told = ti.xcoms["cost"]
+    assert told["usd"] == pytest.approx(values["usd"], abs=1e-6)
+    assert told["usd"] * 1e6 == pytest.approx(values["microdollars"], abs=1)
+    assert told["replica_minutes"] == pytest.approx(values["replica_minutes"], abs=1e-3)
+    assert values["billed_seconds"] == round(values["replica_minutes"] * 60) > 0
+    assert all("task_id=task" in line and "demo" not in line for line in lines)
