@@ -162,7 +162,7 @@ class BatchInferenceOperator(RequestingOperator):
                 engine=target.engine,
                 max_cost=self.max_cost,
                 max_runtime=_seconds_or_none(self.max_runtime),
-                price_per_hour=target.price_per_hour,
+                price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
             )

@@ -30,8 +30,9 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go; `ready_replicas` asks the control plane how many can take them now.
+    """Where requests go. Its functions ask the control plane, each when it is called.
 
+    :param ready_replicas: how many replicas can take requests now.
     :param price_per_hour: USD per replica and hour; None where the service does not list it.
     :param release: does what a policy says about the endpoint; what was done, in words.
     """
@@ -40,7 +41,7 @@ class Target:
     engine: str | None
     token: SecretStr
     ready_replicas: Callable[[], int]
-    price_per_hour: float | None
+    price_per_hour: Callable[[], float | None]
     release: Callable[[Release], str]
 
 
@@ -173,11 +174,14 @@ class RequestingOperator(BaseOperator):
                 raise OSError(str(error)) from error
             return max(1, now.ready_replica)
 
+        def price_per_hour() -> float | None:
+            return client.run(metering.price(client.session, endpoint))
+
         def release(policy: Release) -> str:
             return client.release(endpoint.name, policy, namespace=endpoint.namespace)
 
-        price = client.run(metering.price(client.session, endpoint))
-        target = Target(endpoint.url, known_engine(endpoint.engine), hook.token, ready_replicas, price, release)
+        engine = known_engine(endpoint.engine)
+        target = Target(endpoint.url, engine, hook.token, ready_replicas, price_per_hour, release)
         try:
             with renewing(hook, self):
                 result = self._send(context, target)

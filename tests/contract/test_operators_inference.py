@@ -64,6 +64,15 @@ def test_chat(emulator: Emulator) -> None:
         assert result["usage"]["completion_tokens"] > 0
 
 
+def test_a_call_asks_the_control_plane_for_the_endpoint_alone(emulator: Emulator) -> None:
+    """And not for the list of prices, which only a batch needs, for its budget and for what it tells of its cost."""
+    run(create(custom_image=VLLM))
+    before = len(received(emulator))
+    run(ask())
+    asked = [line for line in received(emulator)[before:] if " /endpoints/" not in line]
+    assert ["GET /api/whoami-v2", "GET /v2/endpoint/acme/demo"] == asked
+
+
 @pytest.mark.parametrize("image", [VLLM, None])
 def test_text_generation(emulator: Emulator, image: Any) -> None:
     """The same operator on another engine: OpenAI's dialect and the toolkit's."""
