@@ -14,8 +14,8 @@ from airflow_provider_hf_endpoints.inference import patience, scrape
 from airflow_provider_hf_endpoints.inference.batch import BatchReport, Snapshot, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import RetryBudgetError
+from tests.contract.batch_play import failing, job_of, prompt_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
-from tests.contract.test_inference_batch import failing, job_of, prompt_of, questions, results, write_rows
 
 OUTAGE = 1.5  # seconds
 

@@ -28,8 +28,8 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
 from airflow_provider_hf_endpoints.inference.shards import Shard, TooManyShardsError
+from tests.contract.batch_play import job_of, prompt_of, questions, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
-from tests.contract.test_inference_batch import job_of, prompt_of, questions, write_rows
 
 
 def run_shards(job: BatchJob, shards: list[Shard]) -> None:

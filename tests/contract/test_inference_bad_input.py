@@ -1,0 +1,96 @@
+"""Input that is not as it should be: refused before a request, or a row of its own with what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.batch import run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
+from tests.contract.batch_play import job_of, questions, results, write_rows
+from tests.contract.inference_server import echo, serving
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Before any request."""
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match=r"in\.jsonl does not exist"):
+            run_batch(job_of(server.url, tmp_path))
+        assert server.requests == []
+
+
+def test_an_empty_input_is_named(tmp_path: Path) -> None:
+    """Blank lines are no rows."""
+    (tmp_path / "in.jsonl").write_text("\n \n")
+    with pytest.raises(BatchInputError, match=r"in\.jsonl is empty"):
+        run_batch(job_of("http://127.0.0.1:9", tmp_path))
+
+
+def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """Before any request."""
+    write_rows(tmp_path, questions(3))
+    with serving(echo) as server:
+        with pytest.raises(
+            MissingColumnError, match=r"line 1 of in.jsonl has no column 'body'.*its columns: 'id', 'text', 'n'"
+        ):
+            run_batch(job_of(server.url, tmp_path, prompt="{body}"))
+        assert server.requests == []
+
+
+def test_a_broken_line_is_an_error_row_with_its_number(tmp_path: Path) -> None:
+    """The rows around it are answered; the output still has a line per line."""
+    write_rows(tmp_path, [{"text": "a"}, '{"text": "b', "[1]", {"other": 1}, {"text": None}, {"text": "f"}])
+    with serving(echo) as server:
+        report = run_batch(job_of(server.url, tmp_path, max_error_rate=None))
+    lines = results(tmp_path)
+    assert [line["output"] for line in lines] == ["a", None, None, None, None, "f"]
+    messages = [line["error"]["message"] for line in lines if line["error"]]
+    assert [f"line {n} " in text or f"line {n}:" in text for n, text in enumerate(messages, start=2)] == [True] * 4
+    assert (report.succeeded, report.failed, report.errors) == (2, 4, {"bad_row": 4})
+    assert [line["index"] for line in results(tmp_path, "out/errors.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_broken_line_stops_the_batch_when_asked(tmp_path: Path) -> None:
+    """Among the first lines before any request."""
+    write_rows(tmp_path, [{"text": "a"}, "{broken", {"text": "c"}])
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl is no JSON"):
+            run_batch(job_of(server.url, tmp_path, on_bad_input="stop"))
+        assert server.requests == []
+
+
+def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) -> None:
+    """Later ones are met on the way: what is done is published, and a repaired input goes on from there."""
+    rows = questions(300)
+    write_rows(tmp_path, [*rows[:250], "{broken", *rows[251:]])
+    with serving(echo) as server:
+        job = job_of(server.url, tmp_path, on_bad_input="stop", order_window=50)
+        with pytest.raises(BatchInputError, match=r"line 251 of in\.jsonl is no JSON"):
+            run_batch(job)
+        done = len(results(tmp_path))
+        assert 0 < done <= 250
+        write_rows(tmp_path, rows)
+        report = run_batch(job)
+        assert (300, done) == (report.rows, report.resumed)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            [{"text": "a", "id": 1}, {"text": "b", "id": 1}],
+            "id 1 in column 'id' stands on line 1 of in.jsonl and on line 2",
+        ),
+        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no usable id"),
+        ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no usable id"),
+    ],
+)
+def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], words: str) -> None:
+    """Before any request."""
+    write_rows(tmp_path, rows)
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match=words):
+            run_batch(job_of(server.url, tmp_path, id_column="id"))
+        assert server.requests == []
