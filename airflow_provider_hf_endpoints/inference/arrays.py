@@ -93,11 +93,11 @@ class ArrayForm:
         if len(rows) == 1:
             wanted = self.texts(rows[0].request) if self.task == EMBED else 0
             if wanted and len(output) != wanted:
-                raise MalformedAnswerError(f"{len(output)} vectors for {wanted} texts")
+                raise MalformedAnswerError(f"{len(output)} vectors for {wanted} texts", usage=result.usage)
             return [result]
         if not isinstance(output, list) or len(output) != len(rows):
             count = len(output) if isinstance(output, list) else "no list of"
-            raise MalformedAnswerError(f"{count} answers for {len(rows)} rows")
+            raise MalformedAnswerError(f"{count} answers for {len(rows)} rows", usage=result.usage)
         usages = share_out(result.usage, [len(self.part(row.request)) for row in rows])
         return [
             replace(result, output=_alone(self.task, entry), usage=usage, raw=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints.inference.wire import Usage
 
 
 class InferenceError(Exception):
@@ -18,6 +19,7 @@ class InferenceError(Exception):
     :param status: HTTP status, None when there was no answer
     :param path: path of the request, without host and query
     :param retry_after: seconds that the server asked to wait, None when it did not
+    :param usage: tokens of an answer that came and is of no use, None where there was none or it did not say
     """
 
     retryable: ClassVar[bool] = False
@@ -33,11 +35,13 @@ class InferenceError(Exception):
         status: int | None = None,
         path: str = "",
         retry_after: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self.words = redact(words)[:2000]
         self.status = status
         self.path = path
         self.retry_after = retry_after
+        self.usage = usage
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
@@ -68,17 +72,22 @@ class InferenceError(Exception):
         if not secret or secret not in self.words:
             return self
         words = redact(self.words, (secret,))
-        return _rebuild(type(self), words, self.status, self.path, self.retry_after)
+        return _rebuild(type(self), words, self.status, self.path, self.retry_after, self.usage)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle by their args alone; a task's error crosses processes with everything it says.
-        return (_rebuild, (type(self), self.words, self.status, self.path, self.retry_after))
+        return (_rebuild, (type(self), self.words, self.status, self.path, self.retry_after, self.usage))
 
 
 def _rebuild(
-    cls: type[InferenceError], words: str, status: int | None, path: str, retry_after: float | None
+    cls: type[InferenceError],
+    words: str,
+    status: int | None,
+    path: str,
+    retry_after: float | None,
+    usage: Usage | None,
 ) -> InferenceError:
-    return cls(words, status=status, path=path, retry_after=retry_after)
+    return cls(words, status=status, path=path, retry_after=retry_after, usage=usage)
 
 
 class AuthenticationError(InferenceError):

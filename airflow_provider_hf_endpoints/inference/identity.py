@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORMAT = 2  # of the journal; it stands in every identity, and in the manifest
+FORMAT = 3  # of the journal; it stands in every identity, and in the manifest
 
 
 def digest(identity: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.paths import local_path
-from airflow_provider_hf_endpoints.inference.records import Record, decode_record, read_head
+from airflow_provider_hf_endpoints.inference.records import COPY, DISCARDED, Record, decode_record, read_head
 
 _SEGMENT = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
 _NOT_DONE = -1
@@ -105,6 +105,9 @@ class Journal:
     def __init__(self, folder: UPath) -> None:
         self.folder = folder
         self.index = Index()
+        #: Of all answers that came, of all runs: those thrown away among them, and those of rows that changed since.
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
         self._local = local_path(folder)
         self._run = uuid.uuid4().hex[:8]
         self._number = 0
@@ -159,11 +162,18 @@ class Journal:
                     'on_existing="overwrite" to do all rows again'
                 )
             else:
-                place, key, line_key, flags = head
-                set_place(place, segment, offset, len(line))
-                set_keys(place, key, line_key)
-                yield place, flags
+                place, key, line_key, flags, prompt, completion = head
+                self._count(flags, prompt, completion)
+                if not flags & DISCARDED:
+                    set_place(place, segment, offset, len(line))
+                    set_keys(place, key, line_key)
+                    yield place, flags
             offset += len(line)
+
+    def _count(self, flags: int, prompt: int, completion: int) -> None:
+        if not flags & COPY:
+            self.prompt_tokens += prompt
+            self.completion_tokens += completion
 
     def append(self, records: list[tuple[Record, bytes]]) -> None:
         """Make a group durable: when this returns, a crash does not lose it.
@@ -185,7 +195,9 @@ class Journal:
                 target.write(data)
             self._parts += 1
         for record, line in records:
-            self.index.set(record.place, self._own_segment, start, len(line))
+            self._count(record.flags, record.prompt_tokens, record.completion_tokens)
+            if not record.flags & DISCARDED:
+                self.index.set(record.place, self._own_segment, start, len(line))
             start += len(line)
         self._end = start
 

@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.inference.items import Parcel, Tally
 from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.patience import Patience
 from airflow_provider_hf_endpoints.inference.progress import Progress, first_words
-from airflow_provider_hf_endpoints.inference.records import ERROR, Record
+from airflow_provider_hf_endpoints.inference.records import ERROR, Record, discarded
 from airflow_provider_hf_endpoints.inference.retries import Backoff, RetryBudget
 from airflow_provider_hf_endpoints.inference.rows import Shape
 from airflow_provider_hf_endpoints.inference.verdicts import Verdict, on_budget, verdict
@@ -117,6 +117,7 @@ class Outcomes:
     def failed(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
         """A request failed, and no other for its parcel is out."""
         now = self._clock()
+        self._count_discarded(parcel, error)
         self._tally.faults[error.kind] = self._tally.faults.get(error.kind, 0) + 1
         self._tally.first_words.setdefault(error.kind, first_words(error.words or error.what))
         match verdict(error, own_route=self._own_route):
@@ -144,6 +145,7 @@ class Outcomes:
     def lost(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
         """One of two requests for a parcel failed: what becomes of its rows is for the other to say."""
         now = self._clock()
+        self._count_discarded(parcel, error)
         match verdict(error, own_route=self._own_route):
             case Verdict.STOP:
                 self._end(error)
@@ -154,6 +156,15 @@ class Outcomes:
                 self._gate.refused(error, now, in_flight, sent_at)
             case _:
                 self._gate.unclear()
+
+    def _count_discarded(self, parcel: Parcel, error: InferenceError) -> None:
+        """Count what an answer has cost that is thrown away; its rows' own records know nothing of it."""
+        if error.usage is None or not error.usage.total_tokens:
+            return
+        prompt, completion = error.usage.prompt_tokens or 0, error.usage.completion_tokens or 0
+        self._tally.prompt_tokens += prompt
+        self._tally.tokens += completion
+        self._keep(discarded(parcel.rows[0].index, prompt, completion), 0)
 
     def _split(self, parcel: Parcel, error: InferenceError, due: float) -> bool:
         """Send an array that failed in parts; false for a row that is alone, whose failure is its own."""

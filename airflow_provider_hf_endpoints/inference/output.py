@@ -106,11 +106,10 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
             "truncated",
             "filtered",
             "empty",
-            "prompt_tokens",
-            "completion_tokens",
         ),
         0,
     )
+    tokens = 0
     kinds: dict[str, int] = {}
     with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
         for index in range(rows):
@@ -135,9 +134,14 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
                 kinds[kind] = kinds.get(kind, 0) + 1
             else:
                 totals["succeeded"] += 1
-                totals["prompt_tokens"] += record.prompt_tokens
-                totals["completion_tokens"] += record.completion_tokens
-    return {**totals, "errors": kinds}
+                tokens += record.prompt_tokens + record.completion_tokens
+    return {
+        **totals,
+        "prompt_tokens": journal.prompt_tokens,
+        "completion_tokens": journal.completion_tokens,
+        "discarded_tokens": journal.prompt_tokens + journal.completion_tokens - tokens,
+        "errors": kinds,
+    }
 
 
 def require_writer(path: UPath) -> None:

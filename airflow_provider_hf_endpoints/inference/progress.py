@@ -154,7 +154,8 @@ class Progress:
             f"  rows      {report.succeeded} answered, {report.failed} failed, {report.resumed} of them done before",
             f"  answers   {report.truncated} truncated, {report.filtered} filtered, {report.empty} empty",
             f"  requests  {report.requests}, {report.retries} of them retries",
-            f"  tokens    {report.prompt_tokens} prompt, {report.completion_tokens} completion",
+            f"  tokens    {report.prompt_tokens} prompt, {report.completion_tokens} completion, "
+            f"{report.discarded_tokens} of them discarded",
             f"  rate      {tally.done / seconds:.1f} rows/s, {tally.tokens / seconds:.0f} completion tokens/s",
             f"  latency   {p50:.2f} s p50, {p95:.2f} s p95, {p99:.2f} s p99 of {self._latencies.answers} answers",
             f"  limit     {low} to {high} in flight",

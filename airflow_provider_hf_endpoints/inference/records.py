@@ -20,11 +20,11 @@ TRUNCATED = 2
 FILTERED = 4
 EMPTY = 8
 RETRYABLE = 16  # an error that another run may not meet
+DISCARDED = 32  # no row: tokens of an answer that was thrown away
+COPY = 64  # of a record that the journal has too, so that its tokens are counted already
 
 _HEAD = struct.Struct(">QQQBqq")  # place, key, line key, flags, prompt tokens, completion tokens
-_START = struct.Struct(">QQQB")  # as much of it as a resume reads
 _HEAD_AT = 9  # after the checksum and a space
-_START_END = _HEAD_AT + 2 * _START.size
 _HEAD_END = _HEAD_AT + 2 * _HEAD.size
 
 
@@ -33,7 +33,8 @@ class Record(NamedTuple):
 
     :param place: place in the input, from 0
     :param key: identity of row and request, see `row_key`
-    :param flags: sum of ERROR, TRUNCATED, FILTERED, EMPTY
+    :param flags: sum of ERROR, TRUNCATED, FILTERED, EMPTY, RETRYABLE, DISCARDED, COPY
+    :param prompt_tokens: of the answer in it, as `completion_tokens`
     :param payload: the output line, JSON without a newline; behind it a failed row's dead letter
     """
 
@@ -43,6 +44,14 @@ class Record(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     payload: bytes
+
+
+def discarded(place: int, prompt_tokens: int, completion_tokens: int) -> Record:
+    """What remains of an answer that was thrown away: the engine worked on it, and that is paid for.
+
+    :param place: of the row that it was for, or of the first of them
+    """
+    return Record(place, 0, DISCARDED, prompt_tokens, completion_tokens, b"")
 
 
 def row_key(row_id: bytes, request: bytes) -> int:
@@ -89,24 +98,23 @@ def encode_record(record: Record, line_key: int = 0) -> bytes:
 
 def decode_record(line: bytes) -> Record | None:
     """The record in a line, None when the line is not exactly what was written."""
-    if not _is_whole(line):
+    head = read_head(line)
+    if head is None:
         return None
-    try:
-        place, key, _, flags, prompt, completion = _HEAD.unpack(unhexlify(line[_HEAD_AT:_HEAD_END]))
-    except (ValueError, struct.error):
-        return None
+    place, key, _, flags, prompt, completion = head
     return Record(place, key, flags, prompt, completion, line[_HEAD_END + 1 : -1])
 
 
-def read_head(line: bytes) -> tuple[int, int, int, int] | None:
-    """Place, key, line key and flags of a record, None when the line is not exactly what was written.
+def read_head(line: bytes) -> tuple[int, int, int, int, int, int] | None:
+    """Place, key, line key, flags, prompt and completion tokens of a record, None when the line is not exactly what
+    was written.
 
     All that a resume needs of most rows.
     """
     if not _is_whole(line):
         return None
     try:
-        return _START.unpack(unhexlify(line[_HEAD_AT:_START_END]))
+        return _HEAD.unpack(unhexlify(line[_HEAD_AT:_HEAD_END]))
     except (ValueError, struct.error):
         return None
 

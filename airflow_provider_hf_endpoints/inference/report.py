@@ -18,6 +18,10 @@ class BatchReport:
     :param truncated: answers that stop at a token limit (`finish_reason` `length`)
     :param filtered: answers that the engine withheld
     :param empty: answers without any text
+    :param prompt_tokens: of all answers that came, in all runs, as the engine counted them
+    :param completion_tokens: the same of what it wrote
+    :param discarded_tokens: of both, those of answers that are not in the output: they did not fit the schema, made no
+        sense, or their row changed afterwards
     :param resumed: rows that an earlier run of the same job had done
     :param requests: requests that this run sent, retries among them; 0 when the job was finished already
     :param retries: of those, the ones beyond a row's first
@@ -40,6 +44,7 @@ class BatchReport:
     empty: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    discarded_tokens: int = 0
     resumed: int = 0
     requests: int = 0
     retries: int = 0

@@ -11,7 +11,7 @@ from airflow_provider_hf_endpoints.inference.dead_letters import output_line, wi
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.paths import local_path
-from airflow_provider_hf_endpoints.inference.records import RETRYABLE, Record
+from airflow_provider_hf_endpoints.inference.records import COPY, RETRYABLE, Record
 
 #: Rows of which the identities are kept at hand: a row whose place is empty may have been done at another one.
 FEW = 200_000
@@ -85,6 +85,7 @@ class Resume:
         if not places:
             return False
         record = self.journal.read_at(places.pop())
+        record = record._replace(flags=record.flags | COPY)
         self.emit(record if record.place == index else self._moved(record, line), line_key)
         return True
 

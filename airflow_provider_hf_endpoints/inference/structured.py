@@ -78,10 +78,11 @@ def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResu
             value = json.loads(result.output)
         except (TypeError, ValueError) as error:
             cut = ", cut at its token limit" if result.truncated else ""
-            raise InvalidOutputError(f"no JSON{cut}: {str(result.output)[:200]!r}") from error
+            words = f"no JSON{cut}: {str(result.output)[:200]!r}"
+            raise InvalidOutputError(words, usage=result.usage) from error
         problem = next(iter(validator.iter_errors(value)), None)
         if problem is not None:
-            raise InvalidOutputError(f"{problem.json_path}: {problem.message}"[:500])
+            raise InvalidOutputError(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
         return replace(result, output=value)
 
     return check

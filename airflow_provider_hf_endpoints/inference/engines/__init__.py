@@ -74,11 +74,14 @@ def read_result(
     """
     if not 200 <= response.status < 300:
         raise error_from(response, path)
+    answer = None
     try:
         answer = parse_json(response.body, decode)
         result: InferenceResult = _MODULES[dialect].read(canonical_task(task), answer)
     except MalformedAnswerError as error:
-        raise type(error)(error.words, status=response.status, path=path) from error.__cause__
+        # What it cost is told in the same place by whatever makes no sense otherwise.
+        usage = error.usage or openai.read_usage(answer)
+        raise type(error)(error.words, status=response.status, path=path, usage=usage) from error.__cause__
     return result
 
 
@@ -99,7 +102,7 @@ def parse_json(body: bytes, decode: Decoder = json.loads) -> Any:
         raise MalformedAnswerError(f"no JSON but {start!r}") from error
     # Some proxies, and streams, put the engine's failure into a 200.
     if isinstance(answer, Mapping) and (answer.get("error") or answer.get("object") == "error"):
-        raise MalformedAnswerError(error_words(WireResponse(200, {}, body)))
+        raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))
     return answer
 
 

@@ -146,9 +146,9 @@ def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
     return InferenceResult(vectors, usage=read_usage(answer), model=answer.get("model"), raw=answer)
 
 
-def read_usage(answer: Mapping[str, Any]) -> Usage | None:
+def read_usage(answer: Any) -> Usage | None:
     """Token counts of an answer, None where it has none."""
-    usage = answer.get("usage")
+    usage = answer.get("usage") if isinstance(answer, Mapping) else None
     if not isinstance(usage, Mapping):
         return None
     return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))

@@ -33,21 +33,23 @@ def read(task: str, answer: Any) -> InferenceResult:
     if task == CHAT:
         return openai.read(task, answer)
     item = answer[0] if isinstance(answer, list) and answer else answer
-    if not isinstance(item, Mapping) or not isinstance(item.get("generated_text"), str):
-        raise MalformedAnswerError("no generated_text in the answer")
+    item = item if isinstance(item, Mapping) else {}
     details = item.get("details")
     details = details if isinstance(details, Mapping) else {}
     reason = details.get("finish_reason")
     generated = details.get("generated_tokens")
     prefill = details.get("prefill")
+    usage = Usage(
+        # Only told when decoder_input_details was asked for.
+        prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
+        completion_tokens=generated if isinstance(generated, int) else None,
+    )
+    if not isinstance(item.get("generated_text"), str):
+        raise MalformedAnswerError("no generated_text in the answer", usage=usage)
     return InferenceResult(
         output=item["generated_text"],
         finish_reason=reason,
-        usage=Usage(
-            # Only told when decoder_input_details was asked for.
-            prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
-            completion_tokens=generated if isinstance(generated, int) else None,
-        ),
+        usage=usage,
         truncated=reason == "length",
         raw=answer,
     )

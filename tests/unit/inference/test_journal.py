@@ -13,8 +13,10 @@ from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptE
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.records import (
+    COPY,
     Record,
     decode_record,
+    discarded,
     encode_record,
     read_head,
     row_key,
@@ -129,6 +131,16 @@ def test_a_flipped_bit_is_never_taken_for_a_row(tmp_path_factory: pytest.TempPat
         assert bit // 8 >= 3 * size - 1
 
 
+def test_tokens_of_every_answer_are_counted_once(folder: UPath) -> None:
+    """Of one that was thrown away, which is no row; of a row that was done anew; not those of a copy."""
+    written(folder, group(record(0), discarded(1, 50, 7)))
+    written(folder, group(record(2)._replace(flags=COPY), record(1), record(1)))
+    journal = Journal(folder)
+    assert {0, 1, 2} == {place for place, _ in journal.open()}
+    assert (3 * 1 + 50, 3 * 2 + 7) == (journal.prompt_tokens, journal.completion_tokens)
+    journal.close()
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     """Only segments are read."""
     (tmp_path / "job.json").write_text("{}")
@@ -140,7 +152,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     st.integers(0, 2**40),
     st.integers(1, 2**64 - 1),
     st.integers(0, 2**64 - 1),
-    st.integers(0, 31),
+    st.integers(0, 127),
     st.binary(max_size=200).filter(lambda raw: b"\n" not in raw),
 )
 def test_a_record_reads_back_as_it_was_written(place: int, key: int, line_key: int, flags: int, payload: bytes) -> None:
@@ -148,7 +160,7 @@ def test_a_record_reads_back_as_it_was_written(place: int, key: int, line_key: i
     one = Record(place, key, flags, 5, 6, payload)
     assert one == decode_record(encode_record(one))
     assert decode_record(encode_record(one)[:-1]) is None
-    assert (place, key, line_key, flags) == read_head(encode_record(one, line_key))
+    assert (place, key, line_key, flags, 5, 6) == read_head(encode_record(one, line_key))
     assert read_head(encode_record(one)[:-1]) is None
 
 
