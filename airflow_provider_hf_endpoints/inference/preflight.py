@@ -174,10 +174,12 @@ def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
 def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], RowRequest]) -> None:
     """Make the requests of the first rows without sending them.
 
-    :raises BatchInputError: none of them can be made, or the endpoint's engine does not serve the task
+    :raises BatchInputError: none of them can be made, though they are the first of their file, or the endpoint's engine
+        does not serve the task
     """
     last: Exception | None = None
-    for line in itertools.islice(read_lines(source), FIRST_ROWS):
+    lines = list(itertools.islice(read_lines(source), FIRST_ROWS))
+    for line in lines:
         try:
             render(parse_line(line))
         except (BatchInputError, InferenceError) as error:
@@ -186,7 +188,7 @@ def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], RowReq
             return
     if isinstance(last, InferenceError):
         raise BatchInputError(str(last)) from last
-    if last is not None:
+    if last is not None and not _is_fragment(source.files[0], lines):
         raise last
 
 
