@@ -17,7 +17,7 @@ def with_letter(record: Record, line: Line) -> Record:
     if not record.flags & ERROR:
         return record
     file = None if line.file is None else str(line.file)
-    # The lines of a shard are counted from where it begins: nobody has counted those before it.
+    # The lines of a shard are counted from where it begins, until the merge knows those before it.
     after = b',"after_byte":%d' % line.file.start if line.file is not None and line.file.start else b""
     origin = b'{"file":%b,"line":%d%b,"row":%b}' % (fastjson.encode(file), line.number, after, _as_json(line.raw))
     return record._replace(payload=output_line(record) + _TAB + origin)

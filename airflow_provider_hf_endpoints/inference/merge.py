@@ -8,13 +8,10 @@ the same bytes.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-
-from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -28,6 +25,7 @@ from airflow_provider_hf_endpoints.inference.identity import FORMAT, differences
 from airflow_provider_hf_endpoints.inference.journal import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.moved_lines import Move, is_letter_of
 from airflow_provider_hf_endpoints.inference.output import (
     LineTarget,
     read_manifest,
@@ -43,8 +41,6 @@ from airflow_provider_hf_endpoints.inference.shards import Plan, Shard
 
 log = logging.getLogger(__name__)
 
-#: How an output line begins. OpenAI Batch's form tells no places, and is taken as it is.
-_HEAD = re.compile(rb'\{"id":(?P<id>"(?:[^"\\]|\\.)*"|[^",]*),"index":(?P<index>\d+)')
 _TOLD_AT_MOST = 5  # shards, in an error
 #: What of a report adds up.
 COUNTS = tuple(each.name for each in fields(BatchReport) if each.type == "int")
@@ -55,12 +51,14 @@ class _Part:
     """A finished shard.
 
     :param start: rows of the shards before it
+    :param lines: lines of its first file that are in the shards before it
     """
 
     shard: Shard
     layout: OutputLayout
     manifest: Mapping[str, Any]
     start: int
+    lines: int
 
     @property
     def report(self) -> Mapping[str, Any]:
@@ -120,8 +118,7 @@ def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: 
         raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
     with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
         for part in parts:
-            _copy(part, part.layout.results, results, part.report["rows"])
-            _copy(part, part.layout.errors, errors, part.report["failed"])
+            _copy(part, results, errors)
     manifest = _manifest(output_path, layout, plan, parts, totals)
     write_manifest(layout, manifest)
     return manifest
@@ -136,7 +133,8 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
     parts: list[_Part] = []
     missing: list[Shard] = []
     start = 0
-    for shard in plan.refs():
+    lines: dict[str, int] = {}  # of files that were cut, as far as they were read
+    for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
         own = layout.of_shard(shard)
         manifest = read_manifest(own)
         if manifest is None:
@@ -149,8 +147,10 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
                 f"shard {shard.name} in {own.manifest.parent} is of another job than the rest: {'; '.join(different)}. "
                 "Remove that folder and run the shard again"
             )
-        parts.append(_Part(shard, own, manifest, start))
+        parts.append(_Part(shard, own, manifest, start, lines.get(pieces[0].file.path, 0)))
         start += manifest["report"]["rows"]
+        for path, count in manifest["shard"]["lines"].items():
+            lines[path] = lines.get(path, 0) + count
     if missing:
         names = ", ".join(shard.name for shard in missing[:_TOLD_AT_MOST])
         more = f" and {len(missing) - _TOLD_AT_MOST} more" if len(missing) > _TOLD_AT_MOST else ""
@@ -170,22 +170,30 @@ def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**totals, "errors": kinds}
 
 
-def _copy(part: _Part, source: UPath, target: LineTarget, expected: int) -> None:
-    """Copy a shard's lines, with places that count in the whole.
+def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
+    """Copy a shard's lines and dead letters, with places that count in the whole.
 
-    :raises JournalCorruptError: the file has not the lines that the shard's manifest tells
+    :raises JournalCorruptError: the files have not the lines that the shard's manifest tells
     """
-    places = part.manifest["shard"]["ids_are_places"]
-    lines = 0
-    with source.open("rb") as file:
-        for line in _lines(file):
-            target.write(at_place(line, part.start, ids_are_places=places))
-            lines += 1
-    if lines != expected:
-        raise JournalCorruptError(
-            f"{source} of shard {part.shard.name} has {lines} lines and its manifest tells {expected}: something else "
-            "changed it. Remove that shard's folder and run the shard again"
-        )
+    move = Move(part.start, part.lines, part.manifest["shard"]["ids_are_places"])
+    rows = failed = 0
+    with part.layout.results.open("rb") as results_file, part.layout.errors.open("rb") as errors_file:
+        letters = _lines(errors_file)
+        letter = next(letters, None)
+        for line in _lines(results_file):
+            results.write(move.line(line))
+            rows += 1
+            if letter is not None and is_letter_of(letter, line):
+                errors.write(move.letter(letter, line))
+                failed += 1
+                letter = next(letters, None)
+    failed += letter is not None  # one of no row, and who knows how many behind it
+    for name, found, told in (("lines", rows, part.report["rows"]), ("dead letters", failed, part.report["failed"])):
+        if found != told:
+            raise JournalCorruptError(
+                f"{part.layout.results} of shard {part.shard.name} has {found} {name} and its manifest tells {told}: "
+                "something else changed it. Remove that shard's folder and run the shard again"
+            )
 
 
 def _lines(file: Any) -> Iterator[bytes]:
@@ -197,19 +205,6 @@ def _lines(file: Any) -> Iterator[bytes]:
             yield line + b"\n"
     if rest:
         yield rest
-
-
-def at_place(line: bytes, start: int, *, ids_are_places: bool) -> bytes:
-    """An output line of a shard as it reads in the whole, without decoding it.
-
-    :param start: rows before the shard
-    """
-    head = _HEAD.match(line) if start else None
-    if head is None:
-        return line
-    index = b"%d" % (int(head["index"]) + start)
-    own = index if ids_are_places and head["id"].isdigit() else head["id"]
-    return b'{"id":%b,"index":%b%b' % (own, index, line[head.end() :])
 
 
 def _check_ids(parts: Sequence[_Part]) -> None:

@@ -244,7 +244,7 @@ class Run:
             return {}
         places, ids = job.names_rows_by is None, self._layout.ids.exists()
         return {
-            "shard": {**job.shard.as_dict(), "ids_are_places": places, "ids": ids},
+            "shard": {**job.shard.as_dict(), "ids_are_places": places, "ids": ids, "lines": self._source.lines},
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
         }
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 
@@ -26,12 +26,14 @@ class LineSource:
 
     def __init__(self, source: Input) -> None:
         self._input = source
-        self._lines = read_lines(source)
+        self._lines = read_lines(source, self._counted)
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")
         #: Says of a line, by place and bytes, that it need not be delivered; asked in the reading thread.
         self.skips: Callable[[int, bytes], bool] = lambda place, raw: False
+        #: Lines, blank ones too, of each part of a file that was read to its end.
+        self.lines: dict[str, int] = {}
         self.exhausted = False
         self.waiting = 0
         self.read = 0
@@ -76,6 +78,10 @@ class LineSource:
             if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or read >= BLOCK_SKIPPED:
                 break
         return block, read
+
+    def _counted(self, file: InputFile, lines: int) -> None:
+        if file.is_part:
+            self.lines[str(file)] = lines
 
     def count(self) -> int | None:
         """How many rows there are, None where counting costs too much. Reads the files; call it in a thread."""

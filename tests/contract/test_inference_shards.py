@@ -55,12 +55,6 @@ def without_times(manifest: bytes) -> dict[str, Any]:
     return told
 
 
-def without_lines(letters: bytes) -> list[dict[str, Any]]:
-    """Dead letters, but for where in the file their rows stand: a shard counts from its own beginning."""
-    found = [json.loads(line) for line in letters.splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("line", "after_byte")} for line in found]
-
-
 def of_the_rows(report: dict[str, Any]) -> dict[str, Any]:
     """Of a report what two ways of doing the same have in common."""
     return {name: value for name, value in report.items() if not name.endswith(("_path", "seconds", "cost"))}
@@ -84,10 +78,41 @@ def test_shards_write_what_one_worker_writes(tmp_path: Path, options: dict[str, 
     assert (one.rows, one.failed) == (200, 11)
     expected, merged = content(tmp_path / "one"), content(tmp_path / "out")
     assert expected["results-00000.jsonl"] == merged["results-00000.jsonl"]
-    assert without_lines(expected["errors.jsonl"]) == without_lines(merged["errors.jsonl"])
+    assert expected["errors.jsonl"] == merged["errors.jsonl"]
     assert without_times(expected["manifest.json"]) == without_times(merged["manifest.json"])
     assert of_the_rows(one.as_dict()) == of_the_rows(report.as_dict())
     assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("shards", [3, 40])
+@pytest.mark.parametrize("kind", ["jsonl", "openai-batch"])
+def test_failed_rows_stand_on_the_lines_of_their_file(tmp_path: Path, kind: str, shards: int) -> None:
+    """In the merged output's lines and dead letters, as by one worker: across blank lines and files, for rows that are
+    none and for those that the engine refused; also where shards hold no line, or none that is a row."""
+    body = {"messages": [{"role": "user", "content": "a question"}]}
+    row = {"custom_id": "c", "url": "/v1/chat/completions", "body": body, "text": "a question"}
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        lines = [json.dumps({**row, "custom_id": f"{name}{n}"}) if n % 3 else "" for n in range(60)]
+        lines[7] = lines[40] = lines[59] = '{"line":3,"after_byte":9, "message": "line 3 after byte 9 of'
+        (tmp_path / f"in/{name}.jsonl").write_text("\n".join([*lines, "", " " * 2000, f'{{"custom_id": "{name}"}}']))
+
+    def answer(request: Request) -> Reply:
+        return Reply(400, {"error": "line 1 after byte 5 of it"}) if request.number % 2 else echo(request)
+
+    options: dict[str, Any] = {"input_format": kind, "max_error_rate": None, "max_concurrency": 1}
+    options |= {"input_path": tmp_path / "in", "order_window": 0, "concurrent_shards": 1}
+    options |= {"prompt": None} if kind == "openai-batch" else {}
+    with serving(answer) as server:
+        run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "one", **options))
+        server.requests.clear()
+        for shard in plan_batch(tmp_path / "in", tmp_path / "out", shards=shards, input_format=kind):  # type: ignore[arg-type]
+            run_batch(job_of(server.url, tmp_path, shard=shard, **options))
+        merge_shards(tmp_path / "out")
+    expected, merged = content(tmp_path / "one"), content(tmp_path / "out")
+    assert expected["results-00000.jsonl"] == merged["results-00000.jsonl"]
+    assert expected["errors.jsonl"] == merged["errors.jsonl"]
+    assert expected["errors.jsonl"].count(b'"row":') > 40
 
 
 def test_files_of_every_kind_and_openai_batches(tmp_path: Path) -> None:

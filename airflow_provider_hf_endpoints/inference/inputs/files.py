@@ -47,6 +47,11 @@ class InputFile:
     start: int = 0
     end: int | None = None
 
+    @property
+    def is_part(self) -> bool:
+        """Whether other lines of the file are left to others."""
+        return self.start > 0 or self.end is not None
+
     def __str__(self) -> str:
         return str(self.path)
 

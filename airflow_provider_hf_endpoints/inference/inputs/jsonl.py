@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import IO
 
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
@@ -13,11 +13,15 @@ from airflow_provider_hf_endpoints.inference.paths import local_path
 _BOM = b"\xef\xbb\xbf"
 
 
-def read(file: InputFile, place: int) -> Generator[Line, None, int]:
+def read(
+    file: InputFile, place: int, counted: Callable[[InputFile, int], None] | None = None
+) -> Generator[Line, None, int]:
     """The lines of a file as they stand there; whether one is JSON is for whoever parses it.
 
     :param place: of its first row among the rows of all files; returns the place after its last one
+    :param counted: told at the end how many lines there were, blank ones too
     """
+    number = 0
     with unpacked(file) as content:
         for number, raw in enumerate(_lines(file, content), start=1):
             text = raw.strip()
@@ -26,12 +30,14 @@ def read(file: InputFile, place: int) -> Generator[Line, None, int]:
             if text:
                 yield Line(place, number, text, file)
                 place += 1
+    if counted is not None:
+        counted(file, number)
     return place
 
 
 def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
     """The lines that start in the file's part. A line belongs to the part in which it starts, all of it."""
-    if not file.start and file.end is None:
+    if not file.is_part:
         yield from content
         return
     at = file.start

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from airflow_provider_hf_endpoints.inference.inputs import csv_table, jsonl
-from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 
 
-def read_lines(source: Input) -> Iterator[Line]:
+def read_lines(source: Input, counted: Callable[[InputFile, int], None] | None = None) -> Iterator[Line]:
     """The rows of an input, each as a line of JSON, their places counted across its files.
 
+    :param counted: told at the end of each file of lines how many they were, blank ones too
     :raises BatchInputError: a file is not there, is cut short or damaged
     """
     place = 0
     for file in source.files:
         match file.format:
             case "jsonl":
-                place = yield from jsonl.read(file, place)
+                place = yield from jsonl.read(file, place, counted)
             case "csv":
                 place = yield from csv_table.read(file, place)
             case "parquet":

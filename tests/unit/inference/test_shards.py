@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference import shard_ids
 from airflow_provider_hf_endpoints.inference.concurrency import START_PER_REPLICA, Limiter, Load
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
-from airflow_provider_hf_endpoints.inference.merge import at_place
+from airflow_provider_hf_endpoints.inference.moved_lines import Move
 from airflow_provider_hf_endpoints.inference.shards import Piece, Plan, PlannedFile, Shard, plan_shards, share
 
 FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
@@ -251,11 +251,28 @@ def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.
 )
 def test_a_line_of_a_shard_gets_its_place_in_the_whole(line: bytes, expected: bytes) -> None:
     """Place and, where it is the id, the id; nothing in texts that look like them, nor in OpenAI Batch's form."""
-    assert expected == at_place(line, 100, ids_are_places=True)
-    assert line == at_place(line, 0, ids_are_places=True)
+    assert expected == Move(100, 0, ids_are_places=True).line(line)
+    assert line == Move(0, 7, ids_are_places=True).line(line)
 
 
 def test_an_id_of_the_rows_stays() -> None:
     """Also where it is a number."""
     expected = b'{"id":3,"index":103}\n'
-    assert expected == at_place(b'{"id":3,"index":3}\n', 100, ids_are_places=False)
+    assert expected == Move(100, 0, ids_are_places=False).line(b'{"id":3,"index":3}\n')
+
+
+def test_a_bad_row_says_on_which_line_of_the_file_it_stands() -> None:
+    """Not so a text that reads like it, whoever wrote it."""
+    bad = (
+        b'"finish_reason":null,"usage":null,"error":{"type":"bad_row","message":"line 3 after byte 99 of a.jsonl is no'
+    )
+    line = b'{"id":3,"index":3,"output":null,%b line 3 after byte 99 of"}}\n' % bad
+    expected = line.replace(b'"id":3,"index":3', b'"id":13,"index":13').replace(
+        b'"line 3 after byte 99 of', b'"line 53 of'
+    )
+    assert expected == Move(10, 50, ids_are_places=True).line(line)
+    letter = line[:-2] + b',"file":"a","line":3,"after_byte":99,"row":{"file":"a","line":3,"after_byte":99}}\n'
+    tail = b',"file":"a","line":53,"row":{"file":"a","line":3,"after_byte":99}}\n'
+    assert expected[:-2] + tail == Move(10, 50, ids_are_places=True).letter(letter, line)
+    answered = b'{"id":3,"index":3,"output":{%b"}}}\n' % bad
+    assert answered == Move(0, 50, ids_are_places=True).line(answered)
