@@ -49,6 +49,7 @@ class EndpointOperator(BaseOperator):
     endpoint: str
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     _attempt: str | None = None  # by which a trigger knows whose wait it is, where it may act on the endpoint
+    _holder: str | None = None  # of a lease on the endpoint, where it came with one
     _goal_states: tuple[str, ...] = ("running",)
     _announces = False  # whether it emits an event of the endpoint's asset
     _revision: str | None = None  # the model's, of the endpoint that was last heard of
@@ -134,10 +135,9 @@ class EndpointOperator(BaseOperator):
             return endpoint.summary()
         self._check_on()
         if self.deferrable:
-            kwargs = self._deferral_kwargs()
-            return self.defer(
-                **deferral(wait, self.hf_endpoints_conn_id, self._release_on_kill(), self._attempt), kwargs=kwargs
-            )
+            on_kill = self._release_on_kill()
+            handed_over = deferral(wait, self.hf_endpoints_conn_id, on_kill, self._attempt, self._holder)
+            return self.defer(**handed_over, kwargs=self._deferral_kwargs())
         end = wait_here(hook, wait, self._check_on)
         return self._conclude(event_of(end, endpoint.name))
 

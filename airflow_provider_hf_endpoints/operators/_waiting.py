@@ -29,12 +29,16 @@ LOOKUP_ERRORS = (InferenceEndpointError, AirflowException, AirflowRuntimeError, 
 
 
 def deferral(
-    wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none", claim: str | None = None
+    wait: WaitSpec,
+    hf_endpoints_conn_id: str,
+    release_on_kill: Release = "none",
+    claim: str | None = None,
+    holder: str | None = None,
 ) -> dict[str, Any]:
-    """The arguments of `defer` for a wait. The last two: see the trigger."""
+    """The arguments of `defer` for a wait. The last three: see the trigger."""
     left = wait.seconds_left
     return {
-        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill, claim),
+        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill, claim, holder),
         "method_name": "execute_complete",
         "timeout": None if left is None else timedelta(seconds=max(left, 0)) + BACKSTOP,
     }

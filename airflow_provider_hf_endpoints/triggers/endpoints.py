@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.triggers._link import store_link
+from airflow_provider_hf_endpoints.triggers._sharing import other_users
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
 _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
@@ -53,6 +54,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         told, and its start is this much earlier.
     :param release_on_kill: what becomes of the endpoint when a person ends the waiting task for good: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
+    :param holder: with that, whose lease on the endpoint the task holds: while others hold one, nothing is done to it.
     :param claim: with that, the id of the attempt that waits, which it has also left in XCom: once another attempt has
         begun, this trigger does nothing any more.
     """
@@ -73,6 +75,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         poll_interval: float = LONGEST_POLL,
         release_on_kill: Release = "none",
         claim: str | None = None,
+        holder: str | None = None,
         seconds: float | None = None,
         airflow_seconds: float | None = None,
         **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
@@ -95,6 +98,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         self._airflow_seconds = airflow_seconds
         self.release_on_kill: Release = release_on_kill
         self._claim = claim
+        self._holder = holder
         self._fired = False
         self._link: asyncio.Future[None] | None = None  # kept, or it might be collected before it is done
 
@@ -120,12 +124,21 @@ class InferenceEndpointTrigger(BaseTrigger):
 
     @classmethod
     def of(
-        cls, wait: WaitSpec, hf_endpoints_conn_id: str, release_on_kill: Release = "none", claim: str | None = None
+        cls,
+        wait: WaitSpec,
+        hf_endpoints_conn_id: str,
+        release_on_kill: Release = "none",
+        claim: str | None = None,
+        holder: str | None = None,
     ) -> InferenceEndpointTrigger:
-        """The trigger for a wait. A trigger that acts on nothing needs no claim."""
-        claim = None if release_on_kill == "none" else claim
+        """The trigger for a wait. A trigger that acts on nothing needs neither claim nor holder."""
+        claim, holder = (None, None) if release_on_kill == "none" else (claim, holder)
         return cls(
-            hf_endpoints_conn_id=hf_endpoints_conn_id, release_on_kill=release_on_kill, claim=claim, **_given(wait)
+            hf_endpoints_conn_id=hf_endpoints_conn_id,
+            release_on_kill=release_on_kill,
+            claim=claim,
+            holder=holder,
+            **_given(wait),
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -142,6 +155,8 @@ class InferenceEndpointTrigger(BaseTrigger):
             kwargs["release_on_kill"] = self.release_on_kill
         if self._claim is not None:
             kwargs["claim"] = self._claim
+        if self._holder is not None:
+            kwargs["holder"] = self._holder
         return (f"{type(self).__module__}.{type(self).__qualname__}", kwargs)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -174,10 +189,22 @@ class InferenceEndpointTrigger(BaseTrigger):
         if not await task_is_over(task_instance, self._claim):
             self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", name)
             return
+        if users := await self._other_users():
+            self.log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(users))
+            return
         async with await self._open_client() as client:
             client.limit(_KILL_BUDGET)
             done = await client.release(name, self.release_on_kill, namespace=self.namespace)
-        self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
+            self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
+            # As whoever leaves a lease: what was switched off under somebody who came in between goes on.
+            if self.release_on_kill == "pause" and (users := await self._other_users()):
+                await client.resume_inference_endpoint(name, namespace=self.namespace)
+                self.log.warning("Endpoint %s is resumed: %s began to use it meanwhile.", name, ", ".join(users))
+
+    async def _other_users(self) -> list[str]:
+        if self._holder is None or self.namespace is None:
+            return []
+        return await other_users(self.hf_endpoints_conn_id, self.namespace, self.endpoint, self._holder)
 
     async def _wait(self) -> dict[str, Any]:
         wait = self.wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -16,7 +17,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.operators._base import TaskKilledError
 from airflow_provider_hf_endpoints.operators._use import (
     AcquireInferenceEndpointOperator,
     CreateAcquiredOperator,
@@ -25,7 +28,19 @@ from airflow_provider_hf_endpoints.operators._use import (
 )
 from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
-from tests.contract.operators_play import FAST, TOKEN, TaskInstance, calls, connect, connected, run, state
+from airflow_provider_hf_endpoints.triggers import _killed
+from tests.contract.operators_play import (
+    FAST,
+    TOKEN,
+    TaskInstance,
+    calls,
+    connect,
+    connected,
+    deferred,
+    moved,
+    run,
+    state,
+)
 from tests.contract.operators_play import create as create_one
 
 GROUP = {"start_task_id": "use.start", "release_task_id": "use.release"}
@@ -42,6 +57,13 @@ def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulat
     with connected(monkeypatch) as emulator:
         connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/leases")
         yield emulator
+
+
+@pytest.fixture
+def slow(emulator: Emulator) -> Emulator:
+    """The endpoint takes longer to start than any test waits."""
+    emulator.behave("demo", initializing_seconds=600)
+    return emulator
 
 
 class Run:
@@ -90,11 +112,13 @@ class Use:
         self.acquired = run(operator, self.dag_run.context("use.acquire"))
         return self.acquired
 
-    def create(self, **changes: Any) -> Any:
-        operator = CreateAcquiredOperator(
+    def starting(self, **changes: Any) -> Any:
+        return CreateAcquiredOperator(
             task_id="start", name="demo", acquired=self.acquired, **{**MODEL, **FAST, **changes}
         )
-        return run(operator, self.dag_run.context("use.start"))
+
+    def create(self, **changes: Any) -> Any:
+        return run(self.starting(**changes), self.dag_run.context("use.start"))
 
     def resume(self) -> Any:
         operator = ResumeAcquiredOperator(task_id="start", endpoint="demo", acquired=self.acquired, **FAST)
@@ -264,6 +288,83 @@ def test_the_first_to_end_does_not_pause_it_under_the_second(emulator: Emulator,
     assert state(emulator) == "running"
     second.release()
     assert (state(emulator), records(tmp_path)) == ("paused", [])
+
+
+def kill_deferred(monkeypatch: pytest.MonkeyPatch, use: Use, between: Any = None) -> None:
+    """Start, deferred; then a person marks the start as failed, and the trigger hears of it.
+
+    :param between: called when the trigger has acted on the endpoint, before it looks once more
+    """
+    deferral = deferred(use.starting(deferrable=True), use.dag_run.context("use.start"))
+    trigger = moved(deferral.trigger)
+    trigger.task_instance = Attempt(use.dag_run, "use.start")
+    states = {use.dag_run.run_id: {"use.start": "failed"}}
+    monkeypatch.setattr(f"{_killed.__name__}.RuntimeTaskInstance.get_task_states", lambda **_: states)
+    monkeypatch.setattr(f"{_killed.__name__}.XCom.get_one", lambda **_: trigger.serialize()[1].get("claim"))
+    released = AsyncEndpointsClient.release
+
+    async def release(*arguments: Any, **options: Any) -> str:
+        done = await released(*arguments, **options)
+        if between is not None:
+            await asyncio.to_thread(between)
+        return done
+
+    monkeypatch.setattr(AsyncEndpointsClient, "release", release)
+    asyncio.run(trigger.on_kill())
+
+
+def test_a_start_that_is_killed_alone_pauses(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else uses the endpoint, so the trigger need not wait for the release."""
+    use = Use()
+    use.acquire()
+    kill_deferred(monkeypatch, use)
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def test_a_start_that_is_killed_does_not_pause_under_another(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second came while the first waited: the trigger sees its lease, and the last one out still pauses."""
+    first, second = Use("run-1"), Use("run-2")
+    first.acquire()
+    second.acquire()
+    kill_deferred(monkeypatch, first)
+    assert ["POST "] == calls(slow)
+    first.release()
+    assert ["POST "] == calls(slow)
+    second.release()
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def test_who_comes_in_while_a_killed_start_is_paused_has_it_resumed(
+    slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a lease is left: the order of the steps makes up for what no lock holds."""
+    first, second = Use("run-1"), Use("run-2")
+    first.acquire()
+    kill_deferred(monkeypatch, first, between=second.acquire)
+    assert ["POST ", "POST /demo/pause", "POST /demo/resume"] == calls(slow)
+
+
+def test_a_start_on_a_worker_that_is_killed_leaves_it_to_others(slow: Emulator) -> None:
+    """A signal handler can't ask who else is there: that was asked before."""
+    first, second = Use("run-1"), Use("run-2")
+    second.acquire()
+    first.acquire()
+    operator = first.starting(deferrable=False)
+    interrupted(operator)
+    with pytest.raises(TaskKilledError):
+        run(operator, first.dag_run.context("use.start"))
+    assert ["POST "] == calls(slow)
+
+
+def interrupted(operator: Any) -> None:
+    """SIGTERM arrives when the endpoint has been created."""
+    original = operator._arrive
+
+    def arrive(*arguments: Any, **options: Any) -> Any:
+        operator.on_kill()
+        return original(*arguments, **options)
+
+    operator._arrive = arrive
 
 
 def test_a_crashed_holder_holds_nobody_up_for_longer_than_its_lease(emulator: Emulator, tmp_path: Path) -> None:

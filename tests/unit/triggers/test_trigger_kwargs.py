@@ -24,6 +24,7 @@ FULL: dict[str, Any] = {
     "hf_endpoints_conn_id": "other",
     "release_on_kill": "pause",
     "claim": "0199-attempt",
+    "holder": "5f1c",
 }
 
 
@@ -54,7 +55,7 @@ def test_every_value_of_a_wait_is_stored() -> None:
     wait = WaitSpec(**{name: FULL[name] for name in FULL if name in {f.name for f in fields(WaitSpec)}})
     assert wait.endpoint == InferenceEndpointTrigger.of(wait, "other").wait.endpoint
     _, kwargs = InferenceEndpointTrigger.of(wait, "other").serialize()
-    assert {key: value for key, value in FULL.items() if key not in ("release_on_kill", "claim")} == kwargs
+    assert {key: value for key, value in FULL.items() if key not in ("release_on_kill", "claim", "holder")} == kwargs
 
 
 @pytest.mark.parametrize("foreign", [{"retired_argument": 1}, {"argument_of_tomorrow": {"a": [1]}}])
