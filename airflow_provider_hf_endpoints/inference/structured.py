@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import validator_for
 from pydantic import BaseModel
 
 from airflow_provider_hf_endpoints.inference.engines import Dialect, canonical_task
@@ -36,6 +34,10 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
         return schema.model_json_schema()
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema is a JSON schema or a pydantic model, not {type(schema).__name__}")
+    # Here, for it is a sixth of what a process takes to start that sends a batch, and most batches need none of it.
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
     found = dict(schema)
     try:
         validator_for(found).check_schema(found)
@@ -71,6 +73,8 @@ def parameters_for(dialect: Dialect, task: str, schema: dict[str, Any], engine: 
 def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResult]:
     """A function from an answer to the same with its text parsed; it raises `InvalidOutputError` for one that does
     not fit."""
+    from jsonschema.validators import validator_for
+
     validator = validator_for(schema)(schema)
 
     def check(result: InferenceResult) -> InferenceResult:
