@@ -1,4 +1,4 @@
-"""What both planes need to know of HTTP: what `Retry-After` says, and how to keep secrets out of a text.
+"""What both planes need to know of HTTP: what `Retry-After` says, and how to keep secrets out of a text and a log.
 
 A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` can share it and stay independent.
 """
@@ -6,6 +6,7 @@ A leaf: it imports nothing of this package, so that `endpoints/` and `inference/
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -54,3 +55,12 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield from (line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
+
+
+def silence_httpx() -> None:
+    """Keep the HTTP client's line per request out of a task's log: there would be a million of them, and the Hub's large
+    files stand at addresses that are signed."""
+    for name in ("httpx", "httpx2"):  # the second is huggingface_hub's
+        logger = logging.getLogger(name)
+        if logger.getEffectiveLevel() <= logging.INFO:
+            logger.setLevel(logging.WARNING)

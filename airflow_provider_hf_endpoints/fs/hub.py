@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hf_endpoints._http import silence_httpx
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ schemes = ["hf"]
 
 
 def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None) -> HfFileSystem:
-    """The hub's own file system; the token is masked in every log.
+    """The hub's own file system; the token is masked in every log, and the signed addresses of large files, to which
+    the Hub redirects, are in none.
 
     :param conn_id: the connection, None for the default one
     :raises ImportError: huggingface_hub is not installed
@@ -29,6 +31,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
         raise ImportError(
             "hf:// paths need huggingface_hub: pip install 'airflow-provider-hf-endpoints[hub]'"
         ) from None
+    silence_httpx()
     hook = InferenceEndpointsHook(conn_id) if conn_id else InferenceEndpointsHook()
     given = {"token": hook.token.get_secret_value(), "endpoint": hook.hub_url}
     return HfFileSystem(**{**given, **(storage_options or {})})

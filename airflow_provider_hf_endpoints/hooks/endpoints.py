@@ -39,6 +39,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import (
     EndpointUpdate,
     UpdateArguments,
 )
+from airflow_provider_hf_endpoints.endpoints.transport import HUB_URL, Bases
 from airflow_provider_hf_endpoints.hooks import diagnosis, form
 from airflow_provider_hf_endpoints.hooks.connection import (
     DEFAULT_CONN_ID,
@@ -129,8 +130,10 @@ class InferenceEndpointsHook(BaseHook):
 
     @property
     def hub_url(self) -> str | None:
-        """The connection's Hub, None for the public one."""
-        return self._get_settings().hub_url
+        """The connection's Hub, as the client finds it; None for the public one, of which `HF_ENDPOINT` may tell."""
+        settings = self._get_settings()
+        hub = Bases.of(settings.base_url, settings.hub_url, settings.catalog_url).hub
+        return None if hub == HUB_URL else hub
 
     async def get_async_conn(self) -> AsyncEndpointsClient:
         """A new client for asyncio, which the caller closes. The connection is read without blocking the loop."""

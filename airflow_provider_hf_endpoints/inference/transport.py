@@ -7,13 +7,13 @@ its business. `HttpxTransport` is the one that works everywhere, `streams.py` th
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
+from airflow_provider_hf_endpoints._http import silence_httpx
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
     CutAnswerError,
@@ -119,11 +119,3 @@ class HttpxTransport(Transport):
 def closed_before_answer(error: Exception) -> bool:
     """Whether the connection broke before the answer began, as httpx and httpcore word it."""
     return "complete message body" not in str(error)
-
-
-def silence_httpx() -> None:
-    """Keep httpx's line per request out of a task's log: a batch of a million rows would write a million of
-    them."""
-    logger = logging.getLogger("httpx")
-    if logger.getEffectiveLevel() <= logging.INFO:
-        logger.setLevel(logging.WARNING)

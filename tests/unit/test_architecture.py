@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "waits": {"_http", "endpoints"},
     "kept": set(),
     "hooks": {"_http", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
-    "fs": {"hooks"},
+    "fs": {"_http", "hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "leases": {"endpoints", "kept"},

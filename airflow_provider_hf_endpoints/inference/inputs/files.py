@@ -14,6 +14,7 @@ from fsspec.utils import glob_translate
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal, words_of_hub
 from airflow_provider_hf_endpoints.inference.paths import as_upath
 
 InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
@@ -120,13 +121,14 @@ def find_input(given: Any, input_format: InputFormat = "auto", columns: Sequence
     each of its entries may be any of these.
 
     :param columns: columns that the batch needs
-    :raises BatchInputError: nothing is found, a file is named twice, or a folder holds one of no known format
+    :raises BatchInputError: nothing is found, it may not be read, a file is named twice, or a folder holds one of no
+        known format
     """
     entries = list(given) if isinstance(given, list | tuple) else [given]
     if not entries:
         raise BatchInputError("input_path is an empty list: name at least one file")
     paths = [as_upath(entry) for entry in entries]
-    files = [file for path in paths for file in _of_entry(path, input_format, len(paths) > 1)]
+    files = [file for path in paths for file in _found(path, input_format, len(paths) > 1)]
     seen: set[str] = set()
     for file in files:
         if str(file) in seen:
@@ -154,19 +156,31 @@ def _same(one: UPath, other: UPath) -> bool:
     return one.protocol == other.protocol and _full(one) == _full(other)
 
 
+def _found(path: UPath, input_format: InputFormat, in_list: bool) -> list[InputFile]:
+    # A listing that the file system's client kept would hide what another machine wrote since.
+    path.fs.invalidate_cache()
+    try:
+        return list(_of_entry(path, input_format, in_list))
+    except OSError as error:
+        refused = refusal(path, error)
+        if refused is None:
+            raise
+        raise refused from None
+
+
 def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator[InputFile]:
     if is_pattern(path) and not path.exists():
         yield from _matching(path, input_format)
     elif path.is_dir():
         yield from _inside(path, input_format)
     elif in_list and not path.exists():  # a single file says so itself when it is opened
+        path.fs.info(path.path)  # which raises the reason, where that is another one
         raise BatchInputError(f"input file {path} does not exist")
     else:
         yield _describe(path, path.name, input_format)
 
 
 def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
-    _forget_listing(folder)
     found = sorted((path for path in folder.iterdir() if not _is_hidden(path.name)), key=lambda path: path.name)
     files = [_known(path, path.name, input_format) for path in found if path.is_file()]
     if not files:
@@ -179,7 +193,6 @@ def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
     base, wanted = _split(pattern)
-    _forget_listing(base)
     prefix = f"{_full(base)}/"
     try:
         found = base.fs.glob(prefix + wanted, detail=True)
@@ -191,9 +204,18 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
         if about["type"] == "file" and not _is_left_out(key.removeprefix(prefix), wanted)
     )
     if not names:
-        raise BatchInputError(f"input pattern {pattern} fits no file")
+        raise BatchInputError(f"input pattern {pattern} fits no file{_why_not(base)}")
     for name in names:
         yield _known(base / name, name, input_format)
+
+
+def _why_not(folder: UPath) -> str:
+    """Why nothing is in a folder, as far as the Hub tells."""
+    try:
+        folder.fs.info(folder.path)
+    except FileNotFoundError as error:
+        return words_of_hub(folder, error)
+    return ""
 
 
 def _split(pattern: UPath) -> tuple[UPath, str]:
@@ -217,11 +239,6 @@ def _is_left_out(name: str, wanted: str) -> bool:
     if any(_is_hidden(folder) for folder in folders):
         return True
     return _is_hidden(file) and not (_is_hidden(last) and fnmatchcase(file, last))
-
-
-def _forget_listing(path: UPath) -> None:
-    """A listing that the file system's client kept would hide what another machine wrote since."""
-    path.fs.invalidate_cache()
 
 
 def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:

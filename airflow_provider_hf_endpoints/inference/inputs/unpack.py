@@ -16,6 +16,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 
 try:
     # The standard library's since Python 3.14. Not the older package `zstandard`: its reader ends silently where a
@@ -35,14 +36,18 @@ class _Bytes(io.RawIOBase):
     """A file of which nothing is expected but `read` and `close`: what Airflow 3.0's paths open cannot be
     iterated."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, path: UPath) -> None:
         self._file = file
+        self._path = path
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
+        try:
+            data = self._file.read(len(buffer))
+        except OSError as error:  # a gated file of the Hub is refused here, not when it is opened
+            raise refusal(self._path, error) or error from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -55,14 +60,15 @@ class _Bytes(io.RawIOBase):
 def open_path(path: UPath) -> Any:
     """A file of the input, opened to be read.
 
-    :raises BatchInputError: there is no such file
+    :raises BatchInputError: there is no such file, or it may not be read
     """
     try:
         return path.open("rb")
-    except FileNotFoundError:
-        raise BatchInputError(f"input file {path} does not exist") from None
-    except IsADirectoryError:
-        raise BatchInputError(f"input {path} is a folder, not a file") from None
+    except OSError as error:
+        refused = refusal(path, error)
+        if refused is None:
+            raise
+        raise refused from None
 
 
 @contextmanager
@@ -74,7 +80,7 @@ def unpacked(file: InputFile) -> Iterator[IO[bytes]]:
     opened = open_path(file.path)
     if file.start:
         opened.seek(file.start - 1)  # the byte before tells whether a line starts there
-    packed = io.BufferedReader(_Bytes(opened), READ_BYTES)
+    packed = io.BufferedReader(_Bytes(opened, file.path), READ_BYTES)
     with packed:
         if not file.packing:
             yield cast("IO[bytes]", packed)
