@@ -58,8 +58,8 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def silence_httpx() -> None:
-    """Keep the HTTP client's line per request out of a task's log: there would be a million of them, and the Hub's large
-    files stand at addresses that are signed."""
+    """Keep the HTTP client's line per request out of a task's log: there would be a million of them, and large files of
+    the Hub stand at addresses that are signed."""
     for name in ("httpx", "httpx2"):  # the second is huggingface_hub's
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() <= logging.INFO:
