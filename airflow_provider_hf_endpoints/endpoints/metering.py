@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import TypeVar
 
-from airflow_provider_hf_endpoints.endpoints import flows
+from airflow_provider_hf_endpoints.endpoints import flows, readings
 from airflow_provider_hf_endpoints.endpoints.costs import Cost, Place, price_of, weigh
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session
@@ -32,8 +32,8 @@ def cost(session: Session, name: str, namespace: str | None, *, start: datetime,
         start = max(start, endpoint.created_at)
     start = min(start, stop)
     place = (endpoint.name, endpoint.namespace)
-    replicas = yield from _or_none(flows.replicas(session, *place))
-    metrics = yield from _or_none(flows.metric(session, *place, "replica-running", start=start, stop=stop))
+    replicas = yield from _or_none(readings.replicas(session, *place))
+    metrics = yield from _or_none(readings.metric(session, *place, "replica-running", start=start, stop=stop))
     per_hour = yield from price(session, endpoint)
     return weigh(endpoint, start, stop, price_per_hour=per_hour, replicas=replicas, metrics=metrics)
 
@@ -47,7 +47,7 @@ def price(session: Session, endpoint: InferenceEndpoint) -> Flow[float | None]:
 def price_at(session: Session, place: Place) -> Flow[float | None]:
     """The same of an instance. Asked once per client, not again where the service does not list it."""
     if place not in session.prices:
-        offered = yield from _or_none(flows.hardware(session, None, with_quota=False))
+        offered = yield from _or_none(readings.hardware(session, None, with_quota=False))
         if offered is None:
             return None
         session.prices[place] = price_of(place, offered)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
+from airflow_provider_hf_endpoints.endpoints.arguments import UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
@@ -30,7 +31,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     Replica,
 )
 from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Goal, Ready, TimedOut
-from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from airflow_provider_hf_endpoints.inference.client import AsyncInferenceClient, InferenceClient
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.waits import ProgressLog

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.arguments import CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     EndpointNotFoundError,
     InferenceEndpointError,
     InferenceEndpointTimeoutError,
 )
-from airflow_provider_hf_endpoints.endpoints.spec import CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import errors, flows
+from airflow_provider_hf_endpoints.endpoints import errors, flows, readings
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from tests.unit.endpoints.play import (
     NOT_FOUND,
@@ -139,7 +139,15 @@ def test_an_odd_endpoint_is_a_typed_error(answer: Any) -> None:
 def test_a_bad_name_is_refused_before_anything_is_asked() -> None:
     """Not even whoami is asked for a name that can't exist."""
     play = Play(namespace=None)
-    for flow in (flows.get, flows.pause, flows.scale_to_zero, flows.debug, flows.resume, flows.replicas, flows.logs):
+    for flow in (
+        flows.get,
+        flows.pause,
+        flows.scale_to_zero,
+        flows.debug,
+        flows.resume,
+        readings.replicas,
+        readings.logs,
+    ):
         with pytest.raises(errors.InvalidArgumentError, match="33"):
             play.run(flow(play.session, "x" * 33, None))
     with pytest.raises(errors.InvalidArgumentError, match="33"):
