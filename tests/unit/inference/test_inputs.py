@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.identity import differences
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 
 
 def make(folder: Path, *names: str, content: str = "{}\n") -> None:
@@ -201,3 +202,11 @@ def test_an_identity_says_which_files_changed() -> None:
     assert ["input_path names no longer 'b' and in addition 'c'"] == differences(before, identity("a", "c"))
     assert ["input_path names the same files in another order"] == differences(before, identity("b", "a"))
     assert ["input_path was 'a' and is 'b'"] == differences(identity("a"), identity("b"))
+
+
+def test_an_error_that_may_pass_is_not_the_inputs() -> None:
+    """A connection that broke is left as it is, for a retry; a file that may not be read is told."""
+    path = UPath("memory://bucket/in.jsonl")
+    assert refusal(path, ConnectionResetError("reset")) is None
+    assert refusal(path, OSError("503")) is None
+    assert "in.jsonl may not be read: denied" in str(refusal(path, PermissionError("denied")))
