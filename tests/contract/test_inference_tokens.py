@@ -4,6 +4,9 @@ again."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.batch import BatchReport, run_batch
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
+from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
 from tests.contract.batch_play import job_of, prompt_of, questions, results, write_rows
@@ -99,6 +104,45 @@ def test_they_are_counted_over_all_runs_of_a_batch(tmp_path: Path, reordered: bo
     assert report.discarded_tokens == report.total_tokens - in_lines(tmp_path) > 0
 
 
+START = """
+import json, sys
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+run_batch(BatchJob(**json.loads(sys.argv[1])))
+"""
+
+
+def test_after_a_kill_what_the_journal_knows_is_counted(tmp_path: Path) -> None:
+    """kill -9: of the answers before it those that had reached the journal, and all that came after it."""
+    write_rows(tmp_path, questions(900))
+    meter = Meter(lambda prompt, tries: replace(misfits(prompt, tries), delay=0.02))
+    settings: dict[str, Any] = {"task": "chat-completion", "engine": "tgi", "prompt": "{text}", "max_concurrency": 8}
+    settings |= {"input_path": f"{tmp_path}/in.jsonl", "output_path": f"{tmp_path}/out", "response_schema": SCHEMA}
+    settings["max_attempts"] = 2
+    with serving(meter) as server:
+        settings["url"] = server.url
+        process = subprocess.Popen([sys.executable, "-c", START, json.dumps(settings)])
+        while not any(path.stat().st_size for path in (tmp_path / "out/_journal").glob("*.log")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        seen = -1
+        while seen != len(server.posts):  # requests that it had sent may still be on their way
+            seen = len(server.posts)
+            time.sleep(0.5)
+        journal = Journal(UPath(tmp_path / "out/_journal"))
+        assert 0 < len(list(journal.open())) < 900
+        journal.close()
+        before = meter.tokens
+        report = run_batch(BatchJob(**settings))
+    assert report.resumed > 0
+    assert told(report) == (
+        journal.prompt_tokens + meter.prompt - before[0],
+        journal.completion_tokens + meter.completion - before[1],
+    )
+    assert report.discarded_tokens == report.total_tokens - in_lines(tmp_path) > 0
+
+
 def no_answers(prompt: str, tries: int) -> Reply:
     """At first no answer, but what it has cost."""
     senseless = [{"choices": []}, {"error": "overflow"}, {"choices": [{"index": 0, "message": {}}]}]
@@ -155,7 +199,7 @@ def test_the_merge_adds_them_up(tmp_path: Path) -> None:
     write_rows(tmp_path, questions(60))
     meter = Meter(misfits)
     with serving(meter) as server:
-        job = job_of(server.url, tmp_path, response_schema=SCHEMA, max_attempts=4)
+        job = job_of(server.url, tmp_path, response_schema=SCHEMA, max_attempts=2)
         for shard in plan_batch(tmp_path / "in.jsonl", tmp_path / "out", shards=3):
             run_batch(replace(job, shard=shard))
     report = merge_shards(tmp_path / "out")
