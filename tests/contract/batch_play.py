@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
+from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.shards import Shard
 from tests.contract.inference_server import Answer, Reply, Request, chat_reply, echo
 
 TOKEN = "hf_batch_secret"
@@ -82,3 +86,13 @@ def counting(folder: Path, delay: float = 0.02) -> Answer:
         return chat_reply(prompt_of(request)[::-1], delay=delay)
 
     return answer
+
+
+def run_shards(job: BatchJob, shards: list[Shard]) -> None:
+    """Each as a job of its own, all at the same time."""
+    with ThreadPoolExecutor(len(shards)) as pool:
+        list(pool.map(lambda shard: run_batch(replace(job, shard=shard)), shards))
+
+
+def planned(folder: Path, shards: int = 4, **options: Any) -> list[Shard]:
+    return plan_batch(folder / "in.jsonl", folder / "out", shards=shards, **options)
