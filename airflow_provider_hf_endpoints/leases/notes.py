@@ -7,6 +7,7 @@ be written, costs the sweeper one reason; it fails no task.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -22,17 +23,24 @@ class StartNote:
     """The task that created or resumed an endpoint last.
 
     :param at: seconds since the epoch
+    :param budget: of the start, with what is spent of it: see `operators/_budget.py`; None where it has none
     """
 
     dag_id: str
     run_id: str
     task_id: str
     at: float
+    budget: Mapping[str, Any] | None = None
 
     @property
     def who(self) -> str:
         """For a person."""
         return f"{self.dag_id}/{self.run_id}/{self.task_id}"
+
+    @property
+    def task(self) -> tuple[str, str, str]:
+        """The same in every attempt."""
+        return (self.dag_id, self.run_id, self.task_id)
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
@@ -41,7 +49,8 @@ class StartNote:
             return None
         try:
             named = {name: str(stored[name]) for name in ("dag_id", "run_id", "task_id")}
-            return cls(**named, at=float(stored["at"]))
+            budget = stored.get("budget")
+            return cls(**named, at=float(stored["at"]), budget=budget if isinstance(budget, dict) else None)
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -48,6 +48,7 @@ class EndpointOperator(BaseOperator):
 
     endpoint: str
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
+    budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
     _attempt: str | None = None  # by which a trigger knows whose wait it is, where it may act on the endpoint
     _holder: str | None = None  # of a lease on the endpoint, where it came with one
     _goal_states: tuple[str, ...] = ("running",)
@@ -126,7 +127,7 @@ class EndpointOperator(BaseOperator):
             endpoint=endpoint.name,
             namespace=endpoint.namespace,
             started=started,
-            deadline=deadline_after(started, self.timeout, self.execution_timeout),
+            deadline=self._deadline(hook, endpoint, deadline_after(started, self.timeout, self.execution_timeout)),
             target_states=self._goal_states,
             resumed_at=started if resumed else None,
             poll_interval=self.poll_interval,
@@ -140,6 +141,10 @@ class EndpointOperator(BaseOperator):
             return self.defer(**handed_over, kwargs=self._deferral_kwargs())
         end = wait_here(hook, wait, self._check_on)
         return self._conclude(event_of(end, endpoint.name))
+
+    def _deadline(self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, given: float | None) -> float | None:
+        """When the wait ends. Overridden where more than the time limits has a say."""
+        return given
 
     def _deferral_kwargs(self) -> dict[str, Any]:
         """What `execute_complete` is told beside the event."""

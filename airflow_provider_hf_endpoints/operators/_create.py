@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_hf_endpoints.endpoints.budgets import BudgetSpentError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
@@ -20,6 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEn
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._arguments import also_takes
+from airflow_provider_hf_endpoints.operators._budget import Starts
 from airflow_provider_hf_endpoints.operators._claim import claims_in, is_claimed, with_claim
 from airflow_provider_hf_endpoints.operators._hardware import (
     PLACE,
@@ -158,11 +160,12 @@ class CreateInferenceEndpointOperator(StartingOperator):
         context: Context,
         event: dict[str, Any] | None = None,
         started_here: bool = False,
+        budget: dict[str, Any] | None = None,
         search: dict[str, Any] | None = None,
     ) -> dict[str, Any] | None:
         """Take up what the trigger found; go on with the next choice of hardware where the endpoint failed to start."""
         self._search = Search.of(search)
-        return super().execute_complete(context, event, started_here)
+        return super().execute_complete(context, event, started_here, budget)
 
     def _deferral_kwargs(self) -> dict[str, Any]:
         return super()._deferral_kwargs() | ({"search": self._search.stored()} if self._search else {})
@@ -212,6 +215,10 @@ class CreateInferenceEndpointOperator(StartingOperator):
             given |= {field: getattr(place, field) for field in PLACE}
         return EndpointSpec.from_arguments(**given, **reveal_all(self._secrets, self._password))
 
+    def _starts(self, place: EndpointSpec | Hardware) -> Starts:
+        where = (place.vendor, place.region, place.instance_type, place.instance_size)
+        return Starts(self.name, self.namespace, where, max(1, int(self.min_replica)))  # it may come as text
+
     # With several choices of hardware
 
     def _act_on_choices(
@@ -230,6 +237,7 @@ class CreateInferenceEndpointOperator(StartingOperator):
         spec = self._spec(here or chosen[0])
         decision = plan(spec, existing, self.if_exists, own=own)
         if isinstance(decision, Recreate):
+            self._budget.check(client, *map(self._starts, chosen))
             self._remove(client, "it is to be created anew")
             return self._try_next(hook)
         # It is there, and only what this task has created may be given up for another choice.
@@ -243,19 +251,25 @@ class CreateInferenceEndpointOperator(StartingOperator):
         client = hook.get_conn()
         assert self._search is not None
         offered = client.list_inference_endpoints_hardware(namespace=self.namespace)
+        left = self._search.left
+        try:
+            too_dear = self._budget.check(client, *(self._starts(each) for each in offered if each.path in left))
+        except BudgetSpentError as error:
+            raise BudgetSpentError("\n".join([str(error), *filter(None, [self._search.report()])])) from error
+
+        def refusal(choice: Hardware) -> str | None:
+            self._check_on()
+            problem = too_dear.get(self._starts(choice).place)
+            return shortage(choice, offered) if problem is None and self.preflight else problem
+
         self._search, endpoint = create_on_next(
             self._search,
             offered,
             name=self.name,
-            refusal=lambda choice: self._refusal(choice, offered),
+            refusal=refusal,
             attempt=lambda choice: self._create(client, self._spec(choice), checked=True),
         )
         return self._arrive(hook, endpoint, self._search.started)
-
-    def _refusal(self, choice: Hardware, offered: Sequence[Hardware]) -> str | None:
-        """Why a choice is not to be tried; None to try it."""
-        self._check_on()
-        return shortage(choice, offered) if self.preflight else None
 
     def _conclude(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
         """As every operator's; an endpoint that failed to start makes room for the next choice."""
@@ -280,6 +294,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
     def _remove(self, client: EndpointsClient, why: str) -> None:
         """Delete, and wait until the name is free."""
         self.log.info("Deleting endpoint %s: %s.", self.name, why)
+        if self._started_here:
+            self._lose()
         client.delete_inference_endpoint(self.name, namespace=self.namespace, missing_ok=True)
         self._started_here = False
 
@@ -294,8 +310,8 @@ class CreateInferenceEndpointOperator(StartingOperator):
                 return self._create(client, spec), False
             case Recreate():
                 self._check_hardware(client, spec, replaces=existing)
-                self.log.info("Deleting endpoint %s to create it anew.", spec.name)
-                client.delete_inference_endpoint(spec.name, namespace=self.namespace, missing_ok=True)
+                self._budget.check(client, self._starts(spec))
+                self._remove(client, "it is to be created anew")
                 return self._create(client, spec, checked=True), False
             case Update(resume=resume):
                 assert existing is not None
@@ -309,12 +325,14 @@ class CreateInferenceEndpointOperator(StartingOperator):
         if not resume:
             return endpoint, False
         self.log.info("Resuming endpoint %s.", spec.name)
+        self._budget.check(client, Starts.again(endpoint))
         with self._starting(resumed=existing):
             return client.resume_inference_endpoint(spec.name, namespace=self.namespace), True
 
     def _create(self, client: EndpointsClient, spec: EndpointSpec, *, checked: bool = False) -> InferenceEndpoint:
         if not checked:
             self._check_hardware(client, spec)
+        self._budget.check(client, self._starts(spec))
         with self._starting():
             endpoint = client.create(with_claim(spec, self._claim), namespace=self.namespace)
         self.log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)

@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator
+from airflow_provider_hf_endpoints.operators._budget import Starts
 from airflow_provider_hf_endpoints.operators._cost import report_cost
 from airflow_provider_hf_endpoints.operators._create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators._plan import NEEDS_RESUME
@@ -66,6 +67,8 @@ class ResumeInferenceEndpointOperator(StartingOperator):
         client = hook.get_conn()
         before = client.get_inference_endpoint(self.endpoint, namespace=self.namespace)
         self._take_up(before)
+        if before.status in NEEDS_RESUME:
+            self._budget.check(client, Starts.again(before))
         with self._starting(resumed=before) if before.status in NEEDS_RESUME else nullcontext():
             endpoint = client.resume_inference_endpoint(self.endpoint, namespace=self.namespace)
         self.log.info("Resumed endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)

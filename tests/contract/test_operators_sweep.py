@@ -37,7 +37,7 @@ from tests.contract.operators_play import (
     state,
 )
 
-RUN = {"dag_id": "nightly", "run_id": "r1", "task_id": "create"}
+RUN: dict[str, Any] = {"dag_id": "nightly", "run_id": "r1", "task_id": "create"}
 
 
 class InRun(TaskInstance):

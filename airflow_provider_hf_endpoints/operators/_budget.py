@@ -1,0 +1,162 @@
+"""The budget of a start through its attempts and deferrals: what it allows now, by what the service tells of the cost.
+
+Kept in the note of who starts the endpoint (`leases/notes.py`), so that a retry goes on with the account of the attempt
+before on every Airflow. Decided is in `endpoints/budgets.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_hf_endpoints.endpoints import metering
+from airflow_provider_hf_endpoints.endpoints.budgets import Account, BudgetSpentError, Limits
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.costs import Place
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.leases.notes import StartNote
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What is started: where, and with how many replicas."""
+
+    name: str
+    namespace: str | None
+    place: Place
+    replicas: int
+
+    @classmethod
+    def again(cls, endpoint: InferenceEndpoint) -> Starts:
+        """An endpoint that is there."""
+        place = (endpoint.vendor, endpoint.region, endpoint.instance_type, endpoint.instance_size)
+        replicas = max(1, endpoint.min_replica or 0, endpoint.target_replica)
+        return cls(endpoint.name, endpoint.namespace, place, replicas)
+
+
+class StartBudget:
+    """One attempt's. Asks and does nothing where there is no limit.
+
+    :param limits: of the start alone
+    :param key: another one for every clear, the same in every retry
+    :param shared: the account of the whole use that the start begins, as `AcquireInferenceEndpointOperator` opened it
+    """
+
+    def __init__(self, limits: Limits, key: str, shared: Mapping[str, Any] | None = None) -> None:
+        self._limits = limits
+        self._shared = Account.of(shared)
+        self._key = key if self._shared is None else f"use {self._shared.began}"
+        self.account: Account | None = None
+        self._ends: float | None = None  # when the wait of now has used it up
+        self._rate: float | None = None  # USD per hour of what is waited for
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a limit."""
+        return self._shared is not None or self._limits.are_set
+
+    def open(self, note: StartNote | None, mine: StartNote | None, now: float) -> None:
+        """At the beginning of an attempt, from what the one before has left in the endpoint's `note`."""
+        before = note.budget if note is not None and mine is not None and note.task == mine.task else None
+        account = Account.of(before) if before is not None and before.get("key") == self._key else None
+        new = Account(max_cost=self._limits.max_cost, max_runtime=self._limits.max_runtime, began=now)
+        self.account = account or self._shared or new
+
+    def take_up(self, stored: Mapping[str, Any] | None) -> None:
+        """After a deferral."""
+        self.account = Account.of(stored)
+        if stored is not None:
+            self._ends, self._rate = stored.get("ends"), stored.get("rate")
+
+    def stored(self) -> dict[str, Any] | None:
+        """For a note or a deferral, JSON-native; None where there is no limit."""
+        if self.account is None:
+            return None
+        return {**self.account.stored(), "key": self._key, "ends": self._ends, "rate": self._rate}
+
+    def check(self, client: EndpointsClient, *choices: Starts) -> dict[Place, str]:
+        """Why which of several ways to start an endpoint are not to be tried.
+
+        :raises BudgetSpentError: none of them is
+        """
+        if self.account is None or not choices:
+            return {}
+        rates = [self._rate_of(client, each) for each in choices]
+        spent = self._spent(client, choices[0].name, choices[0].namespace, max(filter(None, rates), default=None))
+        refused = {}
+        for each, rate in zip(choices, rates, strict=True):
+            what = f"Endpoint {each.name!r} ({each.replicas} x {'/'.join(map(str, each.place))})"
+            if refusal := self.account.refusal(what, spent, rate, time.time()):
+                refused[each.place] = refusal
+        if len(refused) == len(choices):
+            raise BudgetSpentError("\n".join([*refused.values(), "Give more, or choose cheaper hardware."]))
+        return refused
+
+    def deadline(self, client: EndpointsClient, endpoint: InferenceEndpoint, otherwise: float | None) -> float | None:
+        """When a wait for `endpoint` is to end, which `otherwise` ends by other limits."""
+        if self.account is None:
+            return otherwise
+        starts = Starts.again(endpoint)
+        self._rate = self._rate_of(client, starts)
+        spent = self._spent(client, starts.name, starts.namespace, self._rate)
+        ends = self.account.deadline(spent, self._rate, time.time())
+        self._ends = ends if ends is not None and (otherwise is None or ends <= otherwise) else None
+        return otherwise if self._ends is None else self._ends
+
+    @property
+    def ends_the_wait(self) -> bool:
+        """Whether it is what ends the wait of now, and no other limit."""
+        return self._ends is not None
+
+    def error(self, client: EndpointsClient, name: str, namespace: str | None, why: str) -> BudgetSpentError:
+        """Why the wait has ended, with the figures."""
+        assert self.account is not None
+        spent = self._spent(client, name, namespace, self._rate)
+        words = self.account.words(spent, self._rate, time.time())
+        return BudgetSpentError(
+            f"The budget has come to its end before endpoint {name!r} was ready (time in which it waits for hardware "
+            f"counts, too): {words}. {why}"
+        )
+
+    def lose(self, client: EndpointsClient, name: str, namespace: str | None) -> None:
+        """Before the endpoint is deleted: what it has cost is in the account."""
+        if self.account is not None and self.account.max_cost is not None:
+            spent = self._spent(client, name, namespace, self._rate)
+            self.account = self.account.with_lost(spent - self.account.gone)
+
+    def _rate_of(self, client: EndpointsClient, starts: Starts) -> float | None:
+        if self.account is None or self.account.max_cost is None:
+            return None
+        price = client.run(metering.price_at(client.session, starts.place))
+        return None if price is None else price * starts.replicas
+
+    def _spent(self, client: EndpointsClient, name: str, namespace: str | None, rate: float | None) -> float:
+        """All that counts; not asked for where nothing depends on it."""
+        if self.account is None or self.account.max_cost is None:
+            return 0.0
+        return self.account.gone + usd_since(client, name, namespace, self.account.began, rate)
+
+
+def usd_since(
+    client: EndpointsClient, name: str, namespace: str | None, began: float, usd_per_hour: float | None
+) -> float:
+    """What an endpoint has cost since `began` (seconds since the epoch), nothing where it is gone.
+
+    By the service, or where that does not say, as if it had billed all the time.
+    """
+    try:
+        start = datetime.fromtimestamp(began, UTC)
+        usd = client.get_inference_endpoint_cost(name, start=start, namespace=namespace).usd
+    except EndpointNotFoundError:
+        return 0.0
+    except InferenceEndpointError as error:
+        log.warning("What endpoint %s has cost can't be told, and is counted by the clock: %s", name, error)
+        usd = None
+    return (usd_per_hour or 0.0) * max(0.0, time.time() - began) / 3600.0 if usd is None else usd

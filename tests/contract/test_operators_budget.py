@@ -1,0 +1,211 @@
+"""Budgets of a start, of a whole use, and of shards, against the emulator and its meter."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints import budgets
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
+from tests.contract.operators_play import (
+    FAST,
+    MODEL,
+    TOKEN,
+    TaskInstance,
+    calls,
+    complete,
+    connect,
+    connected,
+    deferred,
+    event_of,
+    new_context,
+    run,
+    run_deferred,
+    state,
+)
+
+#: $40 an hour: 1.1 cents a second, and a minute of it is $0.67.
+DEAR, CHEAP = "gcp/us-east4/nvidia-h100/x4", "aws/us-east-1/nvidia-t4/x1"
+A_SECOND = 40.0 / 3600.0
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
+    with connected(monkeypatch) as running:
+        connect(monkeypatch, running, lease_path=f"file://{tmp_path}/kept")
+        yield running
+
+
+@pytest.fixture
+def by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test need not wait for a whole minute."""
+    monkeypatch.setattr(budgets, "SMALLEST_BILL", 0.0)
+
+
+class Try(TaskInstance):
+    """An attempt of one task: a retry leaves `max_tries` alone, and a clear raises it."""
+
+    dag_id, run_id = "nightly", "run-1"
+
+    def __init__(self, max_tries: int = 3) -> None:
+        super().__init__()
+        self.max_tries = max_tries
+
+
+def attempt(max_tries: int = 3) -> Any:
+    return {**new_context(), "ti": Try(max_tries)}
+
+
+def create(*hardware: str, **changes: Any) -> CreateInferenceEndpointOperator:
+    given = {"repository": "gpt2", "framework": "pytorch", "task": "text-generation", **FAST, **changes}
+    return CreateInferenceEndpointOperator(task_id="create", name="demo", hardware=list(hardware) or [DEAR], **given)
+
+
+def told_usd(error: BaseException) -> float:
+    """The dollars that an error says are spent."""
+    found = re.search(r"\$([\d.]+) of max_cost", str(error))
+    assert found is not None, str(error)
+    return float(found[1])
+
+
+# A start alone
+
+
+@pytest.mark.parametrize("given", [{"max_cost": 0}, {"max_cost": -1.0}, {"max_runtime": 0.0}, {"max_cost": "5"}])
+@pytest.mark.parametrize(
+    "kind", [create, lambda **limits: ResumeInferenceEndpointOperator(task_id="r", endpoint="e", **limits)]
+)
+def test_a_bad_limit_is_told_when_the_dag_is_read(kind: Any, given: dict[str, Any]) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match="must be a positive number"):
+        kind(**given)
+
+
+def test_what_does_not_pay_for_a_minute_is_not_started(emulator: Emulator) -> None:
+    """The figures are said, for the one place as for every choice, and nothing is created."""
+    place = {**MODEL, "vendor": "gcp", "region": "us-east4", "accelerator": "gpu"}
+    place |= {"instance_type": "nvidia-h100", "instance_size": "x4"}
+    one = CreateInferenceEndpointOperator(task_id="create", name="demo", max_cost=0.5, **FAST, **place)
+    for operator in (one, create(DEAR, max_cost=0.5)):
+        with pytest.raises(AirflowFailException, match=r"\$0\.0000 of max_cost \$0\.5 at \$40 an hour.*\(\$0\.6667\)"):
+            run(operator)
+    assert calls(emulator) == []
+
+
+def test_a_choice_that_is_too_dear_leads_to_the_next(emulator: Emulator) -> None:
+    """What can be paid for is started."""
+    run(create(DEAR, CHEAP, max_cost=0.5))
+    assert emulator.endpoint("demo")["compute"]["instanceType"] == "nvidia-t4"
+
+
+@pytest.mark.usefixtures("by_the_second")
+@pytest.mark.parametrize("defers", [False, True])
+def test_a_start_that_uses_the_budget_up_is_released(emulator: Emulator, defers: bool) -> None:
+    """As `on_timeout` says; the task fails for good, and its figures are the meter's."""
+    emulator.behave("demo", initializing_seconds=3600)
+    operator, context = create(DEAR, max_cost=2 * A_SECOND, deferrable=defers), attempt()
+    with pytest.raises(AirflowFailException, match="budget has come to its end before endpoint 'demo' was") as end:
+        (run_deferred if defers else run)(operator, context)
+    assert calls(emulator) == ["POST ", "POST /demo/pause"]
+    assert emulator.meter("demo")["usd"] == pytest.approx(told_usd(end.value), rel=0.03)
+    assert told_usd(end.value) == pytest.approx(2 * A_SECOND, rel=0.1)
+
+
+def test_time_is_a_limit_of_its_own(emulator: Emulator) -> None:
+    """On a resume, too, and earlier than `timeout`."""
+    run(create(CHEAP))
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.pause_inference_endpoint("demo")
+    emulator.behave("demo", initializing_seconds=3600)
+    resume = ResumeInferenceEndpointOperator(task_id="resume", endpoint="demo", max_runtime=0.5, timeout=60, **FAST)
+    with pytest.raises(AirflowFailException, match=r"\d s of max_runtime 0\.5 s"):
+        run(resume)
+    assert state(emulator) == "paused"
+
+
+def test_the_time_limit_of_the_start_still_counts(emulator: Emulator) -> None:
+    """Where it is the earlier one, a retry may help, and nothing is said of a budget."""
+    emulator.behave("demo", initializing_seconds=3600)
+    with pytest.raises(TimeoutError) as caught:
+        run(create(CHEAP, max_cost=5.0, timeout=0.3))
+    assert "budget" not in str(caught.value)
+
+
+def ends(waiting: TaskDeferred) -> float:
+    """When a deferred wait ends, seconds since the epoch."""
+    trigger: Any = waiting.trigger
+    return float(trigger.wait.deadline)
+
+
+def test_a_retry_goes_on_with_the_budget_and_a_clear_begins_a_new_one(emulator: Emulator) -> None:
+    """The endpoint bills all the time, so the retry's wait ends when that of the first try would have."""
+    emulator.behave("demo", initializing_seconds=3600)
+    given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "deferrable": True}
+    first = ends(deferred(create(**given), attempt()))
+    assert 80 == pytest.approx(first - time.time(), abs=1)
+    time.sleep(1.5)
+    assert first == pytest.approx(ends(deferred(create(**given), attempt())), abs=0.5)
+    assert ends(deferred(create(**given), attempt(max_tries=7))) - first > 1.2
+
+
+def test_what_bills_nothing_between_two_tries_costs_nothing(emulator: Emulator) -> None:
+    """The first try was killed and its endpoint paused; the second one resumes it."""
+    emulator.behave("demo", initializing_seconds=3600)
+    given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "deferrable": True}
+    first = ends(deferred(create(**given), attempt()))
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.pause_inference_endpoint("demo")
+    time.sleep(1.5)
+    assert first + 1.5 == pytest.approx(ends(deferred(create(**given), attempt())), abs=0.5)
+
+
+def test_failed_choices_are_in_the_same_budget(emulator: Emulator) -> None:
+    """What the first has cost until it failed is gone with it, and stays in the account, for a retry, too."""
+    emulator.behave("demo", initializing_seconds=1.5, fail="no GPU for you", fail_on=("nvidia-h100",))
+    given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "timeout": 10_000, "deferrable": True}
+    context = attempt()
+    first = deferred(create(DEAR, CHEAP, **given), context)
+    event = event_of(first.trigger)
+    billed = emulator.meter("demo")["usd"]
+    assert billed > A_SECOND
+    emulator.behave("demo", initializing_seconds=3600)
+    with pytest.raises(TaskDeferred) as caught:
+        complete(create(DEAR, CHEAP, **given), first, event, context)
+    second: Any = caught.value
+    gone = second.kwargs["budget"]["gone"]
+    assert billed == pytest.approx(gone, rel=0.03)
+    assert (80 * A_SECOND - gone) / 0.5 * 3600 == pytest.approx(ends(second) - time.time(), abs=2)
+    retried: Any = deferred(create(DEAR, CHEAP, **given), attempt())
+    assert gone == retried.kwargs["budget"]["gone"]
+
+
+def test_a_deleted_start_stays_in_the_account(emulator: Emulator) -> None:
+    """`on_timeout="delete"` takes the endpoint away that could be asked; the retry still knows."""
+    emulator.behave("demo", initializing_seconds=3600)
+    given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "timeout": 1.5, "on_timeout": "delete"}
+    with pytest.raises(TimeoutError):
+        run(create(**given), attempt())
+    assert calls(emulator) == ["POST ", "DELETE /demo"]
+    retried: Any = deferred(create(**given, deferrable=True), attempt())
+    assert 1.5 * A_SECOND == pytest.approx(retried.kwargs["budget"]["gone"], rel=0.2)
+
+
+def test_without_a_listed_price_there_is_no_budget(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What costs nobody knows how much is not started under a limit."""
+    from airflow_provider_hf_endpoints.endpoints import metering
+
+    monkeypatch.setattr(metering, "price_of", lambda place, offered: None)
+    with pytest.raises(AirflowFailException, match="max_cost needs a price"):
+        run(create(CHEAP, max_cost=5.0))
+    assert calls(emulator) == []
