@@ -80,10 +80,12 @@ class BudgetExceeded(BatchError):
     """The batch has cost what it may, or can't be done for that; everything done until then is kept.
 
     :param report: what was done
+    :param budget: the name of the budget: the batch's own, or one that it shares
     """
 
-    def __init__(self, report: BatchReport, why: str) -> None:
+    def __init__(self, report: BatchReport, why: str, budget: str = "budget") -> None:
         self.report = report
+        self.budget = budget
         super().__init__(
             f"{why}. The batch was stopped after {report.rows} rows. Give it more (max_cost, max_runtime) and run the "
             "same job again to go on from here; rows already done are not sent again"

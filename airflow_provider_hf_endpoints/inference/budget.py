@@ -28,6 +28,7 @@ class Budget:
     :param price_per_hour: USD per replica and hour
     :param rows_per_replica_second: the pace of an earlier run, by which one that can't fit is refused at its start
     :param key: a run with another key begins anew
+    :param name: which budget it is, for a person
     """
 
     max_cost: float | None = None
@@ -35,6 +36,7 @@ class Budget:
     price_per_hour: float | None = None
     rows_per_replica_second: float | None = None
     key: str = ""
+    name: str = "budget"
 
     def __post_init__(self) -> None:
         for name in ("max_cost", "max_runtime", "rows_per_replica_second"):
@@ -56,6 +58,63 @@ class Spent:
     rows: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharedBudget:
+    """Limits on what the endpoint costs from a moment on, whoever uses it: the tasks of a group, the shards of a batch.
+
+    Each of them counts the whole endpoint, since the same moment, and so comes to the end at the same time.
+
+    :param name: for a person
+    :param began: the moment, seconds since the epoch
+    :param usd: what it has cost from then until `at`; None to count one replica all the time
+    """
+
+    name: str
+    began: float
+    max_cost: float | None = None
+    max_runtime: float | None = None
+    usd: float | None = None
+    at: float | None = None
+
+    @classmethod
+    def of_shards(
+        cls,
+        began: float,
+        max_cost: float | None,
+        max_runtime: float | None,
+        usd: float | None = None,
+        at: float | None = None,
+    ) -> SharedBudget:
+        """That of a batch which is divided among many workers; it begins when the batch is planned."""
+        return cls(name="budget of all shards", began=began, max_cost=max_cost, max_runtime=max_runtime, usd=usd, at=at)
+
+    def spending(self, price_per_hour: float | None, pace: float | None, wall: float, now: float) -> Spending:
+        """Its account from now on.
+
+        :param pace: rows per replica-second of an earlier run
+        :param wall: now, in seconds since the epoch
+        :param now: the same on the clock that `Spending` is told
+        """
+        passed = replica_seconds = max(0.0, wall - self.began)
+        if self.usd is not None and self.at is not None and price_per_hour:
+            replica_seconds = self.usd / price_per_hour * 3600.0 + max(0.0, wall - self.at)
+        budget = Budget(
+            max_cost=self.max_cost,
+            max_runtime=self.max_runtime,
+            price_per_hour=price_per_hour,
+            rows_per_replica_second=pace,
+            name=self.name,
+        )
+        return Spending(budget, now, Spent(replica_seconds, passed), shared=True)
+
+    def refusal(self, price_per_hour: float | None, wall: float) -> str | None:
+        """Why nothing more is to be sent; None where something may be."""
+        if self.max_cost is not None and price_per_hour is None:
+            return f"the {self.name} has a max_cost, and the service lists no price for the endpoint's hardware"
+        notice = self.spending(price_per_hour, None, wall, 0.0).refusal(None)
+        return None if notice is None else notice.text
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something to say about the budget; `end` means to send nothing more."""
@@ -73,10 +132,12 @@ class Spending:
     """Adds up what a batch costs, and says when that is too much.
 
     :param before: what earlier runs under the same budget used up
+    :param shared: others send at the same time, so that the pace of this run says little of when its rows are done
     """
 
-    def __init__(self, budget: Budget, now: float, before: Spent | None = None) -> None:
+    def __init__(self, budget: Budget, now: float, before: Spent | None = None, *, shared: bool = False) -> None:
         self.budget = budget
+        self._shared = shared
         self._before = before or Spent()
         self._began = self._at = now
         self._replicas = 1
@@ -109,15 +170,15 @@ class Spending:
         self._measure(now, rows)
         over = self._share(spent)
         if over >= 1.0:
-            return Notice("spent", f"the budget is spent: {self.words(spent)}")
-        settled = now - self._began >= SETTLED_SECONDS and rows >= SETTLED_ROWS
+            return Notice("spent", f"the {self.budget.name} is spent: {self.words(spent)}")
+        settled = not self._shared and now - self._began >= SETTLED_SECONDS and rows >= SETTLED_ROWS
         if settled and left and self._best is not None:
             refusal = self._cannot_fit(spent, left, self._best, "at the best pace of this run")
             if refusal is not None:
                 return refusal
         if over >= WARN_AT and not self._warned:
             self._warned = True
-            return Notice("warning", f"{over:.0%} of the budget is spent: {self.words(spent)}")
+            return Notice("warning", f"{over:.0%} of the {self.budget.name} is spent: {self.words(spent)}")
         return None
 
     def refusal(self, rows: int | None) -> Notice | None:
@@ -129,7 +190,7 @@ class Spending:
             return None
         spent = self._before
         if self._share(spent) >= 1.0:
-            return Notice("spent", f"the budget is spent: {self.words(spent)}")
+            return Notice("spent", f"the {self.budget.name} is spent: {self.words(spent)}")
         pace = self.budget.rows_per_replica_second
         return (
             None
@@ -190,5 +251,6 @@ class Spending:
         if self._share(whole) < MARGIN:
             return None
         return Notice(
-            "cannot fit", f"{rows} rows can't be done within the budget {why}: that comes to {self.words(whole)}"
+            "cannot fit",
+            f"{rows} rows can't be done within the {self.budget.name} {why}: that comes to {self.words(whole)}",
         )

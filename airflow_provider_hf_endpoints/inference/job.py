@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.arrays import ArrayForm, takes_arrays
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.budget import Budget
+from airflow_provider_hf_endpoints.inference.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.identity import FORMAT, digest
@@ -88,11 +89,13 @@ class BatchJob:
     :param fail_on_errors: raise `BatchFailed` at the end when any row failed
     :param max_cost: USD for all runs of the job together; needs `price_per_hour`. A batch that can't fit is stopped as
         soon as that is known, one that spends it all when it is spent; what is done is kept
-    :param max_runtime: seconds of wall-clock time for all runs of the job together
+    :param max_runtime: seconds of wall-clock time for all runs of the job together. Of a shard, both are of all shards
+        together, and count from when the batch was planned
     :param price_per_hour: USD per replica and hour of the endpoint; also for what the report says of costs
     :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
         that pace is refused before it sends anything
     :param budget_key: a run with another key begins a budget anew
+    :param shared_budgets: further budgets, of what the endpoint costs whoever uses it
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
         disk
     :param progress_interval: seconds between two lines in the log
@@ -141,6 +144,7 @@ class BatchJob:
     price_per_hour: float | None = None
     rows_per_replica_second: float | None = None
     budget_key: str = ""
+    shared_budgets: tuple[SharedBudget, ...] = ()
     checkpoint_interval: float = 5.0
     progress_interval: float = 10.0
 
@@ -149,6 +153,8 @@ class BatchJob:
             raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
         dialect_of(self.engine)
         _ = self.template, self.budget
+        for shared in self.every_shared_budget:
+            shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
         for name, known in (
             ("on_bad_input", ("error_row", "stop")),
             ("on_existing", ("resume", "overwrite", "fail")),
@@ -207,8 +213,6 @@ class BatchJob:
             raise ValueError("shards have no output_format: the merge writes what the name of output_path tells")
         if self.on_existing != "resume":
             raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
-        if self.max_cost is not None or self.max_runtime is not None:
-            raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
 
     def _check_rows_per_request(self, rows: Any) -> None:
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
@@ -242,14 +246,23 @@ class BatchJob:
 
     @property
     def budget(self) -> Budget:
-        """What all runs of it together may cost."""
+        """What all runs of it together may cost; of a shard, see `every_shared_budget`."""
+        alone = self.shard is None
         return Budget(
-            max_cost=self.max_cost,
-            max_runtime=self.max_runtime,
+            max_cost=self.max_cost if alone else None,
+            max_runtime=self.max_runtime if alone else None,
             price_per_hour=self.price_per_hour,
             rows_per_replica_second=self.rows_per_replica_second,
             key=self.budget_key,
         )
+
+    @property
+    def every_shared_budget(self) -> tuple[SharedBudget, ...]:
+        """With that of the shards, which all count from the plan on, and so end at the same moment."""
+        if self.shard is None or (self.max_cost is None and self.max_runtime is None):
+            return self.shared_budgets
+        began = time.time() if self.shard.began is None else self.shard.began
+        return (*self.shared_budgets, SharedBudget.of_shards(began, self.max_cost, self.max_runtime))
 
     @property
     def layout(self) -> OutputLayout:

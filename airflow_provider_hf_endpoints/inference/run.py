@@ -57,8 +57,9 @@ class Run:
         self._dispatcher: Dispatcher | None = None
         self._transport: Transport | None = None
         self._spending: Spending | None = None
+        self._shared: list[Spending] = []
         self._rows_to_do: int | None = None
-        self._over_budget: Notice | None = None
+        self._over_budget: tuple[str, Notice] | None = None  # which budget, and what of it
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
@@ -125,31 +126,46 @@ class Run:
         total = await asyncio.to_thread(self._source.count)
         done = self._resume.journal.index.done
         self._rows_to_do = None if total is None else max(0, total - done)
-        self._spending = Spending(self._job.budget, time.monotonic(), before)
-        await asyncio.to_thread(spending.save, self._budget_path, self._job.budget_key, before)
-        refusal = self._spending.refusal(self._rows_to_do)
-        if refusal is not None:
-            raise BudgetExceeded(self._report(complete=False, rows=done), refusal.text)
+        job, now = self._job, time.monotonic()
+        self._spending = Spending(job.budget, now, before)
+        self._shared = [
+            each.spending(job.price_per_hour, job.rows_per_replica_second, time.time(), now)
+            for each in job.every_shared_budget
+        ]
+        await asyncio.to_thread(spending.save, self._budget_path, job.budget_key, before)
+        for each in (self._spending, *self._shared):
+            refusal = each.refusal(self._rows_to_do)
+            if refusal is not None:
+                raise BudgetExceeded(self._report(complete=False, rows=done), refusal.text, each.budget.name)
 
     async def follow_spending(self) -> None:
-        """Watch the budget, as long as the batch runs."""
+        """Watch the budgets, as long as the batch runs."""
         assert self._spending is not None
 
         def done() -> tuple[int, int | None]:
             rows = self._tally.done
             return rows, None if self._rows_to_do is None else self._rows_to_do - rows
 
-        def end(notice: Notice) -> None:
-            self._over_budget = notice
-            if self._dispatcher is not None:
-                self._dispatcher.end(stopped=notice.text)
+        def ender(name: str) -> Callable[[Notice], None]:
+            def end(notice: Notice) -> None:
+                self._over_budget = self._over_budget or (name, notice)
+                if self._dispatcher is not None:
+                    self._dispatcher.end(stopped=notice.text)
 
-        await spending.follow(self._spending, self._budget_path, clock=time.monotonic, done=done, end=end)
+            return end
+
+        every = [(self._spending, self._budget_path), *((each, None) for each in self._shared)]
+        await asyncio.gather(
+            *(
+                spending.follow(each, path, clock=time.monotonic, done=done, end=ender(each.budget.name))
+                for each, path in every
+            )
+        )
 
     def replicas_changed(self, count: int, now: float) -> None:
         """So many replicas are ready, and billed."""
-        if self._spending is not None:
-            self._spending.replicas_changed(count, now)
+        for each in filter(None, (self._spending, *self._shared)):
+            each.replicas_changed(count, now)
 
     @property
     def _budget_path(self) -> UPath:
@@ -172,6 +188,8 @@ class Run:
         match dispatcher.cause:
             case None:
                 pass
+            case InferenceError() if self._is_over_budget():
+                pass  # who shares the endpoint has released it for the same reason, a moment before this one saw it
             case InferenceError() as error:
                 raise BatchAborted(report, error) from error
             case error:
@@ -179,10 +197,20 @@ class Run:
         if dispatcher.too_many_errors:
             raise BatchFailed(report, dispatcher.stopped or "too many rows failed")
         if self._over_budget is not None:
-            raise BudgetExceeded(report, self._over_budget.text)
+            name, notice = self._over_budget
+            raise BudgetExceeded(report, notice.text, name)
         if dispatcher.stopped is not None:
             raise BatchStopped(report, dispatcher.stopped)
         return judge_job(self._job, report)
+
+    def _is_over_budget(self) -> bool:
+        """Whether a budget has ended the batch, or one that it shares is about to."""
+        soon = time.monotonic() + 2 * spending.TICK
+        for each in self._shared:
+            notice = each.notice(soon, self._tally.done, None)
+            if self._over_budget is None and notice is not None and notice.end:
+                self._over_budget = (each.budget.name, notice)
+        return self._over_budget is not None
 
     def publish_partial(self) -> None:
         """Put what is done where a reader finds it; the journal stays, the manifest is not written."""
@@ -244,7 +272,12 @@ class Run:
             return {}
         places, ids = job.names_rows_by is None, self._layout.ids.exists()
         return {
-            "shard": {**job.shard.as_dict(), "ids_are_places": places, "ids": ids, "lines": self._source.lines},
+            "shard": {
+                **replace(job.shard, began=None).as_dict(),
+                "ids_are_places": places,
+                "ids": ids,
+                "lines": self._source.lines,
+            },
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
         }
 

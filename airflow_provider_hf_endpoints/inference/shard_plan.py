@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
@@ -64,6 +65,7 @@ def plan_batch(
     :raises OutputConflictError: something else is on the output path
     :raises ValueError: an argument that is none
     """
+    began = int(time.time())
     check_division(shards, bytes_per_shard)
     if on_existing not in ("resume", "overwrite", "fail"):
         raise ValueError(f"on_existing is one of resume, overwrite, fail, not {on_existing!r}")
@@ -78,10 +80,10 @@ def plan_batch(
     if on_existing == "overwrite":
         _throw_away(layout)
     elif _is_there(layout, plan, on_existing):
-        return plan.refs()
+        return plan.refs(began)
     with replacing(layout.shards / PLAN) as file:
         file.write(json.dumps(plan.as_dict(), ensure_ascii=False).encode())
-    return plan.refs()
+    return plan.refs(began)
 
 
 def read_plan(layout: OutputLayout) -> Plan | None:

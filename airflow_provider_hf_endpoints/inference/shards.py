@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FORMAT = 1  # of a plan
@@ -61,11 +61,14 @@ class Shard:
     :param number: from 0
     :param of: how many there are
     :param plan: the plan's digest
+    :param began: when the planner ran, seconds since the epoch: budgets of all shards count from there. No part of
+        which shard it is
     """
 
     number: int
     of: int
     plan: str
+    began: float | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -74,7 +77,8 @@ class Shard:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for an XCom."""
-        return {"number": self.number, "of": self.of, "plan": self.plan}
+        began = {} if self.began is None else {"began": self.began}
+        return {"number": self.number, "of": self.of, "plan": self.plan, **began}
 
     @classmethod
     def parse(cls, value: Any) -> Shard:
@@ -84,7 +88,7 @@ class Shard:
         """
         if isinstance(value, Shard):
             return value
-        if not isinstance(value, Mapping) or set(value) != {"number", "of", "plan"}:
+        if not isinstance(value, Mapping) or set(value) - {"began"} != {"number", "of", "plan"}:
             raise ValueError(f"shard is one of the planner's results, with number, of and plan; not {value!r}")
         number, of, plan = value["number"], value["of"], value["plan"]
         for each in (number, of):
@@ -92,7 +96,10 @@ class Shard:
                 raise ValueError(f"shard has whole numbers as number and of, not {each!r}")
         if not 0 <= number < of or not isinstance(plan, str):
             raise ValueError(f"shard {value!r} is none: number counts from 0 to below of, and plan is a text")
-        return cls(number, of, plan)
+        began = value.get("began")
+        if began is not None and (not isinstance(began, int | float) or isinstance(began, bool)):
+            raise ValueError(f"shard has seconds since the epoch as began, not {began!r}")
+        return cls(number, of, plan, began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +120,13 @@ class Plan:
         """A short name of the plan: another one as soon as a file, a size, a version or a cut differs."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
-    def refs(self) -> list[Shard]:
-        """What the workers are given."""
+    def refs(self, began: float | None = None) -> list[Shard]:
+        """What the workers are given.
+
+        :param began: when the planner ran
+        """
         digest = self.digest
-        return [Shard(number, len(self.shards), digest) for number in range(len(self.shards))]
+        return [Shard(number, len(self.shards), digest, began) for number in range(len(self.shards))]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON; pieces are `[file, start, end]`."""

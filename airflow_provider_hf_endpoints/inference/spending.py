@@ -39,7 +39,7 @@ def save(path: UPath, key: str, spent: Spent) -> None:
 
 async def follow(
     spending: Spending,
-    path: UPath,
+    path: UPath | None,
     *,
     clock: Callable[[], float],
     done: Callable[[], tuple[int, int | None]],
@@ -47,6 +47,7 @@ async def follow(
 ) -> None:
     """Watch the budget until cancelled, or until it is spent.
 
+    :param path: where the account is kept, None for nowhere
     :param done: rows that this run has done, and rows left where that is known
     :param end: called once with why the batch has to stop
     """
@@ -56,7 +57,7 @@ async def follow(
         now = clock()
         rows, left = done()
         notice = spending.notice(now, rows, left)
-        if now >= save_at or (notice is not None and notice.end):
+        if path is not None and (now >= save_at or (notice is not None and notice.end)):
             save_at = now + SAVE_INTERVAL
             await asyncio.to_thread(save, path, spending.budget.key, spending.spent(now, rows))
         if notice is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchStopped,
     BudgetExceeded,
 )
-from airflow_provider_hf_endpoints.inference.budget import Budget
+from airflow_provider_hf_endpoints.inference.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.preflight import check_input
 from airflow_provider_hf_endpoints.inference.shards import Shard
 from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
@@ -61,7 +62,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param batch_timeout: seconds (or a timedelta) for the whole batch; default 7 days.
     :param max_cost: USD that the endpoint may cost while the batch runs, over all tries of the task; a cleared task
         gets a new budget. At 80 % there is a warning; when it is spent, or as soon as the rest can't be done for it,
-        nothing more is sent, what is done is kept, and the task fails for good. Default no limit.
+        nothing more is sent, what is done is kept, and the task fails for good. Of shards: what the endpoint costs from
+        the planner on, for all of them together. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of the batch's own time. Default no limit.
     :param on_budget: what then becomes of the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
@@ -160,11 +162,12 @@ class BatchInferenceOperator(RequestingOperator):
                 url=target.url,
                 token=target.token.get_secret_value(),
                 engine=target.engine,
-                max_cost=self.max_cost,
-                max_runtime=_seconds_or_none(self.max_runtime),
+                max_cost=self.max_cost if self.shard is None else None,
+                max_runtime=_seconds_or_none(self.max_runtime) if self.shard is None else None,
                 price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
+                shared_budgets=tuple(filter(None, (target.use, self._budget_of_shards(target)))),
             )
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
@@ -180,12 +183,22 @@ class BatchInferenceOperator(RequestingOperator):
         except (BatchAborted, BatchStopped):
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BudgetExceeded as error:
-            raise AirflowFailException(f"{error}. {self._release(target)}") from error
+            of_group = target.use is not None and error.budget == target.use.name
+            then = "The group releases its endpoint" if of_group else self._release(target)
+            raise AirflowFailException(f"{error}. {then}") from error
         except BatchFailed as error:
             raise AirflowFailException(str(error)) from error
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
         return report.as_dict()
+
+    def _budget_of_shards(self, target: Target) -> SharedBudget | None:
+        """What all shards may cost together, from the planner on, with what that is by now."""
+        if self.shard is None or (self.max_cost is None and self.max_runtime is None):
+            return None
+        began = Shard.parse(self.shard).began or time.time()
+        usd = None if self.max_cost is None else target.usd_since(began)
+        return SharedBudget.of_shards(began, self.max_cost, _seconds_or_none(self.max_runtime), usd, time.time())
 
     def _release(self, target: Target) -> str:
         """What became of the endpoint, in words: an error of the release must not hide why it was wanted."""
@@ -229,9 +242,6 @@ class BatchInferenceOperator(RequestingOperator):
         """Which part of the batch it is, and how many of them Airflow runs at the same time."""
         if self.shard is None:
             return {}
-        if self.max_cost is not None or self.max_runtime is not None:
-            # Told now: the price, and with it a job's budget, is known only when the endpoint has been started.
-            raise ValueError("shards cannot share max_cost and max_runtime: each would count the whole endpoint")
         bounds = [each for each in (self.max_active_tis_per_dagrun, self.max_active_tis_per_dag) if each]
         return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
 

@@ -163,7 +163,8 @@ def told(acquired: Mapping[str, Any]) -> dict[str, Any]:
     """What the tasks behind need of an acquired endpoint, beside its name."""
     place = {"namespace": acquired["namespace"], "name": acquired["name"]}
     lease = acquired.get("lease")
-    return {"use": acquired.get("use"), "lease": None if lease is None else {**place, "record": lease}}
+    told = {"use": acquired.get("use"), "lease": None if lease is None else {**place, "record": lease}}
+    return {**told, "budget": acquired.get("budget")}
 
 
 def user(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:

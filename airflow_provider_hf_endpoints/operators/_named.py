@@ -13,10 +13,11 @@ class _NamesEndpoint(Protocol):
     endpoint: str
     namespace: str | None
     lease: Mapping[str, Any] | None
+    budget: Mapping[str, Any] | None
 
 
 def take_name(operator: _NamesEndpoint) -> None:
-    """Put the name, and the namespace where none is given, in the place of a task's result; keep the lease in it.
+    """Put the name, and the namespace where none is given, in the place of a task's result; keep the rest of it.
 
     Called after rendering, and again before execution: Airflow renders a mapped task past the operator's own method.
     """
@@ -25,3 +26,4 @@ def take_name(operator: _NamesEndpoint) -> None:
         operator.endpoint = named["name"]
         operator.namespace = operator.namespace or named.get("namespace")
         operator.lease = named.get("lease")
+        operator.budget = named.get("budget")

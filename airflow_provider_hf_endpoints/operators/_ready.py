@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 from pydantic import SecretStr
 
 from airflow_provider_hf_endpoints.endpoints import flows, metering
+from airflow_provider_hf_endpoints.endpoints.budgets import Account
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
@@ -19,9 +20,11 @@ from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import known_engine
+from airflow_provider_hf_endpoints.inference.budget import SharedBudget
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
+from airflow_provider_hf_endpoints.operators._budget import usd_since
 from airflow_provider_hf_endpoints.operators._lease import renewing
 from airflow_provider_hf_endpoints.operators._named import take_name
 from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
@@ -35,6 +38,8 @@ class Target:
     :param ready_replicas: how many replicas can take requests now.
     :param price_per_hour: USD per replica and hour; None where the service does not list it.
     :param release: does what a policy says about the endpoint; what was done, in words.
+    :param usd_since: what the endpoint has cost since a moment (seconds since the epoch), by the service.
+    :param use: the account of the use that the task is part of, brought up to now; None where it has no limit.
     """
 
     url: str
@@ -43,6 +48,8 @@ class Target:
     ready_replicas: Callable[[], int]
     price_per_hour: Callable[[], float | None]
     release: Callable[[Release], str]
+    usd_since: Callable[[float], float]
+    use: SharedBudget | None
 
 
 class RequestingOperator(BaseOperator):
@@ -63,6 +70,7 @@ class RequestingOperator(BaseOperator):
     ui_color = "#ffe9a8"
 
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
+    budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
 
     def __init__(
         self,
@@ -180,8 +188,26 @@ class RequestingOperator(BaseOperator):
         def release(policy: Release) -> str:
             return client.release(endpoint.name, policy, namespace=endpoint.namespace)
 
-        engine = known_engine(endpoint.engine)
-        target = Target(endpoint.url, engine, hook.token, ready_replicas, price_per_hour, release)
+        def since(began: float) -> float:
+            return usd_since(client, endpoint.name, endpoint.namespace, began, price_per_hour())
+
+        account, use = Account.of(self.budget), None
+        if account is not None:
+            usd = None if account.max_cost is None else account.gone + since(account.began)
+            limits = {"max_cost": account.max_cost, "max_runtime": account.max_runtime}
+            use = SharedBudget(
+                name="budget of the endpoint's group", began=account.began, usd=usd, at=time.time(), **limits
+            )
+        target = Target(
+            url=endpoint.url,
+            engine=known_engine(endpoint.engine),
+            token=hook.token,
+            ready_replicas=ready_replicas,
+            price_per_hour=price_per_hour,
+            release=release,
+            usd_since=since,
+            use=use,
+        )
         try:
             with renewing(hook, self):
                 result = self._send(context, target)

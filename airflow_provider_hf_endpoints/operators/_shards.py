@@ -29,7 +29,8 @@ class PlanBatchShardsOperator(BaseOperator):
     """Divide a batch's input among mapped tasks: `BatchInferenceOperator.partial(…).expand(shard=plan.output)`.
 
     Looks at names and sizes, and reads no row. The plan is kept next to the output; the result is a list of
-    `{"number", "of", "plan"}`, one for each shard. Run again with the same input it plans the same.
+    `{"number", "of", "plan", "began"}`, one for each shard. Run again with the same input it plans the same, and a new
+    budget of all shards begins.
 
     :param input_path: as in `BatchInferenceOperator`. (templated)
     :param output_path: the same that the batch has. (templated)

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
+from airflow_provider_hf_endpoints.endpoints.budgets import Account, Limits
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
@@ -61,14 +62,16 @@ _ARRIVED: dict[Release, tuple[str, ...]] = {
 class AcquireInferenceEndpointOperator(BaseOperator):
     """Note in which state an endpoint is before it is used. Starts and changes nothing.
 
-    Result: `{"name", "namespace", "found", "use", "lease"}`: the state, None where there is no such endpoint, an id of
-    this use, the same until a release, and the lease that others see.
+    Result: `{"name", "namespace", "found", "use", "lease", "budget"}`: the state, None where there is no such endpoint,
+    an id of this use, the same until a release, the lease that others see, and the account of the budget, None where
+    there is none. A clear that runs this task again opens a new account, also for an endpoint that runs on.
 
     :param endpoint: the endpoint's name. (templated)
     :param must_exist: whether an endpoint that does not exist is an error.
     :param start_task_id, release_task_id: the tasks of the same use. After a clear they know how it was found before.
     :param lease: seconds (or a timedelta) for which others count this use as going on, from its start and from each
         renewal; `max_startup` is added before that.
+    :param max_cost, max_runtime: limits of the whole use; its account is opened here.
     """
 
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
@@ -83,6 +86,8 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         release_task_id: str,
         lease: float | timedelta = DEFAULT_LEASE,
         max_startup: float | timedelta = 0.0,
+        max_cost: float | None = None,
+        max_runtime: float | timedelta | None = None,
         namespace: str | None = None,
         hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
         **kwargs: Any,
@@ -95,11 +100,13 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         self.lease_seconds, self.max_startup = _seconds(lease), _seconds(max_startup)
         if self.lease_seconds <= 0:
             raise ValueError(f"lease={lease!r} must be positive (seconds, or a timedelta).")
+        self.limits = Limits.of(max_cost, max_runtime)
         self.namespace = namespace
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Take a lease, look, and return what was seen."""
+        began = time.time()
         with in_airflow_terms():
             check_name(self.endpoint)
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
@@ -115,7 +122,10 @@ class AcquireInferenceEndpointOperator(BaseOperator):
             self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "not there")
         use = before["use"] if before is not None else f"{lease.holder}-{attempt_of(context['ti'])}"
         place = {"name": self.endpoint, "namespace": namespace}
-        return {**place, "found": lease.found, "use": use, "lease": lease.stored()}
+        limits = self.limits
+        account = Account(max_cost=limits.max_cost, max_runtime=limits.max_runtime, began=began)
+        budget = account.stored() if limits.are_set else None
+        return {**place, "found": lease.found, "use": use, "lease": lease.stored(), "budget": budget}
 
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
         mine = new_lease(_who(context), time.time(), self.lease_seconds, first=self.max_startup)
@@ -151,6 +161,7 @@ def _for_acquired(base: type[StartingOperator], name: str) -> Any:
         template_fields: Sequence[str] = (*base.template_fields, "acquired")
         namespace: str | None
         release_policies: dict[str, Release]
+        acquired: Any = None
 
         def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -163,12 +174,19 @@ def _for_acquired(base: type[StartingOperator], name: str) -> Any:
             self.namespace = self.acquired.get("namespace") or self.namespace
             context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
             self._share()
-            return _told(self.acquired, self.hf_endpoints_conn_id, super().execute(context))
+            return self._told(super().execute(context))
 
         def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
             """Take up what the trigger found."""
-            summary = super().execute_complete(*args, **kwargs)
-            return _told(self.acquired, self.hf_endpoints_conn_id, summary)
+            return self._told(super().execute_complete(*args, **kwargs))
+
+        def _shared_budget(self) -> Mapping[str, Any] | None:
+            return self.acquired.get("budget") if isinstance(self.acquired, Mapping) else None
+
+        def _told(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+            account = self._budget.account  # with what choices of hardware have cost that are gone
+            budget = None if account is None else account.stored()
+            return _told({**self.acquired, "budget": budget}, self.hf_endpoints_conn_id, summary)
 
         def _share(self) -> None:
             """Whoever kills this start is not to stop the endpoint under others; its release asks for them anyway."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,8 @@ class InferenceOperator(RequestingOperator):
             raise InvalidArgumentError(f"inputs={self.inputs!r} is empty: give what the task {self.task!r} works on.")
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
+        if target.use is not None and (spent := target.use.refusal(target.price_per_hour(), time.time())):
+            raise InvalidArgumentError(f"Nothing is sent: {spent}.")
         with InferenceClient(
             target.url,
             target.token.get_secret_value(),

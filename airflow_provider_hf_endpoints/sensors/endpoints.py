@@ -61,6 +61,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     """
 
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
+    budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
 
     template_fields: Sequence[str] = ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)

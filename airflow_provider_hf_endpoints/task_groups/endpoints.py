@@ -50,6 +50,8 @@ def inference_endpoint(
     release: AfterUse | None = None,
     max_startup: float | timedelta = 3600.0,
     lease: float | timedelta = DEFAULT_LEASE,
+    max_cost: float | None = None,
+    max_runtime: float | timedelta | None = None,
     namespace: str | None = None,
     hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
     deferrable: bool = True,
@@ -68,6 +70,10 @@ def inference_endpoint(
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
     :param lease: seconds (or a timedelta) for which others that share the endpoint count this use as going on, from
         the start and from each renewal by this provider's operators; default 6 hours. See docs/leases.md.
+    :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that can't be paid
+        for is refused; when it is used up, the start or the batch inside ends, keeps what is done, and fails for good,
+        and the endpoint is released. Default no limit.
+    :param max_runtime: the same in seconds (or a timedelta) of wall-clock time. Default no limit.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.
     :param deferrable: wait for the start in the triggerer, holding no worker; default True.
@@ -86,7 +92,8 @@ def inference_endpoint(
         start |= {"repository": repository, "framework": framework}
         start |= {"hardware": hardware, "hardware_order": hardware_order}
     connection = {"namespace": namespace, "hf_endpoints_conn_id": hf_endpoints_conn_id}
-    return InferenceEndpointGroup(name, group_id, connection, start, release, lease)
+    use = {"lease": lease, "max_cost": max_cost, "max_runtime": max_runtime}
+    return InferenceEndpointGroup(name, group_id, connection, start, release, use)
 
 
 class InferenceEndpointGroup:
@@ -104,14 +111,14 @@ class InferenceEndpointGroup:
         connection: dict[str, Any],
         start: dict[str, Any],
         release: AfterUse | None,
-        lease: float | timedelta,
+        use: dict[str, Any],
     ) -> None:
         self._name = name
         self._group_id = group_id
         self._connection = connection
         self._start = start
         self._release = release
-        self._lease = lease
+        self._use = use
         self._stack = ExitStack()
         self._tasks: _Tasks | None = None
         self.task_group: TaskGroup | None = None
@@ -153,7 +160,7 @@ class InferenceEndpointGroup:
         return task_group(**self._group_arguments(function.__name__))(work)
 
     def _place(self) -> _Tasks:
-        return _Tasks.place(self._name, self._connection, self._start, self._release, self._lease)
+        return _Tasks.place(self._name, self._connection, self._start, self._release, self._use)
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.
@@ -220,7 +227,7 @@ class _Tasks:
         connection: dict[str, Any],
         start_arguments: dict[str, Any],
         policy: AfterUse | None,
-        lease: float | timedelta,
+        use: dict[str, Any],
     ) -> _Tasks:
         """Put them into the current group."""
         create = "repository" in start_arguments
@@ -233,8 +240,8 @@ class _Tasks:
             must_exist=not create,
             start_task_id=f"{prefix}start",
             release_task_id=f"{prefix}release",
-            lease=lease,
             max_startup=start_arguments["timeout"],
+            **use,
             **connection,
         )
         start: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference import spending
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BudgetExceeded
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BudgetExceeded
+from airflow_provider_hf_endpoints.inference.budget import SharedBudget
+from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
 from tests.contract.inference_server import Reply, Request, echo, serving
 
 ROWS = 150
@@ -109,3 +112,62 @@ def test_an_overwritten_output_keeps_its_account(tmp_path: Path) -> None:
             with pytest.raises(BudgetExceeded):
                 run_batch(job_of(server.url, tmp_path, max_cost=0.01, on_existing="overwrite"))
         assert sent == len(server.posts)
+
+
+def test_shards_stop_at_the_same_moment(tmp_path: Path) -> None:
+    """Counted from the plan on, by one replica all the time where nobody tells more: the second one sends nothing."""
+    with serving(slow) as server:
+        whole = job_of(server.url, tmp_path)
+        shards = plan_batch(whole.input_path, whole.output_path, shards=2)
+        began = time.time()
+        limits: dict[str, Any] = {"max_cost": 1.0 / 3600 * PRICE}
+        first, second = (replace(whole, shard=replace(shard, began=began), **limits) for shard in shards)
+        with pytest.raises(
+            BudgetExceeded, match=r"budget of all shards is spent: \$0\.02.* of max_cost \$0\.02"
+        ) as caught:
+            run_batch(first)
+        assert 0 < caught.value.report.rows < ROWS / 2
+        assert caught.value.budget == "budget of all shards"
+        sent = len(server.posts)
+        with pytest.raises(BudgetExceeded, match="budget of all shards is spent"):
+            run_batch(second)
+        assert sent == len(server.posts)
+        report = run_batch(replace(second, shard=replace(shards[1], began=time.time()), max_cost=1.0))
+    manifest = json.loads(Path(report.manifest_path).read_text())
+    assert "began" not in manifest["shard"], "which shard it is, whenever it was planned"
+
+
+def paused_after(moment: float) -> Any:
+    def answer(request: Request) -> Reply:
+        if time.monotonic() < moment:
+            return slow(request)
+        return Reply(400, {"error": "Bad Request: The endpoint is paused, ask a maintainer to restart it"})
+
+    return answer
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(1.5, BudgetExceeded), (60.0, BatchAborted)])
+def test_an_endpoint_that_another_one_has_paused_for_the_same_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, error: type[Exception]
+) -> None:
+    """Who has not looked at the budget yet says that it is spent; a pause long before is a pause."""
+    monkeypatch.setattr(spending, "TICK", 2.0)
+    with serving(paused_after(time.monotonic() + 0.7)) as server:
+        shared = SharedBudget(name="budget of the group", began=time.time(), max_runtime=seconds)
+        with pytest.raises(error):
+            run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,)))
+
+
+def test_two_budgets_end_a_batch_by_whichever_is_spent_first(tmp_path: Path) -> None:
+    """Its own, and one that it shares."""
+    with serving(slow) as server:
+        shared = SharedBudget(name="budget of the group", began=time.time() - 5.0, max_runtime=5.5)
+        with pytest.raises(
+            BudgetExceeded, match=r"the budget of the group is spent: \d s of max_runtime 5\.5 s"
+        ) as caught:
+            run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,), max_cost=1.0))
+        assert caught.value.report.cost is not None
+        assert caught.value.report.cost["usd"] < 5 / 3600 * PRICE, "of this batch alone"
+        shared = replace(shared, began=time.time(), max_runtime=60.0)
+        with pytest.raises(BudgetExceeded, match=r"the budget is spent"):
+            run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,), max_cost=0.02))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -14,9 +15,15 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints import budgets
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.inference import spending
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import (
+    BatchInferenceOperator,
+    InferenceOperator,
+    PlanBatchShardsOperator,
 )
 from tests.contract.operators_play import (
     FAST,
@@ -30,10 +37,12 @@ from tests.contract.operators_play import (
     deferred,
     event_of,
     new_context,
+    received,
     run,
     run_deferred,
     state,
 )
+from tests.contract.test_operators_use import Use
 
 #: $40 an hour: 1.1 cents a second, and a minute of it is $0.67.
 DEAR, CHEAP = "gcp/us-east4/nvidia-h100/x4", "aws/us-east-1/nvidia-t4/x1"
@@ -101,6 +110,29 @@ def test_what_does_not_pay_for_a_minute_is_not_started(emulator: Emulator) -> No
         with pytest.raises(AirflowFailException, match=r"\$0\.0000 of max_cost \$0\.5 at \$40 an hour.*\(\$0\.6667\)"):
             run(operator)
     assert calls(emulator) == []
+
+
+def test_what_cannot_be_paid_for_replaces_nothing(emulator: Emulator) -> None:
+    """With `recreate` the one that is there stays, on one place as with choices."""
+    run(create(CHEAP))
+    one = {**MODEL, "vendor": "gcp", "region": "us-east4", "accelerator": "gpu"}
+    one |= {"instance_type": "nvidia-h100", "instance_size": "x4", "if_exists": "recreate", "max_cost": 0.5}
+    for operator in (
+        CreateInferenceEndpointOperator(task_id="create", name="demo", **FAST, **one),
+        create(DEAR, if_exists="recreate", max_cost=0.5),
+    ):
+        with pytest.raises(AirflowFailException, match="is not started"):
+            run(operator)
+    assert (calls(emulator), state(emulator)) == (["POST "], "running")
+
+
+def test_a_failed_choice_that_leaves_too_little_ends_it(emulator: Emulator) -> None:
+    """For good, with what was tried; the second would begin what can't be paid for."""
+    emulator.behave("demo", initializing_seconds=1.0, fail="no GPU for you")
+    as_dear = "aws/us-east-1/nvidia-h200/x8"
+    with pytest.raises(AirflowFailException, match=r"(?s)nvidia-h200/x8\) is not started.*1\. gcp.*no GPU for you"):
+        run(create(DEAR, as_dear, max_cost=60.5 * A_SECOND))
+    assert calls(emulator) == ["POST ", "DELETE /demo"]
 
 
 def test_a_choice_that_is_too_dear_leads_to_the_next(emulator: Emulator) -> None:
@@ -190,12 +222,13 @@ def test_failed_choices_are_in_the_same_budget(emulator: Emulator) -> None:
     assert gone == retried.kwargs["budget"]["gone"]
 
 
-def test_a_deleted_start_stays_in_the_account(emulator: Emulator) -> None:
+@pytest.mark.parametrize("defers", [False, True])
+def test_a_deleted_start_stays_in_the_account(emulator: Emulator, defers: bool) -> None:
     """`on_timeout="delete"` takes the endpoint away that could be asked; the retry still knows."""
     emulator.behave("demo", initializing_seconds=3600)
     given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "timeout": 1.5, "on_timeout": "delete"}
     with pytest.raises(TimeoutError):
-        run(create(**given), attempt())
+        (run_deferred if defers else run)(create(**given, deferrable=defers), attempt())
     assert calls(emulator) == ["POST ", "DELETE /demo"]
     retried: Any = deferred(create(**given, deferrable=True), attempt())
     assert 1.5 * A_SECOND == pytest.approx(retried.kwargs["budget"]["gone"], rel=0.2)
@@ -209,3 +242,144 @@ def test_without_a_listed_price_there_is_no_budget(emulator: Emulator, monkeypat
     with pytest.raises(AirflowFailException, match="max_cost needs a price"):
         run(create(CHEAP, max_cost=5.0))
     assert calls(emulator) == []
+
+
+# A whole use: acquire, start, work, release
+
+
+@pytest.fixture
+def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spending, "TICK", 0.02)
+
+
+def batch(folder: Path, endpoint: Any, **changes: Any) -> BatchInferenceOperator:
+    """More rows than any budget here allows: ten a second."""
+    rows = folder / "in.jsonl"
+    if not rows.exists():
+        rows.write_text("".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(300)))
+    given = {"prompt": "{text}", "input_path": str(rows), "output_path": str(folder / "out"), "max_concurrency": 1}
+    return BatchInferenceOperator(
+        task_id="batch", endpoint=endpoint, task="text-generation", **{**given, **FAST, **changes}
+    )
+
+
+def prompts(emulator: Emulator) -> int:
+    """Requests that the endpoint got."""
+    return len([line for line in received(emulator) if line.startswith("POST /endpoints/")])
+
+
+@pytest.mark.usefixtures("by_the_second", "short_ticks")
+def test_a_use_stops_at_its_budget_and_is_released(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start counts; what is done is kept; a retry of the batch has no new budget, and acquiring again is one."""
+    emulator.behave("demo", initializing_seconds=1.0, latency_seconds=0.1)
+    limit = 4 * A_SECOND
+    use = Use(max_cost=limit)
+    use.acquire()
+    endpoint = use.create(hardware=[DEAR])
+    with pytest.raises(
+        AirflowFailException, match=r"budget of the endpoint's group is spent.*group releases its"
+    ) as end:
+        run(batch(tmp_path, endpoint))
+    assert told_usd(end.value) == pytest.approx(limit, rel=0.03)
+    assert emulator.meter("demo")["usd"] == pytest.approx(limit, rel=0.1), "with what was in flight"
+    assert re.search(r"8\d% of the budget of the endpoint's group is spent", caplog.text)
+    done = len((tmp_path / "out" / "results-00000.jsonl").read_text().splitlines())
+    assert 0 < done < 35, "three seconds of the four"
+    before = prompts(emulator)
+    with pytest.raises(AirflowFailException, match="group is spent"):
+        run(batch(tmp_path, endpoint))
+    ask = InferenceOperator(task_id="ask", endpoint=endpoint, task="text-generation", inputs="hello")
+    with pytest.raises(AirflowFailException, match="Nothing is sent: the budget of the endpoint's group is spent"):
+        run(ask)
+    assert before == prompts(emulator)
+    assert state(emulator) == "running", "the release is the group's"
+    use.acquire()
+    again = use.create(hardware=[DEAR])
+    assert run(InferenceOperator(task_id="ask", endpoint=again, task="text-generation", inputs="hello"))["output"]
+    use.release()
+    assert state(emulator) == "paused"
+    told = use.dag_run.xcoms["use.release"]["cost"]["usd"]
+    assert emulator.meter("demo")["usd"] == pytest.approx(told, rel=0.03)
+
+
+@pytest.mark.usefixtures("short_ticks")
+def test_a_use_has_a_limit_of_time(emulator: Emulator, tmp_path: Path) -> None:
+    """From acquiring on, without a price."""
+    emulator.behave("demo", latency_seconds=0.1)
+    use = Use(max_runtime=2.0)
+    use.acquire()
+    with pytest.raises(AirflowFailException, match=r"group is spent: 2 s of max_runtime 2 s"):
+        run(batch(tmp_path, use.create()))
+
+
+def test_a_use_that_cannot_be_paid_for_starts_nothing(emulator: Emulator) -> None:
+    """And its release has nothing to do."""
+    use = Use(max_cost=0.5)
+    use.acquire()
+    with pytest.raises(AirflowFailException, match="is not started"):
+        use.create(hardware=[DEAR])
+    assert use.release() is None
+    assert "POST " not in calls(emulator)
+
+
+def test_a_start_that_uses_up_the_budget_of_the_use_leaves_the_release_to_its_task(emulator: Emulator) -> None:
+    """A retry of the start has no new budget."""
+    emulator.behave("demo", initializing_seconds=3600)
+    use = Use(max_runtime=0.5)
+    use.acquire()
+    with pytest.raises(AirflowFailException, match="budget has come to its end"):
+        use.create(on_timeout="none")
+    with pytest.raises(AirflowFailException, match=r"come to its end|is not started"):
+        use.create(on_timeout="none")
+    assert calls(emulator) == ["POST "]
+    use.release()
+    assert state(emulator) == "paused"
+
+
+def test_failed_choices_are_in_the_budget_of_the_use(emulator: Emulator) -> None:
+    """Whoever works inside is told what can't be asked any more."""
+    emulator.behave("demo", initializing_seconds=1.5, fail="no GPU for you", fail_on=("nvidia-h100",))
+    use = Use(max_cost=5.0)
+    use.acquire()
+    budget = use.create(hardware=[DEAR, CHEAP])["budget"]
+    assert 1.5 * A_SECOND == pytest.approx(budget["gone"], rel=0.03)
+    assert use.acquired["budget"]["began"] == budget["began"]
+
+
+def test_without_limits_nothing_is_asked_of_the_cost(emulator: Emulator) -> None:
+    """A use without a budget costs no request more."""
+    use = Use()
+    assert use.acquire()["budget"] is None
+    endpoint = use.create()
+    run(InferenceOperator(task_id="ask", endpoint=endpoint, task="text-generation", inputs="hello"))
+    assert not [each for each in received(emulator) if "replica" in each]
+
+
+# Shards
+
+
+@pytest.mark.usefixtures("by_the_second", "short_ticks")
+def test_shards_share_a_budget_that_begins_with_the_plan(emulator: Emulator, tmp_path: Path) -> None:
+    """What the endpoint costs since then counts for each of them; planned anew, it begins anew."""
+    emulator.behave("demo", latency_seconds=0.1)
+    run(create(DEAR))
+    limit = 3 * A_SECOND
+    given = {"endpoint": "demo", "max_cost": limit, "on_budget": "none", "max_concurrency": 2}
+    paths = {name: getattr(batch(tmp_path, "demo"), name) for name in ("input_path", "output_path")}
+    planner = PlanBatchShardsOperator(task_id="plan", shards=2, **paths)
+    one, two = run(planner)
+    with pytest.raises(AirflowFailException, match=r"budget of all shards is spent: .*Endpoint demo is left") as end:
+        run(batch(tmp_path, shard=one, **given))
+    assert told_usd(end.value) == pytest.approx(limit, rel=0.03)
+    before = prompts(emulator)
+    assert 5 < before < 40
+    with pytest.raises(AirflowFailException, match="budget of all shards is spent"):
+        run(batch(tmp_path, shard=two, **given))
+    assert before == prompts(emulator)
+    anew = run(planner)
+    assert [one["plan"]] * 2 == [each["plan"] for each in anew]
+    with pytest.raises(AirflowFailException, match="budget of all shards is spent"):
+        run(batch(tmp_path, shard=anew[1], **given))
+    assert before < prompts(emulator)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.budget import Budget, Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.budget import Budget, Notice, SharedBudget, Spending, Spent
 
 HOUR = 3600.0
 
@@ -134,3 +134,34 @@ def test_bad_limits(limits: dict[str, Any], words: str) -> None:
     """They are named, with their value."""
     with pytest.raises(ValueError, match=words):
         Budget(**{"price_per_hour": 1.0, **limits})
+
+
+def shared(price: float | None = 2.0, wall: float = 1000.0, pace: float | None = None, **given: Any) -> Spending:
+    """The account at the moment `wall`, of what began at 100."""
+    return SharedBudget(**{"name": "budget of all", "began": 100.0, **given}).spending(price, pace, wall, 0.0)
+
+
+def test_what_is_shared_counts_from_its_beginning() -> None:
+    """As told until some moment, and one replica since; all the time where nobody tells."""
+    assert Spent(1800.0 + 60.0, 900.0) == shared(max_cost=5.0, usd=1.0, at=940.0).spent(0.0, 0)
+    assert Spent(900.0, 900.0) == shared(max_cost=5.0).spent(0.0, 0)
+    assert Spent(0.0, 0.0) == shared(max_cost=5.0, began=2000.0).spent(0.0, 0), "the clocks of two machines differ"
+    assert kind(shared(max_runtime=900.0, price=None).refusal(7)) == "spent"
+
+
+def test_the_pace_of_one_of_several_says_nothing_of_the_end() -> None:
+    """Others slow it down for a time that is not known; what an earlier run did alone is the best that it can do."""
+    alone, together = spending(max_cost=1.0), shared(max_cost=1.0, began=1000.0)
+    for account in (alone, together):
+        account.notice(31.0, 60, 10_000)
+    assert ["cannot fit", None] == [kind(each.notice(61.0, 120, 10_000)) for each in (alone, together)]
+    refusal = shared(max_cost=1.0, began=1000.0, pace=1.0).refusal(10_000)
+    assert refusal is not None
+    assert "can't be done within the budget of all" in refusal.text
+
+
+def test_a_shared_budget_without_a_price_refuses() -> None:
+    """With what is missing."""
+    told = SharedBudget(name="budget of all", began=0.0, max_cost=1.0).refusal(None, 10.0)
+    assert told is not None
+    assert "lists no price" in told

@@ -142,6 +142,9 @@ def test_a_plan_survives_json() -> None:
     assert plan().digest == again.digest
     assert ["00000-of-00003", "00001-of-00003", "00002-of-00003"] == [shard.name for shard in again.refs()]
     assert plan().refs() == [Shard.parse(json.loads(json.dumps(shard.as_dict()))) for shard in plan().refs()]
+    later = plan().refs(began=5.0)
+    assert [5.0] * len(later) == [Shard.parse(shard.as_dict()).began for shard in later]
+    assert plan().refs() == later, "when it was planned is no part of which shard it is"
 
 
 def test_another_size_version_or_cut_is_another_plan() -> None:
@@ -174,6 +177,7 @@ def test_what_is_no_plan_is_refused(value: dict[str, object]) -> None:
         {"number": -1, "of": 2, "plan": "x"},
         {"number": "0", "of": 2, "plan": "x"},
         {"number": 0, "of": 2, "plan": None},
+        {"number": 0, "of": 2, "plan": "x", "began": "yesterday"},
     ],
 )
 def test_what_is_no_shard_is_refused(value: object) -> None:

@@ -196,6 +196,8 @@ def test_it_serializes_as_what_it_is() -> None:
         ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is no vendor/region"),
         ({"name": "demo", "release": "forget"}, "release='forget'"),
         ({"name": "demo", "max_startup": 0}, "time limit"),
+        ({"name": "demo", "max_cost": 0}, "max_cost=0 must be a positive number"),
+        ({"name": "demo", "max_runtime": timedelta(0)}, "max_runtime=0.0 must be a positive number"),
     ],
 )
 def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:
@@ -216,3 +218,15 @@ def test_a_decorated_function_takes_an_endpoint() -> None:
     """One without a first parameter for it is refused where it is written."""
     with pytest.raises(TypeError, match="takes no endpoint"):
         inference_endpoint("demo", **MODEL)(lambda *, path: None)
+
+
+def test_a_budget_is_of_the_whole_use() -> None:
+    """Opened by `acquire`, from which start and work get it; the start has none of its own."""
+    limits: dict[str, Any] = {"max_cost": 5.0, "max_runtime": timedelta(hours=1)}
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **limits, **MODEL) as endpoint:
+        ask("ask", endpoint)
+    acquire: Any = dag.get_task("demo.acquire")
+    assert (5.0, 3600.0) == (acquire.limits.max_cost, acquire.limits.max_runtime)
+    start: Any = dag.get_task("demo.start")
+    assert (None, None) == (start.max_cost, start.max_runtime)
+    stored(dag)
