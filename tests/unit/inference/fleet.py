@@ -183,18 +183,17 @@ class Simulation:
         return end, self.fleet[n]
 
     def _next_moment(self, end: float) -> float:
-        moments = [end]
-        if self.refusals:
-            moments.append(self.refusals[0][0])
-        if self.events:
-            moments.append(self.events[0][0])
+        happens = min([end, *(heap[0][0] for heap in (self.refusals, self.events) if heap)])
+        if happens <= self.now:
+            return self.now
+        moments = [happens]
         ready = self.todo or (self.retry and self.retry[0][0] <= self.now)
         if self._in_flight < self.limiter.limit:
             if self.retry:
-                moments.append(max(self.now, self.retry[0][0]))
+                moments.append(self.retry[0][0])
             if ready:
                 moments.append(self.gate.opens_at(self.now))
-        return min(moment for moment in moments if moment > self.now or moment == end)
+        return min(moment for moment in moments if moment > self.now)
 
     def _pass_time(self, then: float) -> None:
         then = max(then, self.now)
