@@ -2,23 +2,51 @@
 
 A refusal is followed by a pause: as long as the endpoint asked, else long enough for the rest of a wave to come in.
 After a pause that it asked for, sending begins with one request and four times as many after each moment without
-a refusal, so that an outage costs a request now and then and not a flood. When everything that is out was refused,
-the gate closes: one request every few seconds, which is what a cold or restarting endpoint needs. Decisions only;
-the clock is an argument.
+a refusal, so that an outage costs a request now and then and not a flood. An endpoint that finishes what it has, but
+takes nothing in its place, is treated as if it had asked. When everything that is out was refused, the gate closes:
+one request every few seconds, which is what a cold or restarting endpoint needs. Decisions only; the clock is an
+argument.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 
 FEWEST = 3  # refusals in a row that close it when nothing else is out
 FEW = 0.1  # of the refusals in a row: so many requests still out are taken for hung ones
-PAUSE = 0.1  # seconds after a refusal in a row
+PAUSE = 0.1  # seconds after a refusal in a row, or as long as that took, by when those beside it have come:
+LONGEST_PAUSE = 0.5  # seconds at most
+FREED = 5  # places that answers have freed and no request was taken into: fewer may be chance
+FREED_PAUSE = 0.5  # seconds after that, twice as many each time until the pause is as long as between two probes
 WAVES = 10  # pauses in a row, without an answer between them, that close it
 RAMP = 4.0  # times as many requests with each step after a pause that was asked for
 SHORTEST_STEP = 0.05  # seconds
 REFUSAL_LATENCIES = 2.0  # a step, in times that a refusal took
 RAMP_STEPS = 6  # until it is over: 4**6 is more than any limit
+
+
+@dataclass(slots=True)
+class Run:
+    """Refusals, up to an answer to something that was sent no earlier than the first of them.
+
+    :param sent_at: when the first of them was sent
+    :param begins: when it came
+    """
+
+    sent_at: float
+    begins: float
+    sent: int = 0  # since it begins
+    refused: int = 0  # of those
+    freed: int = 0  # answers since to what was sent before
+    pauses: int = 0  # that were made because of it
+
+    @property
+    def none_taken(self) -> bool:
+        """Whether what was answered was not replaced. An endpoint that is merely full takes one for each."""
+        tried = min(self.freed, self.refused)
+        return tried >= FREED and self.sent - self.refused <= FEW * tried
 
 
 class Gate:
@@ -33,6 +61,7 @@ class Gate:
         self._patience = patience
         self._streak = 0
         self._waves = 0
+        self._run: Run | None = None
         self._ever_open = False
         self._closed_at: float | None = None
         self._next_probe = 0.0
@@ -48,8 +77,20 @@ class Gate:
         """Whether only probes pass."""
         return self._closed_at is not None
 
-    def answered(self) -> None:
-        """The endpoint worked on a request, well or badly: it is there."""
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether the endpoint finishes what it has, and takes nothing in its place."""
+        return self._run is not None and self._run.none_taken
+
+    def answered(self, sent_at: float | None = None) -> None:
+        """The endpoint worked on a request, well or badly: it is there.
+
+        :param sent_at: when it was sent. What was taken before an outage is finished during it
+        """
+        if self._run is not None and sent_at is not None and sent_at < self._run.sent_at:
+            self._run.freed += 1
+        else:
+            self._run = None
         self._streak = self._waves = 0
         self._ever_open = True
         self._closed_at = None
@@ -66,7 +107,11 @@ class Gate:
         self._streak += 1
         if sent_at is not None:
             self._step = max(SHORTEST_STEP, REFUSAL_LATENCIES * (now - sent_at))
-        self._pause(error, now)
+            if self._run is None:
+                self._run = Run(sent_at, now)
+            elif sent_at >= self._run.begins:
+                self._run.refused += 1
+        self._pause(error.retry_after, now)
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
         elif not self._ever_open or self._waves >= WAVES or self._all_refused(in_flight):
@@ -76,14 +121,24 @@ class Gate:
     def _all_refused(self, in_flight: int) -> bool:
         return self._streak >= FEWEST and in_flight <= FEW * self._streak
 
-    def _pause(self, error: InferenceError, now: float) -> None:
-        if error.retry_after is None and self._streak < 2:
+    def _pause(self, asked: float | None, now: float) -> None:
+        run = self._run
+        if asked is None and run is not None and self.takes_nothing:
+            if now < self._hold_until and self._ramping:
+                return  # it was on its way when the pause began
+            asked = min(self._probe_interval, FREED_PAUSE * 2.0**run.pauses)
+            run.pauses += 1
+        if asked is None and self._streak < 2:
             return  # one refusal among answers: no reason to hold the others up
         if now >= self._hold_until:
             self._waves += 1
-        self._hold_until = max(self._hold_until, now + (PAUSE if error.retry_after is None else error.retry_after))
-        if error.retry_after is not None:
+        self._hold_until = max(self._hold_until, now + (self._rest_of_wave if asked is None else asked))
+        if asked is not None:
             self._ramping, self._sent_in_ramp = True, 0
+
+    @property
+    def _rest_of_wave(self) -> float:
+        return max(PAUSE, min(self._step / REFUSAL_LATENCIES, LONGEST_PAUSE))
 
     def admits(self, now: float, limit: int, in_flight: int) -> int:
         """How many more requests may be sent at `now`."""
@@ -103,6 +158,8 @@ class Gate:
     def sent(self, now: float) -> None:
         """A request went out; while the gate is closed that was the probe."""
         self._sent_in_ramp += 1
+        if self._run is not None:
+            self._run.sent += 1
         if self._closed_at is not None:
             self._probing = True
             self._next_probe = now + self._probe_interval

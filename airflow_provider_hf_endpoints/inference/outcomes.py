@@ -103,7 +103,7 @@ class Outcomes:
                 tokens += result.usage.completion_tokens or 0
                 self._tally.prompt_tokens += result.usage.prompt_tokens or 0
         self._tally.tokens += tokens
-        self._gate.answered()
+        self._gate.answered(sent_at)
         now = self._clock()
         self._patience.answered(now - sent_at)
         self._progress.answered(now - sent_at)
@@ -124,14 +124,14 @@ class Outcomes:
             case Verdict.STOP:
                 self._end(error)
             case Verdict.ROW_FAILS:
-                self._gate.answered()
+                self._gate.answered(sent_at)
                 if not self._split(parcel, error, now):
                     self._give_up(parcel, error)
             case Verdict.TRY_AGAIN:
                 if isinstance(error, InferenceTimeoutError):
                     self._gate.unclear()
                 else:
-                    self._gate.answered()
+                    self._gate.answered(sent_at)
                 due = now + self._backoff.seconds(parcel.failures + 1, error.retry_after)
                 if not self._split(parcel, error, due):
                     parcel.failures += 1
@@ -180,9 +180,9 @@ class Outcomes:
             row.attempts -= 1  # nobody worked on it
         self._limiter.refused(now, sent_at, in_flight)
         self._gate.refused(error, now, in_flight, sent_at)
+        if self._gate.takes_nothing or (self._gate.closed and in_flight == 0):
+            self._limiter.outage()
         if self._gate.closed:
-            if in_flight == 0:
-                self._limiter.outage()
             # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
             self._waiting.add(parcel, now)
             return

@@ -237,10 +237,9 @@ class Simulation:
         self.limiter.refused(self.now, sent_at, self._in_flight)
         self.gate.refused(error, self.now, self._in_flight, sent_at)
         due = self.now
-        if self.gate.closed:
-            if self._in_flight == 0:
-                self.limiter.outage()
-        else:
+        if self.gate.takes_nothing or (self.gate.closed and self._in_flight == 0):
+            self.limiter.outage()
+        if not self.gate.closed:
             due += self.backoff.seconds(before + 1, wait, self.chance.random())
         heapq.heappush(self.retry, (due, next(self.numbers), before + 1))
 
@@ -248,7 +247,7 @@ class Simulation:
         _, sent_at, tokens, _ = self.out.pop(replica.finish())
         self.outcome.answered += 1
         self.outcome.answers.append(self.now)
-        self.gate.answered()
+        self.gate.answered(sent_at)
         load = Load(waiting=len(replica.waiting)) if self.header else None
         self.limiter.answered(self.now, self._in_flight + 1, tokens, sent_at, load)
 

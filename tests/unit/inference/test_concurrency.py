@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.load import read_load
+from tests.unit.inference import fleet as fleet_module
 from tests.unit.inference.fleet import Change, Replica, simulate
 
 SLOTS = (8, 64, 256)
@@ -111,6 +112,29 @@ def test_an_outage_costs_a_request_now_and_then() -> None:
     assert not [at for at in during for said in found.refusals if said < at < said + 5]
     assert found.limits[-1][1] == 64
     assert len([at for at in found.sent if 50 <= at < 55]) >= 58
+
+
+@pytest.mark.parametrize("flight", [16, 64, 256])
+@pytest.mark.parametrize("refusal", [0.003, 0.2])
+def test_an_outage_that_asks_for_nothing_costs_no_flood(
+    flight: int, refusal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty seconds of 503 without `Retry-After`, while what was taken before is answered: a few dozen requests,
+    however much is in flight, and all of it again soon after."""
+    monkeypatch.setattr(fleet_module, "REFUSAL", refusal)
+
+    def refuse(fleet: list[Replica]) -> None:
+        fleet[0].refuses = 0.0
+
+    def recover(fleet: list[Replica]) -> None:
+        fleet[0].refuses = None
+
+    changes: list[Change] = [(30.0, refuse), (60.0, recover)]
+    found = simulate(Limiter(flight), 20 * flight, slots=flight, changes=changes)
+    assert len([at for at in found.sent if 30 <= at < 60]) <= 40
+    assert found.limits[-1][1] == flight
+    # A probe, its answer, and everything.
+    assert len([at for at in found.sent if 60 <= at < 80]) >= flight
 
 
 @settings(max_examples=25, deadline=None)

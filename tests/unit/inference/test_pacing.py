@@ -178,6 +178,58 @@ def test_after_a_pause_that_was_asked_for_a_few_go_first() -> None:
     assert [gate.admits(moment, 300, out) for moment in (now, now + 4.9, now + 5.0)] == [0, 0, 1]
 
 
+def places_freed(gate: Gate, taken: bool, seconds: float = 0.5) -> list[int]:
+    """64 that were sent at 0 are answered one after the other; each place is offered to two requests, of which the
+    first is taken or not. What was sent in each tenth of a second."""
+    sent, out, now = [0] * int(10 * seconds), 64, 0.0
+    while now < seconds - 1e-9:
+        out -= 1
+        gate.answered(0.0)
+        for attempt in range(2):
+            if gate.admits(now, 64, out) > 0:
+                gate.sent(now)
+                sent[int(10 * now + 1e-6)] += 1
+                if taken and attempt == 0:
+                    out += 1
+                else:
+                    gate.refused(BUSY, now + 0.002, out, now)
+        now += seconds / 64
+    return sent
+
+
+def test_an_endpoint_that_takes_nothing_for_what_it_finished_is_asked_now_and_then() -> None:
+    """An outage in which what was taken before is still answered: a few requests, after which sending pauses, longer
+    each time."""
+    gate = Gate()
+    gate.answered()
+    sent = places_freed(gate, taken=False, seconds=4.0)
+    assert 8 <= sum(sent) <= 20
+    assert sum(sent[10:]) <= 4
+    assert not gate.closed
+    last = max(n for n, count in enumerate(sent) if count) / 10
+    assert 0 == gate.admits(last + 0.5, 64, 0)
+
+
+def test_a_full_endpoint_is_sent_what_it_takes() -> None:
+    """One refused for each that is taken: the limit's to change, and no outage."""
+    gate = Gate()
+    gate.answered()
+    assert min(places_freed(gate, taken=True)) >= 10
+
+
+def test_what_was_sent_since_the_first_refusal_and_is_answered_ends_the_pauses() -> None:
+    """It takes requests again: sending goes on as before, and old refusals count no more."""
+    gate = Gate()
+    gate.answered()
+    places_freed(gate, taken=False, seconds=1.0)
+    now = gate.opens_at(1.0)
+    assert 1 == gate.admits(now, 64, 0)
+    gate.sent(now)
+    gate.answered(now)
+    gate.refused(AWAY, now + 0.5, 40, now + 0.49)
+    assert 64 == gate.admits(now + 0.5, 64, 0)
+
+
 @given(
     st.lists(
         st.tuples(
@@ -193,7 +245,7 @@ def test_a_gate_never_undercuts_and_never_shuts_for_good(events: list[tuple[str,
         now += later
         match what:
             case "answered":
-                gate.answered()
+                gate.answered(now - later)
             case "refused":
                 gate.refused(AWAY, now, out, now - 0.1)
             case "asked":
