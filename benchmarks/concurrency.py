@@ -2,16 +2,22 @@
 
 One table, a row for each fleet and history, every bar a column; `!` marks a bar that is missed. Simulated time and
 fixed seeds: the same figures each time. A refusal is a 429 or a 503: limit and gate treat them alike.
-`--others` adds what AIMD on refusals, Vegas and gradient2 come to.
+`--others` adds what AIMD on refusals, Vegas and gradient2 come to. `--seeds 5` runs each fleet with so many lengths
+and chances of routing, and prints a figure's median with its worst below it; `--jobs 2` uses so many processes.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -32,6 +38,7 @@ class Fleet:
     slots: int
     kind: str  # header, silent or refusing
     history: str  # steady, 1-4-2, slow or outage
+    seed: int = 1
 
     @property
     def rows(self) -> int:
@@ -52,7 +59,13 @@ class Fleet:
             queue=self.queue,
             header=self.kind == "header",
             changes=self.changes(),
+            seed=self.seed,
         )
+
+    @property
+    def name(self) -> str:
+        """Its first columns."""
+        return f"{self.slots:5d} {self.kind:9}{self.history:7}"
 
     def _grow(self) -> list[Change]:
         def to_four(fleet: list[Replica]) -> None:
@@ -106,29 +119,83 @@ def late(fleet: Fleet, outcome: Outcome) -> float:
     return sum(settled(at) for at in outcome.refusals) / max(sent, 1)
 
 
-def row(fleet: Fleet) -> str:
-    """A line of the table, with its bars."""
+@dataclass(frozen=True)
+class Figures:
+    """What came of one fleet, with one seed."""
+
+    fleet: Fleet
+    best: int  # fixed number
+    best_waiting: float
+    seconds: float
+    share: float
+    waiting: float
+    refused: float
+    start: float
+    minutes: float
+    hundred: float
+    most: int
+    last: int
+
+
+def measure(fleet: Fleet) -> Figures:
+    """Every fixed number, and the limiter."""
     fixed = {n: fleet.run(Limiter(n)) for n in FIXED}
     best = min(fixed, key=lambda n: fixed[n].seconds)
     auto = fleet.run(Limiter())
-    share, hundred = fixed[best].seconds / auto.seconds, fixed[100].seconds / auto.seconds
-    minutes = auto.replica_minutes / fixed[best].replica_minutes
-    refused = late(fleet, auto)
-    wanted = 0.90 if fleet.kind == "silent" else 0.95
-    start = bar(auto.slowest_start, auto.slowest_start <= 20, "7.1f") if fleet.history == "1-4-2" else "      - "
-    return (
-        f"{fleet.slots:5d} {fleet.kind:9}{fleet.history:7} {best:6d} {fixed[best].waiting_share:8.2f} "
-        f"{auto.seconds:7.0f} "
-        f"{bar(share, share >= wanted, '8.3f')} {bar(auto.waiting_share, auto.waiting_share <= 0.15, '8.3f')} "
-        f"{bar(refused, refused < 0.01, '8.4f')} {start} {bar(minutes, minutes <= 1.05, '8.3f')} "
-        f"{bar(hundred, hundred >= 0.98, '7.3f')} {auto.most_refusals:5d} {auto.limits[-1][1]:6d}"
+    return Figures(
+        fleet,
+        best,
+        fixed[best].waiting_share,
+        auto.seconds,
+        share=fixed[best].seconds / auto.seconds,
+        waiting=auto.waiting_share,
+        refused=late(fleet, auto),
+        start=auto.slowest_start,
+        minutes=auto.replica_minutes / fixed[best].replica_minutes,
+        hundred=fixed[100].seconds / auto.seconds,
+        most=auto.most_refusals,
+        last=auto.limits[-1][1],
     )
 
 
-def outage_row(slots: int) -> str:
+Summary = Callable[[Iterable[float]], float]
+
+
+def line(seeds: Sequence[Figures], lowest: Summary, highest: Summary) -> str:
+    """A line of the table, with its bars.
+
+    :param lowest: makes one of the figures of which more is better
+    :param highest: the same where less is better
+    """
+    fleet = seeds[0].fleet
+    share, hundred = lowest(each.share for each in seeds), lowest(each.hundred for each in seeds)
+    waiting, refused = highest(each.waiting for each in seeds), highest(each.refused for each in seeds)
+    start, minutes = highest(each.start for each in seeds), highest(each.minutes for each in seeds)
+    wanted = 0.90 if fleet.kind == "silent" else 0.95
+    in_use = bar(start, start <= 20, "7.1f") if fleet.history == "1-4-2" else "      - "
+    return (
+        f"{bar(share, share >= wanted, '8.3f')} {bar(waiting, waiting <= 0.15, '8.3f')} "
+        f"{bar(refused, refused < 0.01, '8.4f')} {in_use} {bar(minutes, minutes <= 1.05, '8.3f')} "
+        f"{bar(hundred, hundred >= 0.98, '7.3f')}"
+    )
+
+
+def row(seeds: Sequence[Figures]) -> str:
+    """A fleet's line, and with several seeds a second one with the worst of each figure."""
+    first, most = seeds[0], max(each.most for each in seeds)
+    text = (
+        f"{first.fleet.name} {first.best:6d} {first.best_waiting:8.2f} "
+        f"{statistics.median(each.seconds for each in seeds):7.0f} "
+        f"{line(seeds, statistics.median, statistics.median)} {most:5d} {first.last:6d}"
+    )
+    if len(seeds) > 1:
+        text += f"\n{'worst':>46} {line(seeds, min, max)}"
+    return text
+
+
+def outage_row(fleet: Fleet) -> str:
     """A line about 30 s of 429 with `Retry-After: 5`, in the middle of a batch."""
-    fleet = Fleet(slots, "silent", "outage")
-    outcome = fleet.run(Limiter(slots))
+    slots, outcome = fleet.slots, fleet.run(Limiter(fleet.slots))
     during = [at for at in outcome.sent if OUTAGE[0] <= at < OUTAGE[1]]
     # A refusal counts from when it arrives; what was on its way then is nobody's fault.
     early = sum(any(said < at < said + 5.0 for said in outcome.refusals) for at in during)
@@ -146,11 +213,32 @@ def _out(outcome: Outcome, at: float) -> int:
     return sum(t <= at for t in outcome.sent) - sum(t <= at for t in (*outcome.answers, *outcome.refusals))
 
 
+def others_row(fleet: Fleet) -> str:
+    """What other controllers come to."""
+    best = min(fleet.run(Limiter(n)).seconds for n in FIXED)
+    cells = []
+    for name, make in OTHERS.items():
+        outcome = fleet.run(make())
+        cells.append(f"{name} {best / outcome.seconds:5.2f} {outcome.waiting_share:6.2f}")
+    return f"{fleet.name} {'   '.join(cells)}"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--others", action="store_true", help="the other controllers too")
+    parser.add_argument("--seeds", type=int, default=1, help="of each fleet: median and worst of so many")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     options = parser.parse_args()
+    with ProcessPoolExecutor(options.jobs) if options.jobs > 1 else nullcontext() as pool:
+        tables(map if pool is None else pool.map, options.seeds, options.others)
+
+
+def tables(each: Callable[..., Iterator[Any]], seeds: int, others: bool) -> None:
+    """Print them.
+
+    :param each: `map`, by however many processes
+    """
     print("bars: share of the best fixed >= .95 (silent .90); waiting <= .15 of running; refused once settled < .01;")
     print("a new replica in full use <= 20 s; replica-minutes <= 1.05 of best; as fast as a fixed 100 (within .02)\n")
     print(
@@ -158,21 +246,17 @@ def main() -> None:
         "  last\n                       number  waiting             of best  by runn.  settled     s    by best"
         "          ref.  limit"
     )
-    for fleet in fleets():
-        print(row(fleet), flush=True)
+    figures = each(measure, [replace(fleet, seed=seed) for fleet in fleets() for seed in range(1, seeds + 1)])
+    while seeded := list(islice(figures, seeds)):
+        print(row(seeded), flush=True)
     print("\n30 s of 429 with Retry-After: 5; bars: requests <= in flight + 10 %, none early, 90 % of it within 5 s\n")
     print("flight requests early  in use, s throughput 5-45 s after by before")
-    for slots in (32, 64, 256):
-        print(outage_row(slots))
-    if options.others:
+    for text in each(outage_row, [Fleet(slots, "silent", "outage") for slots in (32, 64, 256)]):
+        print(text)
+    if others:
         print("\nother controllers: share of best, waiting by running\n")
-        for fleet in fleets():
-            best = min(fleet.run(Limiter(n)).seconds for n in FIXED)
-            cells = []
-            for name, make in OTHERS.items():
-                outcome = fleet.run(make())
-                cells.append(f"{name} {best / outcome.seconds:5.2f} {outcome.waiting_share:6.2f}")
-            print(f"{fleet.slots:5d} {fleet.kind:9}{fleet.history:7} {'   '.join(cells)}", flush=True)
+        for text in each(others_row, fleets()):
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
