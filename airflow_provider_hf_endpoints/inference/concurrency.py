@@ -2,8 +2,8 @@
 
 The limit is what one replica can take times the ready replicas. It starts small and doubles while that pays. Then it
 is steered by the engine's own word, where it tells how many requests wait (a small queue is kept, the excess
-subtracted), and else by `hillclimb.py`, which compares the throughput of neighbouring settings. A wave of refusals
-cuts it once. Decisions only; the clock is an argument.
+subtracted), and else by `hillclimb.py`, which compares the throughput of neighbouring settings. What refusals
+do to it: `refusals.py`. Decisions only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.measure import Window
+from airflow_provider_hf_endpoints.inference.refusals import Refusals, forgotten
 
 START_PER_REPLICA = 32
 CEILING = 1000
-CUT = 0.7
-OUTCOME = 0.02  # weight of the newest answer or refusal in the share of refusals
-FEW_REFUSALS = 0.03  # one now and then is a replica that comes or goes, and no reason for a cut
-REFUSED_MARGIN = 0.9  # of the limit that was refused, up to which growth is free
-FORGOTTEN = 1.02  # by how much that limit is believed to have risen, after each of:
-FORGOTTEN_INTERVAL = 30.0  # seconds
-QUEUED_MARGIN = 0.85  # the same, of the limit at which the queue was too long
+QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to which growth is free
 QUEUE_WANTED = 0.09  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
@@ -61,11 +56,7 @@ class Limiter:
         self._limit = max(1.0, float(min(start, self.ceiling)))
         self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
-        self._last_cut = float("-inf")
-        self._before_wave: float | None = None
-        self._refusals = 0.0
-        self._refused_limit = float("inf")
-        self._refused_at = 0.0
+        self._refusals = Refusals(steady=fixed is not None)
         self._queued_limit = float("inf")
         self._queued_at = 0.0
         self._hill = HillClimb()
@@ -92,23 +83,15 @@ class Limiter:
 
         :param in_flight: requests still out
         """
-        self._refusals += OUTCOME * (1.0 - self._refusals)
-        if self._refusals < FEW_REFUSALS or sent_at < self._last_cut or (sent_at == self._last_cut == now):
-            return
-        self._last_cut = now
-        if self._before_wave is None:
-            self._before_wave = self._limit
-        self._refused_limit, self._refused_at = self._limit, now
-        # What is still out was taken, so the endpoint can take that much.
-        self._set(max(self._limit * CUT, min(float(in_flight), self._limit * REFUSED_MARGIN)), "refusals", now)
-        self._growing = False
-        self._hill.stop_growing()
+        limit = self._refusals.refused(now, sent_at, in_flight, self._limit)
+        if limit is not None:
+            self._set(limit, "refusals", now)
+            self._growing = False
+            self._hill.stop_growing()
 
     def outage(self) -> None:
         """The endpoint takes nothing at all: that was no word about how much it can take."""
-        if self._before_wave is not None:
-            self._limit, self._before_wave = self._before_wave, None
-            self._refused_limit = float("inf")
+        self._limit = self._refusals.outage() or self._limit
 
     def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
         """A request was answered.
@@ -117,9 +100,7 @@ class Limiter:
         :param work: tokens that it brought, or 1 where the engine counts none
         :param load: what the engine said about itself
         """
-        self._refusals -= OUTCOME * self._refusals
-        if sent_at > self._last_cut:
-            self._before_wave = None  # it takes requests: the cuts did say how many
+        self._refusals.answered(sent_at)
         latency = now - sent_at
         self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
         if load is not None and self._fixed is None:
@@ -153,7 +134,7 @@ class Limiter:
             self._limit = max(1.0, min(float(self.ceiling), self._limit * replicas / self._replicas))
             self._reason = f"{replicas} replicas"
             self._hill.scale(replicas / self._replicas)
-            self._refused_limit = float("inf")
+            self._refusals.replicas_changed()
             self._queued_limit = float("inf")
             self._growing = True  # the queue may have told of the change before
             self._window, self._draining = Window(now), True
@@ -161,7 +142,10 @@ class Limiter:
 
     def _close_window(self, now: float) -> None:
         window = self._window
-        if self._fixed is not None:
+        known = self._refusals.window(window.begins, self._limit)
+        if known is not None:
+            self._set(known, "refusals are over", now)
+        elif self._fixed is not None:
             self._restore(now)
         elif not window.full(self.limit):
             self._window = Window(now)
@@ -214,18 +198,12 @@ class Limiter:
         self._set(share * self._replicas, self._hill.reason, now)
 
     def _allowed(self, now: float) -> float:
-        """Up to where growth is free: the ceiling, or what was not refused lately."""
-        refused = self._refused_limit * REFUSED_MARGIN * _forgotten(now - self._refused_at)
-        queued = self._queued_limit * QUEUED_MARGIN * _forgotten(now - self._queued_at)
-        return max(1.0, min(float(self.ceiling), refused, queued))
+        """Up to where growth is free: the ceiling, or what was not refused and did not queue lately."""
+        queued = self._queued_limit * QUEUED_MARGIN * forgotten(now - self._queued_at)
+        return max(1.0, min(float(self.ceiling), self._refusals.allowed(now), queued))
 
     def _set(self, limit: float, reason: str, now: float) -> None:
         changed = int(limit) != self.limit
         self._limit = max(1.0, min(float(self.ceiling), limit))
         self._reason = reason
         self._window, self._draining = Window(now), changed
-
-
-def _forgotten(seconds: float) -> float:
-    """How much higher a limit is believed to be that was found so long ago."""
-    return float(FORGOTTEN ** (seconds / FORGOTTEN_INTERVAL))

@@ -40,6 +40,8 @@ class Replica:
     came: float = 0.0
     used_at: float | None = None  # when it was first in full use
     refuses: float | None = None  # everything, asking to come back in so many seconds
+    refuses_each: int = 0  # so many-th request, whatever runs; 0 for none
+    offered: int = 0
 
     def advance(self, now: float) -> None:
         if self.running:
@@ -57,7 +59,8 @@ class Replica:
         return (self.base + self.each * len(self.running)) * self.slowness
 
     def offer(self, request: int, tokens: float) -> bool:
-        if self.refuses is not None:
+        self.offered += 1
+        if self.refuses is not None or (self.refuses_each and self.offered % self.refuses_each == 0):
             return False
         if len(self.running) < self.slots:
             heapq.heappush(self.running, (self.progress + tokens, request))

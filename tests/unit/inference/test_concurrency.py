@@ -137,6 +137,33 @@ def test_an_outage_that_asks_for_nothing_costs_no_flood(
     assert len([at for at in found.sent if 60 <= at < 80]) >= flight
 
 
+@pytest.mark.parametrize("flight", [8, 64])
+@pytest.mark.parametrize("each", [20, 4, 2])
+def test_refusals_that_are_not_about_the_number_cost_little_of_it(flight: int, each: int) -> None:
+    """A rolling update: every so many-th request is refused for fifty seconds, however few are in flight. The limit
+    stays near what it was, and is the same again when that is over."""
+
+    def begin(fleet: list[Replica]) -> None:
+        fleet[0].refuses_each = each
+
+    def end(fleet: list[Replica]) -> None:
+        fleet[0].refuses_each = 0
+
+    changes: list[Change] = [(60.0, begin), (110.0, end)]
+    found = simulate(Limiter(flight), 13 * flight // 8 * 40, slots=flight, changes=changes)
+    usual = len([at for at in found.answers if 10 <= at < 60]) / 50
+    assert len([at for at in found.answers if 60 <= at < 110]) / 50 >= 0.75 * usual
+    assert found.limits[-1][1] == flight
+    assert found.limits[-1][0] <= 145
+
+
+def test_a_number_that_is_too_high_is_tried_once_more_and_then_believed() -> None:
+    """The endpoint takes eighty of a hundred: some waves of refusals, and hardly any once that is known."""
+    found = simulate(Limiter(100), 5000, slots=64, queue=16)
+    assert found.refused_late <= 0.01 * 2500
+    assert found.limits[-1][1] <= 84
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     slots=st.integers(1, 300),
