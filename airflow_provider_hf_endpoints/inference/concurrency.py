@@ -20,6 +20,7 @@ QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to whic
 QUEUE_WANTED = 0.09  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
+HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Limiter:
         self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
         self._refusals = Refusals(steady=fixed is not None)
+        self._lowered_at = float("-inf")
+        self._before_lowered = 0.0
         self._queued_limit = float("inf")
         self._queued_at = 0.0
         self._hill = HillClimb()
@@ -85,6 +88,7 @@ class Limiter:
         """
         limit = self._refusals.refused(now, sent_at, in_flight, self._limit)
         if limit is not None:
+            self._note_lowering(now)
             self._set(limit, "refusals", now)
             self._growing = False
             self._hill.stop_growing()
@@ -104,7 +108,7 @@ class Limiter:
         latency = now - sent_at
         self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
         if load is not None and self._fixed is None:
-            self._watch_queue(now, load)
+            self._watch_queue(now, load, in_flight)
         window = self._window
         if self._draining:
             # What is in flight was sent under the old limit, and what filled up to the new one met no queue or all of
@@ -131,7 +135,7 @@ class Limiter:
         """The number of ready replicas is known anew; the limit follows it at once."""
         replicas = max(1, replicas)
         if self._fixed is None and replicas != self._replicas:
-            self._limit = max(1.0, min(float(self.ceiling), self._limit * replicas / self._replicas))
+            self._limit = max(1.0, min(float(self.ceiling), self._following(replicas / self._replicas, now)))
             self._reason = f"{replicas} replicas"
             self._hill.scale(replicas / self._replicas)
             self._refusals.replicas_changed()
@@ -139,6 +143,17 @@ class Limiter:
             self._growing = True  # the queue may have told of the change before
             self._window, self._draining = Window(now), True
         self._replicas = replicas
+
+    def _following(self, factor: float, now: float) -> float:
+        """The limit with so many times as many replicas. What was cut because some had gone is not cut once more."""
+        if factor < 1.0 and now - self._lowered_at <= HEARD_LATE:
+            return self._before_lowered * factor
+        return self._limit * factor
+
+    def _note_lowering(self, now: float) -> None:
+        """Keep what the limit was when lowering began."""
+        if now - self._lowered_at > HEARD_LATE:
+            self._lowered_at, self._before_lowered = now, self._limit
 
     def _close_window(self, now: float) -> None:
         window = self._window
@@ -154,13 +169,17 @@ class Limiter:
         else:
             self._climb(now, window)
 
-    def _watch_queue(self, now: float, load: Load) -> None:
+    def _watch_queue(self, now: float, load: Load, in_flight: int) -> None:
         """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
+        if in_flight > self.limit:
+            self._queue = 0.0  # of what was sent under another limit
+            return
         self._queue += 0.2 * (load.waiting / self._senders - self._queue)
         share = self._limit / self._replicas
         excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
         if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
             self._growing = False
+            self._note_lowering(now)
             self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
             self._queue_heard = now + 2 * self._latency
 

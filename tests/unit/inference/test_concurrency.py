@@ -164,6 +164,36 @@ def test_a_number_that_is_too_high_is_tried_once_more_and_then_believed() -> Non
     assert found.limits[-1][1] <= 84
 
 
+def test_what_was_cut_because_replicas_had_gone_is_not_cut_once_more() -> None:
+    """Refusals or a queue tell of it before the control plane does; what comes later has another reason."""
+    limiter = Limiter()
+    limiter.replicas_changed(4, 0.0)
+    refuse_twice(limiter, 10.0, 5.0, in_flight=64)
+    assert limiter.limit == 89
+    limiter.replicas_changed(2, 15.0)
+    assert limiter.limit == 64
+    refuse_twice(limiter, 100.0, 95.0, in_flight=50)
+    assert limiter.limit == 50
+    limiter.replicas_changed(1, 121.0)
+    assert limiter.limit == 25
+
+
+def test_a_queue_of_the_old_limit_is_no_word_about_the_new_one() -> None:
+    """Of four replicas two go; the queue tells at once, the control plane ten seconds later: no slot stands empty."""
+    found = simulate(Limiter(), 9000, slots=64, header=True, changes=scaled(64))
+    after = [limit for at, limit in found.limits if at >= 210]
+    assert min(after) >= 2 * 64
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_queue_at_the_start_is_subtracted_once(seed: int) -> None:
+    """Eight slots that tell their queue: while it is drained it is no reason to subtract it again."""
+    best = simulate(Limiter(8), 1500, slots=8, seed=seed)
+    found = simulate(Limiter(), 1500, slots=8, seed=seed, header=True)
+    assert best.seconds / found.seconds >= 0.98
+    assert min(limit for _, limit in found.limits) >= 6
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     slots=st.integers(1, 300),
