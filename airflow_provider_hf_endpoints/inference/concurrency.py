@@ -14,12 +14,13 @@ from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.measure import Window
 from airflow_provider_hf_endpoints.inference.refusals import Refusals, forgotten
 
-START_PER_REPLICA = 32
+START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
 CEILING = 1000
 QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to which growth is free
 QUEUE_WANTED = 0.09  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
+UNEVEN = 0.5  # requests more for each of several replicas: none of them gets exactly its part
 HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
 
 
@@ -124,7 +125,8 @@ class Limiter:
             # The slot of the answer that tells is taken by one of them already.
             window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
-        if window.complete(now, self.limit):
+        growing = self._fixed is None and (self._growing if load is not None else self._hill.growing)
+        if window.complete(now, self.limit, growing=growing):
             self._close_window(now)
 
     def saw(self, load: Load | None) -> None:
@@ -135,9 +137,13 @@ class Limiter:
         """The number of ready replicas is known anew; the limit follows it at once."""
         replicas = max(1, replicas)
         if self._fixed is None and replicas != self._replicas:
-            self._limit = max(1.0, min(float(self.ceiling), self._following(replicas / self._replicas, now)))
+            settled = self._hill.scale(replicas / self._replicas)
+            if settled is not None:
+                self._limit = settled * self._replicas
+            spread = replicas * (_uneven(replicas) - _uneven(self._replicas)) / self._senders
+            limit = self._following(replicas / self._replicas, now) + spread
+            self._limit = max(1.0, min(float(self.ceiling), limit))
             self._reason = f"{replicas} replicas"
-            self._hill.scale(replicas / self._replicas)
             self._refusals.replicas_changed()
             self._queued_limit = float("inf")
             self._growing = True  # the queue may have told of the change before
@@ -226,3 +232,7 @@ class Limiter:
         self._limit = max(1.0, min(float(self.ceiling), limit))
         self._reason = reason
         self._window, self._draining = Window(now), changed
+
+
+def _uneven(replicas: int) -> float:
+    return UNEVEN if replicas > 1 else 0.0

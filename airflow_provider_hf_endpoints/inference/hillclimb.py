@@ -12,14 +12,17 @@ import math
 from enum import Enum, auto
 
 ENOUGH = 0.98  # of the best throughput: that setting brings nearly as much
+AS_FAST = 0.99  # the same for a look below: each may be followed by another
+IMPOSSIBLE = 1.1  # so many times what a setting could bring at most: the fleet has changed meanwhile
 PAYS = 1.05  # so many times as much a doubled setting has to bring
 WRONG = 0.9  # a hint that brings less than this share was none
 PRECISE = 1.08  # so close are a setting that is enough and one that is not, at the end of the search
 ABOVE = 1.06  # of the smallest setting that is enough: a small queue, so that a slot never stands empty
 IDLE = 0.3  # share of an answer's time that hints at a setting far too high
-UP = 1.25  # a look at the neighbour above, and one below
+LEAST_BUSY = 0.2  # of an answer's time, whatever a hint says
+UP = 1.25  # a look at the neighbour above, less a request: of eight slots one more is a step as it is
+DOWN = 0.88  # and one below
 STEEP = 1.1  # so many times as much at the neighbour above: far from the flat part, so doubling goes on
-DOWN = 0.88
 STAY = 5  # windows between two looks
 CHANGED = 1.25  # so many times more or less than before, twice in a row: the fleet is not what it was
 NEWEST = 0.3  # weight of the newest window in what a settled setting brings
@@ -53,15 +56,28 @@ class HillClimb:
         self._hinted = False
         self.reason = "start"
 
-    def stop_growing(self) -> None:
-        """No more doubling: something else has set a limit."""
-        if self._phase is Phase.GROWING:
-            self._phase = Phase.SETTLED
+    @property
+    def growing(self) -> bool:
+        """Whether each setting is twice the one before."""
+        return self._phase is Phase.GROWING
 
-    def scale(self, factor: float) -> None:
-        """The fleet has become so many times as large, and brings so many times as much at each setting."""
-        self._best *= factor
-        self._here *= factor
+    def stop_growing(self) -> None:
+        """No more doubling: something else has set a limit, which may be more than is needed. A look below is next."""
+        if self._phase is Phase.GROWING:
+            self._phase, self._stayed, self._looked_up = Phase.SETTLED, STAY - 1, True
+
+    def scale(self, factor: float) -> float | None:
+        """The fleet has become so many times as large: a search goes on, a settled setting is measured anew.
+
+        :return: the settled setting, where another was being looked at
+        """
+        looking = self._phase in (Phase.LOOKING_UP, Phase.LOOKING_DOWN)
+        if not looking and self._phase is not Phase.SETTLED:
+            self._best *= factor
+            return None
+        self._best = 0.0
+        self._settle(self._home, 0.0)
+        return self._home if looking else None
 
     def next(self, share: float, rate: float, ceiling: float, idle: float | None = None) -> float:
         """The next setting.
@@ -106,7 +122,8 @@ class HillClimb:
         if self._far_too_high(idle):
             self._phase, self._hinted = Phase.SHRINKING, True
             self.reason = "answers wait"
-            return share * max(0.2, 1.0 - (idle or 0.0)) * ABOVE
+            running = share * max(LEAST_BUSY, 1.0 - (idle or 0.0))
+            return max(running * ABOVE, running + 1.0)
         if share >= ceiling * 0.999:
             return self._settle(share, rate)
         self.reason = "throughput grows"
@@ -125,17 +142,28 @@ class HillClimb:
         return share / 2.0
 
     def _shrink(self, share: float, rate: float) -> float:
-        enough, hinted, self._hinted = self._note(share, rate), self._hinted, False
-        if hinted:
-            self._trusts_hints = rate > WRONG * self._best
-        if enough and hinted:
-            # The hint has brought it near: from here on it is a matter of small steps.
-            return self._settle(share, rate)
+        if self._hinted:
+            return self._hint_followed(share, rate)
+        enough = self._note(share, rate)
         if enough and share > 1.0:
             self.reason = "less is as fast"
             return share / 2.0
         self._phase = Phase.NARROWING
         return self._narrow()
+
+    def _hint_followed(self, share: float, rate: float) -> float:
+        """Small steps from here on, the next one up; or doubling as before, where the hint was none.
+
+        What a long queue brought depends on the length of the rows in it, and is no measure for either.
+        """
+        self._hinted = False
+        self._trusts_hints = rate > WRONG * self._best
+        self._best, self._enough = rate, share
+        if self._trusts_hints:
+            return self._settle(share, rate, look_up=True)
+        self._phase = Phase.GROWING
+        self.reason = "throughput grows"
+        return share * 2.0
 
     def _narrow(self) -> float:
         low, high = self._too_little, self._enough
@@ -144,9 +172,10 @@ class HillClimb:
         self.reason = "narrowing down"
         return max(low + 1.0, math.sqrt(max(low, 1.0) * high)) if high - low < 4 else math.sqrt(max(low, 1.0) * high)
 
-    def _settle(self, share: float, rate: float) -> float:
+    def _settle(self, share: float, rate: float, *, look_up: bool = False) -> float:
         self._phase = Phase.SETTLED
-        self._home, self._here, self._stayed = share, rate, 0
+        self._home, self._here, self._stayed = share, rate, STAY - 1 if look_up else 0
+        self._looked_up = self._looked_up and not look_up
         self.reason = "best so far"
         return share
 
@@ -173,7 +202,7 @@ class HillClimb:
         if self._looked_up and share * 1.02 < ceiling:
             self._phase = Phase.LOOKING_UP
             self.reason = "looking around"
-            return max(share * UP, share + 1.0)
+            return max(share * UP - 1.0, share + 1.0)
         if share < 2.0:
             return share
         self._phase = Phase.LOOKING_DOWN
@@ -181,6 +210,8 @@ class HillClimb:
         return min(share * DOWN, share - 1.0)
 
     def _looked_above(self, share: float, rate: float, ceiling: float) -> float:
+        if self._here and rate > IMPOSSIBLE * self._here * max(1.0, share / self._home):
+            return self._look_again()
         if rate * ENOUGH <= self._here or share <= self._home:
             self._best = max(self._here, min(self._best, rate))
             return self._settle(self._home, self._here)
@@ -192,8 +223,15 @@ class HillClimb:
         self._phase = Phase.GROWING
         return share * 2.0
 
+    def _look_again(self) -> float:
+        """A look that told of the fleet, not of the setting: measure the settled one once more, then look again."""
+        self._best = 0.0
+        return self._settle(self._home, 0.0, look_up=True)
+
     def _looked_below(self, share: float, rate: float) -> float:
-        if rate >= ENOUGH * max(self._best, self._here):
+        if self._here and rate > IMPOSSIBLE * self._here:
+            return self._look_again()
+        if rate >= AS_FAST * max(self._best, self._here):
             self.reason = "less is as fast"
             return self._settle(share, rate)
         return self._settle(self._home, self._here)

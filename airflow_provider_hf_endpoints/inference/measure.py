@@ -10,6 +10,8 @@ from __future__ import annotations
 
 FEWEST_ANSWERS = 32
 ANSWERS_BY_LIMIT = 1.25  # of the limit: by then the slow ones are among them too
+FEWEST_GROWING = 24  # the same two while a setting is doubled: it has to bring far more than the one before, and the
+GROWING_BY_LIMIT = 0.5  # first minute is over by 256 slots, or a queue of three times eight is
 SHORTEST = 1.0  # seconds
 SPREAD = 0.01  # squared variation of the tokens, below which no line can be fitted
 FULL = 0.9  # of the limit, on average: with less in flight a window says nothing about the limit
@@ -47,9 +49,14 @@ class Window:
         self._kk += work * work
         self._kw += work * latency
 
-    def complete(self, now: float, limit: int) -> bool:
-        """Whether it says enough."""
+    def complete(self, now: float, limit: int, *, growing: bool) -> bool:
+        """Whether it says enough.
+
+        :param growing: for the coarse question of whether doubling pays
+        """
         wanted = max(FEWEST_ANSWERS, ANSWERS_BY_LIMIT * limit)
+        if growing:
+            wanted = max(FEWEST_GROWING, GROWING_BY_LIMIT * limit)
         return self.answers >= wanted and now - self._first >= SHORTEST
 
     def full(self, limit: int) -> bool:

@@ -41,6 +41,7 @@ class Replica:
     used_at: float | None = None  # when it was first in full use
     refuses: float | None = None  # everything, asking to come back in so many seconds
     refuses_each: int = 0  # so many-th request, whatever runs; 0 for none
+    prompt: float = 0.0  # what a request takes before its first token, in times of a token
     offered: int = 0
 
     def advance(self, now: float) -> None:
@@ -62,6 +63,7 @@ class Replica:
         self.offered += 1
         if self.refuses is not None or (self.refuses_each and self.offered % self.refuses_each == 0):
             return False
+        tokens += self.prompt
         if len(self.running) < self.slots:
             heapq.heappush(self.running, (self.progress + tokens, request))
         elif self.queue is None or len(self.waiting) < self.queue:
@@ -272,7 +274,8 @@ def simulate(
     told: bool = True,
     seed: int = 1,
     tokens: Callable[[random.Random], float] = lengths,
+    prompt: float = 0.0,
 ) -> Outcome:
     """Send `rows` through a fleet as the limiter says."""
-    fleet = [Replica(slots, queue) for _ in range(replicas)]
+    fleet = [Replica(slots, queue, prompt=prompt) for _ in range(replicas)]
     return Simulation(limiter, rows, fleet, header, changes, told, seed, tokens).run()

@@ -69,6 +69,35 @@ def test_a_silent_engine_is_kept_busy_by_what_it_brings(slots: int, slow: bool) 
     assert found.waiting_share <= (0.3 if slow else 0.2)
 
 
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_few_slots_are_found_by_whatever_rows_come_first(seed: int) -> None:
+    """Eight slots, of which a few dozen answers tell: neither a long queue for all of the batch nor empty slots."""
+    best = simulate(Limiter(8), 1500, slots=8, seed=seed)
+    silent = simulate(Limiter(), 1500, slots=8, seed=seed)
+    assert best.seconds / silent.seconds >= 0.96
+    assert silent.waiting_share <= 0.15
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_few_slots_on_several_replicas(seed: int) -> None:
+    """One, four, two replicas with eight slots each, silent: nearly as much as a hundred in flight bring, with a queue
+    that is not."""
+    changes = [(120.0, scaled(8)[0][1]), (400.0, scaled(8)[1][1])]
+    found = simulate(Limiter(), 5000, slots=8, changes=changes, seed=seed)
+    hundred = simulate(Limiter(100), 5000, slots=8, changes=changes, seed=seed)
+    assert hundred.seconds / found.seconds >= 0.94
+    assert found.waiting_share <= 0.2
+
+
+@pytest.mark.parametrize("slots", [8, 64])
+@pytest.mark.parametrize("prompt", [60.0, 150.0])
+def test_time_that_prompts_take_is_not_taken_for_a_queue(slots: int, prompt: float) -> None:
+    """Two thirds of an answer's time do not grow with it, and nothing waits."""
+    best = simulate(Limiter(slots), rows(slots), slots=slots, prompt=prompt)
+    found = simulate(Limiter(), rows(slots), slots=slots, prompt=prompt)
+    assert best.seconds / found.seconds >= 0.92
+
+
 @pytest.mark.parametrize("slots", SLOTS)
 def test_rows_of_one_length_are_enough_to_find_it(slots: int) -> None:
     """Where no line can be fitted, halving finds the way."""
@@ -164,18 +193,25 @@ def test_a_number_that_is_too_high_is_tried_once_more_and_then_believed() -> Non
     assert found.limits[-1][1] <= 84
 
 
+def test_an_endpoint_that_refuses_is_known_within_a_minute_even_where_answers_take_long() -> None:
+    """256 slots, 14 s for an answer: the doubling is over, and its refusals, before a minute has passed."""
+    found = simulate(Limiter(), 6_000, slots=256, queue=64)
+    late = [at for at in found.refusals if at >= 60]
+    assert len(late) < 0.01 * len([at for at in found.sent if at >= 60])
+
+
 def test_what_was_cut_because_replicas_had_gone_is_not_cut_once_more() -> None:
     """Refusals or a queue tell of it before the control plane does; what comes later has another reason."""
     limiter = Limiter()
     limiter.replicas_changed(4, 0.0)
-    refuse_twice(limiter, 10.0, 5.0, in_flight=64)
-    assert limiter.limit == 89
+    refuse_twice(limiter, 10.0, 5.0, in_flight=34)
+    assert limiter.limit == 46
     limiter.replicas_changed(2, 15.0)
-    assert limiter.limit == 64
-    refuse_twice(limiter, 100.0, 95.0, in_flight=50)
-    assert limiter.limit == 50
+    assert limiter.limit == 33
+    refuse_twice(limiter, 100.0, 95.0, in_flight=20)
+    assert limiter.limit == 23
     limiter.replicas_changed(1, 121.0)
-    assert limiter.limit == 25
+    assert limiter.limit == 11
 
 
 def test_a_queue_of_the_old_limit_is_no_word_about_the_new_one() -> None:
@@ -271,11 +307,11 @@ def test_an_outage_is_no_word_about_the_limit() -> None:
 
 
 def test_more_replicas_raise_the_limit_at_once() -> None:
-    """In proportion; a fixed one stays."""
+    """In proportion, and half a request more for each of several; a fixed one stays."""
     limiter = Limiter()
-    assert limiter.limit == 32
+    assert limiter.limit == 16
     limiter.replicas_changed(4, 0.0)
-    assert limiter.limit == 128
+    assert limiter.limit == 66
     fixed = Limiter(10)
     fixed.replicas_changed(4, 0.0)
     assert fixed.limit == 10
@@ -289,6 +325,68 @@ def test_a_hill_is_climbed_to_where_more_brings_nothing() -> None:
         share = hill.next(share, min(share, 40.0) * 10, 1000)
         visited.append(share)
     assert 30 <= sorted(visited[20:])[20] <= 52
+
+
+def settled_hill() -> HillClimb:
+    """Far too high at 32, as answers said, and settled at 9, which is enough; its next setting is a look above."""
+    hill = HillClimb()
+    assert hill.next(32.0, 100.0, 1000.0, 0.75) == 9.0
+    assert hill.next(9.0, 99.0, 1000.0, 0.05) == 9.0
+    return hill
+
+
+def test_a_hint_that_brings_as_much_is_followed() -> None:
+    """One more than what runs, then a look above it, and back where that brings nothing."""
+    hill = settled_hill()
+    above = hill.next(9.0, 99.0, 1000.0, 0.05)
+    assert above == pytest.approx(10.25)
+    assert hill.next(above, 99.5, 1000.0, 0.1) == 9.0
+
+
+def test_a_hint_that_brings_less_is_none() -> None:
+    """What was taken for waiting was not: doubling goes on from there, and hints count no more."""
+    hill = HillClimb()
+    assert hill.next(32.0, 100.0, 1000.0, 0.5) == 17.0
+    assert hill.next(17.0, 60.0, 1000.0, 0.5) == 34.0
+    assert hill.next(34.0, 100.0, 1000.0, 0.5) == 68.0
+
+
+def test_a_look_while_the_fleet_changes_tells_nothing() -> None:
+    """More than a setting can bring is the fleet's: no doubling, but another measurement of both."""
+    hill = settled_hill()
+    above = hill.next(9.0, 99.0, 1000.0)
+    assert hill.next(above, 250.0, 1000.0) == 9.0
+    assert hill.next(9.0, 297.0, 1000.0) == above
+    assert hill.next(above, 297.0, 1000.0) == 9.0
+
+
+def test_after_refusals_a_look_below_is_next() -> None:
+    """What was taken up to the first refusal has a full queue in it."""
+    hill = HillClimb()
+    assert hill.next(32.0, 100.0, 1000.0) == 64.0
+    hill.stop_growing()
+    assert hill.next(50.0, 150.0, 1000.0) == 44.0
+
+
+def test_a_look_below_has_to_bring_as_much() -> None:
+    """Each may be followed by another, so it is no place for two percent less."""
+    hill = settled_hill()
+    share, rates = 9.0, {9.0: 99.0}
+    for _ in range(20):
+        share = hill.next(share, rates.get(share, 97.3), 1000.0)
+        if share < 9.0:
+            break
+    assert share < 9.0
+    assert hill.next(share, 97.3, 1000.0) == 9.0
+
+
+def test_a_settled_setting_is_measured_anew_when_replicas_come() -> None:
+    """What another brought at the moment of looking is for nobody's use."""
+    hill = settled_hill()
+    hill.next(9.0, 99.0, 1000.0)
+    assert hill.scale(4.0) == 9.0
+    assert hill.next(9.0, 300.0, 1000.0) == 9.0
+    assert hill.scale(0.5) is None
 
 
 @pytest.mark.parametrize(

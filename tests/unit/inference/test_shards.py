@@ -221,7 +221,7 @@ def test_each_of_many_senders_takes_its_part_of_the_queue_for_its_own() -> None:
 
     def settled(limiter: Limiter) -> int:
         for answer in range(400):
-            limiter.answered(answer * 0.02, limiter.limit, 1.0, answer * 0.02, Load(waiting=1.6))
+            limiter.answered(answer * 0.02, limiter.limit, 1.0, answer * 0.02, Load(waiting=0.3))
         return limiter.limit
 
     assert settled(Limiter()) == START_PER_REPLICA
