@@ -2,6 +2,12 @@
 
 One table, a row for each fleet and history, every bar a column; `!` marks a bar that is missed. Simulated time and
 fixed seeds: the same figures each time. A refusal is a 429 or a 503: limit and gate treat them alike.
+
+Two bars exclude each other where a fleet of eight slots grows from one replica to four: the limiter hears of a replica
+ten seconds late, and a hundred in flight need not hear of it. Even nine requests for each replica from the first second
+to the last, which no limiter can know, brought .965 to .980 of what a hundred did (six seeds, silent), with waiting at
+.152; eight and a half brought .956 to .969 with .091. Heard of at once, nine brought .992 to 1.003 with .137.
+
 `--others` adds what AIMD on refusals, Vegas and gradient2 come to. `--seeds 5` runs each fleet with so many lengths
 and chances of routing, and prints a figure's median with its worst below it; `--jobs 2` uses so many processes.
 """
@@ -26,8 +32,7 @@ from benchmarks.limiters import OTHERS
 from tests.unit.inference.fleet import Change, Outcome, Replica, simulate
 
 FIXED = (7, 8, 9, 10, 12, 16, 24, 32, 48, 64, 72, 80, 100, 128, 192, 256, 288, 384, 512, 768, 1000)
-TO_SETTLE = 60.0  # seconds after the start and after each change, or if that is longer:
-LATENCIES_TO_SETTLE = 10.0  # of a full replica
+TO_SETTLE = 60.0  # seconds after the start and after each change
 OUTAGE = (60.0, 90.0)  # seconds: refused all the while, asking for 5 s
 
 
@@ -109,11 +114,8 @@ def late(fleet: Fleet, outcome: Outcome) -> float:
     """The share of requests refused once settled."""
     moments = [0.0, *(at for at, _ in fleet.changes())]
 
-    latency = 92 * (0.02 + 0.0005 * fleet.slots)
-    long = max(TO_SETTLE, LATENCIES_TO_SETTLE * latency)
-
     def settled(at: float) -> bool:
-        return not any(moment <= at < moment + long for moment in moments)
+        return not any(moment <= at < moment + TO_SETTLE for moment in moments)
 
     sent = sum(settled(at) for at in outcome.sent)
     return sum(settled(at) for at in outcome.refusals) / max(sent, 1)
