@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.errors import InferenceError, OverloadedError
 
 FEWEST = 3  # refusals in a row that close it when nothing else is out
 FEW = 0.1  # of the refusals in a row: so many requests still out are taken for hung ones
 PAUSE = 0.1  # seconds after a refusal in a row, or as long as that took, by when those beside it have come:
 LONGEST_PAUSE = 0.5  # seconds at most
-FREED = 5  # places that answers have freed and no request was taken into: fewer may be chance
+FREED = 8  # places that answers have freed and no request was taken into: fewer may be chance
 FREED_PAUSE = 0.5  # seconds after that, twice as many each time until the pause is as long as between two probes
 WAVES = 10  # pauses in a row, without an answer between them, that close it
 RAMP = 4.0  # times as many requests with each step after a pause that was asked for
@@ -107,7 +107,9 @@ class Gate:
         self._streak += 1
         if sent_at is not None:
             self._step = max(SHORTEST_STEP, REFUSAL_LATENCIES * (now - sent_at))
-            if self._run is None:
+            if isinstance(error, OverloadedError):
+                self._run = None  # it says itself that it is full: that is the limit's to answer
+            elif self._run is None:
                 self._run = Run(sent_at, now)
             elif sent_at >= self._run.begins:
                 self._run.refused += 1

@@ -2,7 +2,7 @@
 
 A replica runs up to `slots` requests; each gets a token every `base + each * running` seconds, so throughput grows
 with what runs, ever more slowly. What does not fit waits, without bound or up to `queue`, beyond which it is refused.
-Limit, gate and pauses are the batch's own.
+Limit, gate and pauses are the batch's own. What is full answers 429, what is away for no stated time 503.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ class Simulation:
         outcome.refusals.append(self.now)
         outcome.most_refusals = max(outcome.most_refusals, before + 1)
         wait = next((replica.refuses for replica in self.fleet if replica.refuses), None)
-        error = errors.OverloadedError(retry_after=wait)
+        away = wait is None and any(replica.refuses is not None or replica.refuses_each for replica in self.fleet)
+        error = errors.StartingError() if away else errors.OverloadedError(retry_after=wait)
         self.limiter.refused(self.now, sent_at, self._in_flight)
         self.gate.refused(error, self.now, self._in_flight, sent_at)
         due = self.now

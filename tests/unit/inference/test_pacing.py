@@ -178,7 +178,7 @@ def test_after_a_pause_that_was_asked_for_a_few_go_first() -> None:
     assert [gate.admits(moment, 300, out) for moment in (now, now + 4.9, now + 5.0)] == [0, 0, 1]
 
 
-def places_freed(gate: Gate, taken: bool, seconds: float = 0.5) -> list[int]:
+def places_freed(gate: Gate, taken: bool, seconds: float = 0.5, error: errors.InferenceError = AWAY) -> list[int]:
     """64 that were sent at 0 are answered one after the other; each place is offered to two requests, of which the
     first is taken or not. What was sent in each tenth of a second."""
     sent, out, now = [0] * int(10 * seconds), 64, 0.0
@@ -192,7 +192,7 @@ def places_freed(gate: Gate, taken: bool, seconds: float = 0.5) -> list[int]:
                 if taken and attempt == 0:
                     out += 1
                 else:
-                    gate.refused(BUSY, now + 0.002, out, now)
+                    gate.refused(error, now + 0.002, out, now)
         now += seconds / 64
     return sent
 
@@ -211,10 +211,14 @@ def test_an_endpoint_that_takes_nothing_for_what_it_finished_is_asked_now_and_th
 
 
 def test_a_full_endpoint_is_sent_what_it_takes() -> None:
-    """One refused for each that is taken: the limit's to change, and no outage."""
+    """One refused for each that is taken, or a word that it is full: the limit's to change, and no outage."""
     gate = Gate()
     gate.answered()
     assert min(places_freed(gate, taken=True)) >= 10
+    others_were_faster = Gate()
+    others_were_faster.answered()
+    assert min(places_freed(others_were_faster, taken=False, error=BUSY)) >= 2
+    assert not others_were_faster.takes_nothing
 
 
 def test_what_was_sent_since_the_first_refusal_and_is_answered_ends_the_pauses() -> None:
