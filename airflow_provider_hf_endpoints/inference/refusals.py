@@ -39,7 +39,7 @@ class Refusals:
         self._known_at = 0.0
         self._returned = False  # to that, and not yet steady there
         self._failed = False  # it was refused there
-        self._before: tuple[float, float | None] | None = None  # the wave: limit, and what was known
+        self._before: tuple[float, float | None, int] | None = None  # the wave: limit, what was known, how steady
 
     def refused(self, now: float, sent_at: float, in_flight: int, limit: float) -> float | None:
         """The limit that follows from a refusal, None for no other. Those sent before the last cut belong to its wave.
@@ -52,7 +52,7 @@ class Refusals:
             return None
         self._last_cut = now
         if self._before is None:
-            self._before = limit, self._known
+            self._before = limit, self._known, self._steady
         filled = in_flight >= FILLED * int(limit) - LONE
         if self._steady >= STEADY and limit <= RAISED * self._steady_limit:
             self._known, self._known_at, self._failed = limit, now, False
@@ -77,7 +77,7 @@ class Refusals:
         """The endpoint takes nothing at all, which is no word about how much it can take: the limit before the cuts."""
         if self._before is None:
             return None
-        limit, self._known = self._before
+        limit, self._known, self._steady = self._before
         self._before, self._limit = None, math.inf
         return limit
 

@@ -94,3 +94,5 @@ def test_an_outage_gives_back_what_was_known_too() -> None:
     assert refusals.outage() == 100.0
     assert refusals.outage() is None
     assert refusals.allowed(11.0) > 1000.0
+    assert refused(refusals, 12.0, 60, 100.0) == 70.0
+    assert refusals.window(13.0, 70.0) == 100.0
