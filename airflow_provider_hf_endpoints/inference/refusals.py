@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-CUT = 0.7  # of the limit, at most
+CUT = 0.7  # of the limit is left by a cut, at least
 OUTCOME = 0.02  # weight of the newest answer or refusal in the share of refusals
 FEW = 0.03  # one now and then is a replica that comes or goes, and no reason for a cut
 MARGIN = 0.9  # of the limit that was refused, up to which growth is free
 FORGOTTEN = 1.02  # by how much that limit is believed to have risen, after each of:
 FORGOTTEN_INTERVAL = 30.0  # seconds
-STEADY = 3  # windows without a refusal: so many are taken
+STEADY = 3  # windows without a refusal, after which a limit is known to be taken
 FILLED = 0.95  # of the limit is out while others are refused: that is no word about how many are out
 LONE = 2  # requests: the one that was refused, and one beside it
 TRUSTED = 120.0  # seconds of refusals, after which a limit is trusted no more: a rolling update takes about 50
