@@ -1,7 +1,8 @@
 """What `max_concurrency="auto"` reaches on simulated fleets, against the best fixed number found by search.
 
 One table, a row for each fleet and history, every bar a column; `!` marks a bar that is missed. Simulated time and
-fixed seeds: the same figures each time. A refusal is a 429 or a 503: limit and gate treat them alike.
+fixed seeds: the same figures each time. A refusal is a 429. The limit treats a 503 alike; the gate also pauses
+when an endpoint that says 503 takes nothing in the place of what it answered.
 
 Two bars exclude each other where a fleet of eight slots grows from one replica to four: the limiter hears of a replica
 ten seconds late, and a hundred in flight need not hear of it. Even nine requests for each replica from the first second
