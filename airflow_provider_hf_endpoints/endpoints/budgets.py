@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError, InvalidArgumentError
 
-#: Less than a minute of a replica is not billed (documentation), so less than that buys no start.
+#: Replicas are billed by the minute (documentation), so less than one buys no start.
 SMALLEST_BILL = 60.0  # seconds
 
 
