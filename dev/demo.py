@@ -33,7 +33,9 @@ OUTPUT_VARIABLE = "HF_ENDPOINTS_EXAMPLE_OUTPUT"
 BATCHES = ("summaries", "classes")
 RUN_LIMIT = 900.0  # seconds; a hang bound, the run takes one or two minutes
 # A start that can be watched; on the real service these take minutes.
-EMULATOR = ("--engine", "llamacpp", "--pending-seconds", "2", "--initializing-seconds", "4")
+# The start takes twenty seconds: Airflow fails a task whose deferral is over before its scheduler, which may take more
+# than five for a turn, has read that the worker is done.
+EMULATOR = ("--engine", "llamacpp", "--pending-seconds", "4", "--initializing-seconds", "16")
 
 
 @dataclass

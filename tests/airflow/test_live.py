@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -168,4 +169,11 @@ def test_the_token_is_nowhere(airflow: LocalAirflow, emulator: Emulator) -> None
     secret = emulator.token.encode()
     files = [file for file in airflow.home.rglob("*") if file.is_file() and not file.is_symlink()]
     assert any(file.suffix == ".log" for file in files)
-    assert not [file for file in files if secret in file.read_bytes()]
+    assert not [file for file in files if secret in content(file)]
+
+
+def content(file: Path) -> bytes:
+    """What is in it; nothing where it is gone meanwhile, as SQLite's own beside the database come and go."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_bytes()
+    return b""
