@@ -6,11 +6,15 @@ was written is read back, and that nobody else's record is lost.
 
 from __future__ import annotations
 
+import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from airflow_provider_hf_endpoints.kept import Records, records_at
-from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.kept import Records, StoreError, records_at
+from airflow_provider_hf_endpoints.leases.records import Lease, others
+
+log = logging.getLogger(__name__)
 
 
 class LeaseStore(ABC):
@@ -61,3 +65,13 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
             description="Who uses a Hugging Face endpoint (leases)",
         )
     )
+
+
+def other_users(lease_path: str | None, namespace: str, name: str, holder: str) -> list[str]:
+    """Who else holds a live lease on an endpoint, in words for a person; nobody where that can't be read."""
+    try:
+        leases = store_for(lease_path, namespace, name).read()
+    except StoreError as error:
+        log.warning("Who else uses endpoint %s can't be read: %s", name, error)
+        return []
+    return [each.who for each in others(leases, holder, time.time())]

@@ -24,8 +24,8 @@ from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Shared, leave, take
-from airflow_provider_hf_endpoints.leases.records import Lease, new_lease, others
-from airflow_provider_hf_endpoints.leases.store import store_for
+from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.store import other_users, store_for
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, in_airflow_terms
 from airflow_provider_hf_endpoints.operators._claim import attempt_of
 from airflow_provider_hf_endpoints.operators._cost import report_cost
@@ -173,7 +173,6 @@ def _for_acquired(base: type[StartingOperator], name: str) -> Any:
                 raise InvalidArgumentError(f"acquired={self.acquired!r} is no result of acquiring an endpoint.")
             self.namespace = self.acquired.get("namespace") or self.namespace
             context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
-            self._share()
             return self._told(super().execute(context))
 
         def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
@@ -188,14 +187,18 @@ def _for_acquired(base: type[StartingOperator], name: str) -> Any:
             budget = None if account is None else account.stored()
             return _told({**self.acquired, "budget": budget}, self.hf_endpoints_conn_id, summary)
 
-        def _share(self) -> None:
-            """Whoever kills this start is not to stop the endpoint under others; its release asks for them anyway."""
+        def _prepare(self, hook: InferenceEndpointsHook) -> None:
+            """Before every start, that of the next choice of hardware too: a kill is not to stop it under others.
+
+            The release asks for them anyway.
+            """
+            super()._prepare(hook)
             lease = Lease.of(self.acquired.get("lease"))
             if lease is None:
                 return
             self._holder = lease.holder
             # Asked now: a signal handler can't.
-            if _others_use(self.acquired, self.hf_endpoints_conn_id, lease):
+            if other_users(hook.lease_path, self.acquired["namespace"], self.acquired["name"], lease.holder):
                 self.release_policies = {**self.release_policies, "on_kill": "none"}
 
     Acquired.__name__ = Acquired.__qualname__ = name
@@ -326,16 +329,6 @@ class EndpointReleasedOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Nothing to do."""
-
-
-def _others_use(acquired: Mapping[str, Any], conn_id: str, mine: Lease) -> bool:
-    with InferenceEndpointsHook(conn_id) as hook:
-        try:
-            leases = store_for(hook.lease_path, acquired["namespace"], acquired["name"]).read()
-        except StoreError as error:
-            log.warning("Who else uses endpoint %s can't be read: %s", acquired["name"], error)
-            return False
-    return bool(others(leases, mine.holder, time.time()))
 
 
 def _told(acquired: Mapping[str, Any], conn_id: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -23,10 +24,10 @@ from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.triggers._link import store_link
-from airflow_provider_hf_endpoints.triggers._sharing import other_users
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
 _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
@@ -202,9 +203,15 @@ class InferenceEndpointTrigger(BaseTrigger):
                 self.log.warning("Endpoint %s is resumed: %s began to use it meanwhile.", name, ", ".join(users))
 
     async def _other_users(self) -> list[str]:
-        if self._holder is None or self.namespace is None:
+        holder, namespace = self._holder, self.namespace
+        if holder is None or namespace is None:
             return []
-        return await other_users(self.hf_endpoints_conn_id, self.namespace, self.endpoint, self._holder)
+
+        def look() -> list[str]:
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                return other_users(hook.lease_path, namespace, self.endpoint, holder)
+
+        return await sync_to_async(look)()
 
     async def _wait(self) -> dict[str, Any]:
         wait = self.wait

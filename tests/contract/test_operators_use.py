@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
@@ -34,9 +34,11 @@ from tests.contract.operators_play import (
     TOKEN,
     TaskInstance,
     calls,
+    complete,
     connect,
     connected,
     deferred,
+    event_of,
     moved,
     run,
     state,
@@ -342,6 +344,23 @@ def test_who_comes_in_while_a_killed_start_is_paused_has_it_resumed(
     first.acquire()
     kill_deferred(monkeypatch, first, between=second.acquire)
     assert ["POST ", "POST /demo/pause", "POST /demo/resume"] == calls(slow)
+
+
+def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator) -> None:
+    """The first choice failed to start while it was deferred; the wait for the second is another deferral."""
+    emulator.behave("demo", fail="no memory")
+    first, second = Use("run-1"), Use("run-2")
+    hardware = {"hardware": ["aws/us-east-1/intel-icl/x2", "aws/us-east-1/intel-icl/x4"], "deferrable": True}
+    first.acquire()
+    alone = deferred(first.starting(**hardware), first.dag_run.context("use.start"))
+    kwargs = alone.trigger.serialize()[1]
+    assert ("pause", first.acquired["lease"]["holder"]) == (kwargs["release_on_kill"], kwargs["holder"])
+    event = event_of(alone.trigger)
+    second.acquire()
+    with pytest.raises(TaskDeferred) as caught:
+        complete(first.starting(**hardware), alone, event, first.dag_run.context("use.start"))
+    assert "release_on_kill" not in caught.value.trigger.serialize()[1]
+    assert ["POST ", "DELETE /demo", "POST "] == calls(emulator)
 
 
 def test_a_start_on_a_worker_that_is_killed_leaves_it_to_others(slow: Emulator) -> None:

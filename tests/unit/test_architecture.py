@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "leases": {"endpoints", "kept"},
-    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases", "kept"},
+    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases"},
     "operators": {
         *(
             "_http",
