@@ -9,6 +9,7 @@ from pathlib import Path
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
+from tests.airflow.cases import Case
 
 AN_HOUR = 3600.0  # seconds of the emulator's clock: longer than any test, unless the clock is put forward
 
@@ -35,9 +36,12 @@ def looks_at(emulator: Emulator, name: str) -> int:
 
 
 def wait_for_a_look(airflow: LocalAirflow, emulator: Emulator, name: str) -> None:
-    """Wait until somebody asks for the endpoint again. While the task is deferred, that is its trigger."""
+    """Wait until somebody asks for the endpoint: a worker does; a trigger only where it is alone in its namespace.
+
+    The waits of one namespace share a list of all its endpoints, the watchers of `dags_extended` among them.
+    """
     seen = looks_at(emulator, name)
-    airflow.wait_until(lambda: looks_at(emulator, name) > seen, f"the trigger looks at {name}")
+    airflow.wait_until(lambda: looks_at(emulator, name) > seen, f"somebody looks at {name}")
 
 
 def watched(airflow: LocalAirflow, name: str, times: int = 1) -> bool:
@@ -61,20 +65,19 @@ def write_rows(path: Path, rows: int) -> Path:
     return path
 
 
-def test_a_wait_survives_the_triggerer(airflow: LocalAirflow, emulator: Emulator) -> None:
+def test_a_wait_survives_the_triggerer(airflow: LocalAirflow, case: Case) -> None:
     """A sensor deferred over a triggerer that is killed without warning ends with the next one."""
-    emulator.behave("survivor", initializing_seconds=AN_HOUR)
-    create_endpoint(emulator, "survivor")
-    airflow.wait_for_dag("live_wait")
-    run = airflow.api.trigger("live_wait", {"endpoint": "survivor"})
+    case.slow()
+    case.create()
+    run = case.trigger("live_wait")
     airflow.wait_for_handover("live_wait", run, "wait")
-    wait_for_a_look(airflow, emulator, "survivor")
+    case.wait_for_a_look()
 
     airflow.kill_component("triggerer")
     airflow.start_component("triggerer")
-    wait_for_a_look(airflow, emulator, "survivor")
+    case.wait_for_a_look()
     assert airflow.task_states("live_wait", run)["wait"] == "deferred"
-    emulator.advance(AN_HOUR)
+    case.emulator.advance(AN_HOUR)
 
     assert airflow.wait_for_run("live_wait", run) == "success", airflow.task_messages("live_wait", run, "wait")
     assert airflow.api.tasks("live_wait", run)[0].try_number == 1
