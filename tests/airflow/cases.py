@@ -13,6 +13,8 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
 
 NAMESPACES = tuple(f"case-{number}" for number in range(60))
+# Of the emulator whose clock nobody puts forward: no lease of another case is on them.
+STILL = tuple(f"still-{number}" for number in range(3))
 AN_HOUR = 3600.0  # seconds of the emulator's clock: longer than any test, unless the clock is put forward
 # The triggerer of an Airflow before 3.3 renders no template, so this one's names are fixed.
 BEGUN = "begun"

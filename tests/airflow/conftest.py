@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from dev.local_airflow import LocalAirflow
 from dev.processes import signals_raise
-from tests.airflow.cases import BEGUN, NAMESPACES, Case, Cases
+from tests.airflow.cases import BEGUN, NAMESPACES, STILL, Case, Cases
 
 _tables: dict[str, list[str]] = {}
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,13 @@ TOKEN = "hf_liveTestsSecretToken"
 def emulator() -> Iterator[Emulator]:
     """The service, with the echo engine, and quick."""
     with Emulator(token=TOKEN, namespace="acme", orgs=(*NAMESPACES, BEGUN)) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def still() -> Iterator[Emulator]:
+    """Another one, whose clock nobody puts forward: what is billed there lies between moments of Airflow's clock."""
+    with Emulator(token=TOKEN, orgs=STILL) as emulator:
         yield emulator
 
 
@@ -42,8 +49,8 @@ def dag_folders(request: pytest.FixtureRequest) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: Emulator, outputs: Path, dag_folders: list[Path]) -> Iterator[LocalAirflow]:
-    """A running Airflow that knows the example DAGs and the live tests' own, and the way to the emulator."""
+def airflow(emulator: Emulator, still: Emulator, outputs: Path, dag_folders: list[Path]) -> Iterator[LocalAirflow]:
+    """A running Airflow that knows the example DAGs and the live tests' own, and the way to the emulators."""
     connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": emulator.token}
     with (
         signals_raise(),
@@ -51,12 +58,13 @@ def airflow(emulator: Emulator, outputs: Path, dag_folders: list[Path]) -> Itera
         LocalAirflow(
             Path(folder) / "airflow",
             dag_folders,
-            connections={"hf_endpoints_default": connection},
+            connections={"hf_endpoints_default": connection, "hf_endpoints_still": {**connection, "host": still.url}},
             variables={
                 "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),
                 "HF_ENDPOINTS_EXAMPLE_LOOK_EVERY": "1",
                 "PYTHONPATH": str(Path(__file__).parent / "modules"),
                 "AIRFLOW__CORE__PARALLELISM": "8",
+                "MATRIX_CONNECTION": "hf_endpoints_still",
             },
         ) as airflow,
     ):

@@ -19,6 +19,8 @@ from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpoint
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 
 HANG_BOUND = 6000  # tenths of a second
+# The cost that a release reports is right only where the service's clock is ours.
+CONNECTION = os.environ.get("MATRIX_CONNECTION", "hf_endpoints_default")
 LIMIT = float(os.environ.get("MATRIX_LIMIT", "12"))  # seconds: of what is to take too long
 PARAMS = {
     "endpoint": Param("live", type="string"),
@@ -72,7 +74,14 @@ class WorkOperator(BaseOperator):
 def use(dag_id: str, work: dict[str, Any] | None = None, group: dict[str, Any] | None = None, **dag: Any) -> None:
     """One DAG: its endpoint and the work."""
     model = MODEL if "create" in dag_id else {}
-    arguments = {"poll_interval": 1, "group_id": "use", **AGAIN, **model, **(group or {})}
+    arguments = {
+        "poll_interval": 1,
+        "group_id": "use",
+        "hf_endpoints_conn_id": CONNECTION,
+        **AGAIN,
+        **model,
+        **(group or {}),
+    }
     with (
         DAG(dag_id, schedule=None, params=PARAMS, **dag),
         inference_endpoint("{{ params.endpoint }}", namespace="{{ params.namespace }}", **arguments) as endpoint,
@@ -90,4 +99,9 @@ for way in ("create", "resume"):
 use("matrix_other_resume")
 
 with DAG("matrix_sweep", schedule=None, params={"namespace": Param("acme", type="string")}):
-    SweepInferenceEndpointsOperator(task_id="sweep", only_report=False, namespaces=["{{ params.namespace }}"])
+    SweepInferenceEndpointsOperator(
+        task_id="sweep",
+        only_report=False,
+        namespaces=["{{ params.namespace }}"],
+        hf_endpoints_conn_id=CONNECTION,
+    )
