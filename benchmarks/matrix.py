@@ -35,7 +35,7 @@ from dev.airflow_api import TaskState
 from dev.local_airflow import AirflowFailed, LocalAirflow
 from dev.processes import signals_raise
 from tests.airflow.cases import Case
-from tests.airflow.test_workers import task_process
+from tests.airflow.test_workers import clear_work, task_process
 
 DAGS = Path(__file__).resolve().parents[1] / "tests" / "airflow" / "dags"
 HANG = 240.0  # seconds; a hang bound
@@ -136,9 +136,7 @@ class Trial:
         match self.cell.row.act:
             case "clear":
                 Path(f"{first.gate}.mended").touch()
-                with WRITING:
-                    api.clear(first.dag, first.run, "use.work")
-                self._wait(lambda: self._attempt("use.work").try_number == 2, "the second attempt has begun")
+                clear_work(self.airflow, first.dag, first.run, WRITING)
                 first.gate.touch()
             case "mark":
                 task = "use.start" if self.cell.row.moment == "starting" else "use.work"

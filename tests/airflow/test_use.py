@@ -17,7 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
 from tests.airflow.cases import actions, state
 from tests.airflow.test_live import AN_HOUR, create_endpoint, wait_for_a_look
-from tests.airflow.test_workers import task_process
+from tests.airflow.test_workers import clear_work, task_process
 
 DAG = "live_use"
 
@@ -147,8 +147,7 @@ def test_mapped_tasks_and_one_group_in_another(
 def test_the_work_is_cleared_while_it_runs(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """The setups run anew; that the first attempt created the endpoint is not forgotten, so it is paused at the end."""
     run = working(airflow, emulator, "use-cleared", tmp_path / "gate")
-    airflow.api.clear(DAG, run, "use.work")
-    airflow.wait_until(lambda: _tries(airflow, run, "use.work") == 2, "the second attempt has begun")
+    clear_work(airflow, DAG, run)
     (tmp_path / "gate").touch()
     assert airflow.wait_for_run(DAG, run) == "success", messages(airflow, DAG, run)
     assert (["pause"], "paused") == (actions(emulator, "use-cleared"), state(emulator, "use-cleared"))
@@ -195,10 +194,6 @@ def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emul
     os.kill(task_process(airflow, start), signal.SIGKILL)
     assert airflow.wait_for_run("live_use_on_worker", run) == "failed"
     assert (["pause"], "paused") == (actions(emulator, "use-killed"), state(emulator, "use-killed"))
-
-
-def _tries(airflow: LocalAirflow, run: str, task: str) -> int:
-    return next(each.try_number for each in airflow.api.tasks(DAG, run) if each.task_id == task)
 
 
 @pytest.mark.extended
