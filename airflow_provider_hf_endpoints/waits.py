@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     InferenceEndpointError,
@@ -87,9 +88,7 @@ def _moment(seconds: float) -> datetime:
 
 def deadline_after(started: float, *limits: float | timedelta | None) -> float | None:
     """The moment at which the tightest of `limits` (seconds) has passed; None where there is no limit."""
-    seconds = [
-        each.total_seconds() if isinstance(each, timedelta) else float(each) for each in limits if each is not None
-    ]
+    seconds = [float(seconds_of(each)) for each in limits if each is not None]
     if any(each <= 0 for each in seconds):
         raise InvalidArgumentError(f"A time limit must be positive; given: {seconds} seconds.")
     return started + min(seconds) if seconds else None

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError, InvalidArgumentError
 
 #: Replicas are billed by the minute (documentation), so less than one buys no start.
@@ -33,7 +34,7 @@ class Limits:
     @classmethod
     def of(cls, max_cost: float | None, max_runtime: float | timedelta | None) -> Self:
         """As a DAG writes them. Raises `InvalidArgumentError` for what is no limit."""
-        seconds = max_runtime.total_seconds() if isinstance(max_runtime, timedelta) else max_runtime
+        seconds = seconds_of(max_runtime)
         for name, value in (("max_cost", max_cost), ("max_runtime", seconds)):
             if value is None:
                 continue

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Context, ObjectStoragePath
 
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.release import Release
@@ -130,7 +131,7 @@ class BatchInferenceOperator(RequestingOperator):
         self.max_runtime = max_runtime
         self.on_budget = on_budget
         # Bad limits are told when the DAG is read; the price is known when the endpoint is.
-        Budget(max_cost=max_cost, max_runtime=_seconds_or_none(max_runtime), price_per_hour=0.0)
+        Budget(max_cost=max_cost, max_runtime=seconds_of(max_runtime), price_per_hour=0.0)
         if on_budget not in get_args(Release):
             raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
         self.shard = shard
@@ -163,7 +164,7 @@ class BatchInferenceOperator(RequestingOperator):
                 token=target.token.get_secret_value(),
                 engine=target.engine,
                 max_cost=self.max_cost if self.shard is None else None,
-                max_runtime=_seconds_or_none(self.max_runtime) if self.shard is None else None,
+                max_runtime=seconds_of(self.max_runtime) if self.shard is None else None,
                 price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
@@ -198,7 +199,7 @@ class BatchInferenceOperator(RequestingOperator):
             return None
         began = Shard.parse(self.shard).began or time.time()
         usd = None if self.max_cost is None else target.usd_since(began)
-        return SharedBudget.of_shards(began, self.max_cost, _seconds_or_none(self.max_runtime), usd, time.time())
+        return SharedBudget.of_shards(began, self.max_cost, seconds_of(self.max_runtime), usd, time.time())
 
     def _release(self, target: Target) -> str:
         """What became of the endpoint, in words: an error of the release must not hide why it was wanted."""
@@ -233,8 +234,8 @@ class BatchInferenceOperator(RequestingOperator):
             fail_on_errors=self.fail_on_errors,
             max_error_rate=self.max_error_rate,
             request_timeout=self.request_timeout,
-            startup_timeout=_seconds(self.startup_timeout),
-            job_timeout=_seconds(self.batch_timeout),
+            startup_timeout=seconds_of(self.startup_timeout),
+            job_timeout=seconds_of(self.batch_timeout),
             **{**self._shard_options(), **(self.job_options or {})},
         )
 
@@ -244,14 +245,6 @@ class BatchInferenceOperator(RequestingOperator):
             return {}
         bounds = [each for each in (self.max_active_tis_per_dagrun, self.max_active_tis_per_dag) if each]
         return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
-
-
-def _seconds(limit: float | timedelta) -> float:
-    return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
-
-
-def _seconds_or_none(limit: float | timedelta | None) -> float | None:
-    return None if limit is None else _seconds(limit)
 
 
 def _storages(

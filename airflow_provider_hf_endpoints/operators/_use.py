@@ -16,6 +16,7 @@ from typing import Any, get_args
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
 from airflow_provider_hf_endpoints.endpoints.budgets import Account, Limits
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
@@ -97,7 +98,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         self.must_exist = must_exist
         self.start_task_id = start_task_id
         self.release_task_id = release_task_id
-        self.lease_seconds, self.max_startup = _seconds(lease), _seconds(max_startup)
+        self.lease_seconds, self.max_startup = float(seconds_of(lease)), float(seconds_of(max_startup))
         if self.lease_seconds <= 0:
             raise ValueError(f"lease={lease!r} must be positive (seconds, or a timedelta).")
         self.limits = Limits.of(max_cost, max_runtime)
@@ -149,64 +150,65 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         return None if released is not None and released.get("use") == started.get("use") else dict(started)
 
 
-def _for_acquired(base: type[StartingOperator], name: str) -> Any:
-    """`base` for an endpoint that was acquired: a class for each way to start one, and they differ in nothing else."""
+class _Acquired(StartingOperator):
+    """A start of an endpoint that was acquired; the result tells it, too. Stands before the operator that starts it.
 
-    class Acquired(base):  # type: ignore[valid-type, misc]
-        """As its base, for an endpoint that was acquired; the result tells it, too.
+    :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
+    """
 
-        :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
+    namespace: str | None
+    release_policies: dict[str, Release]
+    acquired: Any = None
+
+    def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.acquired = acquired
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Note the use where a later clear finds it, then start the endpoint."""
+        if not isinstance(self.acquired, Mapping):
+            raise InvalidArgumentError(f"acquired={self.acquired!r} is no result of acquiring an endpoint.")
+        self.namespace = self.acquired.get("namespace") or self.namespace
+        context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
+        return self._told(super().execute(context))
+
+    def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Take up what the trigger found."""
+        return self._told(super().execute_complete(*args, **kwargs))
+
+    def _shared_budget(self) -> Mapping[str, Any] | None:
+        return self.acquired.get("budget") if isinstance(self.acquired, Mapping) else None
+
+    def _told(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+        account = self._budget.account  # with what choices of hardware have cost that are gone
+        budget = None if account is None else account.stored()
+        return _told({**self.acquired, "budget": budget}, self.hf_endpoints_conn_id, summary)
+
+    def _prepare(self, hook: InferenceEndpointsHook) -> None:
+        """Before every start, that of the next choice of hardware too: a kill is not to stop it under others.
+
+        The release asks for them anyway.
         """
-
-        template_fields: Sequence[str] = (*base.template_fields, "acquired")
-        namespace: str | None
-        release_policies: dict[str, Release]
-        acquired: Any = None
-
-        def __init__(self, *, acquired: Any, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            self.acquired = acquired
-
-        def execute(self, context: Context) -> dict[str, Any] | None:
-            """Note the use where a later clear finds it, then start the endpoint."""
-            if not isinstance(self.acquired, Mapping):
-                raise InvalidArgumentError(f"acquired={self.acquired!r} is no result of acquiring an endpoint.")
-            self.namespace = self.acquired.get("namespace") or self.namespace
-            context["ti"].xcom_push(key=_FOUND_KEY, value=dict(self.acquired))
-            return self._told(super().execute(context))
-
-        def execute_complete(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-            """Take up what the trigger found."""
-            return self._told(super().execute_complete(*args, **kwargs))
-
-        def _shared_budget(self) -> Mapping[str, Any] | None:
-            return self.acquired.get("budget") if isinstance(self.acquired, Mapping) else None
-
-        def _told(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
-            account = self._budget.account  # with what choices of hardware have cost that are gone
-            budget = None if account is None else account.stored()
-            return _told({**self.acquired, "budget": budget}, self.hf_endpoints_conn_id, summary)
-
-        def _prepare(self, hook: InferenceEndpointsHook) -> None:
-            """Before every start, that of the next choice of hardware too: a kill is not to stop it under others.
-
-            The release asks for them anyway.
-            """
-            super()._prepare(hook)
-            lease = Lease.of(self.acquired.get("lease"))
-            if lease is None:
-                return
-            self._holder = lease.holder
-            # Asked now: a signal handler can't.
-            if other_users(hook.lease_path, self.acquired["namespace"], self.acquired["name"], lease.holder):
-                self.release_policies = {**self.release_policies, "on_kill": "none"}
-
-    Acquired.__name__ = Acquired.__qualname__ = name
-    return Acquired
+        super()._prepare(hook)
+        lease = Lease.of(self.acquired.get("lease"))
+        if lease is None:
+            return
+        self._holder = lease.holder
+        # Asked now: a signal handler can't.
+        if other_users(hook.lease_path, self.acquired["namespace"], self.acquired["name"], lease.holder):
+            self.release_policies = {**self.release_policies, "on_kill": "none"}
 
 
-CreateAcquiredOperator = _for_acquired(CreateInferenceEndpointOperator, "CreateAcquiredOperator")
-ResumeAcquiredOperator = _for_acquired(ResumeInferenceEndpointOperator, "ResumeAcquiredOperator")
+class CreateAcquiredOperator(_Acquired, CreateInferenceEndpointOperator):
+    """Create an endpoint that was acquired, or take up the one that is there."""
+
+    template_fields: Sequence[str] = (*CreateInferenceEndpointOperator.template_fields, "acquired")
+
+
+class ResumeAcquiredOperator(_Acquired, ResumeInferenceEndpointOperator):
+    """Resume an endpoint that was acquired."""
+
+    template_fields: Sequence[str] = (*ResumeInferenceEndpointOperator.template_fields, "acquired")
 
 
 class ReleaseAcquiredOperator(EndpointOperator):
@@ -343,10 +345,6 @@ def _told(acquired: Mapping[str, Any], conn_id: str, summary: dict[str, Any] | N
             except StoreError as error:
                 log.warning("The lease on endpoint %s can't be renewed: %s", acquired["name"], error)
     return {**summary, **told(acquired)}
-
-
-def _seconds(limit: float | timedelta) -> float:
-    return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
 
 
 def _who(context: Context) -> str:
