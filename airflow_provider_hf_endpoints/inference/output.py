@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, pack
 from airflow_provider_hf_endpoints.inference.journal import Journal
 from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.paths import local_path
-from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, TRUNCATED
+from airflow_provider_hf_endpoints.inference.records import EMPTY, ERROR, FILTERED, TRUNCATED, Record
 
 IN_MEMORY = 1 << 22  # bytes of a file on its way to an object store, beyond which it waits on the disk
 
@@ -91,6 +91,42 @@ def writing_rows(path: UPath) -> Iterator[LineTarget]:
             yield file
 
 
+class Totals:
+    """Counts of records that are done, as a report tells them."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(("rows", "succeeded", "failed", "truncated", "filtered", "empty"), 0)
+        self._tokens = 0  # of rows that succeeded
+        self._kinds: dict[str, int] = {}
+
+    def add(self, record: Record, line: bytes) -> None:
+        """A record, and the line that it is in the output."""
+        counts, flags = self._counts, record.flags
+        counts["rows"] += 1
+        if flags:
+            counts["truncated"] += bool(flags & TRUNCATED)
+            counts["filtered"] += bool(flags & FILTERED)
+            counts["empty"] += bool(flags & EMPTY)
+        if flags & ERROR:
+            counts["failed"] += 1
+            error = fastjson.decode(line)["error"]
+            kind = error.get("type") or error["code"]
+            self._kinds[kind] = self._kinds.get(kind, 0) + 1
+        else:
+            counts["succeeded"] += 1
+            self._tokens += record.prompt_tokens + record.completion_tokens
+
+    def as_dict(self, journal: Journal) -> dict[str, Any]:
+        """They, and the tokens of all answers that came."""
+        return {
+            **self._counts,
+            "prompt_tokens": journal.prompt_tokens,
+            "completion_tokens": journal.completion_tokens,
+            "discarded_tokens": journal.prompt_tokens + journal.completion_tokens - self._tokens,
+            "errors": self._kinds,
+        }
+
+
 def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool) -> dict[str, Any]:
     """Write results and errors from the journal, in input order; returns the counts of what was written.
 
@@ -98,19 +134,7 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
     :param complete: every row must be there; otherwise those that are done are written
     :raises JournalCorruptError: a row is missing although the batch is complete
     """
-    totals = dict.fromkeys(
-        (
-            "rows",
-            "succeeded",
-            "failed",
-            "truncated",
-            "filtered",
-            "empty",
-        ),
-        0,
-    )
-    tokens = 0
-    kinds: dict[str, int] = {}
+    totals = Totals()
     with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
         for index in range(rows):
             record = journal.read(index)
@@ -120,28 +144,20 @@ def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool
                 continue
             line = output_line(record)
             results.write(line + b"\n")
-            flags = record.flags
-            totals["rows"] += 1
-            if flags:
-                totals["truncated"] += bool(flags & TRUNCATED)
-                totals["filtered"] += bool(flags & FILTERED)
-                totals["empty"] += bool(flags & EMPTY)
-            if flags & ERROR:
-                totals["failed"] += 1
+            if record.flags & ERROR:
                 errors.write(letter_of(record) + b"\n")
-                error = fastjson.decode(line)["error"]
-                kind = error.get("type") or error["code"]
-                kinds[kind] = kinds.get(kind, 0) + 1
-            else:
-                totals["succeeded"] += 1
-                tokens += record.prompt_tokens + record.completion_tokens
-    return {
-        **totals,
-        "prompt_tokens": journal.prompt_tokens,
-        "completion_tokens": journal.completion_tokens,
-        "discarded_tokens": journal.prompt_tokens + journal.completion_tokens - tokens,
-        "errors": kinds,
-    }
+            totals.add(record, line)
+    return totals.as_dict(journal)
+
+
+def count(journal: Journal) -> dict[str, Any]:
+    """The counts of what a journal holds, without an output."""
+    totals = Totals()
+    for index in range(len(journal.index)):
+        record = journal.read(index)
+        if record is not None:
+            totals.add(record, output_line(record))
+    return totals.as_dict(journal)
 
 
 def require_writer(path: UPath) -> None:

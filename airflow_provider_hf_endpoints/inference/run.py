@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
 from airflow_provider_hf_endpoints.inference.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.leftovers import clear_half_written
-from airflow_provider_hf_endpoints.inference.output import publish, replacing, write_manifest
+from airflow_provider_hf_endpoints.inference.output import count, publish, replacing, write_manifest
 from airflow_provider_hf_endpoints.inference.preflight import discover_target
 from airflow_provider_hf_endpoints.inference.progress import Observer
 from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
@@ -92,7 +92,7 @@ class Run:
         try:
             self._target = await discover_target(self._job, transport, stop)
         except InferenceError as error:
-            report = self._report(complete=False, rows=self._resume.journal.index.done)
+            report = await asyncio.to_thread(self._unsent)
             if stop():
                 raise BatchStopped(report, "asked to stop") from error
             raise BatchAborted(report, error.without(self._job.token)) from error
@@ -136,7 +136,8 @@ class Run:
         for each in (self._spending, *self._shared):
             refusal = each.refusal(self._rows_to_do)
             if refusal is not None:
-                raise BudgetExceeded(self._report(complete=False, rows=done), refusal.text, each.budget.name)
+                report = await asyncio.to_thread(self._unsent)
+                raise BudgetExceeded(report, refusal.text, each.budget.name)
 
     async def follow_spending(self) -> None:
         """Watch the budgets, as long as the batch runs."""
@@ -225,6 +226,10 @@ class Run:
             write_manifest(layout, self._manifest(report))
             self._resume.journal.remove()
         return report
+
+    def _unsent(self) -> BatchReport:
+        """The report of a run that ends before its first row: what earlier ones have done, as they left it."""
+        return self._report(complete=False, **count(self._resume.journal))
 
     def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
         tally = self._tally

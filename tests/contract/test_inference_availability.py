@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -89,3 +90,26 @@ def test_an_endpoint_that_is_gone_ends_the_batch_within_a_few_requests(
         assert 200 - len(done) == len(server.posts) - sent
     assert (200, 200, len(done)) == (report.rows, report.succeeded, report.resumed)
     assert [f"question {n}"[::-1] for n in range(200)] == [line["output"] for line in results(tmp_path)]
+
+
+def test_a_run_that_ends_before_its_first_row_tells_what_an_earlier_one_has_done(tmp_path: Path) -> None:
+    """Rows, failures and tokens, as the earlier report had them, while the endpoint is still paused."""
+    paused = Reply(400, {"error": "Bad Request: The endpoint is paused, ask a …"})
+    write_rows(tmp_path, questions(100))
+
+    def answer(request: Request) -> Reply:
+        bad = request.method == "POST" and "question 3" in json.dumps(request.body)
+        return paused if request.number >= 50 else Reply(400, {"error": "bad"}) if bad else echo(request)
+
+    with serving(answer) as server:
+        with pytest.raises(BatchAborted) as first:
+            run_batch(job_of(server.url, tmp_path, engine=None))
+        server.answer = lambda request: paused
+        with pytest.raises(BatchAborted) as again:
+            run_batch(job_of(server.url, tmp_path, engine=None))
+    was, now = first.value.report, again.value.report
+    assert now.requests == 0
+    assert was.failed >= 1
+    assert was.completion_tokens > 0
+    for name in ("rows", "succeeded", "failed", "errors", "prompt_tokens", "completion_tokens", "discarded_tokens"):
+        assert getattr(now, name) == getattr(was, name), name
