@@ -1,11 +1,11 @@
 """Whether the endpoint is to be sent anything just now: open, holding for a while, or closed but for probes.
 
 A refusal is followed by a pause: as long as the endpoint asked, else long enough for the rest of a wave to come in.
-After a pause that it asked for, sending begins with one request and four times as many after each moment without
-a refusal, so that an outage costs a request now and then and not a flood. An endpoint that finishes what it has, but
-takes nothing in its place, is treated as if it had asked. When everything that is out was refused, the gate closes:
-one request every few seconds, which is what a cold or restarting endpoint needs. Decisions only; the clock is an
-argument.
+After a pause that it asked for, and where next to nothing seems to be taken, sending begins with one request and four
+times as many after each moment without a refusal, so that an outage costs a request now and then and not a flood. An
+endpoint that finishes what it has, but takes nothing in its place, is treated as if it had asked. When everything that
+is out was refused, the gate closes: one request every few seconds, which is what a cold or restarting endpoint needs.
+Decisions only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Run:
         tried = min(self.freed, self.refused)
         return tried >= FREED and self.sent - self.refused <= FEW * tried
 
+    @property
+    def hardly_taken(self) -> bool:
+        """Whether next to nothing that was sent since is still out, which is all that being taken looks like."""
+        return self.sent - self.refused <= max(1.0, FEW * self.refused)
+
 
 class Gate:
     """Opens and closes with what the endpoint answers.
@@ -66,6 +71,7 @@ class Gate:
         self._closed_at: float | None = None
         self._next_probe = 0.0
         self._hold_until = 0.0
+        self._asked_until = 0.0  # the same of the pauses that were asked for, or made as if they were
         self._probing = False
         self._ramping = False
         self._sent_in_ramp = 0
@@ -126,7 +132,7 @@ class Gate:
     def _pause(self, asked: float | None, now: float) -> None:
         run = self._run
         if asked is None and run is not None and self.takes_nothing:
-            if now < self._hold_until and self._ramping:
+            if now < self._asked_until:
                 return  # it was on its way when the pause began
             asked = min(self._probe_interval, FREED_PAUSE * 2.0**run.pauses)
             run.pauses += 1
@@ -136,6 +142,8 @@ class Gate:
             self._waves += 1
         self._hold_until = max(self._hold_until, now + (self._rest_of_wave if asked is None else asked))
         if asked is not None:
+            self._asked_until = self._hold_until
+        if asked is not None or (run is not None and run.hardly_taken):
             self._ramping, self._sent_in_ramp = True, 0
 
     @property
