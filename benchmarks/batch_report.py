@@ -1,7 +1,7 @@
 """Every bar of the batch engine in one run: `python benchmarks/batch_report.py --peers PYTHON`, as README.md tells.
 
 Runs the other benchmarks one after the other, a process each, keeps what each prints in a folder, and ends with one
-table of all figures beside their bars. About fifty minutes, and worth little while anything else runs.
+table of all figures beside their bars. About an hour, and worth little while anything else runs.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ def commands(peers: str) -> dict[str, list[str]]:
         "resume": ["resume.py"],
         "tail": ["trouble.py", "tail"],
         "outage": ["trouble.py", "outage", "--flight", "64"],
-        "concurrency": ["concurrency.py"],
+        "concurrency": ["concurrency.py", "--jobs", "2", "--seeds", "9"],
         "kills at operations, local": ["crash_points.py"],
         "kills at operations, objects": ["crash_points.py", "--objects"],
         "kills at operations, power lost": ["crash_points.py", "--power"],
         "kills at random, local": ["crash.py", "--kills", "200"],
         "kills at random, S3": ["crash.py", "--kills", "30", "--s3", "--after", "1.5", "4"],
+        "shards": ["shards.py"],
     }
 
 

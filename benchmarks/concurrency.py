@@ -1,16 +1,15 @@
 """What `max_concurrency="auto"` reaches on simulated fleets, against the best fixed number found by search.
 
-One table, a row for each fleet and history, every bar a column; `!` marks a bar that is missed. Simulated time and
-fixed seeds: the same figures each time. A refusal is a 429. The limit treats a 503 alike; the gate also pauses
-when an endpoint that says 503 takes nothing in the place of what it answered.
+A table with a row for each fleet and history, `!` marking a bar that is missed, then the worst fleet for each bar.
+Simulated time and fixed seeds: the same figures each time. A refusal is a 429. The limit treats a 503 alike; the gate
+also pauses when an endpoint that says 503 takes nothing in the place of what it answered.
 
-Two bars exclude each other where a fleet of eight slots grows from one replica to four: the limiter hears of a replica
-ten seconds late, and a hundred in flight need not hear of it. Even nine requests for each replica from the first second
-to the last, which no limiter can know, brought .965 to .980 of what a hundred did (six seeds, silent), with waiting at
-.152; eight and a half brought .956 to .969 with .091. Heard of at once, nine brought .992 to 1.003 with .137.
+Where eight slots grow from one replica to four, one seed says little: which limit the search settles on decides
+whether it is as fast as a hundred in flight or waits little, so read the median of several.
 
-`--others` adds what AIMD on refusals, Vegas and gradient2 come to. `--seeds 5` runs each fleet with so many lengths
-and chances of routing, and prints a figure's median with its worst below it; `--jobs 2` uses so many processes.
+`--others` adds what AIMD on refusals, Vegas and gradient2 come to. `--seeds 9` runs each fleet with so many lengths
+and chances of routing, prints a figure's median with its worst below it, and holds the medians against the bars;
+`--jobs 2` uses so many processes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from benchmarks.bars import Bar, line
 from benchmarks.limiters import OTHERS
 from tests.unit.inference.fleet import Change, Outcome, Replica, simulate
 
@@ -106,9 +106,34 @@ def fleets() -> Iterator[Fleet]:
                 yield Fleet(slots, kind, history)
 
 
-def bar(value: float, met: bool, form: str) -> str:
+def bars_of(fleet: Fleet) -> dict[str, Bar]:
+    """What a fleet's figures are measured against, by their names in `Figures`."""
+    bars = {
+        "share": Bar(0.90 if fleet.kind == "silent" else 0.95, at_most=False),
+        "waiting": Bar(0.15),
+        "refused": Bar(0.01),
+        "minutes": Bar(1.05),
+        "hundred": Bar(0.98, at_most=False),
+    }
+    return bars | ({"start": Bar(20)} if fleet.history == "1-4-2" else {})
+
+
+FORMS = {"share": ".3f", "waiting": ".3f", "refused": ".4f", "start": ".1f", "minutes": ".3f", "hundred": ".3f"}
+WIDTHS = {"share": 8, "waiting": 9, "refused": 9, "start": 8, "minutes": 8, "hundred": 7}
+WORDS = {
+    "share": "rows/s by the best fixed number's",
+    "waiting": "waiting by running",
+    "refused": "refused once settled",
+    "start": "seconds until a new replica is in full use",
+    "minutes": "replica-minutes by the best fixed number's",
+    "hundred": "rows/s by a fixed 100's",
+}
+
+
+def cell(figure: float, bar: Bar | None, form: str, width: int) -> str:
     """A figure, marked where it misses its bar."""
-    return f"{value:{form}}{' ' if met else '!'}"
+    text = "-" if bar is None else f"{figure:{form}}{' ' if bar.met(figure) else '!'}"
+    return f"{text:>{width}}"
 
 
 def late(fleet: Fleet, outcome: Outcome) -> float:
@@ -161,26 +186,19 @@ def measure(fleet: Fleet) -> Figures:
     )
 
 
-Summary = Callable[[Iterable[float]], float]
+def summary(seeds: Sequence[Figures], *, worst: bool) -> dict[str, float]:
+    """The median of each figure over the seeds, or the worst of each."""
+    found = {}
+    for name, bar in bars_of(seeds[0].fleet).items():
+        values = [getattr(each, name) for each in seeds]
+        found[name] = (max if bar.at_most else min)(values) if worst else statistics.median(values)
+    return found
 
 
-def line(seeds: Sequence[Figures], lowest: Summary, highest: Summary) -> str:
-    """A line of the table, with its bars.
-
-    :param lowest: makes one of the figures of which more is better
-    :param highest: the same where less is better
-    """
-    fleet = seeds[0].fleet
-    share, hundred = lowest(each.share for each in seeds), lowest(each.hundred for each in seeds)
-    waiting, refused = highest(each.waiting for each in seeds), highest(each.refused for each in seeds)
-    start, minutes = highest(each.start for each in seeds), highest(each.minutes for each in seeds)
-    wanted = 0.90 if fleet.kind == "silent" else 0.95
-    in_use = bar(start, start <= 20, "7.1f") if fleet.history == "1-4-2" else "      - "
-    return (
-        f"{bar(share, share >= wanted, '8.3f')} {bar(waiting, waiting <= 0.15, '8.3f')} "
-        f"{bar(refused, refused < 0.01, '8.4f')} {in_use} {bar(minutes, minutes <= 1.05, '8.3f')} "
-        f"{bar(hundred, hundred >= 0.98, '7.3f')}"
-    )
+def cells(fleet: Fleet, figures: Mapping[str, float]) -> str:
+    """A line of the table, as far as it has bars."""
+    bars = bars_of(fleet)
+    return " ".join(cell(figures.get(name, 0.0), bars.get(name), FORMS[name], WIDTHS[name]) for name in FORMS)
 
 
 def row(seeds: Sequence[Figures]) -> str:
@@ -189,15 +207,37 @@ def row(seeds: Sequence[Figures]) -> str:
     text = (
         f"{first.fleet.name} {first.best:6d} {first.best_waiting:8.2f} "
         f"{statistics.median(each.seconds for each in seeds):7.0f} "
-        f"{line(seeds, statistics.median, statistics.median)} {most:5d} {first.last:6d}"
+        f"{cells(first.fleet, summary(seeds, worst=False))} {most:5d} {first.last:6d}"
     )
     if len(seeds) > 1:
-        text += f"\n{'worst':>46} {line(seeds, min, max)}"
+        text += f"\n{'worst':>46} {cells(first.fleet, summary(seeds, worst=True))}"
     return text
 
 
-def outage_row(fleet: Fleet) -> str:
-    """A line about 30 s of 429 with `Retry-After: 5`, in the middle of a batch."""
+class Worst:
+    """Of all fleets the worst of each figure, beside its bar."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, Bar], tuple[float, Fleet]] = {}
+
+    def add(self, fleet: Fleet, figures: Mapping[str, float]) -> None:
+        """A fleet's figures."""
+        for name, bar in bars_of(fleet).items():
+            figure = figures[name]
+            before = self._found.get((name, bar), (figure, fleet))[0]
+            if figure == before or (figure > before) == bar.at_most:
+                self._found[name, bar] = (figure, fleet)
+
+    def show(self) -> None:
+        """A line each."""
+        for (name, bar), (figure, fleet) in self._found.items():
+            kind = "" if name != "share" else ", silent" if fleet.kind == "silent" else ", with a signal"
+            where = " ".join(fleet.name.split())
+            line(f"{WORDS[name]}{kind}, worst fleet ({where})", figure, bar, form=FORMS[name])
+
+
+def outage(fleet: Fleet) -> tuple[int, dict[str, tuple[float, Bar, str]]]:
+    """30 s of 429 with `Retry-After: 5`, in the middle of a batch: how many were in flight, and each figure."""
     slots, outcome = fleet.slots, fleet.run(Limiter(fleet.slots))
     during = [at for at in outcome.sent if OUTAGE[0] <= at < OUTAGE[1]]
     # A refusal counts from when it arrives; what was on its way then is nobody's fault.
@@ -205,11 +245,12 @@ def outage_row(fleet: Fleet) -> str:
     usual = sum(20.0 <= at < OUTAGE[0] for at in outcome.answers) / (OUTAGE[0] - 20.0)
     full = next((at for at in outcome.sent if at >= OUTAGE[1] and _out(outcome, at) >= 0.9 * slots), None)
     after = sum(OUTAGE[1] + 5 <= at < OUTAGE[1] + 45 for at in outcome.answers) / 40.0
-    back = (full or outcome.seconds) - OUTAGE[1]
-    return (
-        f"{slots:6d} {bar(len(during), len(during) <= slots * 1.1, '8d')} {bar(early, early == 0, '5d')} "
-        f"{bar(back, back <= 5, '10.2f')} {bar(after / usual, after >= 0.9 * usual, '10.2f')}"
-    )
+    return slots, {
+        "requests": (len(during), Bar(slots * 1.1), ".0f"),
+        "requests before their time": (early, Bar(0), ".0f"),
+        "seconds until 90 % of it is in use": ((full or outcome.seconds) - OUTAGE[1], Bar(5.0), ".2f"),
+        "throughput 5 to 45 s after by before": (after / usual, Bar(0.9, at_most=False), ".2f"),
+    }
 
 
 def _out(outcome: Outcome, at: float) -> int:
@@ -242,20 +283,22 @@ def tables(each: Callable[..., Iterator[Any]], seeds: int, others: bool) -> None
 
     :param each: `map`, by however many processes
     """
-    print("bars: share of the best fixed >= .95 (silent .90); waiting <= .15 of running; refused once settled < .01;")
-    print("a new replica in full use <= 20 s; replica-minutes <= 1.05 of best; as fast as a fixed 100 (within .02)\n")
     print(
-        "slots fleet            best fixed, its   seconds    share   waiting   refused  in use  minutes  vs 100  most"
-        "  last\n                       number  waiting             of best  by runn.  settled     s    by best"
-        "          ref.  limit"
+        "slots fleet            best fixed, its   seconds    share   waiting   refused   in use  minutes  vs 100  most"
+        "  last\n                       number  waiting             of best  by runn.  settled       s    by best"
+        "         ref.  limit"
     )
     figures = each(measure, [replace(fleet, seed=seed) for fleet in fleets() for seed in range(1, seeds + 1)])
+    worst = Worst()
     while seeded := list(islice(figures, seeds)):
         print(row(seeded), flush=True)
-    print("\n30 s of 429 with Retry-After: 5; bars: requests <= in flight + 10 %, none early, 90 % of it within 5 s\n")
-    print("flight requests early  in use, s throughput 5-45 s after by before")
-    for text in each(outage_row, [Fleet(slots, "silent", "outage") for slots in (32, 64, 256)]):
-        print(text)
+        worst.add(seeded[0].fleet, summary(seeded, worst=False))
+    print()
+    worst.show()
+    print()
+    for slots, found in each(outage, [Fleet(slots, "silent", "outage") for slots in (32, 64, 256)]):
+        for words, (figure, bar, form) in found.items():
+            line(f"429 with Retry-After for 30 s, {slots} in flight: {words}", figure, bar, form=form)
     if others:
         print("\nother controllers: share of best, waiting by running\n")
         for text in each(others_row, fleets()):

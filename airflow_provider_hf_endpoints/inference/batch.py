@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 Stop = Callable[[], bool] | threading.Event | None
 ReadyReplicas = Callable[[], int]
 _Result = TypeVar("_Result")
-REPLICAS_INTERVAL = 10.0  # seconds
+#: Seconds. As often as huggingface_hub looks by default; a replica that nobody has heard of is billed and stands idle.
+REPLICAS_INTERVAL = 5.0
 
 
 def run_batch(
@@ -55,7 +56,7 @@ def run_batch(
 
     :param stop: an event, or a function that says whether to stop; asked every few milliseconds
     :param transport: what sends, None for the default
-    :param ready_replicas: how many replicas are ready just now; asked every ten seconds, in a thread
+    :param ready_replicas: how many replicas are ready just now; asked every five seconds, in a thread
     :param observer: is given a `Snapshot` with each line of the log and at the end; must not block
     :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
     :raises OutputConflictError: another job, or another run, is on the output path

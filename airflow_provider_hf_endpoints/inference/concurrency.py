@@ -17,10 +17,10 @@ from airflow_provider_hf_endpoints.inference.refusals import Refusals, forgotten
 START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
 CEILING = 1000
 QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to which growth is free
-QUEUE_WANTED = 0.09  # waiting requests by running ones
+QUEUE_WANTED = 0.1  # waiting requests by running ones
 QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
-UNEVEN = 0.5  # requests more for each of several replicas: none of them gets exactly its part
+UNEVEN = 0.4  # requests more for each of several replicas: none of them gets exactly its part
 HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
 
 

@@ -23,7 +23,7 @@ LEAST_BUSY = 0.2  # of an answer's time, whatever a hint says
 UP = 1.25  # a look at the neighbour above, less a request: of eight slots one more is a step as it is
 DOWN = 0.88  # and one below
 STEEP = 1.1  # so many times as much at the neighbour above: far from the flat part, so doubling goes on
-STAY = 5  # windows between two looks
+STAY = 6  # windows between two looks
 CHANGED = 1.25  # so many times more or less than before, twice in a row: the fleet is not what it was
 NEWEST = 0.3  # weight of the newest window in what a settled setting brings
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.batch import REPLICAS_INTERVAL
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.gate import Gate
 from airflow_provider_hf_endpoints.inference.retries import Backoff
 
 REFUSAL = 0.02  # seconds that a refusal takes
-HEARD = 10.0  # seconds after which the limiter hears of a replica: the batch asks so often
+HEARD = REPLICAS_INTERVAL  # seconds after which the limiter hears of a replica: the longest that it can take
 FULL_USE = 0.9  # of what a replica can bring at most
 
 
