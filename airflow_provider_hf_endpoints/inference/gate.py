@@ -10,6 +10,7 @@ Decisions only; the clock is an argument.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, OverloadedError
@@ -76,6 +77,7 @@ class Gate:
         self._ramping = False
         self._sent_in_ramp = 0
         self._step = SHORTEST_STEP
+        self._longest_step = math.inf
         self.last_error: InferenceError | None = None
 
     @property
@@ -145,10 +147,16 @@ class Gate:
             self._asked_until = self._hold_until
         if asked is not None or (run is not None and run.hardly_taken):
             self._ramping, self._sent_in_ramp = True, 0
+            # A connection may take seconds to fail, which is no reason to take minutes over sending again.
+            self._longest_step = math.inf if asked is not None else LONGEST_PAUSE
 
     @property
     def _rest_of_wave(self) -> float:
         return max(PAUSE, min(self._step / REFUSAL_LATENCIES, LONGEST_PAUSE))
+
+    @property
+    def _ramp_step(self) -> float:
+        return min(self._step, self._longest_step)
 
     def admits(self, now: float, limit: int, in_flight: int) -> int:
         """How many more requests may be sent at `now`."""
@@ -159,7 +167,7 @@ class Gate:
         free = max(0, limit - in_flight)
         if not self._ramping:
             return free
-        steps = int((now - self._hold_until) / self._step)
+        steps = int((now - self._hold_until) / self._ramp_step)
         if steps >= RAMP_STEPS:
             self._ramping = False
             return free
@@ -185,7 +193,8 @@ class Gate:
         if now < self._hold_until or not self._ramping:
             return self._hold_until
         # A hair later: at the very moment the step may not have begun, by rounding.
-        return self._hold_until + (int((now - self._hold_until) / self._step) + 1) * self._step + 1e-6
+        step = self._ramp_step
+        return self._hold_until + (int((now - self._hold_until) / step) + 1) * step + 1e-6
 
     def gave_up(self, now: float) -> bool:
         """Whether the endpoint has been away for longer than the batch waits."""

@@ -178,6 +178,25 @@ def test_after_a_pause_that_was_asked_for_a_few_go_first() -> None:
     assert [gate.admits(moment, 300, out) for moment in (now, now + 4.9, now + 5.0)] == [0, 0, 1]
 
 
+def test_connections_that_took_long_to_fail_are_no_reason_to_begin_slowly() -> None:
+    """Two in a row after five seconds each: a few go first, and all of them again within three seconds."""
+    gate, now = Gate(), 10.0
+    gate.answered()
+    for _ in range(2):
+        gate.refused(errors.ConnectionFailedError("timed out"), now, in_flight=900, sent_at=now - 5.0)
+    out, seen = 0, []
+    while out < 1000 and now < 60.0:
+        may = gate.admits(now, 1000, out)
+        seen += [may] if may else []
+        for _ in range(may):
+            gate.sent(now)
+        out += may
+        now = max(gate.opens_at(now), now + 1e-6)
+    assert seen[:3] == [1, 3, 12]
+    assert out == 1000
+    assert now <= 10.0 + 4.0
+
+
 def places_freed(gate: Gate, taken: bool, seconds: float = 0.5, error: errors.InferenceError = AWAY) -> list[int]:
     """64 that were sent at 0 are answered one after the other; each place is offered to two requests, of which the
     first is taken or not. What was sent in each tenth of a second."""
