@@ -1,9 +1,10 @@
 """How many requests are in flight: a number that the user gave, or one that is found while the batch runs.
 
-The limit is what one replica can take times the ready replicas. It starts small and doubles while that pays. Then it
-is steered by the engine's own word, where it tells how many requests wait (a small queue is kept, the excess
-subtracted), and else by `hillclimb.py`, which compares the throughput of neighbouring settings. What refusals
-do to it: `refusals.py`. Decisions only; the clock is an argument.
+The limit is what one replica can take times the ready replicas. Where the engine says how many requests it works on at
+a time, nothing is searched for. Else it starts small and doubles while that pays. Then it is steered by the engine's
+own word, where it tells how many requests wait (a small queue is kept, the excess subtracted), and else by
+`hillclimb.py`, which compares the throughput of neighbouring settings. What refusals do to it: `refusals.py`. Decisions
+only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Limiter:
         self._replicas = max(1, replicas)
         start = fixed if fixed is not None else START_PER_REPLICA * self._replicas / senders
         self._limit = max(1.0, float(min(start, self.ceiling)))
+        self._slots: int | None = None
         self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
         self._refusals = Refusals(steady=fixed is not None)
@@ -81,6 +83,24 @@ class Limiter:
     def reason(self) -> str:
         """Why the limit is what it is, in a word or two."""
         return self._reason
+
+    def knows_slots(self, slots: int) -> None:
+        """A replica works on so many requests at a time, and lets the others wait: so many are sent, and a few more.
+
+        Without effect on a number that the user gave.
+        """
+        if self._fixed is None:
+            self._slots = slots
+            self._limit = self._most
+            self._reason = f"{slots} slots"
+
+    @property
+    def _most(self) -> float:
+        """The number that needs no search, where there is one: the user's, or what fills the slots."""
+        if self._slots is None:
+            return float(self.ceiling)
+        each = self._slots + max(1.0, QUEUE_WANTED * self._slots) + _uneven(self._replicas)
+        return max(1.0, min(float(self.ceiling), each * self._replicas / self._senders))
 
     def refused(self, now: float, sent_at: float, in_flight: int) -> None:
         """A request was refused. Those sent before the last cut belong to the wave that it answered.
@@ -166,7 +186,7 @@ class Limiter:
         known = self._refusals.window(window.begins, self._limit)
         if known is not None:
             self._set(known, "refusals are over", now)
-        elif self._fixed is not None:
+        elif self._fixed is not None or self._slots is not None:
             self._restore(now)
         elif not window.full(self.limit):
             self._window = Window(now)
@@ -190,9 +210,11 @@ class Limiter:
             self._queue_heard = now + 2 * self._latency
 
     def _restore(self, now: float) -> None:
-        """A fixed number that was cut comes back, slowly."""
-        wanted = min(float(self.ceiling), self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
-        self._set(max(wanted, self._limit), "fixed" if wanted >= self.ceiling else "refusals", now)
+        """A number that needs no search, and was cut, comes back, slowly."""
+        most = self._most
+        wanted = min(most, self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
+        reason = "fixed" if self._slots is None else f"{self._slots} slots"
+        self._set(max(wanted, self._limit), reason if wanted >= most else "refusals", now)
 
     def _steer(self, now: float, window: Window) -> None:
         """By the queue that the engine tells of."""

@@ -232,4 +232,4 @@ def _questions(job: BatchJob) -> Generator[WireRequest, WireResponse, steps.Targ
     target = yield from steps.discover(job.engine, job.model)
     if job.rows_per_request == "auto" and job.many_in_one(target):
         target = yield from steps.ask_most_inputs(target)
-    return target
+    return (yield from steps.ask_slots(target)) if job.max_concurrency == "auto" else target

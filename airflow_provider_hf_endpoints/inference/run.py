@@ -96,6 +96,8 @@ class Run:
             if stop():
                 raise BatchStopped(report, "asked to stop") from error
             raise BatchAborted(report, error.without(self._job.token)) from error
+        if self._target.slots is not None:
+            self.limiter.knows_slots(self._target.slots)
         return self._target
 
     def dispatcher(

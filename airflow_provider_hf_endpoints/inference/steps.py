@@ -51,12 +51,14 @@ class Target:
 
     :param engine: which engine it is, lower case (`vllm`, `sglang`, `llamacpp`, …), None where nobody said
     :param most_inputs: inputs that it takes in one call, None where it was not asked or does not say
+    :param slots: requests that a replica works on at the same time, likewise
     """
 
     dialect: Dialect
     model: str | None
     most_inputs: int | None = None
     engine: str | None = None
+    slots: int | None = None
 
 
 def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
@@ -86,6 +88,16 @@ def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Targ
     match answer:
         case {"max_client_batch_size": int(most)} if most > 0:
             return replace(target, most_inputs=most)
+        case _:
+            return target
+
+
+def ask_slots(target: Target) -> Generator[WireRequest, WireResponse, Target]:
+    """The same target with the number of its engine's slots; only llama.cpp has such (`/props`: its `--parallel`)."""
+    answer = (yield from _ask("/props")) if target.engine == "llamacpp" else None
+    match answer:
+        case {"total_slots": int(slots)} if slots > 0:
+            return replace(target, slots=slots)
         case _:
             return target
 
