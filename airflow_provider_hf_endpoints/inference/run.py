@@ -246,10 +246,18 @@ class Run:
             seconds=round(time.monotonic() - self._started, 3),
             complete=complete,
             cost=self._cost(totals),
-            engine=self._job.engine or (self._target.dialect.value if self._target else None),
+            engine=self._engine,
             model=self._target.model if self._target else None,
             **totals,
         )
+
+    @property
+    def _engine(self) -> str | None:
+        """As the control plane names it, else as it names itself, else by how it is spoken to."""
+        named = self._job.engine
+        if named is None and self._target is not None:
+            named = self._target.engine or self._target.dialect.value
+        return named
 
     def _cost(self, totals: Mapping[str, Any]) -> dict[str, Any] | None:
         if self._spending is None:

@@ -26,7 +26,7 @@ def run_on(folder: Path, props: Reply, owner: str = "llamacpp", **options: Any) 
     write_rows(folder, questions(60))
     with serving(answer) as server:
         report = run_batch(job_of(server.url, folder, **{"engine": None, "max_concurrency": "auto", **options}))
-    assert (report.succeeded, report.requests) == (60, 60)
+    assert (report.succeeded, report.requests, report.engine) == (60, 60, options.get("engine") or owner)
     return server
 
 
