@@ -72,7 +72,7 @@ def clear_work(airflow: LocalAirflow, dag_id: str, run: str, alone: AbstractCont
     """
     task_id, held = "use.work", alone or nullcontext()
     key = f"dag_id='{dag_id}', task_id='{task_id}', run_id='{run}', try_number=1,"
-    done = f"Received executor event with state success for task instance TaskInstanceKey({key}"
+    done = [f"event with state {end} for task instance TaskInstanceKey({key}" for end in ("success", "failed")]
     stays = AIRFLOW_VERSION.startswith("3.0.")
 
     def clear() -> None:
@@ -83,7 +83,8 @@ def clear_work(airflow: LocalAirflow, dag_id: str, run: str, alone: AbstractCont
         tasks = {each.task_id: each for each in airflow.api.tasks(dag_id, run)}
         ready = all(tasks[setup].state == "success" for setup in ("use.acquire", "use.start"))
         stuck = stays and ready and tasks[task_id].state == "restarting"
-        if stuck and done in airflow.components["scheduler"].log.read_text(errors="replace"):
+        said = airflow.components["scheduler"].log.read_text(errors="replace") if stuck else ""
+        if any(each in said for each in done):
             clear()
         return tasks[task_id].try_number == 2
 
