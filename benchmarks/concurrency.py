@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
 from benchmarks.bars import Bar, line
 from benchmarks.limiters import OTHERS
-from tests.unit.inference.fleet import Change, Outcome, Replica, simulate
+from tests.unit.inference.fleet import Change, Outcome, Replica, on_each, simulate
 
 FIXED = (7, 8, 9, 10, 12, 16, 24, 32, 48, 64, 72, 80, 100, 128, 192, 256, 288, 384, 512, 768, 1000)
 TO_SETTLE = 60.0  # seconds after the start and after each change
@@ -84,18 +84,10 @@ class Fleet:
         return [(120.0, to_four), (300.0 if self.slots > 64 else 400.0, to_two)]
 
     def _slow(self) -> list[Change]:
-        return [(120.0, _each("slowness", 3.0)), (300.0, _each("slowness", 1.0))]
+        return [(120.0, on_each("slowness", 3.0)), (300.0, on_each("slowness", 1.0))]
 
     def _outage(self) -> list[Change]:
-        return [(OUTAGE[0], _each("refuses", 5.0)), (OUTAGE[1], _each("refuses", None))]
-
-
-def _each(name: str, value: float | None) -> Callable[[list[Replica]], None]:
-    def change(fleet: list[Replica]) -> None:
-        for replica in fleet:
-            setattr(replica, name, value)
-
-    return change
+        return [(OUTAGE[0], on_each("refuses", 5.0)), (OUTAGE[1], on_each("refuses", None))]
 
 
 def fleets() -> Iterator[Fleet]:

@@ -89,6 +89,16 @@ class Replica:
 Change = tuple[float, Callable[[list[Replica]], None]]
 
 
+def on_each(name: str, value: float | None) -> Callable[[list[Replica]], None]:
+    """A change that sets something of every replica there is."""
+
+    def change(fleet: list[Replica]) -> None:
+        for replica in fleet:
+            setattr(replica, name, value)
+
+    return change
+
+
 @dataclass
 class Outcome:
     """What a simulated batch came to."""

@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.concurrency import Limiter, Load
 from airflow_provider_hf_endpoints.inference.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.load import read_load
 from tests.unit.inference import fleet as fleet_module
-from tests.unit.inference.fleet import Change, Replica, simulate
+from tests.unit.inference.fleet import Change, Replica, on_each, simulate
 
 SLOTS = (8, 64, 256)
 
@@ -35,13 +35,7 @@ def scaled(slots: int, queue: int | None = None) -> list[Change]:
 
 
 def slowed() -> list[Change]:
-    def to_third(fleet: list[Replica]) -> None:
-        fleet[0].slowness = 3.0
-
-    def back(fleet: list[Replica]) -> None:
-        fleet[0].slowness = 1.0
-
-    return [(100.0, to_third), (250.0, back)]
+    return [(100.0, on_each("slowness", 3.0)), (250.0, on_each("slowness", 1.0))]
 
 
 @pytest.mark.parametrize("slots", SLOTS)
@@ -128,13 +122,7 @@ def test_new_replicas_are_used_as_soon_as_they_are_known(header: bool) -> None:
 def test_an_outage_costs_a_request_now_and_then() -> None:
     """Thirty seconds of 429 with `Retry-After: 5`: a few requests, none early, and the limit is what it was."""
 
-    def refuse(fleet: list[Replica]) -> None:
-        fleet[0].refuses = 5.0
-
-    def recover(fleet: list[Replica]) -> None:
-        fleet[0].refuses = None
-
-    changes: list[Change] = [(20.0, refuse), (50.0, recover)]
+    changes: list[Change] = [(20.0, on_each("refuses", 5.0)), (50.0, on_each("refuses", None))]
     found = simulate(Limiter(64), 3000, slots=64, changes=changes)
     during = [at for at in found.sent if 20 <= at < 50]
     assert 5 <= len(during) <= 12
@@ -152,13 +140,7 @@ def test_an_outage_that_asks_for_nothing_costs_no_flood(
     however much is in flight, and all of it again soon after."""
     monkeypatch.setattr(fleet_module, "REFUSAL", refusal)
 
-    def refuse(fleet: list[Replica]) -> None:
-        fleet[0].refuses = 0.0
-
-    def recover(fleet: list[Replica]) -> None:
-        fleet[0].refuses = None
-
-    changes: list[Change] = [(30.0, refuse), (60.0, recover)]
+    changes: list[Change] = [(30.0, on_each("refuses", 0.0)), (60.0, on_each("refuses", None))]
     found = simulate(Limiter(flight), 20 * flight, slots=flight, changes=changes)
     assert len([at for at in found.sent if 30 <= at < 60]) <= 40
     assert found.limits[-1][1] == flight
@@ -169,16 +151,10 @@ def test_an_outage_that_asks_for_nothing_costs_no_flood(
 def test_an_outage_amid_a_burst_of_answers_costs_no_second_burst() -> None:
     """Rows of nearly one length end together; whatever share of them is out when it begins, few are sent into it."""
 
-    def refuse(fleet: list[Replica]) -> None:
-        fleet[0].refuses = 0.0
-
-    def recover(fleet: list[Replica]) -> None:
-        fleet[0].refuses = None
-
     flight, sent = 64, []
     for tenths in range(0, 60, 3):
         at = 30.0 + tenths / 10
-        changes: list[Change] = [(at, refuse), (at + 30.0, recover)]
+        changes: list[Change] = [(at, on_each("refuses", 0.0)), (at + 30.0, on_each("refuses", None))]
         tokens = lambda chance: 100 + 2 * chance.random()  # noqa: E731
         found = simulate(Limiter(flight), 12 * flight, slots=flight, changes=changes, tokens=tokens)
         sent.append(len([each for each in found.sent if at <= each < at + 30.0]))
@@ -191,13 +167,7 @@ def test_refusals_that_are_not_about_the_number_cost_little_of_it(flight: int, e
     """A rolling update: every so many-th request is refused for fifty seconds, however few are in flight. The limit
     stays near what it was, and is the same again when that is over."""
 
-    def begin(fleet: list[Replica]) -> None:
-        fleet[0].refuses_each = each
-
-    def end(fleet: list[Replica]) -> None:
-        fleet[0].refuses_each = 0
-
-    changes: list[Change] = [(60.0, begin), (110.0, end)]
+    changes: list[Change] = [(60.0, on_each("refuses_each", each)), (110.0, on_each("refuses_each", 0))]
     found = simulate(Limiter(flight), 13 * flight // 8 * 40, slots=flight, changes=changes)
     usual = len([at for at in found.answers if 10 <= at < 60]) / 50
     assert len([at for at in found.answers if 60 <= at < 110]) / 50 >= 0.75 * usual

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_hf_endpoints.inference.concurrency import Limiter
-from tests.unit.inference.fleet import Change, Replica, simulate
+from tests.unit.inference.fleet import Change, Replica, on_each, simulate
 
 
 def knowing(slots: int, **options: int) -> Limiter:
@@ -50,13 +50,7 @@ def test_it_is_as_fast_as_the_best_number_from_the_first_second(slots: int) -> N
 
 def test_refusals_cut_it_and_it_comes_back() -> None:
     """Half of the requests are refused for a while."""
-
-    def begin(fleet: list[Replica]) -> None:
-        fleet[0].refuses_each = 2
-
-    def end(fleet: list[Replica]) -> None:
-        fleet[0].refuses_each = 0
-
-    found = simulate(knowing(64), 6000, slots=64, changes=[(60.0, begin), (110.0, end)])
+    changes: list[Change] = [(60.0, on_each("refuses_each", 2)), (110.0, on_each("refuses_each", 0))]
+    found = simulate(knowing(64), 6000, slots=64, changes=changes)
     assert min(limit for _, limit in found.limits) < 70
     assert found.limits[-1][1] == 70
