@@ -86,7 +86,7 @@ class Account:
     """The real account, and what has to be gone from it at the end."""
 
     client: EndpointsClient
-    run: str = field(default_factory=lambda: f"{int(time.time()):x}{secrets.token_hex(2)}")
+    run: str = field(default_factory=lambda: f"{int(time.time()):x}{secrets.token_hex(3)}")
     real: Recorder = field(default_factory=Recorder)
     names: list[str] = field(default_factory=list)
 
