@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
-from airflow_provider_hf_endpoints.inference.layout import OutputFormat
+from airflow_provider_hf_endpoints.inference.output.layout import OutputFormat
 
 EXIT_ABORTED = 1
 EXIT_USAGE = 2

@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.readiness import (
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     BROKEN,
     LONGEST_POLL,
     Failed,
@@ -31,7 +31,7 @@ from airflow_provider_hf_endpoints.endpoints.readiness import (
     TimedOut,
     why_broken,
 )
-from airflow_provider_hf_endpoints.endpoints.waiting import End
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 
 # A log line is a blocking write on the triggerer's one event loop: changes are logged, and else a line a minute.
 _LOG_EVERY = 60.0  # seconds

@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from benchmarks.bars import Bar, line
 from benchmarks.limiters import OTHERS
 from tests.unit.inference.fleet import Change, Outcome, Replica, on_each, simulate

@@ -28,7 +28,7 @@ def ours(url: str, source: Path, target: Path, concurrency: int) -> None:
 
 def ours_over_httpx(url: str, source: Path, target: Path, concurrency: int) -> None:
     """The same with httpx as transport."""
-    from airflow_provider_hf_endpoints.inference.transport import HttpxTransport
+    from airflow_provider_hf_endpoints.inference.http.transport import HttpxTransport
 
     run(url, source, target, concurrency, HttpxTransport(url, {"authorization": "Bearer x"}, concurrency))
 
@@ -37,7 +37,7 @@ def ours_without_http(url: str, source: Path, target: Path, concurrency: int) ->
     """The same with a transport that answers from memory: what the engine itself costs."""
     from server import ANSWER, MODELS
 
-    from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+    from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
     from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
     class Stub(Transport):

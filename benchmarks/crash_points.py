@@ -30,9 +30,9 @@ from bars import Bar, line
 from fsspec.implementations.local import LocalFileSystem
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference import lock, recorder
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.journal import lock, recorder
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 PHASES = ("before", "amid", "after")

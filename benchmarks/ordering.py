@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.items import Item
-from airflow_provider_hf_endpoints.inference.ordering import Window
-from airflow_provider_hf_endpoints.inference.rows import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.sending.ordering import Window
+from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
 BUDGET = 2048  # tokens of prompts computed in a step
 BASE, PER_TOKEN, PER_SEQUENCE = 0.012, 0.00004, 0.0001  # seconds of a step

@@ -20,7 +20,7 @@ from bars import Bar, line
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Ready
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Ready
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 
 MODEL: dict[str, Any] = {

@@ -25,8 +25,8 @@ from bars import Bar, line
 from throughput import server, stats, write_input
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 
 #: CPU of all shards, their plan and merge, as a multiple of that of one process.
 BAR = Bar(1.3)

@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
-from airflow_provider_hf_endpoints.inference.patience import SHORTEST
+from airflow_provider_hf_endpoints.inference.sending.timeouts import SHORTEST
 from benchmarks.bars import Bar, line
 from benchmarks.server import ANSWER, whole
 

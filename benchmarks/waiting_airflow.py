@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL
 from benchmarks import waiting_probe as probe
 from benchmarks.waiting_figures import Figures, take_held
 from benchmarks.waiting_service import NAMESPACE, TOKEN, Service

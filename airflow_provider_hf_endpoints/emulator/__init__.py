@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from airflow_provider_hf_endpoints.emulator.app import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.faults import Fault
+from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.server import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, Token
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,32 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_hf_endpoints.emulator.admin import Admin
-from airflow_provider_hf_endpoints.emulator.control import ControlPlane
+from airflow_provider_hf_endpoints.emulator.control.admin import Admin
+from airflow_provider_hf_endpoints.emulator.control.routes import ControlPlane
 from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.errors import error_body
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.http import dump_json, json_response
 from airflow_provider_hf_endpoints.emulator.proxy import PREFIX, Proxy
-from airflow_provider_hf_endpoints.emulator.service import Service
+from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
+from airflow_provider_hf_endpoints.emulator.service.service import Service
 
 NAME = "huggingface-inference-endpoints-emulator"
 _MARKS = [(b"server", NAME.encode()), (b"x-emulator", b"true")]
-
-
-@dataclass(frozen=True)
-class RecordedRequest:
-    """One request that the emulator has answered. `status` 0: the connection was closed without an answer."""
-
-    at: float  # seconds since 1970, on the emulator's clock
-    method: str
-    path: str  # with the query, as it was sent
-    status: int
-    seconds: float
-    fault: bool  # whether a fault was met
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _Dropped(Exception):

@@ -12,13 +12,13 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_hf_endpoints.emulator import account
+from airflow_provider_hf_endpoints.emulator.control import account
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Engine, Reply, json_reply
 from airflow_provider_hf_endpoints.emulator.engines.dialects import loading_reply
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
-from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
-from airflow_provider_hf_endpoints.emulator.service import Service
-from airflow_provider_hf_endpoints.emulator.state import next_change_at
+from airflow_provider_hf_endpoints.emulator.service.record import SERVING, Endpoint, State
+from airflow_provider_hf_endpoints.emulator.service.service import Service
+from airflow_provider_hf_endpoints.emulator.service.state import next_change_at
 
 PREFIX = "/endpoints/"
 MAX_BODY = 64 * 1024 * 1024  # bytes

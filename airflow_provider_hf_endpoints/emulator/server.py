@@ -13,12 +13,13 @@ from typing import Any, Self
 
 import uvicorn
 
-from airflow_provider_hf_endpoints.emulator.admin import history_json
-from airflow_provider_hf_endpoints.emulator.app import EmulatorApp, RecordedRequest
+from airflow_provider_hf_endpoints.emulator.app import EmulatorApp
+from airflow_provider_hf_endpoints.emulator.control.admin import history_json
 from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.engines.echo import EchoEngine
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
-from airflow_provider_hf_endpoints.emulator.service import Clock, Service
+from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
+from airflow_provider_hf_endpoints.emulator.service.service import Clock, Service
 from airflow_provider_hf_endpoints.emulator.settings import Settings, changed
 
 _TICK = 0.1  # seconds between looks at every endpoint, for what must run or stop

@@ -12,11 +12,14 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 import tenacity
 
-from airflow_provider_hf_endpoints.endpoints import flows, guarded, metering, readings, waiting
-from airflow_provider_hf_endpoints.endpoints.arguments import CreateOptions, UpdateArguments
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.api import flows, readings
+from airflow_provider_hf_endpoints.endpoints.api.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Flow, Pause
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
+from airflow_provider_hf_endpoints.endpoints.api.transport import Transport, tls
+from airflow_provider_hf_endpoints.endpoints.costs import guarded, metering
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError
-from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
     InferenceCatalogModel,
@@ -27,12 +30,11 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     Replica,
     WhoAmI,
 )
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Verdict
-from airflow_provider_hf_endpoints.endpoints.release import Release, release
-from airflow_provider_hf_endpoints.endpoints.requests import Request
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
-from airflow_provider_hf_endpoints.endpoints.transport import Transport, tls
-from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
+from airflow_provider_hf_endpoints.endpoints.waiting import wait
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Verdict
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ class AsyncEndpointsClient(Transport):
         return self.understand(request, response)
 
     async def run(self, flow: Flow[T]) -> T:
-        """Run a flow of `flows.py` or `waiting.py` to its end."""
+        """Run a flow of `api/flows.py` or `waiting/wait.py` to its end."""
         answer: Any = None
         error: Exception | None = None
         while True:
@@ -225,11 +227,11 @@ class AsyncEndpointsClient(Transport):
 
     async def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """As `EndpointsClient.poll`."""
-        return await self.run(waiting.poll(self.session, name, namespace, goal))
+        return await self.run(wait.poll(self.session, name, namespace, goal))
 
     async def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
         """As `EndpointsClient.wait`."""
-        return await self.run(waiting.wait(self.session, name, namespace, goal, on_look))
+        return await self.run(wait.wait(self.session, name, namespace, goal, on_look))
 
     async def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
         """As `EndpointsClient.release`."""

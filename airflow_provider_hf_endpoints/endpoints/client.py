@@ -1,7 +1,7 @@
 """The clients of the control plane: `EndpointsClient`, and `AsyncEndpointsClient` of `async_client.py`.
 
-They have the same methods, named as in huggingface_hub; what those do is in `flows.py` and `waiting.py`, and how a
-request is sent in `transport.py`. Every call sends an explicit token, and no wait is endless.
+They have the same methods, named as in huggingface_hub; what those do is in `api/flows.py` and `waiting/wait.py`, and
+how a request is sent in `transport.py`. Every call sends an explicit token, and no wait is endless.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 import tenacity
 
-from airflow_provider_hf_endpoints.endpoints import flows, guarded, metering, readings, waiting
-from airflow_provider_hf_endpoints.endpoints.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api import flows, readings
+from airflow_provider_hf_endpoints.endpoints.api.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Flow, Pause
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
+from airflow_provider_hf_endpoints.endpoints.api.transport import Transport, tls
 from airflow_provider_hf_endpoints.endpoints.async_client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.costs import guarded, metering
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError
-from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
     InferenceCatalogModel,
@@ -29,12 +32,11 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     Replica,
     WhoAmI,
 )
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Verdict
-from airflow_provider_hf_endpoints.endpoints.release import Release, release
-from airflow_provider_hf_endpoints.endpoints.requests import Request
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
-from airflow_provider_hf_endpoints.endpoints.transport import Transport, tls
-from airflow_provider_hf_endpoints.endpoints.waiting import End, OnLook
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
+from airflow_provider_hf_endpoints.endpoints.waiting import wait
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Verdict
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
 
 __all__ = ["AsyncEndpointsClient", "EndpointsClient"]
 
@@ -79,7 +81,7 @@ class EndpointsClient(Transport):
         return self.understand(request, response)
 
     def run(self, flow: Flow[T]) -> T:
-        """Run a flow of `flows.py` or `waiting.py` to its end."""
+        """Run a flow of `api/flows.py` or `waiting/wait.py` to its end."""
         answer: Any = None
         error: Exception | None = None
         while True:
@@ -251,11 +253,11 @@ class EndpointsClient(Transport):
 
     def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
         """One look at the endpoint and what it means for `goal`."""
-        return self.run(waiting.poll(self.session, name, namespace, goal))
+        return self.run(wait.poll(self.session, name, namespace, goal))
 
     def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
         """Wait for `goal`; `on_look` is told after every look why the wait goes on."""
-        return self.run(waiting.wait(self.session, name, namespace, goal, on_look))
+        return self.run(wait.wait(self.session, name, namespace, goal, on_look))
 
     def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
         """Pause, scale to zero or delete, as `policy` says; what was done, in words."""

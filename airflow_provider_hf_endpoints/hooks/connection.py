@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints.endpoints.ceiling import NO_CEILING, Ceiling
+from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
+from airflow_provider_hf_endpoints.endpoints.api.transport import DEFAULT_TIMEOUT
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.transport import DEFAULT_TIMEOUT
 
 DEFAULT_CONN_ID = "hf_endpoints_default"
 EXTRA_FIELDS = (

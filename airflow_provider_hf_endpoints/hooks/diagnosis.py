@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from airflow_provider_hf_endpoints.endpoints import requests
+from airflow_provider_hf_endpoints.endpoints.api import requests
+from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session, resolve_namespace
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
@@ -20,7 +21,6 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     PermissionDeniedError,
     ServiceError,
 )
-from airflow_provider_hf_endpoints.endpoints.flows import Flow, Session, resolve_namespace
 from airflow_provider_hf_endpoints.endpoints.models import EndpointPage, WhoAmI
 from airflow_provider_hf_endpoints.hooks.connection import ConnectionSettings
 

@@ -20,9 +20,10 @@ from asgiref.sync import sync_to_async
 from pydantic import SecretStr
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
-from airflow_provider_hf_endpoints.endpoints.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.transport import HUB_URL, Bases
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import (
     Hardware,
@@ -35,7 +36,6 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     WhoAmI,
 )
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
-from airflow_provider_hf_endpoints.endpoints.transport import HUB_URL, Bases
 from airflow_provider_hf_endpoints.hooks import diagnosis, form
 from airflow_provider_hf_endpoints.hooks.connection import (
     DEFAULT_CONN_ID,

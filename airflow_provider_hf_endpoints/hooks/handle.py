@@ -1,7 +1,7 @@
 """The endpoint object that the hook hands out: one snapshot that acts and is read anew, as huggingface_hub's does.
 
-It decides nothing: what a state means for who waits is `endpoints/readiness.py`, what is sent `endpoints/client.py`,
-and how an engine is spoken to `inference/`. Imports no Airflow.
+It decides nothing: what a state means for who waits is `endpoints/waiting/readiness.py`, what is sent
+`endpoints/client.py`, and how an engine is spoken to `inference/`. Imports no Airflow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints.endpoints.arguments import UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.arguments import UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
@@ -30,8 +30,8 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     LogEntry,
     Replica,
 )
-from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.inference.client import AsyncInferenceClient, InferenceClient
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.waits import ProgressLog

@@ -15,20 +15,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
-from airflow_provider_hf_endpoints.inference.existing import finished_earlier
+from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
+from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.job import BatchJob
-from airflow_provider_hf_endpoints.inference.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.leftovers import clear_finished
-from airflow_provider_hf_endpoints.inference.lock import OutputLock
-from airflow_provider_hf_endpoints.inference.open_transport import open_transport
-from airflow_provider_hf_endpoints.inference.preflight import check_first_rows, check_input, compare_ids, find_job_input
-from airflow_provider_hf_endpoints.inference.progress import Observer, Snapshot
-from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.inputs.preflight import (
+    check_first_rows,
+    check_input,
+    compare_ids,
+    find_job_input,
+)
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.journal.existing import finished_earlier
+from airflow_provider_hf_endpoints.inference.journal.leftovers import clear_finished
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.run import Run, judge_job
-from airflow_provider_hf_endpoints.inference.transport import Transport
+from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
 
 __all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 

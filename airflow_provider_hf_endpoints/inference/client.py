@@ -1,6 +1,6 @@
 """One call to a running endpoint: `InferenceClient` and `AsyncInferenceClient`.
 
-Both are the same decisions (`steps.py`: what is asked; `retries.py`: what is tried again) around an httpx
+Both are the same decisions (`discovery.py`: what is asked; `retries.py`: what is tried again) around an httpx
 client that sends. Many rows belong into `batch.py`.
 """
 
@@ -17,9 +17,8 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from airflow_provider_hf_endpoints.inference import steps
-from airflow_provider_hf_endpoints.inference.answers import ChatCompletion
-from airflow_provider_hf_endpoints.inference.engines import dialect_of, error_from
+from airflow_provider_hf_endpoints.inference.engines import dialect_of, discovery, error_from
+from airflow_provider_hf_endpoints.inference.engines.hub_types import ChatCompletion
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
@@ -28,8 +27,8 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
     MalformedAnswerError,
 )
-from airflow_provider_hf_endpoints.inference.retries import repeat_after
-from airflow_provider_hf_endpoints.inference.transport import CONNECT_TIMEOUT, closed_before_answer
+from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, closed_before_answer
+from airflow_provider_hf_endpoints.inference.sending.retries import repeat_after
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
 __all__ = ["AsyncInferenceClient", "InferenceClient"]
@@ -67,7 +66,7 @@ class _Settings:
         self._scale_up_timeout = scale_up_timeout
         self._max_attempts = max_attempts
         self._max_retry_seconds = max_retry_seconds
-        self._target: steps.Target | None = None
+        self._target: discovery.Target | None = None
         self._open()
 
     def _open(self) -> None:
@@ -214,7 +213,7 @@ class InferenceClient(_Settings):
         :param parameters: under OpenAI's or TGI's names
         :raises InferenceError: the typed error, see `inference.errors`
         """
-        result: InferenceResult = self._drive(steps.run(self._discovered(), task, inputs, parameters))
+        result: InferenceResult = self._drive(discovery.run(self._discovered(), task, inputs, parameters))
         return result
 
     def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
@@ -232,14 +231,14 @@ class InferenceClient(_Settings):
 
     def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
         """Call any route of the container: its JSON, or its text. Raises as `run` does."""
-        return self._drive(steps.call(route, payload, method))
+        return self._drive(discovery.call(route, payload, method))
 
-    def _discovered(self) -> steps.Target:
+    def _discovered(self) -> discovery.Target:
         if self._target is None:
-            self._target = self._drive(steps.discover(self._engine, self._model))
+            self._target = self._drive(discovery.discover(self._engine, self._model))
         return self._target
 
-    def _drive(self, call: steps.Steps) -> Any:
+    def _drive(self, call: discovery.Steps) -> Any:
         response: WireResponse | None = None
         try:
             while True:
@@ -284,7 +283,7 @@ class AsyncInferenceClient(_Settings):
 
     async def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
         """See `InferenceClient.run`."""
-        result: InferenceResult = await self._drive(steps.run(await self._discovered(), task, inputs, parameters))
+        result: InferenceResult = await self._drive(discovery.run(await self._discovered(), task, inputs, parameters))
         return result
 
     async def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
@@ -302,14 +301,14 @@ class AsyncInferenceClient(_Settings):
 
     async def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
         """See `InferenceClient.call`."""
-        return await self._drive(steps.call(route, payload, method))
+        return await self._drive(discovery.call(route, payload, method))
 
-    async def _discovered(self) -> steps.Target:
+    async def _discovered(self) -> discovery.Target:
         if self._target is None:
-            self._target = await self._drive(steps.discover(self._engine, self._model))
+            self._target = await self._drive(discovery.discover(self._engine, self._model))
         return self._target
 
-    async def _drive(self, call: steps.Steps) -> Any:
+    async def _drive(self, call: discovery.Steps) -> Any:
         response: WireResponse | None = None
         try:
             while True:

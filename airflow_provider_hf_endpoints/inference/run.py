@@ -14,29 +14,36 @@ from typing import Any
 from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints.inference import spending, steps
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchFailed, BatchStopped, BudgetExceeded
-from airflow_provider_hf_endpoints.inference.budget import Notice, Spending, Spent
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter
-from airflow_provider_hf_endpoints.inference.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.existing import same_format, same_job
-from airflow_provider_hf_endpoints.inference.gate import Gate
-from airflow_provider_hf_endpoints.inference.identity import FORMAT, digest
+from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.items import Tally
-from airflow_provider_hf_endpoints.inference.job import BatchJob
-from airflow_provider_hf_endpoints.inference.journal import Journal, remove_folder
-from airflow_provider_hf_endpoints.inference.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.leftovers import clear_half_written
-from airflow_provider_hf_endpoints.inference.output import count, publish, replacing, write_manifest
-from airflow_provider_hf_endpoints.inference.preflight import discover_target
-from airflow_provider_hf_endpoints.inference.progress import Observer
-from airflow_provider_hf_endpoints.inference.report import BatchReport, judge
-from airflow_provider_hf_endpoints.inference.resume import Resume
-from airflow_provider_hf_endpoints.inference.rows import Shape
-from airflow_provider_hf_endpoints.inference.source import LineSource
-from airflow_provider_hf_endpoints.inference.transport import Transport
+from airflow_provider_hf_endpoints.inference.inputs.preflight import discover_target
+from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
+from airflow_provider_hf_endpoints.inference.job import spending
+from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.job.ends import (
+    BatchAborted,
+    BatchFailed,
+    BatchStopped,
+    BudgetExceeded,
+    judge,
+)
+from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.journal.existing import same_format, same_job
+from airflow_provider_hf_endpoints.inference.journal.journal import Journal, remove_folder
+from airflow_provider_hf_endpoints.inference.journal.leftovers import clear_half_written
+from airflow_provider_hf_endpoints.inference.journal.resume import Resume
+from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.output.publish import count, publish, replacing, write_manifest
+from airflow_provider_hf_endpoints.inference.requests.render import Shape
+from airflow_provider_hf_endpoints.inference.sending.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
+from airflow_provider_hf_endpoints.inference.sending.progress import Observer
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +60,7 @@ class Run:
         self._began = datetime.now(UTC)
         self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
         self._source = LineSource(source)
-        self._target: steps.Target | None = None
+        self._target: discovery.Target | None = None
         self._dispatcher: Dispatcher | None = None
         self._transport: Transport | None = None
         self._spending: Spending | None = None
@@ -83,7 +90,7 @@ class Run:
         if done:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
 
-    async def discover(self, transport: Transport, stop: Callable[[], bool]) -> steps.Target:
+    async def discover(self, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
         """Find out how to speak to the endpoint, waiting for it as long as the job allows.
 
         :raises BatchAborted: it does not come, or refuses
@@ -102,7 +109,7 @@ class Run:
 
     def dispatcher(
         self,
-        target: steps.Target,
+        target: discovery.Target,
         shape: Shape,
         transport: Transport,
         stop: Callable[[], bool],

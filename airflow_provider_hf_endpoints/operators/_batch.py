@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Context, O
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
@@ -23,9 +23,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchStopped,
     BudgetExceeded,
 )
-from airflow_provider_hf_endpoints.inference.budget import Budget, SharedBudget
-from airflow_provider_hf_endpoints.inference.preflight import check_input
-from airflow_provider_hf_endpoints.inference.shards import Shard
+from airflow_provider_hf_endpoints.inference.inputs.preflight import check_input
+from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard
 from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators._metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target

@@ -1,7 +1,7 @@
 """The budget of a start through its attempts and deferrals: what it allows now, by what the service tells of the cost.
 
 Kept in the note of who starts the endpoint (`leases/notes.py`), so that a retry goes on with the account of the attempt
-before on every Airflow. Decided is in `endpoints/budgets.py`.
+before on every Airflow. Decided is in `endpoints/costs/budgets.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_hf_endpoints.endpoints import metering
-from airflow_provider_hf_endpoints.endpoints.budgets import Account, BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.costs import Place
+from airflow_provider_hf_endpoints.endpoints.costs import metering
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, BudgetSpentError, Limits
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Place
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.leases.notes import StartNote

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import Context
 
-from airflow_provider_hf_endpoints.endpoints.budgets import BudgetSpentError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     EndpointFailedError,
@@ -16,9 +16,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
     NameTakenError,
 )
-from airflow_provider_hf_endpoints.endpoints.hardware import HardwareOrder, check_choices, choose, shortage
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder, check_choices, choose, shortage
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._arguments import also_takes
 from airflow_provider_hf_endpoints.operators._budget import Starts

@@ -11,9 +11,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     NoHardwareError,
     QuotaExceededError,
 )
-from airflow_provider_hf_endpoints.endpoints.hardware import check_choices, check_hardware, describe, shortage
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, check_hardware, describe, shortage
 from airflow_provider_hf_endpoints.operators._search import Search
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
-from airflow_provider_hf_endpoints.endpoints.usage import is_used
+from airflow_provider_hf_endpoints.endpoints.upkeep.usage import is_used
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Look, Read, Remove, SwitchOff, SwitchOn, Write

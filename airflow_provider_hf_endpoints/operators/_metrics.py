@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context, Stats
 
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.inference.batch import Snapshot
 
 PREFIX = "hf_endpoints.batch"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_provider_hf_endpoints.endpoints.compare import conflicts, unapplied
+from airflow_provider_hf_endpoints.endpoints.api.compare import conflicts, unapplied
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.operators._claim import claims_in

@@ -11,17 +11,18 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints.endpoints import flows, metering
-from airflow_provider_hf_endpoints.endpoints.budgets import Account
+from airflow_provider_hf_endpoints.endpoints.api import flows
+from airflow_provider_hf_endpoints.endpoints.costs import metering
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Ready, Wait, Wake
-from airflow_provider_hf_endpoints.endpoints.release import Release
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Ready, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import known_engine
-from airflow_provider_hf_endpoints.inference.budget import SharedBudget
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators._budget import usd_since

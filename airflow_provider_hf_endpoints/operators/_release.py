@@ -15,14 +15,14 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, Context, TaskDeferred
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_hf_endpoints.endpoints.budgets import BudgetSpentError, Limits
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointTimeoutError,
     ServiceError,
     ServiceUnreachableError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNotes, start_note
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator, TaskKilledError

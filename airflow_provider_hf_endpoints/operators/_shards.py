@@ -16,9 +16,9 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, ShardsMissingError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
-from airflow_provider_hf_endpoints.inference.shards import TooManyShardsError, check_division
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.operators._assets import describe
 from airflow_provider_hf_endpoints.operators._batch import _storage
 

@@ -15,13 +15,13 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
-from airflow_provider_hf_endpoints.endpoints.budgets import Account, Limits
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, Limits
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
-from airflow_provider_hf_endpoints.endpoints.release import AfterUse, Release, after_use
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse, Release, after_use
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Shared, leave, take

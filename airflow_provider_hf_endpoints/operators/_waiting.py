@@ -12,9 +12,9 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.readiness import BROKEN, why_broken
-from airflow_provider_hf_endpoints.endpoints.release import Release
-from airflow_provider_hf_endpoints.endpoints.waiting import End
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import BROKEN, why_broken
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec

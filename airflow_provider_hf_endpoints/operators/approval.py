@@ -11,7 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import Context
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-from airflow_provider_hf_endpoints.endpoints.hardware import check_choices, choose, describe
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, choose, describe
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
 

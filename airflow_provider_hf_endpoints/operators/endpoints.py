@@ -1,6 +1,7 @@
 """The lifecycle operators: create, update, pause, resume, scale to zero and delete an endpoint.
 
-Thin: what is sent is decided in `endpoints/`, what a look means in `endpoints/readiness.py`. Create has its own file.
+Thin: what is sent is decided in `endpoints/`, what a look means in `endpoints/waiting/readiness.py`. Create has its own
+file.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.readiness import DELETED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._base import EndpointOperator
 from airflow_provider_hf_endpoints.operators._budget import Starts

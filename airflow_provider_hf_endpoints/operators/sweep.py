@@ -1,6 +1,7 @@
 """The operator that finds endpoints which nobody needs any more and which still bill, and switches them off.
 
-Thin: what is left over is judged in `endpoints/sweep.py`. The last resort, for when everything was killed at once.
+Thin: what is left over is judged in `endpoints/upkeep/sweep.py`. The last resort, for when everything was killed at
+once.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ from typing import Any, get_args
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-from airflow_provider_hf_endpoints.endpoints import metering
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.release import Release
-from airflow_provider_hf_endpoints.endpoints.sweep import COSTLY, Known, Leave, Sweep, SweepRule, judge, judge_at_sight
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
+    COSTLY,
+    Known,
+    Leave,
+    Sweep,
+    SweepRule,
+    judge,
+    judge_at_sight,
+)
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes

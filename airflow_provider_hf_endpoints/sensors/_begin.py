@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
-from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.operators._waiting import BACKSTOP
 from airflow_provider_hf_endpoints.waits import deadline_after
 

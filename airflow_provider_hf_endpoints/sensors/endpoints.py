@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator, Context, con
 
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
-from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators._claim import attempt_of

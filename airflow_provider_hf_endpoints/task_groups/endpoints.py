@@ -23,9 +23,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskGroup, TriggerRule
 from airflow.sdk import task_group
 
-from airflow_provider_hf_endpoints.endpoints.hardware import HardwareOrder
-from airflow_provider_hf_endpoints.endpoints.release import AfterUse
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators._use import (
     DEFAULT_LEASE,

@@ -1,8 +1,8 @@
 """The trigger that waits for an endpoint in the triggerer, holding no worker.
 
-It only waits: what a look means is decided in `endpoints/readiness.py`. It can run twice (after a restart of the
-triggerer), so it creates nothing; its deadline is a moment on the clock; and its kwargs are stored in clear and logged,
-so they hold names only.
+It only waits: what a look means is decided in `endpoints/waiting/readiness.py`. It can run twice (after a restart of
+the triggerer), so it creates nothing; its deadline is a moment on the clock; and its kwargs are stored in clear and
+logged, so they hold names only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.poller import poller_for
-from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, OnScaledToZero
-from airflow_provider_hf_endpoints.endpoints.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.waiting.poller import poller_for
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client

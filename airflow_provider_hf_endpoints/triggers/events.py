@@ -1,7 +1,7 @@
 """The trigger of an `AssetWatcher`: it fires whenever an endpoint comes into a state that is watched for.
 
-It never ends. What a look means is decided in `endpoints/changes.py`; the looks are those of the shared poll, and what
-was seen last is kept in `_memory.py`. Nothing here changes an endpoint, whatever becomes of the trigger.
+It never ends. What a look means is decided in `endpoints/waiting/changes.py`; the looks are those of the shared poll,
+and what was seen last is kept in `_memory.py`. Nothing here changes an endpoint, whatever becomes of the trigger.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_provider_hf_endpoints.endpoints.changes import WATCHABLE, Watch, is_news, news, state_in
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
-from airflow_provider_hf_endpoints.endpoints.readiness import LONGEST_POLL, Snapshot
 from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
+from airflow_provider_hf_endpoints.endpoints.waiting.poller import EndpointPoller, poller_for
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Snapshot
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._memory import Memory

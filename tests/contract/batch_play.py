@@ -14,8 +14,8 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
-from airflow_provider_hf_endpoints.inference.shards import Shard
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Answer, Reply, Request, chat_reply, echo
 
 TOKEN = "hf_batch_secret"

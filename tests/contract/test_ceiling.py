@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.endpoints.ceiling import Ceiling, CeilingError
+from airflow_provider_hf_endpoints.endpoints.api.ceiling import Ceiling, CeilingError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook

@@ -22,8 +22,8 @@ import pytest
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.images import ENGINES
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal
 
 jsonschema = importlib.import_module("jsonschema")
 CONTRACT: dict[str, Any] = importlib.import_module("yaml").safe_load(

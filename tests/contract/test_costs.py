@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.costs import Cost
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal
 
 L4: dict[str, Any] = {
     "repository": "gpt2",

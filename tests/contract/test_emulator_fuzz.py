@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.emulator import Emulator, control
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.emulator.control import routes as control
 from tests.contract.emulator_play import HANG, Play, client
 from tests.contract.test_emulator_contract import Contract
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.endpoints.arguments import CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.arguments import CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     EndpointNotFoundError,

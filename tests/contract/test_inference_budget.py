@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference import spending
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BudgetExceeded
-from airflow_provider_hf_endpoints.inference.budget import SharedBudget
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.job import spending
+from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Reply, Request, echo, serving
 
 ROWS = 150

@@ -13,10 +13,10 @@ import pytest
 from backports import zstd
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference import parquet_output
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
-from airflow_provider_hf_endpoints.inference.shards import Shard
+from airflow_provider_hf_endpoints.inference.output import parquet as parquet_output
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard
 from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
 
 ROWS = 30

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference import patience, scrape
 from airflow_provider_hf_endpoints.inference.batch import BatchReport, Snapshot, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
+from airflow_provider_hf_endpoints.inference.engines import scrape
 from airflow_provider_hf_endpoints.inference.errors import RetryBudgetError
+from airflow_provider_hf_endpoints.inference.sending import timeouts as patience
 from tests.contract.batch_play import failing, job_of, prompt_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
 

@@ -22,8 +22,8 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
 from tests.contract.s3_server import CREDENTIALS, S3, s3_server
 

@@ -15,9 +15,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
     ShardsMissingError,
 )
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
-from airflow_provider_hf_endpoints.inference.shards import TooManyShardsError
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.batch_play import job_of, planned, questions, run_shards, write_rows
 from tests.contract.inference_server import echo, serving
 

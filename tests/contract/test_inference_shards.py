@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference import merge, preflight
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchFailed,
@@ -22,9 +21,11 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
     ShardsMissingError,
 )
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
-from airflow_provider_hf_endpoints.inference.shards import Shard
+from airflow_provider_hf_endpoints.inference.inputs import preflight
+from airflow_provider_hf_endpoints.inference.shards import merge
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.batch_play import job_of, planned, prompt_of, questions, run_shards, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
 

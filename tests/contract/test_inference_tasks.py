@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.report import BatchReport
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from tests.contract.emulator_play import TEI, TOOLKIT, VLLM, Play
 
 QUERY = {"query": "red cat", "texts": ["blue dog", "red cat", "green"]}

@@ -18,9 +18,9 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
-from airflow_provider_hf_endpoints.inference.journal import Journal
-from airflow_provider_hf_endpoints.inference.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shard_plan import plan_batch
+from airflow_provider_hf_endpoints.inference.journal.journal import Journal
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.batch_play import job_of, prompt_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
 

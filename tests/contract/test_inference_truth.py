@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.inference import recorder
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
-from airflow_provider_hf_endpoints.inference.records import Record
+from airflow_provider_hf_endpoints.inference.journal import recorder
+from airflow_provider_hf_endpoints.inference.journal.records import Record
 from tests.contract.emulator_play import VLLM, Play
 from tests.contract.inference_server import echo, serving
 

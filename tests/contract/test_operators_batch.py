@@ -303,7 +303,7 @@ def test_a_spent_budget_releases_the_endpoint(
     emulator: Emulator, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, expected: str
 ) -> None:
     """The task fails for good with the figures; rows that are done are kept; the endpoint stops billing."""
-    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.spending.TICK", 0.02)
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.job.spending.TICK", 0.02)
     run(create())
     emulator.behave("demo", latency_seconds=0.2)
     # intel-icl x2 costs so little that the budget is some tenths of a second of it.

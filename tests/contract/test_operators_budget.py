@@ -13,9 +13,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.endpoints import budgets
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
-from airflow_provider_hf_endpoints.inference import spending
+from airflow_provider_hf_endpoints.endpoints.costs import budgets
+from airflow_provider_hf_endpoints.inference.job import spending
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
@@ -236,7 +236,7 @@ def test_a_deleted_start_stays_in_the_account(emulator: Emulator, defers: bool) 
 
 def test_without_a_listed_price_there_is_no_budget(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """What costs nobody knows how much is not started under a limit."""
-    from airflow_provider_hf_endpoints.endpoints import metering
+    from airflow_provider_hf_endpoints.endpoints.costs import metering
 
     monkeypatch.setattr(metering, "price_of", lambda place, offered: None)
     with pytest.raises(AirflowFailException, match="max_cost needs a price"):

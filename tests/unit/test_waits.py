@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     RateLimitError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Goal, Ready, TimedOut
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.waits import (
     ProgressLog,
     WaitBrokenError,

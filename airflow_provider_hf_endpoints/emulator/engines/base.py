@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_hf_endpoints.emulator.http import dump_json
-from airflow_provider_hf_endpoints.emulator.record import Endpoint
+from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
 
 @dataclass(frozen=True)

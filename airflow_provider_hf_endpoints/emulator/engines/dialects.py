@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_hf_endpoints.emulator import images
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply, json_reply
 from airflow_provider_hf_endpoints.emulator.engines.words import DEFAULT_CONTEXT
-from airflow_provider_hf_endpoints.emulator.record import Endpoint
+from airflow_provider_hf_endpoints.emulator.service import images
+from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
 _TYPES = {  # dialect -> status -> type; "" is the dialect's word for anything else
     "vLLM": {400: "BadRequestError", 404: "NotFoundError", "": "InternalServerError"},

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_provider_hf_endpoints.emulator import images
 from airflow_provider_hf_endpoints.emulator.engines import dialects, openai, tei, tgi, toolkit
 from airflow_provider_hf_endpoints.emulator.engines.base import (
     Call,
@@ -26,7 +25,8 @@ from airflow_provider_hf_endpoints.emulator.engines.base import (
 from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import parse_json
-from airflow_provider_hf_endpoints.emulator.record import Endpoint
+from airflow_provider_hf_endpoints.emulator.service import images
+from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
 Route = Callable[[Call, dict[str, Any]], Reply]
 

@@ -19,8 +19,8 @@ from airflow_provider_hf_endpoints.emulator.engines.llamacpp_process import Llam
 from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import dump_json, parse_json
-from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
-from airflow_provider_hf_endpoints.emulator.service import Service
+from airflow_provider_hf_endpoints.emulator.service.record import SERVING, Endpoint, State
+from airflow_provider_hf_endpoints.emulator.service.service import Service
 
 _TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 _TEXT_ENGINES = frozenset({"vLLM", "sGLang", "llamacpp", "tgi"})

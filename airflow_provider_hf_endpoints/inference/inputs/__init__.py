@@ -1,1 +1,4 @@
-"""The input of a batch: which files it is, and their rows one after the other, whatever the files' format."""
+"""From input paths to lines: finding files, unpacking, reading formats, and checking the input before a row is sent.
+
+What a line asks of an engine is in `requests/`.
+"""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fsspec.utils import glob_translate
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal, words_of_hub
 from airflow_provider_hf_endpoints.inference.paths import as_upath
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 
 _HUB_TOKEN = (
     "the token is that of the connection which the path names (hf://conn_id@datasets/…), else of the default one"

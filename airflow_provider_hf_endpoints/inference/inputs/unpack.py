@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 

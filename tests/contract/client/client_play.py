@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Ready
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Ready
 
 HANG = 20.0  # seconds after which a wait that does not end is a failure
 TOKEN = "hf_test"

@@ -8,7 +8,7 @@ import pytest
 import tenacity
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.endpoints import creating, transport
+from airflow_provider_hf_endpoints.endpoints.api import creating, transport
 from tests.contract.client.client_play import TOKEN, Either
 
 

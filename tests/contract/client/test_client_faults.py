@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.endpoints import creating, errors
+from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.api import creating
 from tests.contract.client.client_play import HANG, TOKEN, Either, asked
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints import errors
-from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, shortage
-from airflow_provider_hf_endpoints.endpoints.readiness import Ready
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_hardware, shortage
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Ready
 from tests.contract.client.client_play import GPU, TOKEN, VLLM, Either, asked
 
 

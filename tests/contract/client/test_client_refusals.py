@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import Token
 from airflow_provider_hf_endpoints.endpoints import errors
-from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Ready
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Ready
 from tests.contract.client.client_play import GPU, TOKEN, Either, asked, goal
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import validation
 from airflow_provider_hf_endpoints.emulator.engines import echo, words
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply
-from airflow_provider_hf_endpoints.emulator.record import Endpoint
+from airflow_provider_hf_endpoints.emulator.service import validation
+from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
 
 VLLM: dict[str, Any] = {"vLLM": {"url": "u"}}

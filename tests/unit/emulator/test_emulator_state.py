@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.emulator import meter, state
-from airflow_provider_hf_endpoints.emulator.record import SERVING, Endpoint, State
+from airflow_provider_hf_endpoints.emulator.service import meter, state
+from airflow_provider_hf_endpoints.emulator.service.record import SERVING, Endpoint, State
+from airflow_provider_hf_endpoints.emulator.service.state import Refused
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
-from airflow_provider_hf_endpoints.emulator.state import Refused
 
 SLOW = Behaviour(pending_seconds=10, initializing_seconds=30, updating_seconds=20, deleting_seconds=5)
 

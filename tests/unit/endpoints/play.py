@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from airflow_provider_hf_endpoints.endpoints import errors
-from airflow_provider_hf_endpoints.endpoints.flows import Answer, Flow, Pause, Session
+from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Flow, Pause, Session
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.requests import Request
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 
 T = TypeVar("T")

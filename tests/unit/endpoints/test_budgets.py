@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.endpoints.budgets import Account, BudgetSpentError, Limits
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError, InvalidArgumentError
 
 WHAT = "Endpoint 'demo' (1 x here)"

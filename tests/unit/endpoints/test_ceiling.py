@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints.ceiling import Ceiling, CeilingError
+from airflow_provider_hf_endpoints.endpoints.api.ceiling import Ceiling, CeilingError
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 L4 = "aws/us-east-1/nvidia-l4/x1"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints.changes import WATCHABLE, Watch, is_news, news, state_in
-from airflow_provider_hf_endpoints.endpoints.readiness import DELETED, Health, Snapshot
+from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Health, Snapshot
 from tests.unit.endpoints.play import endpoint
 
 

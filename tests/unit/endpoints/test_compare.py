@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints.compare import conflicts, unapplied
+from airflow_provider_hf_endpoints.endpoints.api.compare import conflicts, unapplied
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from tests.unit.endpoints.play import changed, raw, spec
 

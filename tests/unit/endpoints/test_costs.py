@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints.costs import Cost, lifetimes, price_of, running_seconds, weigh
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost, lifetimes, price_of, running_seconds, weigh
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Replica
 
 BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.api.flows import is_transient
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, error_from_response
-from airflow_provider_hf_endpoints.endpoints.flows import is_transient
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"

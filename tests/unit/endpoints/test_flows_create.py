@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import creating, errors
-from airflow_provider_hf_endpoints.endpoints.flows import Answer
+from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.api import creating
+from airflow_provider_hf_endpoints.endpoints.api.flows import Answer
 from tests.unit.endpoints.play import (
     CUT,
     FORBIDDEN,

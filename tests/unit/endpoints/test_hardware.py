@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.hardware import check_hardware, nearest, shortage
 from airflow_provider_hf_endpoints.endpoints.models import Hardware
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_hardware, nearest, shortage
 from tests.unit.endpoints.play import spec
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.readiness import (
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     DELETED,
     RESUME_GRACE,
     Failed,

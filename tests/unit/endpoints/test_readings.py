@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import errors, flows, readings
+from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.api import flows, readings
 from tests.unit.endpoints.play import (
     FORBIDDEN,
     NOT_FOUND,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import errors
-from airflow_provider_hf_endpoints.endpoints.release import Release, release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
 from tests.unit.endpoints.play import Play, raw
 
 ONE = "/v2/endpoint/acme/tickets"

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import requests
-from airflow_provider_hf_endpoints.endpoints.requests import Request
+from airflow_provider_hf_endpoints.endpoints.api import requests
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 

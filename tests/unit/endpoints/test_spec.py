@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import spec as module
-from airflow_provider_hf_endpoints.endpoints.arguments import CommonArguments, CreateOptions, UpdateArguments
+from airflow_provider_hf_endpoints.endpoints.api.arguments import CommonArguments, CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate, check_name, check_namespace
 from tests.unit.endpoints.play import NEEDED, spec

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Pause, Session
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, ServiceError
-from airflow_provider_hf_endpoints.endpoints.flows import Answer, Pause, Session
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.requests import Request
-from airflow_provider_hf_endpoints.endpoints.survey import Found, Memory, survey
+from airflow_provider_hf_endpoints.endpoints.waiting.survey import Found, Memory, survey
 
 
 def raw(name: str, state: str = "running") -> dict[str, Any]:

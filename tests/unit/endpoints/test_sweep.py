@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.sweep import Known, Leave, Sweep, SweepRule, judge
+from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import Known, Leave, Sweep, SweepRule, judge
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

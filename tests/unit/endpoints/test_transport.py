@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
+from airflow_provider_hf_endpoints.endpoints.api.transport import Bases
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.readiness import Goal, Wait
-from airflow_provider_hf_endpoints.endpoints.requests import Request
-from airflow_provider_hf_endpoints.endpoints.transport import Bases
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Wait
 from tests.unit.endpoints.play import NEEDED, NOW, raw, spec
 
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints import errors, waiting
-from airflow_provider_hf_endpoints.endpoints.readiness import DELETED, Failed, Goal, Ready, TimedOut, Wait, Wake
-from airflow_provider_hf_endpoints.endpoints.waiting import LONGEST_OUTAGE
+from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.waiting import wait as flow
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Failed, Goal, Ready, TimedOut, Wait, Wake
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import LONGEST_OUTAGE
 from tests.unit.endpoints.play import NOW, Play, raw
 
 GET = "GET /v2/endpoint/acme/tickets"
@@ -25,7 +26,7 @@ def goal(**changes: Any) -> Goal:
 
 
 def wait(play: Play, **changes: Any) -> Any:
-    return play.run(waiting.wait(play.session, "tickets", None, goal(**changes)))
+    return play.run(flow.wait(play.session, "tickets", None, goal(**changes)))
 
 
 def test_a_start_is_waited_for() -> None:
@@ -48,7 +49,7 @@ def test_every_look_is_told() -> None:
     """Who waits hears after each look why the wait goes on."""
     reasons: list[str] = []
     play = Play(raw("initializing", message="Pulling image"), BUSY, raw("running"), HEALTHY)
-    play.run(waiting.wait(play.session, "tickets", None, goal(), reasons.append))
+    play.run(flow.wait(play.session, "tickets", None, goal(), reasons.append))
     assert len(reasons) == 2
     assert "Pulling image" in reasons[0]
     assert "Service Unavailable" in reasons[1]
@@ -194,7 +195,7 @@ def test_a_wait_taken_up_again_has_only_the_rest_of_its_time() -> None:
 def test_a_poll_is_one_look() -> None:
     """For a sensor that pokes: one look, its verdict, no pause."""
     play = Play(raw("pending"), BUSY, raw("scaledToZero"), BUSY)
-    verdicts = [play.run(waiting.poll(play.session, "tickets", None, goal())) for _ in range(3)]
+    verdicts = [play.run(flow.poll(play.session, "tickets", None, goal())) for _ in range(3)]
     assert isinstance(verdicts[0], Wait)
     assert isinstance(verdicts[1], Wait)
     assert isinstance(verdicts[2], Wake)

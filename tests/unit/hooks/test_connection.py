@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.endpoints.ceiling import Ceiling
+from airflow_provider_hf_endpoints.endpoints.api.ceiling import Ceiling
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.connection import (
     DEFAULT_CONN_ID,

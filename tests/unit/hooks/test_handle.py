@@ -17,7 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.readiness import Failed, Goal, Ready, TimedOut
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.hooks.handle import SCALE_UP_TIMEOUT, EndpointHandle
 
 TOKEN = "hf_handle_token"

@@ -6,14 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.arrays import (
-    GIVE_UP_AFTER,
-    GROW_AFTER,
-    ArrayForm,
-    ArraySize,
-    parts_of,
-    share_out,
-)
 from airflow_provider_hf_endpoints.inference.errors import (
     BadRequestError,
     CutAnswerError,
@@ -23,8 +15,16 @@ from airflow_provider_hf_endpoints.inference.errors import (
     ServerError,
 )
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.items import Item, Parcel
-from airflow_provider_hf_endpoints.inference.rows import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.sending.arrays import (
+    GIVE_UP_AFTER,
+    GROW_AFTER,
+    ArrayForm,
+    ArraySize,
+    parts_of,
+    share_out,
+)
+from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
 
 FORM = ArrayForm("/e", "feature-extraction", b'{"inputs":', b',"truncate":false}')

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.budget import Budget, Notice, SharedBudget, Spending, Spent
+from airflow_provider_hf_endpoints.inference.job.budget import Budget, Notice, SharedBudget, Spending, Spent
 
 HOUR = 3600.0
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference import patience, run
+from airflow_provider_hf_endpoints.inference import run
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
-from airflow_provider_hf_endpoints.inference.output import publish
-from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.output.publish import publish
+from airflow_provider_hf_endpoints.inference.sending import timeouts as patience
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference.hedging import ENOUGH, QUIET, SHARE, SHORTEST, Hedging
-from airflow_provider_hf_endpoints.inference.items import Parcel
-from airflow_provider_hf_endpoints.inference.rows import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.sending.hedging import ENOUGH, QUIET, SHARE, SHORTEST, Hedging
+from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
 
 class Task:

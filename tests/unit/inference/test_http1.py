@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
-from airflow_provider_hf_endpoints.inference.http1 import MAX_HEAD, AnswerParser
+from airflow_provider_hf_endpoints.inference.http.http1 import MAX_HEAD, AnswerParser
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 LENGTH = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"a": "b\xc3\xbc"'

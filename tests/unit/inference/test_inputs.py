@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.identity import differences
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
+from airflow_provider_hf_endpoints.inference.job.identity import differences
 
 
 def make(folder: Path, *names: str, content: str = "{}\n") -> None:

@@ -11,8 +11,8 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.journal import Journal
-from airflow_provider_hf_endpoints.inference.records import (
+from airflow_provider_hf_endpoints.inference.journal.journal import Journal
+from airflow_provider_hf_endpoints.inference.journal.records import (
     COPY,
     Record,
     decode_record,
@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.inference.records import (
     read_head,
     row_key,
 )
-from airflow_provider_hf_endpoints.inference.resume import Resume
+from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 
 
 def record(place: int, text: str = "x") -> Record:

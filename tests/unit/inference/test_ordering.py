@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference import ordering
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.items import Item
-from airflow_provider_hf_endpoints.inference.ordering import ALIKE, Window, sending_order
-from airflow_provider_hf_endpoints.inference.rows import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.sending import ordering
+from airflow_provider_hf_endpoints.inference.sending.ordering import ALIKE, Window, sending_order
+from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
 HEAD = b'{"model":"m","messages":"'
 

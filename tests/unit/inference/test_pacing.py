@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference import errors
-from airflow_provider_hf_endpoints.inference.gate import Gate
-from airflow_provider_hf_endpoints.inference.patience import Patience
-from airflow_provider_hf_endpoints.inference.retries import Backoff, repeat_after
-from airflow_provider_hf_endpoints.inference.verdicts import Verdict, verdict
+from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.sending.retries import Backoff, repeat_after
+from airflow_provider_hf_endpoints.inference.sending.timeouts import Patience
+from airflow_provider_hf_endpoints.inference.sending.verdicts import Verdict, verdict
 
 BUSY = errors.OverloadedError("busy")
 AWAY = errors.StartingError("away")

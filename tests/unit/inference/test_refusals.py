@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference.refusals import STEADY, TRUSTED, Refusals
+from airflow_provider_hf_endpoints.inference.limit.refusals import STEADY, TRUSTED, Refusals
 
 
 def refused(refusals: Refusals, now: float, in_flight: int, limit: float) -> float:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import OutputConflictError
-from airflow_provider_hf_endpoints.inference.report import BatchReport
-from airflow_provider_hf_endpoints.inference.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 Rows = list[tuple[str, int]]  # what is asked, and a column that no request has in it

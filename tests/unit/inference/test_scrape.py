@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.concurrency import Load
-from airflow_provider_hf_endpoints.inference.scrape import Scraper, read_metrics
+from airflow_provider_hf_endpoints.inference.engines.scrape import Scraper, read_metrics
+from airflow_provider_hf_endpoints.inference.limit.limiter import Load
 
 VLLM = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference import shard_ids
-from airflow_provider_hf_endpoints.inference.concurrency import START_PER_REPLICA, Limiter, Load
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
-from airflow_provider_hf_endpoints.inference.moved_lines import Move
-from airflow_provider_hf_endpoints.inference.shards import Piece, Plan, PlannedFile, Shard, plan_shards, share
+from airflow_provider_hf_endpoints.inference.limit.limiter import START_PER_REPLICA, Limiter, Load
+from airflow_provider_hf_endpoints.inference.shards import ids as shard_ids
+from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move
+from airflow_provider_hf_endpoints.inference.shards.plan import Piece, Plan, PlannedFile, Shard, plan_shards, share
 
 FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
     lambda given: [PlannedFile(f"part-{n}.jsonl", size, "v1", splits) for n, (size, splits) in enumerate(given)]

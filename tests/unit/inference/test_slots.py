@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_hf_endpoints.inference.concurrency import Limiter
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from tests.unit.inference.fleet import Change, Replica, on_each, simulate
 
 

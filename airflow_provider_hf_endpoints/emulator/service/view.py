@@ -1,0 +1,85 @@
+"""An endpoint as the API answers it: its specification, secrets and registry passwords redacted, and its status."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_hf_endpoints.emulator.service import images
+from airflow_provider_hf_endpoints.emulator.service.record import Endpoint, Replica, State
+
+REDACTED = "***"
+
+
+def timestamp(at: float) -> str:
+    """Seconds since 1970 as the API writes a moment."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def account(name: str) -> dict[str, str]:
+    """An account as the API answers it."""
+    return {"id": f"user-{name}", "name": name}
+
+
+def endpoint_json(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
+    """`EndpointWithStatus` of the contract, of an endpoint that has been advanced to `now`."""
+    spec = endpoint.spec
+    model = dict(spec["model"])
+    if "secrets" in model:
+        model["secrets"] = dict.fromkeys(model["secrets"], REDACTED)
+    variant, fields = next(iter(model["image"].items()))
+    if fields.get("credentials"):
+        username = fields["credentials"]["username"]
+        model["image"] = {variant: {**fields, "credentials": {"username": username, "password": REDACTED}}}
+    return {
+        **spec,
+        "model": model,
+        "healthRoute": images.health_route(spec["model"]["image"]),
+        "status": _status(endpoint, now, url),
+    }
+
+
+def _status(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "createdAt": timestamp(endpoint.created_at),
+        "createdBy": account(endpoint.created_by),
+        "updatedAt": timestamp(endpoint.updated_at),
+        "updatedBy": account(endpoint.updated_by),
+        "state": endpoint.state.value,
+        "message": endpoint.message,
+        "errorMessage": endpoint.error,
+        "url": url,
+        "readyReplica": endpoint.ready_replica(now),
+        "targetReplica": endpoint.target_replica,
+        "lastUsedAt": None if endpoint.used_at is None else timestamp(endpoint.used_at),
+        "inferenceMetricsEnabled": True,
+        "private": None,
+    }
+    if endpoint.agent_message is not None:
+        status["agentMessage"] = endpoint.agent_message
+    service = endpoint.spec.get("privateService")
+    if service is not None:
+        status["private"] = {"serviceName": f"com.amazonaws.vpce.{service['region']}.vpce-svc-{endpoint.id}"}
+    return status
+
+
+def replica_json(endpoint: Endpoint, replica: Replica, now: float) -> dict[str, Any]:
+    """`Replica` of the contract."""
+    if replica.stopped_at is not None:
+        stage = "stopped"
+    elif replica.ready_at <= now:
+        stage = "running"
+    else:
+        stage = "initializing"
+    return {
+        "id": replica.id,
+        "versionId": f"{endpoint.id}-{replica.version}",
+        "status": {
+            "stage": stage,
+            "live": stage == "running",
+            "updating": endpoint.state is State.UPDATING and replica.stopped_at is None,
+            "exitCode": replica.exit_code,
+            "startedAt": timestamp(replica.started_at),
+            "stoppedAt": None if replica.stopped_at is None else timestamp(replica.stopped_at),
+        },
+    }

@@ -1,0 +1,292 @@
+"""What takes more than one request, once for the sync and the async client: generators that yield requests.
+
+A flow yields a `Request` and is sent its `Answer` (or thrown a typed error), or yields a `Pause`; what it returns is
+the result. It does no I/O and never sleeps, so the two clients can't drift, and a test can play the service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from airflow_provider_hf_endpoints.endpoints.api import requests
+from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
+from airflow_provider_hf_endpoints.endpoints.api.compare import unapplied
+from airflow_provider_hf_endpoints.endpoints.api.requests import Request
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    EndpointNotFoundError,
+    InferenceEndpointTimeoutError,
+    InvalidAnswerError,
+    InvalidArgumentError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceError,
+)
+from airflow_provider_hf_endpoints.endpoints.images import reusable_image
+from airflow_provider_hf_endpoints.endpoints.models import (
+    EndpointPage,
+    InferenceEndpoint,
+    WhoAmI,
+)
+from airflow_provider_hf_endpoints.endpoints.spec import (
+    EndpointUpdate,
+    check_name,
+    check_namespace,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the JSON, the text or nothing, and the headers (lower-case names)."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Sleep for `seconds`."""
+
+    seconds: float
+
+
+@dataclass
+class Session:
+    """What one client is told or learns once: the namespace to use where none is given, whose token it is, what may be
+    started, and prices.
+
+    `prices` maps (vendor, region, instance type, size) to USD per replica and hour.
+    """
+
+    namespace: str | None = None
+    me: WhoAmI | None = None
+    ceiling: Ceiling = NO_CEILING
+    prices: dict[tuple[str | None, ...], float | None] = field(default_factory=dict)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Flow = Generator[Request | Pause, Any, T]
+
+
+def parse(model: type[M], data: Any, request: Request) -> M:
+    """An answer as a model. Raises `InvalidAnswerError`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _odd_answer(request, error) from None
+
+
+def page_of(answer: Answer, request: Request) -> EndpointPage:
+    """The answer as a page of a list."""
+    return parse(EndpointPage, answer.data, request)
+
+
+def endpoint_of(
+    data: Any, namespace: str, request: Request, sent: Mapping[str, Any] | None = None
+) -> InferenceEndpoint:
+    """The answer as an endpoint, compared with what was `sent` where something was."""
+    try:
+        if not isinstance(data, dict):
+            raise InvalidAnswerError(
+                f"the answer is {type(data).__name__} and no endpoint",
+                method=request.method,
+                path=request.path,
+            )
+        dropped = unapplied(sent, data) if sent is not None else ()
+        for difference in dropped:
+            log.warning("Endpoint %s/%s: %s", namespace, data.get("name"), difference)
+        return InferenceEndpoint.from_raw(data, namespace, dropped)
+    except ValidationError as error:
+        raise _odd_answer(request, error) from None
+
+
+def _odd_answer(request: Request, error: ValidationError) -> InvalidAnswerError:
+    problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+    return InvalidAnswerError(
+        f"the answer is not what the contract promises ({problems})", method=request.method, path=request.path
+    )
+
+
+def items_of(data: Any, key: str, request: Request) -> list[dict[str, Any]]:
+    """The list under a key of an answer. Raises `InvalidAnswerError`."""
+    items = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InvalidAnswerError(f"the answer has no list {key!r}", method=request.method, path=request.path)
+    return items
+
+
+def whoami(session: Session) -> Flow[WhoAmI]:
+    """Whose token it is, asked once per client: the hub limits how often."""
+    if session.me is None:
+        request = requests.whoami()
+        answer = yield request
+        session.me = parse(WhoAmI, answer.data, request)
+    return session.me
+
+
+def resolve_namespace(session: Session, namespace: str | None) -> Flow[str]:
+    """The given namespace, the client's, or the user's own."""
+    chosen = namespace or session.namespace
+    if chosen is None:
+        me = yield from whoami(session)
+        if me.type != "user":
+            raise InvalidArgumentError(
+                f"The token belongs to {me.type or 'something'} {me.name!r} and not to a user, so there is no default "
+                "namespace: give `namespace` (in the connection's extra, or as an argument)."
+            )
+        session.namespace = chosen = me.name
+    return check_namespace(chosen)
+
+
+def list_endpoints(
+    session: Session, namespace: str | None, filters: Mapping[str, Any]
+) -> Flow[list[InferenceEndpoint]]:
+    """All pages of one namespace, or, for `*`, of the user and every organisation that can be listed."""
+    if namespace != "*":
+        chosen = yield from resolve_namespace(session, namespace)
+        return (yield from _list_one(chosen, filters))
+    me = yield from whoami(session)
+    found: list[InferenceEndpoint] = []
+    refusals: list[ApiError] = []
+    for each in me.namespaces:
+        try:
+            found += yield from _list_one(each, filters)
+        except (AuthenticationError, PermissionDeniedError, PaymentRequiredError) as error:
+            # 401 is also what an organisation without billing answers, and a token may be for one namespace only.
+            log.info("Endpoints of %s can't be listed and are left out: %s", each, error.message)
+            refusals.append(error)
+    if refusals and len(refusals) == len(me.namespaces):
+        raise refusals[0]
+    return found
+
+
+def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[InferenceEndpoint]]:
+    found: list[InferenceEndpoint] = []
+    seen: set[str] = set()
+    cursor: str | None = None
+    while True:
+        request = requests.list_page(namespace, cursor=cursor, **filters)
+        answer = yield request
+        page = page_of(answer, request)
+        found += [endpoint_of(item, namespace, request) for item in page.items]
+        cursor = page.next_cursor
+        if not cursor:
+            return found
+        if cursor in seen:
+            raise InvalidAnswerError(
+                f"the list repeats its cursor {cursor!r} and would never end", method="GET", path=request.path
+            )
+        seen.add(cursor)
+
+
+def get(session: Session, name: str, namespace: str | None, *, once: bool = False) -> Flow[InferenceEndpoint]:
+    """One endpoint. `once` is for who looks again anyway: a passing error is raised at once."""
+    return (yield from _one(session, partial(requests.get, once=once), name, namespace))
+
+
+def _one(
+    session: Session, route: Callable[[str, str], Request], name: str, namespace: str | None
+) -> Flow[InferenceEndpoint]:
+    """A route that takes namespace and name and answers the endpoint."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    request = route(chosen, name)
+    answer = yield request
+    return endpoint_of(answer.data, chosen, request)
+
+
+def pause(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Pause; pausing a paused endpoint is no error."""
+    return (yield from _one(session, requests.pause, name, namespace))
+
+
+def scale_to_zero(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Scale to zero."""
+    return (yield from _one(session, requests.scale_to_zero, name, namespace))
+
+
+def debug(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
+    """Run the debugger agent."""
+    return (yield from _one(session, requests.debug, name, namespace))
+
+
+def resume(session: Session, name: str, namespace: str | None, *, running_ok: bool = True) -> Flow[InferenceEndpoint]:
+    """Resume. "Already running" (also while updating) is success unless `running_ok` is False."""
+    route = partial(requests.resume, running_ok=running_ok)
+    try:
+        return (yield from _one(session, route, name, namespace))
+    except BadRequestError as error:
+        if not running_ok or "already running" not in error.message.lower():
+            raise
+    return (yield from get(session, name, namespace))
+
+
+def update(session: Session, name: str, namespace: str | None, change: EndpointUpdate) -> Flow[InferenceEndpoint]:
+    """Change an endpoint. Parallelism sizes without an image are put into the image that runs now."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    image = None
+    if change.needs_current_image:
+        current = yield from get(session, name, chosen)
+        image = reusable_image(current.image, name)
+    payload = change.payload(image)
+    request = requests.update(chosen, name, payload)
+    answer = yield request
+    return endpoint_of(answer.data, chosen, request, payload)
+
+
+def delete(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    *,
+    missing_ok: bool = False,
+    wait: bool = True,
+    timeout: float = 300.0,
+) -> Flow[bool]:
+    """Delete, and wait until it is really gone: a GET answers 200 for a while. False when there was none."""
+    check_name(name)
+    chosen = yield from resolve_namespace(session, namespace)
+    try:
+        yield requests.get(chosen, name)
+    except EndpointNotFoundError:
+        if missing_ok:
+            return False
+        raise
+    try:
+        yield requests.delete(chosen, name)
+    except EndpointNotFoundError:
+        return True  # gone in between, or a first try had arrived
+    if not wait:
+        return True
+    began, pause_seconds = session.now(), 0.5
+    while (session.now() - began).total_seconds() < timeout:
+        try:
+            yield requests.get(chosen, name)
+        except EndpointNotFoundError:
+            return True
+        yield Pause(pause_seconds)
+        pause_seconds = min(pause_seconds * 1.5, 10.0)
+    raise InferenceEndpointTimeoutError(
+        f"Endpoint {chosen}/{name} was deleted and is still there after {timeout:.0f} s. Look at it in the web UI."
+    )
+
+
+def is_transient(error: ApiError) -> bool:
+    """Whether the same request may well succeed in a moment, without anything being changed."""
+    return isinstance(error, ServiceError | RateLimitError) and error.status != 501

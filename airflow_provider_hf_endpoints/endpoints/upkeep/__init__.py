@@ -1,0 +1,1 @@
+"""Looking after what runs: which hardware there is, who still uses an endpoint, and releasing what nobody needs."""

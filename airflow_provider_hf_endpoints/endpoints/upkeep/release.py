@@ -1,0 +1,57 @@
+"""Releasing an endpoint that nobody needs any more, so that it stops billing: the policies and their one flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from airflow_provider_hf_endpoints.endpoints.api import flows
+from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
+from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+
+Release = Literal["pause", "scale_to_zero", "delete", "none"]
+# What becomes of an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
+AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
+
+_STOPPED = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
+
+
+def after_use(policy: AfterUse | None, found: str | None) -> Release:
+    """What to do to an endpoint when its use is over.
+
+    :param policy: None leaves one that ran before as it was, and pauses one that did not exist.
+    :param found: the state before the first use, None where there was no such endpoint.
+    """
+    match policy:
+        case "keep":
+            return "none"
+        case "pause" | "scale_to_zero" | "delete":
+            return policy
+    if found is None:
+        return "delete" if policy == "restore" else "pause"
+    if found in _STOPPED:
+        return "pause"
+    return "scale_to_zero" if found == InferenceEndpointStatus.SCALED_TO_ZERO else "none"
+
+
+def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
+    """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released."""
+    try:
+        match policy:
+            case "none":
+                return "left as it is"
+            case "pause":
+                yield from flows.pause(session, name, namespace)
+                return "paused"
+            case "scale_to_zero":
+                try:
+                    yield from flows.scale_to_zero(session, name, namespace)
+                except BadRequestError:  # an endpoint without a scaleToZeroTimeout can't be scaled to zero
+                    yield from flows.pause(session, name, namespace)
+                    return "paused, because it can't be scaled to zero"
+                return "scaled to zero"
+            case "delete":
+                yield from flows.delete(session, name, namespace, missing_ok=True, wait=False)
+                return "deleted"
+    except EndpointNotFoundError:
+        return "gone already"

@@ -1,0 +1,130 @@
+"""Waiting for an endpoint as a flow: look, judge, pause; once for the sync and the async client.
+
+`readiness.judge` decides; this file knows which requests make a look, and that transient errors are ridden out while
+a refusal (401, 403) or a missing endpoint is not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from airflow_provider_hf_endpoints.endpoints.api import requests
+from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Pause, Session, get, is_transient
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError, EndpointNotFoundError, ServiceError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
+    Failed,
+    Goal,
+    Health,
+    Ready,
+    Snapshot,
+    TimedOut,
+    Verdict,
+    Wait,
+    Wake,
+    judge,
+    judge_wake,
+    needs_health,
+)
+
+log = logging.getLogger(__name__)
+
+# An outage of the service that a wait without a nearer deadline rides out.
+LONGEST_OUTAGE = timedelta(minutes=15)
+
+End = Ready | Failed | TimedOut
+# Told after every look why the wait goes on.
+OnLook = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Unanswered(Wait):
+    """A look that failed in passing: wait, and look again."""
+
+
+@dataclass
+class Patience:
+    """How long the service has not answered: a wait rides out an outage, but no endless one."""
+
+    silent_since: datetime | None = None
+
+    def weigh(self, verdict: Verdict, began: datetime) -> Verdict:
+        """`verdict` of the look that began at `began`, or `Failed` where that makes the outage too long."""
+        if not isinstance(verdict, Unanswered):
+            self.silent_since = None
+            return verdict
+        self.silent_since = self.silent_since or began
+        if began - self.silent_since > LONGEST_OUTAGE:
+            return Failed(f"The service has not answered for {LONGEST_OUTAGE}: {verdict.reason}")
+        return verdict
+
+
+def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Snapshot]:
+    """One look at the endpoint, with its health where the goal needs it."""
+    try:
+        endpoint = yield from get(session, name, namespace, once=True)
+    except EndpointNotFoundError:
+        return Snapshot(None)
+    if not needs_health(endpoint, goal):
+        return Snapshot(endpoint)
+    health = yield from check_health(endpoint)
+    return Snapshot(endpoint, health)
+
+
+def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
+    """What the health route says; an error answer is a finding here, not an error."""
+    if endpoint.health_url is None:
+        return Health(None, "the service has given no URL")
+    try:
+        answer = yield requests.health(endpoint.health_url)
+    except ApiError as error:
+        return Health(error.status, error.message[:200])
+    return Health(answer.status)
+
+
+def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Verdict]:
+    """One look and what it means, for who waits in steps of their own (a sensor that pokes). Wakes when told to."""
+    try:
+        snapshot = yield from look(session, name, namespace, goal)
+    except ApiError as error:
+        if not is_transient(error):
+            raise
+        return after_error(error, goal, session.now())
+    verdict = judge(snapshot, goal, session.now())
+    if isinstance(verdict, Wake) and snapshot.endpoint is not None:
+        health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
+        return judge_wake(verdict, snapshot.endpoint, health)
+    return verdict
+
+
+def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look: OnLook | None = None) -> Flow[End]:
+    """Wait until the goal is reached, can't be reached, or the deadline has passed.
+
+    Raises for what waiting can't mend: `AuthenticationError`, `PermissionDeniedError`, `InvalidArgumentError`.
+    """
+    patience = Patience()
+    while True:
+        began = session.now()
+        verdict = yield from poll(session, name, namespace, goal)
+        match patience.weigh(verdict, began):
+            case (Ready() | Failed() | TimedOut()) as end:
+                return end
+            case Wait(seconds=seconds, reason=reason) | Wake(seconds=seconds, reason=reason):
+                if on_look is not None:
+                    on_look(reason)
+                yield Pause(seconds)
+
+
+def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | TimedOut:
+    """A look that failed in passing: go on, as far as the deadline and the service's Retry-After allow."""
+    if goal.deadline is not None and now >= goal.deadline:
+        waited = (now - goal.started).total_seconds()
+        return TimedOut(f"No answer after {waited:.0f} s of waiting; the last error: {error}")
+    what = "the service answers" if isinstance(error, ServiceError) else "the service limits the rate"
+    seconds = max(error.retry_after or 0.0, min(5.0, goal.longest_poll))
+    if goal.deadline is not None:
+        seconds = min(seconds, max(0.0, (goal.deadline - now).total_seconds()))
+    return Unanswered(seconds, f"{what}: {error.message} (status {error.status}); asking again")

@@ -1,0 +1,34 @@
+"""What an engine says about its own load in an answer's headers (vLLM, when it is asked to).
+
+The request header `endpoint-load-metrics-format: TEXT` asks; the answer's `endpoint-load-metrics` tells, as
+`TEXT named_metrics.kv_cache_usage_perc=0.4, named_metrics.num_requests_waiting=3`. Read tolerantly: a proxy may drop
+it, a version may leave the prefix out or name more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from airflow_provider_hf_endpoints.inference.limit.limiter import Load
+
+ASK = {"endpoint-load-metrics-format": "TEXT"}
+_TELL = "endpoint-load-metrics"
+
+
+def read_load(headers: Mapping[str, str]) -> Load | None:
+    """The load in an answer's headers, None when nothing usable is told."""
+    told = headers.get(_TELL)
+    if not told:
+        return None
+    values: dict[str, float] = {}
+    for part in told.removeprefix("TEXT").split(","):
+        name, _, value = part.partition("=")
+        try:
+            values[name.strip().rpartition(".")[2]] = float(value)
+        except ValueError:
+            continue
+    waiting = values.get("num_requests_waiting")
+    if waiting is None or not math.isfinite(waiting) or waiting < 0:
+        return None
+    return Load(waiting, values.get("kv_cache_usage_perc"))

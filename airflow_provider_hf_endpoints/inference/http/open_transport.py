@@ -1,0 +1,36 @@
+"""Which transport a batch uses unless it is given one."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from airflow_provider_hf_endpoints.inference.engines.load import ASK
+from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
+from airflow_provider_hf_endpoints.inference.http.transport import HttpxTransport, Transport
+
+log = logging.getLogger(__name__)
+
+
+def open_transport(url: str, token: str | None, connections: int) -> Transport:
+    """The fast transport, or httpx where the environment sets a proxy for the endpoint.
+
+    :param connections: most requests at once
+    """
+    headers = {"accept": "application/json", **ASK}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    if uses_proxy(url):
+        log.info("a proxy is set for this endpoint: using httpx")
+        return HttpxTransport(url, headers, connections)
+    return StreamsTransport(url, headers)
+
+
+def uses_proxy(url: str) -> bool:
+    """Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY send requests to `url` through a proxy."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not (parts.scheme in proxies or "all" in proxies):
+        return False
+    return not proxy_bypass(parts.hostname or "")

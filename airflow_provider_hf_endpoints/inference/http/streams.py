@@ -1,0 +1,287 @@
+"""The batch's own HTTP/1.1 client on asyncio: one connection per request in flight, kept and used again.
+
+A batch speaks to one host, sends small JSON and reads small JSON, thousands of times a second. A general client's
+pool costs more than that exchange itself (`benchmarks/`); this one is a list. It knows no proxies: `open_transport`
+takes httpx where one is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    CutAnswerError,
+    InferenceError,
+    InferenceTimeoutError,
+)
+from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
+from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.wire import WireResponse
+
+ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses are kept
+TLS_BUFFER = 32 * 1024  # bytes
+#: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
+HANDSHAKES_AT_ONCE = 64
+IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
+
+
+class _ClosedBeforeAnswerError(Exception):
+    """The server closed the connection and had not said a byte."""
+
+
+def _shrink_tls_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let asyncio's TLS keep a buffer of an answer's size per connection in place of its own 256 KB.
+
+    Neither attribute is in asyncio's documentation; where an event loop has no such things, nothing changes.
+    """
+    tls: Any = getattr(transport, "_ssl_protocol", None)
+    if all(hasattr(tls, name) for name in ("max_size", "_ssl_buffer", "_ssl_buffer_view")):
+        tls.max_size = TLS_BUFFER
+        tls._ssl_buffer = bytearray(TLS_BUFFER)
+        tls._ssl_buffer_view = memoryview(tls._ssl_buffer)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; at most one request is on it."""
+
+    __slots__ = ("_parser", "_transport", "_waiter", "closed", "idle_since", "used")
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._parser: AnswerParser | None = None
+        self._waiter: asyncio.Future[WireResponse] | None = None
+        self.closed = False
+        self.used = False
+        self.idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        _shrink_tls_buffer(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None or self._parser is None:
+            self.close()  # bytes that nobody asked for, such as a 408 before the server closes
+            return
+        try:
+            answer = self._parser.feed(data)
+        except InferenceError as error:
+            self._end(error)
+            return
+        if answer is not None:
+            if not self._parser.keep_alive:
+                self.close()
+            self._end(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        parser = self._parser
+        if self._waiter is None or parser is None:
+            return
+        if not parser.started:
+            self._end(_ClosedBeforeAnswerError(str(exc) if exc else "closed"))
+            return
+        try:
+            self._end(parser.eof())
+        except InferenceError as error:
+            self._end(error)
+
+    def exchange(self, data: bytes) -> asyncio.Future[WireResponse]:
+        """Send a request's bytes; the future brings the answer."""
+        assert self._transport is not None
+        self._parser = AnswerParser()
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return self._waiter
+
+    def fail(self, error: Exception) -> None:
+        """End the request on this connection with an error and close it, so that the engine stops working on it."""
+        self._end(error)
+
+    def close(self) -> None:
+        """Close at once; unsent bytes are dropped."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, outcome: WireResponse | Exception) -> None:
+        waiter, self._waiter, self._parser = self._waiter, None, None
+        if isinstance(outcome, Exception):
+            self.close()
+        if waiter is None or waiter.done():
+            return
+        if isinstance(outcome, Exception):
+            waiter.set_exception(outcome)
+        else:
+            waiter.set_result(outcome)
+
+
+class StreamsTransport(Transport):
+    """Connections to one endpoint, straight on asyncio.
+
+    :param url: the endpoint's URL
+    :param headers: sent with every request
+    :param ssl_context: for `https`; None for httpx's own choice of CA bundle (`SSL_CERT_FILE`, certifi)
+    :raises ValueError: no http or https URL, or a header that cannot be sent
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], ssl_context: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no http or https URL")
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._path = parts.path.rstrip("/")
+        self._ssl: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            self._ssl = ssl_context or httpx.create_ssl_context()
+            self._ssl.set_alpn_protocols(["http/1.1"])
+        lines = {"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers}
+        for name, value in lines.items():
+            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+                raise ValueError(f"the header {name!r} holds a control character")
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+        self._starts: dict[tuple[str, str], bytes] = {}
+        self._idle: list[_Connection] = []
+        self._all: set[_Connection] = set()
+        self._addresses: list[tuple[Any, ...]] = []
+        self._addresses_until = 0.0
+        self._resolving: asyncio.Lock | None = None
+        self._handshakes: asyncio.Semaphore | None = None
+        self._turn = itertools.count()
+
+    async def send(self, request: HttpRequest) -> WireResponse:
+        """See `Transport.send`."""
+        data = self._bytes(request)
+        deadline = time.monotonic() + request.timeout
+        connection = self._take_idle()
+        if connection is not None:
+            try:
+                return await self._exchange(connection, data, request, deadline)
+            except _ClosedBeforeAnswerError:
+                self.resent += 1  # the server had given up the kept connection: once more, on a new one
+        connection = await self._connect(request, deadline)
+        try:
+            return await self._exchange(connection, data, request, deadline)
+        except _ClosedBeforeAnswerError as error:
+            words = f"the connection was closed without an answer ({error})"
+            raise CutAnswerError(words, path=request.route) from error
+
+    async def _exchange(
+        self, connection: _Connection, data: bytes, request: HttpRequest, deadline: float
+    ) -> WireResponse:
+        loop = asyncio.get_running_loop()
+        waiter = connection.exchange(data)
+        left = max(0.0, deadline - time.monotonic())
+        timer = loop.call_later(left, self._time_out, connection, request)
+        try:
+            answer = await waiter
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        finally:
+            timer.cancel()
+            if connection.closed:
+                self._all.discard(connection)
+            else:
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
+        return answer
+
+    @staticmethod
+    def _time_out(connection: _Connection, request: HttpRequest) -> None:
+        connection.fail(InferenceTimeoutError(f"none within {request.timeout:g} s", path=request.route))
+
+    def _take_idle(self) -> _Connection | None:
+        """The connection used last, which is the likeliest to be open still."""
+        oldest = time.monotonic() - IDLE_LIFETIME
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed and connection.idle_since > oldest:
+                return connection
+            connection.close()
+            self._all.discard(connection)
+        return None
+
+    async def _connect(self, request: HttpRequest, deadline: float) -> _Connection:
+        if self._ssl is None:
+            return await self._connect_now(request, deadline)
+        self._handshakes = self._handshakes or asyncio.Semaphore(HANDSHAKES_AT_ONCE)
+        async with self._handshakes:
+            return await self._connect_now(request, deadline)
+
+    async def _connect_now(self, request: HttpRequest, deadline: float) -> _Connection:
+        loop = asyncio.get_running_loop()
+        patience = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
+        try:
+            async with asyncio.timeout(patience):
+                addresses = await self._resolve()
+                first = next(self._turn)
+                for attempt in range(len(addresses)):
+                    address = addresses[(first + attempt) % len(addresses)]
+                    try:
+                        _, connection = await loop.create_connection(
+                            _Connection,
+                            address[0],
+                            self._port,
+                            ssl=self._ssl,
+                            server_hostname=self._host if self._ssl else None,
+                        )
+                    except OSError:
+                        if attempt + 1 == len(addresses):
+                            raise
+                        continue
+                    self._all.add(connection)
+                    return connection
+                raise OSError(f"{self._host} has no address")
+        except TimeoutError as error:
+            words = f"no connection within {patience:g} s"
+            raise ConnectionFailedError(words, path=request.route) from error
+        except OSError as error:  # refused, unreachable, unknown host, TLS that fails
+            self._addresses_until = 0.0
+            raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+
+    async def _resolve(self) -> list[tuple[Any, ...]]:
+        """The host's addresses, asked for once a minute: a thousand connections are not a thousand questions."""
+        self._resolving = self._resolving or asyncio.Lock()
+        async with self._resolving:
+            if time.monotonic() >= self._addresses_until:
+                found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._addresses = list(dict.fromkeys(info[4] for info in found))
+                self._addresses_until = time.monotonic() + ADDRESS_LIFETIME
+            return self._addresses
+
+    def _bytes(self, request: HttpRequest) -> bytes:
+        key = (request.method, request.route)
+        start = self._starts.get(key)
+        if start is None:
+            target = quote(self._path + request.route, safe="/%:@!$&'()*+,;=~?-._")
+            start = f"{request.method} {target} HTTP/1.1\r\n".encode("ascii") + self._head
+            if len(self._starts) < 100:
+                self._starts[key] = start
+        if not request.body:
+            return start + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+            start,
+            len(request.body),
+            request.body,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for connection in list(self._all):
+            connection.close()
+        self._all.clear()
+        self._idle.clear()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # connections are gone after the loop's next round

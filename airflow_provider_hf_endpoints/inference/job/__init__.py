@@ -1,0 +1,4 @@
+"""What was asked of a batch, what came of it, and what it cost: values.
+
+No I/O but the budget's own small file. Nothing here knows how a row is sent.
+"""

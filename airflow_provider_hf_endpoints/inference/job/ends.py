@@ -1,0 +1,70 @@
+"""How a batch that ran ends before its last row, or with too many failures. Each error carries the report."""
+
+from __future__ import annotations
+
+from airflow_provider_hf_endpoints.inference.input_errors import BatchError
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+
+
+class BatchAborted(BatchError):
+    """The batch stopped before its end because of the endpoint; everything done until then is kept.
+
+    :param report: what was done
+    :param cause: the endpoint's error
+    """
+
+    def __init__(self, report: BatchReport, cause: Exception) -> None:
+        self.report = report
+        self.cause = cause
+        super().__init__(
+            f"the batch stopped after {report.rows} rows ({report.failed} failed): {cause} "
+            "Run the same job again to go on from here; rows already done are not sent again."
+        )
+
+
+class BatchStopped(BatchError):
+    """The batch was asked to stop, or ran out of its time; everything done until then is kept."""
+
+    def __init__(self, report: BatchReport, why: str) -> None:
+        self.report = report
+        super().__init__(
+            f"the batch was stopped ({why}) after {report.rows} rows; run the same job again to go on from here"
+        )
+
+
+class BudgetExceeded(BatchError):
+    """The batch has cost what it may, or can't be done for that; everything done until then is kept.
+
+    :param report: what was done
+    :param budget: the name of the budget: the batch's own, or one that it shares
+    """
+
+    def __init__(self, report: BatchReport, why: str, budget: str = "budget") -> None:
+        self.report = report
+        self.budget = budget
+        super().__init__(
+            f"{why}. The batch was stopped after {report.rows} rows. Give it more (max_cost, max_runtime) and run the "
+            "same job again to go on from here; rows already done are not sent again"
+        )
+
+
+class BatchFailed(BatchError):
+    """More rows failed than the job allows."""
+
+    def __init__(self, report: BatchReport, why: str) -> None:
+        self.report = report
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(report.errors.items()))
+        super().__init__(f"{why} ({kinds or 'no kinds'}); see {report.errors_path}")
+
+
+def judge(report: BatchReport, *, fail_on_errors: bool, max_error_rate: float | None) -> BatchReport:
+    """The report of a batch that came to its end, unless more of its rows failed than the job allows.
+
+    :raises BatchFailed: more failed
+    """
+    if fail_on_errors and report.failed:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
+    # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
+    if max_error_rate is not None and report.failed > max_error_rate * report.rows:
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed, above {max_error_rate:.0%}")
+    return report

@@ -1,0 +1,381 @@
+"""What a batch is: `BatchJob` and its checks, and what follows from its fields."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.engines.discovery import Target
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
+from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
+from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
+from airflow_provider_hf_endpoints.inference.output.layout import OutputFormat, OutputLayout
+from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
+from airflow_provider_hf_endpoints.inference.requests.render import (
+    Shape,
+    Template,
+    answer_record,
+    around_inputs,
+    compile_requests,
+    error_record,
+)
+from airflow_provider_hf_endpoints.inference.sending.arrays import ArrayForm, takes_arrays
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard, share
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchJob:
+    """Many rows for one endpoint.
+
+    :param url: the endpoint's URL
+    :param token: sent with every request; never shown
+    :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
+        it
+    :param input_path: JSONL, one object a line, CSV or Parquet, packed if named so (`.gz`, `.zst`): a file, a folder, a
+        pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
+    :param output_path: a name ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
+        other is a folder for it
+    :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
+        name, and takes one that does not tell for JSONL
+    :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output
+        that is a file tells its own
+    :param engine: key of the endpoint's `model.image`, None to find out by asking
+    :param model: model name in requests, None to ask `/v1/models`
+    :param prompt: template over columns, `"Summarise: {text}"`
+    :param messages: template of a chat's messages
+    :param body: template of the whole body, for routes and fields that the task does not know
+    :param system: template of a system prompt before `prompt` or `messages`
+    :param route: path to post `body` to, None for the task's own
+    :param id_column: column that names a row; must be there and differ in every row. None: its place
+    :param keep_columns: columns to carry into the output, under `columns`
+    :param parameters: sent with every row, under OpenAI's or TGI's names
+    :param response_schema: JSON schema or pydantic model that every text has to fit; `output` is then the parsed
+        value, and one that does not fit is asked for again, up to `max_attempts` times
+    :param rows_per_request: rows whose texts go into one request, where the engine takes arrays of them (embeddings;
+        classification on TEI): a number, or `auto` for what the engine allows, and fewer once it refuses
+    :param order_window: rows among which the order of sending is free: those that begin alike are sent together, so
+        that engines find what they computed for the beginning, and at the end long ones go first. 0 for the input's
+        order
+    :param max_concurrency: requests in flight, or `auto` to find the number
+    :param concurrency_ceiling: what `auto` never exceeds
+    :param max_attempts: tries of a row on which the engine fails
+    :param retry_budget: requests that may be repeated because the engine failed on them, as a share of the rows begun
+        (a hundred and twice the limit are free); beyond, the batch stops. None for no bound
+    :param request_timeout: seconds for one answer at most; once a hundred have come, the first try of a row gets
+        four times the slowest of them
+    :param row_timeout: seconds after which a row that is only ever refused fails
+    :param hedge_after: seconds after which a row that is not answered is sent once more, the first answer being the one
+        that counts; `auto` for three times as long as all but a twentieth of the latest answers took; None for never
+    :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
+    :param probe_interval: seconds between two requests to an endpoint that is not ready
+    :param job_timeout: seconds for the whole run
+    :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    :param shard: the part of the input that this job does, as `plan_batch` returned it; its output goes below
+        `output_path` until `merge_shards` puts all of them together
+    :param concurrent_shards: how many shards run at the same time at most; default all. `max_concurrency` and
+        `concurrency_ceiling` are of all shards together
+    :param on_bad_input: a line that is no row: `error_row` writes an error in its place, `stop` ends the
+        batch
+    :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
+    :param max_error_rate: share of failed rows above which the batch stops, None for never
+    :param max_error_rate_after: rows before `max_error_rate` counts
+    :param fail_on_errors: raise `BatchFailed` at the end when any row failed
+    :param max_cost: USD for all runs of the job together; needs `price_per_hour`. A batch that can't fit is stopped as
+        soon as that is known, one that spends it all when it is spent; what is done is kept
+    :param max_runtime: seconds of wall-clock time for all runs of the job together. Of a shard, both are of all shards
+        together, and count from when the batch was planned
+    :param price_per_hour: USD per replica and hour of the endpoint; also for what the report says of costs
+    :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
+        that pace is refused before it sends anything
+    :param budget_key: a run with another key begins a budget anew
+    :param shared_budgets: further budgets, of what the endpoint costs whoever uses it
+    :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
+        disk
+    :param progress_interval: seconds between two lines in the log
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    task: str
+    input_path: PathLike | Sequence[PathLike]
+    output_path: PathLike
+    input_format: InputFormat = "auto"
+    output_format: OutputFormat | None = None
+    engine: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    messages: Any = None
+    body: Any = None
+    system: str | None = None
+    route: str | None = None
+    id_column: str | None = None
+    keep_columns: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] | None = None
+    response_schema: Any = None
+    rows_per_request: int | Literal["auto"] = "auto"
+    order_window: int = 2000
+    max_concurrency: int | Literal["auto"] = "auto"
+    concurrency_ceiling: int = 1000
+    max_attempts: int = 5
+    retry_budget: float | None = 0.2
+    request_timeout: float = 600.0
+    row_timeout: float = 3600.0
+    hedge_after: float | Literal["auto"] | None = None
+    startup_timeout: float = 1200.0
+    probe_interval: float = 5.0
+    job_timeout: float = 7 * 24 * 3600.0
+    drain_timeout: float = 30.0
+    shard: Shard | None = None
+    concurrent_shards: int | None = None
+    on_bad_input: Literal["error_row", "stop"] = "error_row"
+    on_existing: Literal["resume", "overwrite", "fail"] = "resume"
+    max_error_rate: float | None = 0.5
+    max_error_rate_after: int = 100
+    fail_on_errors: bool = False
+    max_cost: float | None = None
+    max_runtime: float | None = None
+    price_per_hour: float | None = None
+    rows_per_replica_second: float | None = None
+    budget_key: str = ""
+    shared_budgets: tuple[SharedBudget, ...] = ()
+    checkpoint_interval: float = 5.0
+    progress_interval: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
+        dialect_of(self.engine)
+        _ = self.template, self.budget
+        for shared in self.every_shared_budget:
+            shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
+        for name, known in (
+            ("on_bad_input", ("error_row", "stop")),
+            ("on_existing", ("resume", "overwrite", "fail")),
+            ("input_format", get_args(InputFormat)),
+            ("output_format", (None, *get_args(OutputFormat))),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {getattr(self, name)!r}")
+        _ = self.whole_layout
+        self._check_requests()
+        self._check_pace()
+        self._check_shard()
+
+    def _check_requests(self) -> None:
+        if self.rows_per_request != "auto":
+            self._check_rows_per_request(self.rows_per_request)
+        if self.body is not None and self.parameters:
+            raise ValueError("with a body template, write the parameters into the body")
+        if self.response_schema is not None:
+            structured.as_json_schema(self.response_schema)
+            if self.body is not None or self.input_format == "openai-batch":
+                raise ValueError("with a whole body, write the schema into the body")
+        if self.input_format == "openai-batch" and (
+            any((self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters))
+        ):
+            raise ValueError(
+                "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
+            )
+
+    def _check_pace(self) -> None:
+        if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
+            raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
+        for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is in seconds and must be above 0, not {getattr(self, name)!r}")
+        if self.hedge_after not in (None, "auto") and not (
+            isinstance(self.hedge_after, int | float) and self.hedge_after is not True and self.hedge_after > 0
+        ):
+            raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {self.hedge_after!r}')
+        if self.order_window < 0:
+            raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
+        for name in ("max_attempts", "concurrency_ceiling"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.retry_budget is not None and not self.retry_budget >= 0:
+            raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {self.retry_budget!r}")
+
+    def _check_shard(self) -> None:
+        if self.concurrent_shards is not None and self.concurrent_shards < 1:
+            raise ValueError(f"concurrent_shards is at least 1, not {self.concurrent_shards!r}")
+        if self.shard is None:
+            return
+        object.__setattr__(self, "shard", Shard.parse(self.shard))
+        _ = self.limits
+        if self.output_format is not None:
+            raise ValueError("shards have no output_format: the merge writes what the name of output_path tells")
+        if self.on_existing != "resume":
+            raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
+
+    def _check_rows_per_request(self, rows: Any) -> None:
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise ValueError(f'rows_per_request is "auto" or at least 1, not {rows!r}')
+        if rows > 1 and not self._may_be_many_in_one:
+            raise ValueError(
+                f"rows_per_request={rows}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
+                "of a prompt or the column `inputs`; leave it out for one row each"
+            )
+
+    @property
+    def _may_be_many_in_one(self) -> bool:
+        whole = self.body is not None or self.input_format == "openai-batch"
+        return not whole and canonical_task(self.task) in (EMBED, CLASSIFY)
+
+    def many_in_one(self, target: Target) -> bool:
+        """Whether several rows may go into one request to this engine."""
+        return self._may_be_many_in_one and takes_arrays(target.dialect, canonical_task(self.task))
+
+    @property
+    def template(self) -> Template:
+        """What of a row goes into its request."""
+        return Template(
+            task=self.task,
+            prompt=self.prompt,
+            messages=self.messages,
+            body=self.body,
+            system=self.system,
+            route=self.route,
+        )
+
+    @property
+    def budget(self) -> Budget:
+        """What all runs of it together may cost; of a shard, see `every_shared_budget`."""
+        alone = self.shard is None
+        return Budget(
+            max_cost=self.max_cost if alone else None,
+            max_runtime=self.max_runtime if alone else None,
+            price_per_hour=self.price_per_hour,
+            rows_per_replica_second=self.rows_per_replica_second,
+            key=self.budget_key,
+        )
+
+    @property
+    def every_shared_budget(self) -> tuple[SharedBudget, ...]:
+        """With that of the shards, which all count from the plan on, and so end at the same moment."""
+        if self.shard is None or (self.max_cost is None and self.max_runtime is None):
+            return self.shared_budgets
+        began = time.time() if self.shard.began is None else self.shard.began
+        return (*self.shared_budgets, SharedBudget.of_shards(began, self.max_cost, self.max_runtime))
+
+    @property
+    def layout(self) -> OutputLayout:
+        """Where its files go."""
+        layout = self.whole_layout
+        return layout if self.shard is None else layout.of_shard(self.shard)
+
+    @property
+    def whole_layout(self) -> OutputLayout:
+        """Where the files of the whole batch go; those of its shards are put together there."""
+        return OutputLayout.of(self.output_path, self.output_format)
+
+    @property
+    def senders(self) -> int:
+        """How many jobs, this one among them, send to the endpoint at the same time."""
+        return 1 if self.shard is None else min(self.shard.of, self.concurrent_shards or self.shard.of)
+
+    @property
+    def limits(self) -> tuple[int | None, int]:
+        """Requests in flight, None to find the number, and what that never exceeds: its share of both.
+
+        :raises ValueError: there is not one for each shard
+        """
+        fixed = None if self.max_concurrency == "auto" else self.max_concurrency
+        if self.shard is None:
+            return fixed, self.concurrency_ceiling
+        try:
+            own = share(fixed or self.concurrency_ceiling, self.shard, self.senders)
+        except ValueError as error:
+            name = "concurrency_ceiling" if fixed is None else "max_concurrency"
+            raise ValueError(f"{name}: {error}; raise it, or set concurrent_shards") from error
+        return (None if fixed is None else own), own
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that every row must have."""
+        return openai_batch.COLUMNS if self.input_format == "openai-batch" else self.template.columns
+
+    @property
+    def reads_columns(self) -> list[str]:
+        """All columns that anything is made of."""
+        if self.input_format == "openai-batch":
+            return [*openai_batch.COLUMNS, "method"]
+        return [*self.columns, *([self.id_column] if self.id_column else []), *self.keep_columns]
+
+    @property
+    def names_rows_by(self) -> str | None:
+        """The column that names a row, None for its place."""
+        return "custom_id" if self.input_format == "openai-batch" else self.id_column
+
+    def shape(self, target: Target) -> Shape:
+        """What its rows look like on their way in and out, for an engine."""
+        if self.input_format == "openai-batch":
+            return openai_batch.shape(target)
+        if self.response_schema is None:
+            render = compile_requests(self.template, target, self.parameters)
+            return Shape(self.id_column, render, answer_record, error_record)
+        schema = structured.as_json_schema(self.response_schema)
+        asked = structured.parameters_for(target.dialect, self.task, schema, target.engine)
+        render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
+        return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
+
+    def array_form(self, target: Target) -> ArrayForm | None:
+        """How several of its rows go into one request; None where they do not.
+
+        :raises BatchInputError: a number of rows was asked for, and this engine takes one
+        """
+        if self.rows_per_request == 1:
+            return None
+        if not self.many_in_one(target):
+            if self.rows_per_request == "auto":
+                return None
+            raise BatchInputError(
+                f"rows_per_request={self.rows_per_request}: this engine ({target.dialect}) takes one row per request "
+                f"for {self.task!r}"
+            )
+        parts = around_inputs(self.template, target, self.parameters or {})
+        if parts is None:
+            return None
+        task = canonical_task(self.task)
+        return ArrayForm(parts[0], task, parts[1], parts[2], wrapped=task == CLASSIFY)
+
+    def identity(self, source: Input) -> dict[str, Any]:
+        """Everything that shapes requests and output. Neither the address nor the pace: those may change.
+
+        :param source: the files that `input_path` means
+        """
+        # The name of an output that is a file tells its form, and JSON lines are what a folder has if nothing is said.
+        folder_of_parquet = self.output_format == "parquet" and not as_upath(self.output_path).name.endswith(".parquet")
+        form = {"output_format": "parquet"} if folder_of_parquet else {}
+        return {"format": FORMAT, "input_path": source.names, **form, **self._requests()}
+
+    def seed(self, target: Target) -> bytes:
+        """Everything that makes a request out of a line of the input: same seed, same line, same request."""
+        return repr((__version__, digest(self._requests()), self.on_bad_input, target)).encode()
+
+    def _requests(self) -> dict[str, Any]:
+        """What shapes requests and output but for the input itself."""
+        return {
+            "task": self.task,
+            "input_format": self.input_format,
+            "engine": self.engine,
+            "model": self.model,
+            "prompt": self.prompt,
+            "messages": self.messages,
+            "body": self.body,
+            "system": self.system,
+            "route": self.route,
+            "id_column": self.id_column,
+            "keep_columns": list(self.keep_columns),
+            "parameters": dict(self.parameters or {}),
+            "response_schema": None
+            if self.response_schema is None
+            else structured.as_json_schema(self.response_schema),
+            **({} if self.shard is None else {"plan": self.shard.plan}),
+        }

@@ -1,0 +1,68 @@
+"""A batch's spending: kept across its runs beside the journal, followed while it runs. Decided is in `budget.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.output.publish import replacing
+
+log = logging.getLogger(__name__)
+
+TICK = 0.5  # seconds between two looks at the budget
+SAVE_INTERVAL = 10.0  # seconds; what a killed run used up since is not in the next one's account
+
+
+def load(path: UPath, key: str) -> Spent:
+    """What earlier runs under the budget `key` used up; nothing where there is none, or it was another budget's."""
+    try:
+        stored = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Spent()
+    except ValueError:
+        log.warning("%s can't be read: the budget begins anew", path)
+        return Spent()
+    return Spent(**stored["spent"]) if stored.get("key") == key else Spent()
+
+
+def save(path: UPath, key: str, spent: Spent) -> None:
+    """Keep it for the next run."""
+    with replacing(path) as file:
+        file.write(json.dumps({"key": key, "spent": asdict(spent)}).encode())
+
+
+async def follow(
+    spending: Spending,
+    path: UPath | None,
+    *,
+    clock: Callable[[], float],
+    done: Callable[[], tuple[int, int | None]],
+    end: Callable[[Notice], None],
+) -> None:
+    """Watch the budget until cancelled, or until it is spent.
+
+    :param path: where the account is kept, None for nowhere
+    :param done: rows that this run has done, and rows left where that is known
+    :param end: called once with why the batch has to stop
+    """
+    save_at = clock() + SAVE_INTERVAL
+    while True:
+        await asyncio.sleep(TICK)
+        now = clock()
+        rows, left = done()
+        notice = spending.notice(now, rows, left)
+        if path is not None and (now >= save_at or (notice is not None and notice.end)):
+            save_at = now + SAVE_INTERVAL
+            await asyncio.to_thread(save, path, spending.budget.key, spending.spent(now, rows))
+        if notice is None:
+            continue
+        log.warning("%s", notice.text)
+        if notice.end:
+            end(notice)
+            return

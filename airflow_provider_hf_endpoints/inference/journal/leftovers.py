@@ -1,0 +1,42 @@
+"""What a killed run leaves beside an output, and how the next one clears it away: half-written files, a journal whose
+output was published already, and its lock."""
+
+from __future__ import annotations
+
+import contextlib
+
+from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
+from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.paths import local_path
+
+
+def clear_finished(layout: OutputLayout) -> None:
+    """Clear up after a run that wrote its manifest and was killed before it could."""
+    lock = layout.journal.parent / f"{layout.journal.name}.lock"
+    if not names_in(layout.journal) and not layout.journal.exists() and not lock.exists():
+        return
+    # Whoever holds the lock may be about to do the same.
+    with contextlib.suppress(OutputConflictError):
+        held = OutputLock(layout.journal)
+        held.acquire()
+        try:
+            remove_folder(layout.journal)
+            clear_half_written(layout)
+        finally:
+            held.release()
+
+
+def clear_half_written(layout: OutputLayout) -> None:
+    """Delete what `output.replacing` had not finished; only for the holder of the output's lock."""
+    for path in (layout.results, layout.errors, layout.manifest):
+        local = local_path(path)
+        if local is not None and local.parent.is_dir():
+            for half in local.parent.glob(f".{_literal(local.name)}.*.tmp"):
+                half.unlink(missing_ok=True)
+
+
+def _literal(name: str) -> str:
+    """A name for `glob` in which nothing is a pattern."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -1,0 +1,110 @@
+"""Which rows an earlier run has done: by place while the input is the same, by identity once it turns out
+reordered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.journal.dead_letters import output_line, with_letter
+from airflow_provider_hf_endpoints.inference.journal.journal import Journal
+from airflow_provider_hf_endpoints.inference.journal.records import COPY, RETRYABLE, Record
+from airflow_provider_hf_endpoints.inference.paths import local_path
+
+#: Rows of which the identities are kept at hand: a row whose place is empty may have been done at another one.
+FEW = 200_000
+
+
+class Resume:
+    """Answers `has` for the rows of the input, asked in their order.
+
+    :param journal: of the output path
+    :param ids_are_places: rows have no id of their own, so a row that moved gets the id of its new place
+    """
+
+    def __init__(self, journal: Journal, *, ids_are_places: bool) -> None:
+        self.journal = journal
+        self.local = local_path(journal.folder) is not None
+        #: Called with the record of a row that was done at another place, as it reads at its new one, and its line key.
+        self.emit: Callable[[Record, int], None] = lambda record, line_key: None
+        self._ids_are_places = ids_are_places
+        self._lock = threading.Lock()  # between the thread that reads ahead and the event loop
+        self._done_keys: frozenset[int] = frozenset()
+        self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
+
+    def load(self) -> int:
+        """Read the journal; returns how many rows it holds. A row that failed for a passing reason is not
+        among them."""
+        for place, flags in self.journal.open():
+            if flags & RETRYABLE:
+                self.journal.index.clear(place)
+        index = self.journal.index
+        if index.done <= FEW:
+            self._done_keys = frozenset(index.keys)
+        return index.done
+
+    def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
+        """A function that says of a line, by its place and bytes, that it is done for sure, and claims its record.
+
+        It spares most rows of a resume the making of their request; it is asked in the reading thread, ahead of `has`.
+
+        :param line_key: see `records.line_hasher`; its seed tells all that makes a request of a line
+        """
+        index, lock = self.journal.index, self._lock
+
+        def is_done(place: int, raw: bytes) -> bool:
+            known = index.line_keys
+            if place >= len(known) or known[place] == 0 or known[place] != line_key(raw):
+                return False
+            with lock:  # between two looks the row may have been taken out
+                if known[place] == 0:
+                    return False
+                index.claim(place)
+            return True
+
+        return is_done
+
+    def has(self, line: Line, key: int, line_key: int) -> bool:
+        """Whether the row in a line is done.
+
+        :param line_key: of its line, to be written where the row's record has to be written anew
+        """
+        index = line.place
+        if self._by_key is None:
+            found = self.journal.index.key(index)
+            if found == key:
+                return True
+            if found == 0 and key not in self._done_keys:
+                return False
+            # Another row was here: from now on rows are looked up by what they are. Only now, because a
+            # million rows by identity take a hundred megabytes.
+            self._by_key = self._take_out(index)
+        places = self._by_key.get(key)
+        if not places:
+            return False
+        record = self.journal.read_at(places.pop())
+        record = record._replace(flags=record.flags | COPY)
+        self.emit(record if record.place == index else self._moved(record, line), line_key)
+        return True
+
+    def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
+        """Every row from `start` on, by its key, removed from its place; but for those that were claimed at it."""
+        index = self.journal.index
+        by_key: dict[int, list[tuple[int, int, int]]] = {}
+        with self._lock:
+            for place in range(len(index) - 1, start - 1, -1):
+                where, key = index.find(place), index.key(place)
+                if where is not None and key:
+                    by_key.setdefault(key, []).append(where)
+                    index.clear(place)
+        return by_key
+
+    def _moved(self, record: Record, line: Line) -> Record:
+        output = fastjson.decode(output_line(record))
+        if "index" in output:  # a form of output that tells places
+            output["index"] = line.place
+            if self._ids_are_places:
+                output["id"] = line.place
+        return with_letter(record._replace(place=line.place, payload=fastjson.encode(output)), line)

@@ -1,0 +1,260 @@
+"""How many requests are in flight: a number that the user gave, or one that is found while the batch runs.
+
+The limit is what one replica can take times the ready replicas. Where the engine says how many requests it works on at
+a time, nothing is searched for. Else it starts small and doubles while that pays. Then it is steered by the engine's
+own word, where it tells how many requests wait (a small queue is kept, the excess subtracted), and else by
+`hillclimb.py`, which compares the throughput of neighbouring settings. What refusals do to it: `refusals.py`. Decisions
+only; the clock is an argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.inference.limit.hillclimb import HillClimb
+from airflow_provider_hf_endpoints.inference.limit.refusals import Refusals, forgotten
+from airflow_provider_hf_endpoints.inference.limit.window import Window
+
+START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
+CEILING = 1000
+QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to which growth is free
+QUEUE_WANTED = 0.1  # waiting requests by running ones
+QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
+STEP = 1.25
+UNEVEN = 0.4  # requests more for each of several replicas: none of them gets exactly its part
+HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine said about itself along with an answer.
+
+    :param waiting: requests in its queue
+    :param cache: share of its cache in use, None where it does not say
+    """
+
+    waiting: float
+    cache: float | None = None
+
+
+class Limiter:
+    """The limit, and what it learns from.
+
+    :param fixed: the user's number, None to find one
+    :param ceiling: never more than this
+    :param replicas: ready replicas at the start
+    :param senders: how many, this one among them, send to the endpoint at the same time: the shards of one batch. It
+        begins with its part of what one would begin with, and takes its part of a queue for its own
+    """
+
+    def __init__(
+        self, fixed: int | None = None, *, ceiling: int = CEILING, replicas: int = 1, senders: int = 1
+    ) -> None:
+        self._fixed = fixed
+        self._senders = senders
+        #: The limit never goes above this.
+        self.ceiling = fixed if fixed is not None else ceiling
+        self._replicas = max(1, replicas)
+        start = fixed if fixed is not None else START_PER_REPLICA * self._replicas / senders
+        self._limit = max(1.0, float(min(start, self.ceiling)))
+        self._slots: int | None = None
+        self._growing = fixed is None
+        self._reason = "fixed" if fixed is not None else "start"
+        self._refusals = Refusals(steady=fixed is not None)
+        self._lowered_at = float("-inf")
+        self._before_lowered = 0.0
+        self._queued_limit = float("inf")
+        self._queued_at = 0.0
+        self._hill = HillClimb()
+        self._queue = 0.0
+        self._queue_heard = 0.0
+        self._latency = 0.0
+        self._work = 0.0
+        self._window = Window(0.0)
+        self._draining = True
+        self._seen: Load | None = None
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight."""
+        return max(1, int(self._limit))
+
+    @property
+    def reason(self) -> str:
+        """Why the limit is what it is, in a word or two."""
+        return self._reason
+
+    def knows_slots(self, slots: int) -> None:
+        """A replica works on so many requests at a time, and lets the others wait: so many are sent, and a few more.
+
+        Without effect on a number that the user gave.
+        """
+        if self._fixed is None:
+            self._slots = slots
+            self._limit = self._most
+            self._reason = f"{slots} slots"
+
+    @property
+    def _most(self) -> float:
+        """The number that needs no search, where there is one: the user's, or what fills the slots."""
+        if self._slots is None:
+            return float(self.ceiling)
+        each = self._slots + max(1.0, QUEUE_WANTED * self._slots) + _uneven(self._replicas)
+        return max(1.0, min(float(self.ceiling), each * self._replicas / self._senders))
+
+    def refused(self, now: float, sent_at: float, in_flight: int) -> None:
+        """A request was refused. Those sent before the last cut belong to the wave that it answered.
+
+        :param in_flight: requests still out
+        """
+        limit = self._refusals.refused(now, sent_at, in_flight, self._limit)
+        if limit is not None:
+            self._note_lowering(now)
+            self._set(limit, "refusals", now)
+            self._growing = False
+            self._hill.stop_growing()
+
+    def outage(self) -> None:
+        """The endpoint takes nothing at all: that was no word about how much it can take."""
+        self._limit = self._refusals.outage() or self._limit
+
+    def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
+        """A request was answered.
+
+        :param in_flight: requests out just before it was
+        :param work: tokens that it brought, or 1 where the engine counts none
+        :param load: what the engine said about itself
+        """
+        self._refusals.answered(sent_at)
+        latency = now - sent_at
+        self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
+        if load is not None and self._fixed is None:
+            self._watch_queue(now, load, in_flight)
+        window = self._window
+        if self._draining:
+            # What is in flight was sent under the old limit, and what filled up to the new one met no queue or all of
+            # it: measure what is sent from the first answer on.
+            if in_flight <= self.limit:
+                self._draining, window.begins = False, now
+            return
+        if sent_at < window.begins:
+            return
+        window.add(now, latency, work, in_flight)
+        if load is not None:
+            window.told += 1
+            # The slot of the answer that tells is taken by one of them already.
+            window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
+            window.cache = max(window.cache, load.cache or 0.0)
+        growing = self._fixed is None and (self._growing if load is not None else self._hill.growing)
+        if window.complete(now, self.limit, growing=growing):
+            self._close_window(now)
+
+    def saw(self, load: Load | None) -> None:
+        """What the engine's metrics say of a replica, None for not known. Too coarse to steer by, so a hint."""
+        self._seen = load
+
+    def replicas_changed(self, replicas: int, now: float) -> None:
+        """The number of ready replicas is known anew; the limit follows it at once."""
+        replicas = max(1, replicas)
+        if self._fixed is None and replicas != self._replicas:
+            settled = self._hill.scale(replicas / self._replicas)
+            if settled is not None:
+                self._limit = settled * self._replicas
+            spread = replicas * (_uneven(replicas) - _uneven(self._replicas)) / self._senders
+            limit = self._following(replicas / self._replicas, now) + spread
+            self._limit = max(1.0, min(float(self.ceiling), limit))
+            self._reason = f"{replicas} replicas"
+            self._refusals.replicas_changed()
+            self._queued_limit = float("inf")
+            self._growing = True  # the queue may have told of the change before
+            self._window, self._draining = Window(now), True
+        self._replicas = replicas
+
+    def _following(self, factor: float, now: float) -> float:
+        """The limit with so many times as many replicas. What was cut because some had gone is not cut once more."""
+        if factor < 1.0 and now - self._lowered_at <= HEARD_LATE:
+            return self._before_lowered * factor
+        return self._limit * factor
+
+    def _note_lowering(self, now: float) -> None:
+        """Keep what the limit was when lowering began."""
+        if now - self._lowered_at > HEARD_LATE:
+            self._lowered_at, self._before_lowered = now, self._limit
+
+    def _close_window(self, now: float) -> None:
+        window = self._window
+        known = self._refusals.window(window.begins, self._limit)
+        if known is not None:
+            self._set(known, "refusals are over", now)
+        elif self._fixed is not None or self._slots is not None:
+            self._restore(now)
+        elif not window.full(self.limit):
+            self._window = Window(now)
+        elif window.told * 2 >= window.answers:
+            self._steer(now, window)
+        else:
+            self._climb(now, window)
+
+    def _watch_queue(self, now: float, load: Load, in_flight: int) -> None:
+        """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
+        if in_flight > self.limit:
+            self._queue = 0.0  # of what was sent under another limit
+            return
+        self._queue += 0.2 * (load.waiting / self._senders - self._queue)
+        share = self._limit / self._replicas
+        excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
+        if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
+            self._growing = False
+            self._note_lowering(now)
+            self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
+            self._queue_heard = now + 2 * self._latency
+
+    def _restore(self, now: float) -> None:
+        """A number that needs no search, and was cut, comes back, slowly."""
+        most = self._most
+        wanted = min(most, self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
+        reason = "fixed" if self._slots is None else f"{self._slots} slots"
+        self._set(max(wanted, self._limit), reason if wanted >= most else "refusals", now)
+
+    def _steer(self, now: float, window: Window) -> None:
+        """By the queue that the engine tells of."""
+        waiting = window.waiting / window.told
+        share = self._limit / self._replicas
+        running = max(1.0, share - waiting)
+        excess = waiting - QUEUE_WANTED * running
+        if excess > 0:
+            self._growing = False
+            if waiting > 2 * QUEUE_WANTED * running:
+                self._queued_limit, self._queued_at = self._limit, now
+            self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
+        elif window.cache > 0.95:
+            self._growing = False
+            self._set(self._limit, "cache full", now)
+        elif waiting < QUEUE_WANTED / 2 * running:
+            factor = 2.0 if self._growing else STEP
+            self._set(min(self._limit * factor, self._allowed(now)), "no queue", now)
+        else:
+            self._set(self._limit, "small queue", now)
+
+    def _climb(self, now: float, window: Window) -> None:
+        """By what other settings brought."""
+        self._work = window.work if self._work == 0 else 0.8 * self._work + 0.2 * window.work
+        share, allowed = self._limit / self._replicas, self._allowed(now) / self._replicas
+        idle = window.idle_share() if self._seen is None else min(1.0, self._seen.waiting / max(share, 1.0))
+        share = self._hill.next(share, window.rate(self._work), allowed, idle)
+        self._set(share * self._replicas, self._hill.reason, now)
+
+    def _allowed(self, now: float) -> float:
+        """Up to where growth is free: the ceiling, or what was not refused and did not queue lately."""
+        queued = self._queued_limit * QUEUED_MARGIN * forgotten(now - self._queued_at)
+        return max(1.0, min(float(self.ceiling), self._refusals.allowed(now), queued))
+
+    def _set(self, limit: float, reason: str, now: float) -> None:
+        changed = int(limit) != self.limit
+        self._limit = max(1.0, min(float(self.ceiling), limit))
+        self._reason = reason
+        self._window, self._draining = Window(now), changed
+
+
+def _uneven(replicas: int) -> float:
+    return UNEVEN if replicas > 1 else 0.0

@@ -1,0 +1,73 @@
+"""Where each file of an output goes: results, errors, manifest, journal and shards, by the path that the job names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+
+OutputFormat = Literal["jsonl", "parquet"]
+RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Where each file of an output path goes.
+
+    :param shards: folder of the outputs of its shards, with their plan
+    :param ids: of a shard, hashes of its rows' ids
+    """
+
+    results: UPath
+    errors: UPath
+    manifest: UPath
+    journal: UPath
+    shards: UPath
+    ids: UPath
+
+    @classmethod
+    def of(cls, output_path: PathLike, output_format: OutputFormat | None = None) -> OutputLayout:
+        """A path ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the results file, with siblings;
+        any other is a folder.
+
+        :param output_format: of the results in a folder, default `jsonl`; a file's name tells its own
+        :raises ValueError: it is not what the name tells
+        """
+        path = as_upath(output_path)
+        suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
+        if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
+            raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
+        if suffix is not None:
+            stem = path.name.removesuffix(suffix)
+            folder = path.parent
+            return cls(
+                results=path,
+                errors=folder / f"{stem}.errors.jsonl",
+                manifest=folder / f"{stem}.manifest.json",
+                journal=folder / f"{stem}.journal",
+                shards=folder / f"{stem}.shards",
+                ids=folder / f"{stem}.ids.bin",
+            )
+        return cls(
+            results=path / f"results-00000.{output_format or 'jsonl'}",
+            errors=path / "errors.jsonl",
+            manifest=path / "manifest.json",
+            journal=path / "_journal",
+            shards=path / "_shards",
+            ids=path / "ids.bin",
+        )
+
+    @property
+    def any_results(self) -> tuple[UPath, ...]:
+        """The results file, in a folder in each form that it may have there."""
+        if self.journal.name != "_journal":
+            return (self.results,)
+        return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
+
+    def of_shard(self, shard: Shard) -> OutputLayout:
+        """Of one of its shards: a folder of its own."""
+        return OutputLayout.of(self.shards / shard.name)

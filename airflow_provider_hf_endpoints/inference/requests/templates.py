@@ -1,0 +1,143 @@
+"""A request's text out of a row's columns: `"Summarise: {text}"`.
+
+A placeholder is a column's name and nothing else: no attribute, no index, no format, so that neither a
+template nor a row can reach anything but the row. `{{` and `}}` are literal braces.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
+
+Row = Mapping[str, Any]
+Render = Callable[[Row], Any]
+
+_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class TemplateError(BatchInputError):
+    """A template that cannot be understood."""
+
+
+def columns_of(template: Any) -> list[str]:
+    """The columns that a template names, in order, each once; looks into lists and dicts."""
+    match template:
+        case str():
+            names = [part for part in _parse(template) if isinstance(part, _Column)]
+            return list(dict.fromkeys(part.name for part in names))
+        case Mapping():
+            return list(dict.fromkeys(name for value in template.values() for name in columns_of(value)))
+        case list() | tuple():
+            return list(dict.fromkeys(name for value in template for name in columns_of(value)))
+        case _:
+            return []
+
+
+def compile_text(template: str) -> Callable[[Row], str]:
+    """A function from a row to the text with every placeholder filled in.
+
+    It raises `MissingColumnError` for a column that is not there and `BatchInputError` for one that is null,
+    because a prompt about nothing costs as much as any other.
+
+    :raises TemplateError: a lone brace or an empty placeholder
+    """
+    parts = _parse(template)
+    if all(isinstance(part, str) for part in parts):
+        constant = "".join(part for part in parts if isinstance(part, str))
+        return lambda row: constant
+
+    def render(row: Row) -> str:
+        return "".join([part if isinstance(part, str) else part.text(row) for part in parts])
+
+    return render
+
+
+def compile_value(template: Any, *, scalars_as_text: bool = False) -> Render:
+    """The same for a template of any JSON shape. A text that is one placeholder becomes the column's value
+    itself.
+
+    :param scalars_as_text: numbers and truth values that stand alone become text; lists and objects do not
+    """
+    match template:
+        case str():
+            parts = _parse(template)
+            if len(parts) == 1 and isinstance(parts[0], _Column):
+                column = parts[0]
+                return column.text_or_json if scalars_as_text else column.value
+            return compile_text(template)
+        case Mapping():
+            items = [(key, compile_value(value, scalars_as_text=scalars_as_text)) for key, value in template.items()]
+            return lambda row: {key: render(row) for key, render in items}
+        case list() | tuple():
+            renders = [compile_value(value, scalars_as_text=scalars_as_text) for value in template]
+            return lambda row: [render(row) for render in renders]
+        case _:
+            return lambda row: template
+
+
+class _Column:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def value(self, row: Row) -> Any:
+        try:
+            return row[self.name]
+        except KeyError:
+            raise MissingColumnError(self.name, row) from None
+
+    def text(self, row: Row) -> str:
+        value = self.value(row)
+        if isinstance(value, str):
+            return value
+        if value is None:
+            raise BatchInputError(f"column {self.name!r} is null")
+        return json.dumps(value, ensure_ascii=False)
+
+    def text_or_json(self, row: Row) -> Any:
+        value = self.value(row)
+        return value if isinstance(value, list | dict) else self.text(row)
+
+
+def _parse(template: str) -> list[str | _Column]:
+    """Literal texts and columns, in order."""
+    parts: list[str | _Column] = []
+    literal = ""
+    end = 0
+    for match in _PART.finditer(template):
+        literal += template[end : match.start()]
+        end = match.end()
+        token = match.group()
+        if token in ("{{", "}}"):
+            literal += token[0]
+        elif match.group(1):
+            if literal:
+                parts.append(literal)
+            literal = ""
+            parts.append(_Column(match.group(1)))
+        else:
+            raise TemplateError(
+                f"template {template[:80]!r} has a lone {token!r} at {match.start()}: "
+                "write '{{' or '}}' for a literal brace"
+            )
+    literal += template[end:]
+    if literal or not parts:
+        parts.append(literal)
+    return parts
+
+
+def require_columns(template: Sequence[str], row: Row, where: str | None = None) -> None:
+    """Check that a row has every column in `template`.
+
+    :param where: the row's file and line, for the error
+
+    :raises MissingColumnError: it lacks one
+    """
+    for name in template:
+        if name not in row:
+            raise MissingColumnError(name, row, where)

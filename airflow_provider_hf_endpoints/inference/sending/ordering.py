@@ -1,0 +1,121 @@
+"""The order of sending inside a window of rows: what begins alike together, and at the end what is long first. No I/O.
+
+vLLM and SGLang keep what they computed for a prompt's beginning and use it again for the next prompt that begins so, as
+long as it comes soon. llama.cpp keeps it for each of its slots: what comes to several at once is computed by each, so
+there, and where rows share arrays, nothing is put together.
+
+A long row that starts last is what everybody waits for. Before the last window it holds up nobody, and sorting by
+length would only make the speed that `limit/limiter.py` measures rise and fall. The output's order is the input's
+whatever is sent first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from airflow_provider_hf_endpoints.inference.sending.parcels import Item
+
+#: Bytes beyond what all rows have in common that have to be equal for rows to count as beginning alike: about a block
+#: of sixteen tokens, the unit in which vLLM keeps prefixes.
+ALIKE = 64
+#: Between the first of a group and the others: so many groups, and bytes. Some tens of thousands of tokens' worth of
+#: work lies between them, a few steps of an engine, and little enough for its cache to hold.
+FEWEST_APART = 4
+BYTES_APART = 64 * 1024
+#: Rows read per row sent, so that the next window is there when this one is empty.
+AHEAD = 2
+#: Rows read at once before the first is sent; others run in between.
+AT_FIRST = 64
+#: Bytes of request bodies in a window, whatever its rows.
+MOST_BYTES = 16 * 1024 * 1024
+
+
+def beginning_alike(bodies: Sequence[bytes]) -> list[list[int]]:
+    """Places of the bodies, those that begin alike together; groups in the order of their first."""
+    order = sorted(range(len(bodies)), key=bodies.__getitem__)
+    if not order:
+        return []
+    alike = _common(bodies[order[0]], bodies[order[-1]]) + ALIKE
+    groups: dict[bytes, list[int]] = {}
+    for place in order:
+        groups.setdefault(bodies[place][:alike], []).append(place)
+    return sorted(groups.values(), key=min)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two begin with alike; of the first and the last of a sorted list: how many all do."""
+    pairs = zip(one, other, strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) -> list[int]:
+    """Places of the bodies in the order in which they are best sent.
+
+    :param last: nothing comes after them
+    :param alike: put together those that begin alike
+    """
+    groups = beginning_alike(bodies) if alike else [[place] for place in range(len(bodies))]
+    if last:
+        groups.sort(key=lambda group: -max(len(bodies[place]) for place in group))
+    order: list[int] = []
+    chunk: list[list[int]] = []
+    size = 0
+    for group in groups:
+        chunk.append(group)
+        size += len(bodies[group[0]])
+        if len(chunk) >= FEWEST_APART and size >= BYTES_APART:
+            order += _first_of_each_first(chunk)
+            chunk, size = [], 0
+    return order + _first_of_each_first(chunk)
+
+
+def _first_of_each_first(groups: list[list[int]]) -> list[int]:
+    """What is to be kept of a group is computed when its others come, not computed at once for all of them."""
+    return [group[0] for group in groups] + [place for group in groups for place in group[1:]]
+
+
+class Window:
+    """Rows between being read and being sent: while one window is given out, the next is gathered.
+
+    :param size: rows in a window; up to twice as many are held
+    :param alike: put together rows that begin alike
+    """
+
+    def __init__(self, size: int, *, alike: bool = True) -> None:
+        self._size = size
+        self._alike = alike
+        self._gathered: list[Item] = []
+        self._bytes = 0
+        self._ready: deque[Item] = deque()
+        self._begun = False
+
+    def __len__(self) -> int:
+        return len(self._gathered) + len(self._ready)
+
+    @property
+    def wants(self) -> int:
+        """How many rows to gather before the next is taken."""
+        left = self._size - len(self._gathered) if self._bytes < MOST_BYTES else 0
+        return min(left, AHEAD if self._ready else AT_FIRST)
+
+    def opens(self, *, last: bool) -> bool:
+        """Whether rows may be taken: once a first window is full, or nothing more comes."""
+        self._begun = self._begun or last or len(self._gathered) >= self._size or self._bytes >= MOST_BYTES
+        return self._begun
+
+    def gather(self, row: Item) -> None:
+        """A row that was read."""
+        self._gathered.append(row)
+        self._bytes += len(row.request.body)
+
+    def take(self, *, last: bool) -> Item | None:
+        """The row to send next, None when there is none.
+
+        :param last: nothing more comes
+        """
+        if not self._ready and self._gathered:
+            rows, self._gathered, self._bytes = self._gathered, [], 0
+            order = sending_order([row.request.body for row in rows], last=last, alike=self._alike)
+            self._ready.extend(rows[place] for place in order)
+        return self._ready.popleft() if self._ready else None

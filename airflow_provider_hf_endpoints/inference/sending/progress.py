@@ -1,0 +1,190 @@
+"""What is told about a running batch: a line every few seconds, a snapshot for an observer, a table at the end.
+
+Nothing here decides anything; `dispatch.py` counts, and says when.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
+
+log = logging.getLogger(__name__)
+
+QUANTILES = (0.5, 0.95, 0.99)
+_STEP = math.log(1.04)  # so exact is a quantile: 4 %
+_SHORTEST = 1e-4  # seconds
+_WORDS = 200  # characters of an error's message
+
+
+class Latencies:
+    """How long answers took, in buckets: any number of them in a few hundred counts."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self.answers = 0
+
+    def add(self, seconds: float) -> None:
+        """An answer."""
+        bucket = int(math.log(max(seconds, _SHORTEST)) / _STEP + 1000.5) - 1000
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self.answers += 1
+
+    def quantile(self, share: float) -> float:
+        """Seconds within which that share of the answers came; 0 where there are none."""
+        wanted, seen = share * self.answers, 0
+        for bucket in sorted(self._counts):
+            seen += self._counts[bucket]
+            if seen >= wanted:
+                return math.exp(bucket * _STEP)
+        return 0.0
+
+    def quantiles(self) -> tuple[float, float, float]:
+        """p50, p95 and p99 in seconds."""
+        p50, p95, p99 = (self.quantile(share) for share in QUANTILES)
+        return p50, p95, p99
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a batch has come to at a moment. Counts are of this run, from its beginning.
+
+    :param done: rows finished, failed ones among them; `resumed` not
+    :param resumed: rows that an earlier run had done
+    :param errors: failed rows by kind of error
+    :param limit: requests that may be in flight
+    :param reason: why so many
+    :param latencies: p50, p95 and p99 of the answers since the snapshot before, in seconds; None without any
+    """
+
+    seconds: float
+    done: int
+    failed: int
+    resumed: int
+    requests: int
+    retries: int
+    prompt_tokens: int
+    completion_tokens: int
+    in_flight: int
+    limit: int
+    reason: str
+    errors: Mapping[str, int] = field(default_factory=dict)
+    latencies: tuple[float, float, float] | None = None
+
+
+Observer = Callable[[Snapshot], None]
+
+
+class Progress:
+    """Watches a batch for those who want to know.
+
+    :param observer: is given a snapshot with each line, and one at the end
+    """
+
+    def __init__(self, now: float, observer: Observer | None = None) -> None:
+        self._began = now
+        self._before = (now, 0, 0)
+        self._observer = observer
+        self._latencies = Latencies()
+        self._recent = Latencies()
+        self._limits: tuple[int, int] | None = None
+        #: Rows of the input, None until they are counted.
+        self.total: int | None = None
+
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        self._latencies.add(seconds)
+        if self._observer is not None:
+            self._recent.add(seconds)
+
+    def limited(self, limit: int) -> None:
+        """The limit is this just now."""
+        low, high = self._limits or (limit, limit)
+        self._limits = min(low, limit), max(high, limit)
+
+    def line(self, tally: Tally, now: float, busy: str) -> str:
+        """What to say at `now`; `busy` tells what is in flight."""
+        then, done, tokens = self._before
+        self._before = (now, tally.done, tally.tokens)
+        seconds = max(now - then, 1e-9)
+        rate = (tally.done - done) / seconds
+        return (
+            f"{self._share(tally.done + tally.resumed, rate)}, {rate:.1f}/s, {busy}, {tally.failed} failed, "
+            f"{tally.retries} retries, {(tally.tokens - tokens) / seconds:.0f} tokens/s"
+        )
+
+    def observe(self, tally: Tally, now: float, in_flight: int, limit: int, reason: str) -> None:
+        """Give the observer a snapshot. One that raises is not asked again: it is no reason to stop a batch."""
+        if self._observer is None:
+            return
+        recent, self._recent = self._recent, Latencies()
+        snapshot = Snapshot(
+            seconds=now - self._began,
+            done=tally.done,
+            failed=tally.failed,
+            resumed=tally.resumed,
+            requests=tally.requests,
+            retries=tally.retries,
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.tokens,
+            in_flight=in_flight,
+            limit=limit,
+            reason=reason,
+            errors=dict(tally.errors),
+            latencies=recent.quantiles() if recent.answers else None,
+        )
+        try:
+            self._observer(snapshot)
+        except Exception:
+            log.warning("the batch's observer failed and is not asked again", exc_info=True)
+            self._observer = None
+
+    def table(self, report: BatchReport, tally: Tally) -> str:
+        """The end of a batch, for its log."""
+        state = "finished" if report.complete else "not finished"
+        seconds = max(report.seconds, 1e-9)
+        p50, p95, p99 = self._latencies.quantiles()
+        low, high = self._limits or (0, 0)
+        lines = [
+            f"batch {state}: {report.rows} rows in {_duration(report.seconds)}, to {report.output_path}",
+            f"  rows      {report.succeeded} answered, {report.failed} failed, {report.resumed} of them done before",
+            f"  answers   {report.truncated} truncated, {report.filtered} filtered, {report.empty} empty",
+            f"  requests  {report.requests}, {report.retries} of them retries",
+            f"  tokens    {report.prompt_tokens} prompt, {report.completion_tokens} completion, "
+            f"{report.discarded_tokens} of them discarded",
+            f"  rate      {tally.done / seconds:.1f} rows/s, {tally.tokens / seconds:.0f} completion tokens/s",
+            f"  latency   {p50:.2f} s p50, {p95:.2f} s p95, {p99:.2f} s p99 of {self._latencies.answers} answers",
+            f"  limit     {low} to {high} in flight",
+        ]
+        for kind, count in sorted(report.errors.items(), key=lambda pair: -pair[1]):
+            words = tally.first_words.get(kind) or f"see {report.errors_path}"
+            lines.append(f"  failed    {kind}: {count} ({100 * count / max(report.rows, 1):.1f} %), the first: {words}")
+        for kind, count in sorted(tally.faults.items(), key=lambda pair: -pair[1]):
+            if kind not in report.errors:
+                words = tally.first_words.get(kind, "")
+                lines.append(f"  survived  {kind}: {count} requests, no row failed of it; the first: {words}")
+        return "\n".join(lines)
+
+    def _share(self, done: int, rate: float) -> str:
+        if self.total is None:
+            return f"{done} rows done"
+        left = f", {_duration((self.total - done) / rate)} left" if rate > 0 and self.total > done else ""
+        return f"{done} of {self.total} rows done ({100 * done / max(self.total, 1):.0f} %){left}"
+
+
+def first_words(message: str) -> str:
+    """An error's message on one line of bearable length."""
+    words = " ".join(message.split())
+    return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

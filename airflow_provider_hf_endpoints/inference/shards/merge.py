@@ -1,0 +1,292 @@
+"""The outputs of a batch's shards put together: the files that one worker would have written, and a manifest.
+
+Nothing is kept in memory but counts: lines go from one file to the other, with the row's place in the shard replaced by
+its place in the whole. What is written depends on the shards alone, so a merge that was killed is run again and writes
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.input_errors import (
+    BatchInputError,
+    JournalCorruptError,
+    OutputConflictError,
+    ShardsMissingError,
+)
+from airflow_provider_hf_endpoints.inference.job.ends import judge
+from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.output.publish import (
+    LineTarget,
+    read_manifest,
+    replacing,
+    write_manifest,
+    writing_rows,
+)
+from airflow_provider_hf_endpoints.inference.paths import PathLike
+from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled, hash_id
+from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
+from airflow_provider_hf_endpoints.inference.shards.plan import Plan, Shard
+from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
+
+log = logging.getLogger(__name__)
+
+_TOLD_AT_MOST = 5  # shards, in an error
+#: What of a report adds up.
+COUNTS = tuple(each.name for each in fields(BatchReport) if each.type == "int")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A finished shard.
+
+    :param start: rows of the shards before it
+    :param lines: lines of its first file that are in the shards before it
+    """
+
+    shard: Shard
+    layout: OutputLayout
+    manifest: Mapping[str, Any]
+    start: int
+    lines: int
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        report: Mapping[str, Any] = self.manifest["report"]
+        return report
+
+
+def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids: bool = True) -> BatchReport:
+    """Put the outputs of all shards together, in the order of the input, and remove them.
+
+    Run again after it was killed, it begins anew and writes the same; after it finished, it returns its report.
+
+    :param output_path: of the whole batch, as it was given to the planner and to the shards
+    :param keep_shards: leave the shards' own outputs where they are
+    :param unique_ids: refuse ids that stand in two shards; each shard has checked its own already
+    :raises ShardsMissingError: some shards are not finished; nothing was written
+    :raises OutputConflictError: another job's output, or another run, is on the path
+    :raises BatchInputError: an id stands in two shards, or the input has no row
+    :raises BatchFailed: more rows failed than the shards' job allows; everything is written
+    """
+    layout = OutputLayout.of(output_path)
+    plan = read_plan(layout)
+    if plan is None:
+        raise ShardsMissingError(f"there is no plan of shards below {layout.shards}: plan them, and run them, first")
+    lock = OutputLock(layout.journal)
+    lock.acquire()
+    try:
+        finished = _finished(layout, plan)
+        if finished is None:
+            finished = _merge(output_path, layout, plan, unique_ids)
+        if not keep_shards:
+            _remove(layout, plan)
+    finally:
+        lock.release()
+    report = BatchReport(**finished["report"])
+    log.info("%s", report.summary())
+    return judge(report, **finished["limits"])
+
+
+def _finished(layout: OutputLayout, plan: Plan) -> dict[str, Any] | None:
+    """What an earlier merge of the same shards wrote."""
+    manifest = read_manifest(layout)
+    if manifest is not None and manifest.get("plan") != plan.digest:
+        raise OutputConflictError(
+            f"{layout.manifest} belongs to another job than the shards below {layout.shards}: choose another "
+            'output_path, or plan with on_existing="overwrite" to throw away what is there'
+        )
+    return manifest
+
+
+def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: bool) -> dict[str, Any]:
+    parts = _parts(layout, plan)
+    if unique_ids:
+        _check_ids(parts)
+    totals = _totals(parts)
+    if not totals["rows"]:
+        raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
+    with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
+        for part in parts:
+            _copy(part, results, errors)
+    manifest = _manifest(output_path, layout, plan, parts, totals)
+    write_manifest(layout, manifest)
+    return manifest
+
+
+def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
+    """All shards, finished and of one job.
+
+    :raises ShardsMissingError: some are not finished
+    :raises OutputConflictError: some belong to another plan or job
+    """
+    parts: list[_Part] = []
+    missing: list[Shard] = []
+    start = 0
+    lines: dict[str, int] = {}  # of files that were cut, as far as they were read
+    for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
+        own = layout.of_shard(shard)
+        manifest = read_manifest(own)
+        if manifest is None:
+            missing.append(shard)
+            continue
+        first = parts[0].manifest["identity"] if parts else {**manifest["identity"], "plan": shard.plan}
+        different = differences(first, manifest["identity"])
+        if different:
+            raise OutputConflictError(
+                f"shard {shard.name} in {own.manifest.parent} is of another job than the rest: {'; '.join(different)}. "
+                "Remove that folder and run the shard again"
+            )
+        parts.append(_Part(shard, own, manifest, start, lines.get(pieces[0].file.path, 0)))
+        start += manifest["report"]["rows"]
+        for path, count in manifest["shard"]["lines"].items():
+            lines[path] = lines.get(path, 0) + count
+    if missing:
+        names = ", ".join(shard.name for shard in missing[:_TOLD_AT_MOST])
+        more = f" and {len(missing) - _TOLD_AT_MOST} more" if len(missing) > _TOLD_AT_MOST else ""
+        raise ShardsMissingError(
+            f"{len(missing)} of {len(plan.shards)} shards are not finished: {names}{more} have no manifest below "
+            f"{layout.shards}. Run them again (in Airflow, clear the mapped tasks of those numbers), then merge"
+        )
+    return parts
+
+
+def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
+    totals: dict[str, Any] = {name: sum(part.report[name] for part in parts) for name in COUNTS}
+    kinds: dict[str, int] = {}
+    for part in parts:
+        for kind, count in part.report["errors"].items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    return {**totals, "errors": kinds}
+
+
+def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
+    """Copy a shard's lines and dead letters, with places that count in the whole.
+
+    :raises JournalCorruptError: the files have not the lines that the shard's manifest tells
+    """
+    move = Move(part.start, part.lines, part.manifest["shard"]["ids_are_places"])
+    rows = failed = 0
+    with part.layout.results.open("rb") as results_file, part.layout.errors.open("rb") as errors_file:
+        letters = _lines(errors_file)
+        letter = next(letters, None)
+        for line in _lines(results_file):
+            results.write(move.line(line))
+            rows += 1
+            if letter is not None and is_letter_of(letter, line):
+                errors.write(move.letter(letter, line))
+                failed += 1
+                letter = next(letters, None)
+    failed += letter is not None  # one of no row, and who knows how many behind it
+    for name, found, told in (("lines", rows, part.report["rows"]), ("dead letters", failed, part.report["failed"])):
+        if found != told:
+            raise JournalCorruptError(
+                f"{part.layout.results} of shard {part.shard.name} has {found} {name} and its manifest tells {told}: "
+                "something else changed it. Remove that shard's folder and run the shard again"
+            )
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    """Lines of a file of which nothing is expected but `read`: what Airflow 3.0's paths open cannot be iterated."""
+    rest = b""
+    while block := file.read(1 << 20):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+    if rest:
+        yield rest
+
+
+def _check_ids(parts: Sequence[_Part]) -> None:
+    """
+    :raises BatchInputError: an id stands in two shards
+    """
+    files = [part.layout.ids for part in parts if part.manifest["shard"]["ids"]]
+    doubled = find_doubled(files) if files else set()
+    if not doubled:
+        return
+    seen: dict[Any, int] = {}
+    for part in parts:
+        with part.layout.results.open("rb") as file:
+            for place, line in enumerate(_lines(file), start=part.start):
+                row = fastjson.decode(line)
+                identity = row.get("custom_id", row.get("id"))
+                if identity is None or hash_id(identity) not in doubled:
+                    continue
+                if identity in seen:
+                    raise BatchInputError(
+                        f"id {identity!r} stands in row {seen[identity]} and in row {place} of the input (shard "
+                        f"{part.shard.name}); ids must differ. Merge with unique_ids=False to have both in the output"
+                    )
+                seen[identity] = place
+
+
+def _manifest(
+    output_path: PathLike, layout: OutputLayout, plan: Plan, parts: Sequence[_Part], totals: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As of a batch by one worker; times are those of the shards, so that a second merge writes the same."""
+    first = parts[0].manifest
+    identity = {name: value for name, value in first["identity"].items() if name != "plan"}
+    began = min(part.manifest["started_at"] for part in parts)
+    ended = max(part.manifest["finished_at"] for part in parts)
+    report = BatchReport(
+        output_path=str(output_path),
+        errors_path=str(layout.errors),
+        manifest_path=str(layout.manifest),
+        seconds=(datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds(),
+        engine=_all("engine", parts),
+        model=_all("model", parts),
+        **totals,
+    )
+    return {
+        "format": FORMAT,
+        "job": digest(identity),
+        "identity": identity,
+        "report": report.as_dict(),
+        "endpoint": first["endpoint"],
+        "started_at": began,
+        "finished_at": ended,
+        "files": {"results": layout.results.name, "errors": layout.errors.name},
+        "version": __version__,
+        "limits": first["limits"],
+        "plan": plan.digest,
+        "shards": [{name: part.report[name] for name in COUNTS} for part in parts],
+    }
+
+
+def _all(name: str, parts: Sequence[_Part]) -> str | None:
+    """What the shards tell, where they tell the same; else all of it."""
+    told = dict.fromkeys(part.report[name] for part in parts if part.report[name] is not None)
+    return ", ".join(told) or None
+
+
+def report_of_shard(manifest: Mapping[str, Any], shard: Shard, layout: OutputLayout) -> BatchReport:
+    """A shard's report out of the manifest of a merged output, in which its rows are now."""
+    counts = {**manifest["shards"][shard.number], "requests": 0, "retries": 0}
+    return BatchReport(
+        output_path=str(layout.results),
+        errors_path=str(layout.errors),
+        manifest_path=str(layout.manifest),
+        **counts,
+    )
+
+
+def _remove(layout: OutputLayout, plan: Plan) -> None:
+    """Delete the shards' own outputs; the plan stays, by which a later run knows them."""
+    there = set(names_in(layout.shards))
+    for shard in plan.refs():
+        if shard.name in there:
+            own = layout.of_shard(shard)
+            remove_folder(own.journal)
+            remove_folder(own.manifest.parent)

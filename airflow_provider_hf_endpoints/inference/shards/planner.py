@@ -1,0 +1,243 @@
+"""The plan of a sharded batch where all its workers find it: made of the input's sizes, kept next to the output.
+
+The planner looks at names and sizes and reads no row. A shard that begins looks at its own files again, and refuses
+those that changed since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, InputFormat, find_input
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.output.publish import replacing
+from airflow_provider_hf_endpoints.inference.paths import PathLike, local_path
+from airflow_provider_hf_endpoints.inference.shards.plan import (
+    MOST_SHARDS,
+    Plan,
+    PlannedFile,
+    Shard,
+    check_division,
+    plan_shards,
+)
+
+log = logging.getLogger(__name__)
+
+PLAN = "plan.json"
+#: By what storages tell that an object's content is another: the first of them that is there.
+_VERSIONS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "content_settings", "last_modified", "LastModified")
+
+
+def plan_batch(
+    input_path: PathLike,
+    output_path: PathLike,
+    *,
+    shards: int | None = None,
+    bytes_per_shard: int | None = None,
+    input_format: InputFormat = "auto",
+    on_existing: Literal["resume", "overwrite", "fail"] = "resume",
+    most: int = MOST_SHARDS,
+) -> list[Shard]:
+    """Divide a batch's input among workers; each then runs `BatchJob(shard=…)` with one of the results.
+
+    Lines of JSONL are divided by bytes, also within a file; packed files, CSV and Parquet by files, so there may be
+    fewer shards than asked for. Planned again, with the input as it was, the result is the same.
+
+    :param input_path: as in `BatchJob`
+    :param output_path: as in `BatchJob`; the plan is kept below it
+    :param shards: how many, or
+    :param bytes_per_shard: how large, about
+    :param on_existing: another plan, or another output, is there already: `resume` and `fail` refuse, `overwrite`
+        throws it away; `fail` refuses the same plan too
+    :param most: shards that may come of it
+    :raises BatchInputError: there is no input, or it is empty
+    :raises TooManyShardsError: it would be more
+    :raises OutputConflictError: something else is on the output path
+    :raises ValueError: an argument that is none
+    """
+    began = int(time.time())
+    check_division(shards, bytes_per_shard)
+    if on_existing not in ("resume", "overwrite", "fail"):
+        raise ValueError(f"on_existing is one of resume, overwrite, fail, not {on_existing!r}")
+    layout = OutputLayout.of(output_path)
+    found = find_input(input_path, input_format)
+    found.refuse_output(layout.results, layout.errors)
+    files = tuple(_measure(file) for file in found.files)
+    parts = plan_shards(files, shards=shards, bytes_per_shard=bytes_per_shard, most=most)
+    if not parts:
+        raise BatchInputError(f"input {found} is empty: there is nothing to do")
+    plan = Plan(_as_text(input_path), input_format, files, parts)
+    if on_existing == "overwrite":
+        _throw_away(layout)
+    elif _is_there(layout, plan, on_existing):
+        return plan.refs(began)
+    with replacing(layout.shards / PLAN) as file:
+        file.write(json.dumps(plan.as_dict(), ensure_ascii=False).encode())
+    return plan.refs(began)
+
+
+def read_plan(layout: OutputLayout) -> Plan | None:
+    """The plan of a batch, None where there is none.
+
+    :raises OutputConflictError: there is something else in its place
+    """
+    path = layout.shards / PLAN
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return Plan.from_dict(json.loads(text))
+    except ValueError as error:
+        raise OutputConflictError(f"{path} is {error}; plan anew with on_existing='overwrite'") from error
+
+
+def only_shard(job: BatchJob, shard: Shard, found: Input) -> Input:
+    """What of a job's input a shard has to read, as long as it is what was planned.
+
+    :param found: the whole input, as it is now
+    :raises BatchInputError: a file is not there any more, or changed
+    :raises OutputConflictError: the plan is not there any more, or another one
+    """
+    layout = OutputLayout.of(job.output_path)
+    plan = read_plan(layout)
+    if plan is None or plan.digest != shard.plan:
+        there = "no plan" if plan is None else f"another plan ({plan.digest})"
+        raise OutputConflictError(
+            f"shard {shard.name} is of plan {shard.plan}, and {there} is in {layout.shards}: run the planner again, "
+            "with the same output_path, and the shards after it"
+        )
+    if (plan.input_path, plan.input_format) != (_as_text(job.input_path), job.input_format):
+        raise BatchInputError(
+            f"the plan in {layout.shards} is of input {plan.input_path} ({plan.input_format}), and the job reads "
+            f"{_as_text(job.input_path)} ({job.input_format}): give both the same input_path and input_format"
+        )
+    by_path = {str(file): file for file in found.files}
+    files = []
+    for piece in plan.shards[shard.number]:
+        file = by_path.get(piece.file.path)
+        if file is None:
+            raise BatchInputError(f"input file {piece.file.path} was there when the batch was planned, and is gone")
+        changed = _changes(piece.file, _measure(file))
+        if changed:
+            raise BatchInputError(_changed_words(piece.file.path, changed))
+        files.append(replace(file, start=piece.start, end=piece.end))
+    return replace(found, files=tuple(files), whole=found.files)
+
+
+def _as_text(given: Any) -> str:
+    return ", ".join(str(each) for each in given) if isinstance(given, list | tuple) else str(given)
+
+
+def _changed_words(path: str, changed: str) -> str:
+    return (
+        f"input file {path} changed since the batch was planned ({changed}), so its rows would be cut at wrong "
+        'places. Put the file back, or plan anew with on_existing="overwrite" and do all rows again'
+    )
+
+
+def _changes(old: PlannedFile, new: PlannedFile) -> str:
+    """What two looks at a file disagree in, in words; nothing where they agree."""
+    if old.size != new.size:
+        return f"{old.size} bytes then, {new.size} now"
+    return f"version {old.version} then, {new.version} now" if old.version != new.version else ""
+
+
+def _measure(file: InputFile) -> PlannedFile:
+    """Size and version of a file.
+
+    :raises BatchInputError: it is not there
+    """
+    splits = file.format == "jsonl" and not file.packing
+    local = local_path(file.path)
+    try:
+        if local is not None:
+            stat = local.stat()
+            return PlannedFile(str(file), stat.st_size, str(stat.st_mtime_ns), splits)
+        about = file.path.fs.info(file.path.path)
+    except FileNotFoundError:
+        raise BatchInputError(f"input file {file} does not exist") from None
+    version = next((str(about[name]) for name in _VERSIONS if about.get(name) is not None), None)
+    return PlannedFile(str(file), int(about["size"]), version, splits)
+
+
+def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:
+    """Whether this plan is kept already.
+
+    :raises OutputConflictError: something else is there
+    """
+    old = read_plan(layout)
+    if old is None:
+        for path in (layout.manifest, layout.results, layout.journal):
+            if path.exists():
+                raise OutputConflictError(
+                    f"{path} belongs to a batch without shards: choose another output_path, or "
+                    'on_existing="overwrite" to throw that output away'
+                )
+        return False
+    if old.digest == plan.digest and on_existing == "resume":
+        return True
+    raise OutputConflictError(_conflict(layout, old, plan))
+
+
+def _conflict(layout: OutputLayout, old: Plan, new: Plan) -> str:
+    """Why a plan cannot take the place of the one that is there."""
+    end = 'choose another output_path, or on_existing="overwrite" to throw that batch away and begin anew'
+    if old.digest == new.digest:
+        return f"{layout.shards} holds the same plan already and on_existing is 'fail': {end}"
+    if old.input_path != new.input_path:
+        return f"{layout.shards} holds a plan of another input, {old.input_path}: {end}"
+    before, now = ({file.path: file for file in plan.files} for plan in (old, new))
+    for path, file in before.items():
+        if path not in now:
+            return f"{layout.shards} holds a plan with input file {path}, which is gone: {end}"
+        if changed := _changes(file, now[path]):
+            return f"{layout.shards} holds a plan from before input file {path} changed ({changed}): {end}"
+    for path in now.keys() - before.keys():
+        return f"{layout.shards} holds a plan from before input file {path} was there: {end}"
+    return f"{layout.shards} holds a plan of {len(old.shards)} shards, this one has {len(new.shards)}: {end}"
+
+
+def _throw_away(layout: OutputLayout) -> None:
+    """Delete the output, finished or not, of whatever was planned here before.
+
+    :raises OutputConflictError: a run is still at it
+    """
+    with _locked(layout):
+        for path in (layout.manifest, layout.shards / PLAN, layout.results, layout.errors):
+            path.unlink(missing_ok=True)
+        remove_folder(layout.journal)
+        for own in _shards_in(layout):
+            with _locked(own):
+                remove_folder(own.journal)
+            remove_folder(own.manifest.parent)
+
+
+def _shards_in(layout: OutputLayout) -> Iterator[OutputLayout]:
+    for name in names_in(layout.shards):
+        if name != PLAN:
+            yield OutputLayout.of(layout.shards / name)
+
+
+@contextlib.contextmanager
+def _locked(layout: OutputLayout) -> Iterator[None]:
+    """Held by nobody else while the block runs. A lock that nobody left behind is not waited for."""
+    lock = OutputLock(layout.journal)
+    if f"{layout.journal.name}.lock" not in names_in(layout.journal.parent):
+        yield
+        return
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
