@@ -28,7 +28,7 @@ def ours(url: str, source: Path, target: Path, concurrency: int) -> None:
 
 def ours_over_httpx(url: str, source: Path, target: Path, concurrency: int) -> None:
     """The same with httpx as transport."""
-    from airflow_provider_hf_endpoints.inference.http.transport import HttpxTransport
+    from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 
     run(url, source, target, concurrency, HttpxTransport(url, {"authorization": "Bearer x"}, concurrency))
 

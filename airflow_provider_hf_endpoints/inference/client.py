@@ -27,7 +27,8 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
     MalformedAnswerError,
 )
-from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, closed_before_answer
+from airflow_provider_hf_endpoints.inference.http.httpx_transport import closed_before_answer
+from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT
 from airflow_provider_hf_endpoints.inference.sending.retries import repeat_after
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 

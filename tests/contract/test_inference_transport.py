@@ -23,9 +23,10 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
     MalformedAnswerError,
 )
+from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport
-from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, HttpxTransport, Transport
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 from tests.contract.inference_server import Answer, Reply, Request, Server, serving
 

@@ -8,7 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
-from airflow_provider_hf_endpoints.inference.http.transport import HttpxTransport, Transport
+from airflow_provider_hf_endpoints.inference.http.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ def open_transport(url: str, token: str | None, connections: int) -> Transport:
     if token:
         headers["authorization"] = f"Bearer {token}"
     if uses_proxy(url):
+        from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
+
         log.info("a proxy is set for this endpoint: using httpx")
         return HttpxTransport(url, headers, connections)
     return StreamsTransport(url, headers)

@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
-import httpx
-
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
     CutAnswerError,
@@ -34,6 +32,13 @@ TLS_BUFFER = 32 * 1024  # bytes
 #: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
 HANDSHAKES_AT_ONCE = 64
 IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """What httpx trusts: `SSL_CERT_FILE`, `SSL_CERT_DIR`, certifi. Only who needs that imports httpx."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 class _ClosedBeforeAnswerError(Exception):
@@ -144,7 +149,7 @@ class StreamsTransport(Transport):
         self._path = parts.path.rstrip("/")
         self._ssl: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            self._ssl = ssl_context or httpx.create_ssl_context()
+            self._ssl = ssl_context or default_ssl_context()
             self._ssl.set_alpn_protocols(["http/1.1"])
         lines = {"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers}
         for name, value in lines.items():
