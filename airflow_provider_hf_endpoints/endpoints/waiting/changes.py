@@ -12,7 +12,6 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, In
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import BROKEN, DELETED, Snapshot, why_broken
 
 _RUNNING = InferenceEndpointStatus.RUNNING.value
-_PAUSED = InferenceEndpointStatus.PAUSED.value
 # Running by the API while the model does not answer yet.
 _NOT_YET = InferenceEndpointStatus.INITIALIZING.value
 
@@ -43,8 +42,6 @@ def state_in(snapshot: Snapshot, watch: Watch, last: str | None) -> str:
     endpoint = snapshot.endpoint
     if endpoint is None:
         return DELETED
-    if endpoint.status == _PAUSED and endpoint.target_replica > 0 and last is not None:
-        return last  # shortly after a resume a read may still say paused
     if endpoint.status == _RUNNING and watch.needs_health(last):
         return _RUNNING if snapshot.health is not None and snapshot.health.ok else _NOT_YET
     return str(endpoint.status)

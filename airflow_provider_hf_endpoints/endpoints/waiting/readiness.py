@@ -20,6 +20,8 @@ SHORTEST_POLL = 1.0  # seconds
 LONGEST_POLL = 30.0  # seconds
 _JITTER = 0.2  # the part by which a pause may be shorter or longer
 # After a resume, reads of the endpoint may still say "paused" for a moment: the time given to the service to catch up.
+# Never longer, whatever the replicas say: `targetReplica` may remain above 0 on a paused endpoint for good
+# (huggingface/harbor-hf, docs/endpoint-provisioning.md, July 2026).
 RESUME_GRACE = timedelta(seconds=60)
 
 # What somebody who waits for a deletion names as the target; no state of the service.
@@ -248,9 +250,13 @@ def _judge_scaled_to_zero(endpoint: InferenceEndpoint, moment: _Moment) -> Verdi
 
 
 def _being_resumed(endpoint: InferenceEndpoint, moment: _Moment) -> bool:
-    """Whether a `paused` is only the service catching up with a resume."""
-    resumed_at = moment.goal.resumed_at
-    return endpoint.target_replica > 0 or (resumed_at is not None and moment.now < resumed_at + RESUME_GRACE)
+    """Whether a `paused` may only be the service catching up with a resume, by this side or by somebody else.
+
+    Replicas that are wanted hint at somebody else's resume shortly before the wait began, and at nothing later.
+    """
+    goal, now = moment.goal, moment.now
+    by_us = goal.resumed_at is not None and now < goal.resumed_at + RESUME_GRACE
+    return by_us or (endpoint.target_replica > 0 and now < goal.started + RESUME_GRACE)
 
 
 def _wait(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> Verdict:
@@ -259,11 +265,20 @@ def _wait(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> Verdict:
 
 def _timed_out(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> TimedOut:
     waited = (moment.now - moment.goal.started).total_seconds()
-    return TimedOut(
-        f"Not {_targets(moment.goal)} after {waited:.0f} s: {reason}. The endpoint may still be starting, and "
-        "bills while it does: allow more time, or pause it.",
-        endpoint,
-    )
+    return TimedOut(f"Not {_targets(moment.goal)} after {waited:.0f} s: {reason}. {_way_out(endpoint)}", endpoint)
+
+
+def _way_out(endpoint: InferenceEndpoint) -> str:
+    """What to do after a wait that has taken too long, by what the endpoint does meanwhile."""
+    match endpoint.status:
+        case InferenceEndpointStatus.PAUSED:
+            return "The endpoint is still paused and bills nothing: resume the endpoint, then wait again."
+        case InferenceEndpointStatus.SCALED_TO_ZERO:
+            return "The endpoint is scaled to zero and bills nothing: an authorised request starts the endpoint."
+        case InferenceEndpointStatus.RUNNING | InferenceEndpointStatus.UPDATE_FAILED:
+            return "The endpoint runs and bills: allow more time, or pause the endpoint."
+        case _:
+            return "The endpoint may still be starting, and bills while it does: allow more time, or pause it."
 
 
 def _targets(goal: Goal) -> str:

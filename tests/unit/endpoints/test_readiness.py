@@ -43,6 +43,7 @@ def targets(*states: str) -> dict[str, Any]:
 LATE = {"deadline": NOW}
 RESUMED = {"resumed_at": NOW - timedelta(seconds=5)}
 RESUMED_LONG_AGO = {"resumed_at": NOW - RESUME_GRACE}
+JUST_BEGUN = {"started": NOW - timedelta(seconds=59)}
 NO_URL = {"url": None}
 
 TABLE: list[tuple[str, dict[str, Any], dict[str, Any], Health | None, type]] = [
@@ -84,8 +85,14 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], Health | None, type]] = [
     ("paused", RESUMED, {}, None, Wait),
     ("paused", RESUMED_LONG_AGO, {}, None, Failed),
     ("paused", {**RESUMED, **LATE}, {}, None, TimedOut),
-    ("paused", {}, {"targetReplica": 1}, None, Wait),
-    ("paused", LATE, {"targetReplica": 1}, None, TimedOut),
+    # `targetReplica` "may remain nonzero on a paused endpoint": huggingface/harbor-hf, docs/endpoint-provisioning.md
+    # and docs/architecture.md (2026-07-14). Whatever the replicas say, the grace is a minute.
+    ("paused", {}, {"targetReplica": 1}, None, Failed),
+    ("paused", LATE, {"targetReplica": 1}, None, Failed),
+    ("paused", JUST_BEGUN, {"targetReplica": 1}, None, Wait),
+    ("paused", {**JUST_BEGUN, **LATE}, {"targetReplica": 1}, None, TimedOut),
+    ("paused", RESUMED_LONG_AGO, {"targetReplica": 1}, None, Failed),
+    ("paused", {**RESUMED, "started": NOW - timedelta(hours=1)}, {"targetReplica": 1}, None, Wait),
     # Scaled to zero: by choice.
     ("scaledToZero", {}, {}, None, Wake),
     ("scaledToZero", LATE, {}, None, TimedOut),
@@ -160,6 +167,33 @@ def test_a_failure_without_words_says_what_it_can() -> None:
     verdict = judge(Snapshot(endpoint("failed")), goal(), NOW)
     assert isinstance(verdict, Failed)
     assert "None" not in verdict.reason
+
+
+def test_a_wait_on_a_paused_endpoint_ends_whatever_its_replicas_say() -> None:
+    """A wait without a deadline ends within the grace, although the service goes on to name a target of one replica.
+
+    Source: `targetReplica` "may remain nonzero on a paused endpoint" (huggingface/harbor-hf, 2026-07-14).
+    """
+    began = NOW
+    paused, wanted = endpoint("paused", targetReplica=1), goal(started=began, deadline=None)
+    assert isinstance(judge(Snapshot(paused), wanted, began), Wait)
+    assert isinstance(judge(Snapshot(paused), wanted, began + RESUME_GRACE), Failed)
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "words"),
+    [
+        ("initializing", {}, "may still be starting, and bills"),
+        ("paused", RESUMED, "is still paused and bills nothing"),
+        ("scaledToZero", targets("paused"), "bills nothing"),
+        ("running", targets("paused"), "runs and bills"),
+    ],
+)
+def test_a_timeout_says_whether_the_endpoint_bills(state: str, changes: dict[str, Any], words: str) -> None:
+    """What to do after a timeout follows from the state: a paused endpoint is not said to be starting."""
+    verdict = judge(Snapshot(endpoint(state)), goal(**{**changes, **LATE}), NOW)
+    assert isinstance(verdict, TimedOut)
+    assert words in verdict.reason
 
 
 def test_a_pause_is_named() -> None:
