@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from airflow_provider_hf_endpoints._http import parse_retry_after, redact
+from airflow_provider_hf_endpoints._http import redact, wait_told
 
+WHOAMI = "/api/whoami-v2"  # the Hub's route that says whose a token is
 _LONGEST_QUOTE = 2000  # characters of an answer's body that an error quotes
 # Only where an endpoint is made can its name be taken.
 _CREATES = re.compile(r"POST (/v2/endpoint/[^/]+|/(model|recipe)/.+/deploy)")
@@ -66,14 +67,17 @@ class ApiError(InferenceEndpointError):
         self.path = path
         self.status = status
         self.code = code
-        self.retry_after = retry_after  # seconds, by the service's Retry-After header
+        self.retry_after = retry_after  # seconds, by the service's Retry-After or RateLimit header
         if advice is not None:
             self.advice = advice
         super().__init__(self._text())
 
     def _text(self) -> str:
         answer = f"status {self.status}" if self.status is not None else "no answer"
-        again = "Trying again can help." if self.retryable else "Trying again won't help."
+        again = "Trying again won't help."
+        if self.retryable:
+            later = f" in {self.retry_after:.0f} s, by the service's answer" if self.retry_after else ""
+            again = f"Trying again can help{later}."
         return f"{self.method} {self.path}: {answer}: {self.message} [{type(self).__name__}] {self.advice} {again}"
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -201,8 +205,13 @@ def error_from_response(
         kind, advice = BadRequestError, "The endpoint's state does not allow this now: look at it, then try again."
     if kind is PermissionDeniedError and (missing := re.search(r"missing permissions: ([\w., ]+\w)", words)):
         advice = f"The token lacks {missing.group(1)}: add it to the token, or use another token."
-    retry_after = parse_retry_after(headers.get("retry-after"), now)
-    return kind(words, method=method, path=path, status=status, code=code, retry_after=retry_after, advice=advice)
+    if kind is RateLimitError and path == WHOAMI:
+        advice = (
+            "The Hub limits how often a token may ask whose it is: name the namespace in the connection's extra "
+            "(`namespace`), so that nobody has to ask."
+        )
+    told = wait_told(headers, now)
+    return kind(words, method=method, path=path, status=status, code=code, retry_after=told, advice=advice)
 
 
 def _classify(status: int, words: str) -> type[ApiError]:

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
+from airflow_provider_hf_endpoints.endpoints.errors import WHOAMI
+
 Base = Literal["control", "hub", "catalog", "absolute"]
 
 
@@ -177,8 +179,8 @@ def logs_v2(
     replica: str | None = None,
     line_max_length: int | None = None,
 ) -> Request:
-    """Log lines as text."""
-    params = _params(tail=tail, replica=replica, line_max_length=line_max_length)
+    """Log lines as text. What the service does without `follow` is not documented: a followed log never ends."""
+    params = _params(tail=tail, replica=replica, line_max_length=line_max_length, follow=False)
     return Request("GET", _endpoint(namespace, name, "logs"), params=params, answer="text")
 
 
@@ -210,7 +212,7 @@ def quotas(namespace: str) -> Request:
 
 def whoami() -> Request:
     """Whose token it is. Asked of the hub, which limits how often."""
-    return Request("GET", "/api/whoami-v2", base="hub")
+    return Request("GET", WHOAMI, base="hub")
 
 
 def catalog(

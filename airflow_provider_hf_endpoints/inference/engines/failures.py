@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_hf_endpoints._http import parse_retry_after
+from airflow_provider_hf_endpoints._http import wait_told
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
@@ -38,7 +38,7 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
         words,
         status=response.status,
         path=path,
-        retry_after=parse_retry_after(response.headers.get("retry-after"), now or datetime.now(UTC)),
+        retry_after=wait_told(response.headers, now or datetime.now(UTC)),
     )
 
 

@@ -20,11 +20,18 @@ NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
 
 
-def of(status: int, body: object = "", *, headers: dict[str, str] | None = None, secrets: Any = ()) -> ApiError:
+def of(
+    status: int,
+    body: object = "",
+    *,
+    path: str = "/v2/endpoint/acme",
+    headers: dict[str, str] | None = None,
+    secrets: Any = (),
+) -> ApiError:
     text = body if isinstance(body, str) else json.dumps(body)
     return error_from_response(
         method="POST",
-        path="/v2/endpoint/acme",
+        path=path,
         status=status,
         body=text,
         headers=headers or {},
@@ -192,6 +199,14 @@ def test_no_answer_breaks_the_error(body: str, status: int) -> None:
 def test_retry_after_is_carried(header: str, seconds: float | None) -> None:
     """What the service says about when to come back is on the error."""
     assert seconds == of(429, "", headers={"retry-after": header}).retry_after
+
+
+def test_the_hubs_rate_limit_is_carried() -> None:
+    """The Hub's 429 has no Retry-After; the text says when to come back, and how to do without the question."""
+    error = of(429, said("we had to rate limit you"), path="/api/whoami-v2", headers={"ratelimit": '"api";r=0;t=42'})
+    assert error.retry_after == 42.0
+    assert "in 42 s" in str(error)
+    assert "`namespace`" in str(error)
 
 
 def test_tokens_and_secrets_in_bodies_are_redacted() -> None:

@@ -81,7 +81,7 @@ def test_logs_fall_back_to_text() -> None:
     found = play.run(readings.logs(play.session, "tickets", None, tail=2, replica="r"))
     assert [entry.line for entry in found] == ["two", "three"]
     assert play.asked == [LOGS_3, LOGS_2]
-    assert play.requests[1].params == {"tail": "2", "replica": "r"}
+    assert play.requests[1].params == {"tail": "2", "replica": "r", "follow": "false"}
 
 
 @pytest.mark.parametrize(

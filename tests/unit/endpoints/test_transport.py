@@ -404,6 +404,14 @@ def test_retry_after_is_not_undercut(asynchronous: bool, slept: list[float]) -> 
 
 
 @both
+def test_the_hubs_rate_limit_is_not_undercut(asynchronous: bool, slept: list[float]) -> None:
+    """The Hub's 429 of whoami has no Retry-After and says `RateLimit: "api";r=0;t=17`: at least 17 seconds."""
+    wire = Wire(refusal(429, RateLimit='"api";r=0;t=17'), answer(200, {"type": "user", "name": "alice"}))
+    assert Either(wire, asynchronous)("whoami").name == "alice"
+    assert slept[0] >= 17
+
+
+@both
 def test_a_retry_after_beyond_the_budget_is_raised_at_once(asynchronous: bool, slept: list[float]) -> None:
     """Told to come back in an hour, the caller hears it now, with the number."""
     wire = Wire(refusal(503, retry_after="3600"))

@@ -178,6 +178,11 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert failed(503, {}).retry_after is None
 
 
+def test_a_rate_limit_is_read_as_the_hub_writes_it() -> None:
+    """`RateLimit` in place of Retry-After, as the Hub's 429 has it."""
+    assert failed(429, {}, ratelimit='"api";r=0;t=11').retry_after == 11
+
+
 def test_no_error_carries_a_token() -> None:
     """Tokens in a server's words are taken out, be they Hugging Face's or the caller's own."""
     error = failed(401, {"error": "Bearer hf_abcdefgh is not valid, neither is s3cret"}).without("s3cret")
