@@ -8,6 +8,7 @@ from __future__ import annotations
 from airflow_provider_hf_endpoints.emulator.faults import Fault
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.server import Emulator
+from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, Token
 
-__all__ = ["Behaviour", "Emulator", "Fault", "RecordedRequest", "Settings", "Token"]
+__all__ = ["Behaviour", "Clock", "Emulator", "Fault", "RecordedRequest", "Settings", "Token"]

@@ -19,7 +19,8 @@ from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.engines.echo import EchoEngine
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
-from airflow_provider_hf_endpoints.emulator.service.service import Clock, Service
+from airflow_provider_hf_endpoints.emulator.service.clock import Clock
+from airflow_provider_hf_endpoints.emulator.service.service import Service
 from airflow_provider_hf_endpoints.emulator.settings import Settings, changed
 
 _TICK = 0.1  # seconds between looks at every endpoint, for what must run or stop
@@ -32,17 +33,24 @@ class Emulator:
     `with Emulator(token="hf_test", namespace="acme") as emulator:` starts a real HTTP server on a free port of
     `127.0.0.1` and ends it; several may run at a time. Arguments are the fields of `Settings`, and `behaviour` fields
     (`initializing_seconds=2`, `latency_seconds=0.1`, ...) may be given directly. Raises ValueError for any other, and
-    `EngineUnavailable` when the llama.cpp engine or its model is not installed.
+    `EngineUnavailable` when the llama.cpp engine or its model is not installed. `clock=Clock(stopped=True)` is one that
+    only a test moves.
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, settings: Settings | None = None, **changes: Any
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        **changes: Any,
     ) -> None:
         self.settings = _settings(settings or Settings(), changes)
         self.listening = ""  # the address that it listens on, once started; `url` is how clients reach it
         self._host = host
         self._port = port
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._service = Service(self.settings, self._clock)
         self._faults = FaultBook(self.settings.seed)
         self._engine = _engine(self.settings, self._service)
@@ -217,7 +225,7 @@ def _settings(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 def _engine(settings: Settings, service: Service) -> Engine:
     if settings.engine == "echo":
-        return EchoEngine()
+        return EchoEngine(service.clock)
     # Imported here: most emulators echo, and need no HTTP client of their own.
     from airflow_provider_hf_endpoints.emulator.engines.llamacpp import LlamaCppEngine
 

@@ -125,6 +125,7 @@ def test_faults_over_http(play: Play) -> None:
 
 def test_meter(play: Play) -> None:
     """Billed are the replicas' seconds while initializing and running, by their price; the rest is free."""
+    client(play.emulator, "").post("/_emulator/clock", json={"stop": True})
     play.emulator.behave("demo", pending_seconds=100, initializing_seconds=200)
     scaling = {"minReplica": 2, "maxReplica": 2, "scaleToZeroTimeout": None}
     play.create(scaling=scaling)
@@ -199,6 +200,10 @@ def test_admin_routes(play: Play) -> None:
     now = admin.post("/_emulator/clock", json={"advance": 3600}).json()["now"]
     assert now > play.emulator.history("demo")[-1]["at"]
     assert before == play.emulator.history("demo")[-1]["seconds"]
+    stood = admin.post("/_emulator/clock", json={"stop": True}).json()["now"]
+    assert stood == admin.post("/_emulator/clock", json={"advance": 0}).json()["now"]
+    for wrong in ({}, {"stop": 1}, {"advance": -1}, {"advance": "1"}, {"surprise": 1}):
+        assert admin.post("/_emulator/clock", json=wrong).status_code == 422, wrong
     for path in ("behaviours", "capacity", "quota", "clock", "faults"):
         assert admin.post(f"/_emulator/{path}", json=[]).status_code == 422, path
         assert admin.post(f"/_emulator/{path}", content=b"{").status_code == 400, path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.emulator import Clock, Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import budgets
-from airflow_provider_hf_endpoints.inference.job import spending
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
@@ -25,6 +23,7 @@ from airflow_provider_hf_endpoints.operators.inference import (
     InferenceOperator,
     PlanBatchShardsOperator,
 )
+from tests.clock import owned_clock, ticking
 from tests.contract.operators_play import (
     FAST,
     MODEL,
@@ -39,7 +38,6 @@ from tests.contract.operators_play import (
     new_context,
     received,
     run,
-    run_deferred,
     state,
 )
 from tests.contract.test_operators_use import Use
@@ -50,8 +48,14 @@ A_SECOND = 40.0 / 3600.0
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of the service, the provider and the tests: it stands but for what is slept and worked."""
+    return owned_clock(monkeypatch)
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Clock) -> Iterator[Emulator]:
+    with connected(monkeypatch, clock=clock) as running:
         connect(monkeypatch, running, lease_path=f"file://{tmp_path}/kept")
         yield running
 
@@ -79,6 +83,15 @@ def attempt(max_tries: int = 3) -> Any:
 def create(*hardware: str, **changes: Any) -> CreateInferenceEndpointOperator:
     given = {"repository": "gpt2", "framework": "pytorch", "task": "text-generation", **FAST, **changes}
     return CreateInferenceEndpointOperator(task_id="create", name="demo", hardware=list(hardware) or [DEAR], **given)
+
+
+def run_out(operator: CreateInferenceEndpointOperator, context: Any, clock: Clock) -> Any:
+    """Run it while nothing comes of its wait: in a worker, or over a deferral, until the wait's own end."""
+    if not operator.deferrable:
+        return run(operator, context)
+    waiting = deferred(operator, context)
+    clock.advance(ends(waiting) - clock())
+    return complete(operator, waiting, event_of(waiting.trigger), context)
 
 
 def told_usd(error: BaseException) -> float:
@@ -143,12 +156,12 @@ def test_a_choice_that_is_too_dear_leads_to_the_next(emulator: Emulator) -> None
 
 @pytest.mark.usefixtures("by_the_second")
 @pytest.mark.parametrize("defers", [False, True])
-def test_a_start_that_uses_the_budget_up_is_released(emulator: Emulator, defers: bool) -> None:
+def test_a_start_that_uses_the_budget_up_is_released(emulator: Emulator, clock: Clock, defers: bool) -> None:
     """As `on_timeout` says; the task fails for good, and its figures are the meter's."""
     emulator.behave("demo", initializing_seconds=3600)
     operator, context = create(DEAR, max_cost=2 * A_SECOND, deferrable=defers), attempt()
     with pytest.raises(AirflowFailException, match="budget has come to its end before endpoint 'demo' was") as end:
-        (run_deferred if defers else run)(operator, context)
+        run_out(operator, context, clock)
     assert calls(emulator) == ["POST ", "POST /demo/pause"]
     assert emulator.meter("demo")["usd"] == pytest.approx(told_usd(end.value), rel=0.03)
     assert told_usd(end.value) == pytest.approx(2 * A_SECOND, rel=0.1)
@@ -180,34 +193,35 @@ def ends(waiting: TaskDeferred) -> float:
     return float(trigger.wait.deadline)
 
 
-def test_a_retry_goes_on_with_the_budget_and_a_clear_begins_a_new_one(emulator: Emulator) -> None:
+def test_a_retry_goes_on_with_the_budget_and_a_clear_begins_a_new_one(emulator: Emulator, clock: Clock) -> None:
     """The endpoint bills all the time, so the retry's wait ends when that of the first try would have."""
     emulator.behave("demo", initializing_seconds=3600)
     given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "deferrable": True}
     first = ends(deferred(create(**given), attempt()))
-    assert 80 == pytest.approx(first - time.time(), abs=1)
-    time.sleep(1.5)
+    assert 80 == pytest.approx(first - clock(), abs=1)
+    clock.advance(1.5)
     assert first == pytest.approx(ends(deferred(create(**given), attempt())), abs=0.5)
     assert ends(deferred(create(**given), attempt(max_tries=7))) - first > 1.2
 
 
-def test_what_bills_nothing_between_two_tries_costs_nothing(emulator: Emulator) -> None:
+def test_what_bills_nothing_between_two_tries_costs_nothing(emulator: Emulator, clock: Clock) -> None:
     """The first try was killed and its endpoint paused; the second one resumes it."""
     emulator.behave("demo", initializing_seconds=3600)
     given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "deferrable": True}
     first = ends(deferred(create(**given), attempt()))
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.pause_inference_endpoint("demo")
-    time.sleep(1.5)
+    clock.advance(1.5)
     assert first + 1.5 == pytest.approx(ends(deferred(create(**given), attempt())), abs=0.5)
 
 
-def test_failed_choices_are_in_the_same_budget(emulator: Emulator) -> None:
+def test_failed_choices_are_in_the_same_budget(emulator: Emulator, clock: Clock) -> None:
     """What the first has cost until it failed is gone with it, and stays in the account, for a retry, too."""
     emulator.behave("demo", initializing_seconds=1.5, fail="no GPU for you", fail_on=("nvidia-h100",))
     given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "timeout": 10_000, "deferrable": True}
     context = attempt()
     first = deferred(create(DEAR, CHEAP, **given), context)
+    clock.advance(1.6)
     event = event_of(first.trigger)
     billed = emulator.meter("demo")["usd"]
     assert billed > A_SECOND
@@ -217,18 +231,18 @@ def test_failed_choices_are_in_the_same_budget(emulator: Emulator) -> None:
     second: Any = caught.value
     gone = second.kwargs["budget"]["gone"]
     assert billed == pytest.approx(gone, rel=0.03)
-    assert (80 * A_SECOND - gone) / 0.5 * 3600 == pytest.approx(ends(second) - time.time(), abs=2)
+    assert (80 * A_SECOND - gone) / 0.5 * 3600 == pytest.approx(ends(second) - clock(), abs=2)
     retried: Any = deferred(create(DEAR, CHEAP, **given), attempt())
     assert gone == retried.kwargs["budget"]["gone"]
 
 
 @pytest.mark.parametrize("defers", [False, True])
-def test_a_deleted_start_stays_in_the_account(emulator: Emulator, defers: bool) -> None:
+def test_a_deleted_start_stays_in_the_account(emulator: Emulator, clock: Clock, defers: bool) -> None:
     """`on_timeout="delete"` takes the endpoint away that could be asked; the retry still knows."""
     emulator.behave("demo", initializing_seconds=3600)
     given: dict[str, Any] = {"max_cost": 80 * A_SECOND, "timeout": 1.5, "on_timeout": "delete"}
     with pytest.raises(TimeoutError):
-        (run_deferred if defers else run)(create(**given, deferrable=defers), attempt())
+        run_out(create(**given, deferrable=defers), attempt(), clock)
     assert calls(emulator) == ["POST ", "DELETE /demo"]
     retried: Any = deferred(create(**given, deferrable=True), attempt())
     assert 1.5 * A_SECOND == pytest.approx(retried.kwargs["budget"]["gone"], rel=0.2)
@@ -248,8 +262,8 @@ def test_without_a_listed_price_there_is_no_budget(emulator: Emulator, monkeypat
 
 
 @pytest.fixture
-def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spending, "TICK", 0.02)
+def short_ticks(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    ticking(monkeypatch, clock)
 
 
 def batch(folder: Path, endpoint: Any, **changes: Any) -> BatchInferenceOperator:
@@ -287,6 +301,7 @@ def test_a_use_stops_at_its_budget_and_is_released(
     assert re.search(r"8\d% of the budget of the endpoint's group is spent", caplog.text)
     done = len((tmp_path / "out" / "results-00000.jsonl").read_text().splitlines())
     assert 0 < done < 35, "three seconds of the four"
+    emulator.behave("demo", latency_seconds=0.0)
     before = prompts(emulator)
     with pytest.raises(AirflowFailException, match="group is spent"):
         run(batch(tmp_path, endpoint))

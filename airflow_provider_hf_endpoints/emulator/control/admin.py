@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.http import json_response, parse_json
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
-from airflow_provider_hf_endpoints.emulator.service.service import Clock, Service
+from airflow_provider_hf_endpoints.emulator.service.service import Service
 from airflow_provider_hf_endpoints.emulator.service.view import timestamp
 
 _FAULT = TypeAdapter(Fault)
@@ -128,11 +128,14 @@ class Admin:
         return json_response({})
 
     async def clock(self, request: Request) -> Response:
-        body, clock = await _object(request), self._service.clock
-        seconds = body.get("advance")
-        if not isinstance(seconds, int | float) or not 0 <= seconds <= 10**8 or not isinstance(clock, Clock):
-            raise ApiError(422, "expected `advance`, in seconds")
-        clock.advance(seconds)
+        body = await _object(request)
+        seconds, stop = body.get("advance", 0), body.get("stop", False)
+        named = body.keys() and body.keys() <= {"advance", "stop"}
+        if not named or not isinstance(stop, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 10**8:
+            raise ApiError(422, "expected `advance`, in seconds, or `stop`, true or false")
+        if stop:
+            self._service.clock.stop()
+        self._service.clock.advance(seconds)
         return json_response({"now": timestamp(self._service.now())})
 
 

@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.http import parse_json
 from airflow_provider_hf_endpoints.emulator.service import images
+from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
 Route = Callable[[Call, dict[str, Any]], Reply]
@@ -256,7 +257,8 @@ def _limit(endpoint: Endpoint, now: float) -> int | None:
 class EchoEngine(Engine):
     """`answer`, with each endpoint's slots, queue and latency."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._loads: dict[str, _Load] = {}
 
     async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:
@@ -283,17 +285,16 @@ class EchoEngine(Engine):
             behaviour = call.endpoint.behaviour
             pause = behaviour.latency_seconds + behaviour.latency_seconds_per_token * reply.completion_tokens
             if reply.chunks is None and pause:
-                await asyncio.sleep(pause)
+                await self._clock.sleep(pause)
         except BaseException:
             load.leave()
             raise
         if reply.chunks is not None and pause:
-            reply.stream, reply.chunks = _paced(reply.chunks, pause), None
+            reply.stream, reply.chunks = self._paced(reply.chunks, pause), None
         reply.on_end = load.leave  # the slot stays taken until the answer is sent, or the client has gone
         return reply
 
-
-async def _paced(chunks: tuple[bytes, ...], pause: float) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        await asyncio.sleep(pause / len(chunks))
-        yield chunk
+    async def _paced(self, chunks: tuple[bytes, ...], pause: float) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            await self._clock.sleep(pause / len(chunks))
+            yield chunk

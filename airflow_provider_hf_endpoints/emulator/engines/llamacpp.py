@@ -50,7 +50,7 @@ class LlamaCppEngine(Engine):
     def __init__(self, model_path: str | None, service: Service) -> None:
         self._model = find_model(model_path)
         self._service = service
-        self._echo = echo.EchoEngine()
+        self._echo = echo.EchoEngine(service.clock)
         self._processes: dict[str, LlamaCppProcess] = {}
         self._successors: dict[str, LlamaCppProcess] = {}  # started by an update, not ready yet
         self._client: httpx.AsyncClient | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -18,26 +17,11 @@ from typing import Any
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.service import hardware as prices
 from airflow_provider_hf_endpoints.emulator.service import meter, state, validation
+from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.service.hardware import HARDWARE, Hardware
 from airflow_provider_hf_endpoints.emulator.service.record import Endpoint, State
 from airflow_provider_hf_endpoints.emulator.service.view import endpoint_json
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings, changed
-
-
-class Clock:
-    """Now, in seconds since 1970; can be put forward, so that a test need not wait out an idle timeout."""
-
-    def __init__(self) -> None:
-        # Counted on the monotonic clock, so that nothing that sets the machine's time reorders a history.
-        self._offset = time.time() - time.monotonic()
-
-    def __call__(self) -> float:
-        return time.monotonic() + self._offset
-
-    def advance(self, seconds: float) -> None:
-        if seconds < 0:
-            raise ValueError("time cannot go backwards")
-        self._offset += seconds
 
 
 @dataclass
@@ -55,7 +39,7 @@ class Traffic:
 class Service:
     """The endpoints of one emulator; see the module's docstring."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.base_url = ""
         self.clock = clock

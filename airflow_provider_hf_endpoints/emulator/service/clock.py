@@ -1,0 +1,54 @@
+"""The emulator's clock: it runs with the machine's, or stands until somebody puts it forward."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+_LOOK_EVERY = 0.002  # seconds between two looks at a stopped clock
+
+
+class Clock:
+    """Now, in seconds since 1970. Safe to use from several threads.
+
+    :param stopped: whether the clock moves by `advance` alone, as after `stop`
+    """
+
+    def __init__(self, *, stopped: bool = False) -> None:
+        # Counted on the monotonic clock, so that nothing that sets the machine's time reorders a history.
+        self._offset = time.time() - time.monotonic()
+        self._stands_at: float | None = None  # on the monotonic clock
+        self._lock = threading.Lock()
+        if stopped:
+            self.stop()
+
+    def __call__(self) -> float:
+        with self._lock:
+            return (time.monotonic() if self._stands_at is None else self._stands_at) + self._offset
+
+    @property
+    def stopped(self) -> bool:
+        return self._stands_at is not None
+
+    def stop(self) -> None:
+        """Stand still from now on, so that what a test measures does not depend on how fast the machine is."""
+        with self._lock:
+            if self._stands_at is None:
+                self._stands_at = time.monotonic()
+
+    def advance(self, seconds: float) -> None:
+        """Put the clock forward."""
+        if seconds < 0:
+            raise ValueError("time cannot go backwards")
+        with self._lock:
+            self._offset += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when `seconds` have passed; on a stopped clock that is when somebody has put it forward by them."""
+        if not self.stopped:
+            await asyncio.sleep(seconds)
+            return
+        until = self() + seconds
+        while self() < until:  # noqa: ASYNC110 (whoever puts it forward is in another thread)
+            await asyncio.sleep(_LOOK_EVERY)

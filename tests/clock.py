@@ -1,0 +1,75 @@
+"""A clock that a test owns: the emulator's, and the time and the sleep of everything of ours in this process.
+
+It stands still but for what the test, a sleep of ours or a batch's look at its budget puts it forward by, so figures of
+money and time come out the same on a slow machine. Timers of event loops and of other libraries stay real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import datetime, tzinfo
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.emulator import Clock
+
+# Imported by a task only when it is deferred or works: what is not there yet can't be given the clock.
+from airflow_provider_hf_endpoints.inference import batch  # noqa: F401
+from airflow_provider_hf_endpoints.inference.job import spending
+from airflow_provider_hf_endpoints.triggers import endpoints  # noqa: F401
+
+_OURS = "airflow_provider_hf_endpoints."
+_NOT = (f"{_OURS}emulator.", f"{_OURS}inference.http.")  # has the clock itself; times what is really sent
+_TIMES = time
+_REST = 0.005  # seconds of the machine's time for whoever works between two ticks
+
+
+def owned_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A stopped clock, by which the modules of the provider and of the tests go until the test ends."""
+    clock = Clock(stopped=True)
+    stand_in = _time_of(clock)
+    today = _datetime_of(clock)
+    for name, module in list(sys.modules.items()):
+        if not name.startswith((_OURS, "tests.contract.")) or name.startswith(_NOT):
+            continue
+        if vars(module).get("time") is _TIMES:
+            monkeypatch.setattr(module, "time", stand_in)
+        if vars(module).get("datetime") is datetime:
+            monkeypatch.setattr(module, "datetime", today)
+    return clock
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Let a batch's looks at its budget move the clock: a short tick each, and nothing between two of them."""
+
+    async def tick(seconds: float) -> None:
+        await asyncio.sleep(_REST)
+        clock.advance(seconds)
+
+    monkeypatch.setattr(spending, "TICK", 0.02)
+    monkeypatch.setattr(spending, "asyncio", SimpleNamespace(sleep=tick, to_thread=asyncio.to_thread))
+
+
+def _time_of(clock: Clock) -> Any:
+    """The module `time`, as much of it as is used, by `clock`."""
+    began = clock()
+    return SimpleNamespace(time=clock, monotonic=lambda: clock() - began, sleep=clock.advance)
+
+
+def _datetime_of(clock: Clock) -> type[datetime]:
+    """The class `datetime` with the now of `clock`; a real one is an instance of it, too."""
+
+    class Kind(type(datetime)):  # type: ignore[misc]
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class Owned(datetime, metaclass=Kind):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(clock(), tz)
+
+    return Owned
