@@ -1,0 +1,284 @@
+"""What a hostile world is made of, as values that hypothesis draws and shrinks: rows, answers, faults of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+# --- rows
+
+ODD_TEXTS = [
+    "",
+    " ",
+    "\x00",
+    "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
+    "é\u2028",
+    "{x}",
+    "x" * 5000,
+]
+#: Values of the column `extra`, which is kept, and of `q`, which is sent.
+ODD_VALUES: list[Any] = [None, True, 0, -1, 1e300, 2**70, [], {}, [[1]], {"a": {"b": None}}, *ODD_TEXTS]
+#: Whole lines that are no row.
+BAD_LINES = [
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'"x"',
+    b'{"q": "a"',
+    b"{} {}",
+    b"[" * 3000 + b"]" * 3000,
+    b'{"q": NaN}',
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the input.
+
+    :param bad: the line is no row: its place in `BAD_LINES`
+    :param extra: value of the column that is kept
+    :param question: value of `q`, "" for a plain one
+    :param missing: the row has no column `q`
+    """
+
+    bad: int | None = None
+    extra: Any = "e"
+    question: Any = "plain"
+    missing: bool = False
+
+
+rows = st.lists(
+    st.one_of(
+        st.builds(Row),
+        st.builds(Row, extra=st.sampled_from(ODD_VALUES), question=st.sampled_from(ODD_VALUES)),
+        st.builds(Row, missing=st.just(True)),
+        st.builds(Row, bad=st.integers(0, len(BAD_LINES) - 1)),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+# --- answers
+
+Content = Literal["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
+#: What stands in a choice's message beside or in place of a text.
+Message = Literal["content", "null content", "tool calls", "tools beside text", "refusal", "list content", "missing"]
+USAGES: list[Any] = [
+    {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    None,
+    {},
+    {"prompt_tokens": None},
+    {"prompt_tokens": "3", "completion_tokens": 2.5},
+    {"prompt_tokens": -3, "completion_tokens": 2**70},
+    [],
+    "x",
+]
+REASONS: list[Any] = ["stop", "length", "abort", "content_filter", "tool_calls", None, 3, [], {"a": 1}]
+
+
+@dataclass(frozen=True)
+class Good:
+    """An answer of status 200, in one of the shapes that engines give."""
+
+    content: Content = "text"
+    message: Message = "content"
+    usage: Any = field(default_factory=lambda: dict(USAGES[0]))
+    reason: Any = "stop"
+
+
+#: Bodies of a 200 that are no answer.
+BROKEN_BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b"<html>",
+    b'{"choices": []}',
+    b'{"choices": null}',
+    b'{"choices": [null]}',
+    b'{"choices": [{}]}',
+    b'{"choices": {"0": 1}}',
+    b'{"choices": [{"message": null, "index": null}, {"message": {"content": "x"}, "index": "a"}]}',
+    b'{"choices": [{"index": null, "message": {"content": "x"}}, {"index": 0, "message": {"content": "y"}}]}',
+    b'{"error": {"message": "out of memory", "code": 500}}',
+    b"\xff\xfe\x00",
+    b"[" * 3000 + b"]" * 3000,
+    b'{"choices": [{"message": {"content": ' + b"[" * 3000 + b"]" * 3000 + b"}}]}",
+    b'{"choices": [{"message": {"content": "cut',
+    b"\x1f\x8b\x08\x00broken",
+]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A 200 whose body is no answer, by its place in `BROKEN_BODIES`."""
+
+    body: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of another status.
+
+    :param retry_after: the header, None for none
+    """
+
+    status: int = 503
+    body: int = 0
+    retry_after: str | None = None
+
+
+REFUSAL_BODIES = [
+    b"",
+    b'{"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}',
+    b'{"error": {"message": "bad", "type": "BadRequestError", "code": 400}}',
+    b'{"error":"Bad Request: Your endpoint is in error, check its status","code":"BAD_REQUEST"}',
+    b'{"error":"Bad Request: Invalid state"}',
+    b'{"error":"Endpoint is paused"}',
+    b'{"detail": [{"loc": ["body", "max_tokens"], "msg": "no"}]}',
+    b'{"error": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    b"upstream connect error",
+    b"\xff\xfe",
+]
+STATUSES = [
+    100,
+    204,
+    301,
+    302,
+    400,
+    401,
+    403,
+    404,
+    408,
+    409,
+    413,
+    418,
+    422,
+    424,
+    429,
+    499,
+    500,
+    502,
+    503,
+    504,
+    529,
+    600,
+]
+RETRY_AFTERS = [None, "1", "0", "-5", "abc", "86400", "1e9", "Wed, 21 Oct 2099 07:28:00 GMT", "nan", "inf", ""]
+
+
+@dataclass(frozen=True)
+class Raises:
+    """The transport raises, by its place in `world.RAISED`."""
+
+    what: int = 0
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A good answer after so many seconds."""
+
+    seconds: float = 30.0
+
+
+Answer = Good | Broken | Refusal | Raises | Slow
+
+answers = st.one_of(
+    st.builds(Good),
+    st.builds(
+        Good,
+        content=st.sampled_from(
+            ["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
+        ),
+        message=st.sampled_from(
+            ["content", "null content", "tool calls", "tools beside text", "refusal", "list content", "missing"]
+        ),
+        usage=st.sampled_from(USAGES),
+        reason=st.sampled_from(REASONS),
+    ),
+    st.builds(Broken, body=st.integers(0, len(BROKEN_BODIES) - 1)),
+    st.builds(
+        Refusal,
+        status=st.sampled_from(STATUSES),
+        body=st.integers(0, len(REFUSAL_BODIES) - 1),
+        retry_after=st.sampled_from(RETRY_AFTERS),
+    ),
+    st.builds(Raises, what=st.integers(0, 7)),
+    st.builds(Slow, seconds=st.sampled_from([1.0, 200.0, 5000.0])),
+)
+
+# --- stores
+
+
+@dataclass(frozen=True)
+class StoreFault:
+    """An operation of the store that fails.
+
+    :param operation: what fails: `write` an object or file, `read`, `list`, `delete`, or `sync` (a local disk)
+    :param first: the so-manieth such operation, from 0
+    :param count: how many of them in a row
+    :param how: the error, by its place in `stores.ERRORS`
+    :param after: the operation was done before it failed
+    """
+
+    operation: Literal["write", "read", "list", "delete", "sync"] = "write"
+    first: int = 0
+    count: int = 1
+    how: int = 0
+    after: bool = False
+
+
+store_faults = st.lists(
+    st.builds(
+        StoreFault,
+        operation=st.sampled_from(["write", "read", "list", "delete", "sync"]),
+        first=st.integers(0, 12),
+        count=st.sampled_from([1, 1, 1, 3, 50]),
+        how=st.integers(0, 4),
+        after=st.booleans(),
+    ),
+    max_size=2,
+)
+
+# --- the whole
+
+
+@dataclass(frozen=True)
+class Case:
+    """A world and what is asked of a batch in it.
+
+    :param answers: what the server does with its first requests, one after the other; afterwards it is well
+    :param stop_after: the run is asked to stop after so many requests, None not
+    :param cancel_after: the same by a cancellation
+    """
+
+    rows: list[Row]
+    answers: list[Answer] = field(default_factory=list)
+    store_faults: list[StoreFault] = field(default_factory=list)
+    remote: bool = False
+    input_format: Literal["jsonl", "jsonl.gz"] = "jsonl"
+    output_format: Literal["jsonl", "parquet"] = "jsonl"
+    schema: bool = False
+    keep: bool = True
+    concurrency: int | Literal["auto"] = 3
+    stop_after: int | None = None
+    cancel_after: int | None = None
+
+
+cases = st.builds(
+    Case,
+    rows=rows,
+    answers=st.lists(answers, max_size=25),
+    store_faults=st.one_of(st.just([]), store_faults),
+    remote=st.booleans(),
+    input_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz"]),
+    output_format=st.sampled_from(["jsonl", "jsonl", "parquet"]),
+    schema=st.booleans(),
+    keep=st.booleans(),
+    concurrency=st.sampled_from([1, 3, "auto"]),
+    stop_after=st.one_of(st.none(), st.none(), st.integers(0, 20)),
+    cancel_after=st.one_of(st.none(), st.none(), st.integers(0, 20)),
+)

@@ -1,0 +1,191 @@
+"""What has to hold of a batch, whatever its rows, its server and its store did. Each check returns what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError
+from tests.hostile.cases import REFUSAL_BODIES, Broken, Good, Raises, Refusal, Slow
+from tests.hostile.server import PASSING, Exchange, text_of
+from tests.hostile.world import Outcome
+
+#: Simulated seconds; the most that one run of so few rows may take by the job's own limits, with room.
+LONGEST = 1500.0
+#: Statuses and bodies that speak of the endpoint, and of no row.
+ENDPOINT_STATUSES = {408, 424, 429, 499, 500, 502, 503, 504, 529}
+ENDPOINT_WORDS = ("in error", "Invalid state", "is paused")
+
+
+def ends_are_typed(outcome: Outcome) -> Iterator[str]:
+    """A run ends in a report or a `BatchError`, never in anything else; nothing hangs."""
+    for number, run in enumerate(outcome.runs):
+        if run.error is None or isinstance(run.error, BatchError):
+            continue
+        cancelled = number == 0 and outcome.case.cancel_after is not None
+        if cancelled and isinstance(run.error, asyncio.CancelledError):
+            continue
+        yield f"run {number} ended in {type(run.error).__name__}: {str(run.error)[:300]}"
+
+
+def time_is_bounded(outcome: Outcome) -> Iterator[str]:
+    """No answer can hold the batch for longer than its own limits allow."""
+    for number, run in enumerate(outcome.runs):
+        if run.seconds > LONGEST:
+            yield f"run {number} took {run.seconds:.0f} simulated seconds"
+
+
+def the_output_is_whole(outcome: Outcome) -> Iterator[str]:
+    """In a world that is well again the batch comes to its end: one line a row, in the order of the input.
+
+    An input that is refused before anything was sent is an end, too.
+    """
+    report = outcome.runs[-1].report
+    refused = all(isinstance(run.error, BatchInputError) for run in outcome.runs)
+    if refused and not outcome.server.exchanges:
+        return
+    if report is None or not report.complete:
+        yield f"not finished after {len(outcome.runs)} runs: {outcome.runs[-1].error!r}"
+        return
+    if [line["index"] for line in outcome.lines] != list(range(len(outcome.case.rows))):
+        yield f"lines of the output: {[line['index'] for line in outcome.lines]}, rows: {len(outcome.case.rows)}"
+
+
+def counts_are_those_of_the_lines(outcome: Outcome) -> Iterator[str]:
+    """The report counts what stands in the output."""
+    report = outcome.runs[-1].report
+    if report is None:
+        return
+    failed = sum(line["error"] is not None for line in outcome.lines)
+    if (report.rows, report.failed, report.succeeded) != (len(outcome.lines), failed, len(outcome.lines) - failed):
+        yield f"report: {report.rows} rows, {report.failed} failed; output: {len(outcome.lines)}, {failed} failed"
+
+
+def answers_are_the_servers(outcome: Outcome) -> Iterator[str]:
+    """What stands as a row's answer is what the server answered to that row, whole."""
+    answered: dict[int, list[Exchange]] = {}
+    for exchange in outcome.server.exchanges:
+        if exchange.row is not None and exchange.returned:
+            answered.setdefault(exchange.row, []).append(exchange)
+    for line in outcome.lines:
+        if line["error"] is not None:
+            continue
+        known = [_outputs(each, outcome) for each in answered.get(line["index"], [])]
+        output = line["output"]
+        if isinstance(output, str) and outcome.case.output_format == "parquet" and outcome.case.schema:
+            output = json.loads(output)
+        if not any(output in outputs for outputs in known):
+            yield f"row {line['index']} has {str(output)[:80]!r}, which the server never answered to it"
+
+
+def _outputs(exchange: Exchange, outcome: Outcome) -> list[Any]:
+    """What the exchange's answer may be recorded as; nothing where it is no answer."""
+    answer = Good() if isinstance(exchange.answer, Slow) else exchange.answer
+    if isinstance(answer, Broken):
+        return _BROKEN.get(answer.body, [])
+    if not isinstance(answer, Good):
+        return []
+    text = text_of(answer, exchange.number, schema=outcome.case.schema).encode("utf-8", "replace").decode()
+    if answer.message in ("refusal", "missing", "list content", "null content") and text == "":
+        return []
+    if outcome.case.schema:
+        return [{"a": f"a{exchange.number};"}] if answer.content in ("text", "json", "fenced", "thinking") else []
+    return [text, text.replace("?", "\ufffd"), text.replace("?", "\ud800")]
+
+
+#: The one body that is odd and can be understood: two choices, of which one says no place.
+_BROKEN: dict[int, list[Any]] = {11: [["x", "y"]]}
+
+
+def nothing_done_is_sent_again(outcome: Outcome) -> Iterator[str]:
+    """A row whose good answer came while the store was well is not sent again by a later run."""
+    case = outcome.case
+    if outcome.faults.met or case.cancel_after is not None:
+        return
+    done: set[int | None] = set()
+    for exchange in outcome.server.exchanges:
+        if exchange.run > 0 and exchange.row in done:
+            before = _answer_of(outcome, exchange.row)
+            yield f"row {exchange.row} was answered by request {before}, sent again as {exchange.number}"
+        plain = isinstance(exchange.answer, Good) and exchange.answer == Good()
+        if exchange.returned and plain and exchange.run == 0:
+            done.add(exchange.row)
+
+
+def _answer_of(outcome: Outcome, row: int | None) -> int:
+    return next(each.number for each in outcome.server.exchanges if each.row == row and each.answer == Good())
+
+
+def the_endpoints_faults_are_no_rows(outcome: Outcome) -> Iterator[str]:
+    """A row that met nothing but faults of the endpoint, the proxy or the network is answered in the end."""
+    met: dict[int | None, list[Exchange]] = {}
+    for exchange in outcome.server.exchanges:
+        met.setdefault(exchange.row, []).append(exchange)
+    for line in outcome.lines:
+        exchanges = met.get(line["index"], [])
+        if line["error"] is not None and exchanges and all(_is_endpoints(each) for each in exchanges):
+            answers = [each.answer for each in exchanges]
+            yield f"row {line['index']} failed for good ({line['error']['type']}) of {answers}"
+
+
+def _is_endpoints(exchange: Exchange) -> bool:
+    match exchange.answer:
+        case Refusal(status=status, body=body):
+            words = REFUSAL_BODIES[body].decode("utf-8", "replace")
+            return status in ENDPOINT_STATUSES or (status == 400 and any(each in words for each in ENDPOINT_WORDS))
+        case Raises(what=what):
+            return what in PASSING
+        case _:
+            return False
+
+
+def errors_say_what_to_do(outcome: Outcome) -> Iterator[str]:
+    """Every error of a run and of a row has words, and none of them is a secret or a traceback."""
+    texts = [str(run.error) for run in outcome.runs if isinstance(run.error, BatchError)]
+    texts += [line["error"]["message"] for line in outcome.lines if line["error"] is not None]
+    for text in texts:
+        if not text.strip() or "hf_hostile_secret" in text or "Traceback" in text:
+            yield f"an error says {text[:200]!r}"
+
+
+def tokens_are_the_servers(outcome: Outcome) -> Iterator[str]:
+    """The report's tokens are those of every answer that came, where the server counted them as numbers."""
+    report = outcome.runs[-1].report
+    if report is None or outcome.faults.met or outcome.case.cancel_after is not None:
+        return
+    prompt = completion = 0
+    for exchange in outcome.server.exchanges:
+        if not exchange.returned or not isinstance(exchange.answer, Good | Slow):
+            continue
+        usage = exchange.sent.get("usage")
+        if usage != {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5} and usage not in (
+            None,
+            {},
+            [],
+            "x",
+        ):
+            return
+        if isinstance(usage, dict) and usage:
+            prompt, completion = prompt + 3, completion + 2
+    if (report.prompt_tokens, report.completion_tokens) != (prompt, completion):
+        yield f"tokens: report {report.prompt_tokens}+{report.completion_tokens}, server {prompt}+{completion}"
+
+
+CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
+    ends_are_typed,
+    time_is_bounded,
+    the_output_is_whole,
+    counts_are_those_of_the_lines,
+    answers_are_the_servers,
+    nothing_done_is_sent_again,
+    the_endpoints_faults_are_no_rows,
+    errors_say_what_to_do,
+    tokens_are_the_servers,
+)
+
+
+def problems(outcome: Outcome) -> list[str]:
+    """Everything that is wrong, by the check that says so."""
+    return [f"{check.__name__}: {words}" for check in CHECKS for words in check(outcome)]

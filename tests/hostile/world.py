@@ -1,0 +1,160 @@
+"""A batch in a hostile world: a first run in which everything happens, further ones in a world that is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, arun_batch
+from airflow_provider_hf_endpoints.inference.journal import lock
+from tests.hostile import clock
+from tests.hostile.cases import BAD_LINES, Case, Row
+from tests.hostile.server import HostileServer
+from tests.hostile.stores import Faults, HostileFileSystem, local_disk
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+REAL_BOUND = 60.0  # seconds; a run takes some milliseconds
+MOST_RUNS = 4  # in the world that is well again, before the output has to be whole
+LOCK_BEAT = 0.001  # real seconds: the lock's thread does not live in simulated time
+
+
+@dataclass
+class Run:
+    """How one run of the batch ended.
+
+    :param seconds: simulated
+    """
+
+    report: BatchReport | None = None
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """All that is known after the last run."""
+
+    case: Case
+    server: HostileServer
+    faults: Faults
+    runs: list[Run] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+
+def line_of(row: Row, number: int) -> bytes:
+    """The row as a line of the input; a row that is one carries its number in `n`."""
+    if row.bad is not None:
+        return BAD_LINES[row.bad]
+    content = {"n": number, "extra": row.extra} | ({} if row.missing else {"q": row.question})
+    return json.dumps(content).encode()
+
+
+def live(case: Case) -> Outcome:
+    """Run the case's batch in its world, then heal the world and run the batch until it is finished."""
+    server = HostileServer(case.answers, schema=case.schema)
+    faults = Faults(case.store_faults)
+    outcome = Outcome(case, server, faults)
+    with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as output:
+        job = _job(case, Path(folder), output)
+        outcome.runs.append(_run(job, server, case))
+        faults.on = False
+        server.heal()
+        for _ in range(MOST_RUNS):
+            server.run += 1
+            outcome.runs.append(_run(job, server, None))
+            report = outcome.runs[-1].report
+            if report is not None and report.complete:
+                break
+        outcome.lines = _read(UPath(output))
+    return outcome
+
+
+@contextmanager
+def _world(case: Case, folder: Path, faults: Faults) -> Iterator[str]:
+    data = b"".join(line_of(row, number) + b"\n" for number, row in enumerate(case.rows))
+    name = f"in.{case.input_format}"
+    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with ExitStack() as stack:
+        if case.remote:
+            place = f"/{uuid.uuid4().hex}"
+            stack.enter_context(mock.patch.object(HostileFileSystem, "faults", faults))
+            stack.enter_context(mock.patch.multiple(lock, BEAT=LOCK_BEAT, PATIENCE=4 * LOCK_BEAT))
+            stack.enter_context(
+                mock.patch.object(
+                    lock.OutputLock.__init__, "__kwdefaults__", {"beat": LOCK_BEAT, "patience": 4 * LOCK_BEAT}
+                )
+            )
+            yield f"hostile:/{place}/out.{case.output_format}"
+            for path in [each for each in HostileFileSystem.store if each.startswith(place)]:
+                del HostileFileSystem.store[path]
+        else:
+            (folder / "out").mkdir()
+            stack.enter_context(local_disk(folder / "out", faults))
+            yield str(folder / "out" / f"out.{case.output_format}")
+
+
+def _job(case: Case, folder: Path, output: str) -> BatchJob:
+    return BatchJob(
+        url="http://127.0.0.1:9",
+        token="hf_hostile_secret",
+        task="chat-completion",
+        input_path=str(folder / f"in.{case.input_format}"),
+        output_path=output,
+        prompt="{n}|{q}",
+        keep_columns=("extra",) if case.keep else (),
+        response_schema=SCHEMA if case.schema else None,
+        max_concurrency=case.concurrency,
+        max_error_rate=None,
+        retry_budget=None,
+        row_timeout=300.0,
+        startup_timeout=120.0,
+        job_timeout=1200.0,
+        parameters={"max_tokens": 5},
+    )
+
+
+def _run(job: BatchJob, server: HostileServer, case: Case | None) -> Run:
+    stopping = False
+
+    async def main(loop: clock.SimulatedLoop) -> BatchReport:
+        nonlocal stopping
+        task = asyncio.ensure_future(arun_batch(job, transport=server, stop=lambda: stopping))
+
+        def on_request(count: int) -> None:
+            nonlocal stopping
+            stopping = stopping or (case is not None and case.stop_after is not None and count > case.stop_after)
+            if case is not None and case.cancel_after is not None and count > case.cancel_after:
+                task.cancel()
+
+        server.on_request = on_request
+        return await task
+
+    try:
+        report, seconds = clock.run(main, real_bound=REAL_BOUND)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return Run(error=error)
+    return Run(report=report, seconds=seconds)
+
+
+def _read(output: UPath) -> list[dict[str, Any]]:
+    if not output.exists():
+        return []
+    if output.name.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        with output.open("rb") as file:
+            return list(pq.read_table(file).to_pylist())
+    return [json.loads(line) for line in output.read_bytes().splitlines()]
