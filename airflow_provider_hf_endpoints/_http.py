@@ -1,4 +1,4 @@
-"""What both planes need to know of HTTP: how long a server asks to wait, and how to keep secrets out of a text and a log.
+"""What both planes need to know of HTTP: how long a server asks to wait, and how secrets stay out of texts and logs.
 
 A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` can share it and stay independent.
 """

@@ -36,7 +36,7 @@ def test_who_sleeps_by_a_stopped_clock_is_woken_by_whoever_puts_it_forward() -> 
         clock = Clock(stopped=True)
         sleeper = asyncio.create_task(clock.sleep(10.0))
         await asyncio.sleep(0)  # it begins
-        done = []
+        done: list[bool] = []
         for seconds in (6.0, 6.0):
             clock.advance(seconds)
             await asyncio.wait([sleeper], timeout=0.02 if not done else 10.0)
