@@ -21,7 +21,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.waiting.poller import poller_for
+from airflow_provider_hf_endpoints.endpoints.poller import poller_for
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Goal, Ready
 from benchmarks import waiting_probe as probe
 from benchmarks.waiting_bars import verdicts

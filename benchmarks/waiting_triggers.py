@@ -11,7 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.waiting.poller import EndpointPoller
+from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Goal
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook

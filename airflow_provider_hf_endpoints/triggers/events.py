@@ -14,9 +14,9 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
 from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
-from airflow_provider_hf_endpoints.endpoints.waiting.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Snapshot
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers._client import open_client

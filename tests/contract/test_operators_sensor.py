@@ -435,7 +435,7 @@ def test_an_unforeseen_error_is_an_event_too(emulator: Emulator, monkeypatch: py
         raise ZeroDivisionError("a bug")
 
     trigger = InferenceEndpointTrigger(endpoint="demo", started=time.time(), deadline=time.time() - 1)
-    monkeypatch.setattr("airflow_provider_hf_endpoints.endpoints.waiting.poller.EndpointPoller.wait", broken)
+    monkeypatch.setattr("airflow_provider_hf_endpoints.endpoints.poller.EndpointPoller.wait", broken)
     (event,) = asyncio.run(fire(trigger))
     assert (event["status"], event["retryable"]) == ("error", True)
     assert "ZeroDivisionError: a bug" in event["reason"]

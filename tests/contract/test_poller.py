@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints import poller as poller_module
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import AuthenticationError, InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.waiting import poller as poller_module
-from airflow_provider_hf_endpoints.endpoints.waiting.poller import EndpointPoller, poller_for
+from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 

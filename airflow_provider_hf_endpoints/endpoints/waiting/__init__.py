@@ -1,1 +1,4 @@
-"""What a look at an endpoint means for somebody who waits, and who looks: one wait, or one poll for many."""
+"""What a look at an endpoint means for somebody who waits: one wait, and which looks serve many.
+
+Who makes the looks for many is `endpoints/poller.py`, above the clients.
+"""

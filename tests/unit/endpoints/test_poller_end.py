@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints import poller as module
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.waiting import poller as module
-from airflow_provider_hf_endpoints.endpoints.waiting.poller import EndpointPoller
+from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from tests.unit.endpoints.play import NOW, Play, raw
