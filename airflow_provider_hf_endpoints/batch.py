@@ -26,8 +26,8 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
-from airflow_provider_hf_endpoints.inference.output.layout import OutputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat
 
 EXIT_ABORTED = 1
 EXIT_USAGE = 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter, Load
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 START, MOST = 32.0, 1000.0
 

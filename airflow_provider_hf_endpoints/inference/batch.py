@@ -15,25 +15,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.check import check_first_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.inputs.preflight import (
-    check_first_rows,
-    check_input,
-    compare_ids,
-    find_job_input,
-)
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.journal.existing import finished_earlier
-from airflow_provider_hf_endpoints.inference.journal.leftovers import clear_finished
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
-from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.run import Run, judge_job
+from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
+from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
+from airflow_provider_hf_endpoints.inference.run import Run, judge_job, shape_of
+from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
+from airflow_provider_hf_endpoints.inference.shards.ids import compare_ids
+from airflow_provider_hf_endpoints.inference.shards.merged import merged_earlier
 
 __all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 
@@ -100,9 +99,11 @@ async def arun_batch(
     observer: Observer | None = None,
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
-    layout = job.layout
+    layout = layout_of(job)
     source = await asyncio.to_thread(find_job_input, job)
     finished = await asyncio.to_thread(finished_earlier, job, layout, source)
+    if finished is None:
+        finished = await asyncio.to_thread(merged_earlier, job, source)
     if finished is not None:
         log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
         await asyncio.to_thread(clear_finished, layout)
@@ -157,10 +158,10 @@ async def _run_locked(
     own = transport is None
     try:
         await _to_its_end(run.take_up)
-        transport = transport or open_transport(job.url, job.token, run.limiter.ceiling)
+        transport = transport or open_transport(job.url, job.token, run.limiter.ceiling, ASK)
         target = await run.discover(transport, stop)
         try:
-            shape = job.shape(target)
+            shape = shape_of(job, target)
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
         await asyncio.to_thread(check_first_rows, source, shape.render)

@@ -14,11 +14,11 @@ from typing import Any
 from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints.inference.engines import discovery
+from airflow_provider_hf_endpoints.inference.atomic import replacing
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, discovery, traits
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.inputs.preflight import discover_target
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job import spending
 from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
@@ -32,18 +32,23 @@ from airflow_provider_hf_endpoints.inference.job.ends import (
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.journal.existing import same_format, same_job
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal, remove_folder
-from airflow_provider_hf_endpoints.inference.journal.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
+from airflow_provider_hf_endpoints.inference.output import lines, openai_lines
+from airflow_provider_hf_endpoints.inference.output.existing import same_format, same_job
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.publish import count, publish, replacing, write_manifest
-from airflow_provider_hf_endpoints.inference.requests.render import Shape
+from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
+from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
+from airflow_provider_hf_endpoints.inference.output.publish import count, publish
+from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
+from airflow_provider_hf_endpoints.inference.requests.render import compile_requests, frame_of
+from airflow_provider_hf_endpoints.inference.runs.discover import discover_target
 from airflow_provider_hf_endpoints.inference.sending.dispatch import Dispatcher
 from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer
+from airflow_provider_hf_endpoints.inference.sending.shape import Shape
 
 log = logging.getLogger(__name__)
 
@@ -320,3 +325,21 @@ def judge_job(job: BatchJob, report: BatchReport) -> BatchReport:
     if job.shard is not None:
         return report  # what counts is how many rows of the whole failed, which the merge knows
     return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
+
+
+def shape_of(job: BatchJob, target: discovery.Target) -> Shape:
+    """What a job's rows look like on their way in and out, for an engine.
+
+    :raises UnsupportedTaskError: the engine cannot be asked to keep to the job's schema
+    """
+    if job.input_format == "openai-batch":
+        render = openai_batch.compile_lines(target)
+        return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
+    parameters, accept = job.parameters or {}, None
+    if job.response_schema is not None:
+        schema = structured.as_json_schema(job.response_schema)
+        asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
+        parameters, accept = {**asked, **parameters}, structured.checker(schema)
+    render = compile_requests(job.template, target, parameters)
+    frame = frame_of(job.template, target, parameters)
+    return Shape(job.names_rows_by, render, frame, lines.answer_record, lines.error_record, accept)

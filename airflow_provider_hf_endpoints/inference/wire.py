@@ -1,5 +1,5 @@
-"""The values that pass between engines, transports and clients: a request, a response, a result. Nothing
-happens here."""
+"""The values that pass between engines, transports, the limit and clients: a request, a response, a result, a load.
+Nothing happens here."""
 
 from __future__ import annotations
 
@@ -69,3 +69,15 @@ class InferenceResult:
     filtered: bool = False
     model: str | None = None
     raw: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine said about itself along with an answer.
+
+    :param waiting: requests in its queue
+    :param cache: share of its cache in use, None where it does not say
+    """
+
+    waiting: float
+    cache: float | None = None

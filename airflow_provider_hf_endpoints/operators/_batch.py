@@ -23,9 +23,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchStopped,
     BudgetExceeded,
 )
-from airflow_provider_hf_endpoints.inference.inputs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
+from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators._metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target

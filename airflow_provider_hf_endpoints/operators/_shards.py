@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, ShardsMissingError
-from airflow_provider_hf_endpoints.inference.inputs.files import InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch

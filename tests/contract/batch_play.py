@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Answer, Reply, Request, chat_reply, echo
 

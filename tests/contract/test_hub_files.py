@@ -21,7 +21,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.fs.hub import get_fs
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.output.publish import require_writer
+from airflow_provider_hf_endpoints.inference.output.writers import require_writer
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.hub_server import Hub, hub_server

@@ -15,8 +15,8 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.output import parquet as parquet_output
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
 from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
 
 ROWS = 30

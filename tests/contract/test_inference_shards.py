@@ -21,10 +21,10 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
     ShardsMissingError,
 )
-from airflow_provider_hf_endpoints.inference.inputs import preflight
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
+from airflow_provider_hf_endpoints.inference.shards import ids as shard_ids
 from airflow_provider_hf_endpoints.inference.shards import merge
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.batch_play import job_of, planned, prompt_of, questions, run_shards, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
@@ -256,7 +256,7 @@ def test_an_id_in_two_shards_is_seen_before_the_second_is_sent(tmp_path: Path) -
 
 def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are too many for each shard to look at; by choice both rows are in the output."""
-    monkeypatch.setattr(preflight, "COMPARED_AT_MOST", 0)
+    monkeypatch.setattr(shard_ids, "COMPARED_AT_MOST", 0)
     doubled(tmp_path)
     with serving(echo) as server:
         run_shards(job_of(server.url, tmp_path, id_column="id"), planned(tmp_path))

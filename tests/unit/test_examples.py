@@ -239,7 +239,7 @@ def test_the_tickets_hold_what_breaks_careless_code() -> None:
 
 def test_every_column_that_a_prompt_names_is_in_the_tickets() -> None:
     """A typing mistake in an example's prompt would fail at a user's, on a paid endpoint."""
-    from airflow_provider_hf_endpoints.inference.requests.templates import columns_of
+    from airflow_provider_hf_endpoints.inference.requests.placeholders import columns_of
 
     for name in [*EXPECTED, *IN_A_GROUP]:
         for task in tasks(load(name)).values():

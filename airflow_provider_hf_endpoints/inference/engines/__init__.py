@@ -1,7 +1,8 @@
 """What each engine is asked and what it answers, as pure functions: no I/O, no state.
 
 `build_request` turns a task into a request, `read_result` an answer into a result or a typed error. A dialect
-is a module of this package with `build` and `read`; `names.py` says which engine speaks which.
+is a module of this package with `build` and `read`; `dialects.py` lists them with what is particular to each, and says
+which engine speaks which. How an engine is reached, and how many rows it is sent, is not known here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai, tei, tgi, toolkit
+from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
-from airflow_provider_hf_endpoints.inference.engines.names import Dialect, canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.engines.names import canonical_task
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
@@ -28,14 +30,8 @@ __all__ = [
     "owner_from_models",
     "parse_json",
     "read_result",
+    "traits",
 ]
-
-_MODULES: dict[Dialect, Any] = {
-    Dialect.OPENAI: openai,
-    Dialect.TGI: tgi,
-    Dialect.TEI: tei,
-    Dialect.TOOLKIT: toolkit,
-}
 
 Decoder = Callable[[bytes], Any]
 
@@ -55,8 +51,7 @@ def build_request(
     :param model: name in the body, where the dialect has one
     :raises UnsupportedTaskError: the engine has no route for the task, or cannot take such inputs
     """
-    request: WireRequest = _MODULES[dialect].build(canonical_task(task), inputs, parameters or {}, model)
-    return request
+    return traits(dialect).build(canonical_task(task), inputs, parameters or {}, model)
 
 
 def read_result(
@@ -77,7 +72,7 @@ def read_result(
     answer = None
     try:
         answer = parse_json(response.body, decode)
-        result: InferenceResult = _MODULES[dialect].read(canonical_task(task), answer)
+        result = traits(dialect).read(canonical_task(task), answer)
     except MalformedAnswerError as error:
         # What it cost is told in the same place by whatever makes no sense otherwise.
         usage = error.usage or openai.read_usage(answer)

@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     owner_from_models,
     parse_json,
     read_result,
+    traits,
 )
 from airflow_provider_hf_endpoints.inference.engines.openai import MODELS_ROUTE
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -72,19 +73,19 @@ def discover(engine: str | None, model: str | None) -> Generator[WireRequest, Wi
     named = engine.lower() if engine is not None else None
     if dialect is None:
         dialect = dialect_from_info((yield from _ask("/info")))
-    if dialect is None or (dialect is Dialect.OPENAI and model is None):
+    if dialect is None or (traits(dialect).lists_models and model is None):
         models = yield from _ask(MODELS_ROUTE)
         name, owner = model_from_models(models), owner_from_models(models)
         if dialect is None:
             dialect = Dialect.TOOLKIT if name is None else Dialect.OPENAI
         named = owner or named
-        model = model or (name if dialect is Dialect.OPENAI else None)
+        model = model or (name if traits(dialect).lists_models else None)
     return Target(dialect, model, engine=named)
 
 
 def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Target]:
     """The same target with the number of inputs that its engine takes in one call; only TEI says (`/info`)."""
-    answer = (yield from _ask("/info")) if target.dialect is Dialect.TEI else None
+    answer = (yield from _ask("/info")) if traits(target.dialect).tells_most_inputs else None
     match answer:
         case {"max_client_batch_size": int(most)} if most > 0:
             return replace(target, most_inputs=most)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from airflow_provider_hf_endpoints.inference.limit.limiter import Load
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 ASK = {"endpoint-load-metrics-format": "TEXT"}
 _TELL = "endpoint-load-metrics"

@@ -3,6 +3,7 @@ for chat."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,38 @@ def as_query(inputs: Any) -> tuple[str, list[Any]]:
             if isinstance(inputs.get(name), list) and query is not None:
                 return query, inputs[name]
     raise UnsupportedTaskError("reranking needs {'query': …, 'texts': […]}")
+
+
+def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    """What to send so that the engine keeps to a JSON schema.
+
+    OpenAI gave `/v1/completions` no `response_format`. vLLM takes it there too, llama.cpp its own `json_schema` and
+    SGLang the same as a text.
+
+    :param engine: which engine it is, lower case, where known
+    :raises UnsupportedTaskError: the task gives no text
+    """
+    if task == GENERATE and engine == "llamacpp":
+        return {"json_schema": schema}
+    if task == GENERATE and engine == "sglang":
+        return {"json_schema": json.dumps(schema)}
+    return ask_schema_of_chat(CHAT if task == GENERATE else task, schema, engine)
+
+
+def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    """The same where only chats can be asked to: all engines know OpenAI's `response_format` for them.
+
+    :raises UnsupportedTaskError: the task is no chat
+    """
+    del engine
+    if task != CHAT:
+        raise UnsupportedTaskError(f"response_schema is for texts; {task!r} gives none, or its engine takes no schema")
+    return {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        }
+    }
 
 
 def read(task: str, answer: Any) -> InferenceResult:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from airflow_provider_hf_endpoints.inference.limit.limiter import Load
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 ROUTE = "/metrics"
 INTERVAL = 3.0  # seconds

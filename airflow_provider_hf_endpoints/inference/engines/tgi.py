@@ -25,6 +25,18 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     raise UnsupportedTaskError(f"TGI serves {CHAT} and {GENERATE}, not {task!r}")
 
 
+def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    """What to send so that the engine keeps to a JSON schema: under a name of TGI's own on either route.
+
+    :raises UnsupportedTaskError: TGI generates text and nothing else
+    """
+    if task == CHAT:
+        return {"response_format": {"type": "json_object", "value": schema}}
+    if task == GENERATE:
+        return {"grammar": {"type": "json", "value": schema}}
+    return openai.ask_schema_of_chat(task, schema, engine)
+
+
 def read(task: str, answer: Any) -> InferenceResult:
     """The result in a 200's body.
 

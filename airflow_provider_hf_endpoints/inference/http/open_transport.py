@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 
 log = logging.getLogger(__name__)
 
 
-def open_transport(url: str, token: str | None, connections: int) -> Transport:
+def open_transport(url: str, token: str | None, connections: int, ask: Mapping[str, str] | None = None) -> Transport:
     """The fast transport, or httpx where the environment sets a proxy for the endpoint.
 
     :param connections: most requests at once
+    :param ask: headers that ask the engine for something with every answer
     """
-    headers = {"accept": "application/json", **ASK}
+    headers = {"accept": "application/json", **(ask or {})}
     if token:
         headers["authorization"] = f"Bearer {token}"
     if uses_proxy(url):

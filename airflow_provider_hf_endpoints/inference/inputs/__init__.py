@@ -1,4 +1,4 @@
-"""From input paths to lines: finding files, unpacking, reading formats, and checking the input before a row is sent.
+"""From input paths to rows: finding files, unpacking, reading formats, ids, and whether an input can be used at all.
 
-What a line asks of an engine is in `requests/`.
+What a row asks of an engine is in `requests/`. Nothing here knows a job.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
@@ -12,11 +12,14 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
 
-def read(file: InputFile, place: int) -> Generator[Line, None, int]:
-    """The rows of a file as JSON; what is no row of the table comes as something that is no JSON object.
-
-    :param place: of its first row among the rows of all files; returns the place after its last one
-    """
+def read(
+    file: InputFile,
+    place: int,
+    columns: tuple[str, ...] | None = None,
+    counted: Callable[[InputFile, int], None] | None = None,
+) -> Generator[Line, None, int]:
+    """The rows of a file, see `read.Reader`; what is no row of the table comes as something that is no JSON object."""
+    del columns, counted  # a row has all its values, and those may hold line breaks
     with unpacked(file) as content:
         reader = csv.DictReader(
             io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace", newline=""), strict=True
@@ -34,3 +37,9 @@ def read(file: InputFile, place: int) -> Generator[Line, None, int]:
             raw = fastjson.encode(list(row.values()) if None in row else row)
             yield Line(place, reader.line_num, raw, file)
             place += 1
+
+
+def count(file: InputFile) -> int | None:
+    """None: a quoted value may hold line breaks, so that counting would mean reading it all."""
+    del file
+    return None

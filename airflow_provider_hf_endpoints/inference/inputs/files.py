@@ -8,27 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from fsspec.utils import glob_translate
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL, SUFFIXES, FileFormat, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal, words_of_hub
 from airflow_provider_hf_endpoints.inference.paths import as_upath
 
-InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
-FileFormat = Literal["jsonl", "csv", "parquet"]
-
 _MAGIC = "*?["
 _PACKED = (".gz", ".zst")
-_FORMATS: dict[str, FileFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".parquet": "parquet",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class InputFile:
 
     path: UPath
     name: str
-    format: FileFormat = "jsonl"
+    format: FileFormat = JSONL
     packing: str = ""
     start: int = 0
     end: int | None = None
@@ -243,9 +234,9 @@ def _is_left_out(name: str, wanted: str) -> bool:
 
 def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:
     """A file that was found, not named, so that its name has to tell its format."""
-    if input_format == "auto" and _suffix(name)[0] not in _FORMATS:
+    if format_of(_suffix(name)[0], input_format) is None:
         raise BatchInputError(
-            f"input file {path} has a name that does not tell its format ({', '.join(_FORMATS)}, packed or not): "
+            f"input file {path} has a name that does not tell its format ({', '.join(SUFFIXES)}, packed or not): "
             "name the files with a narrower pattern, or set input_format"
         )
     return _describe(path, name, input_format)
@@ -253,15 +244,11 @@ def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:
 
 def _describe(path: UPath, name: str, input_format: InputFormat) -> InputFile:
     suffix, packing = _suffix(name)
-    match input_format:
-        case "auto":
-            kind = _FORMATS.get(suffix, "jsonl")
-        case "openai-batch":
-            kind = "jsonl"
-        case _:
-            kind = input_format
-    if kind == "parquet" and packing:
-        raise BatchInputError(f"input file {path}: Parquet is packed inside; unpack the {packing} around it first")
+    kind = format_of(suffix, input_format) or JSONL
+    if packing and not kind.may_be_packed:
+        raise BatchInputError(
+            f"input file {path}: {kind.name.capitalize()} is packed inside; unpack the {packing} around it first"
+        )
     return InputFile(path, name, kind, packing)
 
 

@@ -14,13 +14,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read(
-    file: InputFile, place: int, counted: Callable[[InputFile, int], None] | None = None
+    file: InputFile,
+    place: int,
+    columns: tuple[str, ...] | None = None,
+    counted: Callable[[InputFile, int], None] | None = None,
 ) -> Generator[Line, None, int]:
-    """The lines of a file as they stand there; whether one is JSON is for whoever parses it.
-
-    :param place: of its first row among the rows of all files; returns the place after its last one
-    :param counted: told at the end how many lines there were, blank ones too
-    """
+    """The lines of a file as they stand there, see `read.Reader`; whether one is JSON is for whoever parses it."""
+    del columns  # a line is read whole
     number = 0
     with unpacked(file) as content:
         for number, raw in enumerate(_lines(file, content), start=1):

@@ -1,10 +1,18 @@
-"""A row of the input as every format yields it: a line of JSON that knows where it comes from."""
+"""A row of the input as every format yields it: a line of JSON that knows where it comes from, and the row in it.
+
+What is made of a row is in `requests/`.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+
+RowId = str | int
 
 
 class Line(NamedTuple):
@@ -26,6 +34,47 @@ class Line(NamedTuple):
         """File and line, for an error."""
         if self.file is None:
             return f"line {self.number}"
-        unit = "row" if self.file.format == "parquet" else "line"
         after = f" after byte {self.file.start}" if self.file.start else ""
-        return f"{unit} {self.number}{after} of {self.file.name}"
+        return f"{self.file.format.unit} {self.number}{after} of {self.file.name}"
+
+
+def parse_line(line: Line) -> dict[str, Any]:
+    """The row in a line.
+
+    :raises BadLineError: no JSON, or no object
+    """
+    try:
+        row = fastjson.decode(line.raw)
+    except ValueError as error:
+        raise BadLineError(f"{line.where} is no JSON ({error}): {_start(line.raw)}") from None
+    if not isinstance(row, dict):
+        raise BadLineError(f"{line.where} is no JSON object but {_start(line.raw)}")
+    return row
+
+
+def _start(raw: bytes) -> str:
+    return repr(raw[:80].decode("utf-8", "replace"))
+
+
+def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
+    """The row's id: the value of `id_column`, or its place.
+
+    :raises BadLineError: the column is missing, or holds neither text nor a whole number
+    """
+    if id_column is None:
+        return line.place
+    value = row.get(id_column)
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadLineError(f"{line.where} has no usable id: {id_column!r} is {value!r}")
+    return value
+
+
+def require_columns(columns: Sequence[str], row: Mapping[str, Any], where: str | None = None) -> None:
+    """Check that a row has every one of some columns.
+
+    :param where: the row's file and line, for the error
+    :raises MissingColumnError: it lacks one
+    """
+    for name in columns:
+        if name not in row:
+            raise MissingColumnError(name, row, where)

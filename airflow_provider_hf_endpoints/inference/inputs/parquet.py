@@ -3,7 +3,7 @@ are needed. Needs the extra `parquet`."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,13 +26,17 @@ BATCH_ROWS = 256
 BUFFER_BYTES = 1 << 20
 
 
-def read(file: InputFile, place: int, columns: tuple[str, ...] | None) -> Generator[Line, None, int]:
-    """The rows of a file as JSON, by the rule of `arrow_json`.
+def read(
+    file: InputFile,
+    place: int,
+    columns: tuple[str, ...] | None,
+    counted: Callable[[InputFile, int], None] | None = None,
+) -> Generator[Line, None, int]:
+    """The rows of a file as JSON, by the rule of `arrow_json`; see `read.Reader`.
 
-    :param place: of its first row among the rows of all files; returns the place after its last one
-    :param columns: columns to read, None for all
     :raises BatchInputError: the file is no Parquet, is cut short, lacks a column, or a column has no form in JSON
     """
+    del counted  # the format has no lines
     with _opened(file) as table:
         changes = _changes(file, table.schema_arrow, columns)
         number = 0

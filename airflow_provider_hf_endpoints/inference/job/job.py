@@ -1,4 +1,4 @@
-"""What a batch is: `BatchJob` and its checks, and what follows from its fields."""
+"""What a batch is: `BatchJob`, and what follows from its fields. What each of them may be is in `checks.py`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
-from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.job import checks
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
-from airflow_provider_hf_endpoints.inference.output.layout import OutputFormat, OutputLayout
+from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
+from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
-from airflow_provider_hf_endpoints.inference.requests.render import (
-    Shape,
-    Template,
-    answer_record,
-    around_inputs,
-    compile_requests,
-    error_record,
-)
-from airflow_provider_hf_endpoints.inference.sending.arrays import ArrayForm, takes_arrays
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard, share
+from airflow_provider_hf_endpoints.inference.requests.template import Template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,52 +148,40 @@ class BatchJob:
         _ = self.template, self.budget
         for shared in self.every_shared_budget:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
-        for name, known in (
-            ("on_bad_input", ("error_row", "stop")),
-            ("on_existing", ("resume", "overwrite", "fail")),
-            ("input_format", get_args(InputFormat)),
-            ("output_format", (None, *get_args(OutputFormat))),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {getattr(self, name)!r}")
-        _ = self.whole_layout
+        checks.one_of("on_bad_input", self.on_bad_input, ("error_row", "stop"))
+        checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))
+        checks.one_of("input_format", self.input_format, get_args(InputFormat))
+        checks.one_of("output_format", self.output_format, (None, *get_args(OutputFormat)))
+        suffix_of_results(as_upath(self.output_path), self.output_format)
         self._check_requests()
         self._check_pace()
         self._check_shard()
 
     def _check_requests(self) -> None:
-        if self.rows_per_request != "auto":
-            self._check_rows_per_request(self.rows_per_request)
-        if self.body is not None and self.parameters:
-            raise ValueError("with a body template, write the parameters into the body")
+        checks.rows_per_request(self.rows_per_request, may_share=self._may_share_requests)
+        checks.body_alone(self.body, self.parameters)
         if self.response_schema is not None:
             structured.as_json_schema(self.response_schema)
-            if self.body is not None or self.input_format == "openai-batch":
+            if self.body is not None or self._has_whole_requests:
                 raise ValueError("with a whole body, write the schema into the body")
-        if self.input_format == "openai-batch" and (
-            any((self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters))
-        ):
-            raise ValueError(
-                "lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters"
+        if self._has_whole_requests:
+            checks.lines_alone(
+                self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters
             )
 
     def _check_pace(self) -> None:
-        if self.max_concurrency != "auto" and (not isinstance(self.max_concurrency, int) or self.max_concurrency < 1):
-            raise ValueError(f'max_concurrency is "auto" or at least 1, not {self.max_concurrency!r}')
-        for name in ("request_timeout", "row_timeout", "startup_timeout", "job_timeout", "probe_interval"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is in seconds and must be above 0, not {getattr(self, name)!r}")
-        if self.hedge_after not in (None, "auto") and not (
-            isinstance(self.hedge_after, int | float) and self.hedge_after is not True and self.hedge_after > 0
-        ):
-            raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {self.hedge_after!r}')
-        if self.order_window < 0:
-            raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {self.order_window!r}")
-        for name in ("max_attempts", "concurrency_ceiling"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        if self.retry_budget is not None and not self.retry_budget >= 0:
-            raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {self.retry_budget!r}")
+        checks.max_concurrency(self.max_concurrency)
+        checks.seconds(
+            request_timeout=self.request_timeout,
+            row_timeout=self.row_timeout,
+            startup_timeout=self.startup_timeout,
+            job_timeout=self.job_timeout,
+            probe_interval=self.probe_interval,
+        )
+        checks.hedge_after(self.hedge_after)
+        checks.order_window(self.order_window)
+        checks.at_least_one(max_attempts=self.max_attempts, concurrency_ceiling=self.concurrency_ceiling)
+        checks.retry_budget(self.retry_budget)
 
     def _check_shard(self) -> None:
         if self.concurrent_shards is not None and self.concurrent_shards < 1:
@@ -214,23 +195,19 @@ class BatchJob:
         if self.on_existing != "resume":
             raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
 
-    def _check_rows_per_request(self, rows: Any) -> None:
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-            raise ValueError(f'rows_per_request is "auto" or at least 1, not {rows!r}')
-        if rows > 1 and not self._may_be_many_in_one:
-            raise ValueError(
-                f"rows_per_request={rows}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
-                "of a prompt or the column `inputs`; leave it out for one row each"
-            )
+    @property
+    def _has_whole_requests(self) -> bool:
+        """Whether a line of the input is a request by itself."""
+        return self.input_format == "openai-batch"
 
     @property
-    def _may_be_many_in_one(self) -> bool:
-        whole = self.body is not None or self.input_format == "openai-batch"
+    def _may_share_requests(self) -> bool:
+        whole = self.body is not None or self._has_whole_requests
         return not whole and canonical_task(self.task) in (EMBED, CLASSIFY)
 
-    def many_in_one(self, target: Target) -> bool:
+    def may_share_requests(self, target: Target) -> bool:
         """Whether several rows may go into one request to this engine."""
-        return self._may_be_many_in_one and takes_arrays(target.dialect, canonical_task(self.task))
+        return self._may_share_requests and canonical_task(self.task) in traits(target.dialect).array_tasks
 
     @property
     def template(self) -> Template:
@@ -265,17 +242,6 @@ class BatchJob:
         return (*self.shared_budgets, SharedBudget.of_shards(began, self.max_cost, self.max_runtime))
 
     @property
-    def layout(self) -> OutputLayout:
-        """Where its files go."""
-        layout = self.whole_layout
-        return layout if self.shard is None else layout.of_shard(self.shard)
-
-    @property
-    def whole_layout(self) -> OutputLayout:
-        """Where the files of the whole batch go; those of its shards are put together there."""
-        return OutputLayout.of(self.output_path, self.output_format)
-
-    @property
     def senders(self) -> int:
         """How many jobs, this one among them, send to the endpoint at the same time."""
         return 1 if self.shard is None else min(self.shard.of, self.concurrent_shards or self.shard.of)
@@ -299,51 +265,19 @@ class BatchJob:
     @property
     def columns(self) -> list[str]:
         """Columns that every row must have."""
-        return openai_batch.COLUMNS if self.input_format == "openai-batch" else self.template.columns
+        return openai_batch.COLUMNS if self._has_whole_requests else self.template.columns
 
     @property
     def reads_columns(self) -> list[str]:
         """All columns that anything is made of."""
-        if self.input_format == "openai-batch":
+        if self._has_whole_requests:
             return [*openai_batch.COLUMNS, "method"]
         return [*self.columns, *([self.id_column] if self.id_column else []), *self.keep_columns]
 
     @property
     def names_rows_by(self) -> str | None:
         """The column that names a row, None for its place."""
-        return "custom_id" if self.input_format == "openai-batch" else self.id_column
-
-    def shape(self, target: Target) -> Shape:
-        """What its rows look like on their way in and out, for an engine."""
-        if self.input_format == "openai-batch":
-            return openai_batch.shape(target)
-        if self.response_schema is None:
-            render = compile_requests(self.template, target, self.parameters)
-            return Shape(self.id_column, render, answer_record, error_record)
-        schema = structured.as_json_schema(self.response_schema)
-        asked = structured.parameters_for(target.dialect, self.task, schema, target.engine)
-        render = compile_requests(self.template, target, {**asked, **(self.parameters or {})})
-        return Shape(self.id_column, render, answer_record, error_record, structured.checker(schema))
-
-    def array_form(self, target: Target) -> ArrayForm | None:
-        """How several of its rows go into one request; None where they do not.
-
-        :raises BatchInputError: a number of rows was asked for, and this engine takes one
-        """
-        if self.rows_per_request == 1:
-            return None
-        if not self.many_in_one(target):
-            if self.rows_per_request == "auto":
-                return None
-            raise BatchInputError(
-                f"rows_per_request={self.rows_per_request}: this engine ({target.dialect}) takes one row per request "
-                f"for {self.task!r}"
-            )
-        parts = around_inputs(self.template, target, self.parameters or {})
-        if parts is None:
-            return None
-        task = canonical_task(self.task)
-        return ArrayForm(parts[0], task, parts[1], parts[2], wrapped=task == CLASSIFY)
+        return openai_batch.ID_COLUMN if self._has_whole_requests else self.id_column
 
     def identity(self, source: Input) -> dict[str, Any]:
         """Everything that shapes requests and output. Neither the address nor the pace: those may change.
@@ -355,8 +289,9 @@ class BatchJob:
         form = {"output_format": "parquet"} if folder_of_parquet else {}
         return {"format": FORMAT, "input_path": source.names, **form, **self._requests()}
 
-    def seed(self, target: Target) -> bytes:
-        """Everything that makes a request out of a line of the input: same seed, same line, same request."""
+    def fingerprint_of_requests(self, target: Target) -> bytes:
+        """Everything that makes a request out of a line of the input: where it is the same, the same line is the same
+        request."""
         return repr((__version__, digest(self._requests()), self.on_bad_input, target)).encode()
 
     def _requests(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
-from airflow_provider_hf_endpoints.inference.output.publish import replacing
 
 log = logging.getLogger(__name__)
 

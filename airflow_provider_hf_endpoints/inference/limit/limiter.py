@@ -9,11 +9,10 @@ only; the clock is an argument.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from airflow_provider_hf_endpoints.inference.limit.hillclimb import HillClimb
 from airflow_provider_hf_endpoints.inference.limit.refusals import Refusals, forgotten
 from airflow_provider_hf_endpoints.inference.limit.window import Window
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
 CEILING = 1000
@@ -23,18 +22,6 @@ QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
 STEP = 1.25
 UNEVEN = 0.4  # requests more for each of several replicas: none of them gets exactly its part
 HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What an engine said about itself along with an answer.
-
-    :param waiting: requests in its queue
-    :param cache: share of its cache in use, None where it does not say
-    """
-
-    waiting: float
-    cache: float | None = None
 
 
 class Limiter:

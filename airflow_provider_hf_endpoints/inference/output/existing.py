@@ -12,19 +12,15 @@ from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differe
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.publish import read_manifest
-from airflow_provider_hf_endpoints.inference.shards.merge import report_of_shard
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
+from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
 
 
 def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
-    """The report of the same job, finished earlier.
+    """The report of the same job, finished earlier. Of a shard that was merged since, see `shards/merged.py`.
 
     :raises OutputConflictError: what is there is not to be touched
     """
     manifest = read_manifest(layout)
-    if manifest is None and job.shard is not None:
-        return _merged(job, job.shard, source)
     if manifest is None:
         if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
             raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
@@ -36,16 +32,6 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
     same_job(manifest.get("identity", {}), job, source)
     report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
     return report
-
-
-def _merged(job: BatchJob, shard: Shard, source: Input) -> BatchReport | None:
-    """The report of the same shard, out of the output of all shards, into which it went."""
-    whole = job.whole_layout
-    manifest = read_manifest(whole)
-    if manifest is None:
-        return None
-    same_job({**manifest.get("identity", {}), "plan": manifest.get("plan")}, job, source)
-    return report_of_shard(manifest, shard, whole)
 
 
 def same_job(old: Mapping[str, Any], job: BatchJob, source: Input) -> None:

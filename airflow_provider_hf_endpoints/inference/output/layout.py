@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
-from airflow_provider_hf_endpoints.inference.shards.plan import Shard
-
-OutputFormat = Literal["jsonl", "parquet"]
-RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,7 @@ class OutputLayout:
         :raises ValueError: it is not what the name tells
         """
         path = as_upath(output_path)
-        suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
-        if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
-            raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
+        suffix = suffix_of_results(path, output_format)
         if suffix is not None:
             stem = path.name.removesuffix(suffix)
             folder = path.parent
@@ -68,6 +64,20 @@ class OutputLayout:
             return (self.results,)
         return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
 
-    def of_shard(self, shard: Shard) -> OutputLayout:
-        """Of one of its shards: a folder of its own."""
-        return OutputLayout.of(self.shards / shard.name)
+    def of_shard(self, name: str) -> OutputLayout:
+        """Of one of its shards: a folder of its own.
+
+        :param name: as the shard is called in a folder's name
+        """
+        return OutputLayout.of(self.shards / name)
+
+
+def layout_of(job: BatchJob) -> OutputLayout:
+    """Where a job's files go."""
+    layout = layout_of_whole(job)
+    return layout if job.shard is None else layout.of_shard(job.shard.name)
+
+
+def layout_of_whole(job: BatchJob) -> OutputLayout:
+    """Where the files of the whole batch go; those of its shards are put together there."""
+    return OutputLayout.of(job.output_path, job.output_format)

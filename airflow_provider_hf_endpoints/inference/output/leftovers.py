@@ -29,7 +29,7 @@ def clear_finished(layout: OutputLayout) -> None:
 
 
 def clear_half_written(layout: OutputLayout) -> None:
-    """Delete what `output.replacing` had not finished; only for the holder of the output's lock."""
+    """Delete what `atomic.replacing` had not finished; only for the holder of the output's lock."""
     for path in (layout.results, layout.errors, layout.manifest):
         local = local_path(path)
         if local is not None and local.parent.is_dir():

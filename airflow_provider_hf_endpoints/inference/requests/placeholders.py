@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
@@ -129,15 +129,3 @@ def _parse(template: str) -> list[str | _Column]:
     if literal or not parts:
         parts.append(literal)
     return parts
-
-
-def require_columns(template: Sequence[str], row: Row, where: str | None = None) -> None:
-    """Check that a row has every column in `template`.
-
-    :param where: the row's file and line, for the error
-
-    :raises MissingColumnError: it lacks one
-    """
-    for name in template:
-        if name not in row:
-            raise MissingColumnError(name, row, where)

@@ -1,6 +1,7 @@
-"""Answers that have to fit a JSON schema: asked for in the engine's own dialect, and checked when they come.
+"""Answers that have to fit a JSON schema: which schema is meant, and the check of an answer when it comes.
 
-An engine that does not know the setting ignores it silently, so the check is not left to the engine.
+How an engine is asked to keep to a schema is a trait of its dialect. An engine that does not know the setting ignores
+it silently, so the check is not left to the engine.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from airflow_provider_hf_endpoints.inference.engines import Dialect, canonical_task
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
-from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 
@@ -44,30 +43,6 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
     except SchemaError as error:
         raise ValueError(f"response_schema is no JSON schema: {error.message}") from None
     return found
-
-
-def parameters_for(dialect: Dialect, task: str, schema: dict[str, Any], engine: str | None = None) -> dict[str, Any]:
-    """What to send so that the engine keeps to the schema.
-
-    For chats all engines know OpenAI's `response_format`. On `/v1/completions`, which OpenAI gave none, vLLM takes it
-    too, llama.cpp its own `json_schema` and SGLang the same as a text.
-
-    :param engine: which engine it is, lower case, where known
-    :raises UnsupportedTaskError: the engine cannot be asked to
-    """
-    name = canonical_task(task)
-    if dialect is Dialect.TGI and name == CHAT:
-        return {"response_format": {"type": "json_object", "value": schema}}
-    if dialect is Dialect.TGI and name == GENERATE:
-        return {"grammar": {"type": "json", "value": schema}}
-    if name == GENERATE and engine == "llamacpp":
-        return {"json_schema": schema}
-    if name == GENERATE and engine == "sglang":
-        return {"json_schema": json.dumps(schema)}
-    if name == CHAT or (dialect is Dialect.OPENAI and name == GENERATE):
-        wanted = {"name": "answer", "schema": schema, "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": wanted}}
-    raise UnsupportedTaskError(f"response_schema is for texts; {name!r} gives none, or its engine takes no schema")
 
 
 def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResult]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.engines import Dialect
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, traits
+from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.errors import (
     BadRequestError,
@@ -19,7 +20,8 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
     PayloadTooLargeError,
 )
-from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.requests.render import Frame, RowRequest
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
 
@@ -33,14 +35,6 @@ MOST_BYTES = 1_000_000
 GROW_AFTER = 50
 #: Arrays that the engine refused or answered senselessly, before it took a first one, after which rows go one by one.
 GIVE_UP_AFTER = 16
-
-
-def takes_arrays(dialect: Dialect, task: str) -> bool:
-    """Whether an engine takes several rows' texts in one call of a task (its canonical name)."""
-    # TGI does neither; elsewhere a pipeline's habit with lists differs from task to task.
-    if dialect is Dialect.TGI:
-        return False
-    return task == EMBED or (task == CLASSIFY and dialect is Dialect.TEI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +97,27 @@ class ArrayForm:
             replace(result, output=_alone(self.task, entry), usage=usage, raw=None)
             for entry, usage in zip(output, usages, strict=True)
         ]
+
+
+def array_form(
+    frame: Frame | None, task: str, target: Target, rows_per_request: int | Literal["auto"]
+) -> ArrayForm | None:
+    """How several rows go into one request; None where they do not.
+
+    :param frame: the request around the one text in which rows differ; None where they differ in more
+    :raises BatchInputError: a number of rows was asked for, and this engine takes one
+    """
+    name, known = canonical_task(task), traits(target.dialect).array_tasks
+    if rows_per_request == 1:
+        return None
+    if name not in known:
+        if rows_per_request == "auto":
+            return None
+        raise BatchInputError(
+            f"rows_per_request={rows_per_request}: this engine ({target.dialect}) takes one row per request "
+            f"for {task!r}"
+        )
+    return None if frame is None else ArrayForm(frame.route, name, frame.before, frame.after, wrapped=known[name])
 
 
 def _alone(task: str, entry: Any) -> Any:

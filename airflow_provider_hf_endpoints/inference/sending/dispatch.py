@@ -26,14 +26,14 @@ from airflow_provider_hf_endpoints.inference.journal.records import line_hasher
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
-from airflow_provider_hf_endpoints.inference.requests.render import Shape
-from airflow_provider_hf_endpoints.inference.sending.arrays import ArraySize
+from airflow_provider_hf_endpoints.inference.sending.arrays import ArraySize, array_form
 from airflow_provider_hf_endpoints.inference.sending.feed import Feed, Skipped
 from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
 from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel, Tally
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.retry_queue import Waiting
+from airflow_provider_hf_endpoints.inference.sending.shape import Shape
 from airflow_provider_hf_endpoints.inference.sending.timeouts import Patience
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireResponse
 
@@ -87,7 +87,7 @@ class Dispatcher:
         self._patience = Patience(job.request_timeout)
         self._hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
         self._recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
-        self._arrays = job.array_form(target)
+        self._arrays = array_form(shape.frame, job.task, target, job.rows_per_request)
         self._take_in(resume, ArraySize.of(job.rows_per_request, target.most_inputs))
 
     def _take_in(self, resume: Resume, size: ArraySize) -> None:
@@ -106,7 +106,7 @@ class Dispatcher:
             keep=self._recorder.add,
             end=self.end,
         )
-        line_key = line_hasher(self._job.seed(self._target))
+        line_key = line_hasher(self._job.fingerprint_of_requests(self._target))
         resume.emit = self._recorder.add
         self._source.skips = resume.skipper(line_key)
         self._feed = Feed(

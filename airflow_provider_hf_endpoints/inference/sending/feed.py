@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import with_letter
 from airflow_provider_hf_endpoints.inference.journal.records import Record, row_key
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
-from airflow_provider_hf_endpoints.inference.requests.render import RowId, Shape, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.sending.arrays import MOST_BYTES, ArrayForm, ArraySize
 from airflow_provider_hf_endpoints.inference.sending.ordering import Window
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel, Tally
+from airflow_provider_hf_endpoints.inference.sending.shape import Shape
 
 SKIPPED_AT_A_TIME = 200
 

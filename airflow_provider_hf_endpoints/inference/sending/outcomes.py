@@ -20,16 +20,16 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import with_letter
 from airflow_provider_hf_endpoints.inference.journal.records import ERROR, Record, discarded
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
-from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter, Load
-from airflow_provider_hf_endpoints.inference.requests.render import Shape
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.sending.arrays import ArrayForm, ArraySize, parts_of
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel, Tally
 from airflow_provider_hf_endpoints.inference.sending.progress import Progress, first_words
 from airflow_provider_hf_endpoints.inference.sending.retries import Backoff, RetryBudget
 from airflow_provider_hf_endpoints.inference.sending.retry_queue import Waiting
+from airflow_provider_hf_endpoints.inference.sending.shape import Shape
 from airflow_provider_hf_endpoints.inference.sending.timeouts import Patience
 from airflow_provider_hf_endpoints.inference.sending.verdicts import Verdict, on_budget, verdict
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load
 
 TOO_LONG = ("prompt_too_long", "payload_too_large")  # kinds of errors
 #: A row that is refused this many times as often as it may fail, while others get through, fails alone.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.requests.render import RowId, RowRequest
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 
 
 @dataclass(slots=True)

@@ -9,19 +9,60 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import IO
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.atomic import replacing
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
+from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line, row_id
+from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.journal.journal import names_in
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, layout_of_whole
+from airflow_provider_hf_endpoints.inference.shards.planner import PLAN
+
+COMPARED_AT_MOST = 1 << 25  # bytes of other shards' ids: four million rows
 IDS_AT_ONCE = 1 << 20  # compared in memory at a time
 WIDTH = 8  # bytes of a hash
 
 
-def hash_id(identity: str | int) -> int:
-    """64 bits of a row's id; the text and the number of the same digits differ."""
-    hashed = blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=WIDTH).digest()
-    return int.from_bytes(hashed, "big")
+def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
+    """Leave a shard's ids where the other shards find them, and see whether one of theirs is among them.
+
+    Whichever of two comes later sees both, so a doubled id is told before its second row is sent. Above a number of
+    rows that would cost more than it is worth, with each reading all; then the merge is the first to see.
+
+    :param hashes: of all ids, as `inputs.ids.hashes_of` returned them
+    :raises BatchInputError: an id stands in another shard too
+    """
+    if not hashes or job.shard is None or job.names_rows_by is None:
+        return
+    own = layout_of(job).ids
+    with replacing(own) as file:
+        write_hashes(file, itertools.chain.from_iterable(hashes))
+    others = [path for path in _ids_of_others(layout_of_whole(job), own) if path.exists()]
+    if sum(path.stat().st_size for path in others) > COMPARED_AT_MOST:
+        return
+    doubled = find_doubled([own, *others])
+    for line in read_lines(source) if doubled else ():
+        try:
+            identity = row_id(parse_line(line), line, job.names_rows_by)
+        except BadLineError:
+            continue
+        if hash_id(identity) in doubled:
+            raise BatchInputError(
+                f"id {identity!r} in column {job.names_rows_by!r} stands on {line.where} and in another shard of "
+                f"{job.output_path}; ids must differ"
+            )
+
+
+def _ids_of_others(layout: OutputLayout, own: UPath) -> list[UPath]:
+    """Where the other shards of a batch leave their ids."""
+    names = sorted(set(names_in(layout.shards)) - {own.parent.name, PLAN})
+    return [OutputLayout.of(layout.shards / name).ids for name in names]
 
 
 def write_hashes(file: IO[bytes], ordered: Iterable[int]) -> None:

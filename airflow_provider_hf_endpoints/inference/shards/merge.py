@@ -15,29 +15,27 @@ from typing import Any
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.input_errors import (
     BatchInputError,
     JournalCorruptError,
     OutputConflictError,
     ShardsMissingError,
 )
+from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
 from airflow_provider_hf_endpoints.inference.job.ends import judge
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.publish import (
-    LineTarget,
-    read_manifest,
-    replacing,
-    write_manifest,
-    writing_rows,
-)
+from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, write_manifest
+from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
 from airflow_provider_hf_endpoints.inference.paths import PathLike
-from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled, hash_id
+from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
-from airflow_provider_hf_endpoints.inference.shards.plan import Plan, Shard
+from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
 
 log = logging.getLogger(__name__)
@@ -136,7 +134,7 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
     start = 0
     lines: dict[str, int] = {}  # of files that were cut, as far as they were read
     for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
-        own = layout.of_shard(shard)
+        own = layout.of_shard(shard.name)
         manifest = read_manifest(own)
         if manifest is None:
             missing.append(shard)
@@ -271,22 +269,11 @@ def _all(name: str, parts: Sequence[_Part]) -> str | None:
     return ", ".join(told) or None
 
 
-def report_of_shard(manifest: Mapping[str, Any], shard: Shard, layout: OutputLayout) -> BatchReport:
-    """A shard's report out of the manifest of a merged output, in which its rows are now."""
-    counts = {**manifest["shards"][shard.number], "requests": 0, "retries": 0}
-    return BatchReport(
-        output_path=str(layout.results),
-        errors_path=str(layout.errors),
-        manifest_path=str(layout.manifest),
-        **counts,
-    )
-
-
 def _remove(layout: OutputLayout, plan: Plan) -> None:
     """Delete the shards' own outputs; the plan stays, by which a later run knows them."""
     there = set(names_in(layout.shards))
     for shard in plan.refs():
         if shard.name in there:
-            own = layout.of_shard(shard)
+            own = layout.of_shard(shard.name)
             remove_folder(own.journal)
             remove_folder(own.manifest.parent)

@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
+from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
-from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, InputFormat, find_input
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.publish import replacing
 from airflow_provider_hf_endpoints.inference.paths import PathLike, local_path
 from airflow_provider_hf_endpoints.inference.shards.plan import (
     MOST_SHARDS,
     Plan,
     PlannedFile,
-    Shard,
     check_division,
     plan_shards,
 )
@@ -158,7 +159,7 @@ def _measure(file: InputFile) -> PlannedFile:
 
     :raises BatchInputError: it is not there
     """
-    splits = file.format == "jsonl" and not file.packing
+    splits = file.format.splits and not file.packing
     local = local_path(file.path)
     try:
         if local is not None:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.batch import REPLICAS_INTERVAL
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
-from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter, Load
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.sending.retries import Backoff
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 REFUSAL = 0.02  # seconds that a refusal takes
 HEARD = REPLICAS_INTERVAL  # seconds after which the limiter hears of a replica: the longest that it can take

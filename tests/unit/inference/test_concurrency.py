@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.engines.load import read_load
 from airflow_provider_hf_endpoints.inference.limit.hillclimb import HillClimb
-from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter, Load
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
+from airflow_provider_hf_endpoints.inference.wire import Load
 from tests.unit.inference import fleet as fleet_module
 from tests.unit.inference.fleet import Change, Replica, on_each, simulate
 

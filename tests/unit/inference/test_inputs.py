@@ -43,7 +43,7 @@ def test_a_folder_means_its_files_by_name(base: UPath) -> None:
     """Neither what is hidden nor what is deeper; each file's format by its name."""
     source = find_input(base)
     assert ["a.csv", "b.jsonl", "c.ndjson.gz"] == names_of(source)
-    assert [("csv", ""), ("jsonl", ""), ("jsonl", ".gz")] == [(file.format, file.packing) for file in source.files]
+    assert [("csv", ""), ("jsonl", ""), ("jsonl", ".gz")] == [(file.format.name, file.packing) for file in source.files]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, given: str | list[str],
 def test_a_format_that_is_set_holds_for_every_file(tmp_path: Path) -> None:
     """Then a name need not tell."""
     make(tmp_path, "part-0", "part-1")
-    assert {"csv"} == {file.format for file in find_input(tmp_path, "csv").files}
+    assert {"csv"} == {file.format.name for file in find_input(tmp_path, "csv").files}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.requests.render import Template, compile_requests, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.requests.render import compile_requests
+from airflow_provider_hf_endpoints.inference.requests.template import Template
 
 TASKS = [
     (Dialect.OPENAI, "chat-completion"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.engines.scrape import Scraper, read_metrics
-from airflow_provider_hf_endpoints.inference.limit.limiter import Load
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 VLLM = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
-from airflow_provider_hf_endpoints.inference.limit.limiter import START_PER_REPLICA, Limiter, Load
+from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
+from airflow_provider_hf_endpoints.inference.limit.limiter import START_PER_REPLICA, Limiter
 from airflow_provider_hf_endpoints.inference.shards import ids as shard_ids
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move
-from airflow_provider_hf_endpoints.inference.shards.plan import Piece, Plan, PlannedFile, Shard, plan_shards, share
+from airflow_provider_hf_endpoints.inference.shards.plan import Piece, Plan, PlannedFile, plan_shards
+from airflow_provider_hf_endpoints.inference.wire import Load
 
 FILES = st.lists(st.tuples(st.integers(0, 5000), st.booleans()), min_size=1, max_size=8).map(
     lambda given: [PlannedFile(f"part-{n}.jsonl", size, "v1", splits) for n, (size, splits) in enumerate(given)]
@@ -237,8 +240,8 @@ def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.
     for number, ids in enumerate(names):
         files.append(UPath(tmp_path / f"{number}.bin"))
         with open(tmp_path / f"{number}.bin", "wb") as file:
-            shard_ids.write_hashes(file, sorted(shard_ids.hash_id(each) for each in ids))
-    assert shard_ids.find_doubled(files) == {shard_ids.hash_id("a13")}
+            shard_ids.write_hashes(file, sorted(hash_id(each) for each in ids))
+    assert shard_ids.find_doubled(files) == {hash_id("a13")}
     assert shard_ids.find_doubled(files[:3]) == set()
     assert shard_ids.find_doubled([]) == set()
     assert len(shard_ids.find_doubled([files[0], *files])) == 50

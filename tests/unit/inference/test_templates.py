@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
-from airflow_provider_hf_endpoints.inference.requests.templates import (
+from airflow_provider_hf_endpoints.inference.requests.placeholders import (
     TemplateError,
     columns_of,
     compile_text,

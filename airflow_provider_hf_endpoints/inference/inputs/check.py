@@ -1,0 +1,74 @@
+"""Whether an input can be used at all, seen from the first rows of its files; reads no further."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, require_columns
+from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
+
+FIRST_ROWS = 100
+FIRST_FILES = 100
+
+
+def check_rows(source: Input, columns: Sequence[str], *, stop_on_bad: bool, may_be_empty: bool) -> None:
+    """Refuse an input without a row, or whose rows are not what is expected.
+
+    A line that is no row is not refused, unless none of a file's first hundred is one. That is asked of a hundred files
+    at most.
+
+    :param columns: columns that every row must have
+    :param stop_on_bad: refuse a single line that is no row too
+    :param may_be_empty: the input may have no row
+    :raises BatchInputError: there is no file, it is empty or torn, or its rows lack a column
+    """
+    rows = 0
+    for file in source.files[:FIRST_FILES]:
+        lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
+        if stop_on_bad or not _is_fragment(file, lines):
+            _check_first(file, lines, columns, stop_on_bad)
+        rows += len(lines)
+    if not may_be_empty and not rows and next(read_lines(source), None) is None:
+        raise BatchInputError(f"input file {source} is empty: there is nothing to do")
+
+
+def _is_fragment(file: InputFile, lines: list[Line]) -> bool:
+    """Whether bad lines here need not mean a bad file: they are not its first hundred."""
+    return file.start > 0 or (file.end is not None and len(lines) < FIRST_ROWS)
+
+
+def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], stop_on_bad: bool) -> None:
+    problems: list[BatchInputError] = []
+    for line in lines:
+        try:
+            require_columns(columns, parse_line(line), line.where)
+        except BatchInputError as error:
+            problems.append(error)
+    if problems and (len(problems) == len(lines) or stop_on_bad):
+        raise BatchInputError.within(file, problems[0])
+
+
+def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object]) -> None:
+    """Make the requests of the first rows without sending them.
+
+    :raises BatchInputError: none of them can be made, though they are the first of their file, or the endpoint's engine
+        does not serve the task
+    """
+    last: Exception | None = None
+    lines = list(itertools.islice(read_lines(source), FIRST_ROWS))
+    for line in lines:
+        try:
+            render(parse_line(line))
+        except (BatchInputError, InferenceError) as error:
+            last = last or error
+        else:
+            return
+    if isinstance(last, InferenceError):
+        raise BatchInputError(str(last)) from last
+    if last is not None and not _is_fragment(source.files[0], lines):
+        raise last

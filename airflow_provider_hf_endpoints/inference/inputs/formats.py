@@ -1,0 +1,58 @@
+"""Every format that an input file may have, with all that is particular to it. The one place to add another.
+
+A format is a name in `InputFormat`, a line of `_FORMATS`, and a module of this room, its reader (see `read.Reader`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+#: What a job may name: `auto` for what each file's name tells, or a format.
+InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFormat:
+    """What a format is.
+
+    :param suffixes: by which a file's name tells it, in lower case, without that of a packing
+    :param reader: name of its module in this room; imported with the first such file, for a library may take its time
+    :param unit: what a row is called in its file
+    :param may_be_packed: whether `.gz` or `.zst` around it are unpacked
+    :param splits: whether a range of an unpacked file's bytes can be read alone: a row ends where its line ends
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    reader: str
+    unit: str = "line"
+    may_be_packed: bool = True
+    splits: bool = False
+
+
+JSONL = FileFormat(name="jsonl", suffixes=(".jsonl", ".ndjson", ".json"), reader="jsonl", splits=True)
+_FORMATS = (
+    JSONL,
+    FileFormat(name="csv", suffixes=(".csv",), reader="csv_table"),
+    FileFormat(name="parquet", suffixes=(".parquet",), reader="parquet", unit="row", may_be_packed=False),
+)
+_BY_NAME = {each.name: each for each in _FORMATS}
+_BY_SUFFIX = {suffix: each for each in _FORMATS for suffix in each.suffixes}
+SUFFIXES = tuple(_BY_SUFFIX)
+
+
+def format_of(suffix: str, input_format: InputFormat) -> FileFormat | None:
+    """The format of a file: the one that the job names, else what the file's suffix tells; None when that is none.
+
+    :raises ValueError: the job names none
+    """
+    match input_format:
+        case "auto":
+            return _BY_SUFFIX.get(suffix)
+        case "openai-batch":  # a form of request, in lines of JSON
+            return JSONL
+        case name if name in _BY_NAME:
+            return _BY_NAME[name]
+        case _:
+            raise ValueError(f"input_format is one of {', '.join(get_args(InputFormat))}, not {input_format!r}")

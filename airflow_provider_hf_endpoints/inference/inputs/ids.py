@@ -1,0 +1,61 @@
+"""Ids of rows: that every row has one of its own. Known by their hashes, so that memory holds eight bytes a row."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from hashlib import blake2b
+
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.inputs.lines import RowId, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
+
+_BUCKETS = 256
+
+
+def hash_id(identity: RowId) -> int:
+    """64 bits of a row's id; the text and the number of the same digits differ."""
+    hashed = blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(hashed, "big")
+
+
+def hashes_of(source: Input, id_column: str, *, stop_on_bad: bool) -> list[array[int]]:
+    """The hashes of all ids, in order: eight bytes a row, sorted in parts.
+
+    :param stop_on_bad: refuse a line that is no row; otherwise it has no id
+    :raises BatchInputError: an id is missing, or stands on two lines
+    """
+    buckets = [array("Q") for _ in range(_BUCKETS)]
+    for line in read_lines(source):
+        try:
+            row = parse_line(line)
+        except BadLineError:
+            if stop_on_bad:
+                raise
+            continue
+        hashed = hash_id(row_id(row, line, id_column))
+        buckets[hashed >> 56].append(hashed)
+    for number, bucket in enumerate(buckets):
+        buckets[number] = array("Q", sorted(bucket))
+    doubled = {first for bucket in buckets for first, second in itertools.pairwise(bucket) if first == second}
+    if doubled:
+        raise BatchInputError(f"{source}: {_first_doubled(source, id_column, doubled)}")
+    return buckets
+
+
+def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
+    seen: dict[int, str] = {}
+    for line in read_lines(source):
+        try:
+            identity = row_id(parse_line(line), line, id_column)
+        except BadLineError:
+            continue
+        hashed = hash_id(identity)
+        if hashed in seen:
+            return (
+                f"id {identity!r} in column {id_column!r} stands on {seen[hashed]} and on {line.where}; ids must differ"
+            )
+        if hashed in doubled:
+            seen[hashed] = line.where
+    return f"ids in column {id_column!r} are not unique"

@@ -1,0 +1,103 @@
+"""What each argument of a job may be. Every check names the argument, what it may be, and what it was.
+
+Checks of one argument, or of a few against each other, by their plain values; which of them a job has to pass is in
+`job.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+
+
+def one_of(name: str, value: object, known: Sequence[object]) -> None:
+    """
+    :raises ValueError: the value is none of those that are known
+    """
+    if value not in known:
+        raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
+
+
+def seconds(**values: float) -> None:
+    """
+    :raises ValueError: one of the values is not above 0
+    """
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is in seconds and must be above 0, not {value!r}")
+
+
+def at_least_one(**values: int) -> None:
+    """
+    :raises ValueError: one of the values is less
+    """
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value!r}")
+
+
+def max_concurrency(value: object) -> None:
+    """
+    :raises ValueError: neither "auto" nor a number of requests
+    """
+    if value != "auto" and (not isinstance(value, int) or value < 1):
+        raise ValueError(f'max_concurrency is "auto" or at least 1, not {value!r}')
+
+
+def hedge_after(value: Any) -> None:
+    """
+    :raises ValueError: neither None, "auto" nor seconds
+    """
+    if value not in (None, "auto") and not (isinstance(value, int | float) and value is not True and value > 0):
+        raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {value!r}')
+
+
+def order_window(value: int) -> None:
+    """
+    :raises ValueError: no number of rows
+    """
+    if value < 0:
+        raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {value!r}")
+
+
+def retry_budget(value: float | None) -> None:
+    """
+    :raises ValueError: no share
+    """
+    if value is not None and not value >= 0:
+        raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {value!r}")
+
+
+def rows_per_request(value: Any, *, may_share: bool) -> None:
+    """
+    :param may_share: rows of the job may go into one request, on an engine that takes arrays
+    :raises ValueError: neither "auto" nor a number of rows that a request may hold
+    """
+    if value == "auto":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f'rows_per_request is "auto" or at least 1, not {value!r}')
+    if value > 1 and not may_share:
+        raise ValueError(
+            f"rows_per_request={value}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
+            "of a prompt or the column `inputs`; leave it out for one row each"
+        )
+
+
+def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
+    """
+    :raises ValueError: parameters beside a template of the whole body
+    """
+    if body is not None and parameters:
+        raise ValueError("with a body template, write the parameters into the body")
+
+
+def lines_alone(*others: Any) -> None:
+    """
+    :param others: arguments that make requests of rows
+    :raises ValueError: one is given beside lines of an OpenAI Batch
+    """
+    if any(others):
+        raise ValueError("lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters")

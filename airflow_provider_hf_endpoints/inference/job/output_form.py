@@ -1,0 +1,23 @@
+"""In which form a job's results are: the name of `output_path` tells it where that is a file, else `output_format`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from upath import UPath
+
+#: Forms that a folder's results may have.
+OutputFormat = Literal["jsonl", "parquet"]
+#: Ends of names that are the results themselves.
+RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+
+
+def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | None:
+    """The suffix that makes an output path the results file itself; None for a folder.
+
+    :raises ValueError: `output_format` is not what the name tells
+    """
+    suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
+    if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
+        raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
+    return suffix

@@ -1,0 +1,70 @@
+"""One part of a planned batch, as the job that does it knows it: its number, and its share of what all may send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One part of a planned batch, as it travels from the planner to a worker: numbers only.
+
+    :param number: from 0
+    :param of: how many there are
+    :param plan: the plan's digest
+    :param began: when the planner ran, seconds since the epoch: budgets of all shards count from there. No part of
+        which shard it is
+    """
+
+    number: int
+    of: int
+    plan: str
+    began: float | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """As in a folder's name."""
+        return f"{self.number:05d}-of-{self.of:05d}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, for an XCom."""
+        began = {} if self.began is None else {"began": self.began}
+        return {"number": self.number, "of": self.of, "plan": self.plan, **began}
+
+    @classmethod
+    def parse(cls, value: Any) -> Shard:
+        """The shard in plain JSON.
+
+        :raises ValueError: that is none
+        """
+        if isinstance(value, Shard):
+            return value
+        if not isinstance(value, Mapping) or set(value) - {"began"} != {"number", "of", "plan"}:
+            raise ValueError(f"shard is one of the planner's results, with number, of and plan; not {value!r}")
+        number, of, plan = value["number"], value["of"], value["plan"]
+        for each in (number, of):
+            if not isinstance(each, int) or isinstance(each, bool):
+                raise ValueError(f"shard has whole numbers as number and of, not {each!r}")
+        if not 0 <= number < of or not isinstance(plan, str):
+            raise ValueError(f"shard {value!r} is none: number counts from 0 to below of, and plan is a text")
+        began = value.get("began")
+        if began is not None and (not isinstance(began, int | float) or isinstance(began, bool)):
+            raise ValueError(f"shard has seconds since the epoch as began, not {began!r}")
+        return cls(number, of, plan, began)
+
+
+def share(limit: int, shard: Shard, at_once: int) -> int:
+    """How many of the job's requests a shard may have in flight.
+
+    Where all shards run at once, the shares add up to exactly the limit. Where fewer do, which of them is not known:
+    then every share is rounded down, and any `at_once` of them stay within the limit.
+
+    :param at_once: shards that run at the same time, at most
+    :raises ValueError: there is not one for each
+    """
+    if limit < at_once:
+        raise ValueError(f"{limit} requests in flight are too few for {at_once} shards at once: each needs one")
+    rest = limit % at_once if at_once >= shard.of else 0
+    return limit // at_once + (shard.number < rest)

@@ -1,0 +1,57 @@
+"""The results file in each form that a name can ask for: what writes lines into it, and what that needs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.atomic import replacing
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, packing
+
+
+class LineTarget(Protocol):
+    """What output lines are written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """One line, newline included."""
+
+
+@contextmanager
+def writing_rows(path: UPath) -> Iterator[LineTarget]:
+    """The results file, which takes its place when the block ends well, in the form that its name tells.
+
+    Its `write` takes a line at a time, newline included.
+    """
+    with replacing(path) as file:
+        if path.name.endswith(".parquet"):
+            from airflow_provider_hf_endpoints.inference.output import parquet  # Arrow takes its time and memory
+
+            with parquet.rows_of(file) as rows:
+                yield rows
+        elif path.name.endswith((".gz", ".zst")):
+            with packing(path.name, file) as packed:
+                yield packed
+        else:
+            yield file
+
+
+def require_writer(path: UPath) -> None:
+    """
+    :raises BatchInputError: what the form of a results file needs is not installed, or its place cannot hold a batch
+    """
+    if path.protocol == "hf":
+        raise BatchInputError(
+            f"output_path {path} is on the Hub, where every file written is a commit: a journal of many small parts "
+            "and a lock cannot be kept there. Write to a disk or an object store, and upload what is finished"
+        )
+    extra, module = {".parquet": ("parquet", "pyarrow"), ".zst": ("zstd", "zstd")}.get(path.suffix, (None, ""))
+    if extra is not None and not (can_zstd() if extra == "zstd" else importlib.util.find_spec(module)):
+        raise BatchInputError(
+            f"output_path {path} needs {module}: "
+            f"pip install 'airflow-provider-hf-endpoints[{extra}]', or end it in .jsonl"
+        )

@@ -1,0 +1,4 @@
+"""One run of a job, put together from all the rooms: what is looked at before it, and how its endpoint is found.
+
+Nothing here decides what is sent or written: those decisions stand in the rooms. `batch.py` is the only one above.
+"""
