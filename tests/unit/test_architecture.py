@@ -9,6 +9,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,13 @@ import airflow_provider_hf_endpoints
 PACKAGE = "airflow_provider_hf_endpoints"
 ROOT = Path(airflow_provider_hf_endpoints.__file__).parent
 
-# What each room (a folder, or a file at the top) may import of ours besides itself. The package's own `__init__`,
-# which holds nothing but the version, is free for all.
+# What each room (a folder, or a file at the top of the package or of a large room) may import of ours besides itself.
+# The package's own `__init__`, which holds nothing but the version, is free for all.
 MAY_IMPORT: dict[str, set[str]] = {
     "_http": set(),
     "_airflow": set(),
     "get_provider_info": set(),
-    "endpoints": {"_http"},
-    "inference": {"_http"},
     "batch": {"inference"},
-    "emulator": {"endpoints.models"},
     "waits": {"_http", "endpoints"},
     "kept": set(),
     "hooks": {"_http", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
@@ -54,6 +53,82 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sensors": {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators"},
     "task_groups": {"endpoints", "hooks", "operators"},
 }
+
+# --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
+GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic")}
+MAY_IMPORT |= {
+    "inference.wire": set(),
+    "inference.errors": {"_http", "inference.wire"},
+    "inference.fastjson": set(),
+    "inference.input_errors": set(),
+    "inference.paths": set(),
+    "inference.atomic": {"inference.paths"},
+    "inference.engines": {"_http", *GROUND},
+    "inference.http": {"_http", *GROUND},
+    "inference.limit": GROUND,
+    "inference.inputs": GROUND,
+    "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines"},
+    "inference.journal": {*GROUND, "inference.inputs.lines"},
+}
+_JOB = {*GROUND, "inference.engines", "inference.inputs", "inference.requests"}
+_OUTPUT = {*GROUND, "inference.inputs", "inference.journal", "inference.job"}
+_SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job"}
+MAY_IMPORT |= {
+    "inference.job": _JOB,
+    "inference.output": _OUTPUT,
+    "inference.shards": {*_OUTPUT, "inference.output"},
+    "inference.sending": _SENDING,
+    "inference.runs": {*_SENDING, "inference.output", "inference.shards", "inference.sending"},
+    "inference.run": {*_SENDING, "inference.output", "inference.shards", "inference.sending", "inference.runs"},
+    # Names that users import.
+    "inference.batch_errors": {"inference.input_errors", "inference.job"},
+    "inference.merge": {"inference.shards"},
+    "inference.shard_plan": {"inference.shards"},
+    "inference.client": {*GROUND, "inference.engines", "inference.http", "inference.sending.retries"},
+    "inference.batch": {*_SENDING, *(f"inference.{room}" for room in ("output", "shards", "sending", "runs", "run"))},
+    "inference.__init__": {*GROUND, "inference.client"},
+}
+
+# --- The control plane.
+_SAID = {"_http", *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations"))}
+_CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
+MAY_IMPORT |= {
+    "endpoints.models": set(),
+    "endpoints.durations": set(),
+    "endpoints.errors": {"_http"},
+    "endpoints.images": {"endpoints.errors"},
+    "endpoints.spec": {"endpoints.errors", "endpoints.images", "endpoints.models"},
+    "endpoints.api": _SAID,
+    "endpoints.costs": {*_SAID, "endpoints.api"},
+    "endpoints.upkeep": {*_SAID, "endpoints.api", "endpoints.costs"},
+    "endpoints.waiting": {*_SAID, "endpoints.api"},
+    "endpoints.async_client": _CLIENT,
+    "endpoints.client": {*_CLIENT, "endpoints.async_client"},
+    "endpoints.poller": {*_CLIENT, "endpoints.async_client", "endpoints.client"},
+    "endpoints.__init__": set(),
+}
+
+# --- The emulator.
+_SMALL = {f"emulator.{name}" for name in ("errors", "http", "settings", "faults", "recorded")}
+_APP = {*_SMALL, *(f"emulator.{room}" for room in ("service", "engines", "control", "proxy"))}
+MAY_IMPORT |= {
+    "emulator.errors": set(),
+    "emulator.settings": set(),
+    "emulator.faults": set(),
+    "emulator.recorded": set(),
+    "emulator.http": {"emulator.errors"},
+    "emulator.service": {*_SMALL, "endpoints.models"},
+    "emulator.engines": {*_SMALL, "emulator.service"},
+    "emulator.control": {*_SMALL, "emulator.service"},
+    "emulator.proxy": {*_SMALL, "emulator.service", "emulator.engines", "emulator.control"},
+    "emulator.app": _APP,
+    "emulator.server": {*_APP, "emulator.app"},
+    "emulator.__main__": {"emulator.server", "emulator.settings"},
+    "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
+}
+#: Large rooms, whose own rooms and files have a line each.
+DIVIDED = ("inference", "endpoints", "emulator")
+MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
 WITHOUT_AIRFLOW = {"_http", "get_provider_info", "endpoints", "inference", "batch", "emulator", "waits"}
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
@@ -73,10 +148,18 @@ def sources() -> list[Path]:
     return sorted(ROOT.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
-    """The room of a file: its folder, or its own name at the top."""
+def top_of(path: Path) -> str:
+    """The room of the package in which a file is: its first folder, or its own name at the top."""
     inside = path.relative_to(ROOT)
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def room_of(path: Path) -> str:
+    """The same, and in a large room which of its rooms or files."""
+    inside = path.relative_to(ROOT)
+    if inside.parts[0] not in DIVIDED:
+        return top_of(path)
+    return f"{inside.parts[0]}.{Path(inside.parts[1]).stem}"
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -104,6 +187,26 @@ def allowed(inside: str, room: str) -> bool:
     return any(inside == each or inside.startswith(f"{each}.") for each in {room, *MAY_IMPORT[room]})
 
 
+@cache
+def file_of(module: str) -> Path | None:
+    """The file of ours that an imported name is in: a module, or a folder's `__init__`."""
+    parts = module.split(".")
+    while parts:
+        path = ROOT.joinpath(*parts)
+        if path.with_suffix(".py").is_file():
+            return path.with_suffix(".py")
+        if (path / "__init__.py").is_file():
+            return path / "__init__.py"
+        parts = parts[:-1]
+    return None
+
+
+def files_behind(path: Path) -> set[Path]:
+    """The files of ours that a file imports."""
+    found = {file_of(inside) for name in imports(path) if (inside := ours(name))}
+    return {each for each in found if each is not None and each != path}
+
+
 def identify(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -119,14 +222,50 @@ def test_arrows_point_one_way(path: Path) -> None:
     assert [name for name in imports(path) if (inside := ours(name)) and not allowed(inside, room)] == []
 
 
+def circle_in(arrows: dict[str, set[str]]) -> list[str] | None:
+    """The nodes of a circle, None where there is none."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def test_rooms_stand_in_no_circle() -> None:
+    """What rooms may import leads down: the table above allows no two of them to need each other, by any detour."""
+    # A large room as a whole is all of its own.
+    large = {name: {room for room in MAY_IMPORT if room.startswith(f"{name}.")} for name in DIVIDED}
+    assert None is circle_in({**large, **MAY_IMPORT})
+
+
+def test_files_stand_in_no_circle() -> None:
+    """No two files of a large room import each other, by any detour."""
+    large = [path for path in sources() if top_of(path) in DIVIDED]
+    assert None is circle_in({identify(path): {identify(each) for each in files_behind(path)} for path in large})
+
+
+@pytest.mark.parametrize("room", DIVIDED)
+def test_folders_are_small_and_say_what_they_hold(room: str) -> None:
+    """A folder holds at most a dozen files or two more, and its `__init__` says what belongs there."""
+    for folder in {path.parent for path in sources() if top_of(path) == room}:
+        files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {len(files)} files: find it rooms"
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+
+
+def test_every_line_of_the_table_is_of_a_room_that_is_there() -> None:
+    """The table names rooms and files that exist, so that it can't pass by being out of date."""
+    assert {room_of(path) for path in sources()} - {"__init__"} == set(MAY_IMPORT)
+
+
 @pytest.mark.parametrize("path", sources(), ids=identify)
 def test_both_planes_know_nothing_of_airflow(path: Path) -> None:
     """Control plane, data plane, emulator and what decides purely import no Airflow, not even in a function."""
-    if room_of(path) in WITHOUT_AIRFLOW or identify(path) in PURE_FILES:
+    if top_of(path) in WITHOUT_AIRFLOW or identify(path) in PURE_FILES:
         assert [name for name in imports(path) if name.split(".")[0] == "airflow"] == []
 
 
-@pytest.mark.parametrize("path", [path for path in sources() if room_of(path) in THIN], ids=identify)
+@pytest.mark.parametrize("path", [path for path in sources() if top_of(path) in THIN], ids=identify)
 def test_airflow_rooms_are_thin(path: Path) -> None:
     """Operators, hooks and their like send no request themselves."""
     found = [name for name in imports(path) if any(name == each or name.startswith(f"{each}.") for each in HTTP)]
