@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task, dialect_of
+from airflow_provider_hf_endpoints.inference.engines.dialects import names_of
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -33,6 +34,14 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 def test_every_image_key_has_its_dialect(engine: str | None, dialect: Dialect | None) -> None:
     """Each key of `model.image` maps to one dialect; containers that speak their own are discovered."""
     assert dialect == dialect_of(engine)
+
+
+def test_a_dialect_cannot_take_another_ones_engines_over() -> None:
+    """A name, compared in lower case, belongs to one dialect: an image's key, or the dialect's own."""
+    with pytest.raises(ValueError, match="'tgi' belongs to two dialects"):
+        names_of({Dialect.OPENAI: ["TGI"], Dialect.TGI: []})
+    with pytest.raises(ValueError, match="the images that are asked and openai"):
+        names_of({Dialect.OPENAI: ["Custom"]}, to_be_asked=["custom"])
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:

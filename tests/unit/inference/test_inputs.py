@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
+from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.job.identity import differences
@@ -102,6 +104,17 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, given: str | list[str],
     paths = [each.format(tmp_path) for each in given] if isinstance(given, list) else given.format(tmp_path)
     with pytest.raises(BatchInputError, match=words):
         find_input(paths)
+
+
+def test_every_format_that_may_be_set_is_one() -> None:
+    """The names that a job may give, and the table of formats, are the same; another is refused with them."""
+    for name in get_args(InputFormat):
+        assert (name == "auto") == (format_of("", name) is None)
+    assert {format_of(suffix, "auto") for suffix in SUFFIXES} == {
+        format_of("", name) for name in get_args(InputFormat)
+    } - {None}
+    with pytest.raises(ValueError, match="input_format is one of auto, jsonl"):
+        format_of("", "xlsx")  # type: ignore[arg-type]
 
 
 def test_a_format_that_is_set_holds_for_every_file(tmp_path: Path) -> None:

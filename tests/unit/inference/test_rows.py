@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, row_id
-from airflow_provider_hf_endpoints.inference.requests.render import compile_requests
+from airflow_provider_hf_endpoints.inference.requests.render import compile_requests, frame_of
 from airflow_provider_hf_endpoints.inference.requests.template import Template
 
 TASKS = [
@@ -46,6 +46,24 @@ def test_a_system_prompt_stands_before_it() -> None:
             compile_requests(template, Target(Dialect.OPENAI, None), None)({"text": "a", "lang": "fr"}).body
         )
         assert [system.replace("{lang}", "fr"), "a"] == [message["content"] for message in body["messages"]]
+
+
+@pytest.mark.parametrize(
+    ("task", "template", "there"),
+    [
+        ("feature-extraction", {}, True),
+        ("feature-extraction", {"prompt": "<{a}> {b}"}, True),
+        ("chat-completion", {"prompt": "{a}", "system": "Be brief."}, True),
+        ("chat-completion", {"prompt": "{a}", "system": "Speak {lang}."}, False),
+        ("chat-completion", {"prompt": "{a}", "system": "About {a}:"}, False),
+        ("chat-completion", {}, False),
+        ("feature-extraction", {"body": {"input": "{a}"}}, False),
+    ],
+)
+def test_a_frame_is_there_where_rows_differ_in_one_text_alone(task: str, template: dict[str, Any], there: bool) -> None:
+    """Whatever else is made of a column leaves none, so that no faster way can forget it."""
+    frame = frame_of(Template(task, **template), Target(Dialect.OPENAI, "m"), {"dimensions": 5})
+    assert there == (frame is not None)
 
 
 @pytest.mark.parametrize(
