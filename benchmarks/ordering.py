@@ -21,7 +21,7 @@ from pathlib import Path
 
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
-from airflow_provider_hf_endpoints.inference.sending.ordering import Window
+from airflow_provider_hf_endpoints.inference.sending.ordering import OrderWindow
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
 BUDGET = 2048  # tokens of prompts computed in a step
@@ -65,7 +65,7 @@ def ordered(rows: list[Row], size: int) -> list[Row]:
     """The rows as they leave a window."""
     if size == 0:
         return rows
-    window, left, out = Window(size), deque(range(len(rows))), []
+    window, left, out = OrderWindow(size), deque(range(len(rows))), []
     while len(out) < len(rows):
         for _ in range(window.wants):
             if left:

@@ -28,8 +28,10 @@ from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
-from airflow_provider_hf_endpoints.inference.run import Run, judge_job, shape_of
+from airflow_provider_hf_endpoints.inference.run import Run, judge_job
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
+from airflow_provider_hf_endpoints.inference.runs.sender import Engine
+from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
 from airflow_provider_hf_endpoints.inference.shards.ids import compare_ids
 from airflow_provider_hf_endpoints.inference.shards.merged import merged_earlier
@@ -157,7 +159,7 @@ async def _run_locked(
     spent_before = await asyncio.to_thread(run.spent_before)
     own = transport is None
     try:
-        await _to_its_end(run.take_up)
+        await _to_its_end(run.begin_or_resume)
         transport = transport or open_transport(job.url, job.token, run.limiter.ceiling, ASK)
         target = await run.discover(transport, stop)
         try:
@@ -165,14 +167,14 @@ async def _run_locked(
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
         await asyncio.to_thread(check_first_rows, source, shape.render)
-        dispatcher = run.dispatcher(target, shape, transport, stop, observer)
+        sender = run.sender(Engine(transport, target, shape), stop, observer)
         await run.begin_spending(spent_before)
         helpers = [
             asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
             asyncio.create_task(run.follow_spending()),
         ]
         try:
-            await dispatcher.run()
+            await sender.run()
         except asyncio.CancelledError:
             # Whoever cancels has little time; what is done is durable already, and is put where a reader finds it.
             run.publish_partial()

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from airflow_provider_hf_endpoints.inference.backoff import repeat_after
 from airflow_provider_hf_endpoints.inference.engines import dialect_of, discovery, error_from
 from airflow_provider_hf_endpoints.inference.engines.hub_types import ChatCompletion
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
@@ -29,7 +30,6 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.http.httpx_transport import closed_before_answer
 from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT
-from airflow_provider_hf_endpoints.inference.sending.retries import repeat_after
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
 __all__ = ["AsyncInferenceClient", "InferenceClient"]

@@ -15,7 +15,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference.atomic import replacing
-from airflow_provider_hf_endpoints.inference.engines import canonical_task, discovery, traits
+from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
@@ -36,19 +36,16 @@ from airflow_provider_hf_endpoints.inference.journal.journal import Journal, rem
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
-from airflow_provider_hf_endpoints.inference.output import lines, openai_lines
+from airflow_provider_hf_endpoints.inference.limit.pace import Pace
 from airflow_provider_hf_endpoints.inference.output.existing import same_format, same_job
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
 from airflow_provider_hf_endpoints.inference.output.publish import count, publish
-from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
-from airflow_provider_hf_endpoints.inference.requests.render import compile_requests, frame_of
 from airflow_provider_hf_endpoints.inference.runs.discover import discover_target
-from airflow_provider_hf_endpoints.inference.sending.dispatch import Dispatcher
-from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
-from airflow_provider_hf_endpoints.inference.sending.progress import Observer
-from airflow_provider_hf_endpoints.inference.sending.shape import Shape
+from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, put_together
+from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
+from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +63,7 @@ class Run:
         self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
         self._source = LineSource(source)
         self._target: discovery.Target | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._sender: Sender | None = None
         self._transport: Transport | None = None
         self._spending: Spending | None = None
         self._shared: list[Spending] = []
@@ -75,8 +72,8 @@ class Run:
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
-    def take_up(self) -> None:
-        """Read the journal of an earlier run of the same job, or begin one."""
+    def begin_or_resume(self) -> None:
+        """Begin a journal, or read the one that an earlier run of the same job left."""
         layout, job = self._layout, self._job
         if job.on_existing == "overwrite":
             for path in (layout.manifest, *layout.any_results, layout.errors):
@@ -91,7 +88,7 @@ class Run:
         else:
             with replacing(description) as file:
                 file.write(json.dumps(self._identity, default=str, ensure_ascii=False).encode())
-        done = self._resume.load()
+        done = self._resume.read_journal()
         if done:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
 
@@ -112,21 +109,13 @@ class Run:
             self.limiter.knows_slots(self._target.slots)
         return self._target
 
-    def dispatcher(
-        self,
-        target: discovery.Target,
-        shape: Shape,
-        transport: Transport,
-        stop: Callable[[], bool],
-        observer: Observer | None,
-    ) -> Dispatcher:
+    def sender(self, engine: Engine, stop: Callable[[], bool], observer: Observer | None) -> Sender:
         """What sends the rows."""
-        self._transport = transport
-        gate = Gate(self._job.probe_interval, self._job.startup_timeout)
-        self._dispatcher = Dispatcher(
-            self._job, target, shape, self._source, self._resume, transport, self.limiter, gate, stop, observer
-        )
-        return self._dispatcher
+        self._transport = engine.transport
+        pace = Pace(Gate(self._job.probe_interval, self._job.startup_timeout), self.limiter)
+        progress = Progress(time.monotonic(), observer)
+        self._sender = put_together(self._job, engine, self._source, self._resume, pace, stop=stop, progress=progress)
+        return self._sender
 
     def spent_before(self) -> Spent:
         """What earlier runs have cost; asked before an output that is to be overwritten is."""
@@ -164,8 +153,8 @@ class Run:
         def ender(name: str) -> Callable[[Notice], None]:
             def end(notice: Notice) -> None:
                 self._over_budget = self._over_budget or (name, notice)
-                if self._dispatcher is not None:
-                    self._dispatcher.end(stopped=notice.text)
+                if self._sender is not None:
+                    self._sender.ending.end_early(stopped=notice.text)
 
             return end
 
@@ -188,19 +177,19 @@ class Run:
 
     @property
     def _tally(self) -> Tally:
-        return self._dispatcher.tally if self._dispatcher is not None else Tally()
+        return self._sender.tally if self._sender is not None else Tally()
 
     def finish(self) -> BatchReport:
         """Publish, and tell how it ended.
 
         :raises BatchError: the batch did not come to its end, or more rows failed than it allows
         """
-        dispatcher = self._dispatcher
-        assert dispatcher is not None
-        early = dispatcher.cause is not None or dispatcher.stopped is not None
-        report = self._publish(complete=not early)
-        log.info("%s", dispatcher.progress.table(report, dispatcher.tally))
-        match dispatcher.cause:
+        sender = self._sender
+        assert sender is not None
+        ending = sender.ending
+        report = self._publish(complete=not ending.early)
+        log.info("%s", sender.progress.table(report, sender.tally))
+        match ending.cause:
             case None:
                 pass
             case InferenceError() if self._is_over_budget():
@@ -209,13 +198,13 @@ class Run:
                 raise BatchAborted(report, error) from error
             case error:
                 raise error
-        if dispatcher.too_many_errors:
-            raise BatchFailed(report, dispatcher.stopped or "too many rows failed")
+        if ending.too_many_errors:
+            raise BatchFailed(report, ending.stopped or "too many rows failed")
         if self._over_budget is not None:
             name, notice = self._over_budget
             raise BudgetExceeded(report, notice.text, name)
-        if dispatcher.stopped is not None:
-            raise BatchStopped(report, dispatcher.stopped)
+        if ending.stopped is not None:
+            raise BatchStopped(report, ending.stopped)
         return judge_job(self._job, report)
 
     def _is_over_budget(self) -> bool:
@@ -229,7 +218,7 @@ class Run:
 
     def publish_partial(self) -> None:
         """Put what is done where a reader finds it; the journal stays, the manifest is not written."""
-        if self._dispatcher is not None:
+        if self._sender is not None:
             self._publish(complete=False)
 
     def _publish(self, *, complete: bool) -> BatchReport:
@@ -325,21 +314,3 @@ def judge_job(job: BatchJob, report: BatchReport) -> BatchReport:
     if job.shard is not None:
         return report  # what counts is how many rows of the whole failed, which the merge knows
     return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
-
-
-def shape_of(job: BatchJob, target: discovery.Target) -> Shape:
-    """What a job's rows look like on their way in and out, for an engine.
-
-    :raises UnsupportedTaskError: the engine cannot be asked to keep to the job's schema
-    """
-    if job.input_format == "openai-batch":
-        render = openai_batch.compile_lines(target)
-        return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
-    parameters, accept = job.parameters or {}, None
-    if job.response_schema is not None:
-        schema = structured.as_json_schema(job.response_schema)
-        asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
-        parameters, accept = {**asked, **parameters}, structured.checker(schema)
-    render = compile_requests(job.template, target, parameters)
-    frame = frame_of(job.template, target, parameters)
-    return Shape(job.names_rows_by, render, frame, lines.answer_record, lines.error_record, accept)

@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.engines import Dialect, read_result
 from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest
-from airflow_provider_hf_endpoints.inference.sending.verdicts import Verdict, verdict
+from airflow_provider_hf_endpoints.inference.sending.retries import Verdict, verdict
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, serving
 
 Expected = tuple[type[errors.InferenceError], Verdict, str]

@@ -14,7 +14,7 @@ from airflow_provider_hf_endpoints.inference.batch import BatchReport, Snapshot,
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.engines import scrape
 from airflow_provider_hf_endpoints.inference.errors import RetryBudgetError
-from airflow_provider_hf_endpoints.inference.sending import timeouts as patience
+from airflow_provider_hf_endpoints.inference.sending import timeouts
 from tests.contract.batch_play import failing, job_of, prompt_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, echo, serving
 
@@ -101,7 +101,7 @@ def test_the_budget_can_be_lifted(tmp_path: Path) -> None:
 
 def test_requests_that_are_never_answered_cost_one_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in a hundred hangs, three fail at first: the timeout is learnt, and the rest does not wait for them."""
-    monkeypatch.setattr(patience, "SHORTEST", 1.0)
+    monkeypatch.setattr(timeouts, "SHORTEST", 1.0)
     write_rows(tmp_path, questions(600))
 
     def bad(prompt: str, before: int) -> Reply | None:

@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
-GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic")}
+GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic", "backoff")}
 MAY_IMPORT |= {
     "inference.wire": set(),
     "inference.errors": {"_http", "inference.wire"},
@@ -63,6 +63,7 @@ MAY_IMPORT |= {
     "inference.input_errors": set(),
     "inference.paths": set(),
     "inference.atomic": {"inference.paths"},
+    "inference.backoff": {"inference.errors", "inference.wire"},
     "inference.engines": {"_http", *GROUND},
     "inference.http": {"_http", *GROUND},
     "inference.limit": GROUND,
@@ -72,20 +73,21 @@ MAY_IMPORT |= {
 }
 _JOB = {*GROUND, "inference.engines", "inference.inputs", "inference.requests"}
 _OUTPUT = {*GROUND, "inference.inputs", "inference.journal", "inference.job"}
-_SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job"}
+_SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
+_RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}
 MAY_IMPORT |= {
     "inference.job": _JOB,
     "inference.output": _OUTPUT,
     "inference.shards": {*_OUTPUT, "inference.output"},
     "inference.sending": _SENDING,
-    "inference.runs": {*_SENDING, "inference.output", "inference.shards", "inference.sending"},
-    "inference.run": {*_SENDING, "inference.output", "inference.shards", "inference.sending", "inference.runs"},
+    "inference.runs": _RUN,
+    "inference.run": {*_RUN, "inference.runs"},
     # Names that users import.
     "inference.batch_errors": {"inference.input_errors", "inference.job"},
     "inference.merge": {"inference.shards"},
     "inference.shard_plan": {"inference.shards"},
-    "inference.client": {*GROUND, "inference.engines", "inference.http", "inference.sending.retries"},
-    "inference.batch": {*_SENDING, *(f"inference.{room}" for room in ("output", "shards", "sending", "runs", "run"))},
+    "inference.client": {*GROUND, "inference.engines", "inference.http"},
+    "inference.batch": {*_RUN, "inference.runs", "inference.run"},
     "inference.__init__": {*GROUND, "inference.client"},
 }
 

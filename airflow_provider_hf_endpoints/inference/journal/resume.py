@@ -34,7 +34,7 @@ class Resume:
         self._done_keys: frozenset[int] = frozenset()
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
-    def load(self) -> int:
+    def read_journal(self) -> int:
         """Read the journal; returns how many rows it holds. A row that failed for a passing reason is not
         among them."""
         for place, flags in self.journal.open():

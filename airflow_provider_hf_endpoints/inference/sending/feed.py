@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId, parse_line, row_id
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
-from airflow_provider_hf_endpoints.inference.job.job import BatchJob
-from airflow_provider_hf_endpoints.inference.journal.dead_letters import with_letter
-from airflow_provider_hf_endpoints.inference.journal.records import Record, row_key
+from airflow_provider_hf_endpoints.inference.journal.records import row_key
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
-from airflow_provider_hf_endpoints.inference.sending.arrays import MOST_BYTES, ArrayForm, ArraySize
-from airflow_provider_hf_endpoints.inference.sending.ordering import Window
-from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel, Tally
-from airflow_provider_hf_endpoints.inference.sending.shape import Shape
+from airflow_provider_hf_endpoints.inference.requests.arrays import MOST_BYTES, ArrayForm
+from airflow_provider_hf_endpoints.inference.requests.render import Render
+from airflow_provider_hf_endpoints.inference.sending.finished import FinishedRows
+from airflow_provider_hf_endpoints.inference.sending.ordering import OrderWindow
+from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Packing, Parcel
+from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
 SKIPPED_AT_A_TIME = 200
 
@@ -27,46 +28,105 @@ class Skipped:
 SKIPPED = Skipped()
 
 
-class Feed:
-    """The rows of the input that are still to be sent; `next` never blocks.
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """How a row is made out of a line of the input.
 
-    :param alike: send rows near to each other that begin alike
-    :param arrays: how several rows go into one request, None where they do not
-    :param size: how many
-    :param line_key: see `records.line_hasher`
-    :param tally: where rows that are done already are counted
-    :param record: takes the record of a line that is no row
-    :param refuse: takes the reason why the input cannot be gone on with
+    :param id_column: column that names a row, None for its place
+    :param render: from a row to its request
+    :param keep_columns: columns to carry into the output
+    :param line_key: from a line to its key, see `records.line_hasher`
+    """
+
+    id_column: str | None
+    render: Render
+    keep_columns: tuple[str, ...]
+    line_key: Callable[[bytes], int]
+
+
+class RowReader:
+    """Makes rows of lines; those that are done already, and lines that are no rows, end here.
+
+    :param resume: says which rows an earlier run has done
+    :param finished: takes lines that are no rows
+    :param bad_input_ends: takes the reason why the input cannot be gone on with; None where a line that is no row is
+        only an error in its place
     """
 
     def __init__(
         self,
-        job: BatchJob,
-        shape: Shape,
-        source: LineSource,
+        form: RowForm,
         resume: Resume,
+        finished: FinishedRows,
         tally: Tally,
-        *,
-        alike: bool,
-        arrays: ArrayForm | None,
-        size: ArraySize,
-        line_key: Callable[[bytes], int],
-        record: Callable[[Record, int], None],
-        refuse: Callable[[Exception], object],
+        bad_input_ends: Callable[[Exception], object] | None,
     ) -> None:
-        self._job = job
-        self._shape = shape
-        self._source = source
+        self._form = form
         self._resume = resume
+        self._finished = finished
         self._tally = tally
-        self._line_key = line_key
-        self._record = record
-        self._refuse = refuse
-        self._refused = False
-        self._arrays = arrays
-        self._size = size
+        self._bad_input_ends = bad_input_ends
+        #: A line was no row, and the input is not gone on with.
+        self.refused = False
+
+    def read(self, line: Line) -> Item | None:
+        """The row in a line; None when it is done already, or is an error by itself."""
+        identity: RowId | None = None
+        form = self._form
+        try:
+            row = parse_line(line)
+            identity = row_id(row, line, form.id_column)
+            request = form.render(row)
+        except (BatchInputError, InferenceError) as reason:
+            self._bad_line(line, identity, _with_line(reason, line))
+            return None
+        named = b"" if form.id_column is None else str(identity).encode("utf-8", "surrogatepass")
+        key = row_key(named, request.route.encode() + b" " + request.body)
+        line_key = form.line_key(line.raw)
+        if self._resume.has(line, key, line_key):
+            self._tally.resumed += 1
+            return None
+        columns = {name: row.get(name) for name in form.keep_columns} if form.keep_columns else None
+        return Item(line, key, identity, request, columns, line_key)
+
+    def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
+        if self._bad_input_ends is not None:
+            self.refused = True
+            self._bad_input_ends(error)
+            return
+        key, line_key = row_key(b"", line.raw), self._form.line_key(line.raw)
+        if self._resume.has(line, key, line_key):
+            self._tally.resumed += 1
+        else:
+            self._finished.unusable(line, key, line_key, identity, error)
+
+
+class Feed:
+    """The rows of the input that are still to be sent, as parcels; `next` never blocks.
+
+    :param tally: where rows that are done already are counted
+    :param window: puts rows in order, None for the input's order
+    :param packing: how many rows go into a request
+    """
+
+    def __init__(
+        self, source: LineSource, reader: RowReader, tally: Tally, window: OrderWindow | None, packing: Packing
+    ) -> None:
+        self._source = source
+        self._reader = reader
+        self._tally = tally
+        self._window = window
+        self._packing = packing
         self._held: Item | None = None  # a row that did not fit into the request before
-        self._window = Window(job.order_window, alike=alike) if job.order_window > 1 else None
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether `fill` should be called."""
+        return self._source.wants_more
+
+    async def fill(self) -> None:
+        """Fetch more of the input, in a thread."""
+        await self._source.fill()
 
     @property
     def waiting(self) -> int:
@@ -94,20 +154,21 @@ class Feed:
         row = self._next_row()
         if not isinstance(row, Item):
             return row
-        if self._arrays is None:
+        form = self._packing.form
+        if form is None:
             return Parcel([row], row.request)
-        rows = self._together(self._arrays, row)
-        return Parcel(rows, self._arrays.request(rows))
+        rows = self._together(form, row)
+        return Parcel(rows, form.request(rows))
 
-    def _together(self, arrays: ArrayForm, first: Item) -> list[Item]:
+    def _together(self, form: ArrayForm, first: Item) -> list[Item]:
         """Rows for one request, as many as are at hand and fit."""
         rows = [first]
-        size = len(arrays.part(first.request))
-        while size and len(rows) < self._size.rows:
+        size = len(form.part(first.request))
+        while size and len(rows) < self._packing.rows:
             row = self._next_row()
             if not isinstance(row, Item):
                 break
-            more = len(arrays.part(row.request))
+            more = len(form.part(row.request))
             if not more or size + more > MOST_BYTES:
                 self._held = row
                 break
@@ -121,7 +182,7 @@ class Feed:
             return held
         return self._read_row() if self._window is None else self._ordered_row(self._window)
 
-    def _ordered_row(self, window: Window) -> Item | Skipped | None:
+    def _ordered_row(self, window: OrderWindow) -> Item | Skipped | None:
         row: Item | Skipped | None = SKIPPED
         for _ in range(window.wants):
             row = self._read_row()
@@ -135,45 +196,13 @@ class Feed:
 
     def _read_row(self) -> Item | Skipped | None:
         for _ in range(SKIPPED_AT_A_TIME):
-            line = None if self._refused else self._source.next_line()
+            line = None if self._reader.refused else self._source.next_line()
             if line is None:
                 return None
-            item = self._prepare(line)
+            item = self._reader.read(line)
             if item is not None:
                 return item
         return SKIPPED
-
-    def _prepare(self, line: Line) -> Item | None:
-        """The row in a line; None when it is done already, or is an error by itself."""
-        identity: RowId | None = None
-        job = self._job
-        try:
-            row = parse_line(line)
-            identity = row_id(row, line, self._shape.id_column)
-            request = self._shape.render(row)
-        except (BatchInputError, InferenceError) as reason:
-            self._bad_line(line, identity, _with_line(reason, line))
-            return None
-        named = b"" if self._shape.id_column is None else str(identity).encode("utf-8", "surrogatepass")
-        key = row_key(named, request.route.encode() + b" " + request.body)
-        line_key = self._line_key(line.raw)
-        if self._resume.has(line, key, line_key):
-            self._tally.resumed += 1
-            return None
-        columns = {name: row.get(name) for name in job.keep_columns} if job.keep_columns else None
-        return Item(line, key, identity, request, columns, line_key)
-
-    def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
-        if self._job.on_bad_input == "stop":
-            self._refused = True
-            self._refuse(error)
-            return
-        key, line_key = row_key(b"", line.raw), self._line_key(line.raw)
-        if self._resume.has(line, key, line_key):
-            self._tally.resumed += 1
-        else:
-            failed = self._shape.fail(line.place, key, identity, error, 0, None)
-            self._record(with_letter(failed, line), line_key)
 
 
 def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:

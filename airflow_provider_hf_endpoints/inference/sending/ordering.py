@@ -75,7 +75,7 @@ def _first_of_each_first(groups: list[list[int]]) -> list[int]:
     return [group[0] for group in groups] + [place for group in groups for place in group[1:]]
 
 
-class Window:
+class OrderWindow:
     """Rows between being read and being sent: while one window is given out, the next is gathered.
 
     :param size: rows in a window; up to twice as many are held

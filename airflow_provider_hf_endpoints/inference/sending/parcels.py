@@ -1,12 +1,31 @@
-"""A row on its way, and what has become of all of them so far."""
+"""What one request carries: a row, or several of them; how many; and in which parts it is sent again after a failure.
+
+How several rows become one request is in `requests/arrays.py`. No I/O.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from airflow_provider_hf_endpoints.inference.errors import (
+    BadRequestError,
+    InferenceError,
+    MalformedAnswerError,
+    PayloadTooLargeError,
+)
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId
+from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+
+#: Rows in a request where the engine does not say how many it takes; also TEI's own default.
+USUAL_ROWS = 32
+#: An engine that takes more gains nothing by it, and more rows would wait for one that fails.
+MOST_ROWS = 256
+#: Answered arrays, at the size found, after which a larger one is tried; doubled with every refusal.
+GROW_AFTER = 50
+#: Arrays that the engine refused or answered senselessly, before it took a first one, after which rows go one by one.
+GIVE_UP_AFTER = 16
 
 
 @dataclass(slots=True)
@@ -14,7 +33,9 @@ class Item:
     """A row on its way.
 
     :param line: what the input has of it
-    :param request: the request for this row alone, by which it is known
+    :param key: of the row's id and its request, see `records.row_key`
+    :param request: the request for this row alone
+    :param line_key: of its line of the input, see `records.line_hasher`
     :param attempts: requests with it that the engine worked on, or is working on
     """
 
@@ -50,26 +71,84 @@ class Parcel:
     part: bool = False
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts of this run, for the log and the report.
+class Packing:
+    """How rows go into requests: one each, or several of them in an array.
 
-    :param begun: rows that were sent at least once
-    :param tokens: completion tokens
-    :param errors: failed rows by kind of error
-    :param faults: requests that failed, by kind of error, whatever became of their rows
-    :param first_words: the first message of each kind
+    :param form: how an array is made, None where each row goes alone
+    :param size: how many rows an array holds
     """
 
-    done: int = 0
-    failed: int = 0
-    resumed: int = 0
-    requests: int = 0
-    retries: int = 0
-    hedges: int = 0
-    begun: int = 0
-    tokens: int = 0
-    prompt_tokens: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    faults: dict[str, int] = field(default_factory=dict)
-    first_words: dict[str, str] = field(default_factory=dict)
+    def __init__(self, form: ArrayForm | None, size: ArraySize) -> None:
+        self.form = form
+        self._size = size
+
+    @property
+    def rows(self) -> int:
+        """How many rows go into a request just now, at most."""
+        return self._size.rows
+
+    def answered(self, rows: int) -> None:
+        """A request with so many rows was answered."""
+        self._size.answered(rows)
+
+    def parts(self, parcel: Parcel, error: InferenceError) -> list[Parcel]:
+        """The parts in which to send an array that failed; none for a row that is alone, whose failure is its own."""
+        if self.form is None or len(parcel.rows) == 1:
+            return []
+        self._size.failed(parcel, error)
+        return parts_of(self.form, parcel, self._size.rows)
+
+
+class ArraySize:
+    """How many rows go into a request: what the engine says at first, then what it takes.
+
+    :param most: never more than this
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(1, most)
+        self.rows = self._most
+        self._answered = 0
+        self._grow_after = GROW_AFTER
+        self._refused: int | None = 0  # None once an array was answered
+
+    @classmethod
+    def of(cls, wanted: int | Literal["auto"], engine_most: int | None) -> ArraySize:
+        """As the job says; `auto` for what the engine takes, as far as that is of use.
+
+        :param engine_most: None where it does not say
+        """
+        return cls(min(engine_most or USUAL_ROWS, MOST_ROWS) if wanted == "auto" else wanted)
+
+    def answered(self, rows: int) -> None:
+        """A request with so many rows was answered."""
+        if rows > 1:
+            self._refused = None
+        if rows < self.rows:
+            return
+        self._answered += 1
+        if self.rows < self._most and self._answered >= self._grow_after:
+            self.rows, self._answered = min(self._most, 2 * self.rows), 0
+
+    def failed(self, parcel: Parcel, error: InferenceError) -> None:
+        """A request with several rows failed. A part of one that failed before teaches nothing about sizes."""
+        rows = len(parcel.rows)
+        if isinstance(error, PayloadTooLargeError):
+            if not parcel.part and rows <= self.rows:
+                self.rows, self._answered = max(1, rows // 2), 0
+                self._grow_after *= 2
+        elif self._refused is not None and type(error) in (BadRequestError, MalformedAnswerError):
+            self._refused += 1
+            if self._refused >= GIVE_UP_AFTER:
+                self.rows = self._most = 1
+
+
+def parts_of(form: ArrayForm, parcel: Parcel, most: int) -> list[Parcel]:
+    """A parcel that failed, in halves or smaller: whichever row is to blame is soon alone.
+
+    :param most: rows in a part
+    """
+    rows = parcel.rows
+    step = max(1, min((len(rows) + 1) // 2, most))
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    return [Parcel(part, form.request(part), first_sent=parcel.first_sent, part=True) for part in parts]

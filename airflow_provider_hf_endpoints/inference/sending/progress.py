@@ -1,6 +1,6 @@
 """What is told about a running batch: a line every few seconds, a snapshot for an observer, a table at the end.
 
-Nothing here decides anything; `dispatch.py` counts, and says when.
+Nothing here decides anything; `watch.py` says when.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
+from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
 log = logging.getLogger(__name__)
 

@@ -1,45 +1,75 @@
-"""When a failed call is tried again, and after how long. Decisions only: callers sleep and send."""
+"""What a failed request means for its rows and for the batch, how often rows are sent again, and the queue in which
+they wait for that. After how long is in `backoff.py`. No I/O.
+"""
 
 from __future__ import annotations
 
-import random
+import heapq
+import itertools
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from airflow_provider_hf_endpoints.inference.errors import (
-    ConnectionFailedError,
-    InferenceError,
-    OverloadedError,
-    StartingError,
-)
+from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.sending.hedging import Flight
+from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
-#: What a single call tries again: the request was not worked on. A timeout is not among them, because the
-#: engine may still be working, and a second request would make it work twice.
-SAFE_TO_REPEAT = (StartingError, OverloadedError, ConnectionFailedError)
+#: A row that is refused this many times as often as it may fail, while others get through, fails alone.
+REFUSALS_PER_ATTEMPT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential waits with full jitter: a wave of failures must not come back as a wave.
+class RetryPolicy:
+    """How long a batch goes on with a row.
 
-    :param base: upper bound of the first wait, in seconds
-    :param ceiling: upper bound of every wait, in seconds
+    :param max_attempts: tries of a row on which the engine fails
+    :param row_timeout: seconds after which a row that is only ever refused fails
+    :param budget: requests that may be repeated because the engine failed on them, see `RetryBudget`
+    :param own_route: rows choose their route or model themselves, so that a 404 is the row's and not the endpoint's
     """
 
-    base: float = 0.5
-    ceiling: float = 30.0
+    max_attempts: int
+    row_timeout: float
+    budget: float | None
+    own_route: bool = False
 
-    def seconds(self, attempt: int, retry_after: float | None = None, chance: float | None = None) -> float:
-        """Seconds to wait after the `attempt`-th failure, from 1; never less than the server asked for.
+    @property
+    def max_refusals(self) -> int:
+        """How often a row may be refused while others get through."""
+        return REFUSALS_PER_ATTEMPT * self.max_attempts
 
-        :param chance: a number in [0, 1) instead of a random one
-        """
-        drawn = random.random() if chance is None else chance
-        bound: float = min(self.ceiling, self.base * 2.0 ** min(attempt - 1, 30))
-        jitter = drawn * bound
-        if retry_after is None:
-            return jitter
-        # The server's number is a floor; a little on top keeps the callers apart.
-        return retry_after + drawn * min(bound, 0.1 * retry_after + 0.05)
+
+class Verdict(Enum):
+    """What is done with a row whose request failed."""
+
+    ROW_FAILS = auto()  #: the request is wrong: trying again gives the same answer
+    TRY_AGAIN = auto()  #: it may work next time; counts against the row's attempts
+    NOT_TAKEN = auto()  #: nobody worked on it: the endpoint is busy or away; counts against the row's time alone
+    STOP = auto()  #: no row can succeed any more
+
+
+def on_budget(error: errors.InferenceError) -> bool:
+    """Whether sending a row again after `error` counts against the batch's retry budget."""
+    # An answer that does not fit the schema is the model's, and the engine is well.
+    return not isinstance(error, errors.OverloadedError) and error.kind != "invalid_output"
+
+
+def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict:
+    """What `error` means.
+
+    :param own_route: the row chose its route or model itself, so that a 404 is the row's and not the
+        endpoint's
+    """
+    match error:
+        case errors.AuthenticationError() | errors.PermissionDeniedError() | errors.EndpointPausedError():
+            return Verdict.STOP
+        case errors.NotFoundError() | errors.ModelNotFoundError() | errors.UnsupportedTaskError():
+            return Verdict.ROW_FAILS if own_route else Verdict.STOP
+        case errors.OverloadedError() | errors.StartingError() | errors.ConnectionFailedError():
+            return Verdict.NOT_TAKEN
+        case _ if error.retryable:
+            return Verdict.TRY_AGAIN
+        case _:
+            return Verdict.ROW_FAILS
 
 
 class RetryBudget:
@@ -69,32 +99,31 @@ class RetryBudget:
         return self.spent <= max(self.FEWEST + self.TIMES_LIMIT * limit, self._share * rows_begun)
 
 
-def repeat_after(
-    error: InferenceError,
-    attempt: int,
-    elapsed: float,
-    *,
-    max_attempts: int,
-    max_seconds: float,
-    startup_seconds: float = 0.0,
-    backoff: Backoff | None = None,
-    chance: float | None = None,
-) -> float | None:
-    """Seconds to wait before a single call is tried again, None when it is not.
+class RetryQueue:
+    """What is due first comes first; among what is due at once, what came first."""
 
-    :param attempt: how often it has failed, from 1
-    :param elapsed: seconds since it was first sent
-    :param max_attempts: attempts in all; an endpoint that is still starting is bounded by time alone
-    :param max_seconds: no wait ends later than this, counted from the first attempt
-    :param startup_seconds: the same for an endpoint that is starting
-    """
-    if not isinstance(error, SAFE_TO_REPEAT):
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Parcel | Flight]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, parcel: Parcel | Flight, due: float) -> None:
+        """Send it, or once more what is out, at `due` or later."""
+        heapq.heappush(self._heap, (due, next(self._order), parcel))
+
+    def take(self, now: float) -> Parcel | Flight | None:
+        """What is due, None when nothing is."""
+        if self._heap and self._heap[0][0] <= now:
+            return heapq.heappop(self._heap)[2]
         return None
-    starting = isinstance(error, StartingError | ConnectionFailedError) and startup_seconds > 0
-    limit = max(max_seconds, startup_seconds) if starting else max_seconds
-    if attempt >= max_attempts and not starting:
-        return None
-    pause = (backoff or Backoff()).seconds(attempt, error.retry_after, chance)
-    if starting:
-        pause = min(max(pause, 1.0), 5.0) if error.retry_after is None else pause
-    return pause if elapsed + pause <= limit else None
+
+    def due(self, now: float, most: int) -> int:
+        """How many are due, about; no more than `most`."""
+        return sum(1 for entry in self._heap[:most] if entry[0] <= now) if self._heap else 0
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next is due, None when none waits."""
+        return self._heap[0][0] if self._heap else None

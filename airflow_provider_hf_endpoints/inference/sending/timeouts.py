@@ -14,7 +14,7 @@ LONGER_EACH_TRY = 4.0
 FORGETTING = 0.999  # of the slowest, with each answer
 
 
-class Patience:
+class AdaptiveTimeout:
     """Learns from answers how long to wait for the next.
 
     :param longest: seconds, never more than this
@@ -35,7 +35,7 @@ class Patience:
         self._answers += 1
         self._slowest = max(seconds, self._slowest * FORGETTING)
 
-    def timeout(self, failures: int) -> float:
+    def seconds(self, failures: int) -> float:
         """Seconds to wait for a row that has failed so many times."""
         if not self.learnt:
             return self._longest

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.backoff import Backoff
 from airflow_provider_hf_endpoints.inference.batch import REPLICAS_INTERVAL
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
-from airflow_provider_hf_endpoints.inference.sending.retries import Backoff
 from airflow_provider_hf_endpoints.inference.wire import Load
 
 REFUSAL = 0.02  # seconds that a refusal takes

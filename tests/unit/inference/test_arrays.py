@@ -15,16 +15,16 @@ from airflow_provider_hf_endpoints.inference.errors import (
     ServerError,
 )
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm, share_out
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
-from airflow_provider_hf_endpoints.inference.sending.arrays import (
+from airflow_provider_hf_endpoints.inference.sending.parcels import (
     GIVE_UP_AFTER,
     GROW_AFTER,
-    ArrayForm,
     ArraySize,
+    Item,
+    Parcel,
     parts_of,
-    share_out,
 )
-from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
 
 FORM = ArrayForm("/e", "feature-extraction", b'{"inputs":', b',"truncate":false}')

@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference import run
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, arun_batch
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.output.publish import publish
-from airflow_provider_hf_endpoints.inference.sending import timeouts as patience
+from airflow_provider_hf_endpoints.inference.sending import timeouts
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 
@@ -92,7 +92,7 @@ class AnsweredAsItIsGivenUp(Memory):
 
 def test_given_up_and_answered_at_once_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hedged row's first request takes too long just when its second is answered: one line, and no error."""
-    monkeypatch.setattr(patience, "SHORTEST", 0.07)
+    monkeypatch.setattr(timeouts, "SHORTEST", 0.07)
     (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(200)))
     options = {"max_concurrency": 8, "hedge_after": 0.01, "order_window": 0}
     report = asyncio.run(arun_batch(job(tmp_path, "out", **options), transport=AnsweredAsItIsGivenUp()))

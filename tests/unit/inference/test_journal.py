@@ -178,7 +178,7 @@ def test_rows_that_moved_are_found_once_each(tmp_path: Path) -> None:
     resume = Resume(Journal(UPath(tmp_path)), ids_are_places=True)
     emitted: list[Record] = []
     resume.emit = lambda record, line_key: emitted.append(record)
-    assert resume.load() == 3
+    assert resume.read_journal() == 3
     assert [
         resume.has(Line(0, 1, b""), 1005, 0),
         resume.has(Line(1, 1, b""), 7, 0),

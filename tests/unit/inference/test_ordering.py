@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 from airflow_provider_hf_endpoints.inference.sending import ordering
-from airflow_provider_hf_endpoints.inference.sending.ordering import ALIKE, Window, sending_order
+from airflow_provider_hf_endpoints.inference.sending.ordering import ALIKE, OrderWindow, sending_order
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
 HEAD = b'{"model":"m","messages":"'
@@ -63,7 +63,7 @@ def test_a_window_gives_out_every_row_and_holds_no_more_than_two_windows(size: i
     """A row leaves it at most two windows after it came."""
     chance = random.Random(size)
     texts = bodies(*(f"{chance.randrange(20)} " * 40 + str(n) for n in range(1000)))
-    window, left, out, most = Window(size), iter(range(1000)), [], 0
+    window, left, out, most = OrderWindow(size), iter(range(1000)), [], 0
     for _ in itertools.count():
         rows = list(itertools.islice(left, window.wants))
         last = not rows and window.wants > 0
@@ -83,7 +83,7 @@ def test_a_window_gives_out_every_row_and_holds_no_more_than_two_windows(size: i
 def test_a_window_of_large_rows_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes bound it too, so that rows of a megabyte each do not fill the memory."""
     monkeypatch.setattr(ordering, "MOST_BYTES", 1000)
-    window = Window(2000)
+    window = OrderWindow(2000)
     while window.wants:
         window.gather(item(0, b"x" * 300))
     assert (4, True) == (len(window), window.opens(last=False))

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference.backoff import Backoff, repeat_after
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
-from airflow_provider_hf_endpoints.inference.sending.retries import Backoff, repeat_after
-from airflow_provider_hf_endpoints.inference.sending.timeouts import Patience
-from airflow_provider_hf_endpoints.inference.sending.verdicts import Verdict, verdict
+from airflow_provider_hf_endpoints.inference.sending.retries import Verdict, verdict
+from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
 
 BUSY = errors.OverloadedError("busy")
 AWAY = errors.StartingError("away")
@@ -292,15 +292,15 @@ def test_a_gate_never_undercuts_and_never_shuts_for_good(events: list[tuple[str,
 
 def test_patience_is_learnt_from_the_answers() -> None:
     """All of it at first; then four times the slowest, more with every try, never more than the job allows."""
-    patience = Patience(600.0)
+    patience = AdaptiveTimeout(600.0)
     for _ in range(99):
         patience.answered(2.0)
-    assert patience.timeout(0) == 600.0
+    assert patience.seconds(0) == 600.0
     patience.answered(2.0)
-    assert [8.0, 32.0, 128.0, 512.0, 600.0] == [patience.timeout(failures) for failures in range(5)]
+    assert [8.0, 32.0, 128.0, 512.0, 600.0] == [patience.seconds(failures) for failures in range(5)]
     patience.answered(50.0)
-    assert patience.timeout(0) == 200.0
+    assert patience.seconds(0) == 200.0
     for _ in range(10000):
         patience.answered(0.01)
-    assert patience.timeout(0) == 5.0
-    assert Patience(5.0).timeout(3) == 5.0
+    assert patience.seconds(0) == 5.0
+    assert AdaptiveTimeout(5.0).seconds(3) == 5.0

@@ -12,10 +12,9 @@ from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.requests.structured import InvalidOutputError
-from airflow_provider_hf_endpoints.inference.sending.parcels import Tally
 from airflow_provider_hf_endpoints.inference.sending.progress import Latencies, Progress, Snapshot, first_words
-from airflow_provider_hf_endpoints.inference.sending.retries import RetryBudget
-from airflow_provider_hf_endpoints.inference.sending.verdicts import on_budget
+from airflow_provider_hf_endpoints.inference.sending.retries import RetryBudget, on_budget
+from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
 
 @given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))

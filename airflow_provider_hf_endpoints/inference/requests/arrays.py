@@ -1,40 +1,34 @@
 """Several rows in one request: how their texts go into an array, and how its answer is taken apart again.
 
 Engines that embed or classify take many texts in one call and are several times as fast for it. A row stays a row:
-its identity, its attempts and its line in the output are those of a row that was sent alone. No I/O.
+its identity, its attempts and its line in the output are those of a row that was sent alone. How many rows share a
+request is in `sending/parcels.py`. No I/O.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
-from airflow_provider_hf_endpoints.inference.errors import (
-    BadRequestError,
-    InferenceError,
-    MalformedAnswerError,
-    PayloadTooLargeError,
-)
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.render import Frame, RowRequest
-from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
 
-#: Rows in a request where the engine does not say how many it takes; also TEI's own default.
-USUAL_ROWS = 32
-#: An engine that takes more gains nothing by it, and more rows would wait for one that fails.
-MOST_ROWS = 256
 #: Bytes of a request's body; TEI refuses more than 2 MB.
 MOST_BYTES = 1_000_000
-#: Answered arrays, at the size found, after which a larger one is tried; doubled with every refusal.
-GROW_AFTER = 50
-#: Arrays that the engine refused or answered senselessly, before it took a first one, after which rows go one by one.
-GIVE_UP_AFTER = 16
+
+
+class HasRequest(Protocol):
+    """A row with the request that it would be sent in alone."""
+
+    @property
+    def request(self) -> RowRequest: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class ArrayForm:
             return b""
         return body[len(self.before) : len(body) - len(self.after)]
 
-    def request(self, rows: Sequence[Item]) -> RowRequest:
+    def request(self, rows: Sequence[HasRequest]) -> RowRequest:
         """One request for several rows; a single row is sent as if there were no arrays."""
         if len(rows) == 1:
             return rows[0].request
@@ -78,7 +72,7 @@ class ArrayForm:
         inputs = fastjson.decode(body[len(self.before) : len(body) - len(self.after)])
         return len(inputs) if isinstance(inputs, list) else 0
 
-    def split(self, rows: Sequence[Item], result: InferenceResult) -> list[InferenceResult]:
+    def split(self, rows: Sequence[HasRequest], result: InferenceResult) -> list[InferenceResult]:
         """Each row's own result out of the answer to all of them, tokens shared out so that they add up.
 
         :raises MalformedAnswerError: there are not as many answers as texts
@@ -149,58 +143,3 @@ def _portions(total: int | None, sizes: Sequence[int]) -> Sequence[int | None]:
         portions.append(until - given)
         given = until
     return portions
-
-
-class ArraySize:
-    """How many rows go into a request: what the engine says at first, then what it takes.
-
-    :param most: never more than this
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = max(1, most)
-        self.rows = self._most
-        self._answered = 0
-        self._grow_after = GROW_AFTER
-        self._refused: int | None = 0  # None once an array was answered
-
-    @classmethod
-    def of(cls, wanted: int | Literal["auto"], engine_most: int | None) -> ArraySize:
-        """As the job says; `auto` for what the engine takes, as far as that is of use.
-
-        :param engine_most: None where it does not say
-        """
-        return cls(min(engine_most or USUAL_ROWS, MOST_ROWS) if wanted == "auto" else wanted)
-
-    def answered(self, rows: int) -> None:
-        """A request with so many rows was answered."""
-        if rows > 1:
-            self._refused = None
-        if rows < self.rows:
-            return
-        self._answered += 1
-        if self.rows < self._most and self._answered >= self._grow_after:
-            self.rows, self._answered = min(self._most, 2 * self.rows), 0
-
-    def failed(self, parcel: Parcel, error: InferenceError) -> None:
-        """A request with several rows failed. A part of one that failed before teaches nothing about sizes."""
-        rows = len(parcel.rows)
-        if isinstance(error, PayloadTooLargeError):
-            if not parcel.part and rows <= self.rows:
-                self.rows, self._answered = max(1, rows // 2), 0
-                self._grow_after *= 2
-        elif self._refused is not None and type(error) in (BadRequestError, MalformedAnswerError):
-            self._refused += 1
-            if self._refused >= GIVE_UP_AFTER:
-                self.rows = self._most = 1
-
-
-def parts_of(form: ArrayForm, parcel: Parcel, most: int) -> list[Parcel]:
-    """A parcel that failed, in halves or smaller: whichever row is to blame is soon alone.
-
-    :param most: rows in a part
-    """
-    rows = parcel.rows
-    step = max(1, min((len(rows) + 1) // 2, most))
-    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
-    return [Parcel(part, form.request(part), first_sent=parcel.first_sent, part=True) for part in parts]

@@ -1,0 +1,52 @@
+"""How many requests may be sent now: the gate and the limit, which hear of the same answers and refusals."""
+
+from __future__ import annotations
+
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
+from airflow_provider_hf_endpoints.inference.wire import Load
+
+
+class Pace:
+    """A gate and a limit for the same endpoint.
+
+    :param gate: says whether the endpoint is to be sent anything
+    :param limiter: says how many requests may be in flight
+    """
+
+    def __init__(self, gate: Gate, limiter: Limiter) -> None:
+        self.gate = gate
+        self.limiter = limiter
+
+    @property
+    def state(self) -> str:
+        """Why the limit is what it is, or that the endpoint is away; in a word or two."""
+        return "waiting for the endpoint" if self.gate.closed else self.limiter.reason
+
+    def admits(self, now: float, in_flight: int) -> int:
+        """How many more requests may be sent at `now`."""
+        return self.gate.admits(now, self.limiter.limit, in_flight)
+
+    def answered(self, now: float, sent_at: float, in_flight: int, work: float, load: Load | None) -> None:
+        """A request was answered.
+
+        :param in_flight: requests still out
+        :param work: tokens that the answer brought, or its rows where the engine counts none
+        :param load: what the engine said about itself
+        """
+        self.gate.answered(sent_at)
+        self.limiter.answered(now, in_flight + 1, work, sent_at, load)
+
+    def refused(self, error: InferenceError, now: float, sent_at: float, in_flight: int) -> None:
+        """The endpoint did not take a request (429, 503, no connection).
+
+        :param in_flight: requests still out
+        """
+        self.limiter.refused(now, sent_at, in_flight)
+        self.gate.refused(error, now, in_flight, sent_at)
+
+    def check_outage(self, in_flight: int) -> None:
+        """After a refusal: whether the endpoint takes nothing at all, which is no word about how much it can take."""
+        if self.gate.takes_nothing or (self.gate.closed and in_flight == 0):
+            self.limiter.outage()

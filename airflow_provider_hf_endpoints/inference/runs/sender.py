@@ -1,0 +1,168 @@
+"""The sending of a run, put together from its parts: what the job says, as the values that each part takes.
+
+What each part does is in `sending/`; here stands only who knows whom, and what runs beside the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines.discovery import Target
+from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.journal.recorder import Recorder
+from airflow_provider_hf_endpoints.inference.journal.records import line_hasher
+from airflow_provider_hf_endpoints.inference.journal.resume import Resume
+from airflow_provider_hf_endpoints.inference.limit.pace import Pace
+from airflow_provider_hf_endpoints.inference.requests.arrays import array_form
+from airflow_provider_hf_endpoints.inference.runs.shape import Shape
+from airflow_provider_hf_endpoints.inference.sending.attempts import AnswerReader, Attempts, Exchange
+from airflow_provider_hf_endpoints.inference.sending.dispatch import Dispatcher
+from airflow_provider_hf_endpoints.inference.sending.feed import Feed, RowForm, RowReader
+from airflow_provider_hf_endpoints.inference.sending.finished import ErrorRate, FinishedRows, RecordForm
+from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
+from airflow_provider_hf_endpoints.inference.sending.ordering import OrderWindow
+from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
+from airflow_provider_hf_endpoints.inference.sending.parcels import ArraySize, Packing
+from airflow_provider_hf_endpoints.inference.sending.progress import Progress
+from airflow_provider_hf_endpoints.inference.sending.retries import RetryPolicy, RetryQueue
+from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
+from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
+from airflow_provider_hf_endpoints.inference.sending.watch import Status, Watch, WatchRules, watch_metrics
+
+Helper = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The endpoint's engine, and how it is spoken to.
+
+    :param transport: carries requests to it
+    :param target: its dialect and its model
+    :param shape: what rows look like on their way to it and back
+    """
+
+    transport: Transport
+    target: Target
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends the rows of one run.
+
+    :param beside: what runs beside the workers, until they have ended
+    :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    """
+
+    dispatcher: Dispatcher
+    beside: tuple[Helper, ...]
+    recorder: Recorder
+    status: Status
+    tally: Tally
+    ending: Ending
+    drain_timeout: float
+
+    @property
+    def progress(self) -> Progress:
+        """What is told about the run."""
+        return self.status.progress
+
+    async def run(self) -> None:
+        """Send every row; everything recorded is durable when this returns, or raises."""
+        helpers = [asyncio.create_task(start()) for start in self.beside]
+        for helper in helpers:
+            helper.add_done_callback(self._helper_ended)
+        try:
+            self.dispatcher.start()
+            await self.ending.wait()
+            await self.dispatcher.drain(self.drain_timeout)
+        finally:
+            self.ending.end()  # when this coroutine is cancelled: no worker may follow those that end now
+            for helper in helpers:
+                helper.cancel()
+            # Not awaited one by one: a cancelled run must still reach the flush below.
+            await asyncio.gather(*helpers, *self.dispatcher.cancel(), return_exceptions=True)
+            self.recorder.flush()
+            self.status.observe()
+
+    def _helper_ended(self, task: asyncio.Task[None]) -> None:
+        """Without a helper the batch would run blind, so it ends; a helper that was cancelled did its work."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.ending.end_early(error)
+
+
+def put_together(
+    job: BatchJob,
+    engine: Engine,
+    source: LineSource,
+    resume: Resume,
+    pace: Pace,
+    *,
+    stop: Callable[[], bool],
+    progress: Progress,
+) -> Sender:
+    """What sends the rows of a job.
+
+    :param source: the input
+    :param resume: says which rows an earlier run has done
+    :param pace: says how many requests may be sent
+    :param stop: asked every few milliseconds whether to stop
+    :raises BatchInputError: a number of rows per request was asked for, and this engine takes one
+    """
+    tally, ending, queue = Tally(), Ending(), RetryQueue()
+    shape, target = engine.shape, engine.target
+    recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
+    form = array_form(shape.frame, job.task, target, job.rows_per_request)
+    packing = Packing(form, ArraySize.of(job.rows_per_request, target.most_inputs))
+    error_rate = ErrorRate(job.max_error_rate, job.max_error_rate_after, sorted_rows=job.order_window)
+    finished = FinishedRows(RecordForm(shape.answer, shape.fail), recorder.add, tally, ending, error_rate)
+    # From the input to parcels.
+    rows = row_form(job, engine)
+    resume.emit = recorder.add
+    source.skips = resume.skipper(rows.line_key)
+    bad_input_ends = ending.end_early if job.on_bad_input == "stop" else None
+    row_reader = RowReader(rows, resume, finished, tally, bad_input_ends)
+    feed = Feed(source, row_reader, tally, order_window(job, target, packing), packing)
+    # From parcels to finished rows.
+    outcomes = Outcomes(finished, retry_policy(job), queue, packing, pace, tally, ending)
+    hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
+    answers = AnswerReader(target.dialect, packing.form, shape.accept)
+    exchange = Exchange(engine.transport, answers, AdaptiveTimeout(job.request_timeout), job.token)
+    attempts = Attempts(exchange, outcomes, hedging, pace.gate, tally, progress)
+    dispatcher = Dispatcher(feed, queue, attempts, hedging, pace, ending)
+    # Beside them.
+    status = Status(progress, tally, pace, attempts, queue)
+    rules = WatchRules(stop, job.job_timeout, job.progress_interval)
+    watch = Watch(rules, pace, ending, status, on_tick=(dispatcher.hedge, exchange.give_up_early_ones))
+    beside: list[Helper] = [recorder.run, partial(watch.run, source.count)]
+    if job.max_concurrency == "auto":
+        beside.append(partial(watch_metrics, engine.transport, pace, outcomes, ending))
+    return Sender(dispatcher, tuple(beside), recorder, status, tally, ending, job.drain_timeout)
+
+
+def row_form(job: BatchJob, engine: Engine) -> RowForm:
+    """How rows are made out of the lines of a job's input."""
+    shape = engine.shape
+    return RowForm(
+        shape.id_column, shape.render, job.keep_columns, line_hasher(job.fingerprint_of_requests(engine.target))
+    )
+
+
+def order_window(job: BatchJob, target: Target, packing: Packing) -> OrderWindow | None:
+    """What puts rows in order; None for the input's order."""
+    if job.order_window <= 1:
+        return None
+    return OrderWindow(job.order_window, alike=packing.form is None and target.engine != "llamacpp")
+
+
+def retry_policy(job: BatchJob) -> RetryPolicy:
+    """How long a job goes on with a row."""
+    own_route = job.route is not None or job.input_format == "openai-batch"
+    return RetryPolicy(job.max_attempts, job.row_timeout, job.retry_budget, own_route=own_route)

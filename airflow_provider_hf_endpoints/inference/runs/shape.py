@@ -1,0 +1,56 @@
+"""What the rows of a job look like on their way in and out: how requests are made of them, and records of what came.
+
+Both are made elsewhere, in `requests/` and `output/`; here they are joined for a job and its engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.inference.engines import canonical_task, traits
+from airflow_provider_hf_endpoints.inference.engines.discovery import Target
+from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.output import lines, openai_lines
+from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
+from airflow_provider_hf_endpoints.inference.requests.render import Frame, Render, compile_requests, frame_of
+from airflow_provider_hf_endpoints.inference.sending.finished import AnswerRecord, ErrorRecord
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the rows of a job look like on their way in and out.
+
+    :param id_column: column that names a row, None for its place
+    :param render: from a row to its request
+    :param frame: the request around the one text in which rows differ; None where they differ in more
+    :param answer: the record of a row that was answered
+    :param fail: the record of a row that failed
+    :param accept: a last look at an answer, None for none; it may change it, or raise
+    """
+
+    id_column: str | None
+    render: Render
+    frame: Frame | None
+    answer: AnswerRecord
+    fail: ErrorRecord
+    accept: Callable[[InferenceResult], InferenceResult] | None = None
+
+
+def shape_of(job: BatchJob, target: Target) -> Shape:
+    """What a job's rows look like on their way in and out, for an engine.
+
+    :raises UnsupportedTaskError: the engine cannot be asked to keep to the job's schema
+    """
+    if job.input_format == "openai-batch":
+        render = openai_batch.compile_lines(target)
+        return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
+    parameters, accept = job.parameters or {}, None
+    if job.response_schema is not None:
+        schema = structured.as_json_schema(job.response_schema)
+        asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
+        parameters, accept = {**asked, **parameters}, structured.checker(schema)
+    render = compile_requests(job.template, target, parameters)
+    frame = frame_of(job.template, target, parameters)
+    return Shape(job.names_rows_by, render, frame, lines.answer_record, lines.error_record, accept)

@@ -1,0 +1,175 @@
+"""One attempt at a parcel: its request is sent, waited for no longer than makes sense, and its answer read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.engines import Dialect, read_result
+from airflow_provider_hf_endpoints.inference.engines.load import read_load
+from airflow_provider_hf_endpoints.inference.errors import InferenceError, InferenceTimeoutError
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
+from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
+from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
+from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
+from airflow_provider_hf_endpoints.inference.sending.progress import Progress
+from airflow_provider_hf_endpoints.inference.sending.state import Tally
+from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load, WireResponse
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """How an answer is read.
+
+    :param dialect: of the engine
+    :param arrays: how several rows went into one request, None where each goes alone
+    :param accept: a last look at a row's answer, None for none; it may change it, or raise
+    """
+
+    dialect: Dialect
+    arrays: ArrayForm | None = None
+    accept: Callable[[InferenceResult], InferenceResult] | None = None
+
+    def read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
+        """The answer to each row of a parcel.
+
+        :raises InferenceError: it is no success, or makes no sense
+        """
+        route, _, task = parcel.request
+        result = read_result(self.dialect, task, response, route, fastjson.decode)
+        if self.arrays is not None:
+            return self.arrays.split(parcel.rows, result)
+        return [result if self.accept is None else self.accept(result)]
+
+
+class Exchange:
+    """Sends a parcel's request and reads what comes.
+
+    What was sent before anybody knew how long answers take is given up once that is known.
+
+    :param timeout: says how long to wait, and learns from answers
+    :param token: taken out of the words of errors
+    """
+
+    def __init__(self, transport: Transport, reader: AnswerReader, timeout: AdaptiveTimeout, token: str | None) -> None:
+        self._transport = transport
+        self._reader = reader
+        self._timeout = timeout
+        self._token = token
+        self._early: dict[asyncio.Task[None], tuple[float, int]] = {}  # sent at, failures before
+        self._clock = time.monotonic
+
+    async def send(self, parcel: Parcel, now: float) -> tuple[list[InferenceResult], Load | None]:
+        """The answer to each row, and what the engine said about its load.
+
+        :raises InferenceError: no answer came, or none that is of use
+        """
+        route, body, _ = parcel.request
+        request = HttpRequest("POST", route, body, self._timeout.seconds(parcel.failures))
+        try:
+            if self._timeout.learnt:
+                response = await self._transport.send(request)
+            else:
+                response = await self._send_early(request, parcel.failures, now)
+            results = self._reader.read(parcel, response)
+        except InferenceError as error:
+            clean = error.without(self._token)
+            if clean is error:
+                raise
+            raise clean from error.__cause__
+        self._timeout.answered(self._clock() - now)
+        return results, read_load(response.headers)
+
+    async def _send_early(self, request: HttpRequest, failures: int, now: float) -> WireResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._early[task] = (now, failures)
+        try:
+            return await self._transport.send(request)
+        except asyncio.CancelledError:
+            # More than one asked: the batch ends, or the row's other request was answered meanwhile.
+            if task in self._early or task.cancelling() > 1:
+                raise
+            task.uncancel()
+            raise InferenceTimeoutError(f"none within {self._clock() - now:.0f} s", path=request.route) from None
+        finally:
+            self._early.pop(task, None)
+
+    def give_up_early_ones(self, now: float) -> None:
+        """Give up what takes longer than it may, by what is known now."""
+        if self._early and self._timeout.learnt:
+            for task, (sent_at, failures) in list(self._early.items()):
+                if now - sent_at > self._timeout.seconds(failures):
+                    del self._early[task]
+                    task.cancel()
+
+
+class Attempts:
+    """Makes attempts, counts them, and hands what came of each to the outcomes.
+
+    :param hedging: has rows that take long sent a second time, None for never
+    :param gate: told of each request that goes out
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        outcomes: Outcomes,
+        hedging: Hedging | None,
+        gate: Gate,
+        tally: Tally,
+        progress: Progress,
+    ) -> None:
+        self._exchange = exchange
+        self._outcomes = outcomes
+        self._hedging = hedging
+        self._gate = gate
+        self._tally = tally
+        self._progress = progress
+        self._clock = time.monotonic
+        #: Requests that are out.
+        self.in_flight = 0
+
+    async def make(self, parcel: Parcel, now: float) -> None:
+        """Send a parcel once and see what became of it."""
+        self._count(parcel, now)
+        task = asyncio.current_task() if self._hedging is not None else None
+        if self._hedging is not None and task is not None:
+            self._tally.hedges += self._hedging.sent(parcel, now, task)
+        self.in_flight += 1
+        try:
+            results, load = await self._exchange.send(parcel, now)
+        except InferenceError as error:
+            self.in_flight -= 1
+            if self._hedging is not None and task is not None and self._hedging.failed(parcel, task):
+                self._outcomes.failed_beside_another(parcel, error, now, self.in_flight)
+            else:
+                self._outcomes.failed(parcel, error, now, self.in_flight)
+        except BaseException:
+            self.in_flight -= 1
+            raise
+        else:
+            self.in_flight -= 1
+            seconds = self._clock() - now
+            self._progress.answered(seconds)
+            if self._hedging is not None and task is not None:
+                self._hedging.answered(parcel, seconds, task)
+            self._outcomes.answered(parcel, results, now, load, self.in_flight)
+
+    def _count(self, parcel: Parcel, now: float) -> None:
+        self._gate.sent(now)
+        tally = self._tally
+        if parcel.first_sent == 0.0:
+            parcel.first_sent = now
+            tally.begun += len(parcel.rows)
+        else:
+            tally.retries += 1
+        tally.requests += 1
+        for row in parcel.rows:
+            row.attempts += 1

@@ -1,0 +1,74 @@
+"""What is known of a run as a whole: its counts, and why it ends before its last row. Every part of it writes here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of this run, for the log and the report.
+
+    :param begun: rows that were sent at least once
+    :param tokens: completion tokens
+    :param errors: failed rows by kind of error
+    :param faults: requests that failed, by kind of error, whatever became of their rows
+    :param first_words: the first message of each kind
+    """
+
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    requests: int = 0
+    retries: int = 0
+    hedges: int = 0
+    begun: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    first_words: dict[str, str] = field(default_factory=dict)
+
+
+class Ending:
+    """Whether the run is over, and why it ended before its last row: the first reason given counts."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+        #: The error that ended it.
+        self.cause: Exception | None = None
+        #: Why it was stopped, in words, where no error ended it.
+        self.stopped: str | None = None
+        #: It was stopped because so many rows failed.
+        self.too_many_errors = False
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be sent."""
+        return self._over.is_set()
+
+    @property
+    def early(self) -> bool:
+        """It ended before its last row."""
+        return self.cause is not None or self.stopped is not None
+
+    def end_early(self, cause: Exception | None = None, stopped: str | None = None) -> bool:
+        """Send nothing more, for an error or for a reason in words; true for the first reason, which is the one kept.
+
+        :param cause: the error
+        :param stopped: the reason in words
+        """
+        first = not self.early
+        if first:
+            self.cause, self.stopped = cause, stopped
+        self._over.set()
+        return first
+
+    def end(self) -> None:
+        """Nothing is left to be sent, or the run is cancelled."""
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        await self._over.wait()

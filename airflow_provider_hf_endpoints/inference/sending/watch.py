@@ -1,0 +1,136 @@
+"""What is looked at while a batch runs: whether it has to end early, what takes too long, what the engine's metrics
+say, and every few seconds how far the batch is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.inference.engines import scrape
+from airflow_provider_hf_endpoints.inference.engines.scrape import Scraper
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
+from airflow_provider_hf_endpoints.inference.limit.pace import Pace
+from airflow_provider_hf_endpoints.inference.sending.attempts import Attempts
+from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
+from airflow_provider_hf_endpoints.inference.sending.progress import Progress
+from airflow_provider_hf_endpoints.inference.sending.retries import RetryQueue
+from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
+
+log = logging.getLogger(__name__)
+
+TICK = 0.05  # seconds; how soon a stop is noticed
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRules:
+    """When a batch ends early, and how often it says how far it is.
+
+    :param stop: asked every few milliseconds whether to stop
+    :param job_timeout: seconds for the whole run
+    :param progress_interval: seconds between two lines in the log
+    """
+
+    stop: Callable[[], bool]
+    job_timeout: float
+    progress_interval: float
+
+
+class Status:
+    """How far a batch is, told to its log and to its observer.
+
+    :param queue: parcels that wait to be sent again
+    """
+
+    def __init__(self, progress: Progress, tally: Tally, pace: Pace, attempts: Attempts, queue: RetryQueue) -> None:
+        self.progress = progress
+        self._tally = tally
+        self._pace = pace
+        self._attempts = attempts
+        self._queue = queue
+        self._clock = time.monotonic
+
+    def tell(self, now: float) -> None:
+        """A line in the log, and a snapshot for the observer."""
+        flight = f"{self._attempts.in_flight} in flight of {self._pace.limiter.limit} ({self._pace.state})"
+        busy = f"{flight}, {len(self._queue)} to be tried again"
+        log.info("%s", self.progress.line(self._tally, now, busy))
+        self.observe()
+
+    def observe(self) -> None:
+        """A snapshot for the observer."""
+        limit = self._pace.limiter.limit
+        self.progress.observe(self._tally, self._clock(), self._attempts.in_flight, limit, self._pace.state)
+
+
+class Watch:
+    """Looks every few milliseconds, as long as a batch runs.
+
+    :param status: tells how far the batch is
+    :param on_tick: called with the time at each look
+    """
+
+    def __init__(
+        self,
+        rules: WatchRules,
+        pace: Pace,
+        ending: Ending,
+        status: Status,
+        on_tick: Sequence[Callable[[float], None]] = (),
+    ) -> None:
+        self._rules = rules
+        self._pace = pace
+        self._ending = ending
+        self._status = status
+        self._on_tick = on_tick
+        self._clock = time.monotonic
+        self._began = self._clock()
+
+    async def run(self, count_rows: Callable[[], int | None]) -> None:
+        """Look until cancelled.
+
+        :param count_rows: rows of the input, None where counting costs too much; called in a thread
+        """
+        interval, progress = self._rules.progress_interval, self._status.progress
+        next_line = self._clock() + interval
+        progress.total = await asyncio.to_thread(count_rows)
+        while True:
+            await asyncio.sleep(TICK)
+            now = self._clock()
+            progress.limited(self._pace.limiter.limit)
+            for look in self._on_tick:
+                look(now)
+            self._end_in_time(now)
+            if now >= next_line:
+                next_line = now + interval
+                self._status.tell(now)
+
+    def _end_in_time(self, now: float) -> None:
+        """Notice a stop, the end of the job's time, an endpoint that does not come."""
+        rules, gate = self._rules, self._pace.gate
+        if rules.stop():
+            self._ending.end_early(stopped="asked to stop")
+        elif now - self._began > rules.job_timeout:
+            self._ending.end_early(stopped=f"job_timeout of {rules.job_timeout:g} s is over")
+        elif gate.gave_up(now):
+            self._ending.end_early(gate.last_error)
+
+
+async def watch_metrics(transport: Transport, pace: Pace, outcomes: Outcomes, ending: Ending) -> None:
+    """Tell the limiter what the engine's metrics say, as long as its answers do not tell of its queue."""
+    scraper = Scraper()
+    while not outcomes.queue_told and not scraper.given_up:
+        await asyncio.sleep(scrape.INTERVAL)
+        if outcomes.queue_told or pace.gate.closed or ending.over:
+            continue
+        try:
+            answer = await transport.send(HttpRequest("GET", scrape.ROUTE, b"", scrape.TIMEOUT))
+        except InferenceError:
+            continue  # rows will tell what is wrong
+        now = time.monotonic()
+        scraper.saw(now, answer.status, answer.body.decode("utf-8", "replace"))
+        pace.limiter.saw(scraper.load(now))
