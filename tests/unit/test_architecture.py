@@ -55,7 +55,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
-GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic", "backoff")}
+GROUND = {
+    f"inference.{name}"
+    for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic", "folders", "backoff")
+}
 MAY_IMPORT |= {
     "inference.wire": set(),
     "inference.errors": {"_http", "inference.wire"},
@@ -63,6 +66,7 @@ MAY_IMPORT |= {
     "inference.input_errors": set(),
     "inference.paths": set(),
     "inference.atomic": {"inference.paths"},
+    "inference.folders": {"inference.paths"},
     "inference.backoff": {"inference.errors", "inference.wire"},
     "inference.engines": {"_http", *GROUND},
     "inference.http": {"_http", *GROUND},

@@ -1,5 +1,5 @@
-"""Which rows an earlier run has done: by place while the input is the same, by identity once it turns out
-reordered."""
+"""Which rows an earlier run has done: found by their places while the input is the same, and by their keys as soon as
+it turns out to be in another order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Resume:
     """Answers `has` for the rows of the input, asked in their order.
 
     :param journal: of the output path
-    :param ids_are_places: rows have no id of their own, so a row that moved gets the id of its new place
+    :param ids_are_places: a row's id is its place, so that a row that moved gets the id of its new place
     """
 
     def __init__(self, journal: Journal, *, ids_are_places: bool) -> None:
@@ -35,8 +35,7 @@ class Resume:
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
     def read_journal(self) -> int:
-        """Read the journal; returns how many rows it holds. A row that failed for a passing reason is not
-        among them."""
+        """Read the journal and return how many rows it holds; a row that failed for a passing reason does not count."""
         for place, flags in self.journal.open():
             if flags & RETRYABLE:
                 self.journal.index.clear(place)
@@ -46,9 +45,9 @@ class Resume:
         return index.done
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
-        """A function that says of a line, by its place and bytes, that it is done for sure, and claims its record.
+        """A function that says of a line, by its place and bytes, whether it is done for sure; its record then stays.
 
-        It spares most rows of a resume the making of their request; it is asked in the reading thread, ahead of `has`.
+        Most rows of a resume then need no request made to be known. It is asked in the reading thread, ahead of `has`.
 
         :param line_key: see `records.line_hasher`; its seed tells all that makes a request of a line
         """
@@ -58,10 +57,10 @@ class Resume:
             known = index.line_keys
             if place >= len(known) or known[place] == 0 or known[place] != line_key(raw):
                 return False
-            with lock:  # between two looks the row may have been taken out
+            with lock:  # the row may have been taken out since the look above
                 if known[place] == 0:
                     return False
-                index.claim(place)
+                index.forget_keys(place)
             return True
 
         return is_done
@@ -78,8 +77,8 @@ class Resume:
                 return True
             if found == 0 and key not in self._done_keys:
                 return False
-            # Another row was here: from now on rows are looked up by what they are. Only now, because a
-            # million rows by identity take a hundred megabytes.
+            # Another row was here: from now on rows are looked up by their keys. Not earlier, because a table of a
+            # million keys takes a hundred megabytes.
             self._by_key = self._take_out(index)
         places = self._by_key.get(key)
         if not places:
@@ -90,7 +89,7 @@ class Resume:
         return True
 
     def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
-        """Every row from `start` on, by its key, removed from its place; but for those that were claimed at it."""
+        """Every row from `start` on, by its key, removed from its place; but for those that are known to stay there."""
         index = self.journal.index
         by_key: dict[int, list[tuple[int, int, int]]] = {}
         with self._lock:

@@ -14,13 +14,13 @@ from typing import IO
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.atomic import replacing
+from airflow_provider_hf_endpoints.inference.folders import names_in
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line, row_id
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
-from airflow_provider_hf_endpoints.inference.journal.journal import names_in
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, layout_of_whole
 from airflow_provider_hf_endpoints.inference.shards.planner import PLAN
 

@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.atomic import replacing
+from airflow_provider_hf_endpoints.inference.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.input_errors import (
     BatchInputError,
     JournalCorruptError,
@@ -27,7 +28,6 @@ from airflow_provider_hf_endpoints.inference.job.ends import judge
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
-from airflow_provider_hf_endpoints.inference.journal.journal import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, write_manifest
