@@ -29,8 +29,8 @@ RAMP_STEPS = 6  # until it is over: 4**6 is more than any limit
 
 
 @dataclass(slots=True)
-class Run:
-    """Refusals, up to an answer to something that was sent no earlier than the first of them.
+class Episode:
+    """One time of refusals: until something is answered that was sent no earlier than the first of them.
 
     :param sent_at: when the first of them was sent
     :param begins: when it came
@@ -67,7 +67,7 @@ class Gate:
         self._patience = patience
         self._streak = 0
         self._waves = 0
-        self._run: Run | None = None
+        self._episode: Episode | None = None
         self._ever_open = False
         self._closed_at: float | None = None
         self._next_probe = 0.0
@@ -88,17 +88,17 @@ class Gate:
     @property
     def takes_nothing(self) -> bool:
         """Whether the endpoint finishes what it has, and takes nothing in its place."""
-        return self._run is not None and self._run.none_taken
+        return self._episode is not None and self._episode.none_taken
 
     def answered(self, sent_at: float | None = None) -> None:
         """The endpoint worked on a request, well or badly: it is there.
 
         :param sent_at: when it was sent. What was taken before an outage is finished during it
         """
-        if self._run is not None and sent_at is not None and sent_at < self._run.sent_at:
-            self._run.freed += 1
+        if self._episode is not None and sent_at is not None and sent_at < self._episode.sent_at:
+            self._episode.freed += 1
         else:
-            self._run = None
+            self._episode = None
         self._streak = self._waves = 0
         self._ever_open = True
         self._closed_at = None
@@ -116,11 +116,11 @@ class Gate:
         if sent_at is not None:
             self._step = max(SHORTEST_STEP, REFUSAL_LATENCIES * (now - sent_at))
             if isinstance(error, OverloadedError):
-                self._run = None  # it says itself that it is full: that is the limit's to answer
-            elif self._run is None:
-                self._run = Run(sent_at, now)
-            elif sent_at >= self._run.begins:
-                self._run.refused += 1
+                self._episode = None  # it says itself that it is full: that is the limit's to answer
+            elif self._episode is None:
+                self._episode = Episode(sent_at, now)
+            elif sent_at >= self._episode.begins:
+                self._episode.refused += 1
         self._pause(error.retry_after, now)
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
@@ -132,12 +132,12 @@ class Gate:
         return self._streak >= FEWEST and in_flight <= FEW * self._streak
 
     def _pause(self, asked: float | None, now: float) -> None:
-        run = self._run
-        if asked is None and run is not None and self.takes_nothing:
+        episode = self._episode
+        if asked is None and episode is not None and self.takes_nothing:
             if now < self._asked_until:
                 return  # it was on its way when the pause began
-            asked = min(self._probe_interval, FREED_PAUSE * 2.0**run.pauses)
-            run.pauses += 1
+            asked = min(self._probe_interval, FREED_PAUSE * 2.0**episode.pauses)
+            episode.pauses += 1
         if asked is None and self._streak < 2:
             return  # one refusal among answers: no reason to hold the others up
         if now >= self._hold_until:
@@ -145,7 +145,7 @@ class Gate:
         self._hold_until = max(self._hold_until, now + (self._rest_of_wave if asked is None else asked))
         if asked is not None:
             self._asked_until = self._hold_until
-        if asked is not None or (run is not None and run.hardly_taken):
+        if asked is not None or (episode is not None and episode.hardly_taken):
             self._ramping, self._sent_in_ramp = True, 0
             # A connection may take seconds to fail, which is no reason to take minutes over sending again.
             self._longest_step = math.inf if asked is not None else LONGEST_PAUSE
@@ -176,8 +176,8 @@ class Gate:
     def sent(self, now: float) -> None:
         """A request went out; while the gate is closed that was the probe."""
         self._sent_in_ramp += 1
-        if self._run is not None:
-            self._run.sent += 1
+        if self._episode is not None:
+            self._episode.sent += 1
         if self._closed_at is not None:
             self._probing = True
             self._next_probe = now + self._probe_interval

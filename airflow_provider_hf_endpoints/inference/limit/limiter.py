@@ -128,7 +128,7 @@ class Limiter:
             return
         window.add(now, latency, work, in_flight)
         if load is not None:
-            window.told += 1
+            window.loads += 1
             # The slot of the answer that tells is taken by one of them already.
             window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
@@ -177,7 +177,7 @@ class Limiter:
             self._restore(now)
         elif not window.full(self.limit):
             self._window = Window(now)
-        elif window.told * 2 >= window.answers:
+        elif window.loads * 2 >= window.answers:
             self._steer(now, window)
         else:
             self._climb(now, window)
@@ -205,7 +205,7 @@ class Limiter:
 
     def _steer(self, now: float, window: Window) -> None:
         """By the queue that the engine tells of."""
-        waiting = window.waiting / window.told
+        waiting = window.waiting / window.loads
         share = self._limit / self._replicas
         running = max(1.0, share - waiting)
         excess = waiting - QUEUE_WANTED * running

@@ -23,13 +23,25 @@ class Window:
     :param begins: when the setting was in effect
     """
 
-    __slots__ = ("_first", "_flight", "_kk", "_kw", "_work", "answers", "begins", "cache", "seconds", "told", "waiting")
+    __slots__ = (
+        "_first",
+        "_flight",
+        "_kk",
+        "_kw",
+        "_work",
+        "answers",
+        "begins",
+        "cache",
+        "loads",
+        "seconds",
+        "waiting",
+    )
 
     def __init__(self, begins: float) -> None:
         self.begins = begins
         self.answers = 0
         self.seconds = 0.0
-        self.told = 0
+        self.loads = 0
         self.waiting = 0.0
         self.cache = 0.0
         self._first = 0.0
