@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import airflow_provider_hf_endpoints
+from airflow_provider_hf_endpoints import inference
 
 PACKAGE = "airflow_provider_hf_endpoints"
 ROOT = Path(airflow_provider_hf_endpoints.__file__).parent
@@ -289,3 +290,19 @@ def test_it_runs_without_airflow(module: str) -> None:
     code = f"import sys, {PACKAGE}.{module}; print('airflow' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "False"
+
+
+def test_a_batch_imports_nothing_that_it_may_not_need() -> None:
+    """Starting a batch loads no HTTP library with its command-line tool, nothing for schemas, Parquet, single calls."""
+    libraries = {"httpx", "httpx._main", "rich", "click", "jsonschema", "pydantic", "pyarrow"}
+    code = f"import sys, {PACKAGE}.inference.batch; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert set() == {*libraries, f"{PACKAGE}.inference.client"} & set(result.stdout.split())
+
+
+def test_public_names_of_the_data_plane_are_there() -> None:
+    """The package's names are loaded when they are asked for, and a name that it does not have is an error."""
+    assert {*inference.__all__} <= {*dir(inference)}
+    assert {*inference.__all__} == {getattr(inference, name).__name__ for name in inference.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'Client'"):
+        _ = inference.Client

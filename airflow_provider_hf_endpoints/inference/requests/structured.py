@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel
-
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
@@ -29,11 +27,14 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
 
     :raises ValueError: it is neither
     """
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return schema.model_json_schema()
+    # pydantic and jsonschema are imported where there is a schema: that takes long, and most batches have none.
+    if isinstance(schema, type):
+        from pydantic import BaseModel
+
+        if issubclass(schema, BaseModel):
+            return schema.model_json_schema()
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema is a JSON schema or a pydantic model, not {type(schema).__name__}")
-    # Here, for it is a sixth of what a process takes to start that sends a batch, and most batches need none of it.
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
