@@ -97,6 +97,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
             "route",
             "id_column",
             "parameters",
+            "row_parameters",
             "rows_per_request",
             "order_window",
             "hedge_after",
@@ -174,6 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--system", help="template of a system prompt")
     add("--route", help="path to post --body to, instead of the task's own")
     add("--parameters", type=_json, metavar="JSON", help="""sent with every row, e.g. '{"max_tokens": 64}', or @file""")
+    add(
+        "--row-parameters",
+        type=_json,
+        metavar="JSON",
+        help="""of each row, e.g. '{"seed": "{seed}"}', or @file""",
+    )
     add("--id-column", help="column that names a row; its place otherwise")
     add("--keep-column", action="append", default=[], metavar="NAME", help="carry a column to the output; repeatable")
     add("--engine", help="key of the endpoint's image (vLLM, sGLang, tgi, tei, llamacpp, …); asked for otherwise")

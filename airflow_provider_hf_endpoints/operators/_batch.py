@@ -55,6 +55,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param system: a system prompt before `prompt` or `messages`.
     :param id_column: a column that names a row, present and different in each; default the row's place.
     :param parameters: sent with every row, e.g. `{"max_tokens": 64, "temperature": 0}`. (templated)
+    :param row_parameters: parameters that each row has its own of: `{"seed": "{seed}"}` sends the value of the column
+        `seed`. (templated)
     :param max_concurrency: requests in flight, or `auto` (default) to find the number.
     :param model: the model's name in requests; default what the endpoint itself says. (templated)
     :param fail_on_errors: fail the task when any row failed; default False.
@@ -83,6 +85,7 @@ class BatchInferenceOperator(RequestingOperator):
         "input_path",
         "output_path",
         "parameters",
+        "row_parameters",
         "model",
     )
 
@@ -98,6 +101,7 @@ class BatchInferenceOperator(RequestingOperator):
         system: str | None = None,
         id_column: str | None = None,
         parameters: Mapping[str, Any] | None = None,
+        row_parameters: Mapping[str, Any] | None = None,
         max_concurrency: int | Literal["auto"] = "auto",
         model: str | None = None,
         fail_on_errors: bool = False,
@@ -121,6 +125,7 @@ class BatchInferenceOperator(RequestingOperator):
         self.system = system
         self.id_column = id_column
         self.parameters = parameters
+        self.row_parameters = row_parameters
         self.max_concurrency = max_concurrency
         self.model = model
         self.fail_on_errors = fail_on_errors
@@ -229,6 +234,7 @@ class BatchInferenceOperator(RequestingOperator):
             system=self.system,
             id_column=self.id_column,
             parameters=self.parameters,
+            row_parameters=self.row_parameters,
             max_concurrency=self.max_concurrency,
             model=self.model,
             fail_on_errors=self.fail_on_errors,

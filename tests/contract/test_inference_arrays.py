@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
 from tests.contract.emulator_play import LLAMACPP, TEI, TOOLKIT, VLLM, Play
 from tests.contract.inference_server import Reply, Request, Server, serving
 
@@ -193,6 +193,58 @@ def test_a_stopped_batch_of_arrays_sends_no_row_twice(tmp_path: Path) -> None:
         sent = [text for request in server.posts for text in texts_of(request)]
     assert sorted(numbered(300)) == sorted(sent)
     assert (300, 300 - sum(s for s in sizes(server) if s <= 3)) == (report.rows, report.resumed)
+
+
+def test_rows_with_parameters_of_their_own_share_no_request(tmp_path: Path) -> None:
+    """Each goes with its own, also where the engine would take many texts in one call."""
+    rows: list[dict[str, Any]] = [{"inputs": f"text {n}", "size": n + 1} for n in range(20)]
+    bad = {"inputs": "x", "size": None}
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, bad]))
+    with serving(embeddings) as server:
+        own = {"dimensions": "{size}"}
+        report = run_batch(job_of(server.url, tmp_path, row_parameters=own, parameters={"user": "u"}))
+        sent = [request.body for request in server.posts]
+    assert (20, 1) == (report.succeeded, report.failed)
+    assert "column 'size' is null" in lines(tmp_path)[-1]["error"]["message"]
+    expected = [{"model": "m", "input": row["inputs"], "user": "u", "dimensions": row["size"]} for row in rows]
+    assert expected == sorted(sent, key=lambda body: body["dimensions"])
+
+
+def test_row_parameters_are_part_of_which_job_it_is(tmp_path: Path) -> None:
+    """The output of a job with others is another job's."""
+    (tmp_path / "in.jsonl").write_text('{"inputs": "a", "size": 1, "other": 2}\n')
+    with serving(embeddings) as server:
+        run_batch(job_of(server.url, tmp_path, row_parameters={"dimensions": "{size}"}))
+        with pytest.raises(OutputConflictError, match="row_parameters was"):
+            run_batch(job_of(server.url, tmp_path, row_parameters={"dimensions": "{other}"}))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"parameters": {"seed": 1}}, r"row_parameters\['seed'\] and parameters\['seed'\] say the same"),
+        (
+            {"row_parameters": {"max_tokens": "{m}"}, "parameters": {"max_new_tokens": 4}},
+            "only one of them",
+        ),
+        ({"row_parameters": {"temperature": "{t}"}, "parameters": {"do_sample": False}}, "say the same to an engine"),
+        ({"input_format": "openai-batch"}, "whole requests"),
+        ({"rows_per_request": 4}, "without row_parameters"),
+    ],
+)
+def test_row_parameters_that_could_not_hold_are_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    """Where another argument would overrule them, or has no place for them; before anything is read."""
+    with pytest.raises(ValueError, match=words):
+        job_of("http://x", tmp_path, **{"row_parameters": {"seed": "{seed}"}, **options})
+
+
+def test_a_missing_column_of_row_parameters_is_named_before_anything_is_sent(tmp_path: Path) -> None:
+    """As one of a prompt is."""
+    write(tmp_path, ["a"])
+    with serving(embeddings) as server:
+        with pytest.raises(BatchInputError, match="no column 'seed' that the template needs"):
+            run_batch(job_of(server.url, tmp_path, row_parameters={"seed": "{seed}"}))
+        assert server.posts == []
 
 
 def test_a_number_where_it_makes_no_sense_is_refused(tmp_path: Path) -> None:

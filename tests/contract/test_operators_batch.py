@@ -114,6 +114,16 @@ def test_several_files(emulator: Emulator, tmp_path: Path, given: str) -> None:
     assert ("row 7" in stored, "a.jsonl" in stored, len(stored) < 2000) == (False, False, True)
 
 
+def test_a_parameter_of_each_row(emulator: Emulator, tmp_path: Path) -> None:
+    """Each row's answer is as long as its own column allows."""
+    run(create(custom_image=VLLM))
+    rows = [{"text": "one two three four five six seven", "words": number} for number in (3, 1, 5, 2)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(batch(tmp_path, parameters={"temperature": 0}, row_parameters={"max_tokens": "{words}"}))
+    assert [3, 1, 5, 2] == [line["usage"]["completion_tokens"] for line in output(tmp_path)]
+    assert "row_parameters" in BatchInferenceOperator.template_fields
+
+
 @pytest.mark.parametrize("image", [VLLM, None])
 def test_messages_and_paths_of_object_storage(emulator: Emulator, rows: Path, tmp_path: Path, image: Any) -> None:
     """A template of messages, a system prompt, and `ObjectStoragePath` for both files."""

@@ -13,6 +13,19 @@ from typing import Any
 
 Parameters = dict[str, Any]
 
+#: Names that become one another on some engine, or overrule each other there.
+_SAME = (
+    {"max_tokens", "max_new_tokens", "max_completion_tokens"},
+    {"stop", "stop_sequences"},
+    {"echo", "return_full_text"},
+    {"temperature", "do_sample"},
+)
+
+
+def mean_the_same(one: str, other: str) -> bool:
+    """Whether two names say the same to an engine, so that only one of them counts."""
+    return one == other or any({one, other} <= names for names in _SAME)
+
 
 def for_openai(parameters: Mapping[str, Any]) -> Parameters:
     """Parameters for the `/v1` routes."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+from airflow_provider_hf_endpoints.inference.engines.parameters import mean_the_same
 
 
 def one_of(name: str, value: object, known: Sequence[object]) -> None:
@@ -82,7 +83,7 @@ def rows_per_request(value: Any, *, may_share: bool) -> None:
     if value > 1 and not may_share:
         raise ValueError(
             f"rows_per_request={value}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
-            "of a prompt or the column `inputs`; leave it out for one row each"
+            "of a prompt or the column `inputs`, without row_parameters; leave it out for one row each"
         )
 
 
@@ -92,6 +93,18 @@ def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
     """
     if body is not None and parameters:
         raise ValueError("with a body template, write the parameters into the body")
+
+
+def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str, Any]) -> None:
+    """
+    :raises ValueError: a parameter of each row is one of all rows too, under this name or one that means the same
+    """
+    for name, of_row in ((name, of_row) for name in parameters for of_row in row_parameters):
+        if mean_the_same(name, of_row):
+            raise ValueError(
+                f"row_parameters[{of_row!r}] and parameters[{name!r}] say the same to an engine, and only one of them "
+                "would count: leave one out"
+            )
 
 
 def lines_alone(*others: Any) -> None:

@@ -49,6 +49,8 @@ class BatchJob:
     :param id_column: column that names a row; must be there and differ in every row. None: its place
     :param keep_columns: columns to carry into the output, under `columns`
     :param parameters: sent with every row, under OpenAI's or TGI's names
+    :param row_parameters: parameters that each row has its own of, as templates over columns: `{"seed": "{seed}"}`
+        sends the value of the column `seed`. Such rows do not share requests
     :param response_schema: JSON schema or pydantic model that every text has to fit; `output` is then the parsed
         value, and one that does not fit is asked for again, up to `max_attempts` times
     :param rows_per_request: rows whose texts go into one request, where the engine takes arrays of them (embeddings;
@@ -111,6 +113,7 @@ class BatchJob:
     id_column: str | None = None
     keep_columns: tuple[str, ...] = ()
     parameters: Mapping[str, Any] | None = None
+    row_parameters: Mapping[str, Any] | None = None
     response_schema: Any = None
     rows_per_request: int | Literal["auto"] = "auto"
     order_window: int = 2000
@@ -160,13 +163,21 @@ class BatchJob:
     def _check_requests(self) -> None:
         checks.rows_per_request(self.rows_per_request, may_share=self._may_share_requests)
         checks.body_alone(self.body, self.parameters)
+        checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
             structured.as_json_schema(self.response_schema)
             if self.body is not None or self._has_whole_requests:
                 raise ValueError("with a whole body, write the schema into the body")
         if self._has_whole_requests:
             checks.lines_alone(
-                self.prompt, self.messages, self.body, self.system, self.route, self.id_column, self.parameters
+                self.prompt,
+                self.messages,
+                self.body,
+                self.system,
+                self.route,
+                self.id_column,
+                self.parameters,
+                self.row_parameters,
             )
 
     def _check_pace(self) -> None:
@@ -203,7 +214,7 @@ class BatchJob:
     @property
     def _may_share_requests(self) -> bool:
         whole = self.body is not None or self._has_whole_requests
-        return not whole and canonical_task(self.task) in (EMBED, CLASSIFY)
+        return not whole and not self.row_parameters and canonical_task(self.task) in (EMBED, CLASSIFY)
 
     def may_share_requests(self, target: Target) -> bool:
         """Whether several rows may go into one request to this engine."""
@@ -219,6 +230,7 @@ class BatchJob:
             body=self.body,
             system=self.system,
             route=self.route,
+            row_parameters=self.row_parameters,
         )
 
     @property
@@ -309,6 +321,7 @@ class BatchJob:
             "id_column": self.id_column,
             "keep_columns": list(self.keep_columns),
             "parameters": dict(self.parameters or {}),
+            **({"row_parameters": dict(self.row_parameters)} if self.row_parameters else {}),
             "response_schema": None
             if self.response_schema is None
             else structured.as_json_schema(self.response_schema),

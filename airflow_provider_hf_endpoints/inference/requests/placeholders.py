@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
@@ -56,24 +57,28 @@ def compile_text(template: str) -> Callable[[Row], str]:
     return render
 
 
-def compile_value(template: Any, *, scalars_as_text: bool = False) -> Render:
+def compile_value(template: Any, *, scalars_as_text: bool = False, nulls: bool = True) -> Render:
     """The same for a template of any JSON shape. A text that is one placeholder becomes the column's value
     itself.
 
     :param scalars_as_text: numbers and truth values that stand alone become text; lists and objects do not
+    :param nulls: a column that stands alone may be null
     """
+    inside = partial(compile_value, scalars_as_text=scalars_as_text, nulls=nulls)
     match template:
         case str():
             parts = _parse(template)
             if len(parts) == 1 and isinstance(parts[0], _Column):
                 column = parts[0]
-                return column.text_or_json if scalars_as_text else column.value
+                if scalars_as_text:
+                    return column.text_or_json
+                return column.value if nulls else column.given
             return compile_text(template)
         case Mapping():
-            items = [(key, compile_value(value, scalars_as_text=scalars_as_text)) for key, value in template.items()]
+            items = [(key, inside(value)) for key, value in template.items()]
             return lambda row: {key: render(row) for key, render in items}
         case list() | tuple():
-            renders = [compile_value(value, scalars_as_text=scalars_as_text) for value in template]
+            renders = [inside(value) for value in template]
             return lambda row: [render(row) for render in renders]
         case _:
             return lambda row: template
@@ -91,13 +96,15 @@ class _Column:
         except KeyError:
             raise MissingColumnError(self.name, row) from None
 
-    def text(self, row: Row) -> str:
+    def given(self, row: Row) -> Any:
         value = self.value(row)
-        if isinstance(value, str):
-            return value
         if value is None:
             raise BatchInputError(f"column {self.name!r} is null")
-        return json.dumps(value, ensure_ascii=False)
+        return value
+
+    def text(self, row: Row) -> str:
+        value = self.given(row)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def text_or_json(self, row: Row) -> Any:
         value = self.value(row)

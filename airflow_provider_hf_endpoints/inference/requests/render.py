@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.names import RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
-from airflow_provider_hf_endpoints.inference.requests.template import Template
+from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts
 
 
 class RowRequest(NamedTuple):
@@ -78,31 +78,14 @@ def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] |
 def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:
     if template.body is not None:
         return _compile_body(template, target)
-    inputs = _compile_inputs(template)
-    task, params = canonical_task(template.task), dict(parameters or {})
+    parts, task = compile_parts(template, dict(parameters or {})), canonical_task(template.task)
 
     def render(row: Mapping[str, Any]) -> RowRequest:
-        request = build_request(target.dialect, task, inputs(row), params, target.model)
+        inputs, parameters_of_row = parts(row)
+        request = build_request(target.dialect, task, inputs, parameters_of_row, target.model)
         return RowRequest(request.route, fastjson.encode(request.json), task)
 
     return render
-
-
-def _compile_inputs(template: Template) -> Callable[[Mapping[str, Any]], Any]:
-    chat = canonical_task(template.task) == CHAT
-    if template.messages is not None:
-        messages = compile_value(template.messages, scalars_as_text=True)
-    elif template.prompt is not None:
-        text = compile_text(template.prompt)
-        if not chat:
-            return text
-        messages = lambda row: [{"role": "user", "content": text(row)}]  # noqa: E731
-    else:
-        messages = compile_value("{messages}" if chat else "{inputs}")
-    if template.system is None:
-        return messages
-    system = compile_text(template.system)
-    return lambda row: [{"role": "system", "content": system(row)}, *messages(row)]
 
 
 def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, Any]], RowRequest]:

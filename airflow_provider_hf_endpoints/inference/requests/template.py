@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT
-from airflow_provider_hf_endpoints.inference.requests.placeholders import columns_of
+from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class Template:
 
     With none of them the row itself has the request: its column `messages` for a chat, `inputs` for other
     tasks.
+
+    :param row_parameters: parameters that differ from row to row, by name
     """
 
     task: str
@@ -24,6 +27,7 @@ class Template:
     body: Any = None
     system: str | None = None
     route: str | None = None
+    row_parameters: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("prompt", "messages", "body") if getattr(self, name) is not None]
@@ -39,11 +43,57 @@ class Template:
         for name in given:
             if not columns_of(getattr(self, name)):
                 raise ValueError(f"{name} names no column, so every row would be the same request: use {{column}}")
+        if self.row_parameters and self.body is not None:
+            raise ValueError("with a body template, write the row_parameters into the body")
+        for name, part in (self.row_parameters or {}).items():
+            if not columns_of(part):
+                raise ValueError(
+                    f"row_parameters[{name!r}] is {part!r} and names no column, so it is the same for every row: put "
+                    "it into parameters, or use {column}"
+                )
 
     @property
     def columns(self) -> list[str]:
         """Columns that every row must have."""
-        names = [name for part in (self.prompt, self.messages, self.body, self.system) for name in columns_of(part)]
+        parts = (self.prompt, self.messages, self.body, self.system, self.row_parameters)
+        names = [name for part in parts for name in columns_of(part)]
         if self.prompt is None and self.messages is None and self.body is None:
             names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
         return list(dict.fromkeys(names))
+
+
+class Parts(NamedTuple):
+    """What a row asks for: the task's inputs, and all parameters, its own and those that every row has."""
+
+    inputs: Any
+    parameters: Mapping[str, Any]
+
+
+def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable[[Row], Parts]:
+    """A function from a row to all that its request is made of; `body` is no part of it.
+
+    :param parameters: of every row
+    """
+    inputs = _compile_inputs(template)
+    if not template.row_parameters:
+        return lambda row: Parts(inputs(row), parameters)
+    # A null is an error: an engine takes it for "as you like", which nobody asked for.
+    own = compile_value(template.row_parameters, nulls=False)
+    return lambda row: Parts(inputs(row), {**parameters, **own(row)})
+
+
+def _compile_inputs(template: Template) -> Callable[[Row], Any]:
+    chat = canonical_task(template.task) == CHAT
+    if template.messages is not None:
+        messages = compile_value(template.messages, scalars_as_text=True)
+    elif template.prompt is not None:
+        text = compile_text(template.prompt)
+        if not chat:
+            return text
+        messages = lambda row: [{"role": "user", "content": text(row)}]  # noqa: E731
+    else:
+        messages = compile_value("{messages}" if chat else "{inputs}")
+    if template.system is None:
+        return messages
+    system = compile_text(template.system)
+    return lambda row: [{"role": "system", "content": system(row)}, *messages(row)]

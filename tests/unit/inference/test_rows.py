@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError
+from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, BatchInputError
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, row_id
@@ -38,6 +38,28 @@ def test_a_prompt_is_put_where_it_belongs(dialect: Dialect, task: str, text: str
     assert (expected.route, expected.json) == (found.route, json.loads(found.body))
 
 
+@pytest.mark.parametrize("prompt", ["<{text}>", None], ids=["a prompt", "the column inputs"])
+@pytest.mark.parametrize(("dialect", "task"), [*TASKS, (Dialect.TGI, "chat-completion")])
+def test_every_row_is_sent_with_its_own_parameter(dialect: Dialect, task: str, prompt: str | None) -> None:
+    """On every dialect, with the parameters that all rows have beside it, and as the value that the column holds."""
+    template = Template(task, prompt=prompt, row_parameters={"seed": "{seed}"})
+    render = compile_requests(template, Target(dialect, "m"), {"top_p": 0.5})
+    for seed in (1, 2**53 + 1, "a", [1], False):
+        row = {"text": "a", "inputs": "a", "messages": [{"role": "user", "content": "a"}], "seed": seed}
+        inputs = "<a>" if prompt else row["messages"] if task == "chat-completion" else "a"
+        expected = build_request(dialect, task, inputs, {"top_p": 0.5, "seed": seed}, "m")
+        assert expected.json == json.loads(render(row).body)
+
+
+@pytest.mark.parametrize(("row", "words"), [({"text": "a"}, "no column 'seed'"), ({"text": "a", "seed": None}, "null")])
+def test_no_row_is_sent_without_its_parameter(row: dict[str, Any], words: str) -> None:
+    """A row that has none is an error, and not a row as all others are."""
+    template = Template("chat-completion", prompt="{text}", row_parameters={"seed": "{seed}"})
+    assert ["text", "seed"] == template.columns
+    with pytest.raises(BatchInputError, match=words):
+        compile_requests(template, Target(Dialect.OPENAI, "m"), None)(row)
+
+
 def test_a_system_prompt_stands_before_it() -> None:
     """With columns of its own and without."""
     for system in ("Be brief.", "Speak {lang}."):
@@ -57,6 +79,9 @@ def test_a_system_prompt_stands_before_it() -> None:
         ("chat-completion", {"prompt": "{a}", "system": "Speak {lang}."}, False),
         ("chat-completion", {"prompt": "{a}", "system": "About {a}:"}, False),
         ("chat-completion", {}, False),
+        ("chat-completion", {"prompt": "{a}", "row_parameters": {"seed": "{seed}"}}, False),
+        ("chat-completion", {"prompt": "{a}", "row_parameters": {"user": "u-{a}"}}, False),
+        ("feature-extraction", {"row_parameters": {"user": "u-{inputs}"}}, False),
         ("feature-extraction", {"body": {"input": "{a}"}}, False),
     ],
 )
@@ -73,6 +98,8 @@ def test_a_frame_is_there_where_rows_differ_in_one_text_alone(task: str, templat
         ({"prompt": "no column"}, "names no column"),
         ({"prompt": "{a}", "route": "/x"}, "needs a body"),
         ({"body": {"x": "{a}"}, "system": "s"}, "system is for"),
+        ({"body": {"x": "{a}"}, "row_parameters": {"seed": "{b}"}}, "write the row_parameters into the body"),
+        ({"prompt": "{a}", "row_parameters": {"seed": 5}}, r"row_parameters\['seed'\] is 5 and names no column"),
     ],
 )
 def test_a_template_that_makes_no_sense_is_refused(template: dict[str, Any], words: str) -> None:
