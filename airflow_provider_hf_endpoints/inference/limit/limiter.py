@@ -2,24 +2,21 @@
 
 The limit is what one replica can take times the ready replicas. Where the engine says how many requests it works on at
 a time, nothing is searched for. Else it starts small and doubles while that pays. Then it is steered by the engine's
-own word, where it tells how many requests wait (a small queue is kept, the excess subtracted), and else by
-`hillclimb.py`, which compares the throughput of neighbouring settings. What refusals do to it: `refusals.py`. Decisions
+own word, where it tells how many requests wait (`engine_queue.py`), and else by the throughput of neighbouring
+settings (`hillclimb.py`). What refusals do to it: `refusals.py`. Decisions
 only; the clock is an argument.
 """
 
 from __future__ import annotations
 
+from airflow_provider_hf_endpoints.inference.limit.engine_queue import WANTED, EngineQueue
 from airflow_provider_hf_endpoints.inference.limit.hillclimb import HillClimb
-from airflow_provider_hf_endpoints.inference.limit.refusals import Refusals, forgotten
+from airflow_provider_hf_endpoints.inference.limit.refusals import Refusals
 from airflow_provider_hf_endpoints.inference.limit.window import Window
 from airflow_provider_hf_endpoints.inference.wire import Load
 
 START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
 CEILING = 1000
-QUEUED_MARGIN = 0.85  # of the limit at which the queue was too long, up to which growth is free
-QUEUE_WANTED = 0.1  # waiting requests by running ones
-QUEUE_FAR_TOO_LONG = 0.2  # of what is in flight
-STEP = 1.25
 UNEVEN = 0.4  # requests more for each of several replicas: none of them gets exactly its part
 HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
 
@@ -45,17 +42,12 @@ class Limiter:
         start = fixed if fixed is not None else START_PER_REPLICA * self._replicas / senders
         self._limit = max(1.0, float(min(start, self.ceiling)))
         self._slots: int | None = None
-        self._growing = fixed is None
         self._reason = "fixed" if fixed is not None else "start"
         self._refusals = Refusals(steady=fixed is not None)
         self._lowered_at = float("-inf")
         self._before_lowered = 0.0
-        self._queued_limit = float("inf")
-        self._queued_at = 0.0
+        self._queue = EngineQueue(senders)
         self._hill = HillClimb()
-        self._queue = 0.0
-        self._queue_heard = 0.0
-        self._latency = 0.0
         self._work = 0.0
         self._window = Window(0.0)
         self._draining = True
@@ -86,7 +78,7 @@ class Limiter:
         """The number that needs no search, where there is one: the user's, or what fills the slots."""
         if self._slots is None:
             return float(self.ceiling)
-        each = self._slots + max(1.0, QUEUE_WANTED * self._slots) + _uneven(self._replicas)
+        each = self._slots + max(1.0, WANTED * self._slots) + _uneven(self._replicas)
         return max(1.0, min(float(self.ceiling), each * self._replicas / self._senders))
 
     def refused(self, now: float, sent_at: float, in_flight: int) -> None:
@@ -98,7 +90,7 @@ class Limiter:
         if limit is not None:
             self._note_lowering(now)
             self._set(limit, "refusals", now)
-            self._growing = False
+            self._queue.growing = False
             self._hill.stop_growing()
 
     def outage(self) -> None:
@@ -114,7 +106,7 @@ class Limiter:
         """
         self._refusals.answered(sent_at)
         latency = now - sent_at
-        self._latency = latency if self._latency == 0 else 0.95 * self._latency + 0.05 * latency
+        self._queue.answered(latency)
         if load is not None and self._fixed is None:
             self._watch_queue(now, load, in_flight)
         window = self._window
@@ -132,7 +124,7 @@ class Limiter:
             # The slot of the answer that tells is taken by one of them already.
             window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
-        growing = self._fixed is None and (self._growing if load is not None else self._hill.growing)
+        growing = self._fixed is None and (self._queue.growing if load is not None else self._hill.growing)
         if window.complete(now, self.limit, growing=growing):
             self._close_window(now)
 
@@ -152,8 +144,7 @@ class Limiter:
             self._limit = max(1.0, min(float(self.ceiling), limit))
             self._reason = f"{replicas} replicas"
             self._refusals.replicas_changed()
-            self._queued_limit = float("inf")
-            self._growing = True  # the queue may have told of the change before
+            self._queue.replicas_changed()
             self._window, self._draining = Window(now), True
         self._replicas = replicas
 
@@ -178,23 +169,20 @@ class Limiter:
         elif not window.full(self.limit):
             self._window = Window(now)
         elif window.loads * 2 >= window.answers:
-            self._steer(now, window)
+            self._set(*self._queue.next(now, window, self._limit, self._replicas, self._allowed(now)), now)
         else:
             self._climb(now, window)
 
     def _watch_queue(self, now: float, load: Load, in_flight: int) -> None:
-        """A queue that is far too long is not waited out for a window's sake: doubling has gone too far."""
+        """Lower the limit at once where the queue is far too long."""
         if in_flight > self.limit:
-            self._queue = 0.0  # of what was sent under another limit
+            self._queue.told_under_another_limit()
             return
-        self._queue += 0.2 * (load.waiting / self._senders - self._queue)
         share = self._limit / self._replicas
-        excess = self._queue - QUEUE_WANTED * max(1.0, share - self._queue)
-        if excess > QUEUE_FAR_TOO_LONG * share and now >= self._queue_heard:
-            self._growing = False
+        excess = self._queue.far_too_long(now, load, share)
+        if excess is not None:
             self._note_lowering(now)
             self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
-            self._queue_heard = now + 2 * self._latency
 
     def _restore(self, now: float) -> None:
         """A number that needs no search, and was cut, comes back, slowly."""
@@ -202,26 +190,6 @@ class Limiter:
         wanted = min(most, self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
         reason = "fixed" if self._slots is None else f"{self._slots} slots"
         self._set(max(wanted, self._limit), reason if wanted >= most else "refusals", now)
-
-    def _steer(self, now: float, window: Window) -> None:
-        """By the queue that the engine tells of."""
-        waiting = window.waiting / window.loads
-        share = self._limit / self._replicas
-        running = max(1.0, share - waiting)
-        excess = waiting - QUEUE_WANTED * running
-        if excess > 0:
-            self._growing = False
-            if waiting > 2 * QUEUE_WANTED * running:
-                self._queued_limit, self._queued_at = self._limit, now
-            self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
-        elif window.cache > 0.95:
-            self._growing = False
-            self._set(self._limit, "cache full", now)
-        elif waiting < QUEUE_WANTED / 2 * running:
-            factor = 2.0 if self._growing else STEP
-            self._set(min(self._limit * factor, self._allowed(now)), "no queue", now)
-        else:
-            self._set(self._limit, "small queue", now)
 
     def _climb(self, now: float, window: Window) -> None:
         """By what other settings brought."""
@@ -233,8 +201,7 @@ class Limiter:
 
     def _allowed(self, now: float) -> float:
         """Up to where growth is free: the ceiling, or what was not refused and did not queue lately."""
-        queued = self._queued_limit * QUEUED_MARGIN * forgotten(now - self._queued_at)
-        return max(1.0, min(float(self.ceiling), self._refusals.allowed(now), queued))
+        return max(1.0, min(float(self.ceiling), self._refusals.allowed(now), self._queue.allowed(now)))
 
     def _set(self, limit: float, reason: str, now: float) -> None:
         changed = int(limit) != self.limit
