@@ -1,6 +1,6 @@
 """A failed row's dead letter: next to its output line, the row itself and where it stands in the input.
 
-It travels in the journal behind the output line, so that the errors file can be written without the input.
+The journal keeps it behind the output line, so that the errors file can be written without the input.
 """
 
 from __future__ import annotations

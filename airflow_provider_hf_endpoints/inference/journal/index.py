@@ -11,7 +11,7 @@ _OFFSET_BITS = 40  # a segment holds at most a terabyte
 
 
 class Index:
-    """Where each row's record is, in 12 bytes a row; and what earlier runs' rows were, in 16 more."""
+    """Where each row's record is, in 12 bytes a row, and the keys of rows of earlier runs, in 16 more."""
 
     def __init__(self) -> None:
         #: Key and line key of each row that an earlier run has done, 0 for the others.
@@ -38,7 +38,7 @@ class Index:
         self._lengths[index] = length
 
     def set_keys(self, index: int, key: int, line_key: int) -> None:
-        """Remember what a row of an earlier run was."""
+        """Remember the keys of a row of an earlier run."""
         keys = self.keys
         if index >= len(keys):
             missing = _NO_KEY * (index + _GROWTH - len(keys))
@@ -48,7 +48,7 @@ class Index:
         self.line_keys[index] = line_key
 
     def forget_keys(self, index: int) -> None:
-        """Its row stays done: what it was need not be known any more."""
+        """Forget what a row was; the row stays done."""
         self.keys[index] = self.line_keys[index] = 0
 
     def clear(self, index: int) -> None:

@@ -1,6 +1,6 @@
 """Finished rows on their way into the journal: collected, and made durable in groups.
 
-A group is written in a thread while the next one fills; nobody waits for a disk but the disk.
+A group is written in a thread while the next one fills, so that sending never waits for the disk.
 """
 
 from __future__ import annotations
@@ -59,6 +59,6 @@ class Recorder:
                     raise
 
     def flush(self) -> None:
-        """Write what is left, here and now."""
+        """Write what is left, before this returns."""
         group, self._pending = self._pending, []
         self._journal.append(group)

@@ -1,10 +1,10 @@
-"""Whether the endpoint is to be sent anything just now: open, holding for a while, or closed but for probes.
+"""Whether the endpoint is sent anything just now: the gate is open, pauses for a while, or is closed but for probes.
 
 A refusal is followed by a pause: as long as the endpoint asked, else long enough for the rest of a wave to come in.
-After a pause that it asked for, and where next to nothing seems to be taken, sending begins with one request and four
-times as many after each moment without a refusal, so that an outage costs a request now and then and not a flood. An
-endpoint that finishes what it has, but takes nothing in its place, is treated as if it had asked. When everything that
-is out was refused, the gate closes: one request every few seconds, which is what a cold or restarting endpoint needs.
+Sending begins with one request after a pause that the endpoint asked for, and where it takes next to nothing. Each step
+without a refusal then allows four times as many, so that an outage costs few requests. An endpoint that finishes
+requests and takes none in their place is treated as if it had asked for a pause. When every request that is out was
+refused, the gate closes and lets one request through every few seconds, as a cold or restarting endpoint needs.
 Decisions only; the clock is an argument.
 """
 
@@ -19,7 +19,7 @@ FEWEST = 3  # refusals in a row that close it when nothing else is out
 FEW = 0.1  # of the refusals in a row: so many requests still out are taken for hung ones
 PAUSE = 0.1  # seconds after a refusal in a row, or as long as that took, by when those beside it have come:
 LONGEST_PAUSE = 0.5  # seconds at most
-FREED = 8  # places that answers have freed and no request was taken into: fewer may be chance
+FREED = 8  # answers after which no request was taken in their place; fewer may be chance
 FREED_PAUSE = 0.5  # seconds after that, twice as many each time until the pause is as long as between two probes
 WAVES = 10  # pauses in a row, without an answer between them, that close it
 RAMP = 4.0  # times as many requests with each step after a pause that was asked for
@@ -30,7 +30,7 @@ RAMP_STEPS = 6  # until it is over: 4**6 is more than any limit
 
 @dataclass(slots=True)
 class Episode:
-    """One time of refusals: until something is answered that was sent no earlier than the first of them.
+    """Refusals in a row. They are over when a request is answered that was sent no earlier than the first refused one.
 
     :param sent_at: when the first of them was sent
     :param begins: when it came
@@ -45,13 +45,13 @@ class Episode:
 
     @property
     def none_taken(self) -> bool:
-        """Whether what was answered was not replaced. An endpoint that is merely full takes one for each."""
+        """Whether no request was taken in place of those that were answered. A full endpoint takes some."""
         tried = min(self.freed, self.refused)
         return tried >= FREED and self.sent - self.refused <= FEW * tried
 
     @property
     def hardly_taken(self) -> bool:
-        """Whether next to nothing that was sent since is still out, which is all that being taken looks like."""
+        """Whether next to nothing that was sent since is still out: a request that is taken stays out."""
         return self.sent - self.refused <= max(1.0, FEW * self.refused)
 
 

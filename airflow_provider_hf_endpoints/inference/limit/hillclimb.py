@@ -224,7 +224,7 @@ class HillClimb:
         return share * 2.0
 
     def _look_again(self) -> float:
-        """A look that told of the fleet, not of the setting: measure the settled one once more, then look again."""
+        """The look measured a change of the fleet, not the setting: measure the settled one again, then look again."""
         self._best = 0.0
         return self._settle(self._home, 0.0, look_up=True)
 

@@ -1,10 +1,9 @@
 """How many requests are in flight: a number that the user gave, or one that is found while the batch runs.
 
-The limit is what one replica can take times the ready replicas. Where the engine says how many requests it works on at
-a time, nothing is searched for. Else it starts small and doubles while that pays. Then it is steered by the engine's
-own word, where it tells how many requests wait (`engine_queue.py`), and else by the throughput of neighbouring
-settings (`hillclimb.py`). What refusals do to it: `refusals.py`. Decisions
-only; the clock is an argument.
+The limit is what one replica can take, times the ready replicas. Where the engine says how many requests it works on at
+a time, that number is used. Otherwise the limit starts small and doubles while that pays. Then it is steered by the
+queue that the engine tells of (`engine_queue.py`); where the engine tells of none, by the throughput of neighbouring
+settings (`hillclimb.py`). What refusals do to it is in `refusals.py`. Decisions only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ class Limiter:
             self._hill.stop_growing()
 
     def outage(self) -> None:
-        """The endpoint takes nothing at all: that was no word about how much it can take."""
+        """The endpoint takes nothing at all, which does not tell how much it can take: the cuts are taken back."""
         self._limit = self._refusals.outage() or self._limit
 
     def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
@@ -129,7 +128,7 @@ class Limiter:
             self._close_window(now)
 
     def saw(self, load: Load | None) -> None:
-        """What the engine's metrics say of a replica, None for not known. Too coarse to steer by, so a hint."""
+        """What the engine's metrics say of a replica, None for not known. Too coarse to steer by, so only a hint."""
         self._seen = load
 
     def replicas_changed(self, replicas: int, now: float) -> None:
@@ -149,7 +148,7 @@ class Limiter:
         self._replicas = replicas
 
     def _following(self, factor: float, now: float) -> float:
-        """The limit with so many times as many replicas. What was cut because some had gone is not cut once more."""
+        """The limit for so many times as many replicas; what was cut because replicas had gone is not cut again."""
         if factor < 1.0 and now - self._lowered_at <= HEARD_LATE:
             return self._before_lowered * factor
         return self._limit * factor

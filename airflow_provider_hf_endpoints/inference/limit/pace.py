@@ -47,6 +47,6 @@ class Pace:
         self.gate.refused(error, now, in_flight, sent_at)
 
     def check_outage(self, in_flight: int) -> None:
-        """After a refusal: whether the endpoint takes nothing at all, which is no word about how much it can take."""
+        """After a refusal: take the cuts of the limit back where the endpoint takes nothing at all."""
         if self.gate.takes_nothing or (self.gate.closed and in_flight == 0):
             self.limiter.outage()

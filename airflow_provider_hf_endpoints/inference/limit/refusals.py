@@ -1,8 +1,9 @@
 """What refusals say about how many requests the endpoint takes, and what they do not.
 
-A wave of refusals cuts the limit once, to what the endpoint has taken. But a replica that is replaced refuses however
-few are in flight: then a limit under which nothing was refused before is left nearly as it is, and is the limit again
-when a window passes without a refusal. Is it refused then, it is believed. Decisions only; the clock is an argument.
+A wave of refusals cuts the limit once, to what the endpoint has taken. But a replica that is being replaced refuses
+requests even when few are in flight. A limit under which nothing was refused before is therefore left nearly as it is,
+and is restored when a window passes without a refusal. If requests are refused under the restored limit too, the
+refusals are believed. Decisions only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Refusals:
             self._before = None  # it takes requests: the cuts did say how many
 
     def outage(self) -> float | None:
-        """The endpoint takes nothing at all, which is no word about how much it can take: the limit before the cuts."""
+        """The endpoint takes nothing at all, which does not tell how much it can take. The limit before the cuts."""
         if self._before is None:
             return None
         limit, self._known, self._steady = self._before
@@ -101,10 +102,10 @@ class Refusals:
         self._known, self._limit, self._steady = None, math.inf, 0
 
     def allowed(self, now: float) -> float:
-        """Up to where growth is free: what was not refused lately."""
+        """The limit up to which growth is free: it was not refused lately."""
         return self._limit * MARGIN * forgotten(now - self._at)
 
 
 def forgotten(seconds: float) -> float:
-    """How much higher a limit is believed to be that was found so long ago."""
+    """By which factor a limit may have risen that was found so many seconds ago."""
     return float(FORGOTTEN ** (seconds / FORGOTTEN_INTERVAL))

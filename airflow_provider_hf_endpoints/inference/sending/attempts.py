@@ -1,4 +1,4 @@
-"""One attempt at a parcel: its request is sent, waited for no longer than makes sense, and its answer read."""
+"""One attempt at a parcel: its request is sent, its answer is waited for and read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class AnswerReader:
 class Exchange:
     """Sends a parcel's request and reads what comes.
 
-    What was sent before anybody knew how long answers take is given up once that is known.
+    The first requests are sent before it is known how long answers take. They get the longest timeout, and are given up
+    early once it is known.
 
     :param timeout: says how long to wait, and learns from answers
     :param token: taken out of the words of errors
@@ -102,7 +103,7 @@ class Exchange:
             self._early.pop(task, None)
 
     def give_up_early_ones(self, now: float) -> None:
-        """Give up what takes longer than it may, by what is known now."""
+        """Give up those of the first requests that take longer than the timeout that was learnt since."""
         if self._early and self._timeout.learnt:
             for task, (sent_at, failures) in list(self._early.items()):
                 if now - sent_at > self._timeout.seconds(failures):

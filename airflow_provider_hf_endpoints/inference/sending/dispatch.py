@@ -1,7 +1,7 @@
 """The workers of a running batch: as many as requests may be in flight, each of which sends one parcel after another.
 
 A worker takes what has waited long enough to be sent again, or else what the feed has next, makes an attempt at it
-(`attempts.py`), and takes the next. How many may work is `limit/pace.py`'s to say.
+(`attempts.py`), and takes the next. How many workers there may be is decided in `limit/pace.py`.
 """
 
 from __future__ import annotations

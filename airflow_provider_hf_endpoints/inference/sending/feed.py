@@ -22,7 +22,7 @@ SKIPPED_AT_A_TIME = 200
 
 
 class Skipped:
-    """Rows were skipped and there may be more: let others run before going on."""
+    """Many rows were skipped and there may be more: the worker lets others run before it asks again."""
 
 
 SKIPPED = Skipped()
@@ -49,8 +49,7 @@ class RowReader:
 
     :param resume: says which rows an earlier run has done
     :param finished: takes lines that are no rows
-    :param bad_input_ends: takes the reason why the input cannot be gone on with; None where a line that is no row is
-        only an error in its place
+    :param bad_input_ends: ends the batch at a line that is no row; None where such a line is only an error in its place
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class RowReader:
         self._finished = finished
         self._tally = tally
         self._bad_input_ends = bad_input_ends
-        #: A line was no row, and the input is not gone on with.
+        #: A line was no row and has ended the batch: no further line is read.
         self.refused = False
 
     def read(self, line: Line) -> Item | None:
@@ -130,7 +129,7 @@ class Feed:
 
     @property
     def waiting(self) -> int:
-        """Rows that `next` may give out just now, or nearly."""
+        """About how many rows `next` may give out just now."""
         window = self._window
         held = len(window) if window is not None and window.opens(last=self._all_read) else 0
         return self._source.waiting + held + (self._held is not None)
@@ -150,7 +149,7 @@ class Feed:
         self._source.skipped = 0
 
     def next(self) -> Parcel | Skipped | None:
-        """What to send next; None when there is nothing at hand just now, or nothing any more."""
+        """What to send next; None when no row is at hand just now, or none is left."""
         row = self._next_row()
         if not isinstance(row, Item):
             return row

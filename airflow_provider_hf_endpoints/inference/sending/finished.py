@@ -25,7 +25,7 @@ class ErrorRate:
 
     :param most: the share, None for no bound
     :param after: finished rows before it counts
-    :param sorted_rows: so many rows at the beginning are sorted, long ones before short ones
+    :param sorted_rows: so many rows at the beginning may be sent in the order of their lengths, long ones first
     """
 
     most: float | None

@@ -1,8 +1,8 @@
 """Which rows that take long are sent a second time while their first request is still out. No requests are sent here.
 
 A replica that hangs, or a connection that died without a word, holds up one row, and at the end of a batch everybody.
-The first answer wins and the other request is given up, its socket closed. Bounded: a twentieth of the requests at
-most, and none where the endpoint has too much to do already.
+The first answer counts; the other request is cancelled and its socket closed. At most a twentieth of the requests are
+second ones, and none are sent while the endpoint has too much to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
 #: Of all requests; one is always allowed.
 SHARE = 0.05
-#: `auto` hedges what takes so many times as long as all but a twentieth of the latest answers, once there are enough.
+#: `auto` sends a second request after TIMES the 95th percentile of the latest answers, once there are ENOUGH.
 TIMES, QUANTILE, ENOUGH, LATEST = 3.0, 0.95, 100, 500
 SHORTEST = 1.0  # seconds
 #: Seconds without hedging after the limit was cut.
@@ -25,7 +25,7 @@ QUIET = 5.0
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A parcel that is out, once or twice.
+    """A parcel with one or two requests out.
 
     :param tasks: who waits for an answer
     """
@@ -52,14 +52,14 @@ class Hedging:
         self._quiet_until = float("-inf")
 
     def sent(self, parcel: Parcel, now: float, task: asyncio.Task[None]) -> bool:
-        """A request went out; true for one whose parcel was out already."""
+        """A request went out; true when another request for the same parcel is out already."""
         flight = self._out.setdefault(id(parcel), Flight(parcel, now))
         flight.tasks.append(task)
         self._sent += 1
         return len(flight.tasks) > 1
 
     def answered(self, parcel: Parcel, seconds: float, task: asyncio.Task[None]) -> None:
-        """The first answer: whoever else waits for one gives up."""
+        """The first answer came: the parcel's other request, if there is one, is cancelled."""
         self._latest.append(seconds)
         flight = self._out.pop(id(parcel))
         for other in flight.tasks:
@@ -75,11 +75,11 @@ class Hedging:
         return bool(flight.tasks)
 
     def is_out(self, flight: Flight) -> bool:
-        """Whether nothing has come back yet from what was to be hedged."""
+        """Whether the first request of a parcel is still out, and no second one was sent."""
         return self._out.get(id(flight.parcel)) is flight and len(flight.tasks) == 1
 
     def due(self, now: float, *, closed: bool, limit: int) -> list[Flight]:
-        """What is to be sent once more; each is named once.
+        """Parcels that are to be sent a second time; each is returned once.
 
         :param closed: the endpoint is sent probes only
         :param limit: requests that may be in flight; while it shrinks the endpoint has too much to do

@@ -1,12 +1,13 @@
 """The order of sending inside a window of rows: what begins alike together, and at the end what is long first. No I/O.
 
-vLLM and SGLang keep what they computed for a prompt's beginning and use it again for the next prompt that begins so, as
-long as it comes soon. llama.cpp keeps it for each of its slots: what comes to several at once is computed by each, so
-there, and where rows share arrays, nothing is put together.
+vLLM and SGLang keep what they computed for the beginning of a prompt. The next prompt with the same beginning uses it
+again, if that prompt comes soon. llama.cpp keeps it in each of its slots: rows that begin alike and come to several
+slots at once are computed by each of them. Rows are therefore not put together for llama.cpp, nor where rows share
+arrays.
 
-A long row that starts last is what everybody waits for. Before the last window it holds up nobody, and sorting by
-length would only make the speed that `limit/limiter.py` measures rise and fall. The output's order is the input's
-whatever is sent first.
+A long row that starts last holds up the end of the batch, so the last window is sorted by length. Before the last
+window a long row holds up nothing, and sorting would only make the speed that `limit/limiter.py` measures rise and
+fall. The output is in the order of the input, whatever is sent first.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def beginning_alike(bodies: Sequence[bytes]) -> list[list[int]]:
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """How many bytes two begin with alike; of the first and the last of a sorted list: how many all do."""
+    """Length of the common beginning of two bodies. Of a sorted list, the first and the last tell that of all."""
     pairs = zip(one, other, strict=False)
     return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
@@ -71,12 +72,12 @@ def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) ->
 
 
 def _first_of_each_first(groups: list[list[int]]) -> list[int]:
-    """What is to be kept of a group is computed when its others come, not computed at once for all of them."""
+    """The engine has then computed the beginning of a group when the other rows of the group come."""
     return [group[0] for group in groups] + [place for group in groups for place in group[1:]]
 
 
 class OrderWindow:
-    """Rows between being read and being sent: while one window is given out, the next is gathered.
+    """Rows that are read and not yet sent: while one window is given out, the next is gathered.
 
     :param size: rows in a window; up to twice as many are held
     :param alike: put together rows that begin alike

@@ -1,7 +1,7 @@
 """What becomes of a request's rows: finished with their answers, sent again, in parts, or given up with an error.
 
-What a failure means is `retries.py`'s to say. Everybody who learns from answers and failures is told here: the limit,
-the gate, how many rows an array holds. No I/O.
+What a failure means is decided in `retries.py`. The limit, the gate and the packing of rows learn from answers and
+failures, and are told of them here. No I/O.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Outcomes:
                 self._not_taken(parcel, error, sent_at, now, in_flight)
 
     def failed_beside_another(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
-        """One of two requests for a parcel failed: what becomes of its rows is for the other to say."""
+        """One of two requests for a parcel failed: the other request decides what becomes of its rows."""
         self._finished.discarded(parcel, error)
         match verdict(error, own_route=self._policy.own_route):
             case Verdict.STOP:
@@ -143,7 +143,7 @@ class Outcomes:
 
     @staticmethod
     def _uncount_attempt(parcel: Parcel) -> None:
-        """Nobody worked on it."""
+        """The endpoint did not work on the parcel, so this was no attempt."""
         for row in parcel.rows:
             row.attempts -= 1
 
@@ -159,7 +159,7 @@ class Outcomes:
         return bool(parts)
 
     def _send_again(self, parcel: Parcel, error: InferenceError, due: float) -> None:
-        """Send it once more, as long as the batch's budget for that lasts."""
+        """Send a parcel once more, as long as the batch's retry budget lasts."""
         self._queue.add(parcel, due)
         tally, budget = self._tally, self._budget
         if on_budget(error) and not budget.spend(tally.begun, self._pace.limiter.limit):

@@ -1,5 +1,5 @@
-"""What a failed request means for its rows and for the batch, how often rows are sent again, and the queue in which
-they wait for that. After how long is in `backoff.py`. No I/O.
+"""What a failed request means for its rows and for the batch, how often rows are sent again, and the queue of rows that
+wait to be sent again. How long they wait is in `backoff.py`. No I/O.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.sending.hedging import Flight
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
-#: A row that is refused this many times as often as it may fail, while others get through, fails alone.
+#: Refusals of a row for each failure that it is allowed; a row with more fails, where the endpoint takes other rows.
 REFUSALS_PER_ATTEMPT = 4
 
 
@@ -34,7 +34,7 @@ class RetryPolicy:
 
     @property
     def max_refusals(self) -> int:
-        """How often a row may be refused while others get through."""
+        """Refusals after which a row fails, where the endpoint takes other rows."""
         return REFUSALS_PER_ATTEMPT * self.max_attempts
 
 
@@ -75,8 +75,9 @@ def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict
 class RetryBudget:
     """How many requests a batch may send again because the engine failed on them, before it stops.
 
-    Counted are failures that the engine or the network is to blame for. Not counted: a 429 (the limit answers it), what
-    meets a closed gate (the endpoint is away for everyone), an answer that does not fit the schema (the model's).
+    Failures count when the engine or the network is to blame. Three do not count: a 429, to which the limit reacts; a
+    refusal while the gate is closed, when the endpoint is away for all rows; an answer that does not fit the schema,
+    for which the model is to blame.
 
     :param share: of the rows begun; None for no bound
     """
@@ -89,7 +90,7 @@ class RetryBudget:
         self.spent = 0
 
     def spend(self, rows_begun: int, limit: int) -> bool:
-        """Count a request that is to be sent again; false when that is one too many.
+        """Count a request that is to be sent again; false when the budget is used up.
 
         :param limit: requests that may be in flight
         """
@@ -100,7 +101,7 @@ class RetryBudget:
 
 
 class RetryQueue:
-    """What is due first comes first; among what is due at once, what came first."""
+    """Parcels that wait for their time: the one that is due first comes first. They hold no worker."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Parcel | Flight]] = []
@@ -110,7 +111,7 @@ class RetryQueue:
         return len(self._heap)
 
     def add(self, parcel: Parcel | Flight, due: float) -> None:
-        """Send it, or once more what is out, at `due` or later."""
+        """Have a parcel sent, or a second request for one that is out, at `due` or later."""
         heapq.heappush(self._heap, (due, next(self._order), parcel))
 
     def take(self, now: float) -> Parcel | Flight | None:
@@ -120,7 +121,7 @@ class RetryQueue:
         return None
 
     def due(self, now: float, most: int) -> int:
-        """How many are due, about; no more than `most`."""
+        """About how many are due, `most` at the most."""
         return sum(1 for entry in self._heap[:most] if entry[0] <= now) if self._heap else 0
 
     @property

@@ -1,4 +1,4 @@
-"""How long to wait for an answer: as long as the job says at most, and no longer than the answers so far suggest.
+"""How long to wait for an answer: never longer than the job says, and no longer than the answers so far suggest.
 
 A request that is never answered holds its place in flight until its timeout. Once enough answers have come, the first
 try of a row waits several times the slowest of them; later tries wait longer, so that a row that is really slow gets
