@@ -157,6 +157,31 @@ class UnsupportedTaskError(BadRequestError):
     todo = "Choose another task, or call the container's own route."
 
 
+class AnswerTooLargeError(InferenceError):
+    """A body of more than `max_response_bytes`; the connection was closed."""
+
+    what = "The answer is larger than allowed"
+    todo = "Ask for fewer tokens or inputs in one call, or raise max_response_bytes."
+
+
+class CertificateError(InferenceError):
+    """The server's certificate is not trusted, has expired, or is another host's; nothing was sent."""
+
+    fault = "network"
+    what = "The endpoint's certificate could not be verified"
+    todo = (
+        "Trying again does not help. Check the host in the URL; for an authority of your own set SSL_CERT_FILE to its "
+        "certificate, and check this machine's clock."
+    )
+
+
+class RedirectedError(NotFoundError):
+    """3xx with a Location: what is called lives at another address."""
+
+    what = "The endpoint sends its callers elsewhere, and no redirect is followed"
+    todo = "Check the endpoint's URL, https in place of http first; its token goes to no address but that."
+
+
 class OverloadedError(InferenceError):
     """429: the engine or the proxy has too much to do just now."""
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+#: What sends requests, as a user may ask for: `auto` is the fast transport, or httpx where there is a proxy.
+TransportName = Literal["auto", "httpx"]
+#: Far above any answer in text or vectors; one that passes this is of an engine that has lost its way.
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,42 @@
 """An HTTP/1.1 answer out of the bytes of a connection, however they are cut into pieces. Pure: no sockets.
 
-Only what a client of JSON APIs meets: a length, chunks, or a body that ends with the connection; no upgrades, no
-trailers to be read, no pipelining. Whatever is not understood is an error, never a guess.
+Heads are read in `heads.py`; here is where a body ends. Only what a client of JSON APIs meets: no upgrades, no
+pipelining, trailers checked and dropped. As strict as h11, which `benchmarks/http_fuzz.py` holds it against.
 """
 
 from __future__ import annotations
 
-import zlib
+import re
 
-from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
-from airflow_provider_hf_endpoints.inference.wire import WireResponse
+from airflow_provider_hf_endpoints.inference.errors import AnswerTooLargeError, CutAnswerError, MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.http.heads import CHUNKS, CLOSE, LENGTH, Head, read_head, read_headers
+from airflow_provider_hf_endpoints.inference.http.unpacking import unpack
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
-MAX_HEAD = 128 * 1024  # bytes
-_HEAD_END = b"\r\n\r\n"
+MAX_HEAD = 100 * 1024  # bytes, as httpcore has it; the same for the line before a chunk, and for trailers
+#: Lines may end with a bare line feed, as h11 and RFC 9112 (2.2) have it; those before chunks may not.
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+# Of 20 digits at most, which is more than 64 bits hold. Blanks at the end are against the RFC, and servers send them.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;.*+)?[ \t]*+")
 
 
 class AnswerParser:
-    """Takes an answer's bytes with `feed` until it gives the answer back."""
+    """Takes an answer's bytes with `feed` until it gives the answer back.
 
-    __slots__ = ("_body", "_buffer", "_chunk_left", "_headers", "_mode", "_status", "keep_alive", "started")
+    :param method: of the request: an answer to HEAD has no body, whatever its headers say
+    :param max_bytes: of the body, packed or unpacked
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_body", "_buffer", "_chunk_left", "_head", "_max_bytes", "_method", "_seen", "keep_alive", "started")
+
+    def __init__(self, method: str = "POST", max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        self._method = method
+        self._max_bytes = max_bytes
         self._buffer = bytearray()
-        self._body = bytearray()
-        self._mode = ""  # "" while the head is read, then length, chunks or end
+        self._body: bytearray | None = None  # of the chunks so far; None once the last has come
         self._chunk_left = -1
-        self._status = 0
-        self._headers: dict[str, str] = {}
+        self._head: Head | None = None
+        self._seen = 0  # bytes of the buffer in which no end was found
         #: Whether the connection may be used again after the answer.
         self.keep_alive = False
         #: Whether any byte of an answer has come.
@@ -36,120 +46,127 @@ class AnswerParser:
         """The answer once it is whole, None before.
 
         :raises MalformedAnswerError: this is no HTTP/1.1
+        :raises AnswerTooLargeError: the body has more than `max_bytes`
         """
         self.started = True
-        buffer = self._buffer
-        buffer += data
-        while self._mode == "":
-            end = buffer.find(_HEAD_END)
-            if end < 0:
-                if len(buffer) > MAX_HEAD:
-                    raise MalformedAnswerError(f"a head of more than {MAX_HEAD} bytes")
-                return None
-            head = bytes(buffer[:end])
-            del buffer[: end + 4]
-            self._read_head(head)
-        match self._mode:
-            case "length":
-                if len(buffer) < self._chunk_left:
-                    return None
-                if len(buffer) > self._chunk_left:
-                    # More than one answer to one request: nothing on this connection can be trusted any more.
-                    self.keep_alive = False
-                return self._whole(bytes(buffer[: self._chunk_left]))
-            case "chunks":
-                return self._read_chunks()
-            case _:
-                return None
+        self._buffer += data
+        head = self._head or self._read_heads()
+        if head is None:
+            return None
+        if head.framing == LENGTH:
+            return self._whole(head.length) if len(self._buffer) >= head.length else None
+        if head.framing == CHUNKS:
+            return self._read_chunks()
+        self._bound(len(self._buffer))
+        return None
 
     def eof(self) -> WireResponse:
         """The answer of a body that ends with its connection.
 
         :raises CutAnswerError: the answer was not complete
         """
-        if self._mode == "end":
-            return self._whole(bytes(self._buffer))
+        if self._head is not None and self._head.framing == CLOSE:
+            return self._whole(len(self._buffer))
         raise CutAnswerError("the connection was closed in the middle of the answer")
 
-    def _read_head(self, head: bytes) -> None:
-        lines = head.split(b"\r\n")
-        parts = lines[0].split(b" ", 2)
-        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit() or len(parts[1]) != 3:
-            raise MalformedAnswerError(f"no HTTP/1.1 but {lines[0][:60]!r}")
-        status = int(parts[1])
-        if status < 200:
-            return  # 100 Continue, 103 Early Hints: the answer follows
-        headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(b":")
-            if not colon:
-                raise MalformedAnswerError(f"a header without a colon: {line[:60]!r}")
-            headers[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
-        self._status, self._headers = status, headers
-        connection = headers.get("connection", "").lower()
-        self.keep_alive = "close" not in connection and (parts[0] != b"HTTP/1.0" or "keep-alive" in connection)
-        self._choose_mode(status)
+    def _read_heads(self) -> Head | None:
+        """The head before the body, behind those that only announce it."""
+        while (lines := self._lines()) is not None:
+            head = read_head(lines.decode("latin-1"), self._method)
+            if head is not None:
+                self._head, self._body = head, bytearray()
+                self.keep_alive = head.keep_alive
+                if head.framing == LENGTH:
+                    self._bound(head.length)
+                return head
+        if self._buffer and not b"HTTP/1.".startswith(self._buffer[:7]):
+            raise MalformedAnswerError(f"no HTTP/1.1 but {bytes(self._buffer[:60])!r}")
+        return None
 
-    def _choose_mode(self, status: int) -> None:
-        headers = self._headers
-        if "transfer-encoding" in headers:
-            if headers["transfer-encoding"].lower() != "chunked":
-                raise MalformedAnswerError(f"transfer-encoding {headers['transfer-encoding'][:60]!r}")
-            self._mode = "chunks"
-        elif status in (204, 304):
-            self._mode, self._chunk_left = "length", 0
-        elif "content-length" in headers:
-            length = headers["content-length"]
-            if not (length.isascii() and length.isdigit()):
-                raise MalformedAnswerError(f"content-length {length[:60]!r}")
-            self._mode, self._chunk_left = "length", int(length)
-        else:
-            self._mode = "end"
-            self.keep_alive = False
+    def _lines(self) -> bytes | None:
+        """The lines up to an empty one, taken from the buffer; None while that has not come.
+
+        :raises MalformedAnswerError: it would have had to
+        """
+        buffer = self._buffer
+        found = _EMPTY_LINE.search(buffer, self._seen)
+        size = len(buffer) if found is None else found.start()
+        if size > MAX_HEAD:
+            raise MalformedAnswerError(f"a head of more than {MAX_HEAD} bytes")
+        if found is None:
+            self._seen = max(0, size - 2)
+            return None
+        self._seen = 0
+        lines = bytes(buffer[:size])
+        del buffer[: found.end()]
+        return lines
 
     def _read_chunks(self) -> WireResponse | None:
         buffer = self._buffer
-        while True:
-            if self._chunk_left < 0:
-                end = buffer.find(b"\r\n")
-                if end < 0:
-                    return None
-                size = bytes(buffer[:end]).split(b";", 1)[0].strip()
-                try:
-                    self._chunk_left = int(size, 16)
-                except ValueError:
-                    raise MalformedAnswerError(f"a chunk of size {size[:20]!r}") from None
-                if self._chunk_left < 0:
-                    raise MalformedAnswerError(f"a chunk of size {size[:20]!r}")
-                del buffer[: end + 2]
-            if self._chunk_left == 0:
-                return self._read_trailer()
-            if len(buffer) < self._chunk_left + 2:
+        while self._body is not None:
+            if self._chunk_left < 0 and not self._read_chunk_line():
                 return None
-            if buffer[self._chunk_left : self._chunk_left + 2] != b"\r\n":
+            left = self._chunk_left
+            if left == 0:
+                return self._read_trailer()
+            if not b"\r\n".startswith(buffer[left : left + 2]):
                 raise MalformedAnswerError("a chunk that is longer than it says")
-            self._body += buffer[: self._chunk_left]
-            del buffer[: self._chunk_left + 2]
+            if len(buffer) < left + 2:
+                return None
+            self._body += buffer[:left]
+            del buffer[: left + 2]
             self._chunk_left = -1
+        return None
+
+    def _read_chunk_line(self) -> bool:
+        """Read how long the next chunk is; false while the line has not come whole."""
+        buffer = self._buffer
+        end = buffer.find(b"\r\n", self._seen)
+        size = len(buffer) if end < 0 else end
+        if size > MAX_HEAD:
+            raise MalformedAnswerError(f"a line of more than {MAX_HEAD} bytes before a chunk")
+        if end < 0:
+            self._seen = max(0, size - 1)
+            return False
+        self._seen = 0
+        found = _CHUNK_LINE.fullmatch(buffer, 0, end)
+        if found is None:
+            raise MalformedAnswerError(f"a chunk of size {bytes(buffer[: min(end, 20)])!r}")
+        self._chunk_left = int(found[1], 16)
+        del found  # it holds the buffer, which could not shrink
+        del buffer[: end + 2]
+        self._bound(len(self._body or b"") + self._chunk_left)
+        return True
 
     def _read_trailer(self) -> WireResponse | None:
         """What follows the last chunk: nothing, or header lines that nobody needs, and an empty line."""
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            return self._whole(bytes(self._body))
-        return self._whole(bytes(self._body)) if _HEAD_END in buffer else None
+        blank = 1 if buffer.startswith(b"\n") else 2 if buffer.startswith(b"\r\n") else 0
+        if blank:
+            del buffer[:blank]
+        else:
+            lines = None if buffer == b"\r" else self._lines()
+            if lines is None:
+                return None
+            read_headers(lines.decode("latin-1"))
+        self._body, body = None, self._body
+        return self._finish(bytes(body or b""))
 
-    def _whole(self, body: bytes) -> WireResponse:
-        encoding = self._headers.get("content-encoding", "identity").lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            # It was told to send none; some proxies do all the same.
-            try:
-                unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
-                body = unpacker.decompress(body) + unpacker.flush()
-            except zlib.error as error:
-                raise CutAnswerError(f"a body that cannot be unpacked: {error}") from error
-            if not unpacker.eof:
-                raise CutAnswerError("a packed body that stops in the middle")
-        elif encoding != "identity":
-            raise MalformedAnswerError(f"content-encoding {encoding[:60]!r}")
-        return WireResponse(self._status, self._headers, body)
+    def _bound(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise AnswerTooLargeError(f"a body of more than {self._max_bytes} bytes")
+
+    def _whole(self, size: int) -> WireResponse:
+        body = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return self._finish(body)
+
+    def _finish(self, body: bytes) -> WireResponse:
+        assert self._head is not None
+        if self._buffer:
+            # More than one answer to one request: nothing on this connection can be trusted any more.
+            self.keep_alive = False
+        status, headers = self._head.status, self._head.headers
+        if "content-encoding" in headers:
+            body = unpack(body, headers["content-encoding"], self._max_bytes)
+        return WireResponse(status, headers, body)

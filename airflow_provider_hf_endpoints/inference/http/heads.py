@@ -1,0 +1,129 @@
+"""The head of an HTTP/1.1 answer: status line, headers, and how long the body behind them is. Pure.
+
+As strict as h11, whose readings the grammar below follows (RFC 9110 and 9112). What is not understood is an error and
+never a guess: where two readers of a connection disagree, one of them takes a part of an answer for the next answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+
+#: How a body ends: with a number of bytes, with its last chunk, or with its connection.
+LENGTH, CHUNKS, CLOSE = "length", "chunks", "close"
+
+_TOKEN = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
+# Any visible character, and control characters too, which servers do send; but no NUL, no line break, no form feed.
+_VISIBLE = r"[^\x00\s]"
+_VALUE = rf"(?:{_VISIBLE}+(?:[ \t]+{_VISIBLE}+)*)?"
+_STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n\r\f\v]*)?\r?", re.ASCII)
+#: All header lines of a head at once; a line that is none is missing in what is found. The blanks before a value are
+#: never given back (`*+`), or a line of blanks would take the square of its length.
+_HEADERS = re.compile(rf"^({_TOKEN}):[ \t]*+({_VALUE})[ \t]*\r?$", re.ASCII | re.MULTILINE)
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_MOST_DIGITS = 20
+_NUMBER = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands before an answer's body.
+
+    :param headers: names in lower case; what stands in several lines is one value with commas
+    :param framing: how the body ends
+    :param length: of the body in bytes, for that framing
+    :param keep_alive: whether the server keeps the connection after the answer
+    """
+
+    status: int
+    headers: dict[str, str]
+    framing: str
+    length: int
+    keep_alive: bool
+
+
+def read_head(text: str, method: str) -> Head | None:
+    """The head of an answer to a request with `method`; None for one that announces another (100, 103).
+
+    :param text: all lines without the empty one at their end, decoded as Latin-1
+    :raises MalformedAnswerError: this is no HTTP/1.1
+    """
+    line, _, rest = text.partition("\n")
+    found = _STATUS_LINE.fullmatch(line)
+    if found is None:
+        raise MalformedAnswerError(f"no HTTP/1.1 but {line[:60]!r}")
+    headers = read_headers(rest)
+    length = _content_length(headers)
+    chunked = _is_chunked(headers)
+    status = int(found[2])
+    if status < 200:
+        if status < 100 or status == 101:
+            raise MalformedAnswerError(f"status {found[2]}, which nothing was asked for")
+        return None
+    # HTTP/1.0 keeps connections only where both sides agree on it, and nobody here asks for it.
+    keep_alive = found[1] != "0" and not _says_close(headers)
+    if status in (204, 304) or method == "HEAD":
+        return Head(status, headers, LENGTH, 0, keep_alive and not (chunked and length is not None))
+    if chunked:
+        # With a length beside it the sender is broken or an attacker (RFC 9112, 6.3): no second answer from there.
+        return Head(status, headers, CHUNKS, 0, keep_alive and length is None)
+    if length is not None:
+        return Head(status, headers, LENGTH, length, keep_alive)
+    return Head(status, headers, CLOSE, 0, False)
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Header lines, or a trailer's, as names in lower case and values.
+
+    :raises MalformedAnswerError: a line that is no header
+    """
+    if not text:
+        return {}
+    found = _HEADERS.findall(text)
+    if len(found) != text.count("\n") + 1:
+        found = _unfolded(text)
+    headers: dict[str, str] = {}
+    for name, value in found:
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
+    return headers
+
+
+def _unfolded(text: str) -> list[tuple[str, str]]:
+    """Headers whose values go on in lines that begin with a space, which is obsolete and still allowed to be read."""
+    if text[0] not in " \t":
+        joined = _FOLD.sub(" ", text)
+        found: list[tuple[str, str]] = _HEADERS.findall(joined)
+        if len(found) == joined.count("\n") + 1:
+            return found
+    wrong = next((line for line in text.split("\n") if not _HEADERS.fullmatch(line)), text)
+    raise MalformedAnswerError(f"a line that is no header: {wrong[:60]!r}")
+
+
+def _content_length(headers: dict[str, str]) -> int | None:
+    text = headers.get("content-length")
+    if text is None:
+        return None
+    # The same number twice is what some proxies make of it; two numbers are an attack or a broken server.
+    numbers = {number.strip(" \t") for number in text.split(",")}
+    if len(numbers) > 1 or not _NUMBER.fullmatch(number := numbers.pop()):
+        raise MalformedAnswerError(f"content-length {text[:60]!r}")
+    headers["content-length"] = number
+    return int(number)
+
+
+def _is_chunked(headers: dict[str, str]) -> bool:
+    text = headers.get("transfer-encoding")
+    if text is None:
+        return False
+    if text.lower() != "chunked":
+        raise MalformedAnswerError(f"transfer-encoding {text[:60]!r}")
+    headers["transfer-encoding"] = "chunked"
+    return True
+
+
+def _says_close(headers: dict[str, str]) -> bool:
+    text = headers.get("connection")
+    return text is not None and "close" in (part.strip(" \t") for part in text.lower().split(","))
