@@ -23,12 +23,16 @@ from airflow_provider_hf_endpoints.inference.engines.hub_types import ChatComple
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
-    CutAnswerError,
     InferenceError,
-    InferenceTimeoutError,
     MalformedAnswerError,
 )
-from airflow_provider_hf_endpoints.inference.http.httpx_transport import closed_before_answer
+from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
+from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
+    MAYBE_STALE,
+    RAISED,
+    closed_before_answer,
+    typed_error,
+)
 from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
@@ -59,7 +63,7 @@ class _Settings:
         if timeout <= 0:
             raise ValueError("timeout is in seconds and must be above 0")
         dialect_of(engine)  # an unknown engine is an error now, not at the first call
-        self.url = url.rstrip("/")
+        self.url = endpoint_url(url)
         self._token = token
         self._engine = engine
         self._model = model
@@ -145,22 +149,11 @@ def _judge(answer: httpx.Response, request: WireRequest) -> WireResponse:
     return response
 
 
-def _typed(error: httpx.HTTPError, request: WireRequest) -> InferenceError:
-    """httpx's error as one of ours."""
-    words = str(error) or type(error).__name__
-    match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
-            return ConnectionFailedError(words, path=request.route)
-        case httpx.TimeoutException():
-            return InferenceTimeoutError(words, path=request.route)
-        case _ if not closed_before_answer(error):
-            return CutAnswerError(words, path=request.route)
-        case _:
-            return ConnectionFailedError(words, path=request.route)
-
-
-# A kept connection that the server closed meanwhile shows as one of these at the next request on it.
-_MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+def _typed(error: Exception, request: WireRequest) -> InferenceError:
+    """httpx's error as one of ours; without the beginning of an answer, a single call may be tried again."""
+    if isinstance(error, MAYBE_STALE) and closed_before_answer(error):
+        return ConnectionFailedError(str(error) or type(error).__name__, path=request.route)
+    return typed_error(error, request.route)
 
 
 def _chat_completion(result: InferenceResult) -> ChatCompletion:
@@ -255,11 +248,11 @@ class InferenceClient(_Settings):
         try:
             try:
                 answer = self._http.request(**self._call_options(request))
-            except _MAYBE_STALE as error:
+            except MAYBE_STALE as error:
                 if not closed_before_answer(error):
                     raise
                 answer = self._http.request(**self._call_options(request))
-        except httpx.HTTPError as error:
+        except RAISED as error:
             raise _typed(error, request) from error
         return _judge(answer, request)
 
@@ -325,10 +318,10 @@ class AsyncInferenceClient(_Settings):
         try:
             try:
                 answer = await self._http.request(**self._call_options(request))
-            except _MAYBE_STALE as error:
+            except MAYBE_STALE as error:
                 if not closed_before_answer(error):
                     raise
                 answer = await self._http.request(**self._call_options(request))
-        except httpx.HTTPError as error:
+        except RAISED as error:
             raise _typed(error, request) from error
         return _judge(answer, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import ssl
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,17 +19,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import (
+    AnswerTooLargeError,
+    BadRequestError,
+    CertificateError,
     ConnectionFailedError,
     CutAnswerError,
+    InferenceError,
     InferenceTimeoutError,
     MalformedAnswerError,
 )
+from airflow_provider_hf_endpoints.inference.http.httpx_errors import RAISED, typed_error
 from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
-from airflow_provider_hf_endpoints.inference.wire import WireResponse
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName, WireResponse
 from tests.contract.inference_server import Answer, Reply, Request, Server, serving
 
 Open = Callable[[str], Transport]
@@ -37,9 +46,11 @@ POST = HttpRequest("POST", "/x", b'{"n": 1}', 5.0)
 
 @pytest.fixture(params=["streams", "httpx"])
 def open_one(request: pytest.FixtureRequest) -> Open:
+    """A transport that takes answers of a thousand bytes in the test of that, and any in the others."""
+    most = 1000 if "bound" in request.node.name else MAX_RESPONSE_BYTES
     if request.param == "streams":
-        return lambda url: StreamsTransport(url, HEADERS)
-    return lambda url: HttpxTransport(url, HEADERS, 100)
+        return lambda url: StreamsTransport(url, HEADERS, max_response_bytes=most)
+    return lambda url: HttpxTransport(url, HEADERS, 100, most)
 
 
 def always(reply: Reply) -> Answer:
@@ -171,23 +182,98 @@ def test_as_many_are_in_flight_as_are_sent(open_one: Open, count: int) -> None:
         assert server.most_in_flight == count
 
 
-def test_what_is_no_http_is_malformed() -> None:
-    """Another protocol on the port."""
+def test_what_is_no_http_is_malformed(open_one: Open) -> None:
+    """Another protocol on the port; the request is not sent again, and nobody waits for its timeout."""
+    met = []
 
     async def main() -> None:
         async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            met.append(1)
             writer.write(b"SSH-2.0-OpenSSH_9.0\r\n\r\n")
-            await writer.drain()
+            await reader.read()  # until the client has gone
+            writer.close()
 
         listener = await asyncio.start_server(speak, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
-        transport = StreamsTransport(f"http://127.0.0.1:{port}", {})
-        with pytest.raises(MalformedAnswerError, match="no HTTP"):
+        transport = open_one(f"http://127.0.0.1:{port}")
+        with pytest.raises(MalformedAnswerError, match="SSH"):
             await transport.send(POST)
         await transport.aclose()
         listener.close()
 
     asyncio.run(main())
+    assert len(met) == 1
+
+
+def test_a_body_above_the_bound_is_an_error_and_ends_the_connection(open_one: Open) -> None:
+    """Told or not how long it is; whoever asks next gets a connection of their own."""
+    for reply in (Reply(raw=b"x" * 1001), Reply(raw=b"x" * 1001, chunked=True), packed("gzip", b"x" * 1001)):
+        with serving(lambda r, reply=reply: reply if r.number == 0 else Reply(raw=b"x" * 1000)) as server:  # type: ignore[misc]
+
+            async def main(url: str) -> None:
+                transport = open_one(url)
+                with pytest.raises(AnswerTooLargeError, match="1000 bytes"):
+                    await transport.send(POST)
+                assert (await transport.send(POST)).body == b"x" * 1000
+                await transport.aclose()
+
+            asyncio.run(main(server.url))
+            assert len(server.requests) == 2
+
+
+def packed(encoding: str, body: bytes) -> Reply:
+    return Reply(raw=gzip.compress(body), headers={"Content-Encoding": encoding})
+
+
+def test_a_packed_body_is_unpacked_or_a_typed_error(open_one: Open) -> None:
+    """None is asked for, and some proxies pack all the same."""
+    with serving(always(packed("gzip", b"hello"))) as server:
+        (answer,) = send(open_one, server.url, POST)
+        assert answer.body == b"hello"
+        assert server.requests[0].headers["accept-encoding"] == "identity"
+    with serving(always(Reply(raw=b"hello", headers={"Content-Encoding": "gzip"}))) as server:
+        with pytest.raises(CutAnswerError, match="unpacked"):
+            send(open_one, server.url, POST)
+        assert len(server.requests) == 1
+    with serving(always(packed("br", b"hello"))) as server, pytest.raises(MalformedAnswerError, match="'br'"):
+        send(open_one, server.url, POST)
+
+
+def test_a_route_that_is_no_text_is_the_rows_own_error(open_one: Open) -> None:
+    """Half a surrogate pair, as a row's own `url` may hold it: nothing is sent."""
+    with serving() as server:
+        with pytest.raises(BadRequestError, match="nothing was sent"):
+            send(open_one, server.url, HttpRequest("POST", "/v1/\ud800", b"{}", 5.0))
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_a_url_as_openais_client_wants_it_is_understood(open_one: Open, end: str) -> None:
+    """The URL that the service's page shows for that client ends in /v1."""
+    with serving(always(Reply(json=1))) as server:
+        send(open_one, server.url + "/e1" + end, HttpRequest("POST", "/v1/models", b"", 5.0))
+    assert ["/e1/v1/models"] == [request.path for request in server.requests]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:80", "ftp://h", "http://", "http://a..b", "http://h:99999", "http://[::1"]
+)
+def test_a_url_that_cannot_be_is_refused_before_anything_is_sent(open_one: Open, url: str) -> None:
+    """As a mistake in the configuration, not as an error of a request."""
+    with pytest.raises(ValueError, match=r"URL|host|[Pp]ort"):
+        open_one(url)
+
+
+def test_no_class_of_errors_of_httpx_is_forgotten() -> None:
+    """Whatever class of errors a version of httpx has, the transport turns it into one of its own."""
+    found = [each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(found) > 20
+    # The first is of a cookie jar that is asked for a name, the second of raise_for_status.
+    never = {httpx.CookieConflict, httpx.HTTPStatusError}
+    assert [] == [each for each in found if each not in never and not issubclass(each, RAISED)]
+    for each in found:
+        if each not in never and each is not httpx.StreamConsumed and issubclass(each, httpx.TransportError):
+            assert isinstance(typed_error(each("words"), "/x"), InferenceError)
 
 
 def test_a_header_cannot_smuggle_another() -> None:
@@ -208,6 +294,7 @@ def test_a_proxy_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         assert answer.body == b'"http://endpoint.invalid/e/x"'
         monkeypatch.setenv("no_proxy", "endpoint.invalid")
         assert isinstance(open_transport("http://endpoint.invalid", "T", 4), StreamsTransport)
+        assert isinstance(open_transport("http://endpoint.invalid", "T", 4, name="httpx"), HttpxTransport)
 
 
 def certificate(folder: Path) -> Path:
@@ -223,6 +310,39 @@ def certificate(folder: Path) -> Path:
     path = folder / "server.pem"
     path.write_bytes(key.private_bytes(Encoding.PEM, *form) + signed.public_bytes(Encoding.PEM))
     return path
+
+
+def untrusted(folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(folder))
+    return context
+
+
+def test_a_certificate_that_is_not_trusted_is_named(open_one: Open, tmp_path: Path) -> None:
+    """Nothing is sent, and the error is not one of those that pass."""
+    with serving(tls=untrusted(tmp_path)) as server:
+        with pytest.raises(CertificateError, match="SSL_CERT_FILE") as caught:
+            send(open_one, server.url, POST)
+        assert server.requests == []
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("transport", ["auto", "httpx"])
+def test_a_batch_does_not_wait_for_a_certificate(transport: TransportName, tmp_path: Path) -> None:
+    """It ends at once, and not after `startup_timeout`."""
+    (tmp_path / "in.jsonl").write_text('{"q": "a"}\n')
+    with serving(tls=untrusted(tmp_path)) as server:
+        job = BatchJob(
+            url=server.url,
+            task="chat-completion",
+            input_path=tmp_path / "in.jsonl",
+            output_path=tmp_path / "out.jsonl",
+            prompt="{q}",
+            transport=transport,
+        )
+        with pytest.raises(BatchAborted, match="certificate could not be verified"):
+            run_batch(job)
+        assert server.connections <= 1
 
 
 def test_large_answers_over_tls_come_whole_through_small_buffers(

@@ -33,7 +33,12 @@ _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|Run
 def error_from(response: WireResponse, path: str, now: datetime | None = None) -> errors.InferenceError:
     """The typed error for an answer whose status is not 2xx."""
     words = error_words(response)
-    kind = _kind(response.status, words)
+    location = response.headers.get("location") if 300 <= response.status < 400 else None
+    if location is None:
+        kind = _kind(response.status, words)
+    else:
+        # Without its query, which in a signed address or on the way to a login is a secret.
+        kind, words = errors.RedirectedError, f"to {re.split('[?#]', location, maxsplit=1)[0]}"
     return kind(
         words,
         status=response.status,

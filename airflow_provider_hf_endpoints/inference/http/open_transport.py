@@ -9,25 +9,38 @@ from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 
 log = logging.getLogger(__name__)
 
 
-def open_transport(url: str, token: str | None, connections: int, ask: Mapping[str, str] | None = None) -> Transport:
-    """The fast transport, or httpx where the environment sets a proxy for the endpoint.
+def open_transport(
+    url: str,
+    token: str | None,
+    connections: int,
+    ask: Mapping[str, str] | None = None,
+    *,
+    name: TransportName = "auto",
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
+) -> Transport:
+    """The fast transport, or httpx where it was asked for or the environment sets a proxy for the endpoint.
 
     :param connections: most requests at once
-    :param ask: headers that ask the engine for something with every answer
+    :param ask: headers that ask the engine for more than its answer
+    :param max_response_bytes: most bytes of an answer's body
+    :raises ValueError: no http or https URL, or a token that no header can carry
     """
     headers = {"accept": "application/json", **(ask or {})}
     if token:
         headers["authorization"] = f"Bearer {token}"
-    if uses_proxy(url):
-        from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
+    proxied = uses_proxy(url)
+    if name == "auto" and not proxied:
+        return StreamsTransport(url, headers, max_response_bytes=max_response_bytes)
+    from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 
+    if proxied:
         log.info("a proxy is set for this endpoint: using httpx")
-        return HttpxTransport(url, headers, connections)
-    return StreamsTransport(url, headers)
+    return HttpxTransport(url, headers, connections, max_response_bytes)
 
 
 def uses_proxy(url: str) -> bool:

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import socket
 import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from airflow_provider_hf_endpoints.inference.errors import (
+    BadRequestError,
+    CertificateError,
     ConnectionFailedError,
     CutAnswerError,
     InferenceError,
     InferenceTimeoutError,
 )
+from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers
+from airflow_provider_hf_endpoints.inference.http.connecting import Addresses
 from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
-from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, HttpRequest, Transport
-from airflow_provider_hf_endpoints.inference.wire import WireResponse
+from airflow_provider_hf_endpoints.inference.http.transport import (
+    CONNECT_TIMEOUT,
+    HttpRequest,
+    Transport,
+)
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
-ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses are kept
 TLS_BUFFER = 32 * 1024  # bytes
 #: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
 HANDSHAKES_AT_ONCE = 64
@@ -101,10 +106,10 @@ class _Connection(asyncio.Protocol):
         except InferenceError as error:
             self._end(error)
 
-    def exchange(self, data: bytes) -> asyncio.Future[WireResponse]:
-        """Send a request's bytes; the future brings the answer."""
+    def exchange(self, data: bytes, parser: AnswerParser) -> asyncio.Future[WireResponse]:
+        """Send a request's bytes; the future brings the answer that `parser` reads."""
         assert self._transport is not None
-        self._parser = AnswerParser()
+        self._parser = parser
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(data)
         return self._waiter
@@ -137,33 +142,31 @@ class StreamsTransport(Transport):
     :param url: the endpoint's URL
     :param headers: sent with every request
     :param ssl_context: for `https`; None for httpx's own choice of CA bundle (`SSL_CERT_FILE`, certifi)
+    :param max_response_bytes: most bytes of an answer's body
     :raises ValueError: no http or https URL, or a header that cannot be sent
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], ssl_context: ssl.SSLContext | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http or https URL")
-        self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._path = parts.path.rstrip("/")
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        ssl_context: ssl.SSLContext | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        self._address = Address.of(url)
+        self._addresses = Addresses(self._address.host, self._address.port)
+        self._max_bytes = max_response_bytes
         self._ssl: ssl.SSLContext | None = None
-        if parts.scheme == "https":
+        if self._address.secure:
             self._ssl = ssl_context or default_ssl_context()
             self._ssl.set_alpn_protocols(["http/1.1"])
-        lines = {"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers}
-        for name, value in lines.items():
-            if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
-                raise ValueError(f"the header {name!r} holds a control character")
+        lines = {"host": self._address.authority, "accept-encoding": "identity", **headers}
+        check_headers(lines)
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
         self._starts: dict[tuple[str, str], bytes] = {}
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
-        self._addresses: list[tuple[Any, ...]] = []
-        self._addresses_until = 0.0
-        self._resolving: asyncio.Lock | None = None
         self._handshakes: asyncio.Semaphore | None = None
-        self._turn = itertools.count()
 
     async def send(self, request: HttpRequest) -> WireResponse:
         """See `Transport.send`."""
@@ -186,7 +189,7 @@ class StreamsTransport(Transport):
         self, connection: _Connection, data: bytes, request: HttpRequest, deadline: float
     ) -> WireResponse:
         loop = asyncio.get_running_loop()
-        waiter = connection.exchange(data)
+        waiter = connection.exchange(data, AnswerParser(request.method, self._max_bytes))
         left = max(0.0, deadline - time.monotonic())
         timer = loop.call_later(left, self._time_out, connection, request)
         try:
@@ -230,47 +233,29 @@ class StreamsTransport(Transport):
         patience = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
         try:
             async with asyncio.timeout(patience):
-                addresses = await self._resolve()
-                first = next(self._turn)
-                for attempt in range(len(addresses)):
-                    address = addresses[(first + attempt) % len(addresses)]
-                    try:
-                        _, connection = await loop.create_connection(
-                            _Connection,
-                            address[0],
-                            self._port,
-                            ssl=self._ssl,
-                            server_hostname=self._host if self._ssl else None,
-                        )
-                    except OSError:
-                        if attempt + 1 == len(addresses):
-                            raise
-                        continue
-                    self._all.add(connection)
-                    return connection
-                raise OSError(f"{self._host} has no address")
+                sock = await self._addresses.connect()
+                name = self._address.host if self._ssl else None
+                _, connection = await loop.create_connection(
+                    _Connection, sock=sock, ssl=self._ssl, server_hostname=name
+                )
         except TimeoutError as error:
             words = f"no connection within {patience:g} s"
             raise ConnectionFailedError(words, path=request.route) from error
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateError(str(error), path=request.route) from error
         except OSError as error:  # refused, unreachable, unknown host, TLS that fails
-            self._addresses_until = 0.0
             raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
-
-    async def _resolve(self) -> list[tuple[Any, ...]]:
-        """The host's addresses, asked for once a minute: a thousand connections are not a thousand questions."""
-        self._resolving = self._resolving or asyncio.Lock()
-        async with self._resolving:
-            if time.monotonic() >= self._addresses_until:
-                found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                self._addresses = list(dict.fromkeys(info[4] for info in found))
-                self._addresses_until = time.monotonic() + ADDRESS_LIFETIME
-            return self._addresses
+        self._all.add(connection)
+        return connection
 
     def _bytes(self, request: HttpRequest) -> bytes:
         key = (request.method, request.route)
         start = self._starts.get(key)
         if start is None:
-            target = quote(self._path + request.route, safe="/%:@!$&'()*+,;=~?-._")
+            try:
+                target = quote(self._address.path + request.route, safe="/%:@!$&'()*+,;=~?-._")
+            except UnicodeError as error:
+                raise BadRequestError(f"nothing was sent: the route {request.route!r} is no text") from error
             start = f"{request.method} {target} HTTP/1.1\r\n".encode("ascii") + self._head
             if len(self._starts) < 100:
                 self._starts[key] = start

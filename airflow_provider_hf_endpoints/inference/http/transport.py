@@ -45,7 +45,11 @@ class Transport(ABC):
 
         :raises ConnectionFailedError: no connection, or none that brought the beginning of an answer
         :raises InferenceTimeoutError: no complete answer within the timeout
+        :raises CertificateError: the server's certificate is not accepted; trying again does not help
         :raises CutAnswerError: an answer that ended too early
+        :raises MalformedAnswerError: what came is no HTTP
+        :raises AnswerTooLargeError: a body above the transport's bound
+        :raises BadRequestError: a route that no URL can carry
         """
 
     async def aclose(self) -> None:  # noqa: B027 - a transport without connections has nothing to close

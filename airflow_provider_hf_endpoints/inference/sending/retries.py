@@ -62,6 +62,8 @@ def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict
     match error:
         case errors.AuthenticationError() | errors.PermissionDeniedError() | errors.EndpointPausedError():
             return Verdict.STOP
+        case errors.CertificateError():
+            return Verdict.STOP
         case errors.NotFoundError() | errors.ModelNotFoundError() | errors.UnsupportedTaskError():
             return Verdict.ROW_FAILS if own_route else Verdict.STOP
         case errors.OverloadedError() | errors.StartingError() | errors.ConnectionFailedError():

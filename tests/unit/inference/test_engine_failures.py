@@ -160,6 +160,9 @@ def test_a_failed_answer_is_one_typed_error(
         (errors.InferenceTimeoutError, True, "network"),
         (errors.ConnectionFailedError, True, "network"),
         (errors.CutAnswerError, True, "endpoint"),
+        (errors.AnswerTooLargeError, False, "endpoint"),
+        (errors.CertificateError, False, "network"),
+        (errors.RedirectedError, False, "endpoint"),
     ],
 )
 def test_an_error_says_whose_fault_it_is_and_what_to_do(
@@ -169,6 +172,15 @@ def test_an_error_says_whose_fault_it_is_and_what_to_do(
     assert (retryable, fault) == (error.retryable, error.fault)
     assert error.todo
     assert error.todo in str(error("words"))
+
+
+def test_a_redirect_says_where_to() -> None:
+    """Without its query, which may be a secret; nothing is followed, since the token goes to no other address."""
+    found = error_from(WireResponse(307, {"location": "https://h.example/v1/x?sig=secret"}, b"moved"), "/v1/x")
+    assert isinstance(found, errors.RedirectedError)
+    assert "to https://h.example/v1/x." in str(found)
+    assert "secret" not in str(found)
+    assert isinstance(error_from(WireResponse(304, {}, b""), "/x"), errors.MalformedAnswerError)
 
 
 def test_retry_after_is_read_in_both_forms() -> None:

@@ -1,0 +1,59 @@
+"""Where an endpoint is: the URL that a user gave, read and checked once for every transport and client. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+# What a user copies from an example for OpenAI's client; every route of ours begins behind the endpoint's own URL.
+_OPENAI_PART = re.compile(r"/v1(/(chat/completions|completions|embeddings|models))?/*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An endpoint's URL in its parts.
+
+    :param authority: host and port as they stand in the URL, for the header `host`
+    :param path: before every route, without a slash at its end
+    """
+
+    secure: bool
+    host: str
+    port: int
+    authority: str
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """The parts of `url`.
+
+        :raises ValueError: no http or https URL of a host
+        """
+        parts = urlsplit(endpoint_url(url))
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no http or https URL")
+        try:
+            host = parts.hostname.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise ValueError(f"{url!r} has no possible name of a host: {error}") from error
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        authority = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
+        return cls(parts.scheme == "https", host, port, authority, parts.path)
+
+
+def endpoint_url(url: str) -> str:
+    """The endpoint's own URL, also where it was given as OpenAI's client wants it, with `/v1` at its end."""
+    return _OPENAI_PART.sub("", url.strip().rstrip("/")).rstrip("/")
+
+
+def check_headers(headers: dict[str, str]) -> None:
+    """Refuse headers that can't be sent, or that would smuggle another in.
+
+    :raises ValueError: a control character, or one outside Latin-1
+    """
+    for name, value in headers.items():
+        if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
+            raise ValueError(f"the header {name!r} holds a control character: a token is one line of text")
+        if any(ord(c) > 255 for c in name + value):
+            raise ValueError(f"the header {name!r} holds a character that headers cannot carry (outside Latin-1)")

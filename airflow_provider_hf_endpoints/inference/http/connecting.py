@@ -1,0 +1,127 @@
+"""Connections to a host that has several addresses, some of which may be dead: staggered, as RFC 8305 has it.
+
+An address that does not answer within 250 ms has the next tried beside it, and the first connection counts. An address
+that failed, or was overtaken, comes last for a minute, so that a dead one costs its quarter of a second once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses are kept, and what is known of each
+STAGGER = 0.25  # seconds
+
+#: As `getaddrinfo` gives them: family, type, protocol, and what `connect` takes.
+Target = tuple[int, int, int, tuple[Any, ...]]
+
+
+class Addresses:
+    """The addresses of one host, asked for once a minute: a thousand connections are not a thousand questions."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._found: list[Target] = []
+        self._found_until = 0.0
+        self._doubtful: dict[Target, float] = {}  # until when
+        self._asking: asyncio.Lock | None = None
+        self._turn = itertools.count()
+
+    async def connect(self) -> socket.socket:
+        """A connected socket.
+
+        :raises OSError: the host is unknown, or none of its addresses takes a connection
+        """
+        try:
+            return await self._race(self._in_order(await self._resolve()))
+        except OSError:
+            self._found_until = 0.0  # the host may have moved
+            raise
+
+    async def _resolve(self) -> list[Target]:
+        self._asking = self._asking or asyncio.Lock()
+        async with self._asking:
+            if time.monotonic() >= self._found_until:
+                found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._found = alternating(dict.fromkeys((info[0], info[1], info[2], info[4]) for info in found))
+                self._found_until = time.monotonic() + ADDRESS_LIFETIME
+            return self._found
+
+    def _in_order(self, found: Sequence[Target]) -> list[Target]:
+        """Each address first in its turn, so that all of a host's get connections; doubtful ones behind the others."""
+        now = time.monotonic()
+        first = next(self._turn) % len(found)
+        turned = [*found[first:], *found[:first]]
+        return sorted(turned, key=lambda target: self._doubtful.get(target, 0.0) > now)
+
+    async def _race(self, targets: Sequence[Target]) -> socket.socket:
+        if len(targets) == 1:
+            return await _connected(targets[0])
+        left = list(targets)
+        running: dict[asyncio.Task[socket.socket], Target] = {}
+        failures: list[OSError] = []
+        try:
+            while left or running:
+                if left:
+                    target = left.pop(0)
+                    running[asyncio.create_task(_connected(target))] = target
+                patience = STAGGER if left else None
+                done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    target = running.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        self._doubt(running.values())
+                        return task.result()
+                    if not isinstance(error, OSError):
+                        raise error
+                    failures.append(error)
+                    self._doubt([target])
+            raise _summed_up(failures)
+        finally:
+            for task in running:
+                task.add_done_callback(_close)
+                task.cancel()
+
+    def _doubt(self, targets: Iterable[Target]) -> None:
+        until = time.monotonic() + ADDRESS_LIFETIME
+        for target in targets:
+            self._doubtful[target] = until
+
+
+def alternating(targets: Iterable[Target]) -> list[Target]:
+    """One address of each family in turn, in the order given otherwise: where one family does not work, the next try is
+    of the other."""
+    found = list(targets)
+    of_first = [target for target in found if target[0] == found[0][0]]
+    of_others = [target for target in found if target[0] != found[0][0]]
+    pairs = itertools.zip_longest(of_first, of_others)
+    return [target for pair in pairs for target in pair if target is not None]
+
+
+async def _connected(target: Target) -> socket.socket:
+    family, kind, protocol, address = target
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _close(task: asyncio.Task[socket.socket]) -> None:
+    """A connection that came second is not wanted."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+def _summed_up(failures: Sequence[OSError]) -> OSError:
+    words = dict.fromkeys(str(error) or type(error).__name__ for error in failures)
+    return OSError("; ".join(words))

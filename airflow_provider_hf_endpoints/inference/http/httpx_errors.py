@@ -1,0 +1,64 @@
+"""Whatever httpx raises, as one of ours: the one table of it, for the transport and the single-call clients."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx
+
+from airflow_provider_hf_endpoints.inference.errors import (
+    BadRequestError,
+    CertificateError,
+    ConnectionFailedError,
+    CutAnswerError,
+    InferenceError,
+    InferenceTimeoutError,
+    MalformedAnswerError,
+)
+
+#: What a request can raise. Not every error of httpx is an `HTTPError`, broken TLS may come as it is, and
+#: Python itself refuses a URL that is no text.
+RAISED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, UnicodeError)
+#: A kept connection that the server closed meanwhile shows as one of these at the next request on it.
+MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+def typed_error(error: Exception, route: str) -> InferenceError:
+    """What `error`, one of `RAISED`, means to whoever sent a request to `route`."""
+    words = str(error) or type(error).__name__
+    if (certificate := certificate_error(error)) is not None:
+        return CertificateError(str(certificate), path=route)
+    match error:
+        case httpx.InvalidURL() | UnicodeError() | httpx.LocalProtocolError():
+            return BadRequestError(f"nothing was sent: {words}", path=route)
+        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
+            return ConnectionFailedError(words, path=route)
+        case httpx.TimeoutException():
+            return InferenceTimeoutError(words, path=route)
+        case httpx.DecodingError() | httpx.StreamError():
+            return CutAnswerError(f"a body that cannot be unpacked: {words}", path=route)
+        case httpx.RemoteProtocolError() if broke_rules(error):
+            return MalformedAnswerError(words, path=route)
+        case _:
+            return CutAnswerError(words, path=route)
+
+
+def certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The certificate that was not accepted, where that is what stands behind `error`."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def closed_before_answer(error: Exception) -> bool:
+    """Whether the connection broke before the answer began, as httpx and httpcore word it."""
+    return "complete message body" not in str(error) and not broke_rules(error)
+
+
+def broke_rules(error: Exception) -> bool:
+    """Whether something came that is no HTTP, rather than an end."""
+    return isinstance(error, httpx.RemoteProtocolError) and not any(
+        words in str(error) for words in ("without sending", "unexpectedly closed", "ConnectionClosed")
+    )
