@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat
+from airflow_provider_hf_endpoints.inference.wire import TransportName
 
 EXIT_ABORTED = 1
 EXIT_USAGE = 2
@@ -107,6 +108,8 @@ def _job(options: argparse.Namespace) -> BatchJob:
             "job_timeout",
             "on_bad_input",
             "on_existing",
+            "transport",
+            "max_response_bytes",
         )
         if getattr(options, name) is not None
     }
@@ -200,6 +203,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--job-timeout", type=float, metavar="SECONDS", help="for the whole run (7 days)")
     add("--on-bad-input", choices=("error_row", "stop"), help="a line that is no row (error_row)")
     add("--on-existing", choices=("resume", "overwrite", "fail"), help="the output is there already (resume)")
+    add(
+        "--transport",
+        choices=get_args(TransportName),
+        help="what sends: its own client, httpx where there is a proxy (auto)",
+    )
+    add("--max-response-bytes", type=int, metavar="BYTES", help="most bytes of one answer (64 MiB)")
     add("--token-file", type=Path, metavar="PATH", help="file that holds the token")
     add("--quiet", action="store_true", help="no progress on stderr")
     return parser

@@ -160,7 +160,14 @@ async def _run_locked(
     own = transport is None
     try:
         await _to_its_end(run.begin_or_resume)
-        transport = transport or open_transport(job.url, job.token, run.limiter.ceiling, ASK)
+        transport = transport or open_transport(
+            job.url,
+            job.token,
+            run.limiter.ceiling,
+            ASK,
+            name=job.transport,
+            max_response_bytes=job.max_response_bytes,
+        )
         target = await run.discover(transport, stop)
         try:
             shape = shape_of(job, target)

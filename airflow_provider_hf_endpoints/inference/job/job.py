@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
 from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.requests.template import Template
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,8 @@ class BatchJob:
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
         disk
     :param progress_interval: seconds between two lines in the log
+    :param transport: what sends: `auto` for this package's own client, or httpx where there is a proxy; `httpx`
+    :param max_response_bytes: most bytes of one answer's body; a body that passes this is its row's error
     """
 
     url: str
@@ -143,6 +146,8 @@ class BatchJob:
     shared_budgets: tuple[SharedBudget, ...] = ()
     checkpoint_interval: float = 5.0
     progress_interval: float = 10.0
+    transport: TransportName = "auto"
+    max_response_bytes: int = MAX_RESPONSE_BYTES
 
     def __post_init__(self) -> None:
         if not self.url:
@@ -155,6 +160,7 @@ class BatchJob:
         checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))
         checks.one_of("input_format", self.input_format, get_args(InputFormat))
         checks.one_of("output_format", self.output_format, (None, *get_args(OutputFormat)))
+        checks.one_of("transport", self.transport, get_args(TransportName))
         suffix_of_results(as_upath(self.output_path), self.output_format)
         self._check_requests()
         self._check_pace()
@@ -191,7 +197,11 @@ class BatchJob:
         )
         checks.hedge_after(self.hedge_after)
         checks.order_window(self.order_window)
-        checks.at_least_one(max_attempts=self.max_attempts, concurrency_ceiling=self.concurrency_ceiling)
+        checks.at_least_one(
+            max_attempts=self.max_attempts,
+            concurrency_ceiling=self.concurrency_ceiling,
+            max_response_bytes=self.max_response_bytes,
+        )
         checks.retry_budget(self.retry_budget)
 
     def _check_shard(self) -> None:
