@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_hf_endpoints.batch import EXIT_ROWS_FAILED, main
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -37,7 +38,7 @@ from airflow_provider_hf_endpoints.inference.http.open_transport import open_tra
 from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName, WireResponse
-from tests.contract.inference_server import Answer, Reply, Request, Server, serving
+from tests.contract.inference_server import Answer, Reply, Request, Server, chat_reply, echo, serving
 
 Open = Callable[[str], Transport]
 HEADERS = {"authorization": "Bearer T"}
@@ -310,6 +311,33 @@ def certificate(folder: Path) -> Path:
     path = folder / "server.pem"
     path.write_bytes(key.private_bytes(Encoding.PEM, *form) + signed.public_bytes(Encoding.PEM))
     return path
+
+
+@pytest.mark.parametrize("transport", ["auto", "httpx"])
+def test_an_answer_above_the_bound_is_its_rows_error(
+    transport: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line: it is asked for once, and the other rows have their answers."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "GET":
+            return echo(request)
+        asked = request.body["messages"][-1]["content"]
+        return chat_reply("x" * 5000 if asked == "long" else asked)
+
+    (tmp_path / "in.jsonl").write_text('{"q": "a"}\n{"q": "long"}\n{"q": "b"}\n')
+    with serving(answer) as server:
+        arguments = ["--url", server.url + "/v1", "--task", "chat-completion", "--engine", "vLLM", "--prompt", "{q}"]
+        arguments += ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl"), "--quiet"]
+        assert main([*arguments, "--transport", transport, "--max-response-bytes", "4000"]) == EXIT_ROWS_FAILED
+        assert len(server.posts) == 3
+        assert {"python-httpx" in request.headers.get("user-agent", "") for request in server.posts} == {
+            transport == "httpx"
+        }
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert ["a", None, "b"] == [line["output"] for line in lines]
+    assert lines[1]["error"]["type"] == "answer_too_large"
+    assert json.loads(capsys.readouterr().out)["failed"] == 1
 
 
 def untrusted(folder: Path) -> ssl.SSLContext:
