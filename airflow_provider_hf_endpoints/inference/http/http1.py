@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from airflow_provider_hf_endpoints.inference.errors import AnswerTooLargeError, CutAnswerError, MalformedAnswerError
-from airflow_provider_hf_endpoints.inference.http.heads import CHUNKS, CLOSE, LENGTH, Head, read_head, read_headers
+from airflow_provider_hf_endpoints.inference.http.heads import CHUNKS, CLOSE, LENGTH, Head, check_trailer, read_head
 from airflow_provider_hf_endpoints.inference.http.unpacking import unpack
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
@@ -148,7 +148,7 @@ class AnswerParser:
             lines = None if buffer == b"\r" else self._lines()
             if lines is None:
                 return None
-            read_headers(lines.decode("latin-1"))
+            check_trailer(lines.decode("latin-1"))
         self._body, body = None, self._body
         return self._finish(bytes(body or b""))
 
