@@ -1,19 +1,129 @@
-"""The few names that Airflow has moved and that common-compat does not cover in every version this package supports."""
+"""All that this package uses of Airflow beside its public API, each with the versions in which it was seen.
+
+A new Airflow means a look at this file. Public are `airflow.sdk`, `airflow.providers.common.compat` (which covers most
+of what moved between versions), `airflow.triggers.base` and the arguments that Airflow passes. A test holds that no
+other file imports from behind them.
+"""
 
 from __future__ import annotations
 
-try:
-    from airflow.sdk.log import mask_secret
-except ImportError:  # Airflow 3.0
-    from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
+from collections.abc import Callable
+from typing import Any
+
+from airflow.providers.common.compat.sdk import XCom
+from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1, 3.3: refs are made by `Asset.ref`
+from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1, 3.3
+from airflow.triggers.base import BaseTrigger
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
-except ImportError:  # Airflow 3.0 and 3.1
-    from airflow.exceptions import (  # type: ignore[no-redef]
+    from airflow.sdk.log import mask_secret  # 3.1, 3.3
+except ImportError:
+    from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]  # 3.0.6
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout  # 3.3
+except ImportError:
+    from airflow.exceptions import (  # type: ignore[no-redef]  # 3.0.6, 3.1
         AirflowRescheduleException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
 
-__all__ = ["AirflowRescheduleException", "TaskDeferralError", "TaskDeferralTimeout", "mask_secret"]
+__all__ = [
+    "ENDED_BY_AIRFLOW",
+    "TRIGGERS_HEAR_OF_KILLS",
+    "TRIGGERS_RENDER",
+    "TRIGGERS_STORE_XCOMS",
+    "AirflowRescheduleException",
+    "AirflowRuntimeError",
+    "AssetNameRef",
+    "AssetUriRef",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "asset_names",
+    "mask_secret",
+    "may_ask_from_a_thread",
+    "read_link",
+    "read_xcom",
+    "store_xcom",
+    "task_states",
+]
+
+#: The method that Airflow names to `resume_execution` where a deferral broke or took too long. 3.0.6, 3.1, 3.3:
+#: `TRIGGER_FAIL_REPR` of `airflow.sdk.bases.operator`.
+ENDED_BY_AIRFLOW = "__fail__"
+
+#: Whether Airflow calls a trigger's `on_kill` (3.3) and does not only cancel it (3.0.6, 3.1).
+TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+
+#: Whether the triggerer renders what a wait that begins there was given as a template (3.3).
+TRIGGERS_RENDER = hasattr(BaseTrigger, "render_template_fields")
+
+#: Whether a trigger can store an XCom of its task (3.3).
+TRIGGERS_STORE_XCOMS = hasattr(XCom, "aset")
+
+
+def may_ask_from_a_thread() -> bool:
+    """Whether Airflow's supervisor can be asked from two threads. It has one line; 3.0.6 has no lock on it, 3.3 has."""
+    from airflow.sdk.execution_time import task_runner
+
+    return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")
+
+
+def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The task's state, by its id; nothing where the DAG run was deleted, or the task is no part of it any more.
+
+    Blocks while Airflow is asked. 3.0.6, 3.1, 3.3.
+
+    :param ask: the task instance's own `get_task_states`; a trigger's has none, and Airflow is asked without it
+    :raises AirflowRuntimeError: Airflow's API server does not say
+    """
+    if ask is None:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        ask = RuntimeTaskInstance.get_task_states
+    states = ask(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=_map_index(task_instance),
+    )
+    return states.get(task_instance.run_id) or {}
+
+
+def read_xcom(task_instance: Any, key: str) -> Any:
+    """The task's own XCom, for a trigger, whose task instance has no `xcom_pull`. 3.0.6, 3.1, 3.3. Blocks."""
+    return XCom.get_one(
+        key=key,
+        dag_id=task_instance.dag_id,
+        task_id=task_instance.task_id,
+        run_id=task_instance.run_id,
+        map_index=_map_index(task_instance),
+    )
+
+
+async def store_xcom(task_instance: Any, key: str, value: str) -> None:
+    """Store an XCom of the task from its trigger, where `TRIGGERS_STORE_XCOMS`."""
+    await XCom.aset(
+        key=key,
+        value=value,
+        dag_id=task_instance.dag_id,
+        task_id=task_instance.task_id,
+        run_id=task_instance.run_id,
+        map_index=task_instance.map_index,
+    )
+
+
+def read_link(ti_key: Any, key: str) -> Any:
+    """What a task has stored for its extra link. 3.0.6, 3.1, 3.3."""
+    return XCom.get_value(ti_key=ti_key, key=key)
+
+
+def asset_names(store: Any) -> list[str]:
+    """The assets that an event trigger's `asset_state_store` serves (3.3; before there is none), in order."""
+    return sorted(getattr(store, "_by_name", ()))
+
+
+def _map_index(task_instance: Any) -> int | None:
+    map_index = getattr(task_instance, "map_index", -1)
+    return map_index if map_index is not None and map_index >= 0 else None

@@ -20,9 +20,8 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointTimeoutError,
     InvalidArgumentError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
-    BROKEN,
     LONGEST_POLL,
     Failed,
     Goal,

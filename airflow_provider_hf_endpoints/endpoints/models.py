@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,28 @@ class InferenceEndpointStatus(StrEnum):
     PAUSED = "paused"
     FAILED = "failed"
     SCALED_TO_ZERO = "scaledToZero"
+
+
+# The sets of states that decisions are made by, each once.
+#: Something is wrong, and waiting does not mend it.
+BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
+#: Somebody, or its idleness, has stopped it; nothing is wrong.
+PARKED = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.SCALED_TO_ZERO})
+#: Only a resume leads on from here; at zero a request does.
+NEEDS_RESUME = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
+#: Every replica is billed.
+BILLED = frozenset(
+    {
+        InferenceEndpointStatus.INITIALIZING,
+        InferenceEndpointStatus.RUNNING,
+        InferenceEndpointStatus.UPDATING,
+        InferenceEndpointStatus.UPDATE_FAILED,
+    }
+)
+#: It bills, or is about to.
+COSTLY = BILLED | {InferenceEndpointStatus.PENDING}
+#: It costs nothing until somebody starts it.
+BILLS_NOTHING = frozenset(InferenceEndpointStatus) - COSTLY
 
 
 class InferenceEndpointType(StrEnum):
@@ -114,6 +136,20 @@ class Difference(_Answer):
         return f"{self.field}: sent {self.sent!r}, the service {got}"
 
 
+class Place(NamedTuple):
+    """Where replicas run: what has one price. A part that an answer lacks is None."""
+
+    vendor: str | None
+    region: str | None
+    instance_type: str | None
+    instance_size: str | None
+
+    @property
+    def path(self) -> str:
+        """`vendor/region/instance-type/instance-size`, as people write it."""
+        return "/".join(map(str, self))
+
+
 class InferenceEndpoint(_Answer):
     """One endpoint as the service described it at one moment.
 
@@ -182,7 +218,12 @@ class InferenceEndpoint(_Answer):
     @property
     def hardware(self) -> str:
         """`vendor/region/instance-type/instance-size`, as `Hardware.path`; a part the answer lacks is `None`."""
-        return f"{self.vendor}/{self.region}/{self.instance_type}/{self.instance_size}"
+        return self.place.path
+
+    @property
+    def place(self) -> Place:
+        """Where its replicas run."""
+        return Place(self.vendor, self.region, self.instance_type, self.instance_size)
 
     @property
     def health_url(self) -> str | None:
@@ -230,7 +271,12 @@ class Hardware(_Answer):
     @property
     def path(self) -> str:
         """`vendor/region/instance-type/instance-size`, as people write it."""
-        return f"{self.vendor}/{self.region}/{self.instance_type}/{self.instance_size}"
+        return self.place.path
+
+    @property
+    def place(self) -> Place:
+        """Where its replicas run."""
+        return Place(self.vendor, self.region, self.instance_type, self.instance_size)
 
 
 class Quota(_Answer):

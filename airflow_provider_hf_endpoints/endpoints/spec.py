@@ -29,6 +29,7 @@ from airflow_provider_hf_endpoints.endpoints.images import build_image
 from airflow_provider_hf_endpoints.endpoints.models import (
     InferenceEndpointScalingMetric,
     InferenceEndpointType,
+    Place,
 )
 
 LONGEST_NAME = 32
@@ -286,6 +287,11 @@ class EndpointSpec(EndpointUpdate):
                 stacklevel=2,
             )
         return self
+
+    @property
+    def place(self) -> Place:
+        """Where its replicas are to run."""
+        return Place(self.vendor, self.region, self.instance_type, self.instance_size)
 
     @property
     def never_scales_down(self) -> bool:

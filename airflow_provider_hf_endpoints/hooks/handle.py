@@ -25,6 +25,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import (
+    BROKEN,
     InferenceEndpoint,
     InferenceEndpointStatus,
     LogEntry,
@@ -41,8 +42,6 @@ log = logging.getLogger(__name__)
 REFRESH_EVERY = 5.0  # seconds, huggingface_hub's default
 # How long a call to an endpoint that may be scaled to zero lets the proxy hold it: starts of 10 minutes were seen.
 SCALE_UP_TIMEOUT = 600.0  # seconds
-
-_BROKEN = (InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED)
 
 
 class EndpointHandle:
@@ -155,7 +154,7 @@ class EndpointHandle:
                 raise InferenceEndpointTimeoutError(f"Endpoint {self._path}: {reason}")
             case Failed(reason=reason, endpoint=endpoint):
                 details = ""
-                if endpoint is not None and endpoint.status in _BROKEN:
+                if endpoint is not None and endpoint.status in BROKEN:
                     details = "\n" + self._client.describe_failure(endpoint, secrets=self._secrets)
                 raise EndpointFailedError(f"Endpoint {self._path}: {reason}{details}")
 

@@ -11,13 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BILLS_NOTHING
 
 # An expired lease counts for so much longer, because the clocks of two machines differ.
 CLOCK_SKEW = 60.0  # seconds
-_STOPPED = frozenset(
-    {InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.SCALED_TO_ZERO, InferenceEndpointStatus.FAILED}
-)
 UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
 
 
@@ -87,7 +84,7 @@ def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:
 
 def bills_nothing(found: str | None) -> bool:
     """Whether an endpoint in that state costs nothing: there is none, or it is stopped."""
-    return found is None or found in _STOPPED
+    return found is None or found in BILLS_NOTHING
 
 
 def found_before(leases: Iterable[Lease], mine: Lease) -> str | None:

@@ -10,9 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
-from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, read_link
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class InferenceEndpointLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """What `persist` stored; empty when it stored nothing."""
         try:
-            url = XCom.get_value(ti_key=ti_key, key=self.xcom_key)
+            url = read_link(ti_key, self.xcom_key)
         except AirflowRuntimeError as error:
             # Airflow 3.0 asks at the end of a task, and an error here would fail one that has succeeded.
             log.warning("The link to the endpoint can't be read: %s", error)

@@ -13,7 +13,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, choose, describe
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 
 __all__ = ["ApproveHardwareOperator"]
 

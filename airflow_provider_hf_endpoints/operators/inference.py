@@ -10,9 +10,9 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
-from airflow_provider_hf_endpoints.operators._batch import BatchInferenceOperator
-from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
-from airflow_provider_hf_endpoints.operators._shards import MergeBatchShardsOperator, PlanBatchShardsOperator
+from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator, Target
+from airflow_provider_hf_endpoints.operators.requesting.shards import MergeBatchShardsOperator, PlanBatchShardsOperator
 
 __all__ = ["BatchInferenceOperator", "InferenceOperator", "MergeBatchShardsOperator", "PlanBatchShardsOperator"]
 

@@ -13,15 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
-    COSTLY,
     Known,
     Leave,
     Sweep,
@@ -34,9 +33,8 @@ from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.store import store_for
-from airflow_provider_hf_endpoints.operators._base import in_airflow_terms
-from airflow_provider_hf_endpoints.operators._claim import claims_in
-from airflow_provider_hf_endpoints.operators._lease import use_of
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.ownership import creator_tags_in, run_of_holder
 
 __all__ = ["SweepInferenceEndpointsOperator"]
 
@@ -168,7 +166,7 @@ class _Facts:
         note, leases = self._notes.read(*place), self._leases(*place)
         found = [lease.found for lease in leases or () if lease.found != UNKNOWN]
         started = any(bills_nothing(state) for state in found)  # by one of the holders
-        if not (claims_in(endpoint.tags) or note or started or rule.names):
+        if not (creator_tags_in(endpoint.tags) or note or started or rule.names):
             return Known(endpoint, own=False, price_per_hour=price)
         since = self._since(endpoint)
         if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
@@ -177,7 +175,7 @@ class _Facts:
         crashed = [lease for lease in leases or () if not lease.left and lease not in live]
         return Known(
             endpoint,
-            own=bool(claims_in(endpoint.tags) or note or started),
+            own=bool(creator_tags_in(endpoint.tags) or note or started),
             started_by=None if note is None else note.who,
             run_ended=None if note is None else self._ended(note.dag_id, note.run_id),
             # Leases that can't be read may be anybody's.
@@ -204,7 +202,7 @@ class _Facts:
 
     def _is_over(self, lease: Lease) -> bool:
         """Whether the holder's run has ended and left the lease behind: its release was skipped, or killed for good."""
-        use = use_of(lease.who)
+        use = run_of_holder(lease.who)
         return use is not None and self._ended(*use) is True
 
     def _ended(self, dag_id: str, run_id: str) -> bool | None:

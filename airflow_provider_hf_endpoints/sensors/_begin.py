@@ -8,42 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.triggers.base import BaseTrigger, StartTriggerArgs
+from airflow.triggers.base import StartTriggerArgs
 
+from airflow_provider_hf_endpoints._airflow import TRIGGERS_RENDER
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.operators._waiting import BACKSTOP
+from airflow_provider_hf_endpoints.operators.common.task_waits import BACKSTOP
 from airflow_provider_hf_endpoints.waits import deadline_after
-
-if TYPE_CHECKING:
-    from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 
 _TRIGGER = "airflow_provider_hf_endpoints.triggers.endpoints.InferenceEndpointTrigger"
 
 
-def begin_in_triggerer(sensor: InferenceEndpointSensor) -> StartTriggerArgs:
-    """The trigger of `sensor`, made anew for each: Airflow's class attribute is shared by all of them.
+def begin_in_triggerer(
+    named: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    timeout: float,
+    execution_timeout: timedelta | None,
+    on_kill: Release,
+) -> StartTriggerArgs:
+    """The trigger of one sensor, made anew for each: Airflow's class attribute is shared by all of them.
 
+    :param named: arguments of the sensor that may be templates, by the trigger's names
+    :param settings: those that may not
+    :param timeout: seconds
     :raises ValueError: this Airflow cannot begin this wait there.
     """
-    named = {name: getattr(sensor, name) for name in ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")}
     named = {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
     _check(named)
-    limit = timedelta(seconds=sensor.timeout) + BACKSTOP
+    limit = timedelta(seconds=timeout) + BACKSTOP
     # Airflow cuts the limit of a deferral to the execution_timeout.
-    airflow_limit = min(limit, sensor.execution_timeout or limit)
+    airflow_limit = min(limit, execution_timeout or limit)
     return StartTriggerArgs(
         trigger_cls=_TRIGGER,
         trigger_kwargs={name: value for name, value in named.items() if value is not None}
+        | dict(settings)
         | {
-            "on_scaled_to_zero": sensor.on_scaled_to_zero,
-            "check_health": sensor.check_health,
-            "poll_interval": sensor.poke_interval,
-            "seconds": deadline_after(0.0, sensor.timeout, sensor.execution_timeout),
+            "seconds": deadline_after(0.0, timeout, execution_timeout),
             "airflow_seconds": airflow_limit.total_seconds(),
         }
-        | _unless_none(sensor.release_policies["on_kill"]),
+        | _unless_none(on_kill),
         next_method="execute_complete",
         timeout=limit,
     )
@@ -63,7 +68,7 @@ def _check(named: Mapping[str, Any]) -> None:
                     f"start_from_trigger=True: {name} is another task's result, which the triggerer does not look up. "
                     'Use deferrable=True, or a template such as "{{ params.name }}".'
                 )
-            if ("{{" in text or "{%" in text) and not hasattr(BaseTrigger, "render_template_fields"):
+            if ("{{" in text or "{%" in text) and not TRIGGERS_RENDER:
                 raise ValueError(
                     f"start_from_trigger=True: {name}={text!r} is a template, which the triggerer renders from Airflow "
                     "3.3 on. Use deferrable=True, or a fixed value."

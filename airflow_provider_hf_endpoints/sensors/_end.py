@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -13,47 +13,46 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException, TaskDeferralTimeout
+from airflow_provider_hf_endpoints._airflow import ENDED_BY_AIRFLOW, AirflowRescheduleException, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InferenceEndpointTimeoutError
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
-from airflow_provider_hf_endpoints.operators._rescue import Rescue
-
-if TYPE_CHECKING:
-    from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
-
-_ENDED_BY_AIRFLOW = "__fail__"  # the method that Airflow names where a deferral broke or took too long
+from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, Policies
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 
 
 class Ending:
-    """Of one attempt of a sensor."""
+    """Of one attempt of a sensor.
 
-    def __init__(self, sensor: InferenceEndpointSensor) -> None:
-        self._sensor = sensor
-        self.rescue = Rescue(sensor)
+    :param skips: whether a bad end skips the task (`soft_fail`, `never_fail`)
+    """
+
+    def __init__(self, endpoint: EndpointRef, policies: Policies, *, skips: bool) -> None:
+        self._skips = skips
+        self.emergency = EmergencyRelease(endpoint, policies)
 
     @contextmanager
     def of(self, task_instance: Any) -> Iterator[None]:
         """Around what the attempt does."""
         try:
             yield
-            self.rescue.check()
+            self.emergency.check()
         except (TaskDeferred, Exception) as error:
-            if self.rescue.killed:
+            if self.emergency.killed:
                 # Whatever it led to: the handler may have paused the endpoint in the middle of a look, or have come
                 # when nothing was left to look at it but this.
-                self.rescue.release("on_kill")
+                self.emergency.release("on_kill")
                 if isinstance(error, TaskKilledError):
                     raise
-                raise self.rescue.error() from None
+                raise self.emergency.error() from None
             match error:
                 case TaskDeferred() | AirflowRescheduleException():
                     raise
                 case InferenceEndpointTimeoutError():
-                    self.rescue.release("on_timeout")
+                    self.emergency.release("on_timeout")
                 case InferenceEndpointError(retryable=False):
-                    self.rescue.release("on_failure")
+                    self.emergency.release("on_failure")
                 case _ if not _tries_again(task_instance):
-                    self.rescue.release("on_failure")
+                    self.emergency.release("on_failure")
             if isinstance(error, InferenceEndpointError):
                 self._raise(error)
             raise
@@ -64,13 +63,13 @@ class Ending:
         try:
             yield
         except Exception as error:
-            if next_method == _ENDED_BY_AIRFLOW:
-                self.rescue.release("on_timeout" if _ran_out_of_time(error) else "on_failure")
+            if next_method == ENDED_BY_AIRFLOW:
+                self.emergency.release("on_timeout" if _ran_out_of_time(error) else "on_failure")
             raise
 
     def _raise(self, error: InferenceEndpointError) -> NoReturn:
-        """Raise the error in Airflow's terms; never from itself (see `operators._base.in_airflow_terms`)."""
-        if self._sensor.soft_fail or self._sensor.never_fail:
+        """Raise the error in Airflow's terms; never from itself (see `operators.common.errors.in_airflow_terms`)."""
+        if self._skips:
             raise AirflowSkipException(f"Skipped (soft_fail or never_fail): {error}") from error
         if isinstance(error, InferenceEndpointTimeoutError):
             raise AirflowSensorTimeout(str(error)) from error

@@ -18,15 +18,15 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators._claim import attempt_of
-from airflow_provider_hf_endpoints.operators._named import take_name
-from airflow_provider_hf_endpoints.operators._rescue import check_policies
-from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
+from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.ownership import attempt_id, leave_claim
 from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
 from airflow_provider_hf_endpoints.sensors._end import Ending
-from airflow_provider_hf_endpoints.triggers._killed import CLAIM_KEY
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
+_CONNECTION = "hf_endpoints_conn_id"
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
 
 
@@ -100,10 +100,28 @@ class InferenceEndpointSensor(BaseSensorOperator):
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
         self.deferrable = deferrable or start_from_trigger
         self.start_from_trigger = start_from_trigger
-        self.release_policies = check_policies({"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill})
-        self._ending = Ending(self)
+        self.release_policies = check_policies(on_timeout, on_failure, on_kill)
+        self._ending: Ending | None = None  # of the attempt that runs
         if start_from_trigger:
-            self.start_trigger_args = begin_in_triggerer(self)
+            self.start_trigger_args = begin_in_triggerer(
+                {name: getattr(self, name) for name in ("endpoint", "namespace", "target_states", _CONNECTION)},
+                {
+                    "on_scaled_to_zero": on_scaled_to_zero,
+                    "check_health": check_health,
+                    "poll_interval": self.poke_interval,
+                },
+                timeout=self.timeout,
+                execution_timeout=self.execution_timeout,
+                on_kill=on_kill,
+            )
+
+    def _new_ending(self) -> Ending:
+        """For the attempt that begins now, or goes on."""
+        take_name(self)
+        endpoint = EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
+        skips = bool(self.soft_fail or self.never_fail)
+        self._ending = Ending(endpoint, self.release_policies, skips=skips)
+        return self._ending
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -121,33 +139,30 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""
-        take_name(self)
-        self._ending = Ending(self)
-        with self._ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+        ending = self._new_ending()
+        with ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
             InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
-            self._ending.rescue.prepare(hook)
+            ending.emergency.prepare(hook)
             if self.deferrable:
-                return self._defer_unless_over(context, hook)
+                return self._defer_unless_over(context, hook, ending.emergency)
             if self.reschedule:
                 return self._poke_once(context, hook)
             wait = self._wait_spec(time.time())
-            return self._finish(event_of(wait_here(hook, wait, self._ending.rescue.check), self.endpoint))
+            return self._finish(event_of(wait_here(hook, wait, ending.emergency.check), self.endpoint))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
-        take_name(self)
-        self._ending = Ending(self)
-        with self._ending.of(context["ti"]):
+        with self._new_ending().of(context["ti"]):
             return self._finish(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's; the policies hold, too, where Airflow ended the wait: no method of the task is called then."""
-        with self._ending.by_airflow(next_method):
+        with self._new_ending().by_airflow(next_method):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """End the wait, and release the endpoint where `on_kill` says so. Runs in a signal handler."""
-        self._ending.rescue.on_signal(act=True)
+        (self._ending or self._new_ending()).emergency.on_signal(act=True)
 
     def poke(self, context: Context) -> bool:
         """One look: whether the endpoint is ready. Raises where it can't get there."""
@@ -158,18 +173,20 @@ class InferenceEndpointSensor(BaseSensorOperator):
         conclude(event_of(verdict, self.endpoint))
         return True
 
-    def _defer_unless_over(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+    def _defer_unless_over(
+        self, context: Context, hook: InferenceEndpointsHook, emergency: EmergencyRelease
+    ) -> dict[str, Any] | None:
         """Look once before deferring: an endpoint that is ready, or never will be, needs no triggerer."""
         wait = self._wait_spec(time.time())
         verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
         if not isinstance(verdict, Wait | Wake):
             return self._finish(event_of(verdict, self.endpoint))
         self.log.info("Waiting for endpoint %s in the triggerer: %s", self.endpoint, verdict.reason)
-        on_kill, attempt = self.release_policies["on_kill"], attempt_of(context["ti"])
+        on_kill, attempt = self.release_policies["on_kill"], attempt_id(context["ti"])
         if on_kill != "none" and attempt is not None:
-            context["ti"].xcom_push(key=CLAIM_KEY, value=attempt)
-            self._ending.rescue.ask(context["ti"])
-        self._ending.rescue.check()
+            leave_claim(context["ti"], attempt)
+            emergency.ask(context["ti"])
+        emergency.check()
         return self.defer(**deferral(wait, self.hf_endpoints_conn_id, on_kill, attempt))
 
     def _poke_once(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """`inference_endpoint(…)`: an endpoint for as long as the tasks inside need it.
 
-Thin: it places the tasks of `operators/_use.py` around those that the user adds, and draws the arrows.
+Thin: it places the tasks of `operators/using/` and `operators/starting/` around the user's, and draws the arrows.
 
     acquire (setup) -> start (setup) -> the work -> release (teardown) -> released
 
@@ -27,14 +27,13 @@ from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._use import (
-    DEFAULT_LEASE,
+from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE, AcquireInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.release import (
     RELEASE_RETRIES,
-    AcquireInferenceEndpointOperator,
-    CreateAcquiredOperator,
     EndpointReleasedOperator,
     ReleaseAcquiredOperator,
-    ResumeAcquiredOperator,
 )
 
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
@@ -246,11 +245,11 @@ class _Tasks:
         )
         start: Any
         if create:
-            start = CreateAcquiredOperator(
+            start = CreateInferenceEndpointOperator(
                 task_id="start", name=name, acquired=acquire.output, **connection, **start_arguments
             )
         else:
-            start = ResumeAcquiredOperator(
+            start = ResumeInferenceEndpointOperator(
                 task_id="start", endpoint=name, acquired=acquire.output, **connection, **start_arguments
             )
         release = ReleaseAcquiredOperator(

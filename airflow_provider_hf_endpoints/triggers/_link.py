@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.providers.common.compat.sdk import XCom
-from airflow.sdk.exceptions import AirflowRuntimeError
-
+from airflow_provider_hf_endpoints._airflow import TRIGGERS_STORE_XCOMS, AirflowRuntimeError, store_xcom
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink, endpoint_page_url
@@ -18,18 +16,11 @@ log = logging.getLogger(__name__)
 
 async def store_link(task_instance: Any, client: AsyncEndpointsClient, namespace: str | None, name: str) -> None:
     """Store the link where Airflow's UI reads it (Airflow 3.3). A link that can't be stored ends no wait."""
-    if not hasattr(XCom, "aset"):
+    if not TRIGGERS_STORE_XCOMS:
         return
     try:
         url = endpoint_page_url(client.base_url, namespace or await client.default_namespace(), name)
         async with line():
-            await XCom.aset(
-                key=InferenceEndpointLink().xcom_key,
-                value=url,
-                dag_id=task_instance.dag_id,
-                task_id=task_instance.task_id,
-                run_id=task_instance.run_id,
-                map_index=task_instance.map_index,
-            )
+            await store_xcom(task_instance, InferenceEndpointLink().xcom_key, url)
     except (InferenceEndpointError, AirflowRuntimeError) as error:
         log.warning("There is no link to endpoint %s: %s", name, error)

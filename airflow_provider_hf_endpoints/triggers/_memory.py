@@ -9,8 +9,8 @@ import logging
 from typing import Any
 
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, asset_names
 from airflow_provider_hf_endpoints.triggers._line import line
 
 log = logging.getLogger(__name__)
@@ -57,5 +57,5 @@ class Memory:
 
 def _of_one_asset(store: Any) -> Any:
     """The store itself serves a trigger of one asset only; of several that share a trigger the first one's is used."""
-    names = sorted(getattr(store, "_by_name", ()))
+    names = asset_names(store)
     return store[Asset.ref(name=names[0])] if len(names) > 1 else store

@@ -18,6 +18,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_hf_endpoints._airflow import TRIGGERS_HEAR_OF_KILLS
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.poller import poller_for
@@ -165,7 +166,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         try:
             event = await self._wait()
         except asyncio.CancelledError:
-            if not hasattr(BaseTrigger, "on_kill"):  # Airflow before 3.3 tells a trigger nothing but this
+            if not TRIGGERS_HEAR_OF_KILLS:  # Airflow before 3.3 tells a trigger nothing but this
                 await self.on_kill()
             raise
         self._fired = True

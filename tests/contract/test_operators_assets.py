@@ -115,7 +115,7 @@ def test_the_alias_is_there_when_the_dag_is_read() -> None:
 
 def test_a_namespace_that_no_asset_can_have_fails_no_task(caplog: pytest.LogCaptureFixture) -> None:
     """The endpoint is up and the task is right: only the event is lost, and that is logged."""
-    from airflow_provider_hf_endpoints.operators._assets import announce
+    from airflow_provider_hf_endpoints.operators.common.assets import announce
 
     told = context()
     announce(told, [], "not a namespace", "demo", {})

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,

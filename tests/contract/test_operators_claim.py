@@ -10,11 +10,11 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError
-from airflow_provider_hf_endpoints.operators._claim import claim_of
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
 )
+from airflow_provider_hf_endpoints.ownership import creator_tag
 from tests.contract.operators_play import FAST, TOKEN, TaskInstance, connected, create, run
 
 
@@ -48,21 +48,21 @@ def tags(emulator: Emulator) -> list[str]:
 
 def test_the_claim_is_the_task_in_its_run() -> None:
     """The same in every attempt, another for another run or another mapped task, and none outside of a run."""
-    assert claim_of(Attempt()) == claim_of(Attempt())
-    assert len({claim_of(Attempt()), claim_of(Attempt("run-2")), claim_of(Attempt(map_index=0))}) == 3
-    assert claim_of(TaskInstance()) is None
+    assert creator_tag(Attempt()) == creator_tag(Attempt())
+    assert len({creator_tag(Attempt()), creator_tag(Attempt("run-2")), creator_tag(Attempt(map_index=0))}) == 3
+    assert creator_tag(TaskInstance()) is None
 
 
 def test_an_endpoint_carries_the_claim_beside_the_users_tags(emulator: Emulator) -> None:
     """Tags of the user's stay as they are, and an update does not take the claim away."""
     attempt = Attempt()
     run(create(tags=["dev"]), {"ti": attempt})
-    assert ["dev", claim_of(attempt)] == tags(emulator)
+    assert ["dev", creator_tag(attempt)] == tags(emulator)
     before = len(seen(emulator))
     run(create(tags=["dev"], if_exists="update"), {"ti": Attempt("run-2")})
     assert before == len(seen(emulator)), "nothing but the claim differs: an update could restart the endpoint"
     run(create(tags=["prod"], if_exists="update"), {"ti": Attempt("run-2")})
-    assert ["prod", claim_of(attempt)] == tags(emulator)
+    assert ["prod", creator_tag(attempt)] == tags(emulator)
 
 
 @pytest.mark.parametrize("if_exists", ["reuse", "fail", "recreate", "update"])

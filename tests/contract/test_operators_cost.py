@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._cost import work_of
+from airflow_provider_hf_endpoints.operators.common.cost_report import work_of
 from airflow_provider_hf_endpoints.operators.endpoints import (
     DeleteInferenceEndpointOperator,
     PauseInferenceEndpointOperator,

@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     NoCapacityError,
     QuotaExceededError,
 )
-from airflow_provider_hf_endpoints.operators import _secrets
+from airflow_provider_hf_endpoints.operators.common import secrets as _secrets
 from airflow_provider_hf_endpoints.operators.endpoints import (
     FromConnection,
     FromVariable,

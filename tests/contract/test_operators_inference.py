@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import Token
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError, InferenceEndpointTimeoutError
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,

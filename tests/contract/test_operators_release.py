@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     QuotaExceededError,
 )
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
@@ -157,13 +157,13 @@ def test_on_kill_before_the_create_is_answered(emulator: Emulator, monkeypatch: 
 def test_on_kill_before_the_create_is_sent(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that is killed while it still looks around starts nothing any more."""
     operator = create()
-    original = operator._check_hardware
+    original = EndpointsClient.list_inference_endpoints_hardware
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         operator.on_kill()
         return original(*arguments, **options)
 
-    monkeypatch.setattr(operator, "_check_hardware", interrupted)
+    monkeypatch.setattr(EndpointsClient, "list_inference_endpoints_hardware", interrupted)
     with pytest.raises(TaskKilledError):
         run(operator)
     assert calls(emulator) == []

@@ -20,9 +20,9 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.records import new_lease
 from airflow_provider_hf_endpoints.leases.store import store_for
-from airflow_provider_hf_endpoints.operators._lease import use_of, user
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
+from airflow_provider_hf_endpoints.ownership import holder_name, run_of_holder
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -155,8 +155,8 @@ def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator
 @pytest.mark.parametrize("use", [("d", "r 1", "g.acquire", None), ("d", "r 1", "g.acquire", -1), ("d", "r 1", "t", 3)])
 def test_whose_a_lease_is_can_be_read_back(use: tuple[str, str, str, int | None]) -> None:
     """A person may name a run as they like, with spaces; what is no such name is nobody's."""
-    assert use_of(user(*use)) == ("d", "r 1")
-    assert use_of("other/r9/group") is None
+    assert run_of_holder(holder_name(*use)) == ("d", "r 1")
+    assert run_of_holder("other/r9/group") is None
 
 
 @pytest.mark.parametrize(("found", "verdict"), [("running", "leave"), ("paused", "sweep")])

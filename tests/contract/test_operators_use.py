@@ -15,20 +15,21 @@ from typing import Any
 import httpx
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
-from airflow_provider_hf_endpoints.operators._use import (
-    AcquireInferenceEndpointOperator,
-    CreateAcquiredOperator,
-    ReleaseAcquiredOperator,
-    ResumeAcquiredOperator,
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
+from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
-from airflow_provider_hf_endpoints.triggers import _killed
 from tests.contract.operators_play import (
     FAST,
     TOKEN,
@@ -115,7 +116,7 @@ class Use:
         return self.acquired
 
     def starting(self, **changes: Any) -> Any:
-        return CreateAcquiredOperator(
+        return CreateInferenceEndpointOperator(
             task_id="start", name="demo", acquired=self.acquired, **{**MODEL, **FAST, **changes}
         )
 
@@ -123,7 +124,7 @@ class Use:
         return run(self.starting(**changes), self.dag_run.context("use.start"))
 
     def resume(self) -> Any:
-        operator = ResumeAcquiredOperator(task_id="start", endpoint="demo", acquired=self.acquired, **FAST)
+        operator = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", acquired=self.acquired, **FAST)
         return run(operator, self.dag_run.context("use.start"))
 
     def release(self) -> Any:
@@ -301,8 +302,8 @@ def kill_deferred(monkeypatch: pytest.MonkeyPatch, use: Use, between: Any = None
     trigger = moved(deferral.trigger)
     trigger.task_instance = Attempt(use.dag_run, "use.start")
     states = {use.dag_run.run_id: {"use.start": "failed"}}
-    monkeypatch.setattr(f"{_killed.__name__}.RuntimeTaskInstance.get_task_states", lambda **_: states)
-    monkeypatch.setattr(f"{_killed.__name__}.XCom.get_one", lambda **_: trigger.serialize()[1].get("claim"))
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: states)
+    monkeypatch.setattr(f"{_airflow.__name__}.XCom.get_one", lambda **_: trigger.serialize()[1].get("claim"))
     released = AsyncEndpointsClient.release
 
     async def release(*arguments: Any, **options: Any) -> str:

@@ -15,9 +15,9 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
 from airflow_provider_hf_endpoints.emulator import Emulator
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.ownership import CLAIM_KEY
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
-from airflow_provider_hf_endpoints.triggers._killed import CLAIM_KEY
 from airflow_provider_hf_endpoints.waits import WaitBrokenError
 from tests.contract.operators_play import (
     FAST,

@@ -13,14 +13,9 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Replica
+from airflow_provider_hf_endpoints.endpoints.models import BILLED, Hardware, InferenceEndpoint, Metrics, Place, Replica
 
 Source = Literal["replica lifetimes", "replica metric", "observed states"]
-#: Vendor, region, instance type and size.
-Place = tuple[str | None, ...]
-
-#: States in which every replica is billed.
-BILLED = frozenset({"initializing", "running", "updating", "updateFailed"})
 # A metric is sampled: lifetimes that fall short of it by more than this share and two of its samples have replicas
 # missing.
 _METRIC_SLACK = 0.1
@@ -182,6 +177,6 @@ def running_seconds(metrics: Metrics) -> float | None:
 def price_of(place: Place, offered: Iterable[Hardware]) -> float | None:
     """USD per replica and hour of the instance at `place`; None where the service does not list it."""
     for choice in offered:
-        if (choice.vendor, choice.region, choice.instance_type, choice.instance_size) == place:
+        if choice.place == place:
             return choice.price_per_hour
     return None

@@ -8,16 +8,14 @@ from airflow_provider_hf_endpoints.endpoints.api import creating, flows
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import CeilingError
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
 from airflow_provider_hf_endpoints.endpoints.costs import metering
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, Place
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
-
-_PLACE = ("vendor", "region", "instance_type", "instance_size")
 
 
 def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[InferenceEndpoint]:
     """As `creating.create`. Raises `CeilingError` before anything is sent."""
     replicas = max(spec.max_replica or 1, spec.min_replica or 0, 1)
-    yield from _check(session, spec.name, {name: getattr(spec, name) for name in _PLACE}, replicas)
+    yield from _check(session, spec.name, spec.place, replicas)
     return (yield from creating.create(session, spec, namespace))
 
 
@@ -35,10 +33,12 @@ def create_from_catalog(
 
 def update(session: Session, name: str, namespace: str | None, change: EndpointUpdate) -> Flow[InferenceEndpoint]:
     """As `flows.update`. Only a change of hardware or replicas is checked."""
-    touched = [field for field in (*_PLACE, "min_replica", "max_replica") if getattr(change, field, None) is not None]
+    touched = [
+        field for field in (*Place._fields, "min_replica", "max_replica") if getattr(change, field, None) is not None
+    ]
     if session.ceiling.is_set and touched:
         now = yield from flows.get(session, name, namespace)
-        place = {field: getattr(change, field, None) or getattr(now, field) for field in _PLACE}
+        place = Place(*(getattr(change, field, None) or getattr(now, field) for field in Place._fields))
         lowest = change.min_replica if change.min_replica is not None else now.min_replica
         most = change.max_replica if change.max_replica is not None else now.max_replica
         yield from _check(session, name, place, max(lowest or 0, most or 1, 1))
@@ -50,16 +50,15 @@ def resume(session: Session, name: str, namespace: str | None, *, running_ok: bo
     if session.ceiling.is_set:
         now = yield from flows.get(session, name, namespace)
         replicas = max(now.min_replica or 0, now.max_replica or 1, 1)
-        yield from _check(session, name, {field: getattr(now, field) for field in _PLACE}, replicas)
+        yield from _check(session, name, now.place, replicas)
     return (yield from flows.resume(session, name, namespace, running_ok=running_ok))
 
 
-def _check(session: Session, name: str, place: Mapping[str, str | None], replicas: int) -> Flow[None]:
+def _check(session: Session, name: str, place: Place, replicas: int) -> Flow[None]:
     ceiling = session.ceiling
     if not ceiling.is_set:
         return
-    parts = tuple(place[field] for field in _PLACE)
     price = None
     if ceiling.max_price_per_hour is not None:
-        price = yield from metering.price_at(session, parts)
-    ceiling.check(name, "/".join(part or "?" for part in parts), price, replicas)
+        price = yield from metering.price_at(session, place)
+    ceiling.check(name, "/".join(part or "?" for part in place), price, replicas)

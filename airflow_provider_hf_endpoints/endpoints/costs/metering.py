@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from airflow_provider_hf_endpoints.endpoints.api import flows, readings
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
-from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost, Place, price_of, weigh
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost, price_of, weigh
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, Place
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ def cost(session: Session, name: str, namespace: str | None, *, start: datetime,
 
 def price(session: Session, endpoint: InferenceEndpoint) -> Flow[float | None]:
     """USD per replica and hour; None where it can't be had."""
-    place = (endpoint.vendor, endpoint.region, endpoint.instance_type, endpoint.instance_size)
-    return (yield from price_at(session, place))
+    return (yield from price_at(session, endpoint.place))
 
 
 def price_at(session: Session, place: Place) -> Flow[float | None]:

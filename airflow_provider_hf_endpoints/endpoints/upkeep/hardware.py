@@ -20,17 +20,13 @@ _UNAVAILABLE = frozenset({"not_available", "deprecated"})
 def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
     """The instance that `spec` names. Raises `InvalidArgumentError` with the nearest choices when there is none."""
     for choice in offered:
-        same_place = (choice.vendor, choice.region) == (spec.vendor, spec.region)
-        if same_place and (choice.instance_type, choice.instance_size) == (
-            spec.instance_type,
-            spec.instance_size,
-        ):
+        if choice.place == spec.place:
             if choice.accelerator and choice.accelerator != spec.accelerator:
                 raise InvalidArgumentError(
                     f"accelerator={spec.accelerator!r}: {choice.path} is of the kind {choice.accelerator!r}."
                 )
             return choice
-    raise _unknown(f"{spec.vendor}/{spec.region}/{spec.instance_type}/{spec.instance_size}", spec.accelerator, offered)
+    raise _unknown(spec.place.path, spec.accelerator, offered)
 
 
 def _unknown(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -> InvalidArgumentError:

@@ -7,13 +7,19 @@ from typing import Literal
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
 # What becomes of an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
 AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
 
-_STOPPED = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
+#: By what is done: the states in which it is done, and that end the wait for it.
+RELEASED_IN: dict[Release, tuple[str, ...]] = {
+    "pause": (InferenceEndpointStatus.PAUSED.value,),
+    "scale_to_zero": (InferenceEndpointStatus.SCALED_TO_ZERO.value, InferenceEndpointStatus.PAUSED.value),
+    "delete": (DELETED,),
+}
 
 
 def after_use(policy: AfterUse | None, found: str | None) -> Release:
@@ -29,7 +35,7 @@ def after_use(policy: AfterUse | None, found: str | None) -> Release:
             return policy
     if found is None:
         return "delete" if policy == "restore" else "pause"
-    if found in _STOPPED:
+    if found in NEEDS_RESUME:
         return "pause"
     return "scale_to_zero" if found == InferenceEndpointStatus.SCALED_TO_ZERO else "none"
 

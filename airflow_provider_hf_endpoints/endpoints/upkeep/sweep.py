@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from airflow_provider_hf_endpoints.endpoints.costs.cost import BILLED
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-
-#: States that bill, or are about to.
-COSTLY = BILLED | {"pending"}
+from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import BROKEN, DELETED, Snapshot, why_broken
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Snapshot, why_broken
 
 _RUNNING = InferenceEndpointStatus.RUNNING.value
 # Running by the API while the model does not answer yet.

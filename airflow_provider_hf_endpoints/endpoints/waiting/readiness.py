@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
 
 OnScaledToZero = Literal["wake", "accept", "fail"]
 
@@ -26,8 +26,6 @@ RESUME_GRACE = timedelta(seconds=60)
 
 # What somebody who waits for a deletion names as the target; no state of the service.
 DELETED = "deleted"
-
-BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
 
 
 @dataclass(frozen=True)

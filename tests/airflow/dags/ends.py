@@ -12,7 +12,6 @@ from airflow.sdk import DAG, Context, Param
 from airflow.triggers.base import BaseTrigger
 from lingering import LingeringTrigger  # type: ignore[import-not-found,unused-ignore]
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
@@ -53,20 +52,20 @@ class GivenUpByAirflow(CreateInferenceEndpointOperator):
 class HoldsAfterTheAnswer(CreateInferenceEndpointOperator):
     """Its first attempt has the answer to its create, and has made nothing of it yet."""
 
-    _holds = False
+    def _begin(self, context: Context, *arguments: Any) -> Any:
+        attempt: Any = super()._begin(context, *arguments)
+        starting = attempt.guard.starting
 
-    def execute(self, context: Context) -> Any:
-        """As the operator's."""
-        self._holds = context["ti"].try_number == 1
-        return super().execute(context)
-
-    @contextmanager
-    def _starting(self, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
-        with super()._starting(resumed):
-            yield
-            if self._holds:
+        @contextmanager
+        def holding(*given: Any, **options: Any) -> Iterator[None]:
+            with starting(*given, **options):
+                yield
                 self.log.info("holding")
                 time.sleep(HOLD)
+
+        if context["ti"].try_number == 1:
+            attempt.guard.starting = holding
+        return attempt
 
 
 class HoldsAtTheDeferral:

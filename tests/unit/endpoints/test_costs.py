@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost, lifetimes, price_of, running_seconds, weigh
-from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Replica
+from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Place, Replica
 
 BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -129,6 +129,6 @@ def test_the_price_is_that_of_the_instance() -> None:
         Hardware.model_validate({**place, "region": "eu-west-1", "pricePerHour": 1.0}),
         Hardware.model_validate({**place, "pricePerHour": 0.8}),
     ]
-    here = ("aws", "us-east-1", "nvidia-l4", "x1")
+    here = Place("aws", "us-east-1", "nvidia-l4", "x1")
     assert price_of(here, offered) == 0.8
     assert price_of(here, offered[:1]) is None

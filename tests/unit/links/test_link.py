@@ -10,10 +10,10 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, 
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.comms import ErrorResponse
 
+from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.links import endpoints as room
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink, endpoint_page_url
 
 
@@ -99,7 +99,7 @@ def test_it_answers_what_was_stored(monkeypatch: pytest.MonkeyPatch, stored: obj
             asked.append((ti_key, key))
             return stored
 
-    monkeypatch.setattr(room, "XCom", XCom)
+    monkeypatch.setattr(_airflow, "XCom", XCom)
     link, key = InferenceEndpointLink(), object()
     assert link.get_link(BaseOperator(task_id="t"), ti_key=key) == expected
     assert asked == [(key, link.xcom_key)]
@@ -113,7 +113,7 @@ def test_reading_it_fails_no_task(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         def get_value(*, ti_key: object, key: str) -> object:
             raise AirflowRuntimeError(ErrorResponse())
 
-    monkeypatch.setattr(room, "XCom", XCom)
+    monkeypatch.setattr(_airflow, "XCom", XCom)
     assert InferenceEndpointLink().get_link(BaseOperator(task_id="t"), ti_key=object()) == ""
     assert "can't be read" in caplog.text
 

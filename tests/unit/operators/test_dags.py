@@ -209,7 +209,7 @@ def test_a_mapped_task_takes_secrets_only_as_references(kind: type[Any]) -> None
     with DAG("dag", schedule=None) as dag:
         mapped = kind.partial(task_id="task", **given, **references).expand(**{field: ["a"]})
     json.dumps(to_dict(dag))
-    assert references["secrets"] == mapped.unmap({field: "a"})._secrets
+    assert references["secrets"] == mapped.unmap({field: "a"})._secrets.secrets
 
 
 @pytest.mark.skipif(
@@ -228,7 +228,12 @@ def test_every_setting_is_an_argument() -> None:
     create: Any = CreateInferenceEndpointOperator
     update: Any = UpdateInferenceEndpointOperator
     templated = set(CreateInferenceEndpointOperator.template_fields)
-    assert set(EndpointSpec.model_fields) - hidden == templated - {"hardware", "namespace", "hf_endpoints_conn_id"}
+    assert set(EndpointSpec.model_fields) - hidden == templated - {
+        "hardware",
+        "namespace",
+        "hf_endpoints_conn_id",
+        "acquired",
+    }
     for name in sorted(set(EndpointUpdate.model_fields) - hidden):
         operator = update(task_id="task", endpoint="demo", **{name: "x"})
         assert {name: "x"} == operator.changes

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.operators._plan import (
+from airflow_provider_hf_endpoints.operators.starting.plan import (
     Create,
     IfExists,
     Plan,

@@ -73,7 +73,7 @@ def test_an_endpoint_that_exists_needs_no_repository() -> None:
     """It is resumed; a template for its name gives the group a name of its own."""
     with DAG("dag", schedule=None) as dag, inference_endpoint("{{ params.endpoint }}") as endpoint:
         ask("ask", endpoint)
-    assert type(dag.get_task("endpoint.start")).__name__ == "ResumeAcquiredOperator"
+    assert type(dag.get_task("endpoint.start")).__name__ == "ResumeInferenceEndpointOperator"
 
 
 def test_several_groups_nested_groups_and_one_inside_a_task_group() -> None:

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.triggers import _killed
 
 TASK = SimpleNamespace(dag_id="nightly", run_id="run-1", task_id="create", map_index=-1)
@@ -17,8 +19,8 @@ def is_over(
     monkeypatch: pytest.MonkeyPatch, states: dict[str, Any], claim: str | None = None, current: str | None = None
 ) -> bool:
     """What is decided, given the states of the run's tasks and the claim that stands in XCom."""
-    monkeypatch.setattr(f"{_killed.__name__}.RuntimeTaskInstance.get_task_states", lambda **_: states)
-    monkeypatch.setattr(f"{_killed.__name__}.XCom.get_one", lambda **_: current)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: states)
+    monkeypatch.setattr(f"{_airflow.__name__}.XCom.get_one", lambda **_: current)
     return asyncio.run(_killed.task_is_over(TASK, claim))
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 from airflow.sdk import Asset, AssetAlias
-from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, AssetNameRef, AssetUriRef
 from airflow_provider_hf_endpoints.assets.endpoints import ALIAS, endpoint_asset
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.errors import (
     NoCapacityError,
@@ -14,22 +14,12 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, check_hardware, describe, shortage
-from airflow_provider_hf_endpoints.operators._search import Search
+from airflow_provider_hf_endpoints.operators.starting.search import Search
 
 log = logging.getLogger(__name__)
 
 #: The arguments that together name one place.
 PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
-
-
-class Place(NamedTuple):
-    """One choice, as the list of what is offered would have it."""
-
-    vendor: str
-    region: str
-    instance_type: str
-    instance_size: str
-    accelerator: str
 
 
 def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:

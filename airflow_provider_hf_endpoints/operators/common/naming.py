@@ -1,4 +1,4 @@
-"""Which endpoint is meant, where a DAG names it by another task's result.
+"""Which endpoint is meant: by its own name, or by another task's result.
 
 `endpoint=create.output` is the natural way to chain tasks; what a lifecycle operator returns has name and namespace.
 """
@@ -6,7 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class EndpointRef:
+    """An endpoint by its names, and the connection to ask for it. Made when all is rendered.
+
+    :param namespace: default the connection's, else the token's user
+    """
+
+    name: str
+    namespace: str | None
+    hf_endpoints_conn_id: str
 
 
 class _NamesEndpoint(Protocol):

@@ -7,16 +7,14 @@ endpoint is used.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk.execution_time import task_runner
-
+from airflow_provider_hf_endpoints._airflow import may_ask_from_a_thread
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
@@ -26,11 +24,11 @@ from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Look, Read, Remove, SwitchOff, SwitchOn, Write
 from airflow_provider_hf_endpoints.leases.records import Lease
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
+from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 
 log = logging.getLogger(__name__)
 
 _RENEWALS = 4  # in the time of a lease
-_USER = re.compile(r"(\S+) (.+?) (\S+)( \[\d+\])?")
 _LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
 
 
@@ -114,7 +112,7 @@ class Held:
 
 @contextmanager
 def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
-    """Renew the lease that came with `endpoint` (see `operators/_named.py`), now and while the work inside goes on.
+    """Renew the lease that came with `endpoint` (see `common/naming.py`), now and while the work inside goes on.
 
     :param endpoint: has `lease`, None where the endpoint is used without one, `namespace` and `endpoint`.
     """
@@ -131,7 +129,7 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
     renew(store, lease)
     done = threading.Event()
     thread = threading.Thread(target=_renew_until, args=(done, store, lease), name="lease", daemon=True)
-    if not store.asks_airflow or _may_ask_from_a_thread():
+    if not store.asks_airflow or may_ask_from_a_thread():
         thread.start()
     try:
         yield
@@ -154,26 +152,13 @@ def _renew_until(done: threading.Event, store: LeaseStore, lease: Lease) -> None
         renew(store, lease)
 
 
-def _may_ask_from_a_thread() -> bool:
-    """Whether Airflow's supervisor can be asked from two threads: it has one line, and Airflow 3.0 no lock on it."""
-    return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")
-
-
-def told(acquired: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tasks behind need of an acquired endpoint, beside its name."""
-    place = {"namespace": acquired["namespace"], "name": acquired["name"]}
-    lease = acquired.get("lease")
-    told = {"use": acquired.get("use"), "lease": None if lease is None else {**place, "record": lease}}
-    return {**told, "budget": acquired.get("budget")}
-
-
-def user(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
-    """Whose use it is, for a person: DAG, run, task and map index, the same in every attempt."""
-    mapped = map_index is not None and map_index >= 0
-    return " ".join([dag_id, run_id, task_id, *([f"[{map_index}]"] if mapped else [])])
-
-
-def use_of(who: str) -> tuple[str, str] | None:
-    """DAG and run of what `user` says; None where it says something else. Only a run's id may have spaces in it."""
-    said = _USER.fullmatch(who)
-    return None if said is None else (said[1], said[2])
+def renew_acquired(acquired: Acquired, hf_endpoints_conn_id: str) -> None:
+    """Renew the lease that was acquired, where there is one. A failure is a warning."""
+    lease = acquired.held
+    if lease is None:
+        return
+    with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
+        try:
+            renew(store_for(hook.lease_path, acquired.namespace, acquired.name), lease)
+        except StoreError as error:
+            log.warning("The lease on endpoint %s can't be renewed: %s", acquired.name, error)

@@ -19,8 +19,8 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
-from airflow_provider_hf_endpoints.operators._assets import describe
-from airflow_provider_hf_endpoints.operators._batch import _storage
+from airflow_provider_hf_endpoints.operators.common.assets import describe
+from airflow_provider_hf_endpoints.operators.requesting.batch import _storage
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 

@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import BROKEN, why_broken
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import why_broken
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger

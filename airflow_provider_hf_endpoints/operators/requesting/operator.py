@@ -24,11 +24,11 @@ from airflow_provider_hf_endpoints.hooks.handle import known_engine
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError, in_airflow_terms
-from airflow_provider_hf_endpoints.operators._budget import usd_since
-from airflow_provider_hf_endpoints.operators._lease import renewing
-from airflow_provider_hf_endpoints.operators._named import take_name
-from airflow_provider_hf_endpoints.operators._waiting import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.naming import take_name
+from airflow_provider_hf_endpoints.operators.common.spent import usd_since
+from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 
@@ -136,7 +136,7 @@ class RequestingOperator(BaseOperator):
 
     def _check_on(self) -> None:
         if self._killed:
-            raise TaskKilledError(f"The task was killed while it waited for endpoint {self.endpoint!r}.")
+            raise TaskKilledError.while_waiting(self.endpoint)
 
     def _check(self) -> None:
         """Refuse bad input before the endpoint is started or billed. Overridden where there is something to check."""

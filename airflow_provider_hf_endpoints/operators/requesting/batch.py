@@ -26,9 +26,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
-from airflow_provider_hf_endpoints.operators._assets import announce, describe, with_alias
-from airflow_provider_hf_endpoints.operators._metrics import batch_metrics
-from airflow_provider_hf_endpoints.operators._ready import RequestingOperator, Target
+from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
+from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
+from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator, Target
 
 _NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
 
@@ -77,6 +77,7 @@ class BatchInferenceOperator(RequestingOperator):
     Other parameters: see `RequestingOperator`.
     """
 
+    reports_rows = True  # its result has rows and tokens, over which a release spreads the cost
     # `prompt`, `messages`, `body` and `system` are templates over a row's columns, with braces of their own: Jinja
     # would take `{{text}}` for its own.
     template_fields: Sequence[str] = (

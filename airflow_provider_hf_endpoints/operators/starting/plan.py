@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_provider_hf_endpoints.endpoints.api.compare import conflicts, unapplied
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, NEEDS_RESUME, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
-from airflow_provider_hf_endpoints.operators._claim import claims_in
+from airflow_provider_hf_endpoints.ownership import creator_tags_in
 
 IfExists = Literal["reuse", "update", "fail", "recreate"]
-
-# From these only a resume leads on; from scaledToZero a request does, and the wait sends it.
-NEEDS_RESUME = frozenset({InferenceEndpointStatus.PAUSED, InferenceEndpointStatus.FAILED})
-_BROKEN = frozenset({InferenceEndpointStatus.FAILED, InferenceEndpointStatus.UPDATE_FAILED})
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfEx
     """
     if existing is None:
         return Create()
-    if own and (if_exists == "fail" or (if_exists == "recreate" and existing.status not in _BROKEN)):
+    if own and (if_exists == "fail" or (if_exists == "recreate" and existing.status not in BROKEN)):
         if_exists = "reuse"
     resume = existing.status in NEEDS_RESUME
     match if_exists:
@@ -85,7 +81,7 @@ def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfEx
 def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) -> Plan:
     wanted = spec.payload()
     if spec.tags is not None:
-        wanted["tags"] = [*spec.tags, *claims_in(existing.tags)]
+        wanted["tags"] = [*spec.tags, *creator_tags_in(existing.tags)]
     if spec.custom_image is None:
         del wanted["model"]["image"]  # left to the service when it was created, and not changed now
     else:

@@ -15,14 +15,15 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._metrics import send_cost
+from airflow_provider_hf_endpoints.operators.common.metrics import send_cost
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 
 log = logging.getLogger(__name__)
 
 COST_KEY = "cost"
 
 
-def report_cost(conn_id: str, name: str, namespace: str | None, context: Context) -> None:
+def report_cost(endpoint: EndpointRef, context: Context) -> None:
     """Say what the endpoint has cost since the DAG run began, with the rows of the batches before this task.
 
     In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it.
@@ -31,9 +32,9 @@ def report_cost(conn_id: str, name: str, namespace: str | None, context: Context
     start = getattr(dag_run, "start_date", None)
     if not isinstance(start, datetime):
         return
-    with _only_warning(f"What endpoint {name} has cost can't be told"):
-        with InferenceEndpointsHook(conn_id) as hook:
-            cost = hook.get_inference_endpoint_cost(name, namespace=namespace, start=start)
+    with _only_warning(f"What endpoint {endpoint.name} has cost can't be told"):
+        with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
+            cost = hook.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
             records = CostRecords(hook.lease_path)
         with _only_warning("Rows and tokens of the batches can't be told"):
             rows, tokens = work_of(_batch_results(context))
@@ -88,6 +89,4 @@ def _before(task: Any) -> Iterable[Any]:
 
 
 def _is_batch(task: Any) -> bool:
-    from airflow_provider_hf_endpoints.operators._batch import BatchInferenceOperator
-
-    return issubclass(task.operator_class, BatchInferenceOperator)
+    return bool(getattr(task.operator_class, "reports_rows", False))

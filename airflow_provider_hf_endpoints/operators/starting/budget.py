@@ -10,16 +10,14 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, BudgetSpentError, Limits
-from airflow_provider_hf_endpoints.endpoints.costs.cost import Place
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, Place
 from airflow_provider_hf_endpoints.leases.notes import StartNote
+from airflow_provider_hf_endpoints.operators.common.spent import usd_since
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +34,8 @@ class Starts:
     @classmethod
     def again(cls, endpoint: InferenceEndpoint) -> Starts:
         """An endpoint that is there."""
-        place = (endpoint.vendor, endpoint.region, endpoint.instance_type, endpoint.instance_size)
         replicas = max(1, endpoint.min_replica or 0, endpoint.target_replica)
-        return cls(endpoint.name, endpoint.namespace, place, replicas)
+        return cls(endpoint.name, endpoint.namespace, endpoint.place, replicas)
 
 
 class StartBudget:
@@ -92,7 +89,7 @@ class StartBudget:
         spent = self._spent(client, choices[0].name, choices[0].namespace, max(filter(None, rates), default=None))
         refused = {}
         for each, rate in zip(choices, rates, strict=True):
-            what = f"Endpoint {each.name!r} ({each.replicas} x {'/'.join(map(str, each.place))})"
+            what = f"Endpoint {each.name!r} ({each.replicas} x {each.place.path})"
             if refusal := self.account.refusal(what, spent, rate, time.time()):
                 refused[each.place] = refusal
         if len(refused) == len(choices):
@@ -142,21 +139,3 @@ class StartBudget:
         if self.account is None or self.account.max_cost is None:
             return 0.0
         return self.account.gone + usd_since(client, name, namespace, self.account.began, rate)
-
-
-def usd_since(
-    client: EndpointsClient, name: str, namespace: str | None, began: float, usd_per_hour: float | None
-) -> float:
-    """What an endpoint has cost since `began` (seconds since the epoch), nothing where it is gone.
-
-    By the service, or where that does not say, as if it had billed all the time.
-    """
-    try:
-        start = datetime.fromtimestamp(began, UTC)
-        usd = client.get_inference_endpoint_cost(name, start=start, namespace=namespace).usd
-    except EndpointNotFoundError:
-        return 0.0
-    except InferenceEndpointError as error:
-        log.warning("What endpoint %s has cost can't be told, and is counted by the clock: %s", name, error)
-        usd = None
-    return (usd_per_hour or 0.0) * max(0.0, time.time() - began) / 3600.0 if usd is None else usd

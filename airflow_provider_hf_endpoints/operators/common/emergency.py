@@ -1,22 +1,22 @@
 """The release of an endpoint at the bad end of an attempt: once, within its time, and from a signal handler too.
 
-Operators that start an endpoint and the sensor that waits for one share it; whether to release is theirs to say.
+Operators that start an endpoint and the sensor that waits for one have it; whether to release is theirs to say.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, get_args
 
-from airflow.sdk.exceptions import AirflowRuntimeError
-
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators._base import TaskKilledError
-from airflow_provider_hf_endpoints.operators._waiting import LOOKUP_ERRORS
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
 from airflow_provider_hf_endpoints.triggers._killed import is_over
 
 log = logging.getLogger(__name__)
@@ -28,36 +28,37 @@ KILL_BUDGET = 4.0  # seconds
 # Elsewhere nothing presses, and the endpoint bills until it succeeds.
 RELEASE_BUDGET = 300.0  # seconds
 
-
-class Releasing(Protocol):
-    """A task that may release its endpoint."""
-
-    namespace: str | None
-    hf_endpoints_conn_id: str
-    release_policies: dict[str, Release]
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint's name."""
+BadEnd = Literal["on_timeout", "on_failure", "on_kill"]
+Policies = Mapping[str, Release]
 
 
-def check_policies(policies: Mapping[str, Release]) -> dict[str, Release]:
-    """`policies`, when each is one; a misspelt one is refused when the DAG is read, not when it is needed."""
+def check_policies(on_timeout: Release, on_failure: Release, on_kill: Release) -> Policies:
+    """The policies by the bad end, when each is one; a misspelt one is refused when the DAG is read."""
+    policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
     for name, policy in policies.items():
         if policy not in get_args(Release):
             raise ValueError(f"{name}={policy!r}: it is one of {', '.join(get_args(Release))}.")
-    return dict(policies)
+    return policies
 
 
-class Rescue:
+class EmergencyRelease:
     """One attempt's: made when it begins, `prepare`d with its connection, and done with after one release."""
 
-    def __init__(self, task: Releasing) -> None:
-        self._task = task
+    def __init__(self, endpoint: EndpointRef, policies: Policies) -> None:
+        self._endpoint = endpoint
+        self._policies = dict(policies)
         self._spare: EndpointsClient | None = None
         self._in_handler: EndpointsClient | None = None
         self.killed = False
         self.released = False
+
+    def policy(self, why: BadEnd) -> Release:
+        """What becomes of the endpoint at that end."""
+        return self._policies[why]
+
+    def leave_on_kill(self) -> None:
+        """Others use the endpoint: a kill does nothing to it."""
+        self._policies["on_kill"] = "none"
 
     def prepare(self, hook: InferenceEndpointsHook) -> None:
         """Look the connection up while there is time.
@@ -91,7 +92,7 @@ class Rescue:
         except AirflowRuntimeError as error:
             log.warning("Airflow does not say whether this task is still wanted: %s", error)
 
-    def release(self, why: str) -> None:
+    def release(self, why: BadEnd) -> None:
         """By the policy `why`, or by `on_kill` where the task was killed: the handler may have come too early for it,
         before it was known that the endpoint is there.
         """
@@ -101,30 +102,30 @@ class Rescue:
             self._release(why, RELEASE_BUDGET, self._spare)
 
     def error(self) -> TaskKilledError:
-        """What a killed task raises: after its signal Airflow lets `execute` go on, and even succeed."""
-        return TaskKilledError(f"The task was killed while it waited for endpoint {self._task.endpoint!r}.")
+        """What a killed task raises."""
+        return TaskKilledError.while_waiting(self._endpoint.name)
 
     def check(self) -> None:
         """End the wait of a killed task."""
         if self.killed:
             raise self.error()
 
-    def _release(self, why: str, budget: float, client: EndpointsClient | None) -> None:
+    def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> None:
         """Once; a second call tries only what the first could not do."""
-        task, policy = self._task, self._task.release_policies[why]
+        endpoint, policy = self._endpoint, self._policies[why]
         if self.released or policy == "none":
             return
         try:
-            client = client or InferenceEndpointsHook(task.hf_endpoints_conn_id).fresh_client()
+            client = client or InferenceEndpointsHook(endpoint.hf_endpoints_conn_id).fresh_client()
         except LOOKUP_ERRORS as error:
-            log.error(_NOT_RELEASED, task.endpoint, policy, error)
+            log.error(_NOT_RELEASED, endpoint.name, policy, error)
             return
         with client:
             client.limit(budget)
             try:
-                done = client.release(task.endpoint, policy, namespace=task.namespace)
+                done = client.release(endpoint.name, policy, namespace=endpoint.namespace)
             except InferenceEndpointError as error:  # logged: the error that led here must be raised
-                log.error(_NOT_RELEASED, task.endpoint, policy, error)
+                log.error(_NOT_RELEASED, endpoint.name, policy, error)
                 return
             self.released = True
-        log.warning("Endpoint %s did not get ready; it is %s.", task.endpoint, done)
+        log.warning("Endpoint %s did not get ready; it is %s.", endpoint.name, done)

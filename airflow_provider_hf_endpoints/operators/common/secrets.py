@@ -58,14 +58,30 @@ class FromVariable:
 Secret = str | FromConnection | FromVariable
 
 
-def reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SecretArguments:
+    """The arguments of create and update that hold secrets: kept out of template fields, and looked up when needed."""
+
+    secrets: Mapping[str, Secret] | None = None
+    container_registry_password: Secret | None = None
+
+    def reveal(self) -> dict[str, Any]:
+        """Those that are given, with every reference looked up, masked in the log."""
+        return _reveal_all(self.secrets, self.container_registry_password)
+
+    def values(self) -> list[str]:
+        """Every value, masked in the task's log from now on."""
+        return _mask_all(self.reveal())
+
+
+def _reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) -> dict[str, Any]:
     """The arguments `secrets` and `container_registry_password` with every reference looked up, masked in the log."""
     revealed: dict[str, Any] = {}
     if secrets is not None:
         revealed["secrets"] = {name: _reveal(f"secrets[{name!r}]", secret) for name, secret in secrets.items()}
     if password is not None:
         revealed["container_registry_password"] = _reveal("container_registry_password", password)
-    mask_all(revealed)
+    _mask_all(revealed)
     return revealed
 
 
@@ -101,7 +117,7 @@ def refuse_inline(custom_image: object) -> None:
             )
 
 
-def mask_all(revealed: Mapping[str, Any]) -> list[str]:
+def _mask_all(revealed: Mapping[str, Any]) -> list[str]:
     """Every value in there, masked in the task's log from now on."""
     values = [*(revealed.get("secrets") or {}).values(), revealed.get("container_registry_password")]
     known = [value for value in values if value]

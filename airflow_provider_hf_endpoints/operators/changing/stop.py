@@ -1,0 +1,196 @@
+"""The operators that stop an endpoint's bill: pause, scale to zero, delete. They say what the run's share of it was.
+
+Fit to be teardowns: idempotent, and tried again (5 retries) unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
+from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+
+log = logging.getLogger(__name__)
+
+# Stopping an endpoint is what stops the bill, so it is tried more than once where the DAG says nothing else. Arguments
+# of each operator's own, because Airflow reads the defaults of named arguments for `partial`, too.
+_RETRIES = 5
+_RETRY_DELAY = timedelta(seconds=30)
+
+
+class PauseInferenceEndpointOperator(EndpointOperator):
+    """Pause an endpoint: nothing is billed, and only a resume starts it again. The natural teardown:
+
+    `PauseInferenceEndpointOperator(…).as_teardown(setups=create)` pauses whatever happened to the work between. The log
+    and the XCom `cost` have minutes, price and dollars since the run began, as `endpoints.costs.cost.Cost`.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param missing_ok: whether an endpoint that does not exist is a success. Default False: a misspelt name would leave
+        the right endpoint running.
+
+    Other parameters, and the result: see `EndpointOperator`.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        missing_ok: bool = False,
+        retries: int | None = _RETRIES,
+        retry_delay: timedelta | float = _RETRY_DELAY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
+        self.endpoint = endpoint
+        self.missing_ok = missing_ok
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        return Attempt(_Stopping(_PAUSE, self._ref, context, began, missing_ok=self.missing_ok))
+
+
+class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
+    """Scale an endpoint to zero: nothing is billed, and any authorised request starts it again.
+
+    An endpoint that is paused stays paused, which bills nothing either.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param missing_ok: whether an endpoint that does not exist is a success; default False.
+
+    Other parameters, and the result: see `EndpointOperator`.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        missing_ok: bool = False,
+        retries: int | None = _RETRIES,
+        retry_delay: timedelta | float = _RETRY_DELAY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
+        self.endpoint = endpoint
+        self.missing_ok = missing_ok
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        return Attempt(_Stopping(_SCALE_TO_ZERO, self._ref, context, began, missing_ok=self.missing_ok))
+
+
+class DeleteInferenceEndpointOperator(EndpointOperator):
+    """Delete an endpoint and wait until it is really gone, with its configuration, logs and metrics.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param missing_ok: whether an endpoint that does not exist is a success; default True.
+
+    Other parameters: see `EndpointOperator`. Result: None.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        missing_ok: bool = True,
+        retries: int | None = _RETRIES,
+        retry_delay: timedelta | float = _RETRY_DELAY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
+        self.endpoint = endpoint
+        self.missing_ok = missing_ok
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        return Attempt(_Stopping(_DELETE, self._ref, context, began, missing_ok=self.missing_ok))
+
+
+def _pause(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
+    return client.pause_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+
+
+def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
+    before = client.get_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+    if before.status in PARKED:
+        return before
+    try:
+        return client.scale_to_zero_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+    except BadRequestError as error:
+        if "cannot be scaled to zero" not in error.message:
+            raise
+        raise BadRequestError(
+            error.message,
+            method=error.method,
+            path=error.path,
+            status=error.status,
+            code=error.code,
+            advice="Give the endpoint a scale_to_zero_timeout (and min_replica=0), or pause it instead.",
+        ) from error
+
+
+def _delete(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
+    before = client.get_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+    client.delete_inference_endpoint(endpoint.name, namespace=endpoint.namespace, missing_ok=True, wait=False)
+    return before
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """One way to stop an endpoint's bill.
+
+    :param gone: whether there is no endpoint afterwards, of which its cost could be asked
+    """
+
+    send: Callable[[EndpointsClient, EndpointRef], InferenceEndpoint]
+    did: str
+    goal_states: tuple[str, ...]
+    gone: bool = False
+
+
+_PAUSE = _Stop(_pause, "paused", RELEASED_IN["pause"])
+_SCALE_TO_ZERO = _Stop(_scale_to_zero, "scaled to zero", RELEASED_IN["scale_to_zero"])
+_DELETE = _Stop(_delete, "deletion asked for", RELEASED_IN["delete"], gone=True)
+
+
+class _Stopping(Action):
+    """Stop the bill, and say what the DAG run's share of it was."""
+
+    def __init__(self, stop: _Stop, endpoint: EndpointRef, context: Context, began: float, *, missing_ok: bool) -> None:
+        self._stop, self._endpoint, self._context, self._began = stop, endpoint, context, began
+        self._missing_ok = missing_ok
+
+    def check(self) -> None:
+        """As of every operator."""
+        check_name(self._endpoint.name)
+
+    def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
+        """Send the request."""
+        if self._stop.gone:
+            report_cost(self._endpoint, self._context)  # while it still can be asked
+        try:
+            endpoint = self._stop.send(hook.get_conn(), self._endpoint)
+        except EndpointNotFoundError:
+            if not self._missing_ok:
+                raise
+            log.warning("There is no endpoint %s to release; missing_ok says that is fine.", self._endpoint.name)
+            return Done(None)
+        log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
+        return Sent(endpoint, self._began, self._stop.goal_states)
+
+    def result(self, summary: Summary | None) -> Summary | None:
+        """Say what the endpoint has cost."""
+        if self._stop.gone:
+            return None
+        report_cost(self._endpoint, self._context)
+        return summary

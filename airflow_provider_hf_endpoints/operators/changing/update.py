@@ -1,0 +1,103 @@
+"""The operator that changes an endpoint's settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_hf_endpoints.endpoints.models import PARKED
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.common.secrets import (
+    Secret,
+    SecretArguments,
+    refuse_inline,
+    refuse_shown,
+)
+
+log = logging.getLogger(__name__)
+
+
+class UpdateInferenceEndpointOperator(EndpointOperator):
+    """Change an endpoint's hardware, replicas, model or settings, and wait until it answers with them.
+
+    An endpoint that is paused or at zero stays there: the change shows when it starts again.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param changes: what to change, by the names and with the meaning of `endpoints.spec.EndpointUpdate`
+        (`instance_type`, `instance_size`, `accelerator`, `min_replica`, `max_replica`, `scale_to_zero_timeout`,
+        `repository`, `revision`, `custom_image`, `env`, …). Each is also an argument of its own, but for `partial` and
+        `expand`, which take `changes`. (templated)
+    :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
+
+    Other parameters, and the result: see `EndpointOperator`.
+    """
+
+    template_fields: Sequence[str] = (*EndpointOperator.template_fields, "changes")
+    _announces = True
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        changes: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        container_registry_password: Secret | None = None,
+        **kwargs: Any,
+    ) -> None:
+        own = {name: kwargs.pop(name) for name in list(kwargs) if name in EndpointUpdate.model_fields}
+        super().__init__(**kwargs)
+        if own and changes is not None:  # alone, `changes` may be another task's result, which is not known yet
+            if doubled := sorted(set(own) & set(changes)):
+                raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
+            own = {**changes, **own}
+        self.endpoint = endpoint
+        self.changes: Mapping[str, Any] = own if own or changes is None else changes
+        if isinstance(self.changes, Mapping):
+            refuse_inline(self.changes.get("custom_image"))
+        self._secrets = SecretArguments(secrets, container_registry_password)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; secrets only as references."""
+        refuse_shown(kwargs)
+        return super().partial(**kwargs)
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        return Attempt(_Updating(self._ref, self.changes, self._secrets, began))
+
+
+class _Updating(Action):
+    """Send the changes."""
+
+    def __init__(
+        self, endpoint: EndpointRef, changes: Mapping[str, Any], secret_arguments: SecretArguments, began: float
+    ) -> None:
+        self._endpoint, self._changes, self._secrets, self._began = endpoint, changes, secret_arguments, began
+
+    def check(self) -> None:
+        """As of every operator; the changes are checked when their secrets are known."""
+        check_name(self._endpoint.name)
+
+    def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
+        """Update."""
+        change = EndpointUpdate.from_arguments(**{**self._changes, **self._secrets.reveal()})
+        if change.min_replica:
+            log.warning(
+                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                self._endpoint.name,
+                change.min_replica,
+            )
+        endpoint = hook.get_conn().update(self._endpoint.name, change, namespace=self._endpoint.namespace)
+        log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        return Done(endpoint) if endpoint.status in PARKED else Sent(endpoint, self._began)
+
+    def secrets(self) -> Sequence[str]:
+        """Those that it was given."""
+        return self._secrets.values()

@@ -1,0 +1,37 @@
+"""How an error of ours ends a task of Airflow's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.waits import WaitBrokenError
+
+
+class TaskKilledError(InferenceEndpointError):
+    """The task was told to end while it waited."""
+
+    retryable = True
+
+    @classmethod
+    def while_waiting(cls, endpoint: str) -> TaskKilledError:
+        """What a killed task raises: after its signal Airflow lets `execute` go on, and even succeed."""
+        return cls(f"The task was killed while it waited for endpoint {endpoint!r}.")
+
+
+@contextmanager
+def in_airflow_terms() -> Iterator[None]:
+    """What a retry can't mend fails the task for good; the rest is left to the task's retries.
+
+    No error is ever raised from itself: such a chain has no end, and what renders a traceback may follow it for ever
+    (structlog did, on Airflow 3.0).
+    """
+    try:
+        yield
+    except (ApiError, InvalidArgumentError, WaitBrokenError) as error:
+        if error.retryable:
+            raise
+        raise AirflowFailException(str(error)) from error

@@ -1,0 +1,192 @@
+"""What the lifecycle operators have in common: which endpoint, which connection, and how an attempt runs and waits.
+
+One level: every lifecycle operator is an `EndpointOperator`, and what it does is an object that it has (`attempt.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context, conf
+
+from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Goal, Ready, Snapshot, judge
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
+from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
+from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
+
+DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
+
+
+class EndpointOperator(BaseOperator):
+    """An operator on one endpoint. The result is the endpoint's summary, see `InferenceEndpoint.summary`.
+
+    :param hf_endpoints_conn_id: the connection. (templated)
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param wait_for_completion: return only when the endpoint has arrived where the operator sends it; default True.
+    :param deferrable: wait in the triggerer, which occupies no worker; default Airflow's
+        `[operators] default_deferrable`.
+    :param timeout: seconds (or a timedelta) of wall-clock time for the wait; default 1 hour.
+    :param poll_interval: seconds between looks at most; they are shorter at first. Default 30.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
+    operator_extra_links = (InferenceEndpointLink(),)
+    ui_color = "#ffe9a8"
+
+    endpoint: str
+    lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
+    budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
+    _announces = False  # whether it emits an event of the endpoint's asset
+    _attempt: Attempt | None = None  # the one that runs
+
+    def __init__(
+        self,
+        *,
+        namespace: str | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        poll_interval: float = LONGEST_POLL,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.namespace = namespace
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        if self._announces:
+            self.outlets = with_alias(self.outlets)
+        deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
+        if poll_interval <= 0:
+            raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        """What this attempt does, by the operator's arguments. The one method that a lifecycle operator defines.
+
+        :param began: seconds since the epoch
+        :param stored: what the deferral has kept, after one; None at the beginning of an attempt
+        """
+        raise NotImplementedError
+
+    @property
+    def _ref(self) -> EndpointRef:
+        return EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """As Airflow's; `endpoint` may be another task's result."""
+        super().render_template_fields(context, jinja_env)
+        take_name(self)
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Act on the endpoint, wait where that was asked for, and return its summary."""
+        began = time.time()
+        take_name(self)
+        attempt = self._attempt = self._begin(context, began, None)
+        with attempt.guard.around(), in_airflow_terms():
+            attempt.action.check()
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                attempt.guard.prepare(hook)
+                arrived = self._arrive(hook, attempt.action.act(hook))
+            self._announce(context, arrived)
+        return attempt.action.result(arrived.summary)
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, **stored: Any
+    ) -> dict[str, Any] | None:
+        """Take up what the trigger found."""
+        take_name(self)
+        attempt = self._attempt = self._begin(context, time.time(), stored)
+        with attempt.guard.around(), in_airflow_terms():
+            arrived = self._conclude(event)
+            self._announce(context, arrived)
+        return attempt.action.result(arrived.summary)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's; tells the guard where Airflow ended the wait: the trigger broke, or its time limit passed."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            take_name(self)
+            guard = self._begin(context, time.time(), {}).guard
+            guard.ended_by_airflow(timeout=isinstance(error, TaskDeferralTimeout))
+            raise
+
+    def on_kill(self) -> None:
+        """Runs in a signal handler, shortly before the process is killed."""
+        if self._attempt is not None:
+            self._attempt.guard.on_kill()
+
+    def _check_on(self) -> None:
+        """Called before a wait and after every look of one that occupies the worker; may raise to end it."""
+        if self._attempt is not None:
+            self._attempt.guard.check()
+
+    def _arrive(self, hook: InferenceEndpointsHook, at: Sent | Done) -> Arrived:
+        """Wait for the goal, deferred or occupying the worker; at once where the endpoint has arrived already."""
+        if isinstance(at, Done):
+            return Arrived.at(at.endpoint)
+        assert self._attempt is not None
+        guard, endpoint = self._attempt.guard, at.endpoint
+        limit = deadline_after(at.began, self.timeout, self.execution_timeout)
+        wait = WaitSpec(
+            endpoint=endpoint.name,
+            namespace=endpoint.namespace,
+            started=at.began,
+            deadline=guard.deadline(hook, endpoint, limit),
+            target_states=at.goal_states,
+            resumed_at=at.began if at.resumed else None,
+            poll_interval=self.poll_interval,
+        )
+        if not self.wait_for_completion or _has_arrived(endpoint, wait.goal()):
+            return Arrived.at(endpoint)
+        self._check_on()
+        if self.deferrable:
+            over = guard.handover()
+            handed = deferral(wait, self.hf_endpoints_conn_id, over.release_on_kill, over.claim, over.holder)
+            self.defer(**handed, kwargs=dict(over.kwargs))
+        end = wait_here(hook, wait, self._check_on)
+        return self._conclude(event_of(end, endpoint.name))
+
+    def _conclude(self, event: dict[str, Any] | None) -> Arrived:
+        """What the end of a wait means; where it ended badly the action may still go on."""
+        assert self._attempt is not None
+        attempt = self._attempt
+        try:
+            summary = conclude(
+                event,
+                lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, attempt.action.secrets),
+            )
+        except InferenceEndpointError as error:
+            failure = error
+        else:
+            self.log.info("Endpoint %s: %s", self.endpoint, (summary or {}).get("state", "gone"))
+            return Arrived(summary, (event or {}).get("revision"))
+        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+            return self._arrive(hook, attempt.action.go_on(hook, attempt.guard.explain(hook, failure)))
+
+    def _announce(self, context: Context, arrived: Arrived) -> None:
+        """Other DAGs hear of it by the endpoint's asset."""
+        summary = arrived.summary
+        if self._announces and summary is not None:
+            extra = {"state": summary.get("state"), "revision": arrived.revision}
+            announce(context, self.outlets, summary.get("namespace"), summary.get("name"), extra)
+
+
+def _has_arrived(endpoint: InferenceEndpoint, goal: Goal) -> bool:
+    """Whether the answer to the action already is the goal (a health route's answer is never in it)."""
+    return isinstance(judge(Snapshot(endpoint), goal, goal.started), Ready)

@@ -1,0 +1,30 @@
+"""What an endpoint has cost since a moment, for who keeps a budget: by the service, else by the clock."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
+
+log = logging.getLogger(__name__)
+
+
+def usd_since(
+    client: EndpointsClient, name: str, namespace: str | None, began: float, usd_per_hour: float | None
+) -> float:
+    """What an endpoint has cost since `began` (seconds since the epoch), nothing where it is gone.
+
+    By the service, or where that does not say, as if it had billed all the time.
+    """
+    try:
+        start = datetime.fromtimestamp(began, UTC)
+        usd = client.get_inference_endpoint_cost(name, start=start, namespace=namespace).usd
+    except EndpointNotFoundError:
+        return 0.0
+    except InferenceEndpointError as error:
+        log.warning("What endpoint %s has cost can't be told, and is counted by the clock: %s", name, error)
+        usd = None
+    return (usd_per_hour or 0.0) * max(0.0, time.time() - began) / 3600.0 if usd is None else usd

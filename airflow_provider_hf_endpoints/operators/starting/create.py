@@ -1,0 +1,191 @@
+"""The operator that creates an endpoint, or takes, updates or replaces the one of that name: its arguments.
+
+What it does with them is in `creating.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, get_args
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_hf_endpoints.endpoints.models import Hardware
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.operators.common.arguments import also_takes
+from airflow_provider_hf_endpoints.operators.common.attempt import Attempt
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.common.secrets import (
+    Secret,
+    SecretArguments,
+    refuse_inline,
+    refuse_shown,
+)
+from airflow_provider_hf_endpoints.operators.starting.creating import Creating, Wanted
+from airflow_provider_hf_endpoints.operators.starting.hardware import PLACE, check_place
+from airflow_provider_hf_endpoints.operators.starting.plan import IfExists
+from airflow_provider_hf_endpoints.operators.starting.start import Start, StartTerms
+from airflow_provider_hf_endpoints.operators.using.acquired import namespace_of
+
+# Arguments that are the operator's attributes and templated; secrets are neither.
+_TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
+# Those that have a parameter of their own.
+_NAMED = [
+    "name",
+    "repository",
+    "framework",
+    *PLACE,
+    "task",
+    "min_replica",
+    "max_replica",
+    "scale_to_zero_timeout",
+]
+_OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
+
+
+class CreateInferenceEndpointOperator(EndpointOperator):
+    """Create an endpoint, or take the one of that name, and wait until it answers.
+
+    The defaults don't bill for ever: no replica is kept (`min_replica=0`) and 15 idle minutes scale it to zero.
+
+    :param name: lower-case letters, digits and '-', 32 at most. (templated)
+    :param repository: the model's repository on the hub. (templated)
+    :param framework: `pytorch`, `custom` or `llamacpp`. (templated)
+    :param vendor, region, accelerator, instance_type, instance_size: the hardware, e.g. aws, us-east-1, gpu, nvidia-l4,
+        x1. Checked against what the service offers before anything is created. (templated)
+    :param hardware: in their place, choices written `vendor/region/instance_type/instance_size`, e.g.
+        `["aws/us-east-1/nvidia-l4/x1", "gcp/us-east4/nvidia-l4/x1"]`. The next is tried where one has no capacity or
+        no quota, or the endpoint failed to start on it, which is then deleted; `timeout` is for all together.
+        (templated)
+    :param hardware_order: `given` (default), or `price`: the cheapest first.
+    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
+    :param task: what the model is for, e.g. `text-generation`. (templated)
+    :param min_replica, max_replica: the autoscaler's bounds; default 0 and 1. With `min_replica` above 0 the endpoint
+        bills until somebody stops it. (templated)
+    :param scale_to_zero_timeout: idle minutes, 15 to 2880; default 15. A backstop, not a switch. (templated)
+    :param options: every other setting of `endpoints.spec.EndpointSpec`: `revision`, `custom_image`, `env`, `type`,
+        `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
+    :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the
+        task runs, masked, never rendered.
+    :param if_exists: what to do about an endpoint of that name: `reuse` it (default; resumed if paused; an error when
+        its model or hardware differ), `update` it to the settings given here, `fail`, or `recreate` it.
+        An endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is taken up
+        by its retry whatever is chosen here, but that `recreate` replaces one that failed.
+    :param preflight: whether to check hardware, capacity and quota first; default True.
+
+    :param on_timeout: what becomes of the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
+        `delete` or `none`. This and the next two concern only an endpoint that this task created or resumed: one that
+        ran already is left alone.
+    :param on_failure: when it failed to start, or the wait for it ended with an error.
+    :param on_kill: when the task is killed while it waits, on a worker or deferred. A task that is cleared keeps the
+        endpoint: its next attempt takes it up.
+    :param max_cost: USD that the start may cost, over all tries of the task and all choices of hardware; a cleared task
+        gets a new budget. What can't pay for one billed minute is not started. When it is used up before the endpoint
+        is ready, `on_timeout` applies and the task fails for good. Default no limit.
+    :param max_runtime: the same in seconds (or a timedelta) of wall-clock time from the first try on. Default no limit.
+    :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
+
+    Other parameters, and the result: see `EndpointOperator`.
+    """
+
+    template_fields: Sequence[str] = (*_TEMPLATED, "hardware", "namespace", "hf_endpoints_conn_id", "acquired")
+    _announces = True
+
+    @also_takes(_OPTIONS)
+    def __init__(
+        self,
+        *,
+        name: str,
+        repository: str,
+        framework: str,
+        vendor: str | None = None,
+        region: str | None = None,
+        accelerator: str | None = None,
+        instance_type: str | None = None,
+        instance_size: str | None = None,
+        hardware: Sequence[str] | str | None = None,
+        hardware_order: HardwareOrder = "given",
+        task: str | None = None,
+        min_replica: int = 0,
+        max_replica: int | None = None,
+        scale_to_zero_timeout: int | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        container_registry_password: Secret | None = None,
+        if_exists: IfExists = "reuse",
+        preflight: bool = True,
+        on_timeout: Release = "pause",
+        on_failure: Release = "pause",
+        on_kill: Release = "pause",
+        max_cost: float | None = None,
+        max_runtime: float | timedelta | None = None,
+        acquired: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
+        super().__init__(**kwargs)
+        refuse_inline(options.get("custom_image"))
+        if if_exists not in get_args(IfExists):
+            raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
+        self.name = name
+        self.repository = repository
+        self.framework = framework
+        self.vendor = vendor
+        self.region = region
+        self.accelerator = accelerator
+        self.instance_type = instance_type
+        self.instance_size = instance_size
+        self.hardware = hardware
+        self.hardware_order: HardwareOrder = hardware_order
+        check_place({name: getattr(self, name) for name in PLACE}, hardware, hardware_order)
+        self.task = task
+        self.min_replica = min_replica
+        self.max_replica = max_replica
+        self.scale_to_zero_timeout = scale_to_zero_timeout
+        self.if_exists = if_exists
+        self.preflight = preflight
+        self.max_cost = max_cost
+        self.max_runtime = max_runtime
+        self.acquired = acquired
+        policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
+        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired)
+        self._secrets = SecretArguments(secrets, container_registry_password)
+        for field in _OPTIONS:
+            setattr(self, field, options.get(field))
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; secrets only as references."""
+        refuse_shown(kwargs)
+        return super().partial(**kwargs)
+
+    @property
+    def endpoint(self) -> str:  # type: ignore[override]
+        """The endpoint's name, as the other operators call it."""
+        return self.name
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        self.namespace = namespace_of(self.acquired) or self.namespace
+        start = Start(self._terms, self._ref, context, self.acquired, stored)
+        wanted = Wanted(
+            name=self.name,
+            namespace=self.namespace,
+            hf_endpoints_conn_id=self.hf_endpoints_conn_id,
+            spec=self._spec,
+            min_replica=self.min_replica,
+            hardware=self.hardware,
+            hardware_order=self.hardware_order,
+            if_exists=self.if_exists,
+            preflight=self.preflight,
+            secrets=self._secrets,
+        )
+        return Attempt(Creating(wanted, start, began), start)
+
+    def _spec(self, place: Hardware | None = None) -> EndpointSpec:
+        """The endpoint that is asked for, on `place` where there are choices."""
+        given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
+        if place is not None:
+            given |= {field: getattr(place, field) for field in PLACE}
+        return EndpointSpec.from_arguments(**given, **self._secrets.reveal())

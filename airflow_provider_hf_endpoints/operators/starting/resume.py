@@ -1,0 +1,93 @@
+"""The operator that resumes an endpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.starting.budget import Starts
+from airflow_provider_hf_endpoints.operators.starting.start import Start, StartTerms
+from airflow_provider_hf_endpoints.operators.using.acquired import namespace_of
+
+log = logging.getLogger(__name__)
+
+
+class ResumeInferenceEndpointOperator(EndpointOperator):
+    """Resume a paused endpoint and wait until it answers. One that runs already is fine; one at zero is woken.
+
+    It releases what it has started when that does not get ready; an endpoint that ran already is left alone.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param on_timeout, on_failure, on_kill, max_cost, max_runtime: see `CreateInferenceEndpointOperator`.
+    :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
+
+    Other parameters, and the result: see `EndpointOperator`.
+    """
+
+    template_fields: Sequence[str] = (*EndpointOperator.template_fields, "acquired")
+    _announces = True
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        on_timeout: Release = "pause",
+        on_failure: Release = "pause",
+        on_kill: Release = "pause",
+        max_cost: float | None = None,
+        max_runtime: float | timedelta | None = None,
+        acquired: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint = endpoint
+        self.max_cost = max_cost
+        self.max_runtime = max_runtime
+        self.acquired = acquired
+        policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
+        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired)
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        self.namespace = namespace_of(self.acquired) or self.namespace
+        start = Start(self._terms, self._ref, context, self.acquired, stored)
+        return Attempt(_Resuming(self._ref, start, began), start)
+
+
+class _Resuming(Action):
+    """Resume, by a start that owns what it has started."""
+
+    def __init__(self, endpoint: EndpointRef, start: Start, began: float) -> None:
+        self._endpoint, self._start, self._began = endpoint, start, began
+
+    def check(self) -> None:
+        """As of every operator."""
+        check_name(self._endpoint.name)
+
+    def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
+        """Resume."""
+        client, name, namespace = hook.get_conn(), self._endpoint.name, self._endpoint.namespace
+        before = client.get_inference_endpoint(name, namespace=namespace)
+        self._start.ownership.take_up_resumed(before)
+        starts = before.status in NEEDS_RESUME
+        if starts:
+            self._start.budget.check(client, Starts.again(before))
+        with self._start.starting(hook, resumed=before) if starts else nullcontext():
+            endpoint = client.resume_inference_endpoint(name, namespace=namespace)
+        log.info("Resumed endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        return Sent(endpoint, self._began, resumed=True)
+
+    def result(self, summary: Summary | None) -> Summary | None:
+        """In a group with what the tasks behind need."""
+        return self._start.result(summary)

@@ -1,0 +1,260 @@
+"""The start of an endpoint by one attempt: whose the endpoint is, what the start may cost, and its bad ends.
+
+Create, resume and the start of a group each have one. What a start leaves behind at a bad end is released, so that it
+stops billing. A teardown does not help there: Airflow runs it only where its setup succeeded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, Context, TaskDeferred
+
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError, Limits
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    InferenceEndpointError,
+    InferenceEndpointTimeoutError,
+    InvalidArgumentError,
+    ServiceError,
+    ServiceUnreachableError,
+)
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.store import other_users
+from airflow_provider_hf_endpoints.operators.common.attempt import Guard, Handover, Summary
+from airflow_provider_hf_endpoints.operators.common.emergency import (
+    BadEnd,
+    EmergencyRelease,
+    Policies,
+    check_policies,
+)
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
+from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
+from airflow_provider_hf_endpoints.operators.starting.state import StartState
+from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
+from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
+from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim
+
+log = logging.getLogger(__name__)
+
+_ACCOUNT_LIMIT = 20.0  # seconds to ask what an endpoint has cost that is to be released
+
+
+@dataclass(frozen=True)
+class StartTerms:
+    """What the DAG says of a start; checked when the DAG is read.
+
+    :param policies: what becomes of the endpoint at the bad ends, where this task has started it
+    :param limits: of the start alone
+    :param in_group: whether the start belongs to an endpoint that was acquired
+    """
+
+    policies: Policies
+    limits: Limits
+    in_group: bool
+
+    @classmethod
+    def of(
+        cls,
+        policies: Mapping[str, Release],
+        max_cost: float | None,
+        max_runtime: float | timedelta | None,
+        acquired: Any,
+    ) -> StartTerms:
+        """Raises `ValueError` for what can't be meant."""
+        return cls(check_policies(**policies), Limits.of(max_cost, max_runtime), acquired is not None)
+
+
+class Start(Guard):
+    """One attempt's start of an endpoint.
+
+    :param acquired: what `AcquireInferenceEndpointOperator` returned, in a group
+    :param stored: what a deferral has kept; None at the beginning of an attempt
+    """
+
+    def __init__(
+        self,
+        terms: StartTerms,
+        endpoint: EndpointRef,
+        context: Context,
+        acquired: Any,
+        stored: Mapping[str, Any] | None,
+    ) -> None:
+        state = StartState.of(stored or {})
+        self._context: Any = context
+        self._endpoint = endpoint
+        self._terms = terms
+        self._given, self._acquired = acquired, Acquired.of(acquired)
+        self._begins = stored is None
+        self._holder: str | None = None  # of a lease on the endpoint, while it is held in a group
+        self.emergency = EmergencyRelease(endpoint, terms.policies)
+        self.ownership = Ownership(self._context, owned=state.started_here)
+        self.search = state.search
+        # A retry leaves `max_tries` alone, and a clear raises it: a retry goes on with the budget of the try before.
+        key = f"try {getattr(self._context['ti'], 'max_tries', '')}"
+        self.budget = StartBudget(terms.limits, key, None if self._acquired is None else self._acquired.budget)
+        if stored is not None:
+            self.budget.take_up(state.budget)
+
+    # Around the attempt
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Release what this task has started where that goes wrong."""
+        self._check_group()
+        try:
+            yield
+            self.check()
+        except TaskDeferred:
+            self._hand_over()
+            raise
+        except Exception as error:  # whatever it was: what this task started must not go on billing
+            self._end_badly(error)
+            raise
+        self.ownership.end()
+
+    def _check_group(self) -> None:
+        """In a group: note the use where a later clear finds it."""
+        if not self._terms.in_group:
+            return
+        if self._acquired is None:
+            raise InvalidArgumentError(
+                f"acquired={self._given!r} is no result of acquiring an endpoint: this task starts nothing alone. "
+                "Clear the whole group."
+            )
+        if self._begins:
+            self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
+
+    def _hand_over(self) -> None:
+        """Before a deferral: what others have to know of it is left in XCom."""
+        ti, emergency = self._context["ti"], self.emergency
+        if self.ownership.owned and not emergency.killed:
+            leave_claim(ti, self.ownership.attempt)
+            emergency.ask(ti)
+        if emergency.killed:  # or the signal came when nothing was left to look at it but this
+            if self.ownership.owned:
+                emergency.release("on_kill")
+            raise emergency.error() from None
+
+    def _end_badly(self, error: Exception) -> None:
+        """Release; raises where another error than `error` is to be the task's."""
+        emergency = self.emergency
+        if self.ownership.owned:
+            why: BadEnd = "on_timeout" if isinstance(error, InferenceEndpointTimeoutError) else "on_failure"
+            if emergency.policy(why) == "delete" and not emergency.killed:
+                self.lose()
+            emergency.release(why)
+        if emergency.released:
+            self.ownership.end()
+        if emergency.killed and not isinstance(error, TaskKilledError):
+            raise emergency.error() from error
+        if isinstance(error, BudgetSpentError):
+            raise AirflowFailException(str(error)) from error  # a retry would have the same budget
+
+    def ended_by_airflow(self, *, timeout: bool) -> None:
+        """A deferral that Airflow ends brings none of its kwargs back: the claim says whether there is an endpoint."""
+        if has_left_claim(self._context["ti"]):
+            self.emergency.release("on_timeout" if timeout else "on_failure")
+            self.ownership.end()
+
+    def on_kill(self) -> None:
+        """Release at once: this runs in a signal handler, shortly before the process is killed."""
+        self.emergency.on_signal(act=self.ownership.owned)
+
+    def check(self) -> None:
+        """End the wait of a killed task."""
+        self.emergency.check()
+
+    # Before the requests
+
+    def prepare(self, hook: InferenceEndpointsHook) -> None:
+        """Once in each attempt, also where it was taken up after a deferral and goes on to start something."""
+        if self.emergency.prepared:
+            return
+        self.emergency.prepare(hook)
+        if self.budget.is_set and self.budget.account is None:
+            self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
+        lease = None if self._acquired is None else self._acquired.held
+        if lease is not None:
+            self._holder = lease.holder
+            # Asked now: a signal handler can't. A kill is not to stop it under others; the release asks for them, too.
+            if other_users(hook.lease_path, *self._place(hook), lease.holder):
+                self.emergency.leave_on_kill()
+
+    @contextmanager
+    def starting(self, hook: InferenceEndpointsHook, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
+        """Around the request that starts the endpoint: from its answer on, or where that is lost, it is this task's.
+
+        :param resumed: the endpoint, where it is resumed. What is created carries a tag; this has to be noted first.
+        """
+        self.check()  # a killed task starts nothing
+        if resumed is not None:
+            self.ownership.note_resume(resumed)
+        self._note_start(hook)
+        try:
+            yield
+        except ServiceUnreachableError:
+            raise  # it never arrived
+        except ServiceError:
+            self.ownership.owned = True
+            raise
+        self.ownership.owned = True
+
+    def lose(self) -> None:
+        """Before the endpoint is deleted: what it has cost stays in the account, also for a retry. Never raises."""
+        if not self.budget.is_set:
+            return
+        endpoint = self._endpoint
+        try:
+            with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
+                hook.get_conn().limit(_ACCOUNT_LIMIT)
+                self.budget.lose(hook.get_conn(), endpoint.name, endpoint.namespace)
+                self._note_start(hook)
+        except LOOKUP_ERRORS as error:
+            log.warning("What endpoint %s has cost is not in the account: %s", endpoint.name, error)
+
+    def _note_start(self, hook: InferenceEndpointsHook) -> None:
+        if self.ownership.notes_starts:
+            self.ownership.note_start(hook.lease_path, *self._place(hook), self.budget.stored())
+
+    def _place(self, hook: InferenceEndpointsHook) -> tuple[str, str]:
+        return self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name
+
+    # The wait, and its end
+
+    def deadline(self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, given: float | None) -> float | None:
+        """The budget has a say, too."""
+        return self.budget.deadline(hook.get_conn(), endpoint, given)
+
+    def explain(self, hook: InferenceEndpointsHook, error: InferenceEndpointError) -> InferenceEndpointError:
+        """A wait that the budget has ended says so, with its figures."""
+        if not isinstance(error, InferenceEndpointTimeoutError) or not self.budget.ends_the_wait:
+            return error
+        return self.budget.error(hook.get_conn(), self._endpoint.name, self._endpoint.namespace, str(error))
+
+    def handover(self) -> Handover:
+        """What the deferral takes along."""
+        owned = self.ownership.owned
+        return Handover(
+            StartState(owned, self.budget.stored(), self.search).stored(),
+            self.emergency.policy("on_kill") if owned else "none",
+            self.ownership.attempt,
+            self._holder,
+        )
+
+    def result(self, summary: Summary | None) -> Summary | None:
+        """In a group with what the tasks behind need; from now on the lease counts without the start's time."""
+        if self._acquired is None or summary is None:
+            return summary
+        renew_acquired(self._acquired, self._endpoint.hf_endpoints_conn_id)
+        account = self.budget.account  # with what choices of hardware have cost that are gone
+        return {**summary, **self._acquired.told(None if account is None else account.stored())}

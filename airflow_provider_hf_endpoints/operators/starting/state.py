@@ -1,0 +1,34 @@
+"""What a start tells itself over a deferral. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from airflow_provider_hf_endpoints.operators.starting.search import Search
+
+
+@dataclass(frozen=True)
+class StartState:
+    """JSON-native both ways: the kwargs of `execute_complete`, of which only what is not at its default is written.
+
+    :param started_here: whether the task owns the endpoint, see `ownership.Ownership`
+    :param budget: as `StartBudget.stored` has it
+    :param search: how far the choices of hardware are tried
+    """
+
+    started_here: bool = False
+    budget: Mapping[str, Any] | None = None
+    search: Search | None = None
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """What a deferral has kept."""
+        return cls(stored.get("started_here") is True, stored.get("budget"), Search.of(stored.get("search")))
+
+    def stored(self) -> dict[str, Any]:
+        """For a deferral's kwargs."""
+        search = None if self.search is None else self.search.stored()
+        told = {"started_here": self.started_here or None, "budget": self.budget, "search": search}
+        return {name: value for name, value in told.items() if value is not None}

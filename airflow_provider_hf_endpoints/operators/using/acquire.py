@@ -1,0 +1,133 @@
+"""Acquire: the task that begins the use of an endpoint, by noting how it is found and taking a lease on it.
+
+`acquire` starts nothing and takes a moment, so that it all but always succeeds; the teardown of whatever comes after it
+then runs however that ends: a start that fails, or whose worker is killed, is released as work is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, Limits
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.protocol import take
+from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
+from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.ownership import attempt_id, holder_name
+
+# Tasks that are none of this provider renew nothing, so a lease is to outlast them. For so long a crashed holder keeps
+# the last one from switching off.
+DEFAULT_LEASE = timedelta(hours=6)
+
+
+class AcquireInferenceEndpointOperator(BaseOperator):
+    """Note in which state an endpoint is before it is used. Starts and changes nothing.
+
+    Result: `{"name", "namespace", "found", "use", "lease", "budget"}`: the state, None where there is no such endpoint,
+    an id of this use, the same until a release, the lease that others see, and the account of the budget, None where
+    there is none. A clear that runs this task again opens a new account, also for an endpoint that runs on.
+
+    :param endpoint: the endpoint's name. (templated)
+    :param must_exist: whether an endpoint that does not exist is an error.
+    :param start_task_id, release_task_id: the tasks of the same use. After a clear they know how it was found before.
+    :param lease: seconds (or a timedelta) for which others count this use as going on, from its start and from each
+        renewal; `max_startup` is added before that.
+    :param max_cost, max_runtime: limits of the whole use; its account is opened here.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
+    ui_color = "#ffe9a8"
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        must_exist: bool,
+        start_task_id: str,
+        release_task_id: str,
+        lease: float | timedelta = DEFAULT_LEASE,
+        max_startup: float | timedelta = 0.0,
+        max_cost: float | None = None,
+        max_runtime: float | timedelta | None = None,
+        namespace: str | None = None,
+        hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint = endpoint
+        self.must_exist = must_exist
+        self.start_task_id = start_task_id
+        self.release_task_id = release_task_id
+        self.lease_seconds, self.max_startup = float(seconds_of(lease)), float(seconds_of(max_startup))
+        if self.lease_seconds <= 0:
+            raise ValueError(f"lease={lease!r} must be positive (seconds, or a timedelta).")
+        self.limits = Limits.of(max_cost, max_runtime)
+        self.namespace = namespace
+        self.hf_endpoints_conn_id = hf_endpoints_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Take a lease, look, and return what was seen."""
+        began = time.time()
+        with in_airflow_terms():
+            check_name(self.endpoint)
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                namespace = self.namespace or hook.get_conn().default_namespace()
+                if self.must_exist:
+                    hook.get_conn().get_inference_endpoint(self.endpoint, namespace=namespace)
+                lease = self._take(hook, namespace, context)
+        before = self._unreleased(context)
+        if before is not None:
+            lease = replace(lease, found=before.get("found"))
+            self.log.info("Endpoint %s was %s before this use began.", self.endpoint, lease.found or "not there")
+        else:
+            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "not there")
+        use = before["use"] if before is not None else f"{lease.holder}-{attempt_id(context['ti'])}"
+        place = {"name": self.endpoint, "namespace": namespace}
+        limits = self.limits
+        account = Account(max_cost=limits.max_cost, max_runtime=limits.max_runtime, began=began)
+        budget = account.stored() if limits.are_set else None
+        return {**place, "found": lease.found, "use": use, "lease": lease.stored(), "budget": budget}
+
+    def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
+        mine = new_lease(_who(context), time.time(), self.lease_seconds, first=self.max_startup)
+        held = Held(hook, namespace, self.endpoint)
+        try:
+            lease: Lease = held.play(take(mine, time.time))
+        except StoreError as error:
+            self.log.warning("Others can't see that endpoint %s is used here: %s", self.endpoint, error)
+            return replace(mine, found=held.state())
+        return lease
+
+    def _unreleased(self, context: Context) -> dict[str, Any] | None:
+        """What an earlier attempt acquired and no release has ended: the endpoint may run because of it.
+
+        After a clear, this task's own result is gone and that of the tasks behind it is still there.
+        """
+        started = _pull(context, self.start_task_id, FOUND_KEY)
+        if started is None or started.get("name") != self.endpoint:
+            return None
+        released = _pull(context, self.release_task_id, FOUND_KEY)
+        return None if released is not None and released.get("use") == started.get("use") else dict(started)
+
+
+def _who(context: Context) -> str:
+    ti: Any = context["ti"]
+    dag_id, run_id, task_id = (str(getattr(ti, name, "")) for name in ("dag_id", "run_id", "task_id"))
+    return holder_name(dag_id, run_id, task_id, getattr(ti, "map_index", None))
+
+
+def _pull(context: Context, task_id: str, key: str) -> dict[str, Any] | None:
+    ti: Any = context["ti"]
+    value = ti.xcom_pull(task_ids=task_id, key=key, map_indexes=ti.map_index)
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,57 @@
+"""What `acquire` found and took, as the tasks behind it read it from its result. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from airflow_provider_hf_endpoints.leases.records import Lease
+
+#: The XCom in which a start and a release note what they belong to: by them a clear knows how it was found before.
+FOUND_KEY = "hf_endpoint_acquired"
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """An endpoint that is acquired: the result of `AcquireInferenceEndpointOperator`.
+
+    :param found: its state before this use, None where there was none
+    :param use: the id of the use, the same until a release
+    :param lease: the record of the lease that others see
+    :param budget: the account of the use, None without a limit
+    :param raw: all of the result, to be passed on
+    """
+
+    name: str
+    namespace: str
+    found: str | None
+    use: str | None
+    lease: Mapping[str, Any] | None
+    budget: Mapping[str, Any] | None
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, result: object) -> Self | None:
+        """None for what is no such result."""
+        if not isinstance(result, Mapping) or "name" not in result:
+            return None
+        rest = {name: result.get(name) for name in ("found", "use", "lease", "budget")}
+        return cls(name=result["name"], namespace=result.get("namespace") or "", **rest, raw=result)
+
+    @property
+    def held(self) -> Lease | None:
+        """The lease; None where there is none that can be read."""
+        return Lease.of(self.lease)
+
+    def told(self, budget: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the tasks behind need of it, beside its name: see `common/naming.py`."""
+        place = {"namespace": self.namespace, "name": self.name}
+        lease = None if self.lease is None else {**place, "record": self.lease}
+        return {"use": self.use, "lease": lease, "budget": budget}
+
+
+def namespace_of(acquired: object) -> str | None:
+    """The namespace in which an endpoint was acquired; None outside of a group."""
+    known = Acquired.of(acquired)
+    return None if known is None else known.namespace or None

@@ -1,0 +1,183 @@
+"""Release: the task that ends the use of an endpoint, and the empty one behind it by which a run is judged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, get_args
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN, AfterUse, Release, after_use
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.protocol import Shared, leave
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
+from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
+from airflow_provider_hf_endpoints.operators.using.leases import Held
+
+log = logging.getLogger(__name__)
+
+# What stops the bill is tried for more than an hour, whatever `default_args` say of other tasks: they win over an
+# operator's own defaults, so whoever places the task gives it these.
+RELEASE_RETRIES: dict[str, Any] = {
+    "retries": 10,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+}
+
+
+class ReleaseAcquiredOperator(EndpointOperator):
+    """End the use of an endpoint: do to it what the policy says, and wait until that is done. Made to be a teardown.
+
+    Idempotent, so that it can be tried again: see `RELEASE_RETRIES`.
+
+    :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
+    :param release: what becomes of the endpoint, see `endpoints.upkeep.release.after_use`; nothing while others use it.
+    :param quiet: seconds without a request after which it is released, where nobody can say who uses it; default 120.
+
+    Other parameters: see `EndpointOperator`.
+    """
+
+    template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
+
+    def __init__(
+        self,
+        *,
+        acquired: Any,
+        release: AfterUse | None = None,
+        quiet: float = 120.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if release is not None and release not in get_args(AfterUse):
+            raise ValueError(f"release={release!r}: it is one of {', '.join(get_args(AfterUse))}, or None.")
+        self.acquired = acquired
+        self.release = release
+        self.quiet = quiet
+        self.endpoint = ""  # known when `acquired` is rendered
+
+    def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
+        acquired = Acquired.of(self.acquired)
+        if acquired is None:
+            return Attempt(_NothingAcquired(self.acquired))
+        self.endpoint, self.namespace = acquired.name, acquired.namespace
+        return Attempt(_Releasing(self._ref, acquired, self.release, self.quiet, context, began, stored is not None))
+
+
+class EndpointReleasedOperator(BaseOperator):
+    """Nothing: the scheduler itself marks it, by what is before it."""
+
+    inherits_from_empty_operator = True
+    ui_color = "#e8f7e4"
+
+    def execute(self, context: Context) -> None:
+        """Nothing to do."""
+
+
+class _NothingAcquired(Action):
+    """What `acquired` names no endpoint in, is refused."""
+
+    def __init__(self, acquired: object) -> None:
+        self._acquired = acquired
+
+    def check(self) -> None:
+        """Say what to do instead."""
+        raise InvalidArgumentError(
+            f"acquired={self._acquired!r} is no result of acquiring an endpoint: this task releases nothing alone. "
+            "Clear the whole group, or pause the endpoint by hand."
+        )
+
+    def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
+        """Never reached."""
+        return Done(None)
+
+
+class _Releasing(Action):
+    """Leave the lease; the last one out does to the endpoint what the policy says."""
+
+    def __init__(
+        self,
+        endpoint: EndpointRef,
+        acquired: Acquired,
+        policy: AfterUse | None,
+        quiet: float,
+        context: Context,
+        began: float,
+        deferred: bool,
+    ) -> None:
+        self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
+        self._context, self._began = context, began
+        # What was deleted before the deferral has been told already.
+        self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
+        self._did: Release = "none"
+
+    def check(self) -> None:
+        """As of every operator."""
+        check_name(self._endpoint.name)
+
+    def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
+        """Leave, and switch off where nobody else is there."""
+        name = self._endpoint.name
+        held = Held(hook, self._acquired.namespace, name, lambda found: self._switch_off(hook, found))
+        mine = self._acquired.held
+        try:
+            if mine is None:
+                raise StoreError("acquired without a lease")
+            outcome = held.play(leave(mine, time.time))
+        except StoreError as error:
+            self._release_when_quiet(hook, held, error)
+        else:
+            if isinstance(outcome, Shared):
+                log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(outcome.by))
+        endpoint = self._look(hook)
+        if endpoint is None or self._did == "none":
+            return Done(endpoint)
+        return Sent(endpoint, self._began, RELEASED_IN[self._did])
+
+    def result(self, summary: Summary | None) -> Summary | None:
+        """Note that it is released, and say what it has cost."""
+        self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
+        self._report_cost()
+        return summary
+
+    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> None:
+        policy = after_use(self._policy, found)
+        if policy == "delete":
+            self._report_cost()  # while it still can be asked
+        endpoint = self._endpoint
+        done = hook.get_conn().release(endpoint.name, policy, namespace=endpoint.namespace)
+        log.info("Endpoint %s/%s: %s.", endpoint.namespace, endpoint.name, done)
+        self._did = policy
+
+    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> None:
+        """Without leases only the service knows whether somebody else uses the endpoint."""
+        name = self._endpoint.name
+        if after_use(self._policy, self._acquired.found) == "none" or held.state() is None:
+            return
+        log.warning("Who else uses endpoint %s can't be read: %s", name, why)
+        if held.quiet_for(self._quiet):
+            self._switch_off(hook, self._acquired.found)
+        else:
+            log.warning("Endpoint %s is LEFT RUNNING: it is used while this use is over.", name)
+
+    def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:
+        try:
+            return hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
+        except EndpointNotFoundError:
+            return None
+
+    def _report_cost(self) -> None:
+        """Once."""
+        if not self._cost_told:
+            self._cost_told = True
+            report_cost(self._endpoint, self._context)

@@ -1,0 +1,184 @@
+"""Whose endpoint is it: the marks that tasks leave for other attempts, triggers and the sweeper, in one vocabulary.
+
+A retry, or the attempt after a clear, has nothing left of the attempt before: XComs are cleared, and a process that was
+killed told nobody. Each mark below outlives something else. `docs/contributing/ownership.md` shows all of them side by
+side. Leases, which say who *uses* an endpoint, are in `leases/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, start_note
+
+log = logging.getLogger(__name__)
+
+_TAG_PREFIX = "airflow-task-"
+_HOLDER = re.compile(r"(\S+) (.+?) (\S+)( \[\d+\])?")
+
+#: The XCom of the claim: an attempt that leaves its wait to a trigger leaves its own id there, which Airflow empties
+#: before the next attempt.
+CLAIM_KEY = "hf_endpoint_started_here"
+
+
+# The creator tag, on the endpoint itself
+
+
+def creator_tag(task_instance: Any) -> str | None:
+    """The tag of a task in its DAG run, the same in every attempt; None outside of a run."""
+    names = [getattr(task_instance, name, None) for name in ("dag_id", "run_id", "task_id")]
+    if not all(isinstance(name, str) for name in names):
+        return None
+    place = "\0".join([*map(str, names), str(getattr(task_instance, "map_index", -1))])
+    return _TAG_PREFIX + hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def creator_tags_in(tags: Iterable[str] | None) -> list[str]:
+    """The tags that are creator tags, whoever's."""
+    return [tag for tag in tags or () if tag.startswith(_TAG_PREFIX)]
+
+
+# The claim, in XCom
+
+
+def attempt_id(task_instance: Any) -> str | None:
+    """The id of an attempt: another one for every retry and every clear."""
+    attempt = getattr(task_instance, "id", None)
+    return None if attempt is None else str(attempt)
+
+
+def leave_claim(task_instance: Any, attempt: str | None) -> None:
+    """Before a deferral: the attempt's trigger may act on the endpoint for as long as this stands."""
+    task_instance.xcom_push(key=CLAIM_KEY, value=attempt or True)
+
+
+def has_left_claim(task_instance: Any) -> bool:
+    """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
+    key = {"task_ids": task_instance.task_id, "key": CLAIM_KEY, "map_indexes": task_instance.map_index}
+    return bool(task_instance.xcom_pull(**key))
+
+
+# The holder of a lease, for a person
+
+
+def holder_name(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
+    """Who holds a lease: DAG, run, task and map index, the same in every attempt."""
+    mapped = map_index is not None and map_index >= 0
+    return " ".join([dag_id, run_id, task_id, *([f"[{map_index}]"] if mapped else [])])
+
+
+def run_of_holder(who: str) -> tuple[str, str] | None:
+    """DAG and run of a `holder_name`; None for what is none. Only a run's id may have spaces in it."""
+    said = _HOLDER.fullmatch(who)
+    return None if said is None else (said[1], said[2])
+
+
+class ResumeNote:
+    """What a task notes of the endpoint that it resumes: before the request is sent, until it is done with it.
+
+    In Airflow's task state store, which outlives an attempt. Airflow has one from 3.3 on; without it nothing is noted:
+    an attempt that was killed after its resume then leaves an endpoint that its retry takes for somebody else's. A
+    store that does not answer is no reason to fail either. No tag is set: whether an update of nothing but tags
+    restarts an endpoint is not known.
+    """
+
+    _KEY = "hf_endpoint_resumed"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def write(self, endpoint: InferenceEndpoint) -> None:
+        """The task is about to resume `endpoint`."""
+        self._ask("set", self._KEY, _place(endpoint))
+
+    def is_of(self, endpoint: InferenceEndpoint) -> bool:
+        """Whether an earlier attempt was about to resume it, and has not ended it since."""
+        return bool(self._ask("get", self._KEY) == _place(endpoint))
+
+    def forget(self) -> None:
+        """It is released, or the DAG's."""
+        if self._ask("get", self._KEY) is not None:
+            self._ask("delete", self._KEY)
+
+    def _ask(self, what: str, *arguments: str) -> Any:
+        if self._store is None:
+            return None
+        try:
+            return getattr(self._store, what)(*arguments)
+        except AirflowRuntimeError as error:
+            log.warning("Airflow's task state store does not answer (%s): %s", what, error)
+            return None
+
+
+class Ownership:
+    """Of one endpoint, in one attempt of a task that may start it.
+
+    :ivar owned: whether this task has started the endpoint, in this attempt or an earlier one: at a bad end it is this
+        task's to release. A deferral tells it as `started_here`.
+    """
+
+    def __init__(self, context: Mapping[str, Any], *, owned: bool = False) -> None:
+        ti = context["ti"]
+        self.owned = owned
+        self.attempt = attempt_id(ti)
+        self._tag = creator_tag(ti)
+        self._resume_note = ResumeNote(context.get("task_state_store"))
+        self._start_note = start_note(ti, time.time())
+
+    def tagged(self, spec: EndpointSpec) -> EndpointSpec:
+        """`spec` with the creator tag."""
+        return spec if self._tag is None else spec.model_copy(update={"tags": [*(spec.tags or ()), self._tag]})
+
+    def has_created(self, endpoint: InferenceEndpoint | None) -> bool:
+        """Whether an earlier attempt of this task created `endpoint`."""
+        return endpoint is not None and self._tag is not None and self._tag in (endpoint.tags or ())
+
+    def take_up(self, endpoint: InferenceEndpoint) -> bool:
+        """Own an endpoint that an earlier attempt created or resumed; whether it created it."""
+        if self.has_created(endpoint):
+            self.owned = True
+            log.info("Endpoint %s was created by an earlier attempt of this task.", endpoint.name)
+            return True
+        self.take_up_resumed(endpoint)
+        return False
+
+    def take_up_resumed(self, endpoint: InferenceEndpoint) -> None:
+        """Own an endpoint that an attempt before this one resumed, and that nobody has released since."""
+        if self._resume_note.is_of(endpoint):
+            self.owned = True
+            log.info("Endpoint %s was resumed by an earlier attempt of this task.", endpoint.name)
+
+    def note_resume(self, endpoint: InferenceEndpoint) -> None:
+        """Before the request: no tag will say of a resume whose it is."""
+        self._resume_note.write(endpoint)
+
+    @property
+    def notes_starts(self) -> bool:
+        """Whether there is a DAG run to note."""
+        return self._start_note is not None
+
+    def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
+        """Tell the sweeper who starts the endpoint, and a retry what is spent of the budget."""
+        if self._start_note is not None:
+            StartNotes(lease_path).write(namespace, name, replace(self._start_note, budget=budget))
+
+    def notes(self, lease_path: str | None, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
+        """The start note that is there, and the one that this attempt would write."""
+        return StartNotes(lease_path).read(namespace, name), self._start_note
+
+    def end(self) -> None:
+        """The endpoint is released, or it is the DAG's now, and what comes after this task ends it."""
+        self._resume_note.forget()
+
+
+def _place(endpoint: InferenceEndpoint) -> str:
+    return f"{endpoint.namespace}/{endpoint.name}"
