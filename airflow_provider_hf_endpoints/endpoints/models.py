@@ -7,6 +7,7 @@ defaults, and `raw` keeps the whole answer. What a caller *asks for* is in `spec
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Self
@@ -37,6 +38,9 @@ class InferenceEndpointStatus(StrEnum):
     FAILED = "failed"
     SCALED_TO_ZERO = "scaledToZero"
 
+
+#: What somebody who waits for a deletion, or watches for one, names as the state; no state of the service.
+DELETED = "deleted"
 
 # The sets of states that decisions are made by, each once.
 #: Something is wrong, and waiting does not mend it.
@@ -150,6 +154,23 @@ class Place(NamedTuple):
         return "/".join(map(str, self))
 
 
+@dataclass(frozen=True)
+class EndpointSummary:
+    """What operators, sensor and events say of an endpoint: small and free of secrets, fit for an XCom.
+
+    The one place of these fields; `docs/index.md` tells them, and a test compares the two.
+    """
+
+    name: str
+    namespace: str
+    state: str
+    url: str | None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """JSON-native, as tasks return it."""
+        return asdict(self)
+
+
 class InferenceEndpoint(_Answer):
     """One endpoint as the service described it at one moment.
 
@@ -236,8 +257,8 @@ class InferenceEndpoint(_Answer):
         return f"{self.url.rstrip('/')}/{(self.health_route or '/health').lstrip('/')}"
 
     def summary(self) -> dict[str, str | None]:
-        """What is small and free of secrets, fit for an XCom: name, namespace, state and url."""
-        return {"name": self.name, "namespace": self.namespace, "state": self.status, "url": self.url}
+        """What is small and free of secrets, fit for an XCom: see `EndpointSummary`."""
+        return EndpointSummary(self.name, self.namespace, self.status, self.url).as_dict()
 
 
 class EndpointPage(_Answer):

@@ -55,8 +55,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param on_kill: when the task is killed while it waits. In the mode `reschedule` nobody hears of that between two
         looks. A task that is cleared, or marked as a success, keeps the endpoint.
 
-    Its result is `{"name", "namespace", "state", "url"}`. Raises `AirflowSensorTimeout` at the deadline and
-    `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
+    Its result is the endpoint's summary (`endpoints.models.EndpointSummary`). Raises `AirflowSensorTimeout` at the
+    deadline and `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
     `soft_fail` or `never_fail` both skip.
     """
 

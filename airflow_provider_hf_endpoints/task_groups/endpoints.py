@@ -99,7 +99,7 @@ class InferenceEndpointGroup:
     """What `inference_endpoint` returns; see there.
 
     `with … as endpoint` gives the started endpoint, for the argument `endpoint` of operators and sensors; it is a
-    mapping with `name`, `namespace`, `state` and `url` when a task gets it. The group itself takes arrows (`>>`) once
+    mapping, the endpoint's summary and its lease, when a task gets it. The group itself takes arrows (`>>`) once
     it was entered: what comes after it waits for the work.
     """
 

@@ -37,8 +37,8 @@ _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
 class InferenceEndpointTrigger(BaseTrigger):
     """Fires once: when the endpoint has reached one of `target_states`, can't reach it, or the deadline has passed.
 
-    The event: `{"status": "ready" | "failed" | "timeout" | "error", "name", "reason", "endpoint": {"name",
-    "namespace", "state", "url"} | None}`.
+    The event: `{"status": "ready" | "failed" | "timeout" | "error", "name", "reason", "endpoint"}`; `endpoint` is the
+    endpoint's summary or None.
 
     :param endpoint: the endpoint's name.
     :param namespace: default the connection's, else the token's user.

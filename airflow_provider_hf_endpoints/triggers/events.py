@@ -37,7 +37,7 @@ class BadWatchError(InvalidArgumentError, TypeError):
 class InferenceEndpointEventTrigger(BaseEventTrigger):
     """Fires each time that the endpoint comes into one of `states`; for `Asset(watchers=[AssetWatcher(…)])`.
 
-    The event: `{"name", "namespace", "state", "url", "revision", "previous_state", "reason"}`; `reason` says what a
+    The event: the endpoint's summary with `revision`, `previous_state` and `reason`; `reason` says what a
     failed endpoint's state says, and is None otherwise. Changes that come and go between two looks are not seen.
 
     The state at the very first look is where it starts from, and no event. After a restart of the triggerer it goes on

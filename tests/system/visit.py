@@ -16,9 +16,9 @@ from airflow_provider_hf_endpoints.endpoints.api import requests
 from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Flow
 from airflow_provider_hf_endpoints.endpoints.api.requests import Request
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import DELETED, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Failed, Goal, Ready, TimedOut
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from tests.system.recording import RecordingClient
 
 _MISSING = "no-such-endpoint-here"

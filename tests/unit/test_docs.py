@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 from airflow.sdk import DAG
 
 from airflow_provider_hf_endpoints.endpoints import errors as control_errors
+from airflow_provider_hf_endpoints.endpoints.models import EndpointSummary
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.inference import batch_errors
 from airflow_provider_hf_endpoints.inference import errors as inference_errors
@@ -160,6 +162,13 @@ def test_every_setting_of_an_endpoint_is_told() -> None:
     assert set(EndpointSpec.model_fields) <= {*documented(create, 2), *documented(create, 3)}
     update = (ROOT / "docs" / "operators" / "update.md").read_text(encoding="utf-8")
     assert set(EndpointUpdate.model_fields) <= set(re.findall(r"`(\w+)`", update))
+
+
+def test_the_summary_of_an_endpoint_is_told() -> None:
+    """The page's table has the fields of what operators, sensor and events say of an endpoint, in their order."""
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| field \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
+    assert [each.name for each in fields(EndpointSummary)] == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
 
 
 def error_types(module: Any, base: type) -> set[str]:

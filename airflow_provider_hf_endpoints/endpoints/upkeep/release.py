@@ -7,8 +7,7 @@ from typing import Literal
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
-from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED
+from airflow_provider_hf_endpoints.endpoints.models import DELETED, NEEDS_RESUME, InferenceEndpointStatus
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
 # What becomes of an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.

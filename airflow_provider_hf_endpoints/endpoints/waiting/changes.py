@@ -5,11 +5,17 @@ The counterpart of `readiness.py` for watches, which have no end and no deadline
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Snapshot, why_broken
+from airflow_provider_hf_endpoints.endpoints.models import (
+    BROKEN,
+    DELETED,
+    EndpointSummary,
+    InferenceEndpoint,
+    InferenceEndpointStatus,
+)
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Snapshot, why_broken
 
 _RUNNING = InferenceEndpointStatus.RUNNING.value
 # Running by the API while the model does not answer yet.
@@ -61,9 +67,10 @@ def news(
 
     :param state: what `state_in` made of the look: the service may say `running` while the model does not answer yet.
     """
-    told = {"name": name, "namespace": namespace, "url": None, "revision": None}
+    told = {**dict.fromkeys(each.name for each in fields(EndpointSummary)), "name": name, "namespace": namespace}
+    revision = None
     reason = None
     if endpoint is not None:
-        told = {**endpoint.summary(), "revision": endpoint.revision}
+        told, revision = endpoint.summary(), endpoint.revision
         reason = why_broken(endpoint, quote=False) if endpoint.status in BROKEN else None
-    return {**told, "state": state, "previous_state": last, "reason": reason}
+    return {**told, "state": state, "revision": revision, "previous_state": last, "reason": reason}

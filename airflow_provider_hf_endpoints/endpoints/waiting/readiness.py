@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, DELETED, InferenceEndpoint, InferenceEndpointStatus
 
 OnScaledToZero = Literal["wake", "accept", "fail"]
 
@@ -23,9 +23,6 @@ _JITTER = 0.2  # the part by which a pause may be shorter or longer
 # Never longer, whatever the replicas say: `targetReplica` may remain above 0 on a paused endpoint for good
 # (huggingface/harbor-hf, docs/endpoint-provisioning.md, July 2026).
 RESUME_GRACE = timedelta(seconds=60)
-
-# What somebody who waits for a deletion names as the target; no state of the service.
-DELETED = "deleted"
 
 
 @dataclass(frozen=True)

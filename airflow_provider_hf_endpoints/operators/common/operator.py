@@ -29,7 +29,7 @@ DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardwar
 
 
 class EndpointOperator(BaseOperator):
-    """An operator on one endpoint. The result is the endpoint's summary, see `InferenceEndpoint.summary`.
+    """An operator on one endpoint. Its result is the endpoint's summary (`endpoints.models.EndpointSummary`).
 
     :param hf_endpoints_conn_id: the connection. (templated)
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)

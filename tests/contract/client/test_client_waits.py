@@ -9,7 +9,8 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints import errors
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Failed, Ready, TimedOut
+from airflow_provider_hf_endpoints.endpoints.models import DELETED
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Ready, TimedOut
 from tests.contract.client.client_play import HANG, TOKEN, Either, asked
 
 

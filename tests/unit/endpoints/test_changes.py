@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.endpoints.models import DELETED
 from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Health, Snapshot
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Health, Snapshot
 from tests.unit.endpoints.play import endpoint
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
-    DELETED,
     RESUME_GRACE,
     Failed,
     Goal,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import errors
+from airflow_provider_hf_endpoints.endpoints.models import DELETED
 from airflow_provider_hf_endpoints.endpoints.waiting import wait as flow
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import DELETED, Failed, Goal, Ready, TimedOut, Wait, Wake
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut, Wait, Wake
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import LONGEST_OUTAGE
 from tests.unit.endpoints.play import NOW, Play, raw
 
