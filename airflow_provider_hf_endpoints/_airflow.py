@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
-from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1, 3.3: refs are made by `Asset.ref`
+from airflow.sdk import Asset
+from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1, 3.3
 from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1, 3.3
 from airflow.triggers.base import BaseTrigger
 
@@ -36,11 +37,10 @@ __all__ = [
     "TRIGGERS_STORE_XCOMS",
     "AirflowRescheduleException",
     "AirflowRuntimeError",
-    "AssetNameRef",
-    "AssetUriRef",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "asset_names",
+    "is_asset",
     "mask_secret",
     "may_ask_from_a_thread",
     "read_link",
@@ -117,6 +117,17 @@ async def store_xcom(task_instance: Any, key: str, value: str) -> None:
 def read_link(ti_key: Any, key: str) -> Any:
     """What a task has stored for its extra link. 3.0.6, 3.1, 3.3."""
     return XCom.get_value(ti_key=ti_key, key=key)
+
+
+def is_asset(outlet: Any, uri: str) -> bool:
+    """Whether an outlet is the asset at `uri`, or refers to it (3.0.6, 3.1, 3.3: `Asset.ref` makes private classes)."""
+    match outlet:
+        case Asset() | AssetUriRef():
+            return outlet.uri == uri
+        case AssetNameRef():
+            return outlet.name == uri
+        case _:
+            return False
 
 
 def asset_names(store: Any) -> list[str]:

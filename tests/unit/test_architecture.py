@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "leases": {"endpoints", "kept"},
-    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases"},
+    "ownership": {"_airflow", "endpoints", "leases"},
+    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases", "ownership"},
     "operators": {
         *(
             "_http",
@@ -49,9 +50,12 @@ MAY_IMPORT: dict[str, set[str]] = {
             "assets",
             "leases",
             "kept",
+            "ownership",
         ),
     },
-    "sensors": {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators"},
+    "sensors": {
+        *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
+    },
     "task_groups": {"endpoints", "hooks", "operators"},
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import Context
 from airflow.sdk import Asset, AssetAlias
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, AssetNameRef, AssetUriRef
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, is_asset
 from airflow_provider_hf_endpoints.assets.endpoints import ALIAS, endpoint_asset
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
@@ -38,7 +38,7 @@ def announce(
         return
     try:
         asset = endpoint_asset(namespace or "", name or "")
-        listed = [each for each in outlets if _is(each, asset.uri)]
+        listed = [each for each in outlets if is_asset(each, asset.uri)]
         for each in listed:
             events[each].extra.update(extra)
         if not listed:
@@ -52,15 +52,5 @@ def describe(context: Context, outlets: Iterable[Any], uri: str, extra: Mapping[
     events = context.get("outlet_events")
     if events is not None:
         for each in outlets:
-            if isinstance(each, Asset) and _is(each, uri):
+            if isinstance(each, Asset) and is_asset(each, uri):
                 events[each].extra.update(extra)
-
-
-def _is(outlet: Any, uri: str) -> bool:
-    match outlet:
-        case Asset() | AssetUriRef():
-            return outlet.uri == uri
-        case AssetNameRef():
-            return outlet.name == uri
-        case _:
-            return False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import DELETED, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     RESUME_GRACE,
     Failed,
