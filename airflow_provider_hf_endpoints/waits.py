@@ -1,6 +1,6 @@
 """How a wait travels through Airflow: as the kwargs of a trigger, as the event it fires, and into a task's end.
 
-Operators, sensor and trigger share this, so that a wait means the same whether it holds a worker or not. No Airflow
+Operators, sensor and trigger share this, so that a wait means the same whether it occupies a worker or not. No Airflow
 import: what is raised here are the typed errors of `endpoints/errors.py`.
 """
 

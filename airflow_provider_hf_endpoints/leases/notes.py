@@ -23,7 +23,7 @@ class StartNote:
     """The task that created or resumed an endpoint last.
 
     :param at: seconds since the epoch
-    :param budget: of the start, with what is spent of it: see `operators/_budget.py`; None where it has none
+    :param budget: of the start, with what is spent of it: see `operators/starting/budget.py`; None where it has none
     """
 
     dag_id: str

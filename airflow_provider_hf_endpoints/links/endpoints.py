@@ -1,7 +1,7 @@
 """The link from a task to its endpoint's page, there while the task still waits.
 
 Airflow 3 shows the URL that is in the task's XCom under `xcom_key`. It writes that XCom itself, with what `get_link`
-answers, when a task ends or defers; before a wait that holds the worker, `persist` has to.
+answers, when a task ends or defers; before a wait that occupies the worker, `persist` has to.
 """
 
 from __future__ import annotations

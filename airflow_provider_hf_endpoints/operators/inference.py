@@ -1,91 +1,12 @@
-"""The operators that send requests: one call, or a whole file of rows. Thin: `inference/` does the work."""
+"""The operators that send requests: one call, a whole file of rows, and what divides and merges one.
+
+The public names; what is behind them is in `requesting/`.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from airflow.providers.common.compat.sdk import Context
-
-from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.inference.client import InferenceClient
 from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator
-from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator, Target
+from airflow_provider_hf_endpoints.operators.requesting.call import InferenceOperator
 from airflow_provider_hf_endpoints.operators.requesting.shards import MergeBatchShardsOperator, PlanBatchShardsOperator
 
 __all__ = ["BatchInferenceOperator", "InferenceOperator", "MergeBatchShardsOperator", "PlanBatchShardsOperator"]
-
-
-class InferenceOperator(RequestingOperator):
-    """One call to an endpoint, in the dialect of its engine.
-
-    Its result is `{"output", "finish_reason", "usage", "truncated", "model"}`: the text for chat completion and text
-    generation, the vectors for embeddings, the pipeline's own JSON otherwise. A text that a token limit cut short has
-    `truncated: true` and is said in the log.
-
-    :param endpoint: the endpoint's name. (templated)
-    :param task: `chat-completion`, `text-generation`, `feature-extraction`, `rerank`, or any pipeline of the toolkit,
-        e.g. `text-classification`. (templated)
-    :param inputs: what the task takes: a text, a list of messages, a list of texts, a mapping. (templated)
-    :param parameters: passed through, e.g. `{"max_tokens": 64}`; OpenAI's and TGI's names are both understood.
-        (templated)
-    :param model: the model's name in the request; default what the endpoint itself says. (templated)
-    :param fail_on_truncated: fail the task where the answer was cut short; default False.
-    :param request_timeout: seconds for the answer; default 300.
-
-    Other parameters: see `RequestingOperator`.
-    """
-
-    template_fields: Sequence[str] = (*RequestingOperator.template_fields, "task", "inputs", "parameters", "model")
-
-    def __init__(
-        self,
-        *,
-        task: str,
-        inputs: Any,
-        parameters: Mapping[str, Any] | None = None,
-        model: str | None = None,
-        fail_on_truncated: bool = False,
-        request_timeout: float = 300.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.task = task
-        self.inputs = inputs
-        self.parameters = parameters
-        self.model = model
-        self.fail_on_truncated = fail_on_truncated
-        self.request_timeout = request_timeout
-
-    def _check(self) -> None:
-        if self.inputs is None or self.inputs in ("", [], {}):
-            raise InvalidArgumentError(f"inputs={self.inputs!r} is empty: give what the task {self.task!r} works on.")
-
-    def _send(self, context: Context, target: Target) -> dict[str, Any]:
-        if target.use is not None and (spent := target.use.refusal(target.price_per_hour(), time.time())):
-            raise InvalidArgumentError(f"Nothing is sent: {spent}.")
-        with InferenceClient(
-            target.url,
-            target.token.get_secret_value(),
-            engine=target.engine,
-            model=self.model,
-            timeout=self.request_timeout,
-            # An endpoint may fall asleep between the look and the call; the proxy then holds the call while it wakes.
-            scale_up_timeout=self.request_timeout,
-        ) as client:
-            result = client.run(self.task, self.inputs, self.parameters)
-        if result.truncated:
-            message = (
-                f"The answer is cut short by a token limit (finish_reason {result.finish_reason!r}): raise max_tokens."
-            )
-            if self.fail_on_truncated:
-                raise InvalidArgumentError(message)
-            self.log.warning("%s", message)
-        return {
-            "output": result.output,
-            "finish_reason": result.finish_reason,
-            "usage": result.usage.as_dict() if result.usage is not None else None,
-            "truncated": result.truncated,
-            "model": result.model,
-        }

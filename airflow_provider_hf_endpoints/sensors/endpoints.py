@@ -48,7 +48,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param mode: `poke` or `reschedule`, where `deferrable` is False.
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
         Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
-    :param deferrable: wait in the triggerer, holding no worker; default Airflow's `[operators] default_deferrable`.
+    :param deferrable: wait in the triggerer, occupying no worker; default Airflow's `[operators] default_deferrable`.
     :param on_timeout: what becomes of the endpoint when it is not there in time: `pause`, `scale_to_zero`, `delete` or
         `none` (default: a sensor has not started it, and others may wait for it too).
     :param on_failure: when it failed, or the wait ended with an error that no retry of this task follows.
@@ -56,8 +56,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
         looks. A task that is cleared, or marked as a success, keeps the endpoint.
 
     Its result is the endpoint's summary (`endpoints.models.EndpointSummary`). Raises `AirflowSensorTimeout` at the
-    deadline and `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't help; with
-    `soft_fail` or `never_fail` both skip.
+    deadline and `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't
+    help; with `soft_fail` or `never_fail` both skip.
     """
 
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one

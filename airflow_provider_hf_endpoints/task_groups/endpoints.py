@@ -75,7 +75,7 @@ def inference_endpoint(
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time. Default no limit.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.
-    :param deferrable: wait for the start in the triggerer, holding no worker; default True.
+    :param deferrable: wait for the start in the triggerer, occupying no worker; default True.
     :param group_id: default the name, or `endpoint` where that is a template.
     :param options: any other argument of `CreateInferenceEndpointOperator` (with `repository`), or of
         `ResumeInferenceEndpointOperator` (without): `task`, `custom_image`, `env`, `secrets`, `retries`, …

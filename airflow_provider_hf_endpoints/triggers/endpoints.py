@@ -1,4 +1,4 @@
-"""The trigger that waits for an endpoint in the triggerer, holding no worker.
+"""The trigger that waits for an endpoint in the triggerer, occupying no worker.
 
 It only waits: what a look means is decided in `endpoints/waiting/readiness.py`. It can run twice (after a restart of
 the triggerer), so it creates nothing; its deadline is a moment on the clock; and its kwargs are stored in clear and

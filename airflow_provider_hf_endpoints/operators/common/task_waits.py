@@ -1,4 +1,4 @@
-"""What operators and sensor share around a wait: holding a worker or not, and what is said when it ends badly."""
+"""What operators and sensor share around a wait: occupying a worker or not, and what is said when it ends badly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def deferral(
 
 
 def wait_here(hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], None] | None = None) -> End:
-    """Wait and hold the worker. `check` is called after every look and may raise to end the wait."""
+    """Wait and occupy the worker. `check` is called after every look and may raise to end the wait."""
     progress = ProgressLog(lambda why: log.info("Waiting for endpoint %s: %s", wait.endpoint, why))
 
     def on_look(reason: str) -> None:

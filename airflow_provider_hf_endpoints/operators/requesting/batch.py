@@ -28,7 +28,8 @@ from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
-from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator, Target
+from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
+from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
 _NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
 
@@ -174,7 +175,7 @@ class BatchInferenceOperator(RequestingOperator):
                 price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
-                shared_budgets=tuple(filter(None, (target.use, self._budget_of_shards(target)))),
+                shared_budgets=tuple(filter(None, (target.use_budget, self._budget_of_shards(target)))),
             )
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
@@ -190,7 +191,7 @@ class BatchInferenceOperator(RequestingOperator):
         except (BatchAborted, BatchStopped):
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BudgetExceeded as error:
-            of_group = target.use is not None and error.budget == target.use.name
+            of_group = target.use_budget is not None and error.budget == target.use_budget.name
             then = "The group releases its endpoint" if of_group else self._release(target)
             raise AirflowFailException(f"{error}. {then}") from error
         except BatchFailed as error:

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
-from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints.endpoints.api import flows
-from airflow_provider_hf_endpoints.endpoints.costs import metering
-from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Ready, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.hooks.handle import known_engine
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
-from airflow_provider_hf_endpoints.operators.common.spent import usd_since
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.requesting.target import Target, target_of
 from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where requests go. Its functions ask the control plane, each when it is called.
-
-    :param ready_replicas: how many replicas can take requests now.
-    :param price_per_hour: USD per replica and hour; None where the service does not list it.
-    :param release: does what a policy says about the endpoint; what was done, in words.
-    :param usd_since: what the endpoint has cost since a moment (seconds since the epoch), by the service.
-    :param use: the account of the use that the task is part of, brought up to now; None where it has no limit.
-    """
-
-    url: str
-    engine: str | None
-    token: SecretStr
-    ready_replicas: Callable[[], int]
-    price_per_hour: Callable[[], float | None]
-    release: Callable[[Release], str]
-    usd_since: Callable[[float], float]
-    use: SharedBudget | None
 
 
 class RequestingOperator(BaseOperator):
@@ -61,7 +31,7 @@ class RequestingOperator(BaseOperator):
     :param hf_endpoints_conn_id: the connection. (templated)
     :param startup_timeout: seconds (or a timedelta) to wait for an endpoint that is starting, updating, or woken from
         zero; default 1 hour. One that is paused, failed or missing is an error at once.
-    :param deferrable: wait for the start in the triggerer, holding no worker; default Airflow's
+    :param deferrable: wait for the start in the triggerer, occupying no worker; default Airflow's
         `[operators] default_deferrable`. The requests themselves are sent by the worker.
     :param poll_interval: seconds between looks at most; default 30.
     """
@@ -171,44 +141,7 @@ class RequestingOperator(BaseOperator):
         return end.endpoint
 
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
-        if not endpoint.url:
-            raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
-        client = hook.get_conn()
-
-        def ready_replicas() -> int:
-            """At least one: the endpoint answered, and the service's count may lag behind."""
-            try:
-                now = client.run(flows.get(client.session, endpoint.name, endpoint.namespace, once=True))
-            except InferenceEndpointError as error:
-                raise OSError(str(error)) from error
-            return max(1, now.ready_replica)
-
-        def price_per_hour() -> float | None:
-            return client.run(metering.price(client.session, endpoint))
-
-        def release(policy: Release) -> str:
-            return client.release(endpoint.name, policy, namespace=endpoint.namespace)
-
-        def since(began: float) -> float:
-            return usd_since(client, endpoint.name, endpoint.namespace, began, price_per_hour())
-
-        account, use = Account.of(self.budget), None
-        if account is not None:
-            usd = None if account.max_cost is None else account.gone + since(account.began)
-            limits = {"max_cost": account.max_cost, "max_runtime": account.max_runtime}
-            use = SharedBudget(
-                name="budget of the endpoint's group", began=account.began, usd=usd, at=time.time(), **limits
-            )
-        target = Target(
-            url=endpoint.url,
-            engine=known_engine(endpoint.engine),
-            token=hook.token,
-            ready_replicas=ready_replicas,
-            price_per_hour=price_per_hour,
-            release=release,
-            usd_since=since,
-            use=use,
-        )
+        target = target_of(hook, endpoint, self.budget)
         try:
             with renewing(hook, self):
                 result = self._send(context, target)
