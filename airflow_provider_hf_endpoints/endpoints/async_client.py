@@ -38,6 +38,9 @@ from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
 
 T = TypeVar("T")
 
+# No limit on connections: a hundred health routes that hang would otherwise hold up the control plane as well.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
 
 class AsyncEndpointsClient(Transport):
     """The control plane for asyncio: the methods, arguments and errors of `EndpointsClient`, awaited."""
@@ -61,7 +64,7 @@ class AsyncEndpointsClient(Transport):
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop not in (None, loop):
             # Connections die with their event loop: a second asyncio.run gets new ones.
-            self._http, self._loop = httpx.AsyncClient(verify=tls()), loop
+            self._http, self._loop = httpx.AsyncClient(verify=tls(), limits=_LIMITS), loop
         try:
             response = await self._http.request(**self.arguments(request))
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -11,9 +11,10 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.api.flows import is_transient
 from airflow_provider_hf_endpoints.endpoints.api.transport import prepare_for_loop
@@ -28,6 +29,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
     Failed,
@@ -44,7 +46,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     needs_health,
 )
 from airflow_provider_hf_endpoints.endpoints.waiting.survey import Found, Memory, survey
-from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook, Patience, after_error, check_health
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook, Patience, after_error
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,6 @@ log = logging.getLogger(__name__)
 _GATHER = 0.5  # seconds
 # A look that others are due for serves who would be due within this share of their pause too.
 _EARLY = 0.5
-_HEALTH_AT_ONCE = 32
 _LINGER = 10.0  # seconds without a waiter, after which the poller ends
 _CLIENT_AGE = 1800.0  # seconds, after which the connection is looked up again: tokens are changed now and then
 _GRACE = 60.0  # seconds that a look may take beyond a waiter's deadline before the wait ends without it
@@ -60,6 +61,8 @@ _RATE_PAUSE = 5.0  # seconds after a 429 that names none
 _LONGEST_TOLD = 300.0  # seconds of a Retry-After that are kept to: newcomers' deadlines count as well
 _WATCH_JITTER = 0.2  # the part by which the pause of who watches is shorter at most, alike for all of a round
 _BREATH = 20  # waiters served before the event loop gets its turn: others live on it too
+
+_BROKE = "The shared poll of namespace %s failed"
 
 OpenClient = Callable[[], Awaitable[AsyncEndpointsClient]]
 Look = Snapshot | InferenceEndpointError
@@ -91,9 +94,11 @@ class EndpointPoller:
         self._task: asyncio.Task[None] | None = None
         self._client: AsyncEndpointsClient | None = None
         self._client_since = 0.0
+        self._opening = asyncio.Lock()
         self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told
         self._jitter = 1.0
-        self._health_slots = asyncio.Semaphore(_HEALTH_AT_ONCE)
+        self._checks = HealthChecks()
+        self._aside: set[asyncio.Task[None]] = set()  # what goes on beside the poll and must not delay it
         self.memory = Memory()
 
     @property
@@ -162,7 +167,8 @@ class EndpointPoller:
             raise look
         verdict = judge(look, goal, now, self._draw)
         if isinstance(verdict, Wake) and look.endpoint is not None:
-            return judge_wake(verdict, look.endpoint, await self._health(look.endpoint))
+            health = await self._checks.ask(await self._current_client(), look.endpoint)
+            return judge_wake(verdict, look.endpoint, health)
         return verdict
 
     async def _look(self, name: str, goal: Goal, pause: float) -> Look:
@@ -208,6 +214,8 @@ class EndpointPoller:
                 except TimeoutError:
                     pass
                 if not self._tickets:
+                    if self._aside or self._checks.under_way:
+                        continue  # somebody still waits for a health route
                     await self._close()
                     if self._tickets:  # somebody came while the client was being closed
                         continue
@@ -216,21 +224,24 @@ class EndpointPoller:
                 self._tickets.difference_update(batch)
                 await self._serve(batch)
         finally:
+            await self._checks.cancel()
             await self._close()
 
     async def _serve(self, batch: list[_Ticket]) -> None:
-        """Answer everybody in `batch`: with a look, or with the error that kept it from being had."""
+        """Answer everybody in `batch`: with a look, or with the error that kept it from being had.
+
+        Who needs the health of an endpoint is answered later, so that a slow health route delays nobody else.
+        """
         self._jitter = random.uniform(0.5, 1.0)
         try:
             found = await self._survey({ticket.name for ticket in batch})
             by_name: dict[str, list[_Ticket]] = {}
             for ticket in batch:
                 by_name.setdefault(ticket.name, []).append(ticket)
-            async with asyncio.TaskGroup() as tasks:
-                for count, (name, tickets) in enumerate(by_name.items(), 1):
-                    self._finish(tickets, found[name], tasks)
-                    if count % _BREATH == 0:
-                        await asyncio.sleep(0)
+            for count, (name, tickets) in enumerate(by_name.items(), 1):
+                self._finish(tickets, found[name])
+                if count % _BREATH == 0:
+                    await asyncio.sleep(0)
         except InferenceEndpointError as error:
             told = error.retry_after if isinstance(error, ApiError) else None
             if told is None and isinstance(error, RateLimitError):
@@ -238,21 +249,34 @@ class EndpointPoller:
             self._not_before = asyncio.get_running_loop().time() + min(told or 0.0, _LONGEST_TOLD)
             _answer(batch, error)
         except Exception as error:
-            # Nobody else would tell the waiters. What it is can't be known here, so it is ridden out like an outage.
-            log.exception("The shared poll of namespace %s failed", self._namespace)
-            _answer(batch, ServiceUnreachableError(f"the poll failed with {type(error).__name__}: {error}"))
+            log.exception(_BROKE, self._namespace)
+            _answer(batch, _ridden_out(error))
 
-    def _finish(self, tickets: list[_Ticket], found: Found, tasks: asyncio.TaskGroup) -> None:
+    def _finish(self, tickets: list[_Ticket], found: Found) -> None:
         """Answer those who wait for one endpoint; later, with its health, where one of them needs that."""
         if isinstance(found, ApiError):
             _answer(tickets, found)
         elif found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):
-            tasks.create_task(self._finish_with_health(tickets, found))
+            self._beside(self._finish_with_health(tickets, found))
         else:
             _answer(tickets, Snapshot(found))
 
     async def _finish_with_health(self, tickets: list[_Ticket], found: InferenceEndpoint) -> None:
-        _answer(tickets, Snapshot(found, await self._health(found)))
+        try:
+            health = await self._checks.ask(await self._current_client(), found)
+        except InferenceEndpointError as error:
+            _answer(tickets, error)
+        except Exception as error:
+            log.exception(_BROKE, self._namespace)
+            _answer(tickets, _ridden_out(error))
+        else:
+            _answer(tickets, Snapshot(found, health))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` go on beside the poll."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
     async def _survey(self, names: set[str]) -> dict[str, Found]:
         client = await self._current_client()
@@ -264,25 +288,36 @@ class EndpointPoller:
             client = await self._current_client()
             return await client.run(survey(client.session, self._namespace, names, self.memory))
 
-    async def _health(self, endpoint: InferenceEndpoint) -> Health:
-        client = await self._current_client()
-        async with self._health_slots:
-            return await client.run(check_health(endpoint))
-
     async def _current_client(self) -> AsyncEndpointsClient:
-        now = asyncio.get_running_loop().time()
-        if self._client is not None and now - self._client_since > _CLIENT_AGE:
-            await self._close()
-        if self._client is None:
-            await asyncio.to_thread(prepare_for_loop)
-            self._client, self._client_since = await self._open_client(), now
-        return self._client
+        async with self._opening:  # the poll and the checks beside it may ask at the same moment
+            now = asyncio.get_running_loop().time()
+            if self._client is not None and now - self._client_since > _CLIENT_AGE:
+                await self._close()
+            if self._client is None:
+                await asyncio.to_thread(prepare_for_loop)
+                self._client, self._client_since = await self._open_client(), now
+            return self._client
 
     async def _close(self) -> None:
+        """Close the client, when no health check that began with it is under way any more."""
         self.memory.others.clear()
         client, self._client = self._client, None
-        if client is not None:
+        if client is None:
+            return
+        if checks := self._checks.under_way:
+            self._beside(_close_after(client, checks))
+        else:
             await client.close()
+
+
+def _ridden_out(error: Exception) -> ServiceUnreachableError:
+    """Nobody else would tell the waiters. What `error` is can't be known here, so it is ridden out like an outage."""
+    return ServiceUnreachableError(f"the poll failed with {type(error).__name__}: {error}")
+
+
+async def _close_after(client: AsyncEndpointsClient, checks: set[asyncio.Task[Health]]) -> None:
+    await asyncio.wait(checks)
+    await client.close()
 
 
 def _answer(tickets: Iterable[_Ticket], look: Look) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -187,6 +188,46 @@ def test_errors_that_pass_are_ridden_out_and_retry_after_is_kept() -> None:
         asked = [each for each in emulator.requests[before:] if each.path == "/v2/endpoint/acme/a"]
         assert asked[0].status == 429
         assert asked[1].at - asked[0].at >= 2
+
+
+@pytest.mark.parametrize("hanging", [1, 40])
+def test_a_health_route_that_hangs_delays_nobody_else(hanging: int) -> None:
+    """An endpoint that starts meanwhile is ready before the first health route answers, however many hang."""
+    slow = [f"slow-{number}" for number in range(hanging)]
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=0) as emulator:
+        create(emulator, *slow)
+        for name in slow:
+            emulator.add_fault(f"{urlsplit(emulator.endpoint(name)['status']['url']).path}/health", delay_seconds=20)
+        emulator.behave("quick", initializing_seconds=2.0)
+        waiting = Waiting(emulator)
+
+        async def play() -> set[str]:
+            waits = {asyncio.create_task(waiting.poller.wait(name, goal()), name=name) for name in slow}
+            await asyncio.sleep(1.5)  # by now the slow ones have been asked for their health
+            await asyncio.to_thread(create, emulator, "quick")
+            waits.add(asyncio.create_task(waiting.poller.wait("quick", goal()), name="quick"))
+            done, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in left:
+                wait.cancel()
+            return {wait.get_name() for wait in done if isinstance(wait.result(), Ready)}
+
+        assert {"quick"} == run(play)
+
+
+def test_many_who_wait_for_one_endpoint_ask_its_health_once_at_a_time() -> None:
+    """A health route that hangs is not asked by every waiter for itself."""
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=0) as emulator:
+        create(emulator, "a")
+        emulator.add_fault("/health$", delay_seconds=4)
+        waiting = Waiting(emulator)
+
+        async def play() -> list[End]:
+            first = asyncio.create_task(waiting.poller.wait("a", goal()))
+            await asyncio.sleep(1.5)
+            return await asyncio.gather(first, *(waiting.poller.wait("a", goal()) for _ in range(5)))
+
+        assert [Ready] * 6 == [type(end) for end in run(play)]
+        assert len([each for each in emulator.requests if each.path.endswith("/health")]) == 1
 
 
 def test_the_deadline_ends_a_wait() -> None:

@@ -22,7 +22,12 @@ from airflow_provider_hf_endpoints.endpoints.api.flows import (
     resolve_namespace,
 )
 from airflow_provider_hf_endpoints.endpoints.api.requests import Request
-from airflow_provider_hf_endpoints.endpoints.errors import ApiError, AuthenticationError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    AuthenticationError,
+    EndpointNotFoundError,
+    RateLimitError,
+)
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 
 PAGE_SIZE = 100  # items; the service's own default is 20
@@ -117,7 +122,7 @@ def _single(namespace: str, name: str) -> Flow[Found]:
         return endpoint_of(answer.data, namespace, request)
     except EndpointNotFoundError:
         return None
-    except AuthenticationError:
-        raise  # the token is everybody's
+    except (AuthenticationError, RateLimitError):
+        raise  # the token is everybody's, and so is its limit
     except ApiError as error:
         return error

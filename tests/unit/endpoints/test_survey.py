@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+import pytest
+
 from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Pause, Session
 from airflow_provider_hf_endpoints.endpoints.api.requests import Request
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, ServiceError
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, RateLimitError, ServiceError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.survey import Found, Memory, survey
 
@@ -123,6 +127,15 @@ def test_an_error_of_one_endpoint_is_its_own() -> None:
     found = service.run(["a", "b"], Memory(total=500))
     assert {"b"} == names(found)
     assert isinstance(found["a"], ServiceError)
+
+
+def test_a_rate_limit_is_everybodys() -> None:
+    """A 429 limits the token, so that the other names are not asked for before its time."""
+    service = Namespace(["a", "b"], hidden={"a", "b"})
+    service.errors["a"] = RateLimitError("slow down", method="GET", path="/", status=429, retry_after=9)
+    with pytest.raises(RateLimitError):
+        service.run(["a", "b"], Memory(total=500))
+    assert service.asked == ["a"]
 
 
 def test_what_a_page_shows_besides_is_kept_for_newcomers() -> None:
