@@ -10,7 +10,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,7 @@ class Reply:
 
 
 Answer = Callable[[Request], Reply]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 def chat_reply(text: str, *, reason: str = "stop", tokens: int = 2, **options: Any) -> Reply:
@@ -93,8 +94,9 @@ def echo(request: Request) -> Reply:
 class Server:
     """What the server saw; `answer` may be changed while it runs."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, sleep: Sleep) -> None:
         self.answer = answer
+        self._sleep = sleep
         self.url = ""
         self.requests: list[Request] = []
         self.times: list[float] = []
@@ -136,7 +138,7 @@ class Server:
                 self.gone += 1
                 return False
             if reply.delay:
-                await asyncio.sleep(reply.delay)
+                await self._sleep(reply.delay)
         finally:
             self.in_flight -= 1
         data = reply.to_bytes()
@@ -146,9 +148,9 @@ class Server:
 
 
 @contextmanager
-def serving(answer: Answer = echo, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """A server on a free port, in a thread of its own."""
-    server = Server(answer)
+def serving(answer: Answer = echo, tls: ssl.SSLContext | None = None, sleep: Sleep = asyncio.sleep) -> Iterator[Server]:
+    """A server on a free port, in a thread of its own; `sleep` is what its delays pass by."""
+    server = Server(answer, sleep)
     started = threading.Event()
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()

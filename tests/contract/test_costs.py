@@ -14,6 +14,7 @@ from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient,
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal
+from tests.clock import owned_clock
 
 L4: dict[str, Any] = {
     "repository": "gpt2",
@@ -29,8 +30,10 @@ MOST = 0.03
 
 
 @pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(token="hf_test", namespace="acme", seconds_per_minute=60.0) as running:
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """By a clock that stands but while the client waits."""
+    clock = owned_clock(monkeypatch)
+    with Emulator(token="hf_test", namespace="acme", seconds_per_minute=60.0, clock=clock) as running:
         yield running
 
 
@@ -58,7 +61,9 @@ def assert_close(emulator: Emulator, name: str, cost: Cost) -> None:
 def test_a_life_with_pauses(emulator: Emulator, client: EndpointsClient) -> None:
     """Started, paused, resumed, paused: what lies between costs nothing."""
     begin = started(client, "life")
+    emulator.advance(20)
     client.pause_inference_endpoint("life")
+    emulator.advance(500)
     client.resume_inference_endpoint("life")
     client.wait("life", Goal(started=begin, deadline=datetime.now(UTC) + timedelta(seconds=30)))
     client.pause_inference_endpoint("life")
@@ -70,6 +75,7 @@ def test_a_life_with_pauses(emulator: Emulator, client: EndpointsClient) -> None
 def test_several_replicas(emulator: Emulator, client: EndpointsClient) -> None:
     """Each replica is billed."""
     begin = started(client, "many", min_replica=3, max_replica=3)
+    emulator.advance(20)
     client.pause_inference_endpoint("many")
     assert_close(emulator, "many", client.get_inference_endpoint_cost("many", start=begin))
 
@@ -77,6 +83,7 @@ def test_several_replicas(emulator: Emulator, client: EndpointsClient) -> None:
 def test_a_part_of_a_life(emulator: Emulator, client: EndpointsClient) -> None:
     """A span costs what was billed in it; what came before belongs to somebody else."""
     begin = started(client, "part")
+    emulator.advance(20)
     client.pause_inference_endpoint("part")
     [replica] = client.list_inference_endpoint_replicas("part")
     assert replica.started_at is not None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.emulator import Clock
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BudgetExceeded
 from airflow_provider_hf_endpoints.inference.job import spending
 from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
+from tests.clock import owned_clock, ticking
 from tests.contract.inference_server import Reply, Request, echo, serving
 
 ROWS = 150
@@ -22,9 +23,12 @@ ROWS = 150
 PRICE = 72.0
 
 
-@pytest.fixture(autouse=True)
-def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spending, "TICK", 0.02)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Moved by the looks at the budget; the server's delays pass by it."""
+    clock = owned_clock(monkeypatch)
+    ticking(monkeypatch, clock)
+    return clock
 
 
 def slow(request: Request) -> Reply:
@@ -48,9 +52,9 @@ def job_of(url: str, folder: Path, **options: Any) -> BatchJob:
     return BatchJob(**{**settings, **options})
 
 
-def test_a_spent_budget_ends_the_batch_and_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_spent_budget_ends_the_batch_and_keeps_what_is_done(tmp_path: Path, clock: Clock) -> None:
     """150 rows at 80 a second take 2 s; a budget of half a second ends them, and the next run under it sends none."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         with pytest.raises(BudgetExceeded, match=r"the budget is spent: \$0\.01.* of max_cost \$0\.01") as caught:
             run_batch(job_of(server.url, tmp_path, max_cost=0.01))
         done = caught.value.report.rows
@@ -70,9 +74,9 @@ def test_a_spent_budget_ends_the_batch_and_keeps_what_is_done(tmp_path: Path) ->
     assert manifest["report"]["cost"] == report.cost
 
 
-def test_another_key_begins_anew(tmp_path: Path) -> None:
+def test_another_key_begins_anew(tmp_path: Path, clock: Clock) -> None:
     """A task that is cleared gets a new budget; what is done stays done."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         with pytest.raises(BudgetExceeded):
             run_batch(job_of(server.url, tmp_path, max_cost=0.01, budget_key="first"))
         with pytest.raises(BudgetExceeded):
@@ -83,9 +87,9 @@ def test_another_key_begins_anew(tmp_path: Path) -> None:
         assert ROWS == len(server.posts) > before
 
 
-def test_more_replicas_spend_faster(tmp_path: Path) -> None:
+def test_more_replicas_spend_faster(tmp_path: Path, clock: Clock) -> None:
     """What counts is what the service says is ready."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         with pytest.raises(BudgetExceeded) as caught:
             run_batch(job_of(server.url, tmp_path, max_cost=0.04), ready_replicas=lambda: 4)
         cost = caught.value.report.cost
@@ -94,17 +98,17 @@ def test_more_replicas_spend_faster(tmp_path: Path) -> None:
     assert cost["replica_minutes"] * 60 >= 2
 
 
-def test_what_cannot_fit_is_refused_before_a_row_is_sent(tmp_path: Path) -> None:
+def test_what_cannot_fit_is_refused_before_a_row_is_sent(tmp_path: Path, clock: Clock) -> None:
     """At the pace of an earlier run, as its report has it."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         with pytest.raises(BudgetExceeded, match="150 rows can't be done within the budget at the pace of an earlier"):
             run_batch(job_of(server.url, tmp_path, max_cost=0.01, rows_per_replica_second=10.0))
         assert [] == server.posts
 
 
-def test_an_overwritten_output_keeps_its_account(tmp_path: Path) -> None:
+def test_an_overwritten_output_keeps_its_account(tmp_path: Path, clock: Clock) -> None:
     """`overwrite` throws rows away, and not what they have cost."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         with pytest.raises(BudgetExceeded):
             run_batch(job_of(server.url, tmp_path, max_cost=0.01))
         sent = len(server.posts)
@@ -114,12 +118,12 @@ def test_an_overwritten_output_keeps_its_account(tmp_path: Path) -> None:
         assert sent == len(server.posts)
 
 
-def test_shards_stop_at_the_same_moment(tmp_path: Path) -> None:
+def test_shards_stop_at_the_same_moment(tmp_path: Path, clock: Clock) -> None:
     """Counted from the plan on, by one replica all the time where nobody tells more: the second one sends nothing."""
-    with serving(slow) as server:
+    with serving(slow, sleep=clock.sleep) as server:
         whole = job_of(server.url, tmp_path)
         shards = plan_batch(whole.input_path, whole.output_path, shards=2)
-        began = time.time()
+        began = clock()
         limits: dict[str, Any] = {"max_cost": 1.0 / 3600 * PRICE}
         first, second = (replace(whole, shard=replace(shard, began=began), **limits) for shard in shards)
         with pytest.raises(
@@ -132,15 +136,19 @@ def test_shards_stop_at_the_same_moment(tmp_path: Path) -> None:
         with pytest.raises(BudgetExceeded, match="budget of all shards is spent"):
             run_batch(second)
         assert sent == len(server.posts)
-        report = run_batch(replace(second, shard=replace(shards[1], began=time.time()), max_cost=1.0))
+        report = run_batch(replace(second, shard=replace(shards[1], began=clock()), max_cost=1.0))
     manifest = json.loads(Path(report.manifest_path).read_text())
     assert "began" not in manifest["shard"], "which shard it is, whenever it was planned"
 
 
-def paused_after(moment: float) -> Any:
+def paused_after(seconds: float, clock: Clock) -> Any:
+    """Each answer takes a twentieth of a second of the clock."""
+    moment = clock() + seconds
+
     def answer(request: Request) -> Reply:
-        if time.monotonic() < moment:
-            return slow(request)
+        clock.advance(0.05)
+        if clock() < moment:
+            return echo(request)
         return Reply(400, {"error": "Bad Request: The endpoint is paused, ask a maintainer to restart it"})
 
     return answer
@@ -151,23 +159,24 @@ def test_an_endpoint_that_another_one_has_paused_for_the_same_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, error: type[Exception]
 ) -> None:
     """Who has not looked at the budget yet says that it is spent; a pause long before is a pause."""
+    clock = owned_clock(monkeypatch)
     monkeypatch.setattr(spending, "TICK", 2.0)
-    with serving(paused_after(time.monotonic() + 0.7)) as server:
-        shared = SharedBudget(name="budget of the group", began=time.time(), max_runtime=seconds)
+    with serving(paused_after(0.7, clock)) as server:
+        shared = SharedBudget(name="budget of the group", began=clock(), max_runtime=seconds)
         with pytest.raises(error):
             run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,)))
 
 
-def test_two_budgets_end_a_batch_by_whichever_is_spent_first(tmp_path: Path) -> None:
+def test_two_budgets_end_a_batch_by_whichever_is_spent_first(tmp_path: Path, clock: Clock) -> None:
     """Its own, and one that it shares."""
-    with serving(slow) as server:
-        shared = SharedBudget(name="budget of the group", began=time.time() - 5.0, max_runtime=5.5)
+    with serving(slow, sleep=clock.sleep) as server:
+        shared = SharedBudget(name="budget of the group", began=clock() - 5.0, max_runtime=5.5)
         with pytest.raises(
             BudgetExceeded, match=r"the budget of the group is spent: \d s of max_runtime 5\.5 s"
         ) as caught:
             run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,), max_cost=1.0))
         assert caught.value.report.cost is not None
         assert caught.value.report.cost["usd"] < 5 / 3600 * PRICE, "of this batch alone"
-        shared = replace(shared, began=time.time(), max_runtime=60.0)
+        shared = replace(shared, began=clock(), max_runtime=60.0)
         with pytest.raises(BudgetExceeded, match=r"the budget is spent"):
             run_batch(job_of(server.url, tmp_path, shared_budgets=(shared,), max_cost=0.02))

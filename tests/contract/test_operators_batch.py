@@ -25,6 +25,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from tests.clock import owned_clock, ticking
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -310,20 +311,22 @@ def test_an_object_store(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(("policy", "expected"), [("pause", "paused"), ("none", "running")])
 def test_a_spent_budget_releases_the_endpoint(
-    emulator: Emulator, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, expected: str
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, expected: str
 ) -> None:
     """The task fails for good with the figures; rows that are done are kept; the endpoint stops billing."""
-    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.job.spending.TICK", 0.02)
-    run(create())
-    emulator.behave("demo", latency_seconds=0.2)
-    # intel-icl x2 costs so little that the budget is some tenths of a second of it.
-    [hardware] = [each for each in hardware_of(emulator) if each.path.endswith("intel-icl/x2")]
-    assert hardware.price_per_hour is not None
-    budget = hardware.price_per_hour / 3600 * 0.5
-    operator = batch(tmp_path, max_cost=budget, on_budget=policy, max_concurrency=2)
-    with pytest.raises(AirflowFailException, match=r"budget is spent: .*replica-minutes.*Endpoint demo is"):
-        run(operator)
-    assert expected == state(emulator)
+    clock = owned_clock(monkeypatch)
+    ticking(monkeypatch, clock)
+    with connected(monkeypatch, clock=clock) as emulator:
+        run(create())
+        emulator.behave("demo", latency_seconds=0.1)
+        # intel-icl x2 costs so little that the budget is some tenths of a second of it.
+        [hardware] = [each for each in hardware_of(emulator) if each.path.endswith("intel-icl/x2")]
+        assert hardware.price_per_hour is not None
+        budget = hardware.price_per_hour / 3600 * 0.5
+        operator = batch(tmp_path, max_cost=budget, on_budget=policy, max_concurrency=2)
+        with pytest.raises(AirflowFailException, match=r"budget is spent: .*replica-minutes.*Endpoint demo is"):
+            run(operator)
+        assert expected == state(emulator)
     done = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert 0 < len(done) < 40
 

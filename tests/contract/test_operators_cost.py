@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from tests.clock import owned_clock
 from tests.contract.operators_play import FAST, TaskInstance, connect, connected, create, new_context, run
 from tests.variables import Variables
 
@@ -53,9 +54,11 @@ def context_of(task: Any, ti: TaskInstance, began: datetime | None) -> Any:
 def test_a_release_tells_the_cost(kind: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Minutes, price and dollars are in the log and the XCom, with the rows of the batch before; within 3 %."""
     caplog.set_level("INFO")
+    clock = owned_clock(monkeypatch)
     began = datetime.now(UTC) - timedelta(seconds=5)
-    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+    with connected(monkeypatch, seconds_per_minute=60.0, clock=clock) as emulator:
         run(create(scale_to_zero_timeout=15))
+        clock.advance(20)
         with DAG("costs"):
             work = BatchInferenceOperator(
                 task_id="work", endpoint="demo", task="text-generation", prompt="{t}", input_path="i", output_path="o"
@@ -69,8 +72,7 @@ def test_a_release_tells_the_cost(kind: Any, monkeypatch: pytest.MonkeyPatch, ca
         cost = ti.xcoms["cost"]
         billed = meter_before if kind is DeleteInferenceEndpointOperator else emulator.meter("demo")
     assert billed["usd"] > 0
-    # A delete is measured while the endpoint can still be asked, a few milliseconds after the meter was read here.
-    assert cost["usd"] == pytest.approx(billed["usd"], rel=0.2 if kind is DeleteInferenceEndpointOperator else 0.03)
+    assert cost["usd"] == pytest.approx(billed["usd"], rel=0.03)
     assert (500, 1000, "replica lifetimes") == (cost["rows"], cost["tokens"], cost["source"])
     assert "This run's cost of acme/demo" in caplog.text
 
@@ -156,11 +158,13 @@ def test_costs_are_summed_over_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: Variables, place: str
 ) -> None:
     """One call tells what a DAG has cost, by endpoint and time; a release that is repeated counts once."""
+    clock = owned_clock(monkeypatch)
     began = datetime.now(UTC) - timedelta(seconds=5)
-    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+    with connected(monkeypatch, seconds_per_minute=60.0, clock=clock) as emulator:
         if place == "path":
             connect(monkeypatch, emulator, lease_path=str(tmp_path / "kept"))
         run(create())
+        clock.advance(20)
         pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
         told = []
         for run_id in ("r:1", "r:1", "r:2"):

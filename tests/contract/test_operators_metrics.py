@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.emulator import Clock, Emulator
 from airflow_provider_hf_endpoints.operators.endpoints import PauseInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from tests.clock import owned_clock
 from tests.contract.operators_play import FAST, HANG, VLLM, TaskInstance, connected, create, new_context, run
 
 pytest.importorskip("statsd")
@@ -23,8 +23,13 @@ stats = pytest.importorskip("airflow.sdk.observability.stats", reason="set up by
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return owned_clock(monkeypatch)
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[Emulator]:
+    with connected(monkeypatch, clock=clock) as running:
         yield running
 
 
@@ -95,10 +100,10 @@ def test_a_batch_is_counted_while_it_runs(emulator: Emulator, statsd: socket.soc
     assert [line for line in lines if "batch.latency_p95" in line and line.endswith("|ms")]
 
 
-def test_a_release_sends_what_the_run_has_cost(emulator: Emulator, statsd: socket.socket) -> None:
+def test_a_release_sends_what_the_run_has_cost(clock: Clock, emulator: Emulator, statsd: socket.socket) -> None:
     """Dollars and minutes of the run as gauges, and in whole units as counters; no tag has the endpoint's name."""
     run(create(scale_to_zero_timeout=15))
-    time.sleep(1.0)
+    clock.advance(20)
     pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
     ti = TaskInstance()
     dag_run = SimpleNamespace(start_date=datetime.now(UTC) - timedelta(minutes=1), dag_id="costs", run_id="r:1")
