@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.emulator.control.admin import history_json
 from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.engines.echo import EchoEngine
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
+from airflow_provider_hf_endpoints.emulator.http_server import HttpServer
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.service.service import Service
@@ -55,7 +56,7 @@ class Emulator:
         self._faults = FaultBook(self.settings.seed)
         self._engine = _engine(self.settings, self._service)
         self._app = EmulatorApp(self._service, self._engine, self._faults, self.settings.max_requests_kept)
-        self._server: uvicorn.Server | None = None
+        self._server: HttpServer | None = None
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
 
@@ -87,7 +88,7 @@ class Emulator:
             timeout_graceful_shutdown=1,
             timeout_keep_alive=60,
         )
-        self._server = uvicorn.Server(config)
+        self._server = HttpServer(config)
         # A socket that listens has a backlog: requests wait in it until the loop in the thread takes them.
         self._thread = threading.Thread(target=self._run, name="hf-endpoints-emulator", daemon=True)
         self._thread.start()
@@ -96,7 +97,7 @@ class Emulator:
     def stop(self) -> None:
         """End the server and everything that it runs. May be called twice."""
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
         if self._thread is not None:
             self._thread.join(_STOP_PATIENCE)
             if self._thread.is_alive():
