@@ -70,7 +70,7 @@ with DAG(
         instance_size="x1",
         wait_for_completion=False,
     )
-    # The wait is in the triggerer and occupies no worker. It ends when the model answers, or at once when it never will.
+    # The wait is in the triggerer, occupying no worker. It ends when the model answers, or at once when it never will.
     ready = InferenceEndpointSensor(task_id="wait_until_ready", endpoint=NAME, timeout=1800, deferrable=True)
 
     summarise = BatchInferenceOperator(

@@ -20,7 +20,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
@@ -362,6 +362,17 @@ def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator) ->
         complete(first.starting(**hardware), alone, event, first.dag_run.context("use.start"))
     assert "release_on_kill" not in caught.value.trigger.serialize()[1]
     assert ["POST ", "DELETE /demo", "POST "] == calls(emulator)
+
+
+def test_a_start_whose_acquire_left_nothing_starts_nothing(emulator: Emulator) -> None:
+    """Alone it would start an endpoint that no release belongs to."""
+    use = Use()
+    use.acquire()
+    operator = use.starting()
+    operator.acquired = None  # as rendered, where the result of `acquire` is gone
+    with pytest.raises(InvalidArgumentError, match="Clear the whole group"):
+        run(operator, use.dag_run.context("use.start"))
+    assert calls(emulator) == []
 
 
 def test_a_start_on_a_worker_that_is_killed_leaves_it_to_others(slow: Emulator) -> None:
