@@ -71,12 +71,10 @@ def test_sends_defaults_that_do_not_bill_for_ever(emulator: Emulator) -> None:
     assert (scaling["minReplica"], scaling["scaleToZeroTimeout"]) == (0, 15)
 
 
-def test_what_never_scales_down_is_said(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_never_scales_down_is_said(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """A kept replica is allowed, and the log says that it bills until somebody stops it; once."""
-    said: list[str] = []
-    operator = create(min_replica=1)
-    monkeypatch.setattr(operator.log, "warning", lambda text, *values: said.append(text % values))
-    run(operator)
+    run(create(min_replica=1))
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert len([line for line in said if "never scales down" in line]) == 1
     assert emulator.endpoint("demo")["compute"]["scaling"]["minReplica"] == 1
 
