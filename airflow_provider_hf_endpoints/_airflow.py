@@ -12,19 +12,19 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import Asset
-from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1, 3.3
-from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1, 3.3
+from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1.8, 3.3.2
+from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1.8, 3.3.2
 from airflow.triggers.base import BaseTrigger
 
 try:
-    from airflow.sdk.log import mask_secret  # 3.1, 3.3
+    from airflow.sdk.log import mask_secret  # 3.1.8, 3.3.2
 except ImportError:
     from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]  # 3.0.6
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout  # 3.3
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout  # 3.3.2
 except ImportError:
-    from airflow.exceptions import (  # type: ignore[no-redef]  # 3.0.6, 3.1
+    from airflow.exceptions import (  # type: ignore[no-redef]  # 3.0.6, 3.1.8
         AirflowRescheduleException,
         TaskDeferralError,
         TaskDeferralTimeout,
@@ -49,22 +49,24 @@ __all__ = [
     "task_states",
 ]
 
-#: The method that Airflow names to `resume_execution` where a deferral broke or took too long. 3.0.6, 3.1, 3.3:
+#: The method that Airflow names to `resume_execution` where a deferral broke or took too long. 3.0.6, 3.1.8, 3.3.2:
 #: `TRIGGER_FAIL_REPR` of `airflow.sdk.bases.operator`.
 ENDED_BY_AIRFLOW = "__fail__"
 
-#: Whether Airflow calls a trigger's `on_kill` (3.3) and does not only cancel it (3.0.6, 3.1).
+#: Whether Airflow calls a trigger's `on_kill` (3.3.2) and does not only cancel it (3.0.6, 3.1.8).
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
-#: Whether the triggerer renders what a wait that begins there was given as a template (3.3).
+#: Whether the triggerer renders what a wait that begins there was given as a template (3.3.2).
 TRIGGERS_RENDER = hasattr(BaseTrigger, "render_template_fields")
 
-#: Whether a trigger can store an XCom of its task (3.3).
+#: Whether a trigger can store an XCom of its task (3.3.2).
 TRIGGERS_STORE_XCOMS = hasattr(XCom, "aset")
 
 
 def may_ask_from_a_thread() -> bool:
-    """Whether Airflow's supervisor can be asked from two threads. It has one line; 3.0.6 has no lock on it, 3.3 has."""
+    """Whether Airflow's supervisor can be asked from two threads: it has one line, with a lock on it in 3.3.2, and none
+    in 3.0.6 and 3.1.8.
+    """
     from airflow.sdk.execution_time import task_runner
 
     return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")
@@ -73,7 +75,7 @@ def may_ask_from_a_thread() -> bool:
 def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
     """The task's state, by its id; nothing where the DAG run was deleted, or the task is no part of it any more.
 
-    Blocks while Airflow is asked. 3.0.6, 3.1, 3.3.
+    Blocks while Airflow is asked. 3.0.6, 3.1.8, 3.3.2.
 
     :param ask: the task instance's own `get_task_states`; a trigger's has none, and Airflow is asked without it
     :raises AirflowRuntimeError: Airflow's API server does not say
@@ -92,7 +94,7 @@ def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = 
 
 
 def read_xcom(task_instance: Any, key: str) -> Any:
-    """The task's own XCom, for a trigger, whose task instance has no `xcom_pull`. 3.0.6, 3.1, 3.3. Blocks."""
+    """The task's own XCom, for a trigger, whose task instance has no `xcom_pull`. 3.0.6, 3.1.8, 3.3.2. Blocks."""
     return XCom.get_one(
         key=key,
         dag_id=task_instance.dag_id,
@@ -115,12 +117,12 @@ async def store_xcom(task_instance: Any, key: str, value: str) -> None:
 
 
 def read_link(ti_key: Any, key: str) -> Any:
-    """What a task has stored for its extra link. 3.0.6, 3.1, 3.3."""
+    """What a task has stored for its extra link. 3.0.6, 3.1.8, 3.3.2."""
     return XCom.get_value(ti_key=ti_key, key=key)
 
 
 def is_asset(outlet: Any, uri: str) -> bool:
-    """Whether an outlet is the asset at `uri`, or refers to it (3.0.6, 3.1, 3.3: `Asset.ref` makes private classes)."""
+    """Whether an outlet is the asset at `uri`, or refers to it. 3.0.6, 3.1.8, 3.3.2."""
     match outlet:
         case Asset() | AssetUriRef():
             return outlet.uri == uri
@@ -131,7 +133,7 @@ def is_asset(outlet: Any, uri: str) -> bool:
 
 
 def asset_names(store: Any) -> list[str]:
-    """The assets that an event trigger's `asset_state_store` serves (3.3; before there is none), in order."""
+    """The assets that an event trigger's `asset_state_store` serves (3.3.2; before there is none), in order."""
     return sorted(getattr(store, "_by_name", ()))
 
 
