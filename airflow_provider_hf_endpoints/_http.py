@@ -15,9 +15,19 @@ from email.utils import parsedate_to_datetime
 
 REDACTED = "***"
 
-# Hugging Face tokens, and whatever stands behind "Bearer" in a message that quotes a header. A token has capitals or
-# digits; hf_transfer and hf_endpoints_default have neither, and a log that hides such names explains nothing.
-_TOKEN = re.compile(r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}|(?<=[Bb]earer )[^\s\"',]+")
+# What is a secret by its looks. A Hugging Face token has capitals or digits; hf_transfer and hf_endpoints_default have
+# neither, and a log that hides such names explains nothing. The same for sk-learn.
+_TOKEN = re.compile(
+    r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}"
+    r"|(?<=[Bb]earer )[^\s\"',]+|(?<=[Bb]asic )(?=\S*[0-9+/=])[\w+/=-]{8,}"
+    r"|\bsk-(?=[\w-]*\d)[\w-]{5,}|\b[sr]k_(?:live|test)_\w{8,}"  # OpenAI and its likes, Stripe
+    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}"  # GitHub, GitLab
+    r"|\bxox[abeprs]-[\w-]{8,}|\bnvapi-[\w-]{16,}|\bgsk_\w{16,}|\br8_\w{16,}|\bnpm_\w{30,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"  # AWS, Google
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
+    r"|(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"  # user and password of a URL
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+)
 _SHORTEST_LINE = 8  # characters of a line of a longer secret (a key file) that is hidden by itself
 
 
@@ -70,7 +80,7 @@ def parse_rate_limit(value: str | None) -> float | None:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` with every one of `secrets`, every Hugging Face token and every bearer token replaced by `***`."""
+    """`text` with `***` for each of `secrets`, and for what looks like a token, a URL's password or a private key."""
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, REDACTED)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
+from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.api.arguments import UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -156,7 +157,7 @@ class EndpointHandle:
                 details = ""
                 if endpoint is not None and endpoint.status in BROKEN:
                     details = "\n" + self._client.describe_failure(endpoint, secrets=self._secrets)
-                raise EndpointFailedError(f"Endpoint {self._path}: {reason}{details}")
+                raise EndpointFailedError(redact(f"Endpoint {self._path}: {reason}{details}", self._secrets))
 
     def pause(self) -> Self:
         """Pause: nothing is billed, and only a resume starts it again."""

@@ -139,6 +139,19 @@ def test_a_failed_start_ends_it_with_the_log(emulator: Emulator, mode: str) -> N
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_secret_that_the_container_prints_is_not_quoted(emulator: Emulator, mode: str) -> None:
+    """The sensor was told no secrets: the endpoint's own names of secrets and variables say what to hide."""
+    emulator.behave("demo", fail="bad API_KEY=plain-secret-1", logs=("API_KEY: 'plain-secret-1'", "HF_HOME=/plain"))
+    secrets, env = {"API_KEY": "plain-secret-1"}, {"HF_HOME": "/plain"}
+    run(create(wait_for_completion=False, secrets=secrets, env=env))
+    with pytest.raises(AirflowFailException) as caught:
+        watch(mode)
+    for words in ("bad API_KEY=***", "API_KEY: '***'", "HF_HOME=***"):
+        assert words in str(caught.value)
+    assert "plain" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_failed_update_ends_it(emulator: Emulator, mode: str) -> None:
     """The same for `updateFailed`."""
     run(create())

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.api import flows, requests
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
+from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     InferenceEndpointError,
@@ -149,7 +149,7 @@ def catalog(filters: Mapping[str, Any]) -> Flow[list[InferenceCatalogModel]]:
 def describe_failure(
     session: Session, endpoint: InferenceEndpoint, *, tail: int = 20, secrets: tuple[str, ...] = ()
 ) -> Flow[str]:
-    """The last lines of a broken endpoint's log, redacted, ready for an error or a task's log.
+    """The last lines of a broken endpoint's log, without secrets, ready for an error or a task's log.
 
     Never raises for the log itself: why the log could not be read is said in its place.
     """
@@ -157,8 +157,10 @@ def describe_failure(
         entries = yield from logs(session, endpoint.name, endpoint.namespace, tail=tail)
     except InferenceEndpointError as error:
         words = error.message if isinstance(error, ApiError) else str(error)
-        return redact(f"(Its log could not be read: {words})", secrets)
+        return conceal(f"(Its log could not be read: {words})", endpoint, secrets)
     if not entries:
         return "(Its log is empty.)"
-    lines = "\n".join(f"  {entry.line.rstrip()}" for entry in entries)
-    return redact(f"Last {len(entries)} lines of its log:\n{lines}", secrets)
+    # Before the lines are indented: a secret of several lines is found as it was printed.
+    text = conceal("\n".join(entry.line.rstrip() for entry in entries), endpoint, secrets)
+    lines = "\n".join(f"  {line}" for line in text.splitlines())
+    return f"Last {len(entries)} lines of its log:\n{lines}"

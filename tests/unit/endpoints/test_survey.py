@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-import pytest
-
 from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Pause, Session
 from airflow_provider_hf_endpoints.endpoints.api.requests import Request
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, RateLimitError, ServiceError
