@@ -113,6 +113,16 @@ class EndpointPausedError(InferenceError):
     todo = "Resume it first; a paused endpoint does not wake on a request."
 
 
+class EndpointFailedError(InferenceError):
+    """The proxy's 400 for an endpoint that has failed ("in error"): nothing runs, and nothing will by itself."""
+
+    what = "The endpoint has failed"
+    todo = (
+        "The endpoint's log says why. Start the endpoint again (resume it, or create it anew), then send what is left: "
+        "no row is at fault."
+    )
+
+
 class NotFoundError(InferenceError):
     """404 or 410: the endpoint is gone, or its engine has no such route."""
 

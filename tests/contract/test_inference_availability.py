@@ -64,6 +64,11 @@ def test_an_endpoint_that_does_not_come_ends_the_batch(tmp_path: Path) -> None:
     ("reply", "cause"),
     [
         (Reply(400, {"error": "Bad Request: The endpoint is paused, ask a …"}), errors.EndpointPausedError),
+        (Reply(400, {"error": "Bad Request: Invalid state", "code": "BAD_REQUEST"}), errors.EndpointPausedError),
+        (
+            Reply(400, {"error": "Bad Request: Your endpoint is in error, check its …", "code": "BAD_REQUEST"}),
+            errors.EndpointFailedError,
+        ),
         (Reply(401, {"error": "Unauthorized"}), errors.AuthenticationError),
         (Reply(403, {"error": "missing permissions"}), errors.PermissionDeniedError),
         (Reply(404, {"error": "Not Found"}), errors.NotFoundError),

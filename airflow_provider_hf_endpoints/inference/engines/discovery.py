@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
 from airflow_provider_hf_endpoints.inference.engines.openai import MODELS_ROUTE
 from airflow_provider_hf_endpoints.inference.errors import (
     AuthenticationError,
+    EndpointFailedError,
     EndpointPausedError,
     MalformedAnswerError,
     OverloadedError,
@@ -40,6 +41,7 @@ Steps = Generator[WireRequest, WireResponse, Any]
 _NO_DIALECT_IN_IT = (
     AuthenticationError,
     PermissionDeniedError,
+    EndpointFailedError,
     EndpointPausedError,
     OverloadedError,
     StartingError,

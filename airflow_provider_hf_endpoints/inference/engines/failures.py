@@ -16,7 +16,11 @@ from airflow_provider_hf_endpoints._http import wait_told
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
-_PAUSED = re.compile(r"endpoint is paused", re.I)
+# What the proxy in front of an endpoint says of the endpoint, all of it with status 400. The second text of a pause is
+# older (elastic/elasticsearch#112033, August 2024); "in error" is a failed endpoint (Soulter/hugging-chat-api#288,
+# June 2025).
+_PAUSED = re.compile(r"endpoint is paused|^bad request: invalid state\b", re.I)
+_FAILED = re.compile(r"endpoint is in error", re.I)
 _TOO_LONG = re.compile(
     r"exceed_context_size|context[ _](length|size|window)|too many tokens|input is too (large|long)"
     r"|must have less than \d+ tokens|inputs?`? tokens \+"
@@ -35,7 +39,7 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
     words = error_words(response)
     location = response.headers.get("location") if 300 <= response.status < 400 else None
     if location is None:
-        kind = _kind(response.status, words)
+        kind = _of_proxy(response, words) or _kind(response.status, words)
     else:
         # Without its query, which in a signed address or on the way to a login is a secret.
         kind, words = errors.RedirectedError, f"to {re.split('[?#]', location, maxsplit=1)[0]}"
@@ -47,14 +51,40 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
     )
 
 
+def _of_proxy(response: WireResponse, words: str) -> type[errors.InferenceError] | None:
+    """What a 400 of the proxy says of the endpoint; None where the engine speaks. It is never a row's fault.
+
+    The proxy reads no row. So where its words are none that are known, they are taken for an endpoint that does not
+    serve just now: one report has a 400 in place of the 503 of an endpoint at zero.
+    """
+    if response.status != 400:
+        return None
+    if _PAUSED.search(words):
+        return errors.EndpointPausedError
+    if _FAILED.search(words):
+        return errors.EndpointFailedError
+    return errors.StartingError if _is_proxys(response) else None
+
+
+def _is_proxys(response: WireResponse) -> bool:
+    """Whether a 400 has the proxy's form, which no engine has: `{"error": "Bad Request: …", "code": "BAD_REQUEST"}`."""
+    try:
+        body = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return False
+    match body:
+        case {"error": str(words), "code": "BAD_REQUEST"}:
+            return len(body) == 2 and words.startswith("Bad Request")
+        case _:
+            return False
+
+
 def _kind(status: int, words: str) -> type[errors.InferenceError]:
     match status:
         case 401:
             return errors.AuthenticationError
         case 402 | 403:
             return errors.PermissionDeniedError
-        case 400 if _PAUSED.search(words):
-            return errors.EndpointPausedError
         case 404 | 410:
             return errors.ModelNotFoundError if _NO_MODEL.search(words) else errors.NotFoundError
         case 408:

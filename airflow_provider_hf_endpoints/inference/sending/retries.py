@@ -60,7 +60,9 @@ def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict
         endpoint's
     """
     match error:
-        case errors.AuthenticationError() | errors.PermissionDeniedError() | errors.EndpointPausedError():
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
+            return Verdict.STOP
+        case errors.EndpointPausedError() | errors.EndpointFailedError():
             return Verdict.STOP
         case errors.CertificateError():
             return Verdict.STOP

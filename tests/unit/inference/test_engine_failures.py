@@ -34,6 +34,24 @@ CASES = [
         errors.EndpointPausedError,
         "ask a maintainer",
     ),
+    (400, {"error": "Bad Request: Invalid state", "code": "BAD_REQUEST"}, errors.EndpointPausedError, "Invalid state"),
+    (400, {"error": "Bad Request: Invalid state"}, errors.EndpointPausedError, "Invalid state"),
+    (
+        400,
+        {
+            "error": "Bad Request: Your endpoint is in error, check its status on endpoints.huggingface.co",
+            "code": "BAD_REQUEST",
+        },
+        errors.EndpointFailedError,
+        "in error",
+    ),
+    # One report has a 400 at zero, without its words: what the proxy alone writes is never a row's fault.
+    (400, {"error": "Bad Request: asleep", "code": "BAD_REQUEST"}, errors.StartingError, "asleep"),
+    # What engines write that looks alike is the row's.
+    (400, {"error": "invalid state of the conversation"}, errors.BadRequestError, "invalid state"),
+    (400, {"error": {"message": "Bad Request: x", "code": "BAD_REQUEST"}}, errors.BadRequestError, "x"),
+    (400, {"error": "Bad Request: x", "error_type": "validation"}, errors.BadRequestError, "x"),
+    (400, {"object": "error", "message": "Bad Request: x", "code": "BAD_REQUEST"}, errors.BadRequestError, "x"),
     (503, {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}, errors.StartingError, "Unavailable"),
     (502, b"<html><body>Bad  Gateway</body></html>", errors.StartingError, "Bad Gateway"),
     (504, b"", errors.StartingError, ""),
@@ -151,6 +169,7 @@ def test_a_failed_answer_is_one_typed_error(
         (errors.AuthenticationError, False, "token"),
         (errors.PermissionDeniedError, False, "token"),
         (errors.EndpointPausedError, False, "endpoint"),
+        (errors.EndpointFailedError, False, "endpoint"),
         (errors.NotFoundError, False, "endpoint"),
         (errors.BadRequestError, False, "caller"),
         (errors.PromptTooLongError, False, "caller"),

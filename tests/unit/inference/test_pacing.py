@@ -59,6 +59,7 @@ def test_a_starting_endpoint_is_bounded_by_time_alone() -> None:
         (errors.AuthenticationError, Verdict.STOP),
         (errors.PermissionDeniedError, Verdict.STOP),
         (errors.EndpointPausedError, Verdict.STOP),
+        (errors.EndpointFailedError, Verdict.STOP),
         (errors.NotFoundError, Verdict.STOP),
         (errors.ModelNotFoundError, Verdict.STOP),
         (errors.UnsupportedTaskError, Verdict.STOP),
