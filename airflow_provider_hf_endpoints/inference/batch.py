@@ -103,21 +103,29 @@ async def arun_batch(
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
     layout = layout_of(job)
     source = await asyncio.to_thread(find_job_input, job)
-    finished = await asyncio.to_thread(finished_earlier, job, layout, source)
-    if finished is None:
-        finished = await asyncio.to_thread(merged_earlier, job, source)
-    if finished is not None:
-        log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
-        await asyncio.to_thread(clear_finished, layout)
-        return judge_job(job, finished)
+    if (finished := await asyncio.to_thread(_finished, job, layout, source)) is not None:
+        return finished
     ids = await asyncio.to_thread(check_input, job, source)
     lock = OutputLock(layout.journal)
     try:
         await _to_its_end(lock.acquire)
+        # Whoever had the lock until now may have done this very job.
+        if (finished := await asyncio.to_thread(_finished, job, layout, source)) is not None:
+            return finished
         await asyncio.to_thread(compare_ids, job, source, ids)
         return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas, observer)
     finally:
         lock.release()
+
+
+def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
+    """The report of the same job, where another run has finished it."""
+    finished = finished_earlier(job, layout, source) or merged_earlier(job, source)
+    if finished is None:
+        return None
+    log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
+    clear_finished(layout)
+    return judge_job(job, finished)
 
 
 async def _to_its_end(work: Callable[[], _Result]) -> _Result:

@@ -3,6 +3,7 @@ moto's."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -13,21 +14,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference import batch
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
 from tests.contract.s3_server import CREDENTIALS, S3, s3_server
 
 ROWS = 300
+HANG = 60.0  # seconds after which something that does not come is a failure
 
 
 @pytest.fixture
@@ -98,9 +103,15 @@ def test_shards_on_s3_are_planned_run_and_merged(bucket: UPath) -> None:
             plan_batch(one.input_path, one.output_path, shards=2)
 
 
-def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath) -> None:
-    """One of them says that there is another."""
+def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them says that there is another, however long that one takes."""
+    monkeypatch.setattr(batch, "OutputLock", partial(OutputLock, beat=0.2, patience=3.0))
     outcomes: list[Any] = []
+    ends = time.monotonic() + HANG
+
+    async def until_one_has_ended(_: float) -> None:
+        while not outcomes and time.monotonic() < ends:  # noqa: ASYNC110 (it ends in another thread)
+            await asyncio.sleep(0.01)
 
     def run(one: BatchJob) -> None:
         try:
@@ -108,13 +119,41 @@ def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath) -> None:
         except OutputConflictError as error:
             outcomes.append(error)
 
-    with serving(slow) as server:
+    with serving(slow, sleep=until_one_has_ended) as server:
         threads = [threading.Thread(target=run, args=(job(server.url, bucket),)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert [ROWS] == [outcome for outcome in outcomes if isinstance(outcome, int)]
+
+
+def test_who_waited_for_another_run_finds_its_work_done(bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that had the lock finishes the job in the meantime: not a row is sent a second time."""
+    begun, waits = threading.Event(), threading.Event()
+
+    class Lock(OutputLock):
+        def _read(self) -> bytes | None:
+            found = super()._read()
+            if found is not None and not found.startswith(self._me.encode()):
+                waits.set()
+                first.join()
+            return found
+
+    async def until_the_other_waits(_: float) -> None:
+        begun.set()
+        await asyncio.to_thread(waits.wait, HANG)
+
+    monkeypatch.setattr(batch, "OutputLock", partial(Lock, beat=0.2, patience=0.1))
+    (bucket / "in.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(8)))
+    with serving(slow, sleep=until_the_other_waits) as server:
+        one = job(server.url, bucket)
+        first = threading.Thread(target=run_batch, args=(one,))
+        first.start()
+        assert begun.wait(HANG)
+        report = run_batch(one)
+        first.join()
+        assert (8, 0, 8) == (report.rows, report.requests, len(server.posts))
 
 
 def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path: Path) -> None:
