@@ -1,7 +1,8 @@
 """Runs the test suites, each with the Airflow that it is for, and adds up their counts.
 
 Two at a time: the live tests mostly wait for Airflow, the others mostly compute. A suite's output is shown when it has
-ended, so that two do not mix. All run even when one fails. The last line is the sum: `tests: N passed, N failed, …`.
+ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the last line
+the sum: `tests: N passed, N failed, …`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,38 +68,77 @@ class Counts:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-def count(report: Path, returncode: int) -> Counts:
+@dataclass(frozen=True)
+class Result:
+    """How one suite ended.
+
+    :param seconds: how long it took, pytest's own start included
+    :param took: seconds of each test with its fixtures, by `tests.unit.test_x` and the test's name
+    """
+
+    counts: Counts
+    seconds: float = 0.0
+    took: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+def read(report: Path, returncode: int, seconds: float = 0.0) -> Result:
     """Read pytest's JUnit report. An error in a fixture counts as a failure; a missing report as a crash."""
     if not report.is_file():
-        return Counts(broken=True)
+        return Result(Counts(broken=True), seconds)
+    root = ET.parse(report).getroot()
     total, failed, skipped = 0, 0, 0
-    for suite in ET.parse(report).getroot().iter("testsuite"):
+    for suite in root.iter("testsuite"):
         total += int(suite.get("tests", 0))
         failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped += int(suite.get("skipped", 0))
     broken = returncode not in (0, 1) or (returncode == 1 and failed == 0)
-    return Counts(max(0, total - failed - skipped), failed, skipped, broken)
+    took: dict[tuple[str, str], float] = defaultdict(float)
+    for case in root.iter("testcase"):
+        took[case.get("classname", ""), case.get("name", "")] += float(case.get("time", 0))
+    return Result(Counts(max(0, total - failed - skipped), failed, skipped, broken), seconds, took)
 
 
-def run(suite: Suite, extra: list[str]) -> Counts:
+def _longest(seconds: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda each: each[1], reverse=True)
+
+
+def slowest(results: Iterable[Result], most: int = 10) -> list[str]:
+    """What took longest, over all suites: files, then single tests."""
+    tests: dict[str, float] = defaultdict(float)
+    files: dict[str, float] = defaultdict(float)
+    for result in results:
+        for (file, name), seconds in result.took.items():
+            tests[f"{file}::{name}"] += seconds
+            files[file] += seconds
+    rows = [("files", files), ("tests", tests)]
+    return [
+        line
+        for what, seconds in rows
+        if seconds
+        for line in (f"slowest {what}:", *(f"{each:8.1f} s  {name}" for name, each in _longest(seconds)[:most]))
+    ]
+
+
+def run(suite: Suite, extra: list[str]) -> Result:
     """Run one suite and show its output when it has ended."""
     paths = [path for path in suite.paths if any((ROOT / path).rglob("test_*.py"))]
     if not paths:
         print(f"\n=== {suite.name}: no tests here ===", flush=True)
-        return Counts()
+        return Result(Counts())
     print(f"=== {suite.name}: started ===", flush=True)
     with tempfile.TemporaryDirectory(prefix="hf-endpoints-tests-") as folder:
         report = Path(folder) / "junit.xml"
         python = ROOT / suite.environment / "bin" / "python"
         command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *suite.options, *extra, *paths]
+        began = time.monotonic()
         result = subprocess.run(
             command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         print(f"\n=== {suite.name} ===\n{result.stdout}", flush=True)
-        return count(report, result.returncode)
+        return read(report, result.returncode, time.monotonic() - began)
 
 
-def run_lane(lane: tuple[Suite, ...], extra: list[str]) -> list[tuple[Suite, Counts]]:
+def run_lane(lane: tuple[Suite, ...], extra: list[str]) -> list[tuple[Suite, Result]]:
     """Run the suites of one lane one after the other."""
     results = []
     for suite in lane:
@@ -115,10 +158,11 @@ def main() -> int:
     lanes = ((QUICK,),) if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
     with ThreadPoolExecutor(len(lanes)) as pool:
         results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
-    print()
-    for suite, counts in results:
-        print(f"{suite.name}: {counts}{' (pytest did not end well)' if counts.broken else ''}")
-    total = sum((counts for _, counts in results), Counts())
+    print("", *slowest(result for _, result in results), "", sep="\n")
+    for suite, result in results:
+        ended = " (pytest did not end well)" if result.counts.broken else ""
+        print(f"{suite.name}: {result.counts} in {result.seconds:.0f} s{ended}")
+    total = sum((result.counts for _, result in results), Counts())
     print(f"tests: {total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed or total.broken else 0
 

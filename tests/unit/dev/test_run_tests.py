@@ -1,0 +1,65 @@
+"""What `make test` tells at its end, from the report of a pytest that really ran."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from dev.run_tests import Counts, Result, read, slowest
+
+TESTS = """
+import pytest
+
+def test_good():
+    pass
+
+def test_bad():
+    assert False
+
+def test_left_out():
+    pytest.skip("not here")
+
+def test_without_its_fixture(missing):
+    pass
+"""
+
+
+def test_a_report_is_counted(tmp_path: Path) -> None:
+    """What failed, an error in a fixture included; each test with its seconds."""
+    (tmp_path / "test_sample.py").write_text(TESTS)
+    report = tmp_path / "junit.xml"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--junit-xml={report}",
+        "test_sample.py",
+    ]
+    ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True)
+    result = read(report, ended.returncode, 7.0)
+    assert (Counts(passed=1, failed=2, skipped=1), 7.0) == (result.counts, result.seconds)
+    assert {"test_good", "test_bad", "test_left_out", "test_without_its_fixture"} == {name for _, name in result.took}
+
+
+def test_no_report_is_a_crash(tmp_path: Path) -> None:
+    """As if nothing had been tested."""
+    assert Counts(broken=True) == read(tmp_path / "junit.xml", 3).counts
+
+
+def test_what_takes_longest_is_summed_over_the_suites() -> None:
+    """Files and tests, the longest first, as many as asked for."""
+    one = Result(Counts(), took={("tests.unit.test_a", "test_x"): 1.5, ("tests.unit.test_a", "test_y"): 0.25})
+    two = Result(Counts(), took={("tests.unit.test_a", "test_x"): 1.5, ("tests.unit.test_b", "test_z"): 3.5})
+    assert [
+        "slowest files:",
+        "     3.5 s  tests.unit.test_b",
+        "     3.2 s  tests.unit.test_a",
+        "slowest tests:",
+        "     3.5 s  tests.unit.test_b::test_z",
+        "     3.0 s  tests.unit.test_a::test_x",
+    ] == slowest([one, two], most=2)
+    assert [] == slowest([])
