@@ -32,9 +32,12 @@ _REST = 0.005  # seconds of the machine's time for whoever works between two tic
 _IN_FLIGHT = 0.1  # seconds of the clock: the longest time that a row takes here
 
 
-def owned_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A stopped clock, by which the modules of the provider and of the tests go until the test ends."""
-    clock = Clock(stopped=True)
+def owned_clock(monkeypatch: pytest.MonkeyPatch, *, stopped: bool = True) -> Clock:
+    """A clock by which the modules of the provider and of the tests go until the test ends.
+
+    :param stopped: False for one that runs, and is put forward besides
+    """
+    clock = Clock(stopped=stopped)
     stand_in = _time_of(clock)
     today = _datetime_of(clock)
     for name, module in list(sys.modules.items()):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -39,6 +42,27 @@ def client(emulator: Emulator, token: str | None = None) -> httpx.Client:
     token = emulator.token if token is None else token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.Client(base_url=emulator.url, headers=headers, timeout=HANG, trust_env=False)
+
+
+@contextmanager
+def loaded_once_asked(emulator: Emulator, name: str) -> Iterator[None]:
+    """The endpoint runs, and answers its health route once that was asked in vain: however slow whoever asks is."""
+    emulator.behave(name, loading_seconds=3 * HANG)
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.wait(0.01):
+            if any(each.status == 503 and each.path.endswith("/health") for each in emulator.requests):
+                emulator.advance(3 * HANG)
+                return
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Play:

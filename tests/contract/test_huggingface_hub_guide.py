@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.contract.emulator_play import loaded_once_asked
 
 huggingface_hub = pytest.importorskip("huggingface_hub", minversion="2.0", reason="the guide is that of 2.x")
 
@@ -174,8 +175,8 @@ def test_fetch_and_wait(emulator: Emulator) -> None:
 
 def test_wait_for_the_health_route(emulator: Emulator) -> None:
     """Running is not ready: wait goes on until the health route is 200."""
-    emulator.behave("my-endpoint-name", loading_seconds=0.3)
-    ready()
+    with loaded_once_asked(emulator, "my-endpoint-name"):
+        ready()
     probes = [request.status for request in emulator.requests if request.path.endswith("/health")]
     assert (probes[0], probes[-1]) == (503, 200)
 

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.emulator import Clock
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
+from tests.clock import owned_clock
+from tests.contract.inference_server import Reply, Request, Sleep, chat_reply, echo, serving
+
+LATE = 100.0  # seconds of the batch's clock, far more than any answer takes that does not hang
 
 
 def job_of(url: str, folder: Path, rows: int, **options: Any) -> BatchJob:
     (folder / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(rows)))
     settings: dict[str, Any] = {"task": "chat-completion", "engine": "tgi", "prompt": "{text}", "max_concurrency": 8}
-    settings |= {"input_path": folder / "in.jsonl", "output_path": folder / "out.jsonl", "hedge_after": 0.2}
+    settings |= {"input_path": folder / "in.jsonl", "output_path": folder / "out.jsonl", "hedge_after": LATE}
     return BatchJob(url=url, **{**settings, **options})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The batch's: it runs, and `late` puts it forward."""
+    return owned_clock(monkeypatch, stopped=False)
+
+
+@contextmanager
+def late(clock: Clock, is_late: Callable[[], bool]) -> Iterator[None]:
+    """What is out is late by the batch's clock as soon as `is_late` says so, and nothing else ever is."""
+    over = threading.Event()
+
+    def pass_it() -> None:
+        while not over.wait(0.005):
+            if is_late():
+                clock.advance(LATE)
+                return
+
+    thread = threading.Thread(target=pass_it)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -30,7 +64,7 @@ def prompt_of(request: Request) -> str:
 
 
 @pytest.mark.parametrize("options", [{}, {"order_window": 0, "max_concurrency": 1}], ids=["", "a limit of one"])
-def test_a_request_that_hangs_is_overtaken(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_request_that_hangs_is_overtaken(tmp_path: Path, clock: Clock, options: dict[str, Any]) -> None:
     """The second request is answered, the first one's socket closed; tokens once, attempts as they were."""
     seen: Counter[str] = Counter()
 
@@ -40,16 +74,18 @@ def test_a_request_that_hangs_is_overtaken(tmp_path: Path, options: dict[str, An
         return Reply(hang=True) if hangs else echo(request)
 
     hangs_for_ever = options.get("max_concurrency") == 1
-    with serving(answer) as server:
-        started = time.monotonic()
+
+    def is_late() -> bool:
+        return seen["t7"] == 1 and (hangs_for_ever or (server.in_flight == 1 and len(server.posts) == 40))
+
+    with serving(answer) as server, late(clock, is_late):
         if hangs_for_ever:
             # The only place in flight is taken: a hedge never goes above the limit.
             report = run_batch(job_of(server.url, tmp_path, 40, request_timeout=1.0, **options))
             assert (0, 40) == (report.hedges, report.succeeded)
             return
         report = run_batch(job_of(server.url, tmp_path, 40, **options))
-        assert time.monotonic() - started < 60  # the request's timeout is ten minutes
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while server.gone == 0 and time.monotonic() < until:
             time.sleep(0.01)
         assert (1, 41) == (server.gone, len(server.posts))
@@ -59,7 +95,18 @@ def test_a_request_that_hangs_is_overtaken(tmp_path: Path, options: dict[str, An
     assert {7: 2} == {line["index"]: line["attempts"] for line in lines(tmp_path) if line["attempts"] != 1}
 
 
-def test_the_first_answer_counts_whichever_it_is(tmp_path: Path) -> None:
+def after_the_second(seen: Counter[str]) -> Sleep:
+    """A delay that begins when the row t3 has come twice."""
+
+    async def sleep(seconds: float) -> None:
+        while seen["t3"] < 2:  # noqa: ASYNC110 (counted where requests are answered)
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(seconds)
+
+    return sleep
+
+
+def test_the_first_answer_counts_whichever_it_is(tmp_path: Path, clock: Clock) -> None:
     """The first request comes back before the second: its text, and one line."""
     seen: Counter[str] = Counter()
 
@@ -68,16 +115,19 @@ def test_the_first_answer_counts_whichever_it_is(tmp_path: Path) -> None:
         seen[prompt] += 1
         if prompt != "t3":
             return echo(request)
-        return chat_reply("first", delay=0.6) if seen["t3"] == 1 else Reply(hang=True)
+        return chat_reply("first", delay=0.2) if seen["t3"] == 1 else Reply(hang=True)
 
-    with serving(answer) as server:
+    with (
+        serving(answer, sleep=after_the_second(seen)) as server,
+        late(clock, lambda: server.in_flight == 1 and len(server.posts) == 30),
+    ):
         report = run_batch(job_of(server.url, tmp_path, 30))
     assert ("first", 2) == (lines(tmp_path)[3]["output"], lines(tmp_path)[3]["attempts"])
     assert (30, 30, 31, 1) == (report.rows, report.succeeded, report.requests, report.hedges)
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_a_second_request_that_fails_takes_nothing_from_the_first(tmp_path: Path, status: int) -> None:
+def test_a_second_request_that_fails_takes_nothing_from_the_first(tmp_path: Path, clock: Clock, status: int) -> None:
     """The row waits for the one that is still out; what was refused is no attempt."""
     seen: Counter[str] = Counter()
 
@@ -86,15 +136,18 @@ def test_a_second_request_that_fails_takes_nothing_from_the_first(tmp_path: Path
         seen[prompt] += 1
         if prompt != "t3":
             return echo(request)
-        return chat_reply("late", delay=0.8) if seen["t3"] == 1 else Reply(status, {"error": "no"})
+        return chat_reply("late", delay=0.6) if seen["t3"] == 1 else Reply(status, {"error": "no"})
 
-    with serving(answer) as server:
+    with (
+        serving(answer, sleep=after_the_second(seen)) as server,
+        late(clock, lambda: server.in_flight == 1 and len(server.posts) == 30),
+    ):
         report = run_batch(job_of(server.url, tmp_path, 30))
     assert ("late", 1 if status == 429 else 2) == (lines(tmp_path)[3]["output"], lines(tmp_path)[3]["attempts"])
     assert (30, 1) == (report.succeeded, report.hedges)
 
 
-def test_arrays_are_hedged_whole(tmp_path: Path) -> None:
+def test_arrays_are_hedged_whole(tmp_path: Path, clock: Clock) -> None:
     """Every row of one that hangs gets its answer from the second, once."""
     hung: list[int] = []
 
@@ -106,7 +159,7 @@ def test_arrays_are_hedged_whole(tmp_path: Path) -> None:
         data = [{"index": n, "embedding": [float(text[1:])]} for n, text in enumerate(texts)]
         return Reply(json={"data": data, "usage": {"prompt_tokens": len(texts)}})
 
-    with serving(answer) as server:
+    with serving(answer) as server, late(clock, lambda: server.in_flight == 1 and len(server.posts) == 2):
         job = job_of(server.url, tmp_path, 64, task="feature-extraction", engine="vLLM", model="m", order_window=0)
         report = run_batch(job)
     assert [[[float(n)]] for n in range(64)] == [line["output"] for line in lines(tmp_path)]

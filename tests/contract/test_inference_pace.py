@@ -28,7 +28,7 @@ class Outage:
         self.reply = reply
         self.after = after
         self.began: float | None = None
-        self.refused: list[float] = []
+        self.refused: list[tuple[str, float]] = []
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
@@ -37,13 +37,15 @@ class Outage:
             if self.began is None and request.number >= self.after:
                 self.began = now
             if self.began is not None and now < self.began + OUTAGE:
-                self.refused.append(now)
+                self.refused.append((prompt_of(request), now))
                 return self.reply
         return chat_reply("x", delay=0.02)
 
-    def early(self, seconds: float) -> list[float]:
-        """Requests that came before the time that a refusal had asked for; 20 ms are the way."""
-        return [at for at in self.refused if any(said + 0.02 < at < said + seconds for said in self.refused)]
+    def early(self, seconds: float) -> list[str]:
+        """Rows that came again before the time that their refusal had asked for."""
+        return [
+            row for row, at in self.refused for same, said in self.refused if same == row and said < at < said + seconds
+        ]
 
 
 def run_through(outage: Outage, folder: Path, rows: int = 400) -> tuple[BatchReport, Server]:

@@ -31,6 +31,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 )
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
+from tests.contract.emulator_play import loaded_once_asked
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -95,8 +96,9 @@ def starting(emulator: Emulator, **behaviour: Any) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_waits_until_it_answers(emulator: Emulator, mode: str) -> None:
     """Running is not enough: the health route must say 200 ("Loading model" is a 503 while running)."""
-    starting(emulator, initializing_seconds=0.2, loading_seconds=1.5)
-    result = watch(mode)
+    with loaded_once_asked(emulator, "demo"):
+        starting(emulator, initializing_seconds=0.2)
+        result = watch(mode)
     assert (result["name"], result["namespace"], result["state"]) == ("demo", "acme", "running")
     assert emulator.requests[-1].status == 200
     assert emulator.requests[-1].path.endswith("/health")

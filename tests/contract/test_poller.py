@@ -149,6 +149,7 @@ def test_a_few_waits_cost_no_more_than_polling_alone() -> None:
 def test_an_endpoint_that_is_deleted_ends_its_own_wait_only() -> None:
     """The others go on."""
     with Emulator(token=TOKEN, namespace="acme", initializing_seconds=2.0) as emulator:
+        emulator.behave("goes", initializing_seconds=600)
         create(emulator, "stays", "goes")
         waiting = Waiting(emulator)
 

@@ -12,14 +12,15 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.models import DELETED
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Ready, TimedOut
 from tests.contract.client.client_play import HANG, TOKEN, Either, asked
+from tests.contract.emulator_play import loaded_once_asked
 
 
 def test_running_is_not_ready(emulator: Emulator, client: Either) -> None:
     """The model loads after the state says `running`: ready is the health route's 200."""
-    emulator.behave("tickets", loading_seconds=0.3)
     reasons: list[str] = []
-    client.create()
-    assert isinstance(client.wait(on_look=reasons.append), Ready)
+    with loaded_once_asked(emulator, "tickets"):
+        client.create()
+        assert isinstance(client.wait(on_look=reasons.append), Ready)
     assert any("answers 503" in reason for reason in reasons)
 
 
