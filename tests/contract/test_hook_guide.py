@@ -148,7 +148,7 @@ def test_fetch_and_wait(hook: InferenceEndpointsHook) -> None:
     assert endpoint.status == "running"
     with pytest.warns(FutureWarning, match="refresh_every"):
         endpoint.wait(fetch_every=0.02)
-    assert endpoint.wait(timeout=10).url
+    assert endpoint.wait(timeout=60).url
 
 
 def test_wait_that_takes_too_long(emulator: Emulator, hook: InferenceEndpointsHook) -> None:

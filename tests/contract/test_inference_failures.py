@@ -79,7 +79,7 @@ def test_a_request_that_is_never_answered_times_out_and_is_tried_again(tmp_path:
         return Reply(hang=True) if prompt == "question 5" and tries == 0 else None
 
     with serving(failing(bad)) as server:
-        assert run_batch(job_of(server.url, tmp_path, request_timeout=0.3)).succeeded == 10
+        assert run_batch(job_of(server.url, tmp_path, request_timeout=1.0)).succeeded == 10
 
 
 def test_a_batch_that_only_fails_is_stopped(tmp_path: Path) -> None:

@@ -395,7 +395,8 @@ def test_a_trigger_leaves_the_event_loop_to_others(emulator: Emulator, monkeypat
     async def slow_lookup(conn_id: str, hook: Any = None) -> Any:
         nonlocal now
         now = "lookup"
-        await asyncio.sleep(0.05)
+        while ticks.count("lookup") < 2:  # noqa: ASYNC110 (the ticker is what may be held up)
+            await asyncio.sleep(0.005)
         now = "polling"
         return await asyncio.to_thread(BaseHook.get_connection, conn_id)
 
@@ -414,7 +415,6 @@ def test_a_trigger_leaves_the_event_loop_to_others(emulator: Emulator, monkeypat
     monkeypatch.setattr(hooks, "get_async_connection", slow_lookup)
     events = asyncio.run(both())
     assert [event["status"] for event in events] == ["ready"]
-    assert ticks.count("lookup") >= 2
     assert ticks.count("polling") >= 5
 
 
