@@ -1,52 +1,97 @@
-"""Small records in an Airflow Variable or below a path: what is written is there, whoever else writes."""
+"""Records in Airflow Variables or below a path: what is written is there, whoever else writes, whatever passes."""
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_provider_hf_endpoints import kept
-from airflow_provider_hf_endpoints.kept import Records, StoreError, document_at, records_at
-from tests.variables import Variables
+from airflow_provider_hf_endpoints.kept import (
+    Records,
+    StoreError,
+    attempts,
+    document_at,
+    records_at,
+    separate_records_at,
+    variables,
+)
+from tests.variables import OldVariables, Variables
+
+PLACE: dict[str, Any] = {"key": "the.key", "description": "of a test"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for takes milliseconds here."""
+    monkeypatch.setattr(attempts, "_PAUSES", (0.02, 0.04, 0.08))
+    monkeypatch.setattr(variables, "_SETTLE", 0.05)
 
 
 @pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
-    stand_in = Variables()
-    monkeypatch.setattr(kept, "Variable", stand_in)
-    monkeypatch.setattr(kept, "_SETTLE", 0.2)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Airflow 3.3's."""
+    made = Variables()
+    monkeypatch.setattr(variables, "Variable", made)
+    return made
+
+
+@pytest.fixture
+def old(monkeypatch: pytest.MonkeyPatch, stand_in: Variables) -> Variables:
+    """Airflow 3.0's."""
+    monkeypatch.setattr(variables, "Variable", OldVariables(stand_in))
     return stand_in
 
 
 def in_variable(most: int | None = None) -> Records:
-    return records_at(None, ("folder",), key="the.key", description="of a test", most=most)
+    return records_at(None, ("folder",), key="all.in.one", description="of a test", most=most)
 
 
-@pytest.fixture(params=["variable", "path"])
-def make(request: pytest.FixtureRequest, variables: Variables, tmp_path: Path) -> Callable[[], Records]:
-    """Records in either place."""
-    if request.param == "variable":
-        return in_variable
-    return lambda: records_at(f"file://{tmp_path}", ("folder",), key="the.key", description="of a test")
+def separate(path: str | None = None) -> Records:
+    return separate_records_at(path, ("folder",), **PLACE)
+
+
+@pytest.fixture(params=["one variable", "one on 3.0", "separate", "separate on 3.0", "path"])
+def make(request: pytest.FixtureRequest, stand_in: Variables, tmp_path: Path) -> Callable[[], Records]:
+    """Records in each place."""
+    if "3.0" in request.param:
+        request.getfixturevalue("old")
+    if request.param == "path":
+        return lambda: separate(f"file://{tmp_path}")
+    return in_variable if request.param.startswith("one") else separate
+
+
+def at_once(works: Iterable[Callable[[], object]]) -> None:
+    """Run them all, beginning at the same moment; the first error of any is raised."""
+    listed = list(works)
+    ready = threading.Barrier(len(listed))
+
+    def run(work: Callable[[], object]) -> None:
+        ready.wait()
+        work()
+
+    with ThreadPoolExecutor(len(listed)) as pool:
+        for done in [pool.submit(run, work) for work in listed]:
+            done.result()
 
 
 def test_records_of_several_writers_are_all_there(make: Callable[[], Records]) -> None:
-    """Six that begin at the same moment: whoever finds its own gone writes it again."""
-    ready = threading.Barrier(6)
+    """Twelve that begin at the same moment: whoever finds its own gone writes it again."""
 
     def write(number: int) -> None:
-        ready.wait()
         make().write(f"writer-{number}", {"number": number})
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {f"writer-{number}": {"number": number} for number in range(6)} == make().read()
+    at_once(partial(write, number) for number in range(12))
+    assert {f"writer-{number}": {"number": number} for number in range(12)} == make().read()
 
 
 def test_a_record_is_replaced_and_removed(make: Callable[[], Records]) -> None:
@@ -59,7 +104,87 @@ def test_a_record_is_replaced_and_removed(make: Callable[[], Records]) -> None:
     assert {"one": 3} == make().read()
 
 
-def test_a_full_variable_makes_room(variables: Variables, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_passes_is_tried_again(stand_in: Variables, old: Variables) -> None:
+    """An API server that is being restarted fails some calls in a row; both Airflows, all ways to keep."""
+    for records in (in_variable(), separate()):
+        stand_in.failing = 2
+        assert {} == records.read()
+        records.write("one", 1)
+        stand_in.failing = 2
+        assert {"one": 1} == records.read()
+
+
+def test_a_server_that_fails_is_not_nobody(stand_in: Variables) -> None:
+    """Airflow 3.3 says "no such variable" of one that can't be read: that must neither be believed nor written over."""
+    in_variable().write("one", 1)
+    separate().write("one", 1)
+
+    def get(key: str, default: Any = None) -> Any:
+        return default
+
+    stand_in.get = get  # type: ignore[method-assign]
+    for records in (in_variable(), separate()):
+        with pytest.raises(StoreError, match=r"lists it and does not give its value"):
+            records.read()
+    with pytest.raises(StoreError):
+        in_variable().write("two", 2)
+    assert {"one": 1} == json.loads(stand_in.values["all.in.one"])
+
+
+def test_a_write_that_only_a_log_tells_of_is_an_error(stand_in: Variables, old: Variables) -> None:
+    """Airflow 3.0 logs what went wrong in `Variable.set` and returns."""
+    separate().write("one", 1)
+
+    def put(key: str, value: str, description: str) -> None:
+        raise ConnectionError("no API server")
+
+    stand_in.set = put  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match=r"'the\.key\.one' does not keep what is written to it"):
+        separate().write("one", 2)
+
+
+def test_nobody_puts_back_what_a_writer_has_replaced(stand_in: Variables) -> None:
+    """Each call takes up to 0.2 s: a record that was marked stays so, however late the others write theirs."""
+    stand_in.slow = 0.1
+
+    def come_and_mark(number: int) -> None:
+        separate().write(f"writer-{number}", {"left": False})
+        separate().write(f"writer-{number}", {"left": True})
+
+    at_once(partial(come_and_mark, number) for number in range(8))
+    stand_in.slow = 0.0
+    assert {f"writer-{number}": {"left": True} for number in range(8)} == separate().read()
+
+
+def test_on_a_slow_server_the_list_of_airflow_3_0_loses_nobody(stand_in: Variables, old: Variables) -> None:
+    """The time to settle follows the round trip: 0.05 s would be over before another's write arrives."""
+    stand_in.slow = 0.1
+    at_once(partial(separate().write, f"writer-{number}", number) for number in range(6))
+    stand_in.slow = 0.0
+    assert {f"writer-{number}": number for number in range(6)} == separate().read()
+
+
+def test_several_may_write_one_record(make: Callable[[], Records]) -> None:
+    """As the tasks of one use do, each with about the same: none fails for that another's is there."""
+    if make is in_variable:
+        pytest.skip("one variable reads its own back")
+    at_once(partial(make().write, "renewed", {"at": number}) for number in range(16))
+    assert make().read()["renewed"]["at"] in range(16)
+
+
+def test_the_list_of_airflow_3_0_is_tidied(stand_in: Variables, old: Variables) -> None:
+    """By whoever adds to it: keys of records that are gone go then."""
+    for key in ("one", "two"):
+        separate().write(key, 1)
+    separate().remove(["one", "two"])
+    separate().write("three", 1)
+    assert (["the.key", "the.key.three"], ["three"]) == (
+        sorted(stand_in.values),
+        json.loads(stand_in.values["the.key"]),
+    )
+
+
+def test_a_full_variable_makes_room(stand_in: Variables, caplog: pytest.LogCaptureFixture) -> None:
     """The oldest goes, which is said; one that was written again counts as new."""
     records = in_variable(most=2)
     for key in ("one", "two", "one", "three"):
@@ -68,10 +193,12 @@ def test_a_full_variable_makes_room(variables: Variables, caplog: pytest.LogCapt
     assert "1 oldest records make room" in caplog.text
 
 
-def test_a_place_that_fails_says_which(variables: Variables, tmp_path: Path) -> None:
-    """Whatever the storage or Airflow raises."""
-    variables.broken = True
-    with pytest.raises(StoreError, match=r"'the\.key' can't be read: ConnectionError: no API server"):
+def test_a_place_that_fails_says_which(stand_in: Variables, tmp_path: Path) -> None:
+    """Whatever the storage or Airflow raises, and how often it was tried."""
+    stand_in.broken = True
+    with pytest.raises(
+        StoreError, match=r"'all\.in\.one' can't be read: ConnectionError: no API server \(the last of 4"
+    ):
         in_variable().read()
     (tmp_path / "file").touch()
     document = document_at(f"file://{tmp_path}/file", (), "note", key="k", description="d")
@@ -79,9 +206,76 @@ def test_a_place_that_fails_says_which(variables: Variables, tmp_path: Path) -> 
         document.write({})
 
 
-def test_half_a_document_is_none(variables: Variables, tmp_path: Path) -> None:
-    """A file that is being written, or a Variable that a person has edited."""
+def test_what_cannot_be_read_is_no_empty_place(stand_in: Variables, tmp_path: Path) -> None:
+    """A file that another program cut short, or a Variable that a person has edited: an error that names the place."""
     (tmp_path / "note.json").write_text('{"half')
-    variables.values["k"] = '{"half'
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "one.json").touch()
+    stand_in.values["k"] = '{"half'
     for path in (None, f"file://{tmp_path}"):
-        assert document_at(path, (), "note", key="k", description="d").read() is None
+        with pytest.raises(StoreError, match=r"'k'|note\.json"):
+            document_at(path, (), "note", key="k", description="d").read()
+    with pytest.raises(StoreError, match=r"one\.json can't be read"):
+        separate(f"file://{tmp_path}").read()
+
+
+def test_a_record_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """On a storage that writes in place: the next attempt sees the whole."""
+    file = tmp_path / "folder" / "one.json"
+    file.parent.mkdir()
+    file.touch()
+    timer = threading.Timer(0.03, file.write_text, args=("1",))
+    timer.start()
+    assert {"one": 1} == separate(f"file://{tmp_path}").read()
+    timer.join()
+
+
+# A folder that many processes share
+
+
+def _write_for(folder: str, number: int, seconds: float) -> None:
+    until, large = time.monotonic() + seconds, "x" * 100_000
+    while time.monotonic() < until:
+        separate(folder).write(f"writer-{number % 4}", {"number": number, "large": large})
+
+
+def _read_for(folder: str, seconds: float, errors: Any) -> None:
+    until, seen = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        records = separate(folder).read()
+        if len(records) < seen or any(len(each["large"]) != 100_000 for each in records.values()):
+            errors.put(f"{len(records)} after {seen}")
+        seen = len(records)
+
+
+def test_readers_of_a_shared_folder_see_records_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six processes write four records all the time, two of them twice; four read: none is empty, half or gone."""
+    monkeypatch.setattr(attempts, "_PAUSES", ())  # a first look is enough
+    context = multiprocessing.get_context("fork")
+    folder, errors = f"file://{tmp_path}", context.Queue()
+    writers = [context.Process(target=_write_for, args=(folder, number, 2.0)) for number in range(6)]
+    readers = [context.Process(target=_read_for, args=(folder, 2.0, errors)) for _ in range(4)]
+    for each in (*writers, *readers):
+        each.start()
+    for each in (*writers, *readers):
+        each.join(timeout=60)
+    assert [0] * 10 == [each.exitcode for each in (*writers, *readers)]
+    assert errors.empty()
+    assert 4 == len(separate(folder).read())
+
+
+def test_a_killed_writer_leaves_the_record_as_it_was(tmp_path: Path) -> None:
+    """SIGKILL at any moment; what lies around of it is removed with the record."""
+    context = multiprocessing.get_context("fork")
+    folder = f"file://{tmp_path}"
+    separate(folder).write("writer-0", {"number": 0, "large": "x" * 100_000})
+    for _ in range(20):
+        writer = context.Process(target=_write_for, args=(folder, 0, 60.0))
+        writer.start()
+        time.sleep(0.02 + 0.01 * (time.time() % 1))
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        assert 100_000 == len(separate(folder).read()["writer-0"]["large"])
+    separate(folder).remove(["writer-0"])
+    assert [] == list((tmp_path / "folder").iterdir())

@@ -1,0 +1,49 @@
+"""What is done about a place that can't be read or written: errors that pass are tried again, with a bound.
+
+Whatever a place raises in the end is a `StoreError`, and never an empty answer: "nobody" and "not known" are not the
+same.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Seconds before each further attempt, times 1 to 2. Long enough for a storage that throttles, or an object that is
+# being replaced; an outage is for the task's own retries.
+_PAUSES = (0.25, 0.5, 1.0, 2.0)
+# Of these a further attempt changes nothing.
+_FOR_GOOD = (PermissionError, NotADirectoryError, IsADirectoryError, ImportError, NotImplementedError, TypeError)
+
+
+class StoreError(Exception):
+    """The place can't be read or written."""
+
+
+def attempt(place: object, what: str, act: Callable[[], T]) -> T:
+    """What `act` returns. Tried again where it fails with what can pass.
+
+    :param what: `read`, `written` or `removed`, for the error
+    :raises StoreError: it fails for good, or too often
+    """
+    began = time.monotonic()
+    for number, pause in enumerate((*_PAUSES, None), start=1):
+        try:
+            return act()
+        except Exception as error:  # every storage has errors of its own
+            told = f"{place} can't be {what}: {type(error).__name__}: {error}"
+            if isinstance(error, _FOR_GOOD):
+                raise StoreError(told) from error
+            if pause is None:
+                took = time.monotonic() - began
+                raise StoreError(f"{told} (the last of {number} attempts in {took:.1f} s)") from error
+            log.info("%s; another attempt follows.", told)
+        time.sleep(pause * (1 + random.random()))
+    raise AssertionError("unreachable: the last attempt returns or raises")

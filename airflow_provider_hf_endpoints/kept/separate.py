@@ -1,0 +1,86 @@
+"""Records in Airflow Variables, a Variable `key.…` for each: what its writer has written nobody else can put back.
+
+Which there are, Airflow lists (3.3). Where a task can't list (3.0), one more Variable named `key` says it: a list to
+which writers add their own key and from which nobody removes one but who adds another. Only that list has more than
+one writer. Two that add at the same moment can lose one, so it is read back after a moment, and added again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from airflow_provider_hf_endpoints.kept.attempts import StoreError
+from airflow_provider_hf_endpoints.kept.places import Records
+from airflow_provider_hf_endpoints.kept.variables import _WRITE_TRIES, VariableDocument, can_list, listed, settle
+
+
+class SeparateVariables(Records):
+    """A Variable for each record.
+
+    :param key: what the keys of all these Variables begin with
+    """
+
+    asks_airflow = True
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+        self._list = VariableDocument(key, f"{description}: which there are")
+
+    def read(self) -> dict[str, Any]:
+        """All of them."""
+        read = {key: self._document(key).read() for key in self._keys()}
+        return {key: record for key, record in read.items() if record is not None}  # None: removed since it was listed
+
+    def write(self, key: str, record: Any) -> None:
+        """Keep this one."""
+        if can_list():
+            self._document(key).write(record)
+            return
+        document = self._document(key)
+        before = document.read()
+        document.write(record)
+        # Airflow 3.0 logs an error of writing and goes on. (Another value than either is that of another writer.)
+        if document.read() == before != record:
+            raise StoreError(f"{document} does not keep what is written to it.")
+        self._enlist(key, new=before is None)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove these."""
+        for key in keys:
+            self._document(key).remove()
+
+    def _document(self, key: str) -> VariableDocument:
+        return VariableDocument(f"{self._key}.{key}", self._description)
+
+    def _keys(self) -> list[str]:
+        if can_list():
+            prefix = f"{self._key}."
+            return [each.removeprefix(prefix) for each in listed(prefix)]
+        return self._enlisted()
+
+    def _enlisted(self) -> list[str]:
+        keys = self._list.read()
+        if keys is None or (isinstance(keys, list) and all(isinstance(each, str) for each in keys)):
+            return keys or []
+        raise StoreError(f"{self._list} holds no list of keys but {keys!r}: somebody else wrote it. Delete it.")
+
+    def _enlist(self, key: str, *, new: bool) -> None:
+        """See that the list has `key`.
+
+        :param new: whether its record is: whoever tidied the list may just be about to drop the key
+        """
+        if not new and key in self._enlisted():
+            return
+        gone = {each for each in self._enlisted() if each != key and self._document(each).read() is None}
+        for turn in range(_WRITE_TRIES):
+            began = time.monotonic()
+            keys = self._enlisted()
+            if turn > 0 and key in keys:
+                return
+            self._list.write(sorted({*keys, key} - gone))
+            settle(turn, time.monotonic() - began)
+            gone = set()  # who was gone may have come again meanwhile
+        if key not in self._enlisted():
+            raise StoreError(f"{self._list} does not keep what is added to it, {_WRITE_TRIES} times in a row.")

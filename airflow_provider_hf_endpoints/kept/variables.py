@@ -1,0 +1,126 @@
+"""Records in Airflow Variables: one value in a Variable, or many records in one. Needs no configuration, and is known
+to one Airflow deployment only. The one file that calls Airflow's `Variable`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Variable
+
+from airflow_provider_hf_endpoints.kept.attempts import StoreError, attempt
+from airflow_provider_hf_endpoints.kept.places import Document, Records
+
+log = logging.getLogger(__name__)
+
+_WRITE_TRIES = 10
+_SETTLE = 0.5  # seconds between writing a variable and reading it back: another writer's turn takes milliseconds
+_ROUND_TRIPS = 4  # and on a server that is slow, so many times as long as the turn took
+
+
+class VariableDocument(Document):
+    """An Airflow Variable.
+
+    :param key: without a slash: in the path of a request, Airflow 3.0 finds no variable of such a name
+    """
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+
+    def __str__(self) -> str:
+        return f"The Airflow variable {self._key!r}"
+
+    def read(self) -> Any:
+        """The value."""
+
+        def get() -> Any:
+            value = Variable.get(self._key, default=None)
+            # From 3.1 on an API server that fails reads as a variable that is not there (seen in 3.3.2,
+            # `ExecutionAPISecretsBackend.get_variable`). Listing says which of the two; 3.0 raises.
+            if value is None and can_list() and self._key in Variable.keys(prefix=self._key):
+                raise ConnectionError("Airflow lists it and does not give its value")
+            return None if value is None else json.loads(value)
+
+        return attempt(self, "read", get)
+
+    def write(self, value: Any) -> None:
+        """Replace it."""
+        attempt(self, "written", lambda: Variable.set(self._key, json.dumps(value), description=self._description))
+
+    def remove(self) -> None:
+        """Remove it, whether it is there or not."""
+        attempt(self, "removed", lambda: Variable.delete(self._key))
+
+
+def can_list() -> bool:
+    """Whether a task may list Variables: Airflow 3.3 (seen in 3.3.2), not 3.0."""
+    return hasattr(Variable, "keys")
+
+
+def listed(prefix: str) -> list[str]:
+    """The keys of all Variables that begin so. Raises `StoreError`."""
+    return attempt(f"The list of Airflow variables {prefix}…", "read", lambda: list(Variable.keys(prefix=prefix)))
+
+
+class VariableRecords(Records):
+    """All in one Airflow Variable.
+
+    Two that write at the same moment can lose one's record. So it is read back after a moment, and written again where
+    it is gone. What is left: a writer that stands still for longer than that moment between its look and its write.
+
+    :param most: records, of which the oldest make room for more; None for any number
+    """
+
+    asks_airflow = True
+
+    def __init__(self, key: str, description: str, most: int | None = None) -> None:
+        self._document = VariableDocument(key, description)
+        self._most = most
+
+    def read(self) -> dict[str, Any]:
+        """All of them."""
+        records = self._document.read()
+        if records is None or isinstance(records, Mapping):
+            return dict(records or {})
+        raise StoreError(f"{self._document} holds no records but {records!r}: somebody else wrote it. Delete it.")
+
+    def write(self, key: str, record: Any) -> None:
+        """Keep this one, and see that it stays."""
+        for turn in range(_WRITE_TRIES):
+            began = time.monotonic()
+            self._document.write(self._bounded({**self._without([key]), key: record}))
+            settle(turn, time.monotonic() - began)
+            if self.read().get(key) == record:
+                return
+        raise StoreError(f"{self._document} does not keep what is written to it, {_WRITE_TRIES} times in a row.")
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove these. What another writer brings back is the business of whoever reads."""
+        gone = set(keys)
+        if gone & self.read().keys():
+            self._document.write(self._without(gone))
+
+    def _without(self, keys: Iterable[str]) -> dict[str, Any]:
+        gone = set(keys)
+        return {key: record for key, record in self.read().items() if key not in gone}
+
+    def _bounded(self, records: dict[str, Any]) -> dict[str, Any]:
+        surplus = 0 if self._most is None else len(records) - self._most
+        if surplus <= 0:
+            return records
+        log.warning("%s is full: its %d oldest records make room.", self._document, surplus)
+        return dict(list(records.items())[surplus:])
+
+
+def settle(turn: int, took: float) -> None:
+    """Wait until whoever has read before one's own write has written, too.
+
+    :param turn: from 0; many that write at once spread over more and more time
+    :param took: seconds of one's own look and write
+    """
+    time.sleep(max(_SETTLE, _ROUND_TRIPS * took) * (1 + (turn + 1) * random.random()))
