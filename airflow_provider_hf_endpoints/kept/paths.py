@@ -92,7 +92,7 @@ class PathRecords(Records):
         def delete() -> None:
             for key in gone:
                 try:
-                    (self._folder / f"{key}.json").unlink()
+                    self._folder.fs.rm_file((self._folder / f"{key}.json").path)
                 except FileNotFoundError:
                     continue
             if is_folder(self._folder):

@@ -1,19 +1,33 @@
-"""Taking, renewing and leaving a lease, step by step, as generators: they yield what is to be done and do no I/O.
+"""Taking and leaving a lease, step by step, as generators: they yield what is to be done and do no I/O.
 
 There is no compare-and-swap, so the order of the steps is what makes it safe. Who comes writes first and looks at the
-endpoint then. Who goes says so first, then looks who else is there, and after it has switched the endpoint off looks
-again: whoever came in between gets it switched on again. A test plays every order of several holders' steps.
+endpoint then. Who goes says so before anything else, then looks who else is there, and after it has switched the
+endpoint off looks again: whoever came in between gets it switched on again. A step that fails ends the flow, and the
+next attempt begins anew: no flow ends well without having seen who else is there. A test plays every order of several
+holders' steps, with attempts that are killed and steps that fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing, dead, found_before, others
+from airflow_provider_hf_endpoints.leases.records import (
+    UNKNOWN,
+    Lease,
+    bills_nothing,
+    dead,
+    found_before,
+    obsolete,
+    others,
+)
 
 _MOST_TURNS = 20  # switching on and off again because others come and go
+
+
+class UndecidedError(Exception):
+    """Others came and went for so long that nobody can say whether the endpoint is still used."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,13 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """Answer: the holders, of these leases, whose DAG run has ended: nobody is left there who uses or leaves."""
+
+    leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True)
 class Look:
     """Answer: the endpoint's state, None where there is none."""
 
@@ -52,13 +73,13 @@ class SwitchOn:
     """Resume the endpoint where it is paused."""
 
 
-Step = Write | Read | Remove | Look | SwitchOff | SwitchOn
+Step = Write | Read | Remove | Ended | Look | SwitchOff | SwitchOn
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Others still use it; nothing was done to it."""
+    """Others still use it; it is on."""
 
     by: tuple[str, ...]  # for a person
 
@@ -76,18 +97,19 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     An earlier attempt of the same holder knows that better than a look would tell now, unless all have left since.
     """
     records: list[Lease] = yield Read()
+    live = yield from _live(records, mine, clock)
     before = next((each for each in records if each.holder == mine.holder), None)
-    if before is not None and before.left and not others(records, mine.holder, clock()):
+    if before is not None and before.left and not live:
         before = None
     if before is not None and before.found != UNKNOWN:
-        mine = replace(before, seconds=mine.seconds, expires=mine.expires, left=False)
+        mine = replace(before, seconds=mine.seconds, expires=mine.expires, left=False, origin=mine.origin)
         yield Write(mine)
         return mine
     yield Write(mine)
     state: str | None = yield Look()
     mine = replace(mine, found=state)
     yield Write(mine)
-    if bills_nothing(state) and not others(records, mine.holder, clock()):
+    if bills_nothing(state) and not live:
         # A fresh start: what earlier holders found says nothing any more.
         stale = tuple(holder for holder in dead(records, clock()) if holder != mine.holder)
         if stale:
@@ -95,18 +117,19 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     return mine
 
 
-def leave(mine: Lease, clock: Clock) -> Generator[Step, Any, Shared | SwitchedOff]:
+def leave(mine: Lease, clock: Clock, *, again: bool = False) -> Generator[Step, Any, Shared | SwitchedOff]:
     """Stop being a holder; the last one switches the endpoint off.
 
     :param mine: as it was taken. The store may have lost it since, or others removed it after it had expired.
+    :param again: whether an earlier attempt may have begun to leave, and have switched off.
+    :raises UndecidedError: others came and went all the time
     """
-    records: list[Lease] = yield Read()
-    again = any(each.holder == mine.holder and each.left for each in records)
+    # Before anything that can fail: whatever comes, this holder holds nobody up from now on.
     yield Write(replace(mine, left=True))
     off = False
     for turn in range(_MOST_TURNS):
-        records = yield Read()
-        live = others(records, mine.holder, clock())
+        records: list[Lease] = yield Read()
+        live = yield from _live(records, mine, clock)
         if live and (off or (turn == 0 and again)):
             # Switched off under somebody who came in between: by this attempt, or by one that was killed after it.
             yield SwitchOn()
@@ -115,9 +138,22 @@ def leave(mine: Lease, clock: Clock) -> Generator[Step, Any, Shared | SwitchedOf
             yield SwitchOff(found_before(records, mine))
             off = True
         elif live:
+            if gone := tuple(obsolete(records, clock())):
+                yield Remove(gone)
             return Shared(tuple(each.who for each in live))
         else:
-            break
-    found = found_before(records, mine)
-    yield Remove(tuple(dict.fromkeys([*dead(records, clock()), mine.holder])))
-    return SwitchedOff(found)
+            yield Remove(tuple(dict.fromkeys([*(each.holder for each in records), mine.holder])))
+            return SwitchedOff(found_before(records, mine))
+    raise UndecidedError(
+        f"Others have come to the endpoint and gone again {_MOST_TURNS} times while this use was leaving: whether one "
+        "of them uses it now is not known. A retry looks again."
+    )
+
+
+def _live(records: Sequence[Lease], mine: Lease, clock: Clock) -> Generator[Step, Any, list[Lease]]:
+    """The leases of others that count: live ones, but those of a DAG run that has ended."""
+    live = others(records, mine.holder, clock())
+    if not live:
+        return []
+    over = yield Ended(tuple(live))
+    return [each for each in live if each.holder not in over]

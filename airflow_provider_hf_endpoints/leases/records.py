@@ -2,6 +2,7 @@
 
 A holder that leaves while others stay leaves its record there, as a note of how it found the endpoint: the last one out
 then knows the state before them all, and not the state that the others' use has made. So does a record that expired.
+Of such notes that are a day old one is kept, which says how it was: uses that overlap for ever leave no more than that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from airflow_provider_hf_endpoints.endpoints.models import BILLS_NOTHING
 
 # An expired lease counts for so much longer, because the clocks of two machines differ.
 CLOCK_SKEW = 60.0  # seconds
+# A record that stands for no use any more is kept for so long: a release that was killed, or a task that was cleared,
+# comes again and finds what it knew.
+KEPT_FOR = 86_400.0  # seconds
 UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
 
 
@@ -27,6 +31,7 @@ class Lease:
     :param seconds: for how long it is taken, and renewed.
     :param found: the endpoint's state before this use, None where there was no endpoint.
     :param left: whether the holder is done; the record is then a note of `found` and nothing more.
+    :param origin: which Airflow the holder runs in, where leases are shared with others; "" where that is not told.
     """
 
     holder: str
@@ -36,6 +41,7 @@ class Lease:
     seconds: float
     found: str | None = UNKNOWN
     left: bool = False
+    origin: str = ""
 
     def stored(self) -> dict[str, Any]:
         """JSON-native."""
@@ -55,6 +61,7 @@ class Lease:
                 seconds=float(stored["seconds"]),
                 found=None if stored.get("found") is None else str(stored["found"]),
                 left=stored.get("left") is True,
+                origin=str(stored.get("origin") or ""),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -68,13 +75,13 @@ class Lease:
         return not self.left and now < self.expires + CLOCK_SKEW
 
 
-def new_lease(who: str, now: float, seconds: float, *, first: float = 0.0) -> Lease:
+def new_lease(who: str, now: float, seconds: float, *, first: float = 0.0, origin: str = "") -> Lease:
     """A lease from now on; the holder's key is made of its name, so it is the same in every attempt.
 
     :param first: seconds more until the first renewal: the start of the endpoint.
     """
     holder = hashlib.sha256(who.encode()).hexdigest()[:24]
-    return Lease(holder=holder, who=who, acquired=now, expires=now + first + seconds, seconds=seconds)
+    return Lease(holder=holder, who=who, acquired=now, expires=now + first + seconds, seconds=seconds, origin=origin)
 
 
 def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:
@@ -93,11 +100,24 @@ def found_before(leases: Iterable[Lease], mine: Lease) -> str | None:
     Where anybody found it stopped, it ran because of them since. Of several such states the first counts, by clocks
     that may differ: which of them is not what the bill depends on.
     """
-    known = [each for each in (mine, *leases) if each.found != UNKNOWN]
+    decides = _decisive((mine, *leases))
+    return None if decides is None else decides.found
+
+
+def _decisive(leases: Iterable[Lease]) -> Lease | None:
+    known = [each for each in leases if each.found != UNKNOWN]
     first = [each for each in known if bills_nothing(each.found)] or known
-    return min(first, key=lambda each: each.acquired).found if first else None
+    return min(first, key=lambda each: each.acquired, default=None)
 
 
 def dead(leases: Iterable[Lease], now: float) -> list[str]:
     """The holders of records that stand for no use any more."""
     return [each.holder for each in leases if not each.is_live(now)]
+
+
+def obsolete(leases: Iterable[Lease], now: float) -> list[str]:
+    """The holders of records that say nothing any more, while others still use the endpoint."""
+    records = list(leases)
+    decides = _decisive(records)
+    old = [each for each in records if not each.is_live(now) and now > each.expires + KEPT_FOR]
+    return [each.holder for each in old if each is not decides]

@@ -1,7 +1,8 @@
 """Where leases are kept: the seam, and what is behind it.
 
 A store keeps records by endpoint and holder. It need not be transactional: the protocol asks for nothing but that what
-was written is read back, and that nobody else's record is lost.
+was written is read back, and that nobody else's record is lost. A record that can't be read is an error: it may be
+anybody's.
 """
 
 from __future__ import annotations
@@ -9,16 +10,22 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from airflow_provider_hf_endpoints.kept import Records, StoreError, records_at
+from airflow_provider_hf_endpoints.kept import Records, StoreError, separate_records_at
 from airflow_provider_hf_endpoints.leases.records import Lease, others
+from airflow_provider_hf_endpoints.leases.runs import RunStates
 
 log = logging.getLogger(__name__)
 
+_RENEWED = "-renewed"  # behind the holder, the key of its renewals
+_MOST_READS = 5
+
 
 class LeaseStore(ABC):
-    """The leases of one endpoint. Made for one task and used by one thread; nothing is to be closed."""
+    """The leases of one endpoint. Made for one task and used by one thread at a time; nothing is to be closed."""
 
     asks_airflow = False  # whether it goes through Airflow's supervisor
 
@@ -28,7 +35,17 @@ class LeaseStore(ABC):
 
     @abstractmethod
     def write(self, lease: Lease) -> None:
-        """Store the record of `lease.holder`, and nobody else's. Raises `StoreError`."""
+        """Store the record of `lease.holder`, and nobody else's. Raises `StoreError`.
+
+        For the tasks that acquire and release, of which one runs at a time.
+        """
+
+    @abstractmethod
+    def renew(self, lease: Lease) -> None:
+        """Store until when the lease counts, unless its holder has left. Raises `StoreError`.
+
+        For the tasks in between: any number of them at the same time.
+        """
 
     @abstractmethod
     def remove(self, holders: Iterable[str]) -> None:
@@ -36,29 +53,71 @@ class LeaseStore(ABC):
 
 
 class KeptLeases(LeaseStore):
-    """By holder, wherever records are kept. A record that somebody brings back after its removal expires."""
+    """Two records for a holder, wherever records are kept: its own, and beside that its renewals.
+
+    Renewals can't bring back a holder that has left, however late one arrives, and need no order among themselves: each
+    says about the same.
+    """
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._written: dict[str, Lease] = {}
         self.asks_airflow = records.asks_airflow
 
     def read(self) -> list[Lease]:
-        """Every record."""
-        return [lease for lease in map(Lease.of, self._records.read().values()) if lease is not None]
+        """Every holder's record, as it was renewed; with all that was written here."""
+        for _ in range(_MOST_READS):
+            stored = self._records.read()
+            missing = self._written.keys() - stored.keys()
+            if not missing:
+                return _merged({key: _lease(key, value) for key, value in stored.items()})
+            # Others that left at the same moment may have tidied it away.
+            for holder in missing:
+                self.write(self._written[holder])
+        raise StoreError("The leases are not read back as they were written: who else is there can't be told.")
 
     def write(self, lease: Lease) -> None:
         """Store the record of its holder."""
         self._records.write(lease.holder, lease.stored())
+        self._written[lease.holder] = lease
+
+    def renew(self, lease: Lease) -> None:
+        """Store the renewal beside it."""
+        self._records.write(f"{lease.holder}{_RENEWED}", lease.stored())
 
     def remove(self, holders: Iterable[str]) -> None:
-        """Remove the records of these holders."""
-        self._records.remove(holders)
+        """Remove both records of each, the renewals first: without the holder's own they would count."""
+        gone = tuple(holders)
+        for holder in gone:
+            self._written.pop(holder, None)
+        self._records.remove([f"{holder}{_RENEWED}" for holder in gone])
+        self._records.remove(gone)
+
+
+def _lease(key: str, stored: object) -> Lease:
+    lease = Lease.of(stored)
+    if lease is None:
+        raise StoreError(
+            f"The lease {key!r} can't be read, it holds {stored!r}. Another version of this provider may have written "
+            "it. Remove it when its holder is done."
+        )
+    return lease
+
+
+def _merged(stored: Mapping[str, Lease]) -> list[Lease]:
+    own = {key: lease for key, lease in stored.items() if not key.endswith(_RENEWED)}
+    for key in stored.keys() - own.keys():
+        renewal = stored[key]
+        lease = own.setdefault(renewal.holder, renewal)  # alone where its own has expired and was tidied away
+        if not lease.left:
+            own[renewal.holder] = replace(lease, expires=max(lease.expires, renewal.expires))
+    return list(own.values())
 
 
 def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
     """The store that a connection names (`lease_path` in its extra), or the one that needs no configuration."""
     return KeptLeases(
-        records_at(
+        separate_records_at(
             lease_path,
             (namespace, name),
             key=f"hf_endpoints_leases.{namespace}.{name}",
@@ -67,11 +126,18 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
     )
 
 
-def other_users(lease_path: str | None, namespace: str, name: str, holder: str) -> list[str]:
-    """Who else holds a live lease on an endpoint, in words for a person; nobody where that can't be read."""
+def other_users(
+    lease_path: str | None, namespace: str, name: str, holder: str, run_state: Callable[..., Any] | None = None
+) -> list[str]:
+    """Who else holds a live lease on an endpoint, in words for a person; somebody where that can't be read.
+
+    :param run_state: the task SDK's `get_dagrun_state`: a lease of a run that has ended is nobody's
+    """
     try:
         leases = store_for(lease_path, namespace, name).read()
     except StoreError as error:
         log.warning("Who else uses endpoint %s can't be read: %s", name, error)
-        return []
-    return [each.who for each in others(leases, holder, time.time())]
+        return ["somebody (the leases can't be read)"]
+    live = others(leases, holder, time.time())
+    over = RunStates(run_state, lease_path).over(live)
+    return [each.who for each in live if each.holder not in over]
