@@ -1,0 +1,233 @@
+"""Leases under load, on every store: twenty uses of one endpoint at once, three rounds, whoever writes when."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_provider_hf_endpoints.kept import StoreError, attempts, variables
+from airflow_provider_hf_endpoints.leases import runs
+from airflow_provider_hf_endpoints.leases.protocol import (
+    Ended,
+    Look,
+    Read,
+    Remove,
+    Shared,
+    SwitchedOff,
+    SwitchOff,
+    SwitchOn,
+    Write,
+    leave,
+    take,
+)
+from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.runs import RunStates
+from airflow_provider_hf_endpoints.leases.store import LeaseStore, other_users, store_for
+from tests.variables import OldVariables, Variables
+
+USES, ROUNDS = 20, 3
+Make = Callable[[], LeaseStore]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for takes milliseconds here."""
+    monkeypatch.setattr(attempts, "_PAUSES", (0.05, 0.1, 0.2, 0.4))
+    monkeypatch.setattr(variables, "_SETTLE", 0.05)
+
+
+@pytest.fixture(params=["folder", "s3", "variables", "variables on 3.0"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
+    """Leases of one endpoint in each place. A call of Variables takes up to 40 ms."""
+    if request.param == "folder":
+        yield partial(store_for, f"file://{tmp_path}", "acme", "demo")
+    elif request.param == "s3":
+        pytest.importorskip("s3fs")
+        from tests.contract.s3_server import s3_server
+
+        with s3_server() as s3:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", s3.environment["AWS_ENDPOINT_URL"])
+            yield partial(store_for, str(s3.folder), "acme", "demo")
+    else:
+        stand_in = Variables(slow=0.01)
+        monkeypatch.setattr(variables, "Variable", OldVariables(stand_in) if "3.0" in request.param else stand_in)
+        yield partial(store_for, None, "acme", "demo")
+
+
+class Endpoint:
+    """One that all of them use. A step does at once what the service does in a while."""
+
+    def __init__(self) -> None:
+        self.state = "paused"
+
+    def play(self, store: LeaseStore, flow: Generator[Any, Any, Any]) -> Any:
+        """A whole flow; the runs of all leases go on."""
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer = None
+            match step:
+                case Write(lease=lease):
+                    store.write(lease)
+                case Read():
+                    answer = store.read()
+                case Remove(holders=holders):
+                    store.remove(holders)
+                case Ended():
+                    answer = frozenset()
+                case Look():
+                    answer = self.state
+                case SwitchOff(found=found):
+                    self.state = self.state if found == "running" else "paused"
+                case SwitchOn():
+                    self.state = "running"
+
+    def begin(self, store: LeaseStore, who: str) -> Lease:
+        """Take a lease and start the endpoint."""
+        lease: Lease = self.play(store, take(new_lease(who, time.time(), 3600.0), time.time))
+        self.state = "running"
+        return lease
+
+
+def test_twenty_uses_at_once(make: Make) -> None:
+    """They come together, each with four tasks that renew at the same moment, and go together but for one: it is on as
+    long as that one stays, and off when it has gone. Three times.
+    """
+    endpoint = Endpoint()
+
+    def use(number: int, together: threading.Barrier) -> tuple[LeaseStore, Lease]:
+        store = make()
+        together.wait()
+        lease = endpoint.begin(store, f"nightly run-{number} use.acquire")
+        with ThreadPoolExecutor(4) as tasks:
+            list(tasks.map(lambda _: make().renew(lease.renewed(time.time())), range(4)))
+        together.wait()
+        assert endpoint.state == "running"
+        if number:
+            assert isinstance(endpoint.play(store, leave(lease, time.time)), Shared)
+        return store, lease
+
+    for _ in range(ROUNDS):
+        together = threading.Barrier(USES)
+        with ThreadPoolExecutor(USES) as pool:
+            (store, lease), *_ = list(pool.map(lambda number, at=together: use(number, at), range(USES)))
+        assert endpoint.state == "running"
+        assert SwitchedOff("paused") == endpoint.play(store, leave(lease, time.time))
+        assert ("paused", []) == (endpoint.state, make().read())
+
+
+def test_all_leave_at_once(make: Make) -> None:
+    """Each sees the others go: whoever is last by the order of their writes switches off, in any of five rounds."""
+    endpoint = Endpoint()
+
+    def go(number: int, together: threading.Barrier, store: LeaseStore, lease: Lease) -> Any:
+        together.wait()
+        time.sleep(0.05 * random.random())
+        return endpoint.play(store, leave(lease, time.time))
+
+    for _ in range(5):
+        uses = [(store := make(), endpoint.begin(store, f"nightly run-{number} use.acquire")) for number in range(6)]
+        together = threading.Barrier(len(uses))
+        with ThreadPoolExecutor(len(uses)) as pool:
+            done = [pool.submit(go, number, together, *each) for number, each in enumerate(uses)]
+        assert any(isinstance(each.result(), SwitchedOff) for each in done)
+        assert "paused" == endpoint.state
+        assert [] == [each.who for each in make().read() if each.is_live(time.time())]
+
+
+def test_a_late_renewal_does_not_bring_back_who_has_left(make: Make) -> None:
+    """A task whose supervisor was killed goes on and renews, after the release has marked the lease as left."""
+    endpoint = Endpoint()
+    first, second = make(), make()
+    mine, other = endpoint.begin(first, "nightly r1 use.acquire"), endpoint.begin(second, "nightly r2 use.acquire")
+    assert isinstance(endpoint.play(first, leave(mine, time.time)), Shared)
+    make().renew(mine.renewed(time.time()))
+    assert SwitchedOff("paused") == endpoint.play(second, leave(other, time.time))
+    assert ("paused", []) == (endpoint.state, make().read())
+
+
+def test_a_renewal_counts_from_its_own_moment(make: Make) -> None:
+    """Also where the holder's own record has expired and was tidied away by others."""
+    store = make()
+    lease = new_lease("nightly r1 use.acquire", time.time() - 100, 50.0)
+    store.write(lease)
+    store.renew(lease.renewed(time.time()))
+    (read,) = make().read()
+    assert time.time() + 40 < read.expires
+    assert ["nightly r1 use.acquire"] == [each.who for each in make().read() if each.is_live(time.time())]
+
+
+def test_what_is_no_lease_is_an_error_and_not_nobody(tmp_path: Path) -> None:
+    """Of another version, or half a file: the error names it, and who asks for users is told that there may be one."""
+    path = f"file://{tmp_path}"
+    (tmp_path / "acme" / "demo").mkdir(parents=True)
+    (tmp_path / "acme" / "demo" / "x.json").write_text('{"holder": "x"}')
+    with pytest.raises(StoreError, match=r"lease 'x' can't be read, it holds \{'holder': 'x'\}"):
+        store_for(path, "acme", "demo").read()
+    assert ["somebody (the leases can't be read)"] == other_users(path, "acme", "demo", "me")
+
+
+def test_a_store_that_does_not_show_what_was_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one's own record is missing, those of others may be: an empty answer is not believed."""
+    stand_in = Variables()
+    monkeypatch.setattr(variables, "Variable", stand_in)
+    store = store_for(None, "acme", "demo")
+    store.write(new_lease("a", time.time(), 1.0))
+    monkeypatch.setattr(stand_in, "keys", lambda prefix=None: [])
+    with pytest.raises(StoreError, match="not read back as they were written"):
+        store.read()
+
+
+# Runs that have ended
+
+
+def asked(states: dict[str, str]) -> Callable[..., Any]:
+    """Airflow, as it tells of the runs that it knows."""
+
+    def ask(dag_id: str, run_id: str) -> Any:
+        if run_id in states:
+            return SimpleNamespace(value=states[run_id])
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR, detail={}))
+
+    return ask
+
+
+def test_leases_of_ended_runs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of runs that Airflow does not know, of another Airflow, or of who is no run."""
+    leases = {
+        run: new_lease(f"nightly {run} use.acquire", 0.0, 1.0) for run in ("done", "failed", "goes-on", "unknown")
+    }
+    leases["other"] = replace(new_lease("nightly done use.acquire [3]", 0.0, 1.0), origin="https://other")
+    leases["person"] = new_lease("somebody", 0.0, 1.0)
+    states = RunStates(asked({"done": "success", "failed": "failed", "goes-on": "running"}), "s3://leases")
+    assert {leases["done"].holder, leases["failed"].holder} == states.over(leases.values())
+    assert frozenset() == RunStates(None, None).over(leases.values())
+
+
+def test_who_shares_a_path_is_told_apart_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deployments of one DAG have runs of the same name. Variables are one deployment's own."""
+    monkeypatch.setattr(runs, "conf", SimpleNamespace(get=lambda *names, fallback: "https://airflow.acme.org"))
+    assert ("https://airflow.acme.org", "") == (runs.origin_of("s3://leases"), runs.origin_of(None))
+
+
+def test_other_users_are_asked_for_with_their_runs(tmp_path: Path) -> None:
+    """A crashed one's lease is nobody's."""
+    path = f"file://{tmp_path}"
+    store_for(path, "acme", "demo").write(new_lease("nightly r1 use.acquire", time.time(), 3600.0))
+    assert ["nightly r1 use.acquire"] == other_users(path, "acme", "demo", "me")
+    assert [] == other_users(path, "acme", "demo", "me", asked({"r1": "failed"}))
