@@ -27,9 +27,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     RequestTimeoutError,
     ServiceUnreachableError,
 )
+from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
-from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
     Failed,
