@@ -117,6 +117,8 @@ def nobody() -> str:
 async def outcome(url: str, route: str, timeout: float) -> errors.InferenceError | None:
     transport = StreamsTransport(url, {})
     try:
+        if timeout < 1:  # time for an answer, not for connecting, which a busy machine may take longer over
+            await transport.send(HttpRequest("POST", "/200/whole", b"{}", 20.0))
         response = await transport.send(HttpRequest("POST", route, b"{}", timeout))
         read_result(Dialect.OPENAI, "chat-completion", response, route)
     except errors.InferenceError as error:
