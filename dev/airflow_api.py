@@ -13,7 +13,8 @@ import httpx
 
 Json = dict[str, Any]
 DATABASE_TRIES = 10
-COMMIT_LIMIT = 30.0  # seconds; a hang bound
+ANSWER_LIMIT = 120.0  # seconds; a hang bound for one request
+COMMIT_LIMIT = 120.0  # seconds; a hang bound
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class AirflowApi:
 
     def __init__(self, url: str, username: str, password: str) -> None:
         # Proxies of the caller's environment are not for a server on this machine.
-        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_LIMIT, trust_env=False)
         answer = self._http.post("/auth/token", json={"username": username, "password": password})
         answer.raise_for_status()
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

@@ -23,10 +23,11 @@ from typing import Self
 
 import httpx
 
-from dev.airflow_api import AirflowApi, Json, TaskState
+from dev.airflow_api import ANSWER_LIMIT, AirflowApi, Json, TaskState
 from dev.processes import ChildProcess, end_marked, free_port, signals_held
 
-START_LIMIT = 180.0  # seconds; a hang bound for a slow machine, it usually takes about 15
+RUN_LIMIT = 900.0  # seconds; a hang bound
+START_LIMIT = 600.0  # seconds; a hang bound for a slow machine, it usually takes about 15
 PORT_TRIES = 3
 USERNAME = "admin"
 # What is started, in this order; the API server comes first because the others need its address.
@@ -187,7 +188,7 @@ class LocalAirflow:
         return False
 
     def _healthy(self) -> bool:
-        answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=30.0, trust_env=False).json()
+        answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=ANSWER_LIMIT, trust_env=False).json()
         return all(answer[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
 
     # Watch
@@ -220,7 +221,7 @@ class LocalAirflow:
             if errors := self.api.import_errors():
                 raise AirflowFailed("\n".join(f"{file}:\n{trace}" for file, trace in errors.items()))
 
-    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, limit: float = 180.0) -> str:
+    def wait_for_task(self, dag_id: str, run_id: str, task_id: str, *states: str, limit: float = START_LIMIT) -> str:
         """Wait until a task is in one of the states; returns which."""
         for _ in self.poll(f"{dag_id}.{task_id} is {' or '.join(states)}", limit):
             state = self.task_states(dag_id, run_id).get(task_id)
@@ -240,7 +241,7 @@ class LocalAirflow:
         log = self.components["scheduler"].log
         self.wait_until(lambda: line in log.read_text(errors="replace"), f"the scheduler knows that {task_id} waits")
 
-    def wait_for_run(self, dag_id: str, run_id: str, limit: float = 300.0) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, limit: float = RUN_LIMIT) -> str:
         """Wait until a run has ended; returns `success` or `failed`."""
         for _ in self.poll(f"the run of {dag_id} ends", limit):
             state = self.api.run_state(dag_id, run_id)
@@ -321,6 +322,10 @@ def _settings(home: Path) -> dict[str, str]:
         ("dag_processor", "min_file_process_interval"): "600",
         ("dag_processor", "parsing_processes"): "1",
         ("usage_data_collection", "enabled"): "False",
+        # Hang bounds. By default 5 s for a worker's request, 30 and 50 s for a DAG file, which a busy machine exceeds.
+        ("workers", "execution_api_timeout"): "60",
+        ("core", "dagbag_import_timeout"): "300",
+        ("dag_processor", "dag_file_processor_timeout"): "300",
     }
     env = {f"AIRFLOW__{section.upper()}__{name.upper()}": value for (section, name), value in options.items()}
     return env | {"AIRFLOW_HOME": str(home), "SCARF_ANALYTICS": "false", "PYTHONUNBUFFERED": "1"}

@@ -102,7 +102,7 @@ class Case:
     def expect(self, *calls: str) -> None:
         """Exactly these calls have reached the service, as soon as all have."""
         self.expected = list(calls)
-        self.airflow.wait_until(lambda: len(self.calls()) >= len(calls), f"{calls} reached the service", limit=30)
+        self.airflow.wait_until(lambda: len(self.calls()) >= len(calls), f"{calls} reached the service")
         assert list(calls) == self.calls()
 
     def _all_calls(self) -> list[str]:

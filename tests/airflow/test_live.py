@@ -57,7 +57,7 @@ def wait_for_words(airflow: LocalAirflow, dag_id: str, run: str, task: str, *wor
         log = "\n".join(airflow.task_messages(dag_id, run, task))
         return all(word in log for word in words)
 
-    airflow.wait_until(said, f"the log of {task} says {words}", limit=30)
+    airflow.wait_until(said, f"the log of {task} says {words}")
 
 
 def write_rows(path: Path, rows: int) -> Path:

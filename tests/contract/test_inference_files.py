@@ -148,7 +148,7 @@ def test_a_packed_file_that_is_torn_ends_the_batch_with_its_name(tmp_path: Path)
     """What stands before the tear is done and kept; with the whole file in its place the same job goes on."""
     import gzip
 
-    plain = "".join(json.dumps({"text": f"question {n} of many"}) + "\n" for n in range(30_000)).encode()
+    plain = "".join(json.dumps({"text": f"question {n} of many"}) + "\n" for n in range(6_000)).encode()
     path = tmp_path / "in.jsonl.gz"
     packed = gzip.compress(plain)
     path.write_bytes(packed[: len(packed) // 2])
