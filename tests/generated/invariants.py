@@ -1,0 +1,255 @@
+"""What holds after every case, whatever was in it; each check says what it found broken, in words with values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.generated import tasks
+from tests.generated.shapes import Alone, Group, Task
+
+BILLING = frozenset({"pending", "initializing", "running", "updating", "updateFailed"})
+STOPPED = frozenset({"paused", "failed", "deleted"})
+LONGEST_STOP = 900.0  # seconds that a release may take where the service answers
+SLACK = 600.0  # seconds beyond a limit: boots, retries of requests, troubles of the service
+COST_ERROR = 0.03  # of the meter
+SMALL_COST = 0.004  # USD: a run begins some seconds before its first task does
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something broken; `kind` is the same for what is broken in the same way."""
+
+    kind: str
+    words: str
+
+
+def broken(played: Any, idle: bool) -> list[Fault]:
+    """Every fault of a case that was played.
+
+    :param played: the `_Play`
+    :param idle: whether nothing was left to happen
+    """
+    checks = (_without_reason, _left_running, _stopped_under_others, _work_without, _twice, _green, _waits, _cost, _secrets)
+    found = [fault for check in checks for fault in check(played)]
+    if not idle:
+        found.append(Fault("endless", "something still goes on after three days"))
+    return found
+
+
+# ------------------------------------------------------------------------------------------- who wants what
+
+
+def _names(play: Any) -> list[str]:
+    return sorted({part.name for part in _parts(play)})
+
+
+def _parts(play: Any) -> Iterator[Group | Alone]:
+    for dag in play.case.dags:
+        yield from _parts_of(dag)
+
+
+def _parts_of(dag: Any) -> Iterator[Group | Alone]:
+    for part in dag.parts:
+        if isinstance(part, Group | Alone):
+            yield part
+            yield from (each for each in part.tasks if isinstance(each, Group))
+
+
+def _is_left_on_purpose(play: Any, name: str) -> bool:
+    """Whether a DAG, or a person, says that the endpoint is to stay as it is."""
+    if play.case.found == "running":
+        return True
+    for part in _parts(play):
+        if part.name == name and (
+            (isinstance(part, Group) and part.release == "keep") or (isinstance(part, Alone) and not part.teardown)
+        ):
+            return True
+    return any(_ends_a_release(play, person) for person in play.case.people if person not in play.left)
+
+
+def _ends_a_release(play: Any, person: Any) -> bool:
+    """A person who ends a release has the endpoint; a process that dies has not."""
+    if person.deed not in ("fail", "succeed", "fail run", "pause dag"):
+        return False
+    if person.deed == "pause dag":
+        return True
+    dag = play.dags[person.dag % len(play.dags)]
+    ids = [task.task_id for task in dag.tasks if not task.inherits_from_empty_operator]
+    task_id = ids[person.task % len(ids)]
+    return person.deed != "fail run" and ("release" in task_id or "pause" in task_id)
+
+
+def _state_at(play: Any, name: str, at: float) -> str | None:
+    state = None
+    for moment in play._history(name):
+        if moment["at"] <= at:
+            state = moment["state"]
+    return state
+
+
+def _group_of(play: Any, attempt: Any) -> tuple[str, str, str, int] | None:
+    """Who holds the lease that the attempt belongs to; None outside of groups."""
+    if "." not in attempt.task_id:
+        return None
+    task = play.world.dags[attempt.dag_id].get_task(attempt.task_id)
+    mapped = task.get_closest_mapped_task_group() is not None
+    return (attempt.dag_id, attempt.run_id, attempt.task_id.rpartition(".")[0], attempt.map_index if mapped else -1)
+
+
+def _who(attempt: Any) -> str:
+    return str(attempt)
+
+
+# ------------------------------------------------------------------------------------------- the checks
+
+
+def _left_running(play: Any) -> Iterable[Fault]:
+    """No endpoint that this provider started runs when no run wants it."""
+    waiting = [run for run in play.world.runs() if run.state in ("running", "queued")]
+    for name in _names(play):
+        state = _state_at(play, name, play.world.now)
+        if state not in BILLING or _is_left_on_purpose(play, name):
+            continue
+        if waiting:
+            left = {ti.task_id: str(ti.state) for ti in play.world.tis() if ti.state not in ("success", "failed")}
+            words = f"endpoint {name} is {state}, and runs that nothing ever ends keep it so; tasks: {left}"
+            yield Fault("started and never released: the run never ends", words)
+        else:
+            runs = {f"{run.dag_id}/{run.run_id}": str(run.state) for run in play.world.runs()}
+            releases = {
+                f"{ti.run_id}/{ti.task_id}": str(ti.state)
+                for ti in play.world.tis()
+                if ti.task_id.endswith("release") or "pause" in ti.task_id
+            }
+            yield Fault(
+                "left running", f"endpoint {name} is {state}; all runs are over: {runs}, releases: {releases}"
+            )
+
+
+def _stopped_under_others(play: Any) -> Iterable[Fault]:
+    """None is stopped, updated or deleted while somebody else works with it."""
+    for change in play.wire.changes:
+        stops = change.action in ("pause", "scale-to-zero", "delete", "update") and change.status < 300
+        if not stops or change.who is None or change.state not in BILLING:
+            continue
+        mine = _group_of(play, change.who)
+        if mine is None:
+            continue
+        for use in tasks.USES:
+            theirs = _group_of(play, use.who)
+            until = use.until or use.who.ended or play.world.now
+            if use.name != change.name or theirs in (None, mine) or not use.since <= change.at < until:
+                continue
+            words = f"{_who(change.who)}: {change.action} {change.name} while {_who(use.who)} works with it"
+            yield Fault("stopped under others", words)
+
+
+def _work_without(play: Any) -> Iterable[Fault]:
+    """Work whose endpoint was started does not begin on one that somebody has stopped."""
+    if play.case.fails_to_start or play.case.troubles or play.case.people:
+        return
+    for use in tasks.USES:
+        group = _group_of(play, use.who)
+        if group is None:
+            continue
+        start = play.world.ti((group[0], group[1], f"{group[2]}.start", group[3]))
+        state = _state_at(play, use.name, use.since)
+        if start is not None and start.state == "success" and state in STOPPED:
+            yield Fault("work on a stopped endpoint", f"{_who(use.who)} begins while {use.name} is {state}")
+
+
+def _without_reason(play: Any) -> Iterable[Fault]:
+    """Where nothing goes wrong but that reads lag and starts are slow, a run succeeds."""
+    case = play.case
+    if case.people or case.troubles or case.fails_to_start or case.found == "scaledToZero":
+        return
+    parts = [*_parts(play), *(part for dag in case.dags for part in dag.parts if isinstance(part, Task))]
+    every = [each for part in parts for each in (part.tasks if isinstance(part, Group | Alone) else (part,))]
+    plain = all(
+        isinstance(each, Group) or (each.kind == "work" and set(each.ends) == {"ok"} and not each.rule and not each.limit)
+        for each in every
+    )
+    alone = any(isinstance(part, Alone) for part in parts)
+    if not plain or alone or len({part.name for part in _parts(play)}) < len(list(_parts(play))):
+        return
+    failed = [ti for ti in play.world.tis() if ti.state == "failed"]
+    for ti in failed:
+        last = next((line for line in reversed(play.world.said) if "rror" in line), "")
+        yield Fault("failed without a reason", f"{ti.dag_id}/{ti.run_id}/{ti.task_id} failed: {last[:300]}")
+
+
+def _twice(play: Any) -> Iterable[Fault]:
+    """Each action is sent at most once per cause."""
+    last: dict[tuple[int, str], Any] = {}
+    for change in play.wire.changes:
+        if change.who is None:
+            continue
+        before = last.get((id(change.who), change.name))
+        if before is not None and before.action == change.action and before.answered and before.status < 300:
+            yield Fault("sent twice", f"{_who(change.who)}: {change.action} {change.name} after it was answered")
+        last[(id(change.who), change.name)] = change
+
+
+def _green(play: Any) -> Iterable[Fault]:
+    """No run is green whose endpoint could not be released."""
+    runs = play.world.runs()
+    for run in runs:
+        if run.state != "success" or run.end_date is None:
+            continue
+        at = run.end_date.timestamp()
+        others = [each for each in runs if each is not run and each.state != "queued"]
+        if any(each.start_date and each.start_date.timestamp() <= at and _goes_on(each, at) for each in others):
+            continue
+        (shape,) = (each for each in play.case.dags if each.dag_id == run.dag_id)
+        for name in sorted({part.name for part in _parts_of(shape)}):
+            state = _state_at(play, name, at)
+            if state in BILLING and not _is_left_on_purpose(play, name):
+                yield Fault("green and running", f"run {run.dag_id}/{run.run_id} is green while {name} is {state}")
+
+
+def _goes_on(run: Any, at: float) -> bool:
+    return run.end_date is None or run.end_date.timestamp() > at
+
+
+def _waits(play: Any) -> Iterable[Fault]:
+    """Nothing waits past its limits."""
+    longest = max((trouble.after + trouble.seconds for trouble in play.case.troubles), default=0.0)
+    attempts = play.world.attempts
+    for number, attempt in enumerate(attempts):
+        last = attempt.task_id.rpartition(".")[2]
+        if last not in ("acquire", "start", "release") and not last.startswith("pause"):
+            continue
+        until = attempt.ended or play.world.now
+        if attempt.end == "deferred":
+            later = [each for each in attempts[number + 1 :] if each.place == attempt.place]
+            until = later[0].began if later else until
+        limit = (3600.0 if last == "start" else LONGEST_STOP) + SLACK
+        if until - attempt.began > limit + longest:
+            words = f"{_who(attempt)} takes {until - attempt.began:.0f} s; at most {limit:.0f} s are plausible"
+            yield Fault(f"{last.rstrip('0123456789')} waits too long", words)
+
+
+def _cost(play: Any) -> Iterable[Fault]:
+    """The reported cost is that of the meter, within 3 %."""
+    for who, reported, metered in play.costs:
+        if abs(reported - metered) > max(COST_ERROR * metered, SMALL_COST):
+            yield Fault("cost", f"{who} reports {reported:.4f} USD, the meter says {metered:.4f}")
+
+
+def _secrets(play: Any) -> Iterable[Fault]:
+    """No secret is anywhere that a person, or a database dump, shows."""
+    world = play.world
+    places = {
+        "XCom": str(world.memory.xcoms),
+        "rendered fields, kwargs and events": str(world.memory.rendered),
+        "variables": str(world.memory.variables),
+        "serialized DAGs": str(world.stored),
+        "logs": "\n".join(world.said),
+    }
+    for secret in ("hf_canaryOfTheToken", "canary-of-the-endpoint"):
+        for place, text in places.items():
+            if secret in text:
+                at = text.index(secret)
+                yield Fault(f"secret in {place}", f"{secret!r} in {place}: …{text[max(0, at - 200) : at + 60]}…")

@@ -1,0 +1,267 @@
+"""Plays one case from its first run to the last moment at which anything happens, and says what it broke."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from airflow.sdk import TaskInstanceState
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.generated import database, tasks
+from tests.generated.invariants import Fault, broken
+from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task, build
+from tests.generated.wire import URL, Wire, all_requests_through
+from tests.generated.world import LOST_AFTER, Attempt, a_world
+
+TOKEN = "hf_canaryOfTheToken"
+NAMESPACE = "acme"
+HORIZON = 3 * 86400.0  # seconds: what has not ended by then never does
+
+
+@dataclass
+class Played:
+    """What came of a case."""
+
+    faults: list[Fault] = field(default_factory=list)
+    refused: str | None = None  # the product's own error, where a DAG was refused at parse
+    runs: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    hours: float = 0.0
+    story: list[str] = field(default_factory=list)
+
+
+def play(case: Case, *, story: bool = False) -> Played:
+    """Play it, in virtual time."""
+    try:
+        dags = [build(dag) for dag in case.dags]
+    except ValueError as error:
+        return Played(refused=str(error))
+    return _Play(case, dags).to_the_end(story)
+
+
+class _Play:
+    """One case on its way."""
+
+    def __init__(self, case: Case, dags: list[Any]) -> None:
+        self.case, self.dags = case, dags
+        self.started_usd: dict[tuple[str, str], dict[str, float]] = {}
+        self.costs: list[tuple[str, float, float]] = []  # who, reported, metered
+        self.left = list(case.people)  # who has not come yet
+
+    def to_the_end(self, story: bool) -> Played:
+        """See `play`."""
+        case = self.case
+        random.seed(case.seed)
+        tasks.USES.clear()
+        folder = tempfile.mkdtemp(prefix="hf-endpoints-generated-")
+        extra = {"lease_path": f"file://{folder}"} if case.leases == "files" else {}
+        connection = {"conn_type": "hf_endpoints", "host": URL, "password": TOKEN, "extra": extra}
+        variables = {"AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT": json.dumps(connection)}
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(patch.dict(os.environ, variables))
+                self.world = world = stack.enter_context(a_world())
+                self.emulator = self._emulator()
+                self.wire = Wire(world.hub, self.emulator, case.troubles, case.lag)
+                self._find()
+                self.wire.began = self.began = world.now
+                stack.enter_context(all_requests_through(self.wire))
+                self._set_up()
+                idle = world.hub.play(world.now + HORIZON)
+                return self._played(idle, story)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # ------------------------------------------------------------------------------------------- before
+
+    def _emulator(self) -> Emulator:
+        case = self.case
+        failing = {"fail": "CUDA out of memory API_KEY=canary-of-the-endpoint"} if case.fails_to_start else {}
+        emulator = Emulator(
+            token=TOKEN,
+            namespace=NAMESPACE,
+            public_url=URL,
+            pending_seconds=5.0,
+            initializing_seconds=float(case.initializing),
+            loading_seconds=float(case.loading),
+            deleting_seconds=5.0,
+            **failing,
+        )
+        emulator._service.base_url = URL  # it does not listen, so it is not told
+        return emulator
+
+    def _find(self) -> None:
+        """The endpoints that are there before anything begins."""
+        existing = {part.name for dag in self.case.dags for part in _endpoints(dag) if not part.create}
+        named = {part.name for dag in self.case.dags for part in _endpoints(dag)}
+        for name in sorted(existing if self.case.found is None else named):
+            body = {
+                "name": name,
+                "type": "protected",
+                "provider": {"vendor": "aws", "region": "us-east-1"},
+                "compute": {
+                    "accelerator": "cpu",
+                    "instanceType": "intel-icl",
+                    "instanceSize": "x2",
+                    "scaling": {"minReplica": 0, "maxReplica": 1, "scaleToZeroTimeout": 60},
+                },
+                "model": {"repository": "gpt2", "framework": "pytorch", "image": {"huggingface": {}}},
+            }
+            self.emulator._service.create(NAMESPACE, body, "somebody")
+            self.world.hub.clock.now += 3600 if self.case.found == "scaledToZero" else 600
+            self.emulator.endpoint(name)
+            if self.case.found in (None, "paused"):
+                self.emulator._service.pause(NAMESPACE, name)
+
+    def _set_up(self) -> None:
+        world, case = self.world, self.case
+        database.set_pools([("small", 1)])
+        parts = [part for dag in case.dags for part in _tasks(dag)]
+        world.limited = any(part.pool for part in parts) or any(dag.max_active_tasks != 16 for dag in case.dags)
+        world.on_state = self._came_to
+        world.memory.on_xcom = self._cost
+        for shape, dag in zip(case.dags, self.dags, strict=True):
+            world.add(dag)
+            for run, after in enumerate(sorted(shape.runs)):
+                day = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(days=run)
+                world.hub.after(after, lambda dag=dag, run=run, day=day: world.new_run(dag.dag_id, run, day))  # type: ignore[misc]
+
+    # ------------------------------------------------------------------------------------------- meanwhile
+
+    def _came_to(self, attempt: Attempt, state: str) -> None:
+        key = (attempt.dag_id, attempt.run_id)
+        if key not in self.started_usd:
+            self.started_usd[key] = self._meters()
+        for person in list(self.left):
+            if person.state == state and self._is_meant(person, attempt):
+                self.left.remove(person)
+                self.world.hub.after(person.after, lambda person=person: self._do(person, attempt))  # type: ignore[misc]
+
+    def _is_meant(self, person: Person, attempt: Attempt) -> bool:
+        dag = self.dags[person.dag % len(self.dags)]
+        task_ids = [task.task_id for task in dag.tasks if not task.inherits_from_empty_operator]
+        runs = self.case.dags[person.dag % len(self.dags)].runs
+        wanted = (dag.dag_id, f"run{person.run % len(runs)}", task_ids[person.task % len(task_ids)])
+        return (attempt.dag_id, attempt.run_id, attempt.task_id) == wanted
+
+    def _do(self, person: Person, attempt: Attempt) -> None:
+        world = self.world
+        match person.deed:
+            case "kill":
+                world.kill(attempt)
+            case "lose":
+                world.kill(attempt, notice_after=LOST_AFTER)
+            case "terminate":
+                world.terminate(attempt)
+            case "fail" | "succeed":
+                ti = world.ti(attempt.place)
+                if ti is not None and ti.state in ("running", "deferred", "up_for_retry", "up_for_reschedule"):
+                    failed = person.deed == "fail"
+                    ti.state = TaskInstanceState.FAILED if failed else TaskInstanceState.SUCCESS
+                    ti.end_date = datetime.now(UTC)
+                world.ends_from_outside()
+            case "clear":
+                self._clear(attempt)
+            case "fail run":
+                from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+
+                dag = world.seen[attempt.dag_id]
+                set_dag_run_state_to_failed(dag=dag, run_id=attempt.run_id, commit=True, session=world.session)
+                world.ends_from_outside()
+            case "pause dag":
+                from airflow.models.dag import DagModel
+
+                world.session.get(DagModel, attempt.dag_id).is_paused = True
+                world.session.commit()
+
+    def _clear(self, attempt: Attempt) -> None:
+        """As the button does: the task, and what is behind it."""
+        from airflow.models.taskinstance import clear_task_instances
+
+        world = self.world
+        chosen = world.seen[attempt.dag_id].partial_subset(
+            [attempt.task_id], include_downstream=True, include_upstream=False
+        )
+        tis = [ti for ti in world.tis(attempt.dag_id, attempt.run_id) if ti.task_id in chosen.task_dict]
+        clear_task_instances([ti for ti in tis if ti.state is not None], session=world.session)
+        world.ends_from_outside()
+
+    def _meters(self) -> dict[str, float]:
+        names = {part.name for dag in self.case.dags for part in _endpoints(dag)}
+        return {name: self._usd(name) for name in names}
+
+    def _usd(self, name: str) -> float:
+        """What the meter says of every endpoint that ever had the name."""
+        service = self.emulator._service
+        return float(sum(service.meter(each)["usd"] for each in service.everything() if each.name == name))
+
+    def _cost(self, key: Any, value: Any) -> None:
+        if key[4] == "cost" and isinstance(value, dict) and value.get("usd") is not None:
+            name = str(value.get("name") or value.get("endpoint") or "demo").rsplit("/", 1)[-1]
+            metered = self._usd(name) - self.started_usd.get(key[:2], {}).get(name, 0.0)
+            self.costs.append((f"{key[0]}/{key[1]}/{key[2]}", float(value["usd"]), metered))
+
+    # ------------------------------------------------------------------------------------------- after
+
+    def _played(self, idle: bool, story: bool) -> Played:
+        world = self.world
+        if world.memory.unanswered:
+            raise NotImplementedError(f"the simulated supervisor has no answer to {sorted(world.memory.unanswered)}")
+        played = Played(requests=self.wire.requests, hours=(world.now - self.began) / 3600)
+        played.runs.update(str(run.state) for run in world.runs())
+        played.ends.update(attempt.end for attempt in world.attempts)
+        played.actions.update(change.action for change in self.wire.changes)
+        played.faults = broken(self, idle)
+        if story:
+            played.story = self._story()
+        return played
+
+    def _story(self) -> list[str]:
+        began = self.began
+        lines = [(each.began, f"{each}: {each.end}") for each in self.world.attempts]
+        lines += [(each.at, f"    {each.action} {each.name} ({each.state}) {each.status} by {each.who}")
+                  for each in self.wire.changes]
+        for part in {part.name for dag in self.case.dags for part in _endpoints(dag)}:
+            try:
+                lines += [(moment["at"], f"        {part} is {moment['state']}") for moment in self._history(part)]
+            except KeyError:
+                continue
+        runs = [f"{run.dag_id}/{run.run_id}: {run.state}" for run in self.world.runs()]
+        tis = [f"{ti.dag_id}/{ti.run_id}/{ti.task_id}: {ti.state}" for ti in self.world.tis()]
+        return [f"{at - began:9.1f} {line}" for at, line in sorted(lines)] + runs + tis
+
+    def _history(self, name: str) -> list[dict[str, Any]]:
+        found = []
+        for each in self.emulator._service.everything():
+            if each.name == name:
+                found += [{"at": moment.at, "state": moment.state} for moment in each.history]
+        return found
+
+
+def _endpoints(dag: Dag) -> list[Group | Alone]:
+    found: list[Group | Alone] = []
+    for part in dag.parts:
+        if isinstance(part, Group):
+            found += [part, *(each for each in part.tasks if isinstance(each, Group))]
+        elif isinstance(part, Alone):
+            found.append(part)
+    return found
+
+
+def _tasks(dag: Dag) -> list[Task]:
+    found: list[Task] = [part for part in dag.parts if isinstance(part, Task)]
+    for part in _endpoints(dag):
+        found += [each for each in part.tasks if isinstance(each, Task)]
+    return found

@@ -1,0 +1,123 @@
+"""How cases are drawn: small ones first, so that what fails shrinks to a DAG that a person can read."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.generated.shapes import Alone, Case, Dag, Group, Part, Person, Task
+from tests.generated.wire import Trouble
+
+ENDS = st.sampled_from(["ok", "ok", "ok", "fail", "skip", "fail for good"])
+SECONDS = st.sampled_from([60, 20, 240, 900])
+RULES = st.sampled_from([None, None, None, "all_done", "none_failed", "one_failed", "all_skipped", "always"])
+NAMES = st.sampled_from(["demo", "demo", "other"])
+RARELY = st.sampled_from([False, False, False, True])
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    """A user's task: mostly work."""
+    kind = draw(st.sampled_from(["work", "work", "work", "branch", "short circuit", "latest only", "sensor"]))
+    if kind in ("branch", "short circuit"):
+        return Task(kind=kind, picks=draw(st.sampled_from(["next", "nothing", "outside"])))  # type: ignore[arg-type]
+    if kind != "work":
+        return Task(kind=kind)  # type: ignore[arg-type]
+    return Task(
+        seconds=draw(SECONDS),
+        ends=tuple(draw(st.lists(ENDS, min_size=1, max_size=2))),
+        rule=draw(RULES),
+        retries=draw(st.sampled_from([0, 0, 1])),
+        past=draw(RARELY),
+        mapped=draw(st.sampled_from([0, 0, 0, 2])),
+        pool=draw(RARELY),
+        limit=draw(st.sampled_from([None, None, None, 30])),
+    )
+
+
+@st.composite
+def groups(draw: st.DrawFn, depth: int = 0) -> Group:
+    """`inference_endpoint`, at times with another one inside."""
+    inside = st.one_of(tasks(), tasks(), tasks(), groups(depth + 1)) if depth == 0 else tasks()
+    return Group(
+        name=draw(NAMES),
+        create=draw(st.sampled_from([True, True, False])),
+        release=draw(st.sampled_from([None, None, "pause", "scale_to_zero", "delete", "restore", "keep"])),
+        tasks=tuple(draw(st.lists(inside, min_size=1, max_size=3))),
+        parallel=draw(st.booleans()),
+        mapped=draw(st.sampled_from([0, 0, 0, 2])) if depth == 0 else 0,
+        deferrable=draw(st.sampled_from([True, True, False])),
+        retries=draw(st.sampled_from([0, 0, 1])),
+    )
+
+
+@st.composite
+def alones(draw: st.DrawFn) -> Alone:
+    """A start and a pause without a group."""
+    return Alone(
+        name=draw(NAMES),
+        create=draw(st.booleans()),
+        teardown=draw(st.sampled_from([True, True, False])),
+        deferrable=draw(st.booleans()),
+        retries=draw(st.sampled_from([0, 0, 1])),
+        tasks=tuple(draw(st.lists(tasks(), max_size=2))),
+    )
+
+
+@st.composite
+def dags(draw: st.DrawFn, dag_id: str) -> Dag:
+    """A DAG with one to three parts, and its runs."""
+    part: st.SearchStrategy[Part] = st.one_of(groups(), groups(), alones(), tasks())
+    return Dag(
+        dag_id=dag_id,
+        parts=(draw(groups()), *draw(st.lists(part, max_size=2))),
+        parallel=draw(st.booleans()),
+        past=draw(RARELY),
+        max_active_tasks=draw(st.sampled_from([16, 16, 16, 1, 2])),
+        max_active_runs=draw(st.sampled_from([16, 16, 1])),
+        runs=tuple(draw(st.lists(st.integers(0, 400), min_size=1, max_size=3))),
+    )
+
+
+@st.composite
+def people(draw: st.DrawFn) -> Person:
+    """Somebody, or an operating system, that interferes."""
+    deed = draw(st.sampled_from(["fail", "kill", "clear", "succeed", "terminate", "lose", "fail run", "pause dag"]))
+    return Person(
+        deed=deed,  # type: ignore[arg-type]
+        dag=draw(st.integers(0, 1)),
+        run=draw(st.integers(0, 1)),
+        task=draw(st.integers(0, 6)),
+        state=draw(st.sampled_from(["running", "running", "deferred", "success"])),
+        after=draw(st.sampled_from([0.05, 0.15, 1.0, 4.0, 20.0, 70.0])),
+    )
+
+
+@st.composite
+def troubles(draw: st.DrawFn) -> Trouble:
+    """The service misbehaves for a while; never so long that no release could come through."""
+    return Trouble(
+        what=draw(st.sampled_from(["429", "500", "503", "lost", "unsent", "404"])),
+        after=float(draw(st.integers(0, 500))),
+        seconds=float(draw(st.sampled_from([10, 60, 300]))),
+        hits=draw(st.sampled_from([1, 1, 3, 20])),
+        only=draw(st.sampled_from(["any", "change", "read"])),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A whole case."""
+    first = draw(dags("a"))
+    more = (draw(dags("b")),) if draw(RARELY) else ()
+    return Case(
+        dags=(first, *more),
+        people=tuple(draw(st.lists(people(), max_size=2))),
+        troubles=tuple(draw(st.lists(troubles(), max_size=2))),
+        lag=draw(st.sampled_from([0.0, 0.0, 1.0, 5.0])),
+        initializing=draw(st.sampled_from([60, 10, 300])),
+        loading=draw(st.sampled_from([0, 0, 90])),
+        fails_to_start=draw(st.sampled_from([False] * 7 + [True])),
+        found=draw(st.sampled_from([None, None, "paused", "running", "scaledToZero"])),
+        leases=draw(st.sampled_from(["files", "files", "variables"])),
+        seed=draw(st.integers(0, 1000)),
+    )
