@@ -1,5 +1,70 @@
-"""Cases that were found broken, smallest form; each a test of its own. Kinds of fault that are still open."""
+"""Cases that were found broken, each in its smallest form and a test of its own; and the kinds of fault still open."""
 
 from __future__ import annotations
 
-KNOWN: frozenset[str] = frozenset()
+from dataclasses import dataclass
+
+from tests.generated.shapes import Case, Dag, Group, Person, Task
+
+
+@dataclass(frozen=True)
+class Found:
+    """A case, the kind of fault that it showed, and why that is still so; `open` None: it is mended."""
+
+    name: str
+    kind: str
+    case: Case
+    open: str | None = None
+
+
+def _inside(*tasks: Task, runs: tuple[int, ...] = (0,), past: bool = False) -> Case:
+    return Case(dags=(Dag(parts=(Group(tasks=tasks),), runs=runs, past=past),))
+
+
+_ARROWS = "tasks of the user stand directly before `release`: what skips its successors skips the release"
+_PAST = "work that waits for the run before never begins, and nothing bounds an endpoint that nobody uses"
+_UNDONE = "a release that has switched on again for a newcomer still waits for `paused`"
+_STALE = "a read right after a pause is trusted: `running` is noted as how the endpoint was found, and restored"
+
+FOUND = (
+    Found("branch_that_picks_nothing", "left running", _inside(Task(kind="branch", picks="nothing"), Task()), _ARROWS),
+    Found("branch_that_picks_outside", "left running", _inside(Task(kind="branch", picks="outside"), Task()), _ARROWS),
+    Found("branch_alone", "left running", _inside(Task(kind="branch", picks="nothing")), _ARROWS),
+    Found("latest_only", "left running", _inside(Task(kind="latest only"), runs=(0, 4000)), _ARROWS),
+    Found(
+        "depends_on_past",
+        "started and never released: the run never ends",
+        _inside(Task(past=True, ends=("fail",)), runs=(0, 4000)),
+        _PAST,
+    ),
+    Found(
+        "depends_on_past_by_default",
+        "started and never released: the run never ends",
+        _inside(Task(ends=("fail",)), runs=(0, 4000), past=True),
+        _PAST,
+    ),
+    Found(
+        "release_waits_after_its_undo",
+        "release waits too long",
+        Case(
+            dags=(Dag(parts=(Group(create=False, tasks=(Task(seconds=900),)),)),),
+            people=(Person(deed="trigger", task=3, state="success", after=0.5),),
+            seed=6,
+        ),
+        _UNDONE,
+    ),
+    Found(
+        "acquired_on_a_lagging_read",
+        "left running",
+        Case(
+            dags=(Dag(parts=(Group(create=False),)),),
+            people=(Person(deed="trigger", task=3, state="success", after=0.5),),
+            lag=5.0,
+            seed=10,
+        ),
+        _STALE,
+    ),
+)
+
+# Kinds of fault that the cases above have shown; a search counts them and goes on behind them.
+KNOWN = frozenset({each.kind for each in FOUND if each.open}) | {"green and running"}

@@ -11,7 +11,7 @@ from tests.generated.shapes import Alone, Group, Task
 
 BILLING = frozenset({"pending", "initializing", "running", "updating", "updateFailed"})
 STOPPED = frozenset({"paused", "failed", "deleted"})
-LONGEST_STOP = 900.0  # seconds that a release may take where the service answers
+LONGEST_STOP = 300.0  # seconds that a release may take where the service answers
 SLACK = 600.0  # seconds beyond a limit: boots, retries of requests, troubles of the service
 COST_ERROR = 0.03  # of the meter
 SMALL_COST = 0.004  # USD: a run begins some seconds before its first task does
@@ -31,7 +31,17 @@ def broken(played: Any, idle: bool) -> list[Fault]:
     :param played: the `_Play`
     :param idle: whether nothing was left to happen
     """
-    checks = (_without_reason, _left_running, _stopped_under_others, _work_without, _twice, _green, _waits, _cost, _secrets)
+    checks = (
+        _without_reason,
+        _left_running,
+        _stopped_under_others,
+        _work_without,
+        _twice,
+        _green,
+        _waits,
+        _cost,
+        _secrets,
+    )
     found = [fault for check in checks for fault in check(played)]
     if not idle:
         found.append(Fault("endless", "something still goes on after three days"))
@@ -123,9 +133,7 @@ def _left_running(play: Any) -> Iterable[Fault]:
                 for ti in play.world.tis()
                 if ti.task_id.endswith("release") or "pause" in ti.task_id
             }
-            yield Fault(
-                "left running", f"endpoint {name} is {state}; all runs are over: {runs}, releases: {releases}"
-            )
+            yield Fault("left running", f"endpoint {name} is {state}; all runs are over: {runs}, releases: {releases}")
 
 
 def _stopped_under_others(play: Any) -> Iterable[Fault]:
@@ -148,7 +156,8 @@ def _stopped_under_others(play: Any) -> Iterable[Fault]:
 
 def _work_without(play: Any) -> Iterable[Fault]:
     """Work whose endpoint was started does not begin on one that somebody has stopped."""
-    if play.case.fails_to_start or play.case.troubles or play.case.people:
+    harmless = all(person.deed == "trigger" for person in play.case.people)
+    if play.case.fails_to_start or play.case.troubles or not harmless:
         return
     for use in tasks.USES:
         group = _group_of(play, use.who)
@@ -163,12 +172,18 @@ def _work_without(play: Any) -> Iterable[Fault]:
 def _without_reason(play: Any) -> Iterable[Fault]:
     """Where nothing goes wrong but that reads lag and starts are slow, a run succeeds."""
     case = play.case
-    if case.people or case.troubles or case.fails_to_start or case.found == "scaledToZero":
+    if (
+        any(person.deed != "trigger" for person in case.people)
+        or case.troubles
+        or case.fails_to_start
+        or case.found == "scaledToZero"
+    ):
         return
     parts = [*_parts(play), *(part for dag in case.dags for part in dag.parts if isinstance(part, Task))]
     every = [each for part in parts for each in (part.tasks if isinstance(part, Group | Alone) else (part,))]
     plain = all(
-        isinstance(each, Group) or (each.kind == "work" and set(each.ends) == {"ok"} and not each.rule and not each.limit)
+        isinstance(each, Group)
+        or (each.kind == "work" and set(each.ends) == {"ok"} and not each.rule and not each.limit)
         for each in every
     )
     alone = any(isinstance(part, Alone) for part in parts)
@@ -176,8 +191,8 @@ def _without_reason(play: Any) -> Iterable[Fault]:
         return
     failed = [ti for ti in play.world.tis() if ti.state == "failed"]
     for ti in failed:
-        last = next((line for line in reversed(play.world.said) if "rror" in line), "")
-        yield Fault("failed without a reason", f"{ti.dag_id}/{ti.run_id}/{ti.task_id} failed: {last[:300]}")
+        last = next((line for line in reversed(play.world.said) if line.startswith("task runner:")), "")
+        yield Fault("failed without a reason", f"{ti.dag_id}/{ti.run_id}/{ti.task_id} failed: {last[-300:]}")
 
 
 def _twice(play: Any) -> Iterable[Fault]:
@@ -215,6 +230,7 @@ def _goes_on(run: Any, at: float) -> bool:
 
 def _waits(play: Any) -> Iterable[Fault]:
     """Nothing waits past its limits."""
+    slack = SLACK if play.case.troubles or play.case.people[1:] else 0.0
     longest = max((trouble.after + trouble.seconds for trouble in play.case.troubles), default=0.0)
     attempts = play.world.attempts
     for number, attempt in enumerate(attempts):
@@ -225,7 +241,7 @@ def _waits(play: Any) -> Iterable[Fault]:
         if attempt.end == "deferred":
             later = [each for each in attempts[number + 1 :] if each.place == attempt.place]
             until = later[0].began if later else until
-        limit = (3600.0 if last == "start" else LONGEST_STOP) + SLACK
+        limit = 3600.0 + SLACK if last == "start" else LONGEST_STOP + slack
         if until - attempt.began > limit + longest:
             words = f"{_who(attempt)} takes {until - attempt.began:.0f} s; at most {limit:.0f} s are plausible"
             yield Fault(f"{last.rstrip('0123456789')} waits too long", words)

@@ -58,6 +58,7 @@ class _Play:
         self.case, self.dags = case, dags
         self.started_usd: dict[tuple[str, str], dict[str, float]] = {}
         self.costs: list[tuple[str, float, float]] = []  # who, reported, metered
+        self.triggered = 0
         self.left = list(case.people)  # who has not come yet
 
     def to_the_end(self, story: bool) -> Played:
@@ -180,9 +181,14 @@ class _Play:
                 dag = world.seen[attempt.dag_id]
                 set_dag_run_state_to_failed(dag=dag, run_id=attempt.run_id, commit=True, session=world.session)
                 world.ends_from_outside()
+            case "trigger":
+                self.triggered += 1
+                day = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=self.triggered)
+                world.new_run(self.dags[-1].dag_id, 100 + self.triggered, day)
             case "pause dag":
                 from airflow.models.dag import DagModel
 
+                world.paused.add(attempt.dag_id)
                 world.session.get(DagModel, attempt.dag_id).is_paused = True
                 world.session.commit()
 
@@ -231,8 +237,10 @@ class _Play:
     def _story(self) -> list[str]:
         began = self.began
         lines = [(each.began, f"{each}: {each.end}") for each in self.world.attempts]
-        lines += [(each.at, f"    {each.action} {each.name} ({each.state}) {each.status} by {each.who}")
-                  for each in self.wire.changes]
+        lines += [
+            (each.at, f"    {each.action} {each.name} ({each.state}) {each.status} by {each.who}")
+            for each in self.wire.changes
+        ]
         for part in {part.name for dag in self.case.dags for part in _endpoints(dag)}:
             try:
                 lines += [(moment["at"], f"        {part} is {moment['state']}") for moment in self._history(part)]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tests.generated.wire import Trouble
 
 Kind = Literal["work", "branch", "short circuit", "latest only", "sensor"]
-Deed = Literal["fail", "succeed", "clear", "kill", "lose", "terminate", "fail run", "pause dag"]
+Deed = Literal["fail", "succeed", "clear", "kill", "lose", "terminate", "fail run", "pause dag", "trigger"]
 
 HEAD = """\
 from datetime import datetime, timedelta, timezone
@@ -95,7 +95,10 @@ class Dag:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody or something does something to a task, some seconds after it came to a state."""
+    """Somebody or something does something to a task, some seconds after it came to a state.
+
+    `trigger` has the last DAG run once more, as a newcomer does that comes while others leave.
+    """
 
     deed: Deed = "fail"
     dag: int = 0
@@ -254,8 +257,10 @@ class _Writer:
 
 def _not_mapped(group: Group) -> Group:
     """Airflow expands nothing inside of what is expanded."""
-    tasks = [_not_mapped(replace(each, mapped=0)) if isinstance(each, Group) else replace(each, mapped=0)
-             for each in group.tasks]
+    tasks = [
+        _not_mapped(replace(each, mapped=0)) if isinstance(each, Group) else replace(each, mapped=0)
+        for each in group.tasks
+    ]
     return replace(group, tasks=tuple(tasks))
 
 

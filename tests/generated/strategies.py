@@ -81,7 +81,12 @@ def dags(draw: st.DrawFn, dag_id: str) -> Dag:
 @st.composite
 def people(draw: st.DrawFn) -> Person:
     """Somebody, or an operating system, that interferes."""
-    deed = draw(st.sampled_from(["fail", "kill", "clear", "succeed", "terminate", "lose", "fail run", "pause dag"]))
+    deed = draw(
+        st.sampled_from(["fail", "kill", "clear", "succeed", "terminate", "lose", "fail run", "trigger", "pause dag"])
+    )
+    if deed == "trigger":
+        after = draw(st.integers(0, 20)) / 10  # around the moment at which the release behind the task begins
+        return Person(deed="trigger", task=draw(st.integers(0, 6)), state="success", after=after)
     return Person(
         deed=deed,  # type: ignore[arg-type]
         dag=draw(st.integers(0, 1)),

@@ -7,17 +7,20 @@ own task runner. Simulated are processes, time, the network, and the supervisors
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import json
 import logging
+import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+import structlog
 from airflow.sdk import DagRunState, TaskInstanceState
 from airflow.sdk.api.datamodels._generated import TaskInstance as TaskInstanceSDK
 from airflow.sdk.api.datamodels._generated import TIRunContext
@@ -25,7 +28,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.serde import deserialize
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
-import structlog
+from pydantic import TypeAdapter
 from sqlalchemy import select
 
 from airflow_provider_hf_endpoints.endpoints.api.transport import prepare_for_loop
@@ -37,7 +40,7 @@ from tests.generated.supervisor import Line, Memory, may_be_skipped, when
 from tests.generated.wire import ACTOR
 
 TICK = 1.0  # seconds between something that changed and the scheduler's look at it
-BOOT = 2.0  # seconds from `queued` to the first line of a task's code
+BOOT = 2.0  # seconds from `queued` to the first line of a task's code, more or less
 HEARTBEAT = 5.0  # seconds, up to which a supervisor hears late that its task was ended
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LOST_AFTER = 300.0  # seconds without a heartbeat, after which a task counts as lost
@@ -95,10 +98,14 @@ class World:
     seen: dict[str, Any] = field(default_factory=dict)  # as the scheduler sees them
     stored: dict[str, str] = field(default_factory=dict)  # as the database keeps them
     attempts: list[Attempt] = field(default_factory=list)
+    paused: set[str] = field(default_factory=set)  # DAGs that somebody has paused
     limited: bool = False  # whether pools or concurrency limits have a say
     on_state: Callable[[Attempt, str], None] = lambda attempt, state: None
     said: list[str] = field(default_factory=list)  # every line that any process has logged
     _triggers: dict[tuple[str, str, str, int], Waiting] = field(default_factory=dict)
+    _changed: set[tuple[str, str]] = field(default_factory=set)
+    _judged: set[tuple[str, str]] = field(default_factory=set)
+    _known: set[tuple[str, str]] = field(default_factory=set)
     _tick: Due | None = None
     _loop: VirtualLoop | None = None
     _runner: Any = None
@@ -153,13 +160,14 @@ class World:
         found = self.session.scalars(select(DagRun).order_by(DagRun.dag_id, DagRun.logical_date)).all()
         return [run for run in found if not states or run.state in states]
 
-    def tis(self, dag_id: str | None = None, run_id: str | None = None) -> list[Any]:
-        """Task instances."""
+    def tis(self, dag_id: str | None = None, run_id: str | None = None, states: Any = ()) -> list[Any]:
+        """Task instances, those in `states` where some are given."""
         from airflow.models.taskinstance import TaskInstance
 
         query = select(TaskInstance)
         query = query if dag_id is None else query.where(TaskInstance.dag_id == dag_id)
         query = query if run_id is None else query.where(TaskInstance.run_id == run_id)
+        query = query.where(TaskInstance.state.in_(states)) if states else query
         return list(self.session.scalars(query).all())
 
     def ti(self, place: tuple[str, str, str, int]) -> Any:
@@ -174,16 +182,19 @@ class World:
         """One loop of the scheduler."""
         self._tick = None
         session = self.session
+        self._judged, self._changed = self._changed, set()
         self._scheduler()._start_queued_dagruns(session)
         session.commit()
         for run in self.runs(DagRunState.RUNNING):
+            if run.dag_id in self.paused or not self._is_to_be_judged(run):
+                continue
             run.dag = self.seen[run.dag_id]
-            before = self._states(run)
+            before = self._finished(run)
             ready, _ = run.update_state(session=session, execute_callbacks=False)
-            count = run.schedule_tis(ready, session=session)
+            run.schedule_tis(ready, session=session)
             session.commit()
-            if run.state != DagRunState.RUNNING or count or before != self._states(run):
-                self.look_soon()
+            if run.state != DagRunState.RUNNING or before != self._finished(run):
+                self.changed(run.dag_id, run.run_id)
         session.expire_all()
         self._scheduler().check_trigger_timeouts(session=session)
         session.commit()
@@ -193,8 +204,29 @@ class World:
         session.commit()
         self._look_when_something_is_due()
 
-    def _states(self, run: Any) -> dict[Any, Any]:
-        return {(ti.task_id, ti.map_index): ti.state for ti in self.tis(run.dag_id, run.run_id)}
+    def changed(self, dag_id: str, run_id: str) -> None:
+        """Something of a run changed: the scheduler judges it soon, and not before."""
+        self._changed.add((dag_id, run_id))
+        self.look_soon()
+
+    def _is_to_be_judged(self, run: Any) -> bool:
+        """Runs of which nothing changed are judged as before: that is left out, for it is what takes the time."""
+        new = (run.dag_id, run.run_id) not in self._known
+        self._known.add((run.dag_id, run.run_id))
+        among = {dag_id for dag_id, _ in self._judged}
+        looks_at_others = any(task.depends_on_past or task.wait_for_downstream for task in self.dags[run.dag_id].tasks)
+        return new or (run.dag_id, run.run_id) in self._judged or (looks_at_others and run.dag_id in among)
+
+    def _finished(self, run: Any) -> int:
+        from airflow.models.taskinstance import TaskInstance
+        from sqlalchemy import func
+
+        query = select(func.count()).where(
+            TaskInstance.dag_id == run.dag_id,
+            TaskInstance.run_id == run.run_id,
+            TaskInstance.state.in_(("success", "failed", "skipped", "upstream_failed", "removed")),
+        )
+        return int(self.session.scalar(query))
 
     def _scheduler(self) -> Any:
         if self._runner is None:
@@ -214,9 +246,9 @@ class World:
             self.session.commit()
             self.session.expire_all()
             return [self.ti(place) for place in places]
-        waiting = [ti for ti in self.tis() if ti.state == TaskInstanceState.SCHEDULED]
+        waiting = self.tis(states=(TaskInstanceState.SCHEDULED,))
         running = {(run.dag_id, run.run_id) for run in self.runs(DagRunState.RUNNING)}
-        waiting = [ti for ti in waiting if (ti.dag_id, ti.run_id) in running]
+        waiting = [ti for ti in waiting if (ti.dag_id, ti.run_id) in running and ti.dag_id not in self.paused]
         for ti in waiting:
             ti.state = TaskInstanceState.QUEUED
             ti.queued_dttm = when(self.now)
@@ -224,14 +256,21 @@ class World:
 
     def _look_when_something_is_due(self) -> None:
         moments = []
-        for ti in self.tis():
+        later_states = (
+            TaskInstanceState.UP_FOR_RETRY,
+            TaskInstanceState.DEFERRED,
+            TaskInstanceState.UP_FOR_RESCHEDULE,
+        )
+        for ti in self.tis(states=later_states):
             if ti.state == TaskInstanceState.UP_FOR_RETRY:
                 ti.task = self.seen[ti.dag_id].get_task(ti.task_id)
                 moments.append(ti.next_retry_datetime())
+                self._changed.add((ti.dag_id, ti.run_id))
             elif ti.state == TaskInstanceState.DEFERRED and ti.trigger_timeout is not None:
                 moments.append(ti.trigger_timeout)
             elif ti.state == TaskInstanceState.UP_FOR_RESCHEDULE:
                 moments.append(self._rescheduled_to(ti))
+                self._changed.add((ti.dag_id, ti.run_id))
         later = [moment.timestamp() - self.now for moment in moments if moment is not None]
         if later:
             self.look_soon(max(TICK, min(later) + 0.5))
@@ -248,7 +287,7 @@ class World:
     def _queue(self, ti: Any) -> None:
         place = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
         ti_id = ti.id
-        self.hub.after(BOOT, lambda: self._boot(place, ti_id))
+        self.hub.after(BOOT * random.uniform(0.75, 1.25), lambda: self._boot(place, ti_id))
 
     def _boot(self, place: tuple[str, str, str, int], ti_id: Any) -> None:
         ti = self.ti(place)
@@ -355,7 +394,7 @@ class World:
         attempt.end, attempt.ended = str(ti.state.value), self.now
         self.session.commit()
         self.on_state(attempt, attempt.end)
-        self.look_soon()
+        self.changed(attempt.dag_id, attempt.run_id)
 
     def _note_reschedule(self, ti: Any, attempt: Attempt, msg: Any) -> None:
         from airflow.models.taskreschedule import TaskReschedule
@@ -462,7 +501,8 @@ class World:
             ti = self.ti(attempt.place) if attempt.alive else None
             if attempt.alive and (ti is None or ti.id != attempt.ti_id or ti.state != TaskInstanceState.RUNNING):
                 self.hub.after(HEARTBEAT, lambda attempt=attempt: self.terminate(attempt))  # type: ignore[misc]
-        self.look_soon()
+        for run in self.runs():
+            self.changed(run.dag_id, run.run_id)
 
     def terminate(self, attempt: Attempt) -> None:
         """SIGTERM, and SIGKILL where that does not end it in time."""
@@ -497,7 +537,7 @@ class World:
         ti.task = self.seen[ti.dag_id].get_task(ti.task_id)
         ti.handle_failure(error="its process is gone", session=self.session)
         self.session.commit()
-        self.look_soon()
+        self.changed(attempt.dag_id, attempt.run_id)
 
     def states_of(self, msg: Any) -> dict[str, Any]:
         """The answer to `GetTaskStates`."""
@@ -518,7 +558,7 @@ class _Quiet:
     """A log for the task runner that keeps errors only."""
 
     def exception(self, event: str, **_: Any) -> None:
-        log.debug("task runner: %s", event, exc_info=True)
+        log.error("task runner: %s", event, exc_info=True)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
@@ -544,6 +584,9 @@ def a_world() -> Iterator[World]:
         stack.enter_context(in_time_of(clock, hub.sleep))
         stack.enter_context(patch.object(task_runner, "SUPERVISOR_COMMS", line, create=True))
         stack.enter_context(patch("signal.signal"))
+        # One stack of contexts for a process: here all processes would share it.
+        stack.enter_context(patch.object(task_runner, "set_current_context", lambda context: nullcontext()))
+        stack.enter_context(patch.object(task_runner, "TypeAdapter", functools.cache(TypeAdapter)))
         stack.enter_context(_heard_by(world))
         stack.enter_context(patch("airflow.sdk.execution_time.timeout.timeout", _limit_of(hub)))
         try:
