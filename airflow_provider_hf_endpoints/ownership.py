@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,7 +22,6 @@ from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, st
 log = logging.getLogger(__name__)
 
 _TAG_PREFIX = "airflow-task-"
-_HOLDER = re.compile(r"(\S+) (.+?) (\S+)( \[\d+\])?")
 
 #: The XCom of the claim: an attempt that leaves its wait to a trigger leaves its own id there, which Airflow empties
 #: before the next attempt.
@@ -65,21 +63,6 @@ def has_left_claim(task_instance: Any) -> bool:
     """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
     key = {"task_ids": task_instance.task_id, "key": CLAIM_KEY, "map_indexes": task_instance.map_index}
     return bool(task_instance.xcom_pull(**key))
-
-
-# The holder of a lease, for a person
-
-
-def holder_name(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
-    """Who holds a lease: DAG, run, task and map index, the same in every attempt."""
-    mapped = map_index is not None and map_index >= 0
-    return " ".join([dag_id, run_id, task_id, *([f"[{map_index}]"] if mapped else [])])
-
-
-def run_of_holder(who: str) -> tuple[str, str] | None:
-    """DAG and run of a `holder_name`; None for what is none. Only a run's id may have spaces in it."""
-    said = _HOLDER.fullmatch(who)
-    return None if said is None else (said[1], said[2])
 
 
 class ResumeNote:

@@ -12,8 +12,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints.leases.holders import run_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease
-from airflow_provider_hf_endpoints.ownership import run_of_holder
 
 _ENDED = frozenset({"success", "failed"})
 

@@ -30,11 +30,12 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
 )
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.holders import run_of_holder
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
-from airflow_provider_hf_endpoints.ownership import creator_tags_in, run_of_holder
+from airflow_provider_hf_endpoints.ownership import creator_tags_in
 
 __all__ = ["SweepInferenceEndpointsOperator"]
 

@@ -17,12 +17,12 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.records import new_lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
-from airflow_provider_hf_endpoints.ownership import holder_name, run_of_holder
 from tests.contract.operators_play import (
     FAST,
     HANG,

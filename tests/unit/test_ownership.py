@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder
 from airflow_provider_hf_endpoints.ownership import (
     CLAIM_KEY,
     Ownership,
@@ -15,9 +16,7 @@ from airflow_provider_hf_endpoints.ownership import (
     creator_tag,
     creator_tags_in,
     has_left_claim,
-    holder_name,
     leave_claim,
-    run_of_holder,
 )
 
 

@@ -19,12 +19,13 @@ from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.holders import holder_name
 from airflow_provider_hf_endpoints.leases.protocol import take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
 from airflow_provider_hf_endpoints.operators.using.leases import Held
-from airflow_provider_hf_endpoints.ownership import attempt_id, holder_name
+from airflow_provider_hf_endpoints.ownership import attempt_id
 
 # Tasks that are none of this provider renew nothing, so a lease is to outlast them. For so long a crashed holder keeps
 # the last one from switching off.
