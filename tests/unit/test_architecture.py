@@ -85,7 +85,7 @@ MAY_IMPORT |= {
 }
 
 # --- The control plane.
-_SAID = {"_http", *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations"))}
+_SAID = {"_http", *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations", "concealing"))}
 _CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
 MAY_IMPORT |= {
     "endpoints.models": set(),
@@ -99,7 +99,9 @@ MAY_IMPORT |= {
     "endpoints.waiting": {*_SAID, "endpoints.api"},
     "endpoints.async_client": _CLIENT,
     "endpoints.client": {*_CLIENT, "endpoints.async_client"},
-    "endpoints.poller": {*_CLIENT, "endpoints.async_client", "endpoints.client"},
+    "endpoints.concealing": {"_http", "endpoints.models"},
+    "endpoints.health_checks": {*_CLIENT, "endpoints.async_client", "endpoints.client"},
+    "endpoints.poller": {*_CLIENT, "endpoints.async_client", "endpoints.client", "endpoints.health_checks"},
     "endpoints.__init__": set(),
 }
 
@@ -117,7 +119,8 @@ MAY_IMPORT |= {
     "emulator.control": {*_SMALL, "emulator.service"},
     "emulator.proxy": {*_SMALL, "emulator.service", "emulator.engines", "emulator.control"},
     "emulator.app": _APP,
-    "emulator.server": {*_APP, "emulator.app"},
+    "emulator.http_server": set(),
+    "emulator.server": {*_APP, "emulator.app", "emulator.http_server"},
     "emulator.__main__": {"emulator.server", "emulator.settings"},
     "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
 }
