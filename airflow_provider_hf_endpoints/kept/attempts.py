@@ -19,6 +19,7 @@ T = TypeVar("T")
 # Seconds before each further attempt, times 1 to 2. Long enough for a storage that throttles, or an object that is
 # being replaced; an outage is for the task's own retries.
 _PAUSES = (0.25, 0.5, 1.0, 2.0)
+_LONGEST = 15.0  # seconds after which no further attempt begins: some storages retry for long themselves
 # Of these a further attempt changes nothing.
 _FOR_GOOD = (PermissionError, NotADirectoryError, IsADirectoryError, ImportError, NotImplementedError, TypeError)
 
@@ -41,8 +42,8 @@ def attempt(place: object, what: str, act: Callable[[], T]) -> T:
             told = f"{place} can't be {what}: {type(error).__name__}: {error}"
             if isinstance(error, _FOR_GOOD):
                 raise StoreError(told) from error
-            if pause is None:
-                took = time.monotonic() - began
+            took = time.monotonic() - began
+            if pause is None or took > _LONGEST:
                 raise StoreError(f"{told} (the last of {number} attempts in {took:.1f} s)") from error
             log.info("%s; another attempt follows.", told)
         time.sleep(pause * (1 + random.random()))

@@ -10,6 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_hf_endpoints.kept.attempts import StoreError, attempt
 from airflow_provider_hf_endpoints.kept.places import Document, Records
 
+_AT_ONCE = 16  # objects that are read at the same time
 _FOLDERS = frozenset({"file", "local"})  # what fsspec calls storages that write in place, and rename whole
 
 
@@ -29,15 +31,7 @@ class PathDocument(Document):
 
     def read(self) -> Any:
         """The value."""
-
-        def get() -> Any:
-            try:
-                # In one request: a read that opens first and fetches then fails where the object is replaced between.
-                return json.loads(self._file.fs.cat_file(self._file.path))
-            except FileNotFoundError:
-                return None
-
-        return attempt(self._file, "read", get)
+        return _read(self._file.fs, self._file)
 
     def write(self, value: Any) -> None:
         """Replace it."""
@@ -65,7 +59,12 @@ class PathRecords(Records):
 
     def read(self) -> dict[str, Any]:
         """All of them."""
-        read = {file.name.removesuffix(".json"): PathDocument(file).read() for file in self._files()}
+        files = self._files()
+        # Looked up once, here: Airflow 3.0 can't be asked for a connection by several threads.
+        storage = self._folder.fs
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            values = pool.map(lambda file: _read(storage, file), files)
+            read = {file.name.removesuffix(".json"): value for file, value in zip(files, values, strict=True)}
         return {key: record for key, record in read.items() if record is not None}  # None: removed since it was listed
 
     def _files(self) -> list[Any]:
@@ -117,6 +116,19 @@ def is_folder(path: Any) -> bool:
     """Whether `path` is on this machine's own file system, or one that is mounted there."""
     protocol = path.fs.protocol
     return bool(_FOLDERS & {protocol, *(() if isinstance(protocol, str) else protocol)})
+
+
+def _read(storage: Any, file: Any) -> Any:
+    """The value of a file, None where there is none."""
+
+    def get() -> Any:
+        try:
+            # In one request: a read that opens first and fetches then fails where the object is replaced between.
+            return json.loads(storage.cat_file(file.path))
+        except FileNotFoundError:
+            return None
+
+    return attempt(file, "read", get)
 
 
 def _put_whole(file: Path, data: bytes) -> None:

@@ -102,7 +102,7 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     if before is not None and before.left and not live:
         before = None
     if before is not None and before.found != UNKNOWN:
-        mine = replace(before, seconds=mine.seconds, expires=mine.expires, left=False, origin=mine.origin)
+        mine = replace(mine, acquired=before.acquired, found=before.found)
         yield Write(mine)
         return mine
     yield Write(mine)

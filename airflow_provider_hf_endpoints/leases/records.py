@@ -31,6 +31,7 @@ class Lease:
     :param seconds: for how long it is taken, and renewed.
     :param found: the endpoint's state before this use, None where there was no endpoint.
     :param left: whether the holder is done; the record is then a note of `found` and nothing more.
+    :param as_of: when `expires` was said: what was said last counts.
     :param origin: which Airflow the holder runs in, where leases are shared with others; "" where that is not told.
     """
 
@@ -42,6 +43,7 @@ class Lease:
     found: str | None = UNKNOWN
     left: bool = False
     origin: str = ""
+    as_of: float = 0.0
 
     def stored(self) -> dict[str, Any]:
         """JSON-native."""
@@ -62,13 +64,14 @@ class Lease:
                 found=None if stored.get("found") is None else str(stored["found"]),
                 left=stored.get("left") is True,
                 origin=str(stored.get("origin") or ""),
+                as_of=float(stored.get("as_of") or 0.0),
             )
         except (KeyError, TypeError, ValueError):
             return None
 
     def renewed(self, now: float) -> Self:
         """From now on for as long as it was taken."""
-        return replace(self, expires=now + self.seconds, left=False)
+        return replace(self, expires=now + self.seconds, as_of=now, left=False)
 
     def is_live(self, now: float) -> bool:
         """Whether its holder is to be counted as using the endpoint."""
@@ -81,7 +84,8 @@ def new_lease(who: str, now: float, seconds: float, *, first: float = 0.0, origi
     :param first: seconds more until the first renewal: the start of the endpoint.
     """
     holder = hashlib.sha256(who.encode()).hexdigest()[:24]
-    return Lease(holder=holder, who=who, acquired=now, expires=now + first + seconds, seconds=seconds, origin=origin)
+    expires = now + first + seconds
+    return Lease(holder, who, acquired=now, expires=expires, seconds=seconds, origin=origin, as_of=now)
 
 
 def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:

@@ -109,8 +109,8 @@ def _merged(stored: Mapping[str, Lease]) -> list[Lease]:
     for key in stored.keys() - own.keys():
         renewal = stored[key]
         lease = own.setdefault(renewal.holder, renewal)  # alone where its own has expired and was tidied away
-        if not lease.left:
-            own[renewal.holder] = replace(lease, expires=max(lease.expires, renewal.expires))
+        if not lease.left and renewal.as_of >= lease.as_of:  # earlier where the start took less than it was given
+            own[renewal.holder] = replace(lease, expires=renewal.expires)
     return list(own.values())
 
 

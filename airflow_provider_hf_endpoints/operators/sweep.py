@@ -14,7 +14,6 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -30,9 +29,9 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
 )
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.holders import run_of_holder
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
+from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.ownership import creator_tags_in
@@ -43,7 +42,6 @@ log = logging.getLogger(__name__)
 
 # An endpoint that a replica of has been running since later than that was started by somebody else since.
 _STARTING = timedelta(hours=1)
-_ENDED = frozenset({"success", "failed"})
 
 
 class SweepInferenceEndpointsOperator(BaseOperator):
@@ -156,7 +154,7 @@ class _Facts:
         self._client = hook.get_conn()
         self._lease_path = hook.lease_path
         self._notes = StartNotes(hook.lease_path)
-        self._run_state = run_state
+        self._runs = RunStates(run_state, hook.lease_path)
 
     def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
         """All that the verdict needs, and no more: of what is left alone at sight, or is nobody's, little is asked."""
@@ -172,13 +170,15 @@ class _Facts:
         since = self._since(endpoint)
         if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
             note = None  # started again since, by somebody who notes nothing
-        live = [lease for lease in leases or () if lease.is_live(time.time()) and not self._is_over(lease)]
+        live = [lease for lease in leases or () if lease.is_live(time.time())]
+        over = self._runs.over(live)  # their release was skipped, or killed for good
+        live = [lease for lease in live if lease.holder not in over]
         crashed = [lease for lease in leases or () if not lease.left and lease not in live]
         return Known(
             endpoint,
             own=bool(creator_tags_in(endpoint.tags) or note or started),
             started_by=None if note is None else note.who,
-            run_ended=None if note is None else self._ended(note.dag_id, note.run_id),
+            run_ended=None if note is None else self._runs.ended(note.dag_id, note.run_id),
             # Leases that can't be read may be anybody's.
             users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
             # Who found it running leaves it running, and so does who crashed.
@@ -200,19 +200,6 @@ class _Facts:
             return None
         started = [each.started_at for each in replicas if each.started_at is not None and each.stopped_at is None]
         return min(started, default=None)
-
-    def _is_over(self, lease: Lease) -> bool:
-        """Whether the holder's run has ended and left the lease behind: its release was skipped, or killed for good."""
-        use = run_of_holder(lease.who)
-        return use is not None and self._ended(*use) is True
-
-    def _ended(self, dag_id: str, run_id: str) -> bool | None:
-        """Whether the run has ended; None where this Airflow does not know it: it may be another one's."""
-        try:
-            state = self._run_state(dag_id=dag_id, run_id=run_id)
-        except AirflowRuntimeError:
-            return None
-        return str(getattr(state, "value", state)) in _ENDED
 
 
 def _line(known: Known, verdict: Sweep | Leave, done: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
+from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
@@ -28,7 +31,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 )
 from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
+from airflow_provider_hf_endpoints.operators.using.release import NotReleasedError, ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from tests.contract.operators_play import (
     FAST,
@@ -76,6 +79,8 @@ class Run:
         self.run_id = run_id
         self.began = datetime.now(UTC)
         self.xcoms: dict[str, dict[str, Any]] = {}
+        self.attempt, self.retries = 1, 0  # of the task that comes next
+        self.states: dict[str, str] = {}  # of other runs
 
     def context(self, task_id: str) -> dict[str, Any]:
         self.xcoms[task_id] = {}
@@ -92,6 +97,12 @@ class Attempt(TaskInstance):
     def __init__(self, run: Run, task_id: str) -> None:
         super().__init__()
         self.run, self.run_id, self.task_id = run, run.run_id, task_id
+        self.try_number, self.max_tries = run.attempt, run.retries
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> Any:
+        """As the task SDK's."""
+        assert "nightly" == dag_id
+        return SimpleNamespace(value=self.run.states.get(run_id, "running"))
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.run.xcoms[self.task_id][key] = value
@@ -127,7 +138,8 @@ class Use:
         operator = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", acquired=self.acquired, **FAST)
         return run(operator, self.dag_run.context("use.start"))
 
-    def release(self) -> Any:
+    def release(self, attempt: int = 1, retries: int = 0) -> Any:
+        self.dag_run.attempt, self.dag_run.retries = attempt, retries
         operator = ReleaseAcquiredOperator(
             task_id="release", acquired=self.acquired, release=self.release_policy, quiet=self.quiet, **FAST
         )
@@ -269,8 +281,13 @@ def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulat
 
 
 def records(tmp_path: Path) -> list[dict[str, Any]]:
-    """The leases that lie in the store."""
+    """What lies in the store: of each holder its lease, and the renewals beside it."""
     return [json.loads(file.read_text()) for file in (tmp_path / "leases" / "acme").rglob("*.json")]
+
+
+def leases(tmp_path: Path) -> list[Lease]:
+    """The leases that others see."""
+    return store_for(f"file://{tmp_path}/leases", "acme", "demo").read()
 
 
 def shared(found: str = "paused", **changes: Any) -> tuple[Use, Use]:
@@ -403,11 +420,9 @@ def test_a_crashed_holder_holds_nobody_up_for_longer_than_its_lease(emulator: Em
     run(create_one())
     bring(emulator, "paused")
     crashed, other = shared()
-    (record,) = [each for each in records(tmp_path) if each["holder"] == crashed.acquired["lease"]["holder"]]
-    assert 21_600 == pytest.approx(record["expires"] - time.time(), abs=60)
-    (tmp_path / "leases" / "acme" / "demo" / f"{record['holder']}.json").write_text(
-        json.dumps({**record, "expires": time.time() - 61})
-    )
+    (lease,) = [each for each in leases(tmp_path) if each.holder == crashed.acquired["lease"]["holder"]]
+    assert 21_600 == pytest.approx(lease.expires - time.time(), abs=60)
+    store_for(f"file://{tmp_path}/leases", "acme", "demo").renew(replace(lease, expires=time.time() - 61))
     other.release()
     assert (state(emulator), records(tmp_path)) == ("paused", [])
 
@@ -417,12 +432,12 @@ def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
     use = Use(lease=1000.0)
     use.acquire()
     endpoint = use.create()
-    (file,) = (tmp_path / "leases" / "acme").rglob("*.json")
-    file.unlink()
+    for file in (tmp_path / "leases" / "acme").rglob("*.json"):
+        file.unlink()
     run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
-    (record,) = records(tmp_path)
-    assert 1000 == pytest.approx(record["expires"] - time.time(), abs=60)
-    assert record["found"] is None
+    (lease,) = leases(tmp_path)
+    assert 1000 == pytest.approx(lease.expires - time.time(), abs=60)
+    assert lease.found is None
 
 
 def test_work_that_takes_long_renews_it_again(emulator: Emulator, tmp_path: Path) -> None:
@@ -433,8 +448,8 @@ def test_work_that_takes_long_renews_it_again(emulator: Emulator, tmp_path: Path
     endpoint = use.create()
     began = time.time()
     run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
-    (record,) = records(tmp_path)
-    assert record["expires"] > began + 0.4 + 0.5
+    (lease,) = leases(tmp_path)
+    assert lease.expires > began + 0.4 + 0.5
 
 
 def test_without_a_store_a_quiet_endpoint_is_released(
@@ -450,10 +465,10 @@ def test_without_a_store_a_quiet_endpoint_is_released(
     assert state(emulator) == "paused"
 
 
-def test_without_a_store_an_endpoint_that_is_used_is_left(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_without_a_store_an_endpoint_that_is_used_is_left_and_the_release_fails(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody sends requests after the work was over: pausing it would fail theirs."""
+    """Somebody sends requests after the work was over: pausing it would fail theirs. It is not green either."""
     (tmp_path / "no-folder").touch()
     connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/no-folder")
     use = Use(quiet=1.0)
@@ -468,8 +483,60 @@ def test_without_a_store_an_endpoint_that_is_used_is_left(
     thread = threading.Thread(target=somebody_else)
     thread.start()
     try:
-        use.release()
+        with pytest.raises(NotReleasedError, match=r"can't be told: .* Mend the store of the leases"):
+            use.release()
     finally:
         stop.set()
         thread.join()
     assert state(emulator) == "running"
+    assert "demo could not be released and MAY STILL BE BILLING" in caplog.text
+
+
+def test_a_release_that_cannot_read_the_leases_fails_and_its_retry_releases(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One record that can't be read may be anybody's. The own one is marked as left all the same."""
+    use = Use()
+    use.acquire()
+    use.create()
+    other = tmp_path / "leases" / "acme" / "demo" / "other.json"
+    other.write_text('{"half')
+    with pytest.raises(NotReleasedError, match=r"other\.json can't be read"):
+        use.release(retries=10)
+    assert "running" == state(emulator)
+    assert json.loads((other.parent / f"{use.acquired['lease']['holder']}.json").read_text())["left"] is True
+    assert "another attempt follows" in caplog.text
+    assert "MAY STILL BE BILLING" not in caplog.text
+    other.unlink()
+    use.release(attempt=2, retries=10)
+    assert "paused" == state(emulator)
+
+
+def test_a_release_that_the_service_refuses_is_told_by_the_words_to_alert_on(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And its lease holds nobody up: the next one out tries to switch off again."""
+    first, second = Use("run-1"), Use("run-2")
+    first.acquire()
+    first.create()
+    second.acquire()
+    emulator.add_fault("/v2/endpoint/acme/demo/pause", method="POST", status=403)
+    second.release()
+    with pytest.raises(AirflowFailException):
+        first.release(retries=10)
+    assert "acme/demo could not be released and MAY STILL BE BILLING" in caplog.text
+    emulator.clear_faults()
+    third = Use("run-3")
+    third.acquire()
+    third.release()
+    assert "paused" == state(emulator)
+
+
+def test_a_lease_whose_run_has_ended_holds_nobody_up(emulator: Emulator, tmp_path: Path) -> None:
+    """Its worker was killed for good, and six hours are left of its lease."""
+    run(create_one())
+    bring(emulator, "paused")
+    _, other = shared()
+    other.dag_run.states["run-1"] = "failed"
+    other.release()
+    assert (state(emulator), records(tmp_path)) == ("paused", [])

@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.holders import holder_name
 from airflow_provider_hf_endpoints.leases.protocol import take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
 from airflow_provider_hf_endpoints.operators.using.leases import Held
@@ -101,8 +102,9 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         return {**place, "found": lease.found, "use": use, "lease": lease.stored(), "budget": budget}
 
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
-        mine = new_lease(_who(context), time.time(), self.lease_seconds, first=self.max_startup)
-        held = Held(hook, namespace, self.endpoint)
+        origin, seconds = origin_of(hook.lease_path), self.lease_seconds
+        mine = new_lease(_who(context), time.time(), seconds, first=self.max_startup, origin=origin)
+        held = Held(hook, namespace, self.endpoint, getattr(context["ti"], "get_dagrun_state", None))
         try:
             lease: Lease = held.play(take(mine, time.time))
         except StoreError as error:

@@ -1,7 +1,7 @@
 """Leases of the tasks that use an endpoint: the steps of `leases/protocol.py` on a store and the service.
 
-A store that fails is no reason to fail a task: `acquire` and renewals warn, and `release` then looks whether the
-endpoint is used.
+A store that fails for longer than its attempts take is no reason to fail what uses an endpoint: `acquire` and renewals
+warn. `release` fails then, and its retries look again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from airflow_provider_hf_endpoints._airflow import may_ask_from_a_thread
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import is_used
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.protocol import Look, Read, Remove, SwitchOff, SwitchOn, Write
+from airflow_provider_hf_endpoints.leases.protocol import Ended, Look, Read, Remove, SwitchOff, SwitchOn, Write
 from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
 from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 
@@ -35,7 +37,9 @@ _LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
 class Held:
     """An endpoint as the steps see it: its leases, its state, on and off.
 
-    :param switch_off: does what the policy says about an endpoint that was found in that state.
+    :param run_state: the task SDK's `get_dagrun_state`
+    :param switch_off: does what the policy says about an endpoint that was found in that state; what that was.
+    :ivar did: what was done to the endpoint and not undone since
     """
 
     def __init__(
@@ -43,12 +47,15 @@ class Held:
         hook: InferenceEndpointsHook,
         namespace: str,
         name: str,
-        switch_off: Callable[[str | None], None] | None = None,
+        run_state: Callable[..., Any] | None = None,
+        switch_off: Callable[[str | None], Release] | None = None,
     ) -> None:
         self.name, self.namespace = name, namespace
         self.client: EndpointsClient = hook.get_conn()
         self.store = store_for(hook.lease_path, namespace, name)
+        self._runs = RunStates(run_state, hook.lease_path)
         self._switch_off = switch_off
+        self.did: Release = "none"
 
     def play(self, flow: Generator[Any, Any, Any]) -> Any:
         """Do every step; what the flow returns. Raises `StoreError` and the errors of the service."""
@@ -68,11 +75,13 @@ class Held:
                 return self.store.read()
             case Remove(holders=holders):
                 self.store.remove(holders)
+            case Ended(leases=leases):
+                return self._runs.over(leases)
             case Look():
                 return self.state()
             case SwitchOff(found=found):
                 assert self._switch_off is not None
-                self._switch_off(found)
+                self.did = self._switch_off(found)
             case SwitchOn():
                 self._switch_on()
         return None
@@ -85,9 +94,11 @@ class Held:
             return None
 
     def _switch_on(self) -> None:
-        if self.state() == InferenceEndpointStatus.PAUSED:
+        # Of a pause of a moment ago a read may not know yet.
+        if self.did == "pause" or self.state() == InferenceEndpointStatus.PAUSED:
             self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
             log.warning("Endpoint %s is resumed: somebody else began to use it while it was paused.", self.name)
+        self.did = "none"
 
     def quiet_for(self, seconds: float) -> bool:
         """Whether nobody uses the endpoint for so long, by its own account. Takes that long."""
@@ -142,7 +153,7 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
 def renew(store: LeaseStore, lease: Lease) -> None:
     """From now on for as long as it was taken. A failure is a warning: the lease is longer than one failure."""
     try:
-        store.write(lease.renewed(time.time()))
+        store.renew(lease.renewed(time.time()))
     except StoreError as error:
         log.warning("A lease can't be renewed, and ends at %s: %s", datetime.fromtimestamp(lease.expires, UTC), error)
 

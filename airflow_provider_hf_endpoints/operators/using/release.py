@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
 
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    EndpointNotFoundError,
+    InferenceEndpointError,
+    InvalidArgumentError,
+)
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN, AfterUse, Release, after_use
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.protocol import Shared, leave
-from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
+from airflow_provider_hf_endpoints.leases.protocol import Shared, UndecidedError, leave
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
@@ -34,6 +40,15 @@ RELEASE_RETRIES: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
 }
+# Attempts of a release that leave it to the next one to read the leases. Later ones ask the service who uses the
+# endpoint: a store that fails for minutes may fail for ever, and the endpoint bills meanwhile.
+_PATIENT_ATTEMPTS = 2
+
+
+class NotReleasedError(InferenceEndpointError):
+    """Whether the endpoint is still used can't be told, so that it was not released."""
+
+    retryable = True
 
 
 class ReleaseAcquiredOperator(EndpointOperator):
@@ -71,7 +86,8 @@ class ReleaseAcquiredOperator(EndpointOperator):
         if acquired is None:
             return Attempt(_NothingAcquired(self.acquired))
         self.endpoint, self.namespace = acquired.name, acquired.namespace
-        return Attempt(_Releasing(self._ref, acquired, self.release, self.quiet, context, began, stored is not None))
+        action = _Releasing(self._ref, acquired, self.release, self.quiet, context, began, stored is not None)
+        return Attempt(action, _ToldAtTheEnd(self._ref, _Tries.of(context["ti"])))
 
 
 class EndpointReleasedOperator(BaseOperator):
@@ -82,6 +98,51 @@ class EndpointReleasedOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class _Tries:
+    """Which attempt this is, from 1, and whether Airflow lets another one follow."""
+
+    number: int
+    another: bool
+
+    @classmethod
+    def of(cls, task_instance: Any) -> _Tries:
+        """Of this attempt."""
+        number, most = getattr(task_instance, "try_number", 1), getattr(task_instance, "max_tries", 0)
+        return cls(number, number <= most)
+
+
+class _ToldAtTheEnd(Guard):
+    """A release that gives up says so in the words by which people are alerted."""
+
+    def __init__(self, endpoint: EndpointRef, tries: _Tries) -> None:
+        self._endpoint, self._tries = endpoint, tries
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Whatever an attempt fails with."""
+        try:
+            yield
+        except Exception as error:
+            self._tell(f"{type(error).__name__}: {error}", for_good=isinstance(error, AirflowFailException))
+            raise
+
+    def ended_by_airflow(self, *, timeout: bool) -> None:
+        """While it waited for the endpoint to stop."""
+        self._tell("the wait took too long" if timeout else "the wait broke", for_good=timeout)
+
+    def _tell(self, why: str, *, for_good: bool) -> None:
+        if self._tries.another and not for_good:
+            log.warning("Endpoint %s is not released yet, another attempt follows: %s", self._endpoint.name, why)
+            return
+        log.error(
+            "Endpoint %s/%s could not be released and MAY STILL BE BILLING: release it by hand. %s",
+            self._endpoint.namespace,
+            self._endpoint.name,
+            why,
+        )
 
 
 class _NothingAcquired(Action):
@@ -116,10 +177,9 @@ class _Releasing(Action):
         deferred: bool,
     ) -> None:
         self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
-        self._context, self._began = context, began
+        self._context, self._began, self._tries = context, began, _Tries.of(context["ti"])
         # What was deleted before the deferral has been told already.
         self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
-        self._did: Release = "none"
 
     def check(self) -> None:
         """As of every operator."""
@@ -128,21 +188,29 @@ class _Releasing(Action):
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Leave, and switch off where nobody else is there."""
         name = self._endpoint.name
-        held = Held(hook, self._acquired.namespace, name, lambda found: self._switch_off(hook, found))
+        run_state = getattr(self._context["ti"], "get_dagrun_state", None)
+        held = Held(hook, self._acquired.namespace, name, run_state, lambda found: self._switch_off(hook, found))
         mine = self._acquired.held
         try:
             if mine is None:
-                raise StoreError("acquired without a lease")
-            outcome = held.play(leave(mine, time.time))
+                raise StoreError("it was acquired without a lease")
+            outcome = held.play(leave(mine, time.time, again=self._tries.number > 1))
         except StoreError as error:
-            self._release_when_quiet(hook, held, error)
+            if mine is not None and self._tries.another and self._tries.number <= _PATIENT_ATTEMPTS:
+                raise NotReleasedError(self._undecided(error, "A retry reads the leases again.")) from error
+            held.did = self._release_when_quiet(hook, held, error)
+        except UndecidedError as error:
+            raise NotReleasedError(self._undecided(error, "")) from error
         else:
             if isinstance(outcome, Shared):
                 log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(outcome.by))
         endpoint = self._look(hook)
-        if endpoint is None or self._did == "none":
+        if endpoint is None or held.did == "none":
             return Done(endpoint)
-        return Sent(endpoint, self._began, RELEASED_IN[self._did])
+        return Sent(endpoint, self._began, RELEASED_IN[held.did])
+
+    def _undecided(self, why: Exception, then: str) -> str:
+        return f"Endpoint {self._endpoint.name!r} is not released, since who else uses it can't be told: {why} {then}"
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Note that it is released, and say what it has cost."""
@@ -150,25 +218,27 @@ class _Releasing(Action):
         self._report_cost()
         return summary
 
-    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> None:
+    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release:
         policy = after_use(self._policy, found)
         if policy == "delete":
             self._report_cost()  # while it still can be asked
         endpoint = self._endpoint
         done = hook.get_conn().release(endpoint.name, policy, namespace=endpoint.namespace)
         log.info("Endpoint %s/%s: %s.", endpoint.namespace, endpoint.name, done)
-        self._did = policy
+        return policy
 
-    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> None:
-        """Without leases only the service knows whether somebody else uses the endpoint."""
+    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> Release:
+        """Without leases only the service knows whether somebody else uses the endpoint. What was done."""
         name = self._endpoint.name
         if after_use(self._policy, self._acquired.found) == "none" or held.state() is None:
-            return
+            return "none"
         log.warning("Who else uses endpoint %s can't be read: %s", name, why)
         if held.quiet_for(self._quiet):
-            self._switch_off(hook, self._acquired.found)
-        else:
-            log.warning("Endpoint %s is LEFT RUNNING: it is used while this use is over.", name)
+            return self._switch_off(hook, self._acquired.found)
+        raise NotReleasedError(
+            self._undecided(why, f"The service has seen requests in the last {self._quiet:.0f} s, so somebody may. ")
+            + "Mend the store of the leases (docs/leases.md), or release the endpoint when nobody uses it."
+        )
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:
         try:
