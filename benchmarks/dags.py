@@ -1,7 +1,7 @@
 """Plays generated DAGs around endpoints in virtual time, and prints what they broke.
 
 `python benchmarks/dags.py --seconds 600 --seed 1` says how many cases, ends of tasks and actions that were, and prints
-the smallest case of each kind of fault as the Python of its DAGs. Ends with 1 where there was a fault that is not known.
+the smallest case of each kind of fault as the Python of its DAGs. Ends with 1 where a fault is new.
 """
 
 from __future__ import annotations

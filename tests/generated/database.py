@@ -28,9 +28,10 @@ _EMPTIED = (
 def open_database() -> Any:
     """The one session of the process: everything here happens in one thread."""
     from airflow import settings
+    from airflow.models import import_all_models
     from airflow.models.base import Base
     from airflow.models.dagbundle import DagBundleModel
-    from airflow.utils.db import add_default_pool_if_not_exists, import_all_models, synchronize_log_template
+    from airflow.utils.db import add_default_pool_if_not_exists, synchronize_log_template
     from sqlalchemy import event
 
     assert settings.engine is not None
@@ -42,7 +43,7 @@ def open_database() -> Any:
             connection.execute(f"PRAGMA {pragma}")
 
     settings.engine.dispose()
-    import_all_models()
+    import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(settings.engine)
     session = settings.Session()
     add_default_pool_if_not_exists(session=session)
@@ -89,7 +90,7 @@ def store(dag: Any) -> tuple[Any, str]:
         for task in dag.tasks
     )
     session.add(
-        DagModel(
+        DagModel(  # type: ignore[no-untyped-call]
             dag_id=dag.dag_id,
             bundle_name=BUNDLE,
             fileloc=dag.fileloc,

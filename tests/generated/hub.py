@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
 from tests.generated.clock import VirtualClock
 
@@ -51,10 +51,10 @@ class Hub:
         self.after(0, process.wake)
         return process
 
-    def play(self, until: float) -> bool:
-        """Play until nothing is left (True), or until that moment."""
+    def play(self, until: float, most: int) -> bool:
+        """Play until nothing is left (True), or until that moment, or so many moments."""
         while self._queue:
-            if self._queue[0].at > until:
+            if self._queue[0].at > until or self.moments >= most:
                 return False
             due = heapq.heappop(self._queue)
             if not due.cancelled:

@@ -44,7 +44,7 @@ def broken(played: Any, idle: bool) -> list[Fault]:
     )
     found = [fault for check in checks for fault in check(played)]
     if not idle:
-        found.append(Fault("endless", "something still goes on after three days"))
+        found.append(Fault("endless", f"something still goes on after {played.wire.requests} requests"))
     return found
 
 

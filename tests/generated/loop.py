@@ -30,7 +30,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._waiting is not None:
             self._hub.after(0, self._waiting.wake)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """Do it here and now."""
         future = self.create_future()
         try:

@@ -26,6 +26,7 @@ from tests.generated.world import LOST_AFTER, Attempt, a_world
 TOKEN = "hf_canaryOfTheToken"
 NAMESPACE = "acme"
 HORIZON = 3 * 86400.0  # seconds: what has not ended by then never does
+MOST_MOMENTS = 8000  # of the hub: a case of three runs has some hundred
 
 
 @dataclass
@@ -80,7 +81,7 @@ class _Play:
                 self.wire.began = self.began = world.now
                 stack.enter_context(all_requests_through(self.wire))
                 self._set_up()
-                idle = world.hub.play(world.now + HORIZON)
+                idle = world.hub.play(world.now + HORIZON, MOST_MOMENTS)
                 return self._played(idle, story)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,7 +90,9 @@ class _Play:
 
     def _emulator(self) -> Emulator:
         case = self.case
-        failing = {"fail": "CUDA out of memory API_KEY=canary-of-the-endpoint"} if case.fails_to_start else {}
+        failing: dict[str, Any] = (
+            {"fail": "CUDA out of memory API_KEY=canary-of-the-endpoint"} if case.fails_to_start else {}
+        )
         emulator = Emulator(
             token=TOKEN,
             namespace=NAMESPACE,

@@ -235,8 +235,8 @@ class World:
             from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
             executor = BaseExecutor(parallelism=1000)
-            executor.name = type("Name", (), {"alias": None, "module_path": "simulated"})()  # type: ignore[assignment]
-            self._runner = SchedulerJobRunner(Job(), executors=[executor])
+            executor.name = type("Name", (), {"alias": None, "module_path": "simulated"})()
+            self._runner = SchedulerJobRunner(Job(), executors=[executor])  # type: ignore[no-untyped-call]
         return self._runner
 
     def _to_be_queued(self) -> list[Any]:
@@ -350,7 +350,7 @@ class World:
     def _run(self, attempt: Attempt, server: TIRunContext) -> None:
         """The process of a task."""
         ACTOR.set(attempt)
-        ti = task_runner.RuntimeTaskInstance.model_construct(
+        ti = task_runner.RuntimeTaskInstance.model_construct(  # type: ignore[call-arg]
             id=UUID(str(attempt.ti_id)),
             task_id=attempt.task_id,
             dag_id=attempt.dag_id,
@@ -360,7 +360,7 @@ class World:
             task=self.dags[attempt.dag_id].get_task(attempt.task_id),
             _ti_context_from_server=server,
             max_tries=server.max_tries,
-            start_date=server.start_date,
+            start_date=server.start_date or when(self.now),
             state=TaskInstanceState.RUNNING,
         )
         attempt.runtime = ti
@@ -429,7 +429,7 @@ class World:
             self._loop = VirtualLoop(self.hub)
             self.hub.spawn(self._triggerer)
         module, _, name = classpath.rpartition(".")
-        trigger = getattr(importlib.import_module(module), name)(**deserialize(kwargs))
+        trigger = getattr(importlib.import_module(module), name)(**_given(kwargs))
         attempt = waiting.attempt
         trigger.task_instance = TaskInstanceSDK(
             id=UUID(str(attempt.ti_id)),
@@ -552,6 +552,11 @@ class World:
             name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
             found.setdefault(ti.run_id, {})[name] = ti.state
         return found
+
+
+def _given(stored: Any) -> dict[str, Any]:
+    given: Any = deserialize(stored)
+    return dict(given)
 
 
 class _Quiet:
