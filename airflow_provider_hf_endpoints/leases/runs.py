@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.leases.holders import run_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease
 

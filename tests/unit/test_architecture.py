@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fs": {"_http", "hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
-    "leases": {"endpoints", "kept"},
+    "leases": {"_airflow", "endpoints", "kept"},
     "ownership": {"_airflow", "endpoints", "leases"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases", "ownership"},
     "sensors": {
