@@ -22,7 +22,7 @@ except EngineUnavailable as error:
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-LOADED = 120.0  # seconds after which a model that does not load is a failure
+LOADED = 600.0  # seconds after which a model that does not load is a failure
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 CHAT = "/v1/chat/completions"
 
