@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.emulator.server import Emulator
-from airflow_provider_hf_endpoints.emulator.settings import ENGINES, Behaviour, Settings
+from airflow_provider_hf_endpoints.emulator.settings import ENGINES, QUIRKS, Behaviour, Settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="how long a minute of the service lasts here: idle timeout, autoscaling, meter",
     )
+    made.add_argument("--quirk", action="append", default=[], choices=sorted(QUIRKS), help="repeatable; see the docs")
     made.add_argument("--no-log-search", action="store_true", help="answer 501 on the v3 logs route")
     return made
 
@@ -56,6 +57,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         model_path=arguments.model,
         seconds_per_minute=arguments.seconds_per_minute,
         log_search=not arguments.no_log_search,
+        quirks=frozenset(arguments.quirk),
         behaviour=Behaviour(
             pending_seconds=arguments.pending_seconds,
             initializing_seconds=arguments.initializing_seconds,

@@ -6,12 +6,17 @@ from http import HTTPStatus
 
 
 class ApiError(Exception):
-    """What a route refuses with; becomes `{"error": "<Status words>: <message>", "code": "<UPPER_SNAKE>"}`."""
+    """What a route refuses with; becomes `{"error": "<Status words>: <message>", "code": "<UPPER_SNAKE>"}`.
 
-    def __init__(self, status: int, message: str) -> None:
+    :param message: empty where the service says no more than its status: `{"error": "401 Unauthorized", …}`.
+    :param plain: the answer is the message itself, as plain text: the service's framework says so what it can't read.
+    """
+
+    def __init__(self, status: int, message: str = "", *, plain: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.plain = plain
 
     @property
     def body(self) -> dict[str, str]:
@@ -25,4 +30,5 @@ _WORDS = {422: "Unprocessable Entity"}
 def error_body(status: int, message: str) -> dict[str, str]:
     """The JSON body of an error of the control plane, and of the proxy where it says more than its status."""
     words = _WORDS.get(status) or HTTPStatus(status).phrase
-    return {"error": f"{words}: {message}", "code": words.upper().replace(" ", "_").replace("-", "_")}
+    text = f"{words}: {message}" if message else f"{status} {words}"
+    return {"error": text, "code": words.upper().replace(" ", "_").replace("-", "_")}

@@ -30,6 +30,17 @@ def parse_json(body: bytes) -> Any:
         raise ApiError(400, "the request body is no valid JSON") from None
 
 
+def parse_request(body: bytes) -> Any:
+    """The body of a request to the control plane. Raises ApiError 400 in the words of the service's framework."""
+    try:
+        return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        why = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        why = str(error) or "too deep"
+    raise ApiError(400, f"Failed to parse the request body as JSON: {why}", plain=True)
+
+
 def dump_json(value: Any) -> bytes:
     """`value` as JSON, compact."""
     # ASCII only, so that a lone surrogate in somebody's string cannot fail the encoding of the answer.
@@ -43,4 +54,6 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 def error_response(error: ApiError) -> Response:
     """The answer that `error` stands for."""
+    if error.plain:
+        return Response(error.message, error.status, media_type="text/plain; charset=utf-8")
     return json_response(error.body, error.status)

@@ -23,6 +23,10 @@ from airflow_provider_hf_endpoints.emulator.service.state import next_change_at
 PREFIX = "/endpoints/"
 MAX_BODY = 64 * 1024 * 1024  # bytes
 UNAVAILABLE = {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}
+PAUSED = "The endpoint is paused, ask a maintainer to restart it"
+OLD_PAUSED = "Invalid state"
+FAILED = "Your endpoint is in error, check its status on endpoints.huggingface.co"
+AT_ZERO = "The endpoint is scaled to zero"  # no report tells the words
 _HOLD_POLL = 0.05  # seconds between looks at an endpoint that a request waits for
 _HICCUP_EVERY = 3  # during the update of a single replica, every so manieth request meets a 503
 
@@ -71,7 +75,9 @@ class Proxy:
             if endpoint is None:
                 await self._refuse(self._service.by_id(endpoint_id), send, json_reply(UNAVAILABLE, 503))
             else:
-                call = Call(endpoint, scope["method"], path, headers, body, self._service.now())
+                chats = "toolkit_chats" in self._service.settings.quirks
+                now = self._service.now()
+                call = Call(endpoint, scope["method"], path, headers, body, now, toolkit_chats=chats)
                 await self._forward(call, receive, send)
 
     def _admit(self, endpoint: Endpoint, headers: dict[str, str]) -> None:
@@ -86,19 +92,24 @@ class Proxy:
     async def _ready(self, endpoint: Endpoint, headers: dict[str, str]) -> Endpoint | None:
         """The endpoint once it serves, waited for as long as the request allows; None: it does not serve.
 
-        Raises ApiError 400 for a paused one. Wakes one that is scaled to zero.
+        Raises ApiError 400 for one that is paused or failed. Wakes one that is scaled to zero.
         """
+        quirks = self._service.settings.quirks
         held_until = self._service.now() + _patience(headers.get("x-scale-up-timeout"))
         while True:
             if endpoint.state is State.PAUSED:
-                raise ApiError(400, "The endpoint is paused, ask a maintainer to restart it")
-            if endpoint.state in SERVING:
+                raise ApiError(400, OLD_PAUSED if "paused_invalid_state" in quirks else PAUSED)
+            if endpoint.state is State.FAILED:
+                raise ApiError(400, FAILED)
+            if endpoint.state in SERVING and endpoint.live:
                 return None if self._hiccup(endpoint) else endpoint
+            left = held_until - self._service.now()
             if endpoint.state is State.SCALED_TO_ZERO:
                 endpoint = self._service.wake(endpoint)
+                if left <= 0 and "zero_answers_400" in quirks:
+                    raise ApiError(400, AT_ZERO)
                 continue
-            left = held_until - self._service.now()
-            if endpoint.state is State.FAILED or left <= 0:
+            if left <= 0:
                 return None
             change = next_change_at(endpoint)
             until_change = _HOLD_POLL if change is None else max(0.001, change - self._service.now())

@@ -207,6 +207,10 @@ class Emulator:
         """Whether an instance type, or one row of the price list by its id, can be had."""
         self._service.set_capacity(hardware, available=available)
 
+    def set_quirks(self, *quirks: str) -> None:
+        """From now on do as these say (see `settings.QUIRKS`), and as no others."""
+        self._service.set_quirks(*quirks)
+
     def set_quota(self, instance_type: str, accelerators: int) -> None:
         self._service.set_quota(instance_type, accelerators)
 

@@ -13,6 +13,17 @@ from pydantic import ConfigDict, TypeAdapter
 
 ENGINES = ("echo", "llamacpp")
 PERMISSIONS = frozenset({"read", "write", "infer"})
+# Where reports of the service conflict, or where one report alone says so: what a quirk makes the emulator do in place
+# of what it does by itself. Each with its source in docs/emulator.md.
+QUIRKS = {
+    "paused_keeps_target": "a paused endpoint's targetReplica stays above 0",
+    "paused_invalid_state": "the data plane of a paused endpoint answers 400 `Invalid state`, as in 2024",
+    "zero_answers_400": "the data plane of an endpoint at zero answers 400 in place of 503",
+    "failed_takes_updates": "PUT on a failed endpoint is accepted and starts it, in place of a 500",
+    "engine_changes": "PUT may change the engine, in place of a 400",
+    "names_of_50": "names may have 50 characters in place of 32",
+    "toolkit_chats": "the default image serves /v1/chat/completions, in place of a 404",
+}
 
 
 @dataclass(frozen=True)
@@ -103,10 +114,14 @@ class Settings:
     tags_update_restarts: bool = False  # whether an update of nothing but tags goes through `updating`
     max_requests_kept: int = 10_000
     seed: int = 0  # of faults that have a rate
+    quirks: frozenset[str] = frozenset()  # of QUIRKS
 
     def __post_init__(self) -> None:
         if not self.seconds_per_minute > 0:
             raise ValueError(f"seconds_per_minute must be more than 0, not {self.seconds_per_minute}")
+        object.__setattr__(self, "quirks", frozenset(self.quirks))
+        if unknown := sorted(self.quirks - set(QUIRKS)):
+            raise ValueError(f"unknown quirks {', '.join(unknown)}; there are {', '.join(QUIRKS)}")
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
 

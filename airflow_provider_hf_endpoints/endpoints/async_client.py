@@ -236,6 +236,10 @@ class AsyncEndpointsClient(Transport):
         """As `EndpointsClient.wait`."""
         return await self.run(wait.wait(self.session, name, namespace, goal, on_look))
 
+    async def settle(self, updated: InferenceEndpoint, *, on_look: OnLook | None = None) -> InferenceEndpoint:
+        """As `EndpointsClient.settle`."""
+        return await self.run(wait.settle(self.session, updated, on_look))
+
     async def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
         """As `EndpointsClient.release`."""
         return await self.run(release(self.session, name, namespace, policy))

@@ -259,6 +259,10 @@ class EndpointsClient(Transport):
         """Wait for `goal`; `on_look` is told after every look why the wait goes on."""
         return self.run(wait.wait(self.session, name, namespace, goal, on_look))
 
+    def settle(self, updated: InferenceEndpoint, *, on_look: OnLook | None = None) -> InferenceEndpoint:
+        """Wait until an update of an endpoint that was parked has come to rest: a resume before that starts nothing."""
+        return self.run(wait.settle(self.session, updated, on_look))
+
     def release(self, name: str, policy: Release, *, namespace: str | None = None) -> str:
         """Pause, scale to zero or delete, as `policy` says; what was done, in words."""
         return self.run(release(self.session, name, namespace, policy))

@@ -15,6 +15,9 @@ from datetime import datetime
 from airflow_provider_hf_endpoints._http import redact, wait_told
 
 WHOAMI = "/api/whoami-v2"  # the Hub's route that says whose a token is
+# Statuses of a server that stay as they are however often it is asked: not implemented, HTTP version, a loop, …
+_LASTING = frozenset({501, 505, 506, 508, 510, 511})
+_LONGEST_LOCATION = 200  # characters of a redirect's target that an error quotes
 _LONGEST_QUOTE = 2000  # characters of an answer's body that an error quotes
 # Only where an endpoint is made can its name be taken.
 _CREATES = re.compile(r"POST (/v2/endpoint/[^/]+|/(model|recipe)/.+/deploy)")
@@ -61,6 +64,7 @@ class ApiError(InferenceEndpointError):
         code: str | None = None,
         retry_after: float | None = None,
         advice: str | None = None,
+        retryable: bool | None = None,
     ) -> None:
         self.message = message  # the service's own words, redacted
         self.method = method
@@ -70,6 +74,8 @@ class ApiError(InferenceEndpointError):
         self.retry_after = retry_after  # seconds, by the service's Retry-After or RateLimit header
         if advice is not None:
             self.advice = advice
+        if retryable is not None or status in _LASTING:
+            self.retryable = bool(retryable)
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -113,7 +119,10 @@ class PermissionDeniedError(ApiError):
 class PaymentRequiredError(ApiError):
     """402, or 403 with words about payment: the namespace has no payment method."""
 
-    advice = "Someone who owns the namespace has to add a payment method in its billing settings."
+    advice = (
+        "Someone who owns the namespace has to add a payment method, or replace one that has expired. Inference "
+        "Endpoints has a billing of its own, at endpoints.huggingface.co: a card in the Hub's settings is not enough."
+    )
 
 
 class EndpointNotFoundError(ApiError):
@@ -167,7 +176,10 @@ class ServiceError(ApiError):
 class InvalidAnswerError(ServiceError):
     """The answer is not what the contract promises, e.g. no JSON."""
 
-    advice = "Check that the connection's host is the control plane (a proxy's login page answers like this)."
+    advice = (
+        "Check that the connection's host is the control plane: the login page of a proxy or of a web site answers "
+        "like this, and so does a page that says that the service is under maintenance."
+    )
 
 
 class RequestTimeoutError(ServiceError):
@@ -177,7 +189,10 @@ class RequestTimeoutError(ServiceError):
 
 
 class ServiceUnreachableError(ServiceError):
-    """The request never reached the service (name not found, connection refused, TLS failure)."""
+    """The request never reached the service (name not found, connection refused, TLS failure).
+
+    What can't change without somebody acting, such as a certificate that is refused, is not `retryable`.
+    """
 
     advice = "Check the network, the proxy settings, and the connection's host."
 
@@ -200,7 +215,9 @@ def error_from_response(
     words, code = _words(body)
     words = redact(words, secrets)[:_LONGEST_QUOTE] or "(no text)"
     kind = _classify(status, words.lower())
-    advice = None
+    advice = _advice(status, path)
+    if 300 <= status < 400:
+        words = f"redirected to {redact(headers.get('location') or 'nowhere', secrets)[:_LONGEST_LOCATION]}"
     if kind is NameTakenError and not _CREATES.fullmatch(f"{method} {path}"):
         kind, advice = BadRequestError, "The endpoint's state does not allow this now: look at it, then try again."
     if kind is PermissionDeniedError and (missing := re.search(r"missing permissions: ([\w., ]+\w)", words)):
@@ -211,7 +228,31 @@ def error_from_response(
             "(`namespace`), so that nobody has to ask."
         )
     told = wait_told(headers, now)
-    return kind(words, method=method, path=path, status=status, code=code, retry_after=told, advice=advice)
+    return kind(
+        words,
+        method=method,
+        path=path,
+        status=status,
+        code=code,
+        retry_after=told,
+        advice=advice,
+        retryable=False if 300 <= status < 400 else None,
+    )
+
+
+def _advice(status: int, path: str) -> str | None:
+    """What to do where the status and the path say more than the kind of the error."""
+    match status:
+        case 407 | 511:
+            return "Something between here and the service asks for credentials: check the proxy's settings."
+        case _ if status in _LASTING:
+            return "The service does not offer this, and will not when it is asked again."
+        case _ if 300 <= status < 400:
+            return "The service redirects nobody: check the connection's host, and whether a proxy asks for a login."
+        case 404 | 410 if path in (WHOAMI, "/list") or path.startswith("/v2/provider"):
+            return "The service has no such route: check the connection's host (and `hub_url`, `catalog_url`)."
+        case _:
+            return None
 
 
 def _classify(status: int, words: str) -> type[ApiError]:

@@ -176,7 +176,8 @@ class InferenceEndpoint(_Answer):
 
     `status` is the state's name (see `InferenceEndpointStatus`), `engine` the key of `model.image` (`vLLM`, `tgi`,
     `huggingface` …). `url` stays set while an endpoint is paused, so it says nothing about whether it runs.
-    `unapplied` holds, after a create or an update only, what the service silently dropped or changed.
+    `unapplied` holds, after a create or an update only, what the service silently dropped or changed; `updated_from`,
+    after an update only, the state that the endpoint was in before.
     """
 
     name: str
@@ -207,6 +208,7 @@ class InferenceEndpoint(_Answer):
     tags: Annotated[list[str] | None, _Maybe] = Field(None, repr=False)
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
     unapplied: tuple[Difference, ...] = Field((), repr=False)
+    updated_from: str | None = Field(None, repr=False)
 
     @classmethod
     def from_raw(cls, raw: dict[str, Any], namespace: str, unapplied: tuple[Difference, ...] = ()) -> Self:

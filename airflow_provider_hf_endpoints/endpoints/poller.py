@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_hf_endpoints.endpoints.api.flows import is_transient
+from airflow_provider_hf_endpoints.endpoints.api.flows import is_ridden_out
 from airflow_provider_hf_endpoints.endpoints.api.transport import prepare_for_loop
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -161,7 +161,7 @@ class EndpointPoller:
         """The next look, and what it means. Nothing of the look is kept: a thousand waiters would keep a thousand."""
         look = await self._look(name, goal, pause)
         now = datetime.now(UTC)
-        if isinstance(look, ApiError) and is_transient(look):
+        if isinstance(look, ApiError) and is_ridden_out(look):
             return after_error(look, goal, now)
         if isinstance(look, InferenceEndpointError):
             raise look

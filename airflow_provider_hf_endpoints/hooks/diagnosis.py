@@ -69,7 +69,9 @@ def _count(session: Session) -> Flow[int]:
     try:
         page = EndpointPage.model_validate(answer.data)
     except ValidationError:
-        raise InvalidAnswerError("the answer is no list of endpoints", method="GET", path=request.path) from None
+        raise InvalidAnswerError(
+            "the answer is no list of endpoints", method="GET", path=request.path, retryable=False
+        ) from None
     return max(page.total_items, len(page.items))
 
 

@@ -33,7 +33,13 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     Replica,
 )
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
+    Failed,
+    Goal,
+    Ready,
+    TimedOut,
+    states_after_update,
+)
 from airflow_provider_hf_endpoints.inference.client import AsyncInferenceClient, InferenceClient
 from airflow_provider_hf_endpoints.inference.engines import dialect_of
 from airflow_provider_hf_endpoints.waits import ProgressLog
@@ -44,6 +50,7 @@ REFRESH_EVERY = 5.0  # seconds, huggingface_hub's default
 # How long a call to an endpoint that may be scaled to zero lets the proxy hold it: starts of 10 minutes were seen.
 SCALE_UP_TIMEOUT = 600.0  # seconds
 
+_RUNNING = frozenset({InferenceEndpointStatus.RUNNING.value})
 
 class EndpointHandle:
     """An endpoint with what can be done to it. Its attributes are those of the last look, `fetch` looks again.
@@ -74,6 +81,7 @@ class EndpointHandle:
         self._conceal = conceal
         self._keep_secret(secrets)
         self._resumed_at = resumed_at
+        self._goal_states = states_after_update(snapshot)  # for the next wait
         self._inference: tuple[object, InferenceClient] | None = None
         self._async_inference: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[object, AsyncInferenceClient]] = (
             WeakKeyDictionary()
@@ -124,6 +132,8 @@ class EndpointHandle:
     ) -> Self:
         """Wait until the model answers: running, and its health route says 200. One that is scaled to zero is woken.
 
+        After an update of an endpoint that was paused or at zero, wait until it is there again: nothing starts it.
+
         :param timeout: seconds; None (huggingface_hub's default) waits as long as the endpoint can still get there.
         :param refresh_every: seconds between looks at most; they are shorter at first.
         :param fetch_every: the older name of `refresh_every`.
@@ -142,6 +152,7 @@ class EndpointHandle:
         goal = Goal(
             started=started,
             deadline=None if timeout is None else started + timedelta(seconds=timeout),
+            target_states=self._goal_states,
             resumed_at=self._resumed_at,
             longest_poll=refresh_every,
         )
@@ -150,6 +161,7 @@ class EndpointHandle:
         self.snapshot = end.endpoint or self.snapshot
         match end:
             case Ready():
+                self._goal_states = _RUNNING
                 return self
             case TimedOut(reason=reason):
                 raise InferenceEndpointTimeoutError(f"Endpoint {self._path}: {reason}")
@@ -162,7 +174,7 @@ class EndpointHandle:
     def pause(self) -> Self:
         """Pause: nothing is billed, and only a resume starts it again."""
         self.snapshot = self._client.pause_inference_endpoint(self.name, namespace=self.namespace)
-        self._resumed_at = None
+        self._resumed_at, self._goal_states = None, _RUNNING
         return self
 
     def resume(self, running_ok: bool = True) -> Self:
@@ -170,12 +182,13 @@ class EndpointHandle:
         self.snapshot = self._client.resume_inference_endpoint(
             self.name, namespace=self.namespace, running_ok=running_ok
         )
-        self._resumed_at = datetime.now(UTC)
+        self._resumed_at, self._goal_states = datetime.now(UTC), _RUNNING
         return self
 
     def scale_to_zero(self) -> Self:
         """Scale to zero: nothing is billed, and any authorised request starts it again."""
         self.snapshot = self._client.scale_to_zero_inference_endpoint(self.name, namespace=self.namespace)
+        self._goal_states = _RUNNING
         return self
 
     def update(self, **changes: Unpack[UpdateArguments]) -> Self:
@@ -183,6 +196,7 @@ class EndpointHandle:
         change = EndpointUpdate.from_arguments(**changes)
         self._keep_secret(change.secret_values())
         self.snapshot = self._client.update(self.name, change, namespace=self.namespace)
+        self._goal_states = states_after_update(self.snapshot)
         return self
 
     def delete(self) -> None:

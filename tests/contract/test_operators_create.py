@@ -398,22 +398,36 @@ def test_reuse_refuses_another_endpoint_and_names_the_differences(
 @pytest.mark.parametrize("there", ["running", "paused", "failed", "scaledToZero"])
 def test_update_changes_what_differs_and_brings_it_up(emulator: Emulator, there: str) -> None:
     """Other hardware and another model are sent to the endpoint that is there, which then runs with them."""
+    emulator.set_quirks("failed_takes_updates")
     into(emulator, there)
     before = len(calls(emulator))
     assert run(create(if_exists="update", instance_size="x4", repository="gpt2-large"))["state"] == "running"
     assert since(emulator, before)[0] == "PUT /demo"
+    if there == "paused":  # a resume while it is updating would be answered "already running", and start nothing
+        assert since(emulator, before) == ["PUT /demo", "POST /demo/resume"]
+        assert emulator.states("demo")[-5:] == ["updating", "paused", "pending", "initializing", "running"]
     assert not [call for call in since(emulator, before) if call in ("POST ", "DELETE /demo")]
     made = emulator.endpoint("demo")
     assert (made["compute"]["instanceSize"], made["model"]["repository"]) == ("x4", "gpt2-large")
 
 
-def test_update_can_not_change_the_engine(emulator: Emulator) -> None:
-    """The service can't, so it is refused with what can be done instead."""
-    into(emulator, "running")
+def test_a_failed_endpoint_that_takes_no_update_is_to_be_recreated(emulator: Emulator) -> None:
+    """One report has a 500 for it (April 2026): one PUT, no minute of retries, and what can be done instead."""
+    into(emulator, "failed")
     before = len(calls(emulator))
     with pytest.raises(AirflowFailException, match="if_exists='recreate'"):
+        run(create(if_exists="update", instance_size="x4"))
+    assert since(emulator, before) == ["PUT /demo"]
+
+
+def test_whether_the_engine_can_be_changed_is_the_services_to_say(emulator: Emulator) -> None:
+    """Reports conflict: a refusal says what can be done instead, and an update that is taken runs the other engine."""
+    into(emulator, "running")
+    with pytest.raises(AirflowFailException, match="if_exists='recreate'"):
         run(create(if_exists="update", custom_image=VLLM))
-    assert since(emulator, before) == []
+    emulator.set_quirks("engine_changes")
+    assert run(create(if_exists="update", custom_image=VLLM))["state"] == "running"
+    assert list(emulator.endpoint("demo")["model"]["image"]) == ["vLLM"]
 
 
 @pytest.mark.parametrize("there", ["running", "paused", "failed", "scaledToZero"])

@@ -261,17 +261,31 @@ def test_update_with_secrets_shows_none(demo: Emulator, monkeypatch: pytest.Monk
     assert {"KEY"} == set(demo.endpoint("demo")["model"]["secrets"])
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("start", ["paused", "scaledToZero"])
-def test_update_of_a_stopped_endpoint_does_not_start_it(emulator: Emulator, start: str) -> None:
-    """The change shows when it starts again; waiting for it now would never end."""
+def test_update_of_a_stopped_endpoint_does_not_start_it(emulator: Emulator, start: str, deferrable: bool) -> None:
+    """The change shows when it starts again. It passes through `updating` and comes back to where it was; nothing that
+    would start it is sent (andimarafioti/s2s-endpoint, March 2026)."""
     begin(emulator, start)
-    assert start == run(op(UpdateInferenceEndpointOperator, instance_size="x4"))["state"]
-    assert start == state(emulator)
+    emulator.behave("demo", updating_seconds=1.0)
+    before = len(emulator.requests)
+    operator = op(UpdateInferenceEndpointOperator, instance_size="x4", deferrable=deferrable)
+    assert start == (run_deferred(operator) if deferrable else run(operator))["state"]
+    assert emulator.states("demo")[-2:] == ["updating", start]
+    assert {"GET", "PUT"} == {each.method for each in emulator.requests[before:]}
+    assert [] == [each.path for each in emulator.requests[before:] if each.path.startswith("/endpoints/")]
+
+
+def test_an_update_that_gives_a_replica_that_always_runs_starts_what_is_at_zero(emulator: Emulator) -> None:
+    """The wait goes on until it answers (s2s-endpoint wakes endpoints in this way)."""
+    begin(emulator, "scaledToZero")
+    assert run(op(UpdateInferenceEndpointOperator, min_replica=1))["state"] == "running"
 
 
 @pytest.mark.parametrize("start", ["updateFailed", "failed"])
 def test_update_mends_what_failed(emulator: Emulator, start: str) -> None:
     """A broken endpoint is updated to something that works, and runs."""
+    emulator.set_quirks("failed_takes_updates")
     begin(emulator, start)
     emulator.behave("demo", fail_update=None, fail=None)
     assert run(op(UpdateInferenceEndpointOperator, revision="main"))["state"] == "running"

@@ -30,7 +30,7 @@ def authenticate(settings: Settings, authorization: str | None) -> Token:
     """The same, as the control plane wants it. Raises ApiError 401."""
     token = find_token(settings, authorization)
     if token is None:
-        raise ApiError(401, "Invalid credentials" if authorization else "Missing credentials")
+        raise ApiError(401)
     return token
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from airflow_provider_hf_endpoints.emulator.control import account, catalog, queries
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
-from airflow_provider_hf_endpoints.emulator.http import error_response, json_response, parse_json
+from airflow_provider_hf_endpoints.emulator.http import error_response, json_response, parse_request
 from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 from airflow_provider_hf_endpoints.emulator.service.service import Service
 from airflow_provider_hf_endpoints.emulator.service.view import replica_json
@@ -57,6 +57,7 @@ class ControlPlane:
             ("GET", f"{one}/replica", self.replicas),
             ("GET", f"{one}/logs", self.logs_text),
             ("GET", "/v3/endpoint/{namespace}/{name}/logs", self.logs_json),
+            ("GET", f"{one}/metrics/replica-ids", self.replica_ids),
             ("POST", f"{one}/metrics/replica-running", self.running_graph),
             ("POST", f"{one}/metrics/pending-request", self.pending_graph),
             ("GET", "/v2/provider", self.price_list),
@@ -99,7 +100,7 @@ class ControlPlane:
 
     async def create(self, request: Request) -> Response:
         namespace, token = self._allow(request, "write")
-        body = parse_json(await request.body())
+        body = parse_request(await request.body())
         account.require_payment(self._service.settings, namespace)
         return self._answer(self._service.create(namespace, body, self._by(token)))
 
@@ -108,7 +109,7 @@ class ControlPlane:
 
     async def update(self, request: Request) -> Response:
         namespace, token = self._allow(request, "write")
-        body = parse_json(await request.body())
+        body = parse_request(await request.body())
         name = request.path_params["name"]
         return self._answer(self._service.update(namespace, name, body, self._by(token)))
 
@@ -169,12 +170,15 @@ class ControlPlane:
 
     async def running_graph(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
-        return json_response(queries.replicas_graph(endpoint, parse_json(await request.body())))
+        return json_response(queries.replicas_graph(endpoint, parse_request(await request.body())))
+
+    async def replica_ids(self, request: Request) -> Response:
+        return json_response([replica.id for replica in self._endpoint(request).replicas])
 
     async def pending_graph(self, request: Request) -> Response:
         endpoint = self._endpoint(request)
         samples = self._service.traffic(endpoint).pending
-        return json_response(queries.pending_graph(samples, parse_json(await request.body())))
+        return json_response(queries.pending_graph(samples, parse_request(await request.body())))
 
     # ------------------------------------------------------------------------------------------- hardware
 
@@ -210,7 +214,7 @@ class ControlPlane:
     async def _deploy(
         self, request: Request, choose: Callable[[dict[str, Any]], tuple[catalog.Model, catalog.Recipe]]
     ) -> Response:
-        token, body = self._token(request), parse_json(await request.body())
+        token, body = self._token(request), parse_request(await request.body())
         if not isinstance(body, dict) or not isinstance(body.get("namespace"), str):
             raise ApiError(422, "body: missing field `namespace`")
         config = body.get("config") or {}

@@ -23,6 +23,7 @@ class Call:
     now: float  # seconds since 1970
     running: int = 0  # requests that the container works on, this one not counted
     waiting: int = 0  # requests that wait for a slot
+    toolkit_chats: bool = False  # the quirk of that name
 
 
 @dataclass

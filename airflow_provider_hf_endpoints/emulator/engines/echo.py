@@ -81,7 +81,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
     "llamacpp": {**_OPENAI, "/chat/completions": openai.chat, "/completions": openai.completions},
     "tgi": {**_CHAT, **_TGI},
     "tei": {**_TEI, "/v1/embeddings": openai.embeddings},
-    "huggingface": {"/": _toolkit_root},
+    "huggingface": {"/": _toolkit_root, "/predict": _toolkit_root},
     "hfServe": {"/v1/chat/completions": _hf_serve_chat},
     "custom": {**_TGI, **_TEI, **_OPENAI, "/": _custom_root},
 }
@@ -93,7 +93,11 @@ def answer(call: Call) -> Reply:
     if call.method in ("GET", "HEAD"):
         return _read(call, dialect)
     routes = _ROUTES[dialect]
-    if dialect == "huggingface" and call.endpoint.spec["model"].get("task") in _CHATTING_TASKS:
+    if (
+        dialect == "huggingface"
+        and speaks_openai(call, dialect)
+        and call.endpoint.spec["model"].get("task") in _CHATTING_TASKS
+    ):
         routes = {**routes, "/v1/chat/completions": openai.chat}
     route = routes.get(call.path)
     if route is None:
@@ -109,10 +113,15 @@ def answer(call: Call) -> Reply:
     return reply
 
 
+def speaks_openai(call: Call, dialect: str) -> bool:
+    """Whether a container that generates text serves OpenAI's routes: the default image's toolkit does not."""
+    return dialect != "tei" and (dialect != "huggingface" or call.toolkit_chats)
+
+
 def _body(call: Call, dialect: str) -> Any:
     task = call.endpoint.spec["model"].get("task", "custom")
     raw = "json" not in call.headers.get("content-type", "") and toolkit.takes_bytes(task)
-    if raw and call.path == "/" and dialect in ("huggingface", "custom"):
+    if raw and call.path in ("/", "/predict") and dialect in ("huggingface", "custom"):
         return None
     try:
         body = parse_json(call.body)

@@ -117,7 +117,7 @@ class LlamaCppEngine(Engine):
             return json_reply(dialects.error_body("llamacpp", 503, "Loading model"), 503)
         dialect = dialects.dialect_of(call.endpoint)
         try:
-            if call.method == "POST" and call.path.startswith("/v1/") and dialect != "tei":
+            if call.method == "POST" and call.path.startswith("/v1/") and echo.speaks_openai(call, dialect):
                 return await self._openai(call, process)
             if call.method == "POST" and call.path in _GENERATE and dialect in ("huggingface", "tgi", "custom"):
                 return await self._generate(call, process)

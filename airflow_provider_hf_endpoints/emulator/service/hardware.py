@@ -46,7 +46,7 @@ class _Family:
     status: str = "available"
 
 
-_AWS = ("us-east-1", "eu-west-1")
+_AWS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1")
 _GCP = ("us-east4", "europe-west4")
 
 _FAMILIES = (
@@ -65,6 +65,10 @@ _FAMILIES = (
             "not_available"),
     _Family("aws", "inf2", "neuron", "AWS Inferentia2", 4, 14, None, {1: 0.75, 12: 12}, ("us-east-1",),
             "low_availability"),
+    # How the service spells this instance type is not known.
+    _Family("aws", "nvidia-rtx-pro-6000", "gpu", "Nvidia RTX PRO 6000", 16, 120, 96, {1: 2.75}, ("us-east-2",)),
+    _Family("azure", "intel-xeon", "cpu", "Intel Xeon", 1, 2, None,
+            {1: 0.06, 2: 0.12, 4: 0.24, 8: 0.48}, ("eastus",)),
     _Family("gcp", "nvidia-l4", "gpu", "Nvidia L4", 7, 30, 24, {1: 0.7, 4: 3.8}, _GCP),
     _Family("gcp", "nvidia-a100", "gpu", "Nvidia A100", 11, 145, 80, {1: 3.6, 4: 14.4}, ("us-east4",)),
     _Family("gcp", "nvidia-h100", "gpu", "Nvidia H100", 25, 225, 80, {1: 10, 4: 40}, ("us-east4",),
@@ -73,7 +77,10 @@ _FAMILIES = (
 
 _LABELS = {
     "us-east-1": "N. Virginia",
+    "us-east-2": "Ohio",
+    "us-west-2": "Oregon",
     "eu-west-1": "Ireland",
+    "eastus": "Virginia",
     "us-east4": "N. Virginia",
     "europe-west4": "Netherlands",
 }

@@ -119,7 +119,7 @@ class Endpoint:
     def target_replica(self) -> int:
         if self.state in SERVING or self.state is State.INITIALIZING:
             return len(self.live)
-        return max(self.min_replica, 1) if self.state is State.PENDING else 0
+        return max(self.min_replica, 1) if self.state in (State.PENDING, State.FAILED) else 0
 
     def ready_replica(self, now: float) -> int:
         if self.state not in SERVING:

@@ -94,7 +94,7 @@ class Service:
         return f"{self.base_url}/endpoints/{endpoint.id}"
 
     def json(self, endpoint: Endpoint) -> dict[str, Any]:
-        return endpoint_json(endpoint, self.now(), self.url(endpoint))
+        return endpoint_json(endpoint, self.now(), self.url(endpoint), self.settings.quirks)
 
     def meter(self, endpoint: Endpoint) -> dict[str, Any]:
         traffic = self.traffic(endpoint)
@@ -113,7 +113,7 @@ class Service:
     # ------------------------------------------------------------------------------------------- the control plane
 
     def create(self, namespace: str, body: Any, by: str) -> Endpoint:
-        spec = validation.accept_spec(body)
+        spec = validation.accept_spec(body, longest_name=50 if "names_of_50" in self.settings.quirks else 32)
         with self._lock:
             key = (namespace, spec["name"])
             if self._current(key) is not None:
@@ -143,8 +143,12 @@ class Service:
         with self._lock:
             endpoint = self.get(namespace, name)
             current: dict[str, Any] = dict(endpoint.spec)
-            spec = validation.accept_update(current, body)
-            row = self._place(namespace, spec, leaving_out=endpoint, starts=endpoint.state is not State.PAUSED)
+            quirks = self.settings.quirks
+            spec = validation.accept_update(current, body, engine_changes="engine_changes" in quirks)
+            if endpoint.state is State.FAILED and "failed_takes_updates" not in quirks:
+                raise ApiError(500, "the endpoint could not be updated")
+            parked = endpoint.state is State.PAUSED or (endpoint.state is State.UPDATING and not endpoint.live)
+            row = self._place(namespace, spec, leaving_out=endpoint, starts=not parked)
             spec["compute"] = {**spec["compute"], "id": row.id}
             only_tags = {**spec, "tags": None} == {**current, "tags": None}
             updated = self._do(
@@ -228,6 +232,9 @@ class Service:
         """`what`: an instance type, or a hardware id such as `aws-us-east-1-nvidia-l4-x1`."""
         with self._lock:
             (self._no_capacity.discard if available else self._no_capacity.add)(what)
+
+    def set_quirks(self, *quirks: str) -> None:
+        self.settings = replace(self.settings, quirks=frozenset(quirks))
 
     def set_behaviour(self, name: str, **changes: Any) -> Behaviour:
         """Change how the endpoint `name` behaves, from its next transition on; it need not exist yet."""

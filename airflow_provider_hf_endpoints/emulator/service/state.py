@@ -27,9 +27,9 @@ from airflow_provider_hf_endpoints.emulator.settings import Behaviour
 SCALE_UP_WINDOW = 20.0  # service seconds that pending requests must stand over the threshold
 
 _MESSAGES = {
-    State.PENDING: "Waiting to be scheduled",
+    State.PENDING: "Endpoint waiting to be scheduled",
     State.INITIALIZING: "Endpoint is initializing",
-    State.UPDATING: "Endpoint is updating",
+    State.UPDATING: "Endpoint waiting for the update",
     State.UPDATE_FAILED: "Endpoint failed to update",
     State.RUNNING: "Endpoint is ready",
     State.PAUSED: "Endpoint is paused",
@@ -254,7 +254,11 @@ def update(
     by: str,
     restart: bool = True,
 ) -> Endpoint:
-    """Take a new specification: a rolling update where something serves, a new start where one was under way."""
+    """Take a new specification: a rolling update where something serves, a new start where one was under way.
+
+    What is parked passes through `updating` and comes back to where it was; one at zero is started by a `minReplica`
+    above 0.
+    """
     endpoint = advance(endpoint, now)
     _refuse_deleting(endpoint)
     was = endpoint.state
@@ -263,7 +267,7 @@ def update(
     )
     if not restart:
         return _weigh(endpoint, now)
-    if was in SERVING:
+    if was in SERVING and endpoint.live:
         end = now + behaviour.updating_seconds
         last = (
             Step(end, State.RUNNING)
@@ -273,7 +277,12 @@ def update(
         return advance(replace(_enter(endpoint, now, State.UPDATING), plan=(last,)), now)
     if was in STARTING or was is State.FAILED:
         return start(replace(_stop(endpoint, now), version=endpoint.version + 1), now)
-    return replace(endpoint, version=endpoint.version + 1)  # paused and scaledToZero stay what they are
+    rest = endpoint.plan[-1].state if was is State.UPDATING else was  # an update before this one may be under way
+    endpoint = replace(endpoint, version=endpoint.version + 1)
+    if rest is State.SCALED_TO_ZERO and endpoint.min_replica > 0:
+        return start(endpoint, now, queue=False)
+    back = Step(now + behaviour.updating_seconds, rest)
+    return advance(replace(_enter(endpoint, now, State.UPDATING), plan=(back,)), now)
 
 
 def fail(endpoint: Endpoint, now: float, error: str, lines: tuple[str, ...] = ()) -> Endpoint:

@@ -148,7 +148,7 @@ class _Experimental(_Shape):
 
 
 class _Spec(_Shape):
-    name: Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9-]+\z")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+\z")]
     type: EndpointType
     provider: _Provider
     compute: _Compute
@@ -176,9 +176,11 @@ class _Update(_Shape):
     experimental_features: _Experimental | None = None
 
 
-def accept_spec(body: Any) -> dict[str, Any]:
+def accept_spec(body: Any, *, longest_name: int = 32) -> dict[str, Any]:
     """A new endpoint's specification as the service keeps it. Raises ApiError 422, or 400 for a bad timeout."""
     spec = _parse(_Spec, body)
+    if len(spec["name"]) > longest_name:
+        raise ApiError(422, f"name: at most {longest_name} characters")
     model = spec["model"]
     model["image"] = images.accept(model["image"])
     if spec.pop("cacheHttpResponses", None):
@@ -190,7 +192,7 @@ def accept_spec(body: Any) -> dict[str, Any]:
     return spec
 
 
-def accept_update(current: dict[str, Any], body: Any) -> dict[str, Any]:
+def accept_update(current: dict[str, Any], body: Any, *, engine_changes: bool = False) -> dict[str, Any]:
     """`current` with the update applied: what is null or absent stays. Raises ApiError 422 or 400."""
     change = _without_null(_parse(_Update, body))
     spec = {**current}
@@ -213,7 +215,7 @@ def accept_update(current: dict[str, Any], body: Any) -> dict[str, Any]:
         if "image" in model:
             model["image"] = images.accept(model["image"])
             old, new = next(iter(current["model"]["image"])), next(iter(model["image"]))
-            if old != new:
+            if old != new and not engine_changes:
                 raise ApiError(400, f"the engine of an existing endpoint cannot be changed from '{old}' to '{new}'")
         spec["model"] = {**current["model"], **model}
     return spec
@@ -247,7 +249,9 @@ def _parse(shape: type[_Shape], body: Any) -> dict[str, Any]:
     try:
         parsed = shape.model_validate(body)
     except ValidationError as error:
-        raise ApiError(422, _words(error)) from None
+        # The words of the service's framework, not in its own JSON.
+        words = f"Failed to deserialize the JSON body into the target type: {_words(error)}"
+        raise ApiError(422, words, plain=True) from None
     return parsed.model_dump(by_alias=True, exclude_unset=True)
 
 

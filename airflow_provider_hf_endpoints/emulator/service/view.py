@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ def account(name: str) -> dict[str, str]:
     return {"id": f"user-{name}", "name": name}
 
 
-def endpoint_json(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
+def endpoint_json(endpoint: Endpoint, now: float, url: str, quirks: Collection[str] = ()) -> dict[str, Any]:
     """`EndpointWithStatus` of the contract, of an endpoint that has been advanced to `now`."""
     spec = endpoint.spec
     model = dict(spec["model"])
@@ -35,11 +36,14 @@ def endpoint_json(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
         **spec,
         "model": model,
         "healthRoute": images.health_route(spec["model"]["image"]),
-        "status": _status(endpoint, now, url),
+        "status": _status(endpoint, now, url, quirks),
     }
 
 
-def _status(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
+def _status(endpoint: Endpoint, now: float, url: str, quirks: Collection[str]) -> dict[str, Any]:
+    target = endpoint.target_replica
+    if endpoint.state is State.PAUSED and "paused_keeps_target" in quirks:
+        target = max(1, endpoint.min_replica)
     status: dict[str, Any] = {
         "createdAt": timestamp(endpoint.created_at),
         "createdBy": account(endpoint.created_by),
@@ -49,8 +53,9 @@ def _status(endpoint: Endpoint, now: float, url: str) -> dict[str, Any]:
         "message": endpoint.message,
         "errorMessage": endpoint.error,
         "url": url,
-        "readyReplica": endpoint.ready_replica(now),
-        "targetReplica": endpoint.target_replica,
+        # 0 during an update, whatever serves meanwhile.
+        "readyReplica": 0 if endpoint.state is State.UPDATING else endpoint.ready_replica(now),
+        "targetReplica": target,
         "lastUsedAt": None if endpoint.used_at is None else timestamp(endpoint.used_at),
         "inferenceMetricsEnabled": True,
         "private": None,

@@ -69,12 +69,28 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
         made = yield from _find_made(session, chosen, spec.name, began, payload)
         if made is not None:
             return made
-        if told > _LONGEST_CREATE_PAUSE:
+        if told > _LONGEST_CREATE_PAUSE or not uncertain.retryable:
             break
         if attempt < _CREATE_TRIES:
             log.info("There is no endpoint %s/%s: the create is sent again.", chosen, spec.name)
     assert uncertain is not None
-    raise uncertain
+    raise _explained(uncertain, spec.repository)
+
+
+def _explained(error: ServiceError, repository: str) -> ServiceError:
+    """A create that is answered 500 every time was seen for models that a token may not read (huggingface_hub#2338)."""
+    if error.status != 500:
+        return error
+    return ServiceError(
+        error.message,
+        method=error.method,
+        path=error.path,
+        status=error.status,
+        code=error.code,
+        retry_after=error.retry_after,
+        advice="Where this goes on, the model may be gated and closed to the token's owner: look at "
+        f"https://huggingface.co/{repository}, and accept its terms. Otherwise the service has a problem.",
+    )
 
 
 def _settle_conflict(

@@ -36,6 +36,7 @@ from airflow_provider_hf_endpoints.endpoints.images import reusable_image
 from airflow_provider_hf_endpoints.endpoints.models import (
     EndpointPage,
     InferenceEndpoint,
+    InferenceEndpointStatus,
     WhoAmI,
 )
 from airflow_provider_hf_endpoints.endpoints.spec import (
@@ -106,6 +107,7 @@ def endpoint_of(
                 f"the answer is {type(data).__name__} and no endpoint",
                 method=request.method,
                 path=request.path,
+                retryable=False,
             )
         dropped = unapplied(sent, data) if sent is not None else ()
         for difference in dropped:
@@ -118,7 +120,10 @@ def endpoint_of(
 def _odd_answer(request: Request, error: ValidationError) -> InvalidAnswerError:
     problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
     return InvalidAnswerError(
-        f"the answer is not what the contract promises ({problems})", method=request.method, path=request.path
+        f"the answer is not what the contract promises ({problems})",
+        method=request.method,
+        path=request.path,
+        retryable=False,
     )
 
 
@@ -126,7 +131,9 @@ def items_of(data: Any, key: str, request: Request) -> list[dict[str, Any]]:
     """The list under a key of an answer. Raises `InvalidAnswerError`."""
     items = data.get(key) if isinstance(data, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise InvalidAnswerError(f"the answer has no list {key!r}", method=request.method, path=request.path)
+        raise InvalidAnswerError(
+            f"the answer has no list {key!r}", method=request.method, path=request.path, retryable=False
+        )
     return items
 
 
@@ -189,7 +196,10 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
             return found
         if cursor in seen:
             raise InvalidAnswerError(
-                f"the list repeats its cursor {cursor!r} and would never end", method="GET", path=request.path
+                f"the list repeats its cursor {cursor!r} and would never end",
+                method="GET",
+                path=request.path,
+                retryable=False,
             )
         seen.add(cursor)
 
@@ -236,18 +246,69 @@ def resume(session: Session, name: str, namespace: str | None, *, running_ok: bo
     return (yield from get(session, name, namespace))
 
 
-def update(session: Session, name: str, namespace: str | None, change: EndpointUpdate) -> Flow[InferenceEndpoint]:
-    """Change an endpoint. Parallelism sizes without an image are put into the image that runs now."""
+def update(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    change: EndpointUpdate,
+    *,
+    current: InferenceEndpoint | None = None,
+) -> Flow[InferenceEndpoint]:
+    """Change an endpoint. Parallelism sizes without an image are put into the image that runs now.
+
+    The endpoint is looked at before: the answer alone does not say whether it was parked (see
+    `readiness.states_after_update`).
+
+    :param current: the endpoint as it is, where the caller has just looked.
+    """
     check_name(name)
+    if not change.needs_current_image:
+        change.payload()  # refuses an empty change before anything is sent
     chosen = yield from resolve_namespace(session, namespace)
-    image = None
-    if change.needs_current_image:
+    if current is None:
         current = yield from get(session, name, chosen)
-        image = reusable_image(current.image, name)
-    payload = change.payload(image)
-    request = requests.update(chosen, name, payload)
-    answer = yield request
-    return endpoint_of(answer.data, chosen, request, payload)
+    failed = current.status == InferenceEndpointStatus.FAILED
+    payload = change.payload(reusable_image(current.image, name) if change.needs_current_image else None)
+    request = requests.update(chosen, name, payload, once=failed)
+    try:
+        answer = yield request
+    except ServiceError as error:
+        if not failed:
+            raise
+        if error.status == 500:
+            raise _refused_to_failed(error) from None
+        answer = yield requests.update(chosen, name, payload)  # trouble that passes
+    except BadRequestError as error:
+        wanted = next(iter((payload.get("model") or {}).get("image") or {}), current.engine)
+        raise error if wanted == current.engine else _refused_engine(error, current.engine, wanted) from None
+    made = endpoint_of(answer.data, chosen, request, payload)
+    return made.model_copy(update={"updated_from": current.status})
+
+
+def _refused_engine(error: BadRequestError, engine: str | None, wanted: str | None) -> BadRequestError:
+    """An endpoint keeps its engine by the documentation; one report of April 2026 has it changed by an update."""
+    return BadRequestError(
+        error.message,
+        method=error.method,
+        path=error.path,
+        status=error.status,
+        code=error.code,
+        advice=f"The endpoint runs the engine {engine!r}, and the service may refuse to change that to {wanted!r}: "
+        "create the endpoint anew (CreateInferenceEndpointOperator: if_exists='recreate'), or choose another name.",
+    )
+
+
+def _refused_to_failed(error: ServiceError) -> BadRequestError:
+    """An update of a failed endpoint was answered 500 (viraj-s15/openenv-faultline, April 2026): no passing trouble."""
+    return BadRequestError(
+        error.message,
+        method=error.method,
+        path=error.path,
+        status=error.status,
+        code=error.code,
+        advice="The endpoint has failed, and the service may refuse to update a failed endpoint. Delete the endpoint "
+        "and create it anew with the changed settings (CreateInferenceEndpointOperator: if_exists='recreate').",
+    )
 
 
 def delete(
@@ -289,4 +350,11 @@ def delete(
 
 def is_transient(error: ApiError) -> bool:
     """Whether the same request may well succeed in a moment, without anything being changed."""
-    return isinstance(error, ServiceError | RateLimitError) and error.status != 501
+    return isinstance(error, ServiceError | RateLimitError) and error.retryable
+
+
+def is_ridden_out(error: ApiError) -> bool:
+    """Whether who looks again and again goes on after it. The service answered sensibly before: a page in its place, or
+    a redirect to one, is an outage there, and outages are bounded.
+    """
+    return is_transient(error) or isinstance(error, InvalidAnswerError)

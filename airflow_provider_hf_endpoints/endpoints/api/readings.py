@@ -73,7 +73,7 @@ def logs(
             raise
     else:
         if not isinstance(answer.data, list):
-            raise InvalidAnswerError("the log is no list", method=request.method, path=request.path)
+            raise InvalidAnswerError("the log is no list", method=request.method, path=request.path, retryable=False)
         return _oldest_first([flows.parse(LogEntry, item, request) for item in answer.data])[-tail:]
     answer = yield requests.logs_v2(chosen, name, tail=tail, replica=replica)
     return [LogEntry(line=line) for line in str(answer.data).splitlines()][-tail:]

@@ -24,7 +24,7 @@ class Request:
     :param base: which of the services; `absolute` when `path` is a whole URL.
     :param repeatable: whether sending it twice does no more than sending it once. Where it is False, only an answer
         that proves that nothing was done (429, connection refused) is followed by another try.
-    :param once: never tried again by the client: the caller looks again anyway.
+    :param once: never tried again by the client: the caller looks again anyway, or knows that it would not help.
     :param answer: how to read a success.
     """
 
@@ -105,9 +105,9 @@ def get(namespace: str, name: str, *, once: bool = False) -> Request:
     return Request("GET", _endpoint(namespace, name), once=once)
 
 
-def update(namespace: str, name: str, payload: Mapping[str, Any]) -> Request:
+def update(namespace: str, name: str, payload: Mapping[str, Any], *, once: bool = False) -> Request:
     """Change an endpoint: only what `payload` holds."""
-    return Request("PUT", _endpoint(namespace, name), json=payload)
+    return Request("PUT", _endpoint(namespace, name), json=payload, once=once)
 
 
 def delete(namespace: str, name: str) -> Request:

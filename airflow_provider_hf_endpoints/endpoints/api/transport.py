@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,23 @@ _CATALOG_PATH = "/api/v1/catalog"
 DEFAULT_TIMEOUT = 30.0  # seconds for one request; connecting may take ten of them
 RETRY_BUDGET = 60.0  # seconds in which one request may be tried again
 _CONNECT_TIMEOUT = 10.0
+_INVALID_TRIES = 3  # of a request that is answered with something that is no JSON
+# What a connection fails with that can't change by itself, by the words of OpenSSL and of httpx; and what to do.
+_LASTING = (
+    (
+        re.compile("CERTIFICATE_VERIFY_FAILED|HOSTNAME_MISMATCH", re.I),
+        "The certificate of the server is refused: check the connection's host. Where a proxy of your network opens "
+        "connections, name its certificates in the environment variable SSL_CERT_FILE.",
+    ),
+    (
+        re.compile("WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|HTTP_REQUEST", re.I),
+        "The server does not speak TLS as asked: check the connection's host, its port, and whether http:// is meant.",
+    ),
+    (
+        re.compile(r"\b407\b|proxy authentication", re.I),
+        "The proxy asks for credentials: check the proxy's settings (HTTPS_PROXY).",
+    ),
+)
 _LONGEST_QUOTE = 200  # characters of an answer that is no JSON
 
 
@@ -208,32 +226,47 @@ class Transport:
 
     def transport_error(self, request: Request, error: httpx.HTTPError | httpx.InvalidURL) -> ApiError:
         words = redact(str(error) or type(error).__name__, [self._token])
+        advice = next((advice for pattern, advice in _LASTING if pattern.search(words)), None)
+        lasting = advice is not None or isinstance(
+            error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError
+        )
         kind: type[ApiError]
         match error:
             case (
                 httpx.ConnectTimeout()
                 | httpx.ConnectError()
                 | httpx.PoolTimeout()
+                | httpx.ProxyError()
                 | httpx.UnsupportedProtocol()
                 | httpx.InvalidURL()
+                | httpx.LocalProtocolError()
             ):
                 kind = ServiceUnreachableError
             case httpx.TimeoutException():
                 kind, words = RequestTimeoutError, f"no answer within {self.http_timeout.read:g} s"
             case _:
                 kind = ConnectionLostError
-        return kind(words, method=request.method, path=_shown_path(request))
+        return kind(
+            words,
+            method=request.method,
+            path=_shown_path(request),
+            advice=advice,
+            retryable=False if lasting else None,
+        )
 
     def retry_settings(self, request: Request) -> dict[str, Any]:
         """tenacity's settings, the same for both clients: exponential waits with jitter, bounded in time."""
 
-        def again(error: BaseException) -> bool:
+        def again(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome is not None else None
             if not isinstance(error, ApiError) or request.once or not is_transient(error):
                 return False
+            if isinstance(error, InvalidAnswerError) and state.attempt_number >= _INVALID_TRIES:
+                return False  # a page that stays is no passing trouble
             return request.repeatable or isinstance(error, RateLimitError | ServiceUnreachableError)
 
         return {
-            "retry": tenacity.retry_if_exception(again),
+            "retry": again,
             "wait": _wait_as_told,
             "stop": tenacity.stop_before_delay(self._retry_budget),
             "before_sleep": _say_retry,

@@ -36,13 +36,14 @@ def update(session: Session, name: str, namespace: str | None, change: EndpointU
     touched = [
         field for field in (*Place._fields, "min_replica", "max_replica") if getattr(change, field, None) is not None
     ]
+    now = None
     if session.ceiling.is_set and touched:
         now = yield from flows.get(session, name, namespace)
         place = Place(*(getattr(change, field, None) or getattr(now, field) for field in Place._fields))
         lowest = change.min_replica if change.min_replica is not None else now.min_replica
         most = change.max_replica if change.max_replica is not None else now.max_replica
         yield from _check(session, name, place, max(lowest or 0, most or 1, 1))
-    return (yield from flows.update(session, name, namespace, change))
+    return (yield from flows.update(session, name, namespace, change, current=now))
 
 
 def resume(session: Session, name: str, namespace: str | None, *, running_ok: bool = True) -> Flow[InferenceEndpoint]:

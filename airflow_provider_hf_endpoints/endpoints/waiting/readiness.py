@@ -13,7 +13,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from airflow_provider_hf_endpoints.endpoints.concealing import conceal
-from airflow_provider_hf_endpoints.endpoints.models import BROKEN, DELETED, InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import (
+    BROKEN,
+    DELETED,
+    PARKED,
+    InferenceEndpoint,
+    InferenceEndpointStatus,
+)
 
 OnScaledToZero = Literal["wake", "accept", "fail"]
 
@@ -154,6 +160,18 @@ class _Moment:
         if self.goal.deadline is not None:
             seconds = min(seconds, max(0.0, (self.goal.deadline - self.now).total_seconds()))
         return seconds
+
+
+def states_after_update(updated: InferenceEndpoint) -> frozenset[str]:
+    """Where an update leads, so that a wait for these states sends no request that would start the endpoint.
+
+    What was parked passes through `updating` and comes back to where it was (andimarafioti/s2s-endpoint, March 2026);
+    it runs where somebody starts it meanwhile, or where the update gives it a replica that always runs.
+
+    :param updated: the endpoint as an update answered it.
+    """
+    running = frozenset({InferenceEndpointStatus.RUNNING})
+    return running | PARKED if updated.updated_from in PARKED else running
 
 
 def needs_health(endpoint: InferenceEndpoint, goal: Goal) -> bool:

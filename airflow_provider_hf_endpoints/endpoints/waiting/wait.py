@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from airflow_provider_hf_endpoints.endpoints.api import requests
-from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Pause, Session, get, is_transient
-from airflow_provider_hf_endpoints.endpoints.errors import ApiError, EndpointNotFoundError, ServiceError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Pause, Session, get, is_ridden_out
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    EndpointFailedError,
+    EndpointNotFoundError,
+    InferenceEndpointTimeoutError,
+    ServiceError,
+)
+from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     Failed,
     Goal,
@@ -28,12 +34,15 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     judge,
     judge_wake,
     needs_health,
+    states_after_update,
 )
 
 log = logging.getLogger(__name__)
 
 # An outage of the service that a wait without a nearer deadline rides out.
 LONGEST_OUTAGE = timedelta(minutes=15)
+# How long an update of an endpoint that is parked may take before somebody is told.
+LONGEST_UPDATE = timedelta(minutes=10)
 
 End = Ready | Failed | TimedOut
 # Told after every look why the wait goes on.
@@ -90,7 +99,7 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
     try:
         snapshot = yield from look(session, name, namespace, goal)
     except ApiError as error:
-        if not is_transient(error):
+        if not is_ridden_out(error):
             raise
         return after_error(error, goal, session.now())
     verdict = judge(snapshot, goal, session.now())
@@ -116,6 +125,29 @@ def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look
                 if on_look is not None:
                     on_look(reason)
                 yield Pause(seconds)
+
+
+def settle(session: Session, updated: InferenceEndpoint, on_look: OnLook | None = None) -> Flow[InferenceEndpoint]:
+    """Wait until an update has come to rest, for who acts on the endpoint next: while an endpoint is updating a resume
+    is answered "already running", and what was paused is paused again afterwards.
+
+    :param updated: the endpoint as the update answered it; one that was not parked is returned as it is.
+    :raises InferenceEndpointTimeoutError: it is still updating after ten minutes.
+    :raises EndpointFailedError: the update failed.
+    """
+    if updated.updated_from not in PARKED or updated.status in PARKED:
+        return updated
+    started = session.now()
+    goal = Goal(started, started + LONGEST_UPDATE, states_after_update(updated), check_health=False)
+    end = yield from wait(session, updated.name, updated.namespace, goal, on_look)
+    match end:
+        case Ready(endpoint=endpoint) if endpoint is not None:
+            return endpoint
+        case TimedOut(reason=reason):
+            raise InferenceEndpointTimeoutError(f"The update of endpoint {updated.name!r} does not end: {reason}")
+        case _:
+            reason = end.reason if isinstance(end, Failed) else "it is gone"
+            raise EndpointFailedError(f"The update of endpoint {updated.name!r} failed: {reason}")
 
 
 def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | TimedOut:

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.models import PARKED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 class UpdateInferenceEndpointOperator(EndpointOperator):
     """Change an endpoint's hardware, replicas, model or settings, and wait until it answers with them.
 
-    An endpoint that is paused or at zero stays there: the change shows when it starts again.
+    An endpoint that is paused or at zero stays there, through `updating`: no request is sent that would start it. The
+    change shows when it starts again.
 
     :param endpoint: the endpoint's name. (templated)
     :param changes: what to change, by the names and with the meaning of `endpoints.spec.EndpointUpdate`
@@ -96,7 +98,9 @@ class _Updating(Action):
             )
         endpoint = hook.get_conn().update(self._endpoint.name, change, namespace=self._endpoint.namespace)
         log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
-        return Done(endpoint) if endpoint.status in PARKED else Sent(endpoint, self._began)
+        if endpoint.status in PARKED:
+            return Done(endpoint)
+        return Sent(endpoint, self._began, tuple(sorted(states_after_update(endpoint))))
 
     def secrets(self) -> Sequence[str]:
         """Those that it was given."""

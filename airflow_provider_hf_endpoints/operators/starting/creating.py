@@ -218,6 +218,8 @@ class Creating(Action):
                 change = EndpointUpdate.from_arguments(**_update_arguments(spec, existing))
                 endpoint = client.update(spec.name, change, namespace=wanted.namespace)
                 log.info("Updated endpoint %s; it is %s.", spec.name, endpoint.status)
+                if resume:
+                    endpoint = client.settle(endpoint, on_look=lambda _: start.check())
             case Reuse(resume=resume):
                 assert existing is not None
                 endpoint = existing

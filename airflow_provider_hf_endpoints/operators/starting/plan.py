@@ -84,13 +84,6 @@ def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) 
         wanted["tags"] = [*spec.tags, *creator_tags_in(existing.tags)]
     if spec.custom_image is None:
         del wanted["model"]["image"]  # left to the service when it was created, and not changed now
-    else:
-        engine = next(iter(wanted["model"]["image"]))
-        if existing.engine is not None and engine != existing.engine:
-            return Refuse(
-                f"The endpoint {existing.namespace}/{existing.name} runs the engine {existing.engine!r}, and the "
-                f"service can't change that to {engine!r}: choose if_exists='recreate' or another name."
-            )
     # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
     if spec.secrets or unapplied(wanted, existing.raw):
         return Update(resume)

@@ -98,11 +98,16 @@ TABLE: list[tuple[int, object, type[ApiError], bool, str]] = [
     (408, "", errors.RequestTimeoutError, True, "timeout"),
     (429, said("Too Many Requests"), errors.RateLimitError, True, "less often"),
     (500, "", errors.ServiceError, True, "status page"),
-    (501, said("Not Implemented"), errors.ServiceError, True, "status page"),
+    (501, said("Not Implemented"), errors.ServiceError, False, "does not offer this"),
+    (505, "", errors.ServiceError, False, "does not offer this"),
+    (508, "", errors.ServiceError, False, "does not offer this"),
+    (511, "<html>log in</html>", errors.ServiceError, False, "proxy"),
+    (407, "", errors.BadRequestError, False, "proxy"),
     (502, "<html>Bad gateway</html>", errors.ServiceError, True, "status page"),
     (503, said("Service Unavailable"), errors.ServiceError, True, "status page"),
     (504, "upstream request timeout", errors.ServiceError, True, "status page"),
-    (302, "", errors.InvalidAnswerError, True, "host"),
+    (302, "", errors.InvalidAnswerError, False, "host"),
+    (308, "<html>moved</html>", errors.InvalidAnswerError, False, "host"),
 ]
 
 
@@ -201,6 +206,19 @@ def test_retry_after_is_carried(header: str, seconds: float | None) -> None:
     assert seconds == of(429, "", headers={"retry-after": header}).retry_after
 
 
+def test_a_redirect_says_where_to() -> None:
+    """Nobody follows it, and it does not change by being asked again: its target says who answered."""
+    error = of(302, "<html>moved</html>", headers={"location": f"https://login.example/?token={TOKEN}"})
+    assert error.message == "redirected to https://login.example/?token=***"
+    assert "Trying again won't help." in str(error)
+
+
+@pytest.mark.parametrize("path", ["/api/whoami-v2", "/v2/provider/acme", "/list"])
+def test_a_missing_route_is_no_missing_endpoint(path: str) -> None:
+    """Where no endpoint was asked for, the host is what is wrong."""
+    assert "host" in of(404, said("Not Found"), path=path).advice
+
+
 def test_the_hubs_rate_limit_is_carried() -> None:
     """The Hub's 429 has no Retry-After; the text says when to come back, and how to do without the question."""
     error = of(429, said("we had to rate limit you"), path="/api/whoami-v2", headers={"ratelimit": '"api";r=0;t=42'})
@@ -254,7 +272,7 @@ def test_python_finds_them_under_its_own_names() -> None:
 
 def test_what_is_tried_again_at_once() -> None:
     """Only a service in trouble and a rate limit pass by themselves; capacity and quota take longer than a retry."""
-    passing = {status for status in range(400, 600) if is_transient(of(status))}
-    assert passing == {408, 429, *range(500, 600)} - {501}
+    passing = {status for status in range(300, 600) if is_transient(of(status))}
+    assert passing == {408, 429, *range(500, 600)} - {501, 505, 506, 508, 510, 511}
     assert not is_transient(of(400, said("Compute instance not available yet")))
     assert not is_transient(of(409, said("Quota exceeded")))

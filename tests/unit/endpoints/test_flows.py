@@ -15,6 +15,7 @@ from tests.unit.endpoints.play import (
     UNAUTHORIZED,
     Play,
     changed,
+    endpoint,
     raw,
     service_error,
 )
@@ -193,16 +194,46 @@ VLLM = {"vLLM": {"url": "r", "maxNumSeqs": 8}}
 
 
 def test_an_update_is_one_put() -> None:
-    """Only what changes is sent."""
-    play = Play(changed(raw("updating"), "tags", ["a"]))
+    """Only what changes is sent, after one look."""
+    play = Play(raw(), changed(raw("updating"), "tags", ["a"]))
     assert play.run(flows.update(play.session, "tickets", None, update(tags=["a"]))).unapplied == ()
-    assert play.asked == [PUT]
-    assert play.requests[0].json == {"tags": ["a"]}
+    assert play.asked == [GET, PUT]
+    assert play.requests[1].json == {"tags": ["a"]}
+
+
+@pytest.mark.parametrize("before", ["running", "paused", "scaledToZero", "failed"])
+def test_an_update_tells_what_the_endpoint_was_before(before: str) -> None:
+    """The answer to the PUT says `updating`; only a look before the PUT says that the endpoint was parked."""
+    play = Play(raw(before), raw("updating"))
+    made = play.run(flows.update(play.session, "tickets", None, update(revision="x")))
+    assert (before, "updating") == (made.updated_from, made.status)
+
+
+def test_an_update_does_not_look_twice() -> None:
+    """Who has just looked says so."""
+    play = Play(raw("updating"))
+    made = play.run(flows.update(play.session, "tickets", None, update(revision="x"), current=endpoint("paused")))
+    assert ([PUT], "paused") == (play.asked, made.updated_from)
+
+
+def test_a_failed_endpoint_that_takes_no_update_is_no_passing_trouble() -> None:
+    """Its 500 was seen to last (viraj-s15/openenv-faultline, 2026-04-26): one PUT, and advice to create it anew."""
+    play = Play(raw("failed"), service_error(500))
+    with pytest.raises(errors.BadRequestError, match="recreate") as caught:
+        play.run(flows.update(play.session, "tickets", None, update(revision="x")))
+    assert ([GET, PUT], True, False) == (play.asked, play.requests[1].once, caught.value.retryable)
+
+
+def test_an_update_of_a_failed_endpoint_rides_out_what_passes() -> None:
+    """A 503 is sent again as for every other endpoint; where the service takes the update, nothing is said."""
+    play = Play(raw("failed"), service_error(503), raw("pending"))
+    made = play.run(flows.update(play.session, "tickets", None, update(revision="x")))
+    assert ([GET, PUT, PUT], False, "pending") == (play.asked, play.requests[2].once, made.status)
 
 
 def test_an_update_reports_what_was_not_applied() -> None:
     """As after a create."""
-    play = Play(raw("updating"))
+    play = Play(raw(), raw("updating"))
     made = play.run(flows.update(play.session, "tickets", None, update(tags=["a"])))
     assert [each.field for each in made.unapplied] == ["tags"]
 
@@ -217,11 +248,12 @@ def test_parallelism_without_an_image_keeps_the_running_image() -> None:
     }
 
 
-def test_parallelism_with_an_image_needs_no_look() -> None:
-    """The given image is used."""
-    play = Play(raw("updating"))
+def test_parallelism_with_an_image_takes_the_given_one() -> None:
+    """The image that runs is left alone."""
+    play = Play(changed(raw(), "model.image", {"tgi": {"url": "r"}}), raw("updating"))
     play.run(flows.update(play.session, "tickets", None, update(tensor_parallel_size=2, custom_image=VLLM)))
-    assert play.asked == [PUT]
+    assert play.asked == [GET, PUT]
+    assert play.requests[1].json == {"model": {"image": {"vLLM": {**VLLM["vLLM"], "tensorParallelSize": 2}}}}
 
 
 @pytest.mark.parametrize(

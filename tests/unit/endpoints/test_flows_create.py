@@ -185,6 +185,22 @@ def test_a_409_that_cannot_be_looked_up_stays_one(error: Exception) -> None:
         play.run(creating.create(play.session, spec(), None))
 
 
+def test_a_create_that_is_answered_500_again_and_again_names_a_likely_cause() -> None:
+    """A gated model without access is a 500 (huggingface_hub#2338, June 2024): the error says where to look."""
+    play = Play(*[reply for _ in range(3) for reply in (service_error(500), NOT_FOUND)])
+    with pytest.raises(errors.ServiceError, match=r"gated.*https://huggingface\.co/acme/small"):
+        play.run(creating.create(play.session, spec(), None))
+
+
+def test_a_create_whose_answer_can_not_change_is_looked_up_and_not_sent_again() -> None:
+    """501: nothing was made, and nothing would be."""
+    lasting = errors.ServiceError("Not Implemented", status=501, retryable=False)
+    play = Play(lasting, NOT_FOUND)
+    with pytest.raises(errors.ServiceError, match="Not Implemented"):
+        play.run(creating.create(play.session, spec(), None))
+    assert len(play.asked) == 2
+
+
 @pytest.mark.parametrize("answer", [[], {}, None, {"name": "tickets"}])
 def test_an_odd_answer_to_the_lookup_is_a_typed_error(answer: Any) -> None:
     """The lookup after an uncertain create fails as the service's fault, too."""

@@ -271,9 +271,41 @@ def test_a_success_that_is_no_json_is_a_typed_error(asynchronous: bool, body: st
 def test_a_redirect_is_not_followed(asynchronous: bool, slept: list[float]) -> None:
     """A token is not carried to another host."""
     wire = Wire(answer(302, "", location="https://evil.example/"))
+    with pytest.raises(errors.InvalidAnswerError, match=r"redirected to https://evil\.example/"):
+        Either(wire, asynchronous)("get_inference_endpoint", "tickets")
+    assert ["api.endpoints.huggingface.cloud"] == [sent.url.host for sent in wire.sent]
+
+
+@both
+def test_a_page_that_stays_is_no_passing_trouble(asynchronous: bool, slept: list[float]) -> None:
+    """A 200 that is no JSON is asked for three times in all, not for a minute."""
+    wire = Wire(answer(200, "<html>login</html>"))
     with pytest.raises(errors.InvalidAnswerError):
         Either(wire, asynchronous)("get_inference_endpoint", "tickets")
-    assert {"api.endpoints.huggingface.cloud"} == {sent.url.host for sent in wire.sent}
+    assert (len(wire.sent), len(slept)) == (3, 2)
+
+
+@both
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), "SSL_CERT_FILE"),
+        (httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), "http://"),
+        (httpx.ProxyError("407 Proxy Authentication Required"), "HTTPS_PROXY"),
+        (httpx.UnsupportedProtocol("ftp"), "host"),
+        (httpx.LocalProtocolError("illegal header"), "host"),
+    ],
+    ids=["certificate", "no-tls", "proxy", "protocol", "header"],
+)
+def test_a_connection_that_cannot_come_about_is_tried_once(
+    asynchronous: bool, failure: Exception, words: str, slept: list[float]
+) -> None:
+    """What stays as it is until somebody acts is told at once, with what to do."""
+    wire = Wire(failure)
+    with pytest.raises(errors.ServiceUnreachableError, match=words) as caught:
+        Either(wire, asynchronous)("get_inference_endpoint", "tickets")
+    assert (len(wire.sent), slept, caught.value.retryable) == (1, [], False)
+    assert "Trying again won't help." in str(caught.value)
 
 
 @both
