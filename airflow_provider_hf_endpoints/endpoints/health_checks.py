@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
+from airflow_provider_hf_endpoints.endpoints.async_client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Health
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import check_health

@@ -132,11 +132,14 @@ def test_update_of_env_replaces_it(play: Play) -> None:
 
 
 def test_update_of_a_paused_one(play: Play) -> None:
-    """What is paused stays paused."""
+    """What is parked passes through `updating` and is parked again (andimarafioti/s2s-endpoint, March 2026)."""
     play.running()
     play.post("pause")
     changed = play.put({"model": {"repository": "org/next"}}).json()
-    assert (changed["status"]["state"], changed["model"]["repository"]) == ("paused", "org/next")
+    assert (changed["status"]["state"], changed["model"]["repository"]) == ("updating", "org/next")
+    assert play.post("resume").json()["error"] == "Bad Request: Endpoint is already running"
+    play.emulator.advance(1)
+    assert play.get().json()["status"]["state"] == "paused"
 
 
 def test_capacity_and_quota_are_asked_for_what_starts(play: Play) -> None:
@@ -146,6 +149,7 @@ def test_capacity_and_quota_are_asked_for_what_starts(play: Play) -> None:
     play.running("busy")
     play.emulator.set_capacity("intel-icl", available=False)
     assert play.put({"compute": {"instanceSize": "x4"}}, "halted").status_code == 200
+    play.emulator.advance(1)
     assert play.post("resume", "halted").json()["error"] == "Bad Request: Compute instance not available yet"
     assert play.put({"model": {"revision": "next"}}, "busy").status_code == 200
     assert play.put({"compute": {"instanceSize": "x4"}}, "busy").status_code == 400

@@ -32,6 +32,7 @@ def call(
     behaviour: Behaviour | None = None,
     headers: dict[str, str] | None = None,
     raw: bytes | None = None,
+    toolkit_chats: bool = False,
     **model: Any,
 ) -> Reply:
     spec = validation.accept_spec(
@@ -65,7 +66,7 @@ def call(
     content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
     method = "GET" if body is None and raw is None else "POST"
     kind = {"content-type": "application/json", **(headers or {})}
-    return echo.answer(Call(endpoint, method, path, kind, content, now=1.0))
+    return echo.answer(Call(endpoint, method, path, kind, content, now=1.0, toolkit_chats=toolkit_chats))
 
 
 def said(reply: Reply) -> Any:
@@ -138,7 +139,7 @@ def test_a_wrong_model_name() -> None:
     assert set(said(vllm)["error"]) == {"message", "type", "param", "code"}
     assert said(vllm)["error"]["code"] == 404
     assert (said(sglang)["object"], said(sglang)["code"]) == ("error", 404)
-    assert [call(image, CHAT, body).status for image in (LLAMACPP, TGI, TOOLKIT)] == [200, 200, 200]
+    assert [call(image, CHAT, body).status for image in (LLAMACPP, TGI)] == [200, 200]
     assert call(VLLM, CHAT, {**body, "model": "org/model"}).status == 200
 
 
@@ -247,13 +248,13 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "_why"), BAD, ids=[why for _, why in BAD])
 def test_bad_bodies(body: dict[str, Any], _why: str) -> None:
-    """400 in the engine's own words, TGI's 422, the toolkit's 400."""
+    """400 in the engine's own words, TGI's 422."""
     assert said(call(VLLM, CHAT, body))["error"]["type"] == "BadRequestError"
     assert said(call(SGLANG, CHAT, body))["object"] == "error"
     assert said(call(LLAMACPP, CHAT, body))["error"]["type"] == "invalid_request_error"
     assert set(said(call(TGI, CHAT, body))) == {"error", "error_type"}
-    statuses = [call(image, CHAT, body).status for image in (VLLM, SGLANG, LLAMACPP, TGI, TOOLKIT)]
-    assert statuses == [400, 400, 400, 422, 400]
+    statuses = [call(image, CHAT, body).status for image in (VLLM, SGLANG, LLAMACPP, TGI)]
+    assert statuses == [400, 400, 400, 422]
 
 
 # ------------------------------------------------------------------------------------------- TGI
@@ -409,11 +410,13 @@ def test_every_exception_of_the_toolkit_is_a_400(task: str, body: Any) -> None:
     assert isinstance(said(reply)["error"], str)
 
 
-def test_the_toolkit_chats_where_it_generates_text() -> None:
-    """So that huggingface_hub's chat, which calls every model "dummy", has the default image to talk to."""
+def test_the_toolkit_does_not_chat_but_for_a_quirk() -> None:
+    """The default image has `/`, `/predict` and `/health` (huggingface-inference-toolkit at 833b5a2): chat is a 404."""
     body = {"model": "dummy", "messages": user("x")}
-    assert call(TOOLKIT, CHAT, body).status == 200
-    assert call(TOOLKIT, CHAT, body, task="summarization").status == 404
+    assert call(TOOLKIT, CHAT, body).status == 404
+    assert call(TOOLKIT, "/predict", {"inputs": "x"}).status == 200
+    assert call(TOOLKIT, CHAT, body, toolkit_chats=True).status == 200
+    assert call(TOOLKIT, CHAT, body, task="summarization", toolkit_chats=True).status == 404
 
 
 # ------------------------------------------------------------------------------------------- transformers serve
