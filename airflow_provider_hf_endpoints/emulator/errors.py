@@ -23,6 +23,11 @@ class ApiError(Exception):
         return error_body(self.status, self.message)
 
 
+def misshapen(words: str) -> ApiError:
+    """What a body of another shape is refused with, in the words of the service's framework and not in its own JSON."""
+    return ApiError(422, f"Failed to deserialize the JSON body into the target type: {words}", plain=True)
+
+
 # Python 3.13 renamed this phrase; the service's words do not depend on the Python that emulates them.
 _WORDS = {422: "Unprocessable Entity"}
 

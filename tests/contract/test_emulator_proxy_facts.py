@@ -139,13 +139,37 @@ def test_public(play: Play) -> None:
 
 
 def test_starting_and_failed(play: Play) -> None:
-    """Before it runs, and after it failed, the answer is a 503."""
+    """Before it runs the answer is a 503, and after it failed a 400 "in error" (Soulter/hugging-chat-api#288)."""
     play.emulator.behave("demo", pending_seconds=60, initializing_seconds=60, fail="no")
     url = play.create().json()["status"]["url"]
     for state in ("pending", "initializing", "failed"):
         assert state == play.state()
-        assert play.http.post(url, json=PROMPT).status_code == 503
+        for answer in (play.http.post(url, json=PROMPT), play.http.get(f"{url}/health")):
+            assert answer.status_code == (400 if state == "failed" else 503)
         play.emulator.advance(60)
+    assert answer.json() == {
+        "error": "Bad Request: Your endpoint is in error, check its status on endpoints.huggingface.co",
+        "code": "BAD_REQUEST",
+    }
+
+
+@pytest.mark.parametrize(("quirks", "status"), [((), 503), (("zero_answers_400",), 400)])
+def test_at_zero_by_either_report(play: Play, quirks: tuple[str, ...], status: int) -> None:
+    """503 by most reports, 400 by one (basiliskan, 2026): the request starts it all the same."""
+    play.emulator.set_quirks(*quirks)
+    url = play.running()
+    play.post("scale-to-zero")
+    play.emulator.behave("demo", initializing_seconds=60)
+    assert play.http.post(url, json=PROMPT).status_code == status
+    assert play.state() == "initializing"
+
+
+def test_the_older_words_of_a_pause(play: Play) -> None:
+    """elastic/elasticsearch#112033 (August 2024)."""
+    play.emulator.set_quirks("paused_invalid_state")
+    url = play.running()
+    play.post("pause")
+    assert play.http.post(url, json=PROMPT).json()["error"] == "Bad Request: Invalid state"
 
 
 def test_deleted(play: Play) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.emulator.errors import ApiError
+from airflow_provider_hf_endpoints.emulator.errors import misshapen
 
 _MAX_INT = 2**31 - 1
 
@@ -96,26 +96,26 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 def accept(image: Any) -> dict[str, dict[str, Any]]:
     """`image` as the service keeps it: one known variant, its declared fields only. Raises ApiError 422."""
     if not isinstance(image, dict) or not image:
-        raise ApiError(422, "model.image: expected an object with one image variant")
+        raise misshapen("model.image: expected an object with one image variant")
     known = [key for key in image if key in VARIANTS]
     if not known:
-        raise ApiError(422, f"model.image: unknown variant, expected one of {', '.join(VARIANTS)}")
+        raise misshapen(f"model.image: unknown variant, expected one of {', '.join(VARIANTS)}")
     if len(image) > 1:
-        raise ApiError(422, "model.image: expected exactly one image variant")
+        raise misshapen("model.image: expected exactly one image variant")
     variant = known[0]
     fields = image[variant]
     if not isinstance(fields, dict):
-        raise ApiError(422, f"model.image.{variant}: expected an object")
+        raise misshapen(f"model.image.{variant}: expected an object")
     for name in _REQUIRED.get(variant, ("url",)):
         if name not in fields:
-            raise ApiError(422, f"model.image.{variant}: missing field `{name}`")
+            raise misshapen(f"model.image.{variant}: missing field `{name}`")
     kept: dict[str, Any] = {}
     for name, fits in VARIANTS[variant].items():
         if name not in fields:
             continue
         value = fields[name]
         if not (fits(value) or (value is None and name not in _NOT_NULL)):
-            raise ApiError(422, f"model.image.{variant}.{name}: invalid value")
+            raise misshapen(f"model.image.{variant}.{name}: invalid value")
         kept[name] = value
     if kept.get("credentials"):
         kept["credentials"] = {name: kept["credentials"][name] for name in ("username", "password")}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from airflow_provider_hf_endpoints.emulator.errors import ApiError
+from airflow_provider_hf_endpoints.emulator.errors import ApiError, misshapen
 from airflow_provider_hf_endpoints.emulator.service import images
 from airflow_provider_hf_endpoints.emulator.service.hardware import Hardware
 
@@ -249,9 +249,7 @@ def _parse(shape: type[_Shape], body: Any) -> dict[str, Any]:
     try:
         parsed = shape.model_validate(body)
     except ValidationError as error:
-        # The words of the service's framework, not in its own JSON.
-        words = f"Failed to deserialize the JSON body into the target type: {_words(error)}"
-        raise ApiError(422, words, plain=True) from None
+        raise misshapen(_words(error)) from None
     return parsed.model_dump(by_alias=True, exclude_unset=True)
 
 
