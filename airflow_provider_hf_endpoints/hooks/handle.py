@@ -52,6 +52,7 @@ SCALE_UP_TIMEOUT = 600.0  # seconds
 
 _RUNNING = frozenset({InferenceEndpointStatus.RUNNING.value})
 
+
 class EndpointHandle:
     """An endpoint with what can be done to it. Its attributes are those of the last look, `fetch` looks again.
 

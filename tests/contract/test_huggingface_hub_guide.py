@@ -186,6 +186,7 @@ def test_wait_for_the_health_route(emulator: Emulator) -> None:
 
 def test_inference(emulator: Emulator) -> None:
     """text_generation and chat_completion through the endpoint's client, streamed too."""
+    emulator.set_quirks("toolkit_chats")  # one endpoint for both
     endpoint = ready()
     assert endpoint.client.text_generation("I am") == "I am Echo: I am"
     messages = [{"role": "user", "content": "What is deep learning?"}]
@@ -200,6 +201,7 @@ def test_inference(emulator: Emulator) -> None:
 
 def test_inference_async(emulator: Emulator) -> None:
     """The same through async_client."""
+    emulator.set_quirks("toolkit_chats")
     endpoint = ready()
 
     async def ask() -> tuple[str, Any]:

@@ -317,7 +317,7 @@ def test_a_spent_budget_releases_the_endpoint(
     clock = owned_clock(monkeypatch)
     ticking(monkeypatch, clock)
     with connected(monkeypatch, clock=clock) as emulator:
-        run(create())
+        run(create(custom_image=VLLM))
         emulator.behave("demo", latency_seconds=0.1)
         # intel-icl x2 costs so little that the budget is some tenths of a second of it.
         [hardware] = [each for each in hardware_of(emulator) if each.path.endswith("intel-icl/x2")]
@@ -338,7 +338,7 @@ def hardware_of(emulator: Emulator) -> list[Any]:
 
 def test_a_result_says_what_it_has_cost(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
     """From the price that the service lists, without a budget too."""
-    run(create())
+    run(create(custom_image=VLLM))
     cost = run(batch(tmp_path))["cost"]
     assert cost["usd"] == pytest.approx(cost["price_per_hour"] * cost["replica_minutes"] / 60, rel=0.1, abs=1e-6)
     assert cost["usd_per_1000_rows"] == pytest.approx(cost["usd"] * 1000 / 40)
