@@ -88,6 +88,7 @@ def test_a_start_that_fails_announces_nothing(emulator: Emulator) -> None:
 
 def test_a_batch_announces_the_endpoint_and_its_output(emulator: Emulator, tmp_path: Path) -> None:
     """How many rows there were and how many failed; the output's own asset too, where the user lists it."""
+    emulator.set_quirks("toolkit_chats")
     run(create())
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"row {i}"}) + "\n" for i in range(3)))
     output = (tmp_path / "out.jsonl").as_uri()

@@ -269,6 +269,7 @@ def test_a_release_that_knows_nothing_says_what_to_do() -> None:
 
 def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulator) -> None:
     """Airflow renders a mapped task past the operator's own method: the mapping is still there when it executes."""
+    emulator.set_quirks("toolkit_chats")
     use = Use()
     use.acquire()
     endpoint = use.create()
@@ -429,6 +430,7 @@ def test_a_crashed_holder_holds_nobody_up_for_longer_than_its_lease(emulator: Em
 
 def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
     """From the call on for as long as it was taken."""
+    emulator.set_quirks("toolkit_chats")
     use = Use(lease=1000.0)
     use.acquire()
     endpoint = use.create()
@@ -442,6 +444,7 @@ def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
 
 def test_work_that_takes_long_renews_it_again(emulator: Emulator, tmp_path: Path) -> None:
     """Four times in the time of the lease, while one call is under way."""
+    emulator.set_quirks("toolkit_chats")
     emulator.behave("demo", latency_seconds=1.0)
     use = Use(lease=0.4)
     use.acquire()
