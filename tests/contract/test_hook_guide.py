@@ -206,6 +206,15 @@ def test_pause_and_resume(endpoint: EndpointHandle) -> None:
     assert endpoint.client.text_generation("I am")
 
 
+@pytest.mark.parametrize("park", ["pause", "scale_to_zero"])
+def test_an_update_of_a_parked_endpoint_is_waited_for_where_it_is_parked(endpoint: EndpointHandle, park: str) -> None:
+    """It passes through `updating` and comes back; the wait sends nothing that would start it."""
+    getattr(endpoint, park)()
+    parked = endpoint.status
+    assert endpoint.update(revision="main").status == "updating"
+    assert parked == endpoint.wait(**PATIENCE).status == endpoint.fetch().status
+
+
 def test_scale_to_zero(endpoint: EndpointHandle) -> None:
     """Scaled to zero, an endpoint wakes on a call, and a wait wakes it too."""
     endpoint.scale_to_zero()
