@@ -23,7 +23,6 @@ def _inside(*tasks: Task, runs: tuple[int, ...] = (0,), past: bool = False) -> C
 
 _ARROWS = "tasks of the user stand directly before `release`: what skips its successors skips the release"
 _PAST = "work that waits for the run before never begins, and nothing bounds an endpoint that nobody uses"
-_UNDONE = "a release that has switched on again for a newcomer still waits for `paused`"
 _STALE = "a read right after a pause is trusted: `running` is noted as how the endpoint was found, and restored"
 
 FOUND = (
@@ -51,7 +50,6 @@ FOUND = (
             people=(Person(deed="trigger", task=3, state="success", after=0.5),),
             seed=6,
         ),
-        _UNDONE,
     ),
     Found(
         "acquired_on_a_lagging_read",

@@ -41,7 +41,7 @@ class Line:
 
     :param attempt: the attempt whose process has its turn; None in the triggerer
     :param ended: called with an attempt and the message that ends it
-    :param states_of: answers `GetTaskStates`
+    :param states_of, state_of_run: answer `GetTaskStates` and `GetDagRunState`
     """
 
     _thread_lock = None  # as Airflow 3.3's has one: it may be asked from several threads
@@ -52,11 +52,13 @@ class Line:
         attempt: Callable[[], Any],
         ended: Callable[[Any, Any], None],
         states_of: Callable[[Any], dict[str, Any]],
+        state_of_run: Callable[[str, str], Any],
         skip: Callable[[Any, Any], None],
         closed: Callable[[], bool],
     ) -> None:
         self._memory, self._attempt, self._ended = memory, attempt, ended
         self._states_of, self._skip, self._closed = states_of, skip, closed
+        self._state_of_run = state_of_run
 
     def send(self, msg: Any) -> Any:
         """One question, one answer; an error is raised as Airflow's own line does."""
@@ -158,6 +160,12 @@ class Line:
 
     def _GetTaskStates(self, msg: Any) -> Any:
         return comms.TaskStatesResult(task_states=self._states_of(msg))
+
+    def _GetDagRunState(self, msg: Any) -> Any:
+        state = self._state_of_run(msg.dag_id, msg.run_id)
+        if state is None:
+            return comms.ErrorResponse(error=ErrorType.GENERIC_ERROR)
+        return comms.DagRunStateResult(state=state)
 
     def _GetTICount(self, msg: Any) -> Any:
         states = [state for of_run in self._states_of(msg).values() for state in of_run.values()]

@@ -539,6 +539,10 @@ class World:
         self.session.commit()
         self.changed(attempt.dag_id, attempt.run_id)
 
+    def state_of_run(self, dag_id: str, run_id: str) -> Any:
+        """The answer to `GetDagRunState`; None where there is no such run."""
+        return next((run.state for run in self.runs() if (run.dag_id, run.run_id) == (dag_id, run_id)), None)
+
     def states_of(self, msg: Any) -> dict[str, Any]:
         """The answer to `GetTaskStates`."""
         found: dict[str, Any] = {}
@@ -584,7 +588,7 @@ def a_world() -> Iterator[World]:
     def attempt() -> Any:
         return ACTOR.get()
 
-    line = Line(world.memory, attempt, world.ended, world.states_of, world.skip, lambda: hub.closed)
+    line = Line(world.memory, attempt, world.ended, world.states_of, world.state_of_run, world.skip, lambda: hub.closed)
     with ExitStack() as stack:
         stack.enter_context(in_time_of(clock, hub.sleep))
         stack.enter_context(patch.object(task_runner, "SUPERVISOR_COMMS", line, create=True))
