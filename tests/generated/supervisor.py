@@ -121,6 +121,11 @@ class Line:
             return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
         return comms.VariableResult(key=msg.key, value=self._memory.variables[msg.key])
 
+    def _GetVariableKeys(self, msg: Any) -> Any:
+        keys = sorted(key for key in self._memory.variables if key.startswith(msg.prefix or ""))
+        page = keys[msg.offset : msg.offset + msg.limit]
+        return comms.VariableKeysResult(keys=page, total_entries=len(keys))
+
     def _PutVariable(self, msg: Any) -> Any:
         self._memory.variables[msg.key] = msg.value
         return None

@@ -64,6 +64,7 @@ class Attempt:
     runtime: Any = None
     ended: float | None = None
     end: str = "running"
+    told: bool = False  # whether its supervisor has sent SIGTERM
 
     @property
     def place(self) -> tuple[str, str, str, int]:
@@ -509,6 +510,9 @@ class World:
         if not attempt.alive:
             self._let_restart(attempt)
             return
+        if attempt.told:
+            return
+        attempt.told = True
         assert attempt.process is not None
 
         def on_kill() -> None:
