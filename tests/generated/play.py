@@ -121,7 +121,12 @@ class _Play:
                     "instanceSize": "x2",
                     "scaling": {"minReplica": 0, "maxReplica": 1, "scaleToZeroTimeout": 60},
                 },
-                "model": {"repository": "gpt2", "framework": "pytorch", "image": {"huggingface": {}}},
+                "model": {
+                    "repository": "gpt2",
+                    "framework": "pytorch",
+                    "image": {"huggingface": {}},
+                    "secrets": {"API_KEY": "canary-of-the-endpoint"},
+                },
             }
             self.emulator._service.create(NAMESPACE, body, "somebody")
             self.world.hub.clock.now += 3600 if self.case.found == "scaledToZero" else 600
