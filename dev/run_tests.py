@@ -33,7 +33,7 @@ class Suite:
     options: tuple[str, ...] = ()
 
 
-QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract"))
+QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract", "tests/hostile"))
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (

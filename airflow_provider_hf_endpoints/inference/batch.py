@@ -7,13 +7,11 @@ lets one run of the job (`run.py`) go from what an earlier one left to the publi
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from functools import partial
 
 from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
@@ -28,13 +26,14 @@ from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
-from airflow_provider_hf_endpoints.inference.run import Run, judge_job
+from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by_earlier_runs
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
 from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
 from airflow_provider_hf_endpoints.inference.shards.ids import compare_ids
 from airflow_provider_hf_endpoints.inference.shards.merged import merged_earlier
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently, to_its_end
 
 __all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 
@@ -42,7 +41,6 @@ log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool] | threading.Event | None
 ReadyReplicas = Callable[[], int]
-_Result = TypeVar("_Result")
 #: Seconds. As often as huggingface_hub looks by default; a replica that nobody has heard of is billed and stands idle.
 REPLICAS_INTERVAL = 5.0
 
@@ -66,14 +64,13 @@ def run_batch(
     :param observer: is given a `Snapshot` with each line of the log and at the end; must not block
     :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
     :raises OutputConflictError: another job, or another run, is on the output path
+    :raises BatchStoreError: the output's store or disk failed for two minutes; what was recorded is kept
     :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
     :raises BatchStopped: `stop` or `job_timeout`
     :raises BudgetExceeded: `max_cost` or `max_runtime` is used up, or the rows can't be done for it
     :raises BatchFailed: too many rows failed
     """
-    run = functools.partial(
-        arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas, observer=observer
-    )
+    run = partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas, observer=observer)
     if not _in_event_loop():
         return asyncio.run(run())
     outcome: list[BatchReport | BaseException] = []
@@ -102,42 +99,38 @@ async def arun_batch(
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
     layout = layout_of(job)
-    source = await asyncio.to_thread(find_job_input, job)
-    if (finished := await asyncio.to_thread(_finished, job, layout, source)) is not None:
-        return finished
-    ids = await asyncio.to_thread(check_input, job, source)
+    source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
+    look = partial(_finished, job, layout, source)
+    if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
+        await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
+        return judge_job(job, finished)
+    ids = await patiently(partial(check_input, job, source), "checking the input", sent=False)
     lock = OutputLock(layout.journal)
     try:
-        await _to_its_end(lock.acquire)
+        await patiently(lock.acquire, "taking the lock of the output", sent=False)
         # Whoever had the lock until now may have done this very job.
-        if (finished := await asyncio.to_thread(_finished, job, layout, source)) is not None:
-            return finished
-        await asyncio.to_thread(compare_ids, job, source, ids)
+        if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
+            return judge_job(job, finished)
+        await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
         return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas, observer)
     finally:
-        lock.release()
+        await _without_failing(lock.release, "Giving the lock of the output back")
 
 
 def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
     """The report of the same job, where another run has finished it."""
     finished = finished_earlier(job, layout, source) or merged_earlier(job, source)
-    if finished is None:
-        return None
-    log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
-    clear_finished(layout)
-    return judge_job(job, finished)
+    if finished is not None:
+        log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
+    return finished
 
 
-async def _to_its_end(work: Callable[[], _Result]) -> _Result:
-    """In a thread, and waited for when this is cancelled too: nobody else may touch the output while it works."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+async def _without_failing(work: Callable[[], None], doing: str) -> None:
+    """What comes after the end of a batch must not change how it ended."""
     try:
-        return await asyncio.shield(task)
-    finally:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        task.exception()  # asked for, or asyncio would complain that nobody did
+        await to_its_end(work)
+    except Exception as error:  # noqa: BLE001 - stores raise what they like
+        log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
 
 
 def _in_event_loop() -> bool:
@@ -163,11 +156,12 @@ async def _run_locked(
     ready_replicas: ReadyReplicas | None,
     observer: Observer | None,
 ) -> BatchReport:
-    run = Run(job, layout, source)
-    spent_before = await asyncio.to_thread(run.spent_before)
+    spent_before = await patiently(
+        partial(spent_by_earlier_runs, job, layout), "reading the budget of earlier runs", sent=False
+    )
+    run = await patiently(partial(Run.begin, job, layout, source), "reading the journal", sent=False)
     own = transport is None
     try:
-        await _to_its_end(run.begin_or_resume)
         transport = transport or open_transport(
             job.url,
             job.token,
@@ -181,7 +175,7 @@ async def _run_locked(
             shape = shape_of(job, target)
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
-        await asyncio.to_thread(check_first_rows, source, shape.render)
+        await patiently(partial(check_first_rows, source, shape.render), "reading the first rows", sent=False)
         sender = run.sender(Engine(transport, target, shape), stop, observer)
         await run.begin_spending(spent_before)
         helpers = [
@@ -192,12 +186,12 @@ async def _run_locked(
             await sender.run()
         except asyncio.CancelledError:
             # Whoever cancels has little time; what is done is durable already, and is put where a reader finds it.
-            run.publish_partial()
+            await _without_failing(run.publish_partial, "Writing the partial output of a cancelled batch")
             raise
         finally:
             for helper in helpers:
                 helper.cancel()
-        return await _to_its_end(run.finish)
+        return await run.finish()
     finally:
         run.close()
         if own and transport is not None:
@@ -209,7 +203,7 @@ async def _follow_replicas(tell: Sequence[Callable[[int, float], None]], ready_r
     while ready_replicas is not None:
         try:
             count = await asyncio.to_thread(ready_replicas)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises: the batch goes on without
             log.warning("the number of ready replicas is not known just now: %s", error)
         else:
             for each in tell:

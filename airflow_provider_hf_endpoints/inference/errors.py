@@ -6,6 +6,7 @@ Each says what happened, whose fault it is and what to do next, and whether the 
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from airflow_provider_hf_endpoints._http import redact
@@ -23,7 +24,7 @@ class InferenceError(Exception):
     """
 
     retryable: ClassVar[bool] = False
-    #: `caller` (the request is wrong), `endpoint` (its state or its engine), `token` or `network`.
+    #: `caller` (the request is wrong), `endpoint` (its state, its engine), `token`, `network`, `provider` (us).
     fault: ClassVar[str] = "endpoint"
     what: ClassVar[str] = "The endpoint gave no usable answer"
     todo: ClassVar[str] = ""
@@ -40,7 +41,7 @@ class InferenceError(Exception):
         self.words = redact(words)[:2000]
         self.status = status
         self.path = path
-        self.retry_after = retry_after
+        self.retry_after = retry_after if retry_after is not None and 0 <= retry_after < math.inf else None
         self.usage = usage
         super().__init__(self._sentence())
 
@@ -251,6 +252,14 @@ class MalformedAnswerError(InferenceError):
     retryable = True
     what = "The endpoint's answer makes no sense"
     todo = "Check that the task fits the endpoint's engine and model."
+
+
+class InternalError(InferenceError):
+    """Something that nobody foresaw, raised while one row was handled: this provider or a library under it failed."""
+
+    fault = "provider"
+    what = "The provider failed on this row"
+    todo = "The row is recorded with this error. Please report the error with the traceback in the log."
 
 
 class CutAnswerError(MalformedAnswerError):

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = ["decode", "encode"]
 
+_TOO_DEEP = "nested too deeply"
 decode: Callable[[bytes], Any]
 encode: Callable[[Any], bytes]
 
@@ -19,12 +20,21 @@ def _encode_std(value: Any) -> bytes:
     except UnicodeEncodeError:
         # A lone surrogate ("\\ud83d" without its other half) is legal in JSON and not in UTF-8: escape it.
         return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+def _decode_std(document: bytes) -> Any:
+    try:
+        return json.loads(document)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 try:
     import msgspec
 except ImportError:
-    decode = json.loads
+    decode = _decode_std
     encode = _encode_std
 else:
     _encoder = msgspec.json.Encoder()
@@ -36,11 +46,15 @@ else:
             return _decode(document)
         except (msgspec.DecodeError, ValueError):  # a ValueError itself only since 0.20
             # NaN and lone surrogates, which Python's own json writes: slower, but no reason to refuse a row.
-            return json.loads(document)
+            return _decode_std(document)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
 
     def encode(value: Any) -> bytes:
         """UTF-8 JSON on one line."""
         try:
             return _encoder.encode(value)
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, OverflowError):
             return _encode_std(value)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None

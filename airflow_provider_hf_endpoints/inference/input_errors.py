@@ -44,6 +44,10 @@ class ShardsMissingError(BatchError):
     """Shards cannot be put together yet: some of them are not finished, or none was planned."""
 
 
+class BatchStoreError(BatchError):
+    """The store or the disk of the output failed for longer than the batch waits; what was recorded is kept."""
+
+
 class JournalCorruptError(BatchError):
     """A record in the middle of the journal does not match its checksum: the disk or something else changed
     it."""

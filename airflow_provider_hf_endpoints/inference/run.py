@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.folders import remove_folder
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job import spending
@@ -47,8 +47,13 @@ from airflow_provider_hf_endpoints.inference.runs.discover import discover_targe
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, put_together
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here
 
 log = logging.getLogger(__name__)
+
+REMOVE_PATIENCE = 10.0  # seconds
 
 
 class Run:
@@ -73,8 +78,18 @@ class Run:
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
-    def begin_or_resume(self) -> None:
-        """Begin a journal, or read the one that an earlier run of the same job left."""
+    @classmethod
+    def begin(cls, job: BatchJob, layout: OutputLayout, source: Input) -> Run:
+        """A run that has begun its journal, or has read the one that an earlier run of the same job left."""
+        run = cls(job, layout, source)
+        try:
+            run._begin_or_resume()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _begin_or_resume(self) -> None:
         layout, job = self._layout, self._job
         if job.on_existing == "overwrite":
             for path in (layout.manifest, *layout.any_results, layout.errors):
@@ -118,10 +133,6 @@ class Run:
         self._sender = put_together(self._job, engine, self._source, self._resume, pace, stop=stop, progress=progress)
         return self._sender
 
-    def spent_before(self) -> Spent:
-        """What earlier runs have cost; asked before an output that is to be overwritten is."""
-        return spending.load(self._budget_path, self._job.budget_key)
-
     async def begin_spending(self, before: Spent) -> None:
         """Begin to count, unless it is clear already that the rest can't fit.
 
@@ -136,7 +147,8 @@ class Run:
             each.spending(job.price_per_hour, job.rows_per_replica_second, time.time(), now)
             for each in job.every_shared_budget
         ]
-        await asyncio.to_thread(spending.save, self._budget_path, job.budget_key, before)
+        save = partial(spending.save, self._budget_path, job.budget_key, before)
+        await patiently(save, "writing the budget's account")
         for each in (self._spending, *self._shared):
             refusal = each.refusal(self._rows_to_do)
             if refusal is not None:
@@ -174,13 +186,13 @@ class Run:
 
     @property
     def _budget_path(self) -> UPath:
-        return self._layout.journal / "budget.json"
+        return _budget_path(self._layout)
 
     @property
     def _tally(self) -> Tally:
         return self._sender.tally if self._sender is not None else Tally()
 
-    def finish(self) -> BatchReport:
+    async def finish(self) -> BatchReport:
         """Publish, and tell how it ended.
 
         :raises BatchError: the batch did not come to its end, or more rows failed than it allows
@@ -188,7 +200,24 @@ class Run:
         sender = self._sender
         assert sender is not None
         ending = sender.ending
-        report = self._publish(complete=not ending.early)
+        try:
+            report = await patiently(partial(self._conclude, complete=not ending.early), "writing the output")
+        except BatchStoreError as error:
+            raise (ending.cause if isinstance(ending.cause, BatchError) else error) from error
+        return self._judge(report, sender)
+
+    def _conclude(self, *, complete: bool) -> BatchReport:
+        """Publish, and delete the journal of an output that is whole. A journal that stays is no failure then."""
+        report = self._publish(complete=complete)
+        if complete:
+            try:
+                patiently_here(self._resume.journal.remove, "deleting the journal", patience=REMOVE_PATIENCE)
+            except BatchStoreError as error:
+                log.warning("%s. The output is finished; the same job, run again, deletes the journal", error)
+        return report
+
+    def _judge(self, report: BatchReport, sender: Sender) -> BatchReport:
+        ending = sender.ending
         log.info("%s", sender.progress.table(report, sender.tally))
         match ending.cause:
             case None:
@@ -197,8 +226,10 @@ class Run:
                 pass  # who shares the endpoint has released it for the same reason, a moment before this one saw it
             case InferenceError() as error:
                 raise BatchAborted(report, error) from error
-            case error:
+            case BatchError() as error:
                 raise error
+            case error:
+                raise BatchAborted(report, error) from error
         if ending.too_many_errors:
             raise BatchFailed(report, ending.stopped or "too many rows failed")
         if self._over_budget is not None:
@@ -228,7 +259,6 @@ class Run:
         report = self._report(complete=complete, **totals)
         if complete:
             write_manifest(layout, self._manifest(report))
-            self._resume.journal.remove()
         return report
 
     def _unsent(self) -> BatchReport:
@@ -305,6 +335,15 @@ class Run:
         """Close the files."""
         self._source.close()
         self._resume.journal.close()
+
+
+def spent_by_earlier_runs(job: BatchJob, layout: OutputLayout) -> Spent:
+    """What earlier runs have cost; asked before an output that is to be overwritten is."""
+    return spending.load(_budget_path(layout), job.budget_key)
+
+
+def _budget_path(layout: OutputLayout) -> UPath:
+    return layout.journal / "budget.json"
 
 
 def judge_job(job: BatchJob, report: BatchReport) -> BatchReport:

@@ -64,6 +64,8 @@ class InferenceResult:
     :param truncated: the text stops because a token limit was reached, not because it was complete
     :param filtered: the engine withheld the text (`content_filter`)
     :param model: model name in the answer
+    :param extra: what an answer says beside its text, under the engine's own names: `tool_calls`, `refusal`,
+        `reasoning_content`, `logprobs`; of several choices a list; None for nothing
     :param raw: the whole answer, parsed
     """
 
@@ -73,6 +75,7 @@ class InferenceResult:
     truncated: bool = False
     filtered: bool = False
     model: str | None = None
+    extra: Any = None
     raw: Any = field(default=None, repr=False)
 
 

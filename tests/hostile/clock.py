@@ -49,6 +49,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
+    def pass_by(self, seconds: float) -> None:
+        """Sleep, for who holds up the loop or a thread of it."""
+        self.now += seconds
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         self.working += 1
         future = super().run_in_executor(executor, func, *args)
@@ -69,6 +73,7 @@ def _simulated_time(loop: SimulatedLoop) -> Iterator[None]:
     with (
         mock.patch.object(time, "monotonic", loop.time),
         mock.patch.object(time, "time", wall),
+        mock.patch.object(time, "sleep", loop.pass_by),
     ):
         yield
 

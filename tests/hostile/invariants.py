@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError
 from tests.hostile.cases import REFUSAL_BODIES, Broken, Good, Raises, Refusal, Slow
-from tests.hostile.server import PASSING, Exchange, text_of
+from tests.hostile.server import PASSING, Exchange, message_of, text_of
 from tests.hostile.world import Outcome
 
 #: Simulated seconds; the most that one run of so few rows may take by the job's own limits, with room.
@@ -73,30 +73,58 @@ def answers_are_the_servers(outcome: Outcome) -> Iterator[str]:
         if line["error"] is not None:
             continue
         known = [_outputs(each, outcome) for each in answered.get(line["index"], [])]
-        output = line["output"]
-        if isinstance(output, str) and outcome.case.output_format == "parquet" and outcome.case.schema:
-            output = json.loads(output)
-        if not any(output in outputs for outputs in known):
-            yield f"row {line['index']} has {str(output)[:80]!r}, which the server never answered to it"
+        if not any(_said(line) in outputs for outputs in known):
+            yield f"row {line['index']} has {str(_said(line))[:80]!r}, which the server never answered to it"
 
 
-def _outputs(exchange: Exchange, outcome: Outcome) -> list[Any]:
+BESIDE = ("tool_calls", "refusal", "reasoning_content")
+
+
+def _said(line: dict[str, Any]) -> tuple[Any, Any]:
+    """A line's output and what stands beside it, as values, in whichever form the output has."""
+    output, extra = line["output"], line.get("extra")
+    return _as_it_is(output), _as_it_is(extra)
+
+
+def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
     """What the exchange's answer may be recorded as; nothing where it is no answer."""
     answer = Good() if isinstance(exchange.answer, Slow) else exchange.answer
     if isinstance(answer, Broken):
         return _BROKEN.get(answer.body, [])
-    if not isinstance(answer, Good):
+    if not isinstance(answer, Good) or answer.reason == "abort":
         return []
-    text = text_of(answer, exchange.number, schema=outcome.case.schema).encode("utf-8", "replace").decode()
-    if answer.message in ("refusal", "missing", "list content", "null content") and text == "":
-        return []
+    text = text_of(answer, exchange.number, schema=outcome.case.schema)
+    message = message_of(answer, text)
+    extra = {name: message[name] for name in BESIDE if message.get(name)} or None
+    outputs: list[Any]
+    match answer.message:
+        case "content" | "list content" | "tools beside text":
+            outputs = [text]
+        case "tool calls":
+            outputs, extra = [{"tool_calls": message["tool_calls"]}], None
+        case _:
+            outputs = [""] if extra or answer.reason in ("length", "content_filter") else []
     if outcome.case.schema:
-        return [{"a": f"a{exchange.number};"}] if answer.content in ("text", "json", "fenced", "thinking") else []
-    return [text, text.replace("?", "\ufffd"), text.replace("?", "\ud800")]
+        fits = answer.content in ("text", "json", "fenced", "thinking") and outputs == [text]
+        outputs = [{"a": f"a{exchange.number};"}] if fits else []
+    return [(_whole(each), _whole(extra)) for each in outputs for _whole in (_as_it_is, _as_utf8)]
+
+
+def _as_it_is(value: Any) -> Any:
+    """The value, decoded where it is JSON in a text: an output in Parquet holds it so."""
+    if not isinstance(value, str) or not value.startswith(("{", "[")) or value.startswith("[["):
+        return value
+    return json.loads(value)
+
+
+def _as_utf8(value: Any) -> Any:
+    """As it reads where half a character has no form."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return _as_it_is(json.loads(text.replace("?", "\ufffd")))
 
 
 #: The one body that is odd and can be understood: two choices, of which one says no place.
-_BROKEN: dict[int, list[Any]] = {11: [["x", "y"]]}
+_BROKEN: dict[int, list[Any]] = {11: [(["x", "y"], None)]}
 
 
 def nothing_done_is_sent_again(outcome: Outcome) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import io
 import os
 import threading
 from collections import Counter
@@ -15,7 +16,7 @@ from unittest import mock
 
 import fsspec
 import upath.registry
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from upath.implementations.memory import MemoryPath
 
 from tests.hostile.cases import StoreFault
@@ -55,6 +56,20 @@ class Faults:
         return do()
 
 
+class _Object(io.BytesIO):
+    """An object open for writing: there, whole, when it is closed."""
+
+    def __init__(self, store: HostileFileSystem, path: str) -> None:
+        super().__init__()
+        self._store, self._path = store, path
+
+    def close(self) -> None:
+        if not self.closed:
+            data = self.getvalue()
+            super().close()
+            self._store.pipe_file(self._path, data)
+
+
 class HostileFileSystem(MemoryFileSystem):  # type: ignore[misc]
     """Object storage in memory whose operations fail as the world says."""
 
@@ -68,15 +83,19 @@ class HostileFileSystem(MemoryFileSystem):  # type: ignore[misc]
         return str(MemoryFileSystem._strip_protocol(str(path).removeprefix("hostile:/")))
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
-        self.faults.around("write", lambda: super(HostileFileSystem, self).pipe_file(path, value, mode=mode, **options))
+        def put() -> None:
+            place = self._strip_protocol(path)
+            if mode == "create" and place in self.store:
+                raise FileExistsError(path)
+            self.makedirs(self._parent(place), exist_ok=True)
+            self.store[place] = MemoryFile(self, place, value)
+
+        self.faults.around("write", put)
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         if "r" in mode and "+" not in mode:
             return self.faults.around("read", lambda: super(HostileFileSystem, self)._open(path, mode, **options))
-        file = super()._open(path, mode, **options)
-        commit = file.commit
-        file.commit = lambda: self.faults.around("write", commit)
-        return file
+        return _Object(self, path)
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
         return self.faults.around("list", lambda: super(HostileFileSystem, self).ls(path, detail, **options))

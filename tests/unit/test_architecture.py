@@ -44,18 +44,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
-GROUND = {
-    f"inference.{name}"
-    for name in ("wire", "errors", "fastjson", "input_errors", "paths", "atomic", "folders", "backoff")
-}
+GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "backoff", "stores")}
 MAY_IMPORT |= {
     "inference.wire": set(),
     "inference.errors": {"_http", "inference.wire"},
     "inference.fastjson": set(),
     "inference.input_errors": set(),
-    "inference.paths": set(),
-    "inference.atomic": {"inference.paths"},
-    "inference.folders": {"inference.paths"},
+    "inference.stores": {"inference.errors", "inference.input_errors"},
     "inference.backoff": {"inference.errors", "inference.wire"},
     "inference.engines": {"_http", *GROUND},
     "inference.http": {"_http", *GROUND},

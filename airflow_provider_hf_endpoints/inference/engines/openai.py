@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_openai
-from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
 CHAT_ROUTE = "/v1/chat/completions"
@@ -17,6 +17,9 @@ COMPLETIONS_ROUTE = "/v1/completions"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 MODELS_ROUTE = "/v1/models"
 RERANK_ROUTE = "/v1/rerank"
+#: What a message may hold beside its text. `reasoning` is what newer releases of vLLM call `reasoning_content`.
+BESIDE_TEXT = ("tool_calls", "refusal", "reasoning_content", "reasoning")
+_MOST_TOKENS = 2**48  # more than any answer has; what a record of the journal can hold is 2**63
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -126,41 +129,81 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         raise MalformedAnswerError(f"no choices in the answer: {str(dict(answer))[:200]}")
-    if len(choices) > 1:
-        choices = sorted(choices, key=lambda choice: choice.get("index", 0))
-    outputs = [_content(task, choice) for choice in choices]
-    reasons = [choice.get("finish_reason") for choice in choices]
+    usage = read_usage(answer)
+    try:
+        texts, extras = zip(*(_content(task, choice) for choice in _in_order(choices)), strict=True)
+    except MalformedAnswerError as error:
+        raise type(error)(error.words, usage=usage) from error
+    reasons = [_text_or_none(choice.get("finish_reason")) for choice in _in_order(choices)]
+    model = answer.get("model")
     return InferenceResult(
-        output=outputs[0] if len(outputs) == 1 else outputs,
+        output=texts[0] if len(texts) == 1 else list(texts),
         finish_reason="length" if "length" in reasons else reasons[0],
-        usage=read_usage(answer),
+        usage=usage,
         truncated="length" in reasons,
         filtered="content_filter" in reasons,
-        model=answer.get("model"),
+        model=_text_or_none(model),
+        extra=(extras[0] if len(extras) == 1 else list(extras)) if any(extras) else None,
         raw=answer,
     )
 
 
-def _content(task: str, choice: Any) -> Any:
-    """Text of one choice; a message that calls tools instead of speaking is given whole."""
+def _in_order(choices: list[Any]) -> list[Any]:
+    """Choices by their index, or as they stand where not each of them has its own."""
+    places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
+    if sorted(place for place in places if type(place) is int) != list(range(len(choices))):
+        return choices
+    return [choices[places.index(place)] for place in range(len(choices))]
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None]:
+    """Text of one choice, and what it says beside it; a message that only calls tools is given whole.
+
+    :raises CutAnswerError: the engine gave the request up in the middle of the text
+    :raises MalformedAnswerError: there is neither a text nor anything else that is understood
+    """
     if not isinstance(choice, Mapping):
         raise MalformedAnswerError("a choice that is no object")
+    reason = choice.get("finish_reason")
+    if reason == "abort":  # vLLM and SGLang, when a request is cancelled or the engine shuts down
+        raise CutAnswerError("the engine gave up the request (finish_reason: abort)")
+    extra = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
     if task == GENERATE:
         text = choice.get("text")
         if not isinstance(text, str):
             raise MalformedAnswerError("a choice without text")
-        return text
+        return text, extra or None
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise MalformedAnswerError("a choice without a message")
-    if isinstance(message.get("content"), str):
-        return message["content"]
-    if message.get("tool_calls"):
-        return {"tool_calls": message["tool_calls"]}
-    # A reasoning model that used up its tokens while thinking has null content and a finish_reason.
-    if choice.get("finish_reason") is not None:
-        return ""
-    raise MalformedAnswerError("a message without content")
+    text = _text_of(message.get("content"))
+    extra |= {name: message[name] for name in BESIDE_TEXT if message.get(name)}
+    if text is None and "tool_calls" in extra:
+        return {"tool_calls": extra.pop("tool_calls")}, extra or None
+    # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
+    if text is None and not extra and reason not in ("length", "content_filter"):
+        raise MalformedAnswerError(f"a message without content: {str(dict(message))[:200]}")
+    return text or "", extra or None
+
+
+def _text_of(content: Any) -> str | None:
+    """The text in a message's `content`, which may be a list of parts; None where there is none.
+
+    :raises MalformedAnswerError: a part is no text
+    """
+    match content:
+        case str() | None:
+            return content
+        case [*parts] if parts and all(
+            isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts
+        ):
+            return "".join(part["text"] for part in parts)
+        case _:
+            raise MalformedAnswerError(f"a content that is no text: {str(content)[:200]}")
 
 
 def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
@@ -188,4 +231,6 @@ def read_usage(answer: Any) -> Usage | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A number of tokens; None for anything that can't be one, which no sum is to hold."""
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if known else None

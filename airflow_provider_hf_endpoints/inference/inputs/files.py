@@ -16,7 +16,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL, SUFFIXES, FileFormat, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal, words_of_hub
-from airflow_provider_hf_endpoints.inference.paths import as_upath
+from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
 
 _MAGIC = "*?["
 _PACKED = (".gz", ".zst")

@@ -8,7 +8,7 @@ from typing import IO
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _BOM = b"\xef\xbb\xbf"
 

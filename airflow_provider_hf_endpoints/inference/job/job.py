@@ -18,9 +18,9 @@ from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBud
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
 from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
-from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.requests.template import Template
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 
 

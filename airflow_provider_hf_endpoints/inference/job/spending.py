@@ -10,8 +10,8 @@ from dataclasses import asdict
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,24 @@ async def follow(
         notice = spending.notice(now, rows, left)
         if path is not None and (now >= save_at or (notice is not None and notice.end)):
             save_at = now + SAVE_INTERVAL
-            await asyncio.to_thread(save, path, spending.budget.key, spending.spent(now, rows))
+            await _save_if_possible(path, spending.budget.key, spending.spent(now, rows))
         if notice is None:
             continue
         log.warning("%s", notice.text)
         if notice.end:
             end(notice)
             return
+
+
+async def _save_if_possible(path: UPath, key: str, spent: Spent) -> None:
+    """Keep it for the next run. A store that fails is no reason to stop watching: the next look saves again."""
+    try:
+        await asyncio.to_thread(save, path, key, spent)
+    except Exception as error:  # noqa: BLE001 - stores raise what they like; the budget goes on being watched
+        log.warning(
+            "%s could not be written (%s: %s); it is tried again in %g s",
+            path,
+            type(error).__name__,
+            error,
+            SAVE_INTERVAL,
+        )

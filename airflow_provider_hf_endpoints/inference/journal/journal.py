@@ -12,11 +12,11 @@ from typing import IO
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.folders import remove_folder
 from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.journal.index import Index
 from airflow_provider_hf_endpoints.inference.journal.records import COPY, DISCARDED, Record, decode_record, read_head
 from airflow_provider_hf_endpoints.inference.journal.segments import Segments
+from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
 
 
 class Journal:

@@ -16,7 +16,7 @@ from typing import IO
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 BEAT = 5.0  # seconds between two signs of life on an object store
 PATIENCE = 4 * BEAT  # seconds without one after which its owner counts as dead

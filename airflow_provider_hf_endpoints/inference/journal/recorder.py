@@ -1,6 +1,7 @@
 """Finished rows on their way into the journal: collected, and made durable in groups.
 
-A group is written in a thread while the next one fills, so that sending never waits for the disk.
+A group is written in a thread while the next one fills. A store that fails is tried again; when more waits for it than
+memory should hold, nothing more is sent until it has caught up.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import contextlib
 
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import Record, encode_record
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here
 
 GROUP_ROWS = 1000
 #: An object store takes a whole object each time, so there the interval counts, and this only bounds memory.
 GROUP_ROWS_REMOTE = 20_000
+GROUP_BYTES = 8 << 20  # a group is written when it holds so much, whatever the interval
+MOST_BYTES = 64 << 20  # not yet durable, beyond which nothing more is sent
 LOCAL_INTERVAL = 1.0  # seconds
+FLUSH_PATIENCE = 30.0  # seconds; whoever has stopped the batch waits for it
 
 
 class Recorder:
@@ -29,36 +34,58 @@ class Recorder:
         self._interval = min(LOCAL_INTERVAL, interval) if local else interval
         self._rows = GROUP_ROWS if local else GROUP_ROWS_REMOTE
         self._pending: list[tuple[Record, bytes]] = []
+        self._pending_bytes = 0
+        self._writing: list[tuple[Record, bytes]] = []
+        self._writing_bytes = 0
         self._full = asyncio.Event()
+
+    @property
+    def behind(self) -> bool:
+        """So much waits for the store that nothing more is to be sent."""
+        return self._pending_bytes + self._writing_bytes > MOST_BYTES
 
     def add(self, record: Record, line_key: int = 0) -> None:
         """A row is finished; it is durable within a group's time.
 
         :param line_key: of the input line that it answers
         """
-        self._pending.append((record, encode_record(record, line_key)))
-        if len(self._pending) >= self._rows:
+        line = encode_record(record, line_key)
+        self._pending.append((record, line))
+        self._pending_bytes += len(line)
+        if len(self._pending) >= self._rows or self._pending_bytes >= GROUP_BYTES:
             self._full.set()
 
     async def run(self) -> None:
-        """Write group after group, until cancelled. Raises what the journal's storage raises."""
-        loop = asyncio.get_running_loop()
+        """Write group after group, until cancelled.
+
+        :raises BatchStoreError: the store failed for longer than is waited; what it did not take is written by `flush`
+        """
         while True:
             # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._full.wait()
             self._full.clear()
-            group, self._pending = self._pending, []
-            if group:
-                write = loop.run_in_executor(None, self._journal.append, group)
-                try:
-                    await asyncio.shield(write)
-                except asyncio.CancelledError:
-                    await write  # the thread writes on; the last flush has to come after it
-                    raise
+            self._take()
+            if self._writing:
+                await patiently(self._write, "writing finished rows to the journal")
 
     def flush(self) -> None:
-        """Write what is left, before this returns."""
-        group, self._pending = self._pending, []
-        self._journal.append(group)
+        """Write what is left, here and now.
+
+        :raises BatchStoreError: the store did not take it
+        """
+        for _ in range(2):  # what `run` was about to write, and what came since
+            self._take()
+            patiently_here(self._write, "writing the last finished rows to the journal", patience=FLUSH_PATIENCE)
+
+    def _take(self) -> None:
+        if not self._writing:
+            self._writing, self._pending = self._pending, []
+            self._writing_bytes, self._pending_bytes = self._pending_bytes, 0
+
+    def _write(self) -> None:
+        """Make the group durable; it stays at hand where the store fails."""
+        if self._writing:
+            self._journal.append(self._writing)
+            self._writing, self._writing_bytes = [], 0

@@ -11,7 +11,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import output_line, with_letter
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import COPY, RETRYABLE, Record
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 #: Rows of which the identities are kept at hand: a row whose place is empty may have been done at another one.
 FEW = 200_000

@@ -18,8 +18,8 @@ from typing import IO
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.folders import names_in
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _NAME = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
 
@@ -74,29 +74,46 @@ class Segments:
         :return: the segment and the offset in it
         """
         own, start = self._own_file(), self._end
-        own.write(data)
-        own.flush()
-        if self._local is not None:
-            os.fdatasync(own.fileno())
-        else:
-            name = f"{self._number:06d}-{self._run}-{self._parts:06d}.log"
-            with (self._folder / name).open("wb") as target:
-                target.write(data)
+        try:
+            _write_at(own, start, data)
+            if self._local is not None:
+                _sync_data(own.fileno())
+        except BaseException:
+            self._cut(own, start)
+            raise
+        if self._local is None:
+            # Whole or not at all; the same name again where the store failed after it had taken the object.
+            path = self._folder / self._own_name()
+            path.fs.pipe_file(path.path, data)
             self._parts += 1
         self._end = start + len(data)
         return self._own_segment, start
 
+    def _cut(self, own: IO[bytes], end: int) -> None:
+        """Leave nothing behind the last group that is durable. What then follows would stand behind a torn record."""
+        try:
+            own.truncate(end)
+        except OSError:
+            # Nor can it be taken back: its end stays torn, as a crash would leave it, and another segment goes on.
+            self._own, self._end = None, 0
+            self._parts += 1
+
+    def _own_name(self) -> str:
+        return f"{self._number:06d}-{self._run}-{self._parts:06d}.log"
+
     def _own_file(self) -> IO[bytes]:
         if self._own is None:
-            if self._local is not None:
-                path = self._local / f"{self._number:06d}-{self._run}.log"
-            else:
-                path = self._spool / "own.log"
-            self._own = open(path, "w+b")  # noqa: SIM115 - closed by close()
-            if self._local is not None:
-                _sync_folder(self._local)
+            path = self._local / self._own_name() if self._local is not None else self._spool / "own.log"
+            own = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
+            try:
+                if self._local is not None:
+                    _sync_folder(self._local)
+            except BaseException:
+                own.close()
+                raise
+            self._own, self._end = own, 0
             self._own_segment = len(self._files)
-            self._files.append(self._own)
+            self._files.append(own)
         return self._own
 
     def read(self, segment: int, offset: int, length: int) -> bytes:
@@ -112,6 +129,19 @@ class Segments:
         if self._spool_dir is not None:
             shutil.rmtree(self._spool_dir, ignore_errors=True)
             self._spool_dir = None
+
+
+def _write_at(file: IO[bytes], start: int, data: bytes) -> None:
+    """Write all of it; a system call may take a part only."""
+    file.seek(start)
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _sync_data(descriptor: int) -> None:
+    """Make a file's bytes durable; macOS has no `fdatasync`."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -121,12 +121,21 @@ class Gate:
                 self._episode = Episode(sent_at, now)
             elif sent_at >= self._episode.begins:
                 self._episode.refused += 1
-        self._pause(error.retry_after, now)
+        asked = error.retry_after
+        if asked is not None and asked > self._longest_asked:
+            # For longer than the batch waits for an endpoint, this one is away: it is asked again meanwhile.
+            asked = self._longest_asked
+            self._closed_at = now if self._closed_at is None else self._closed_at
+        self._pause(asked, now)
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
         elif not self._ever_open or self._waves >= WAVES or self._all_refused(in_flight):
             self._closed_at = now
             self._next_probe = now + self._probe_interval
+
+    @property
+    def _longest_asked(self) -> float:
+        return self._patience / 2
 
     def _all_refused(self, in_flight: int) -> bool:
         return self._streak >= FEWEST and in_flight <= FEW * self._streak

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.wire import Load
+
+HELD_BACK_LOOK = 0.1  # seconds between two looks whether the store has caught up
 
 
 class Pace:
@@ -18,15 +22,24 @@ class Pace:
     def __init__(self, gate: Gate, limiter: Limiter) -> None:
         self.gate = gate
         self.limiter = limiter
+        #: Whether finished rows wait for their store, so that nothing more is to be sent.
+        self.held_back: Callable[[], bool] = lambda: False
 
     @property
     def state(self) -> str:
         """Why the limit is what it is, or that the endpoint is away; in a word or two."""
+        if self.held_back():
+            return "waiting for the store"
         return "waiting for the endpoint" if self.gate.closed else self.limiter.reason
 
     def admits(self, now: float, in_flight: int) -> int:
         """How many more requests may be sent at `now`."""
-        return self.gate.admits(now, self.limiter.limit, in_flight)
+        return 0 if self.held_back() else self.gate.admits(now, self.limiter.limit, in_flight)
+
+    def opens_at(self, now: float) -> float:
+        """When `admits` may answer differently without a new answer from the endpoint."""
+        opens = self.gate.opens_at(now)
+        return max(opens, now + HELD_BACK_LOOK) if self.held_back() else opens
 
     def answered(self, now: float, sent_at: float, in_flight: int, work: float, load: Load | None) -> None:
         """A request was answered.

@@ -9,7 +9,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
-from airflow_provider_hf_endpoints.inference.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath
 
 
 @dataclass(frozen=True, slots=True)

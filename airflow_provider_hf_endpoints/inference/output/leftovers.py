@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import contextlib
 
-from airflow_provider_hf_endpoints.inference.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 
 def clear_finished(layout: OutputLayout) -> None:

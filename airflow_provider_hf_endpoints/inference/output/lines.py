@@ -27,6 +27,8 @@ def answer_record(
         "truncated": result.truncated,
         "attempts": attempts,
     }
+    if result.extra is not None:
+        line["extra"] = result.extra
     if columns is not None:
         line["columns"] = columns
     return counted_record(index, key, result, line)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 def write_manifest(layout: OutputLayout, manifest: dict[str, Any]) -> None:

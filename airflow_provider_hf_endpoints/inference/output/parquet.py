@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -15,10 +16,12 @@ from airflow_provider_hf_endpoints.inference import fastjson
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 << 20
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 #: As the fields of an output line, but: an `id` is text, whatever it was; a vector (a list of numbers, alone or
-#: the only one in a list) stands in `embedding`, any other output that is no text as JSON in `output`; and `columns` is
-#: JSON, for their types are anybody's.
+#: the only one in a list) stands in `embedding`, any other output that is no text as JSON in `output`; `columns` and
+#: `extra` are JSON, for their types are anybody's. Half a character (a lone surrogate), which UTF-8 has no form of,
+#: becomes U+FFFD.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -42,6 +45,7 @@ SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
         ("attempts", pa.int64()),
         ("columns", pa.string()),
+        ("extra", pa.string()),
     ]
 )
 
@@ -76,9 +80,11 @@ def rows_of(file: IO[bytes]) -> Iterator[Rows]:
     """The file is a whole one when the block ends well."""
     writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
     rows = Rows(writer)
-    yield rows
-    rows.flush()
-    writer.close()
+    try:
+        yield rows
+        rows.flush()
+    finally:
+        writer.close()  # also of a file that is thrown away: the writer would write to it later
 
 
 def _as_row(line: dict[str, Any]) -> dict[str, Any]:
@@ -86,12 +92,26 @@ def _as_row(line: dict[str, Any]) -> dict[str, Any]:
     vector = _vector(output)
     text = output is None or isinstance(output, str)
     return {
-        **line,
-        "id": None if line["id"] is None else str(line["id"]),
-        "output": None if vector else output if text else fastjson.encode(output).decode(),
+        "index": line["index"],
+        "id": None if line["id"] is None else _whole(str(line["id"])),
+        "output": None if vector else output if output is None else _whole(output) if text else _as_json(output),
         "embedding": vector,
-        "columns": None if columns is None else fastjson.encode(columns).decode(),
+        "finish_reason": line["finish_reason"] and _whole(line["finish_reason"]),
+        "usage": line["usage"],
+        "error": line["error"] and {**line["error"], "message": _whole(line["error"]["message"])},
+        "truncated": line["truncated"],
+        "attempts": line["attempts"],
+        "columns": _as_json(columns),
+        "extra": _as_json(line.get("extra")),
     }
+
+
+def _as_json(value: Any) -> str | None:
+    return None if value is None else fastjson.encode(value).decode()
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if _SURROGATE.search(text) else text
 
 
 def _vector(output: Any) -> list[float] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import letter_of, output_line
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import EMPTY, ERROR, FILTERED, TRUNCATED, Record
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 class Totals:

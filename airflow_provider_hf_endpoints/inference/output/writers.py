@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, packing
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 class LineTarget(Protocol):

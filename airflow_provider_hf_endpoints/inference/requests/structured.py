@@ -7,12 +7,16 @@ it silently, so the check is not left to the engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+
+_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
 
 class InvalidOutputError(MalformedAnswerError):
@@ -43,7 +47,48 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
         validator_for(found).check_schema(found)
     except SchemaError as error:
         raise ValueError(f"response_schema is no JSON schema: {error.message}") from None
+    _check_references(found)
     return found
+
+
+def _check_references(schema: dict[str, Any]) -> None:
+    """Refuse a schema whose `$ref` leads nowhere: only an answer would show that, when it is paid.
+
+    :raises ValueError: it names the reference
+    """
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+    for reference in _references(schema):
+        # What is below an `$id` of its own is looked up from there; only the answer's check can tell.
+        if not reference.startswith("#"):
+            continue
+        try:
+            resolver.lookup(reference)
+        except Unresolvable:
+            raise ValueError(
+                f"response_schema has a $ref that leads nowhere: {reference!r}. Define it below `$defs`"
+            ) from None
+
+
+def _references(part: Any) -> Iterator[str]:
+    if isinstance(part, Mapping):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from _references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _references(value)
+
+
+def bare_json(text: str) -> str:
+    """An answer without what models put around JSON: their thoughts (`<think>…</think>`) and a fence of Markdown."""
+    text = _THOUGHTS.sub("", text, count=1).strip()
+    fenced = _FENCE.fullmatch(text)
+    return text if fenced is None else fenced[1]
 
 
 def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResult]:
@@ -55,12 +100,15 @@ def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResu
 
     def check(result: InferenceResult) -> InferenceResult:
         try:
-            value = json.loads(result.output)
-        except (TypeError, ValueError) as error:
+            value = json.loads(bare_json(result.output))
+        except (TypeError, ValueError, RecursionError) as error:
             cut = ", cut at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(result.output)[:200]!r}"
             raise InvalidOutputError(words, usage=result.usage) from error
-        problem = next(iter(validator.iter_errors(value)), None)
+        try:
+            problem = next(iter(validator.iter_errors(value)), None)
+        except RecursionError:
+            raise InvalidOutputError("nested too deeply to be checked", usage=result.usage) from None
         if problem is not None:
             raise InvalidOutputError(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
         return replace(result, output=value)

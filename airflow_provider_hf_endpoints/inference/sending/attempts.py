@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect, read_result
 from airflow_provider_hf_endpoints.inference.engines.load import read_load
-from airflow_provider_hf_endpoints.inference.errors import InferenceError, InferenceTimeoutError
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    InferenceError,
+    InferenceTimeoutError,
+)
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
@@ -20,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 from airflow_provider_hf_endpoints.inference.sending.progress import Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import internal_error
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load, WireResponse
 
 
@@ -84,6 +89,8 @@ class Exchange:
             if clean is error:
                 raise
             raise clean from error.__cause__
+        except Exception as error:  # whatever it is: it is this request's, and no reason to end the batch
+            raise _typed(error, route).without(self._token) from error
         self._timeout.answered(self._clock() - now)
         return results, read_load(response.headers)
 
@@ -109,6 +116,13 @@ class Exchange:
                 if now - sent_at > self._timeout.seconds(failures):
                     del self._early[task]
                     task.cancel()
+
+
+def _typed(error: Exception, route: str) -> InferenceError:
+    """The error of a request for an exception that neither the transport nor the reading of answers has typed."""
+    if isinstance(error, OSError):
+        return ConnectionFailedError(f"{type(error).__name__}: {error}", path=route)
+    return internal_error(error, "sending the request and reading its answer")
 
 
 class Attempts:

@@ -81,14 +81,14 @@ class Dispatcher:
             task = asyncio.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._worker_ended)
-        if ready == 0 or self._workers == 0 or self._pace.gate.opens_at(now) > now:
+        if ready == 0 or self._workers == 0 or self._pace.opens_at(now) > now:
             self._set_timer(now, ready)
         if self._workers == 0 and not self._queue and self._feed.empty:
             self._ending.end()
 
     def _set_timer(self, now: float, ready: int) -> None:
         """Wake again when a waiting row is due or the gate may let something through."""
-        gate = self._pace.gate.opens_at(now)
+        gate = self._pace.opens_at(now)
         due = self._queue.next_due
         moment = gate if ready and gate > now else None if due is None else max(due, gate)
         if self._timer is not None:

@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.inference.sending.finished import FinishedRow
 from airflow_provider_hf_endpoints.inference.sending.ordering import OrderWindow
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Packing, Parcel
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import internal_error
 
 SKIPPED_AT_A_TIME = 200
 
@@ -79,6 +80,9 @@ class RowReader:
         except (BatchInputError, InferenceError) as reason:
             self._bad_line(line, identity, _with_line(reason, line))
             return None
+        except Exception as reason:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
+            self._bad_line(line, identity, internal_error(reason, f"making a request of {line.where}"))
+            return None
         named = b"" if form.id_column is None else str(identity).encode("utf-8", "surrogatepass")
         key = row_key(named, request.route.encode() + b" " + request.body)
         line_key = form.line_key(line.raw)
@@ -88,7 +92,7 @@ class RowReader:
         columns = {name: row.get(name) for name in form.keep_columns} if form.keep_columns else None
         return Item(line, key, identity, request, columns, line_key)
 
-    def _bad_line(self, line: Line, identity: RowId | None, error: BatchInputError) -> None:
+    def _bad_line(self, line: Line, identity: RowId | None, error: Exception) -> None:
         if self._bad_input_ends is not None:
             self.refused = True
             self._bad_input_ends(error)

@@ -12,6 +12,7 @@ from airflow_provider_hf_endpoints.inference.journal.dead_letters import with_le
 from airflow_provider_hf_endpoints.inference.journal.records import ERROR, Record, discarded
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item, Parcel
 from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import internal_error
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 AnswerRecord = Callable[[int, int, RowId, InferenceResult, int, "dict[str, Any] | None"], Record]
@@ -77,19 +78,43 @@ class FinishedRows:
 
     def answered(self, row: Item, result: InferenceResult) -> None:
         """A row has its answer."""
-        record = self._form.answer(row.index, row.key, row.identity, result, row.attempts, row.columns)
+        try:
+            record = self._form.answer(row.index, row.key, row.identity, result, row.attempts, row.columns)
+        except Exception as error:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
+            usage = result.usage
+            if usage is not None:
+                lost = discarded(row.index, usage.prompt_tokens or 0, usage.completion_tokens or 0)
+                self._keep(lost, 0)
+            self.failed([row], internal_error(error, "recording the answer"))
+            return
         self._finish(record, row.line_key)
 
     def failed(self, rows: list[Item], error: InferenceError) -> None:
         """Rows are given up."""
         self._tally.errors[error.kind] = self._tally.errors.get(error.kind, 0) + len(rows)
         for row in rows:
-            record = self._form.fail(row.index, row.key, row.identity, error, row.attempts, row.columns)
+            record = self._error_record(row.index, row.key, row.identity, error, row.attempts, row.columns)
             self._finish(with_letter(record, row.line), row.line_key)
+
+    def _error_record(
+        self,
+        place: int,
+        key: int,
+        identity: RowId | None,
+        error: Exception,
+        attempts: int,
+        columns: dict[str, Any] | None,
+    ) -> Record:
+        """The record of an error, without the kept columns where those are what cannot be written."""
+        try:
+            return self._form.fail(place, key, identity, error, attempts, columns)
+        except Exception as reason:  # noqa: BLE001 - the row has its error all the same
+            unwritten = internal_error(reason, "recording an error")
+            return self._form.fail(place, key, None, unwritten, attempts, None)
 
     def unusable(self, line: Line, key: int, line_key: int, identity: RowId | None, error: Exception) -> None:
         """A line of the input is no row, and nothing is sent for it."""
-        record = self._form.fail(line.place, key, identity, error, 0, None)
+        record = self._error_record(line.place, key, identity, error, 0, None)
         self._finish(with_letter(record, line), line_key)
 
     def discarded(self, parcel: Parcel, error: InferenceError) -> None:

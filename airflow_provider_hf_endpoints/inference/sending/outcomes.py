@@ -6,6 +6,7 @@ failures, and are told of them here. No I/O.
 
 from __future__ import annotations
 
+import logging
 import time
 
 from airflow_provider_hf_endpoints.inference.backoff import Backoff
@@ -29,6 +30,8 @@ from airflow_provider_hf_endpoints.inference.sending.retries import (
 )
 from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load
+
+log = logging.getLogger(__name__)
 
 
 class Outcomes:
@@ -59,6 +62,7 @@ class Outcomes:
         self._backoff = Backoff()
         self._budget = RetryBudget(policy.budget)
         self._clock = time.monotonic
+        self._told_of_cut = False
         #: An answer has said how many requests wait in the engine's queue.
         self.queue_told = False
 
@@ -116,7 +120,7 @@ class Outcomes:
             self._pace.gate.unclear()
         else:
             self._pace.gate.answered(sent_at)
-        due = now + self._backoff.seconds(parcel.failures + 1, error.retry_after)
+        due = now + self._pause(parcel, parcel.failures + 1, error, now)
         if self._split(parcel, error, due):
             return
         parcel.failures += 1
@@ -139,7 +143,17 @@ class Outcomes:
         if too_often or now - parcel.first_sent > policy.row_timeout:
             self._give_up_or_split(parcel, error, now)
         else:
-            self._send_again(parcel, error, now + self._backoff.seconds(parcel.refusals, error.retry_after))
+            self._send_again(parcel, error, now + self._pause(parcel, parcel.refusals, error, now))
+
+    def _pause(self, parcel: Parcel, failures: int, error: InferenceError, now: float) -> float:
+        """Seconds until it is sent again: as long as the server asks, but no longer than the row may take."""
+        left = max(0.0, parcel.first_sent + self._policy.row_timeout - now)
+        seconds = self._backoff.seconds(failures, error.retry_after)
+        if seconds > left and not self._told_of_cut:
+            self._told_of_cut = True
+            words = "An answer asks to wait %.0f s. The batch waits %.0f s, as row_timeout allows: %s"
+            log.warning(words, seconds, left, error)
+        return min(seconds, left)
 
     @staticmethod
     def _uncount_attempt(parcel: Parcel) -> None:

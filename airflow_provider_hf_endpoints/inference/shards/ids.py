@@ -13,8 +13,6 @@ from typing import IO
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
-from airflow_provider_hf_endpoints.inference.folders import names_in
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
@@ -23,6 +21,8 @@ from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, layout_of_whole
 from airflow_provider_hf_endpoints.inference.shards.planner import PLAN
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in
 
 COMPARED_AT_MOST = 1 << 25  # bytes of other shards' ids: four million rows
 IDS_AT_ONCE = 1 << 20  # compared in memory at a time

@@ -15,8 +15,6 @@ from typing import Any
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.atomic import replacing
-from airflow_provider_hf_endpoints.inference.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.input_errors import (
     BatchInputError,
     JournalCorruptError,
@@ -32,11 +30,13 @@ from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
-from airflow_provider_hf_endpoints.inference.paths import PathLike
 from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
 
 log = logging.getLogger(__name__)
 

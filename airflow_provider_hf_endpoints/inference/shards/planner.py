@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
-from airflow_provider_hf_endpoints.inference.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
@@ -23,7 +21,6 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.paths import PathLike, local_path
 from airflow_provider_hf_endpoints.inference.shards.plan import (
     MOST_SHARDS,
     Plan,
@@ -31,6 +28,9 @@ from airflow_provider_hf_endpoints.inference.shards.plan import (
     check_division,
     plan_shards,
 )
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, local_path
 
 log = logging.getLogger(__name__)
 

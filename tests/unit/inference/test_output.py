@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.atomic import replacing
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
+from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 @pytest.fixture(params=["local", "object store"])

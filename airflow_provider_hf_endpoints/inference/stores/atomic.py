@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 IN_MEMORY = 1 << 22  # bytes of a file on its way to an object store, beyond which it waits on the disk
 

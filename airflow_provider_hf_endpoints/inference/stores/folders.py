@@ -6,7 +6,7 @@ import contextlib
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 
 def names_in(folder: UPath) -> list[str]:

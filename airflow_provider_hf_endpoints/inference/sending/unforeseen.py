@@ -1,0 +1,27 @@
+"""An exception that nobody foresaw, made the error of the row that met it, so that one row never ends a batch."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from airflow_provider_hf_endpoints.inference.errors import InternalError
+
+log = logging.getLogger(__name__)
+
+_TOLD: set[tuple[str, str]] = set()
+_MOST_TOLD = 100  # kinds of exceptions with a traceback in the log; a batch has a million rows
+
+
+def internal_error(error: Exception, doing: str) -> InternalError:
+    """The row's error for an exception, whose traceback stands in the log once for each type and place.
+
+    :param doing: what was done to the row, as in "reading the answer"
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown place"
+    kind = (type(error).__name__, place)
+    if kind not in _TOLD and len(_TOLD) < _MOST_TOLD:
+        _TOLD.add(kind)
+        log.error("%s failed while %s. The row gets this error; the batch goes on.", kind[0], doing, exc_info=error)
+    return InternalError(f"{type(error).__name__} at {place} while {doing}: {str(error)[:300]}")

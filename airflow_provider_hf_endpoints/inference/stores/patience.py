@@ -1,0 +1,106 @@
+"""Work on the output's store, tried again where the store fails for a moment: a full disk, a service that is busy.
+
+What is tried again must be idempotent. Errors of the batch itself, and those of a program or of its data, are not tried
+again: they would come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+#: A fault of the program, of its data or of what is installed.
+_FOR_GOOD = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, RecursionError)
+#: Refused or not there, which a moment rarely changes.
+_REFUSED = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+PATIENCE = 120.0  # seconds for which a store may fail before the batch ends; an endpoint bills meanwhile
+FIRST_PAUSE = 0.5  # seconds, doubled with each failure
+LONGEST_PAUSE = 15.0  # seconds
+
+
+def pauses(patience: float = PATIENCE) -> Iterator[float]:
+    """Seconds to wait after each failure in a row, until the patience is used up."""
+    pause, left = FIRST_PAUSE, patience
+    while left > 0:
+        yield min(pause, left)
+        left -= pause
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def store_error(error: Exception, doing: str) -> BatchStoreError:
+    """The end of a batch whose store did not come right."""
+    return BatchStoreError(
+        f"{doing} failed: {type(error).__name__}: {error}. The store or the disk does not work, is full, or refuses "
+        "access. Mend that and run the same job again: rows that are recorded are not sent again"
+    )
+
+
+def may_pass(error: Exception, *, sent: bool) -> bool:
+    """Whether the same work may succeed a moment later.
+
+    :param sent: rows have been sent, so that what is lost was paid for, and hope is worth more
+    """
+    if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
+        return False
+    return sent or not isinstance(error, _REFUSED)
+
+
+async def patiently(
+    work: Callable[[], _Result], doing: str, *, patience: float = PATIENCE, sent: bool = True
+) -> _Result:
+    """What `work` returns, done in a thread, and waited for when this is cancelled too.
+
+    :param doing: for the log and the error, as in "writing the results"
+    :param sent: see `may_pass`
+    :raises BatchStoreError: the store failed until the patience was used up, or refuses
+    """
+    waits = pauses(patience)
+    while True:
+        try:
+            return await to_its_end(work)
+        except Exception as error:  # noqa: BLE001 - stores raise what they like
+            await asyncio.sleep(_pause_after(error, doing, waits, sent=sent))
+
+
+def patiently_here(work: Callable[[], _Result], doing: str, *, patience: float = PATIENCE) -> _Result:
+    """The same without an event loop, in this thread."""
+    waits = pauses(patience)
+    while True:
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - stores raise what they like
+            time.sleep(_pause_after(error, doing, waits, sent=True))
+
+
+def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
+    """Seconds until the work is tried again; raises where it is not."""
+    if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
+        raise error
+    pause = next(waits, None) if may_pass(error, sent=sent) else None
+    if pause is None:
+        raise store_error(error, doing) from error
+    log.warning("%s failed (%s: %s); trying again in %.1f s", doing, type(error).__name__, error, pause)
+    return pause
+
+
+async def to_its_end(work: Callable[[], _Result]) -> _Result:
+    """In a thread, and waited for when this is cancelled too: nobody else may touch the output while it works."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # asked for, or asyncio would complain that nobody did

@@ -1,0 +1,86 @@
+"""Worlds that once ended a batch, each as the smallest case that showed it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hostile.cases import BAD_LINES, BROKEN_BODIES, USAGES, Broken, Case, Good, Raises, Refusal, Row, StoreFault
+from tests.hostile.invariants import problems
+from tests.hostile.server import RAISED
+from tests.hostile.world import live
+
+ROWS = [Row(), Row(), Row()]
+
+
+@pytest.mark.parametrize("body", range(len(BROKEN_BODIES)))
+def test_no_body_ends_a_batch(body: int) -> None:
+    """Nested 3,000 deep, an index that is null, packed, cut: the row is asked again, and the others are answered."""
+    assert [] == problems(live(Case(ROWS, answers=[Broken(body)])))
+
+
+@pytest.mark.parametrize("what", range(len(RAISED)))
+def test_no_exception_of_a_transport_ends_a_batch(what: int) -> None:
+    """What a transport should never raise is the error of its row."""
+    outcome = live(Case(ROWS, answers=[Raises(what)]))
+    assert [] == problems(outcome)
+    assert 3 == len(outcome.lines)
+
+
+@pytest.mark.parametrize("bad", range(len(BAD_LINES)))
+def test_no_line_ends_a_batch(bad: int) -> None:
+    """A line that is no row, whatever it is, is an error in its place."""
+    outcome = live(Case([Row(), Row(bad=bad), Row()]))
+    assert [] == problems(outcome)
+    assert [False, True, False] == [line["error"] is not None for line in outcome.lines]
+
+
+def test_json_without_end_is_an_answer_that_does_not_fit() -> None:
+    """The commonest loop of JSON mode, `[[[[…`, is asked for again like any other text that does not fit."""
+    outcome = live(Case(ROWS, answers=[Good(content="deep json")], schema=True))
+    assert [] == problems(outcome)
+    assert [None] * 3 == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize("usage", USAGES, ids=str)
+def test_no_count_of_tokens_ends_a_batch(usage: object) -> None:
+    """Counts that are text, negative, or larger than any record can hold count as unknown."""
+    assert [] == problems(live(Case(ROWS, answers=[Good(usage=usage)])))
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["disk", "objects"])
+@pytest.mark.parametrize("operation", ["write", "sync", "read", "list", "delete"])
+@pytest.mark.parametrize("first", range(8))
+def test_a_store_that_fails_once_costs_nothing(remote: bool, operation: str, first: int) -> None:
+    """Whichever operation fails once: the run ends well or with an error that says so, and no answer is paid twice."""
+    fault = StoreFault(operation=operation, first=first, count=1)  # type: ignore[arg-type]
+    outcome = live(Case(ROWS, store_faults=[fault], remote=remote))
+    assert [] == problems(outcome)
+    assert 3 == len(outcome.server.exchanges)
+
+
+@pytest.mark.parametrize(("remote", "first"), [(False, 4), (True, 2)], ids=["disk", "objects"])
+def test_a_store_that_is_away_ends_the_batch_with_its_own_error(remote: bool, first: int) -> None:
+    """After two minutes the run ends with what the store says; the next one goes on, and nothing is lost."""
+    outcome = live(
+        Case(ROWS, store_faults=[StoreFault(operation="write", first=first, count=10_000, how=1)], remote=remote)
+    )
+    assert [] == problems(outcome)
+    assert "No space left on device" in str(outcome.runs[0].error)
+
+
+@pytest.mark.parametrize("asked", ["86400", "1e9", "Wed, 21 Oct 2099 07:28:00 GMT"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_no_answer_holds_a_batch_for_a_day(asked: str, status: int) -> None:
+    """However long one answer asks to wait, the row is sent again within `row_timeout` and `startup_timeout`."""
+    outcome = live(Case(ROWS, answers=[Refusal(status, 1, asked)]))
+    assert [] == problems(outcome)
+    assert outcome.runs[0].report is not None
+    assert 301.0 >= outcome.runs[0].seconds
+
+
+@pytest.mark.parametrize("body", [3, 4, 5], ids=["in error", "invalid state", "paused"])
+def test_what_the_proxy_says_of_the_endpoint_is_no_rows_fault(body: int) -> None:
+    """A failed or paused endpoint ends the run; the next run sends its rows, and all are answered."""
+    outcome = live(Case(ROWS, answers=[Refusal(400, body)] * 3))
+    assert [] == problems(outcome)
+    assert [None] * 3 == [line["error"] for line in outcome.lines]
