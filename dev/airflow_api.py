@@ -122,9 +122,10 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, params={"deserialize": "false"})["value"]
 
-    def variable(self, key: str) -> str:
-        """An Airflow Variable's value."""
-        return str(self.call("GET", f"/variables/{key}")["value"])
+    def variable_keys(self, prefix: str) -> list[str]:
+        """The keys of the Airflow Variables that begin so."""
+        listed = self.call("GET", "/variables?limit=1000")["variables"]
+        return [each["key"] for each in listed if each["key"].startswith(prefix)]
 
     def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """The task's extra links by name, as the UI shows them."""
