@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect, read_result
 from airflow_provider_hf_endpoints.inference.engines.load import read_load
 from airflow_provider_hf_endpoints.inference.errors import (
+    CertificateError,
     ConnectionFailedError,
     InferenceError,
     InferenceTimeoutError,
@@ -120,6 +122,8 @@ class Exchange:
 
 def _typed(error: Exception, route: str) -> InferenceError:
     """The error of a request for an exception that neither the transport nor the reading of answers has typed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return CertificateError(str(error), path=route)
     if isinstance(error, OSError):
         return ConnectionFailedError(f"{type(error).__name__}: {error}", path=route)
     return internal_error(error, "sending the request and reading its answer")
