@@ -7,10 +7,10 @@ which engine speaks which. How an engine is reached, and how many rows it is sen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import openai
 from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
@@ -59,7 +59,7 @@ def read_result(
     task: str,
     response: WireResponse,
     path: str = "",
-    decode: Decoder = json.loads,
+    decode: Decoder = fastjson.decode,
 ) -> InferenceResult:
     """The result of an answer.
 
@@ -80,7 +80,7 @@ def read_result(
     return result
 
 
-def parse_json(body: bytes, decode: Decoder = json.loads) -> Any:
+def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
     """The JSON in a 200's body, when it is an answer at all.
 
     :raises CutAnswerError: nothing there, or JSON that stops in the middle

@@ -6,11 +6,11 @@ clients drive it and do nothing but I/O, so they cannot drift apart.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import (
     Dialect,
     build_request,
@@ -110,7 +110,7 @@ def _ask(route: str) -> Generator[WireRequest, WireResponse, Any]:
     response = yield WireRequest(route, method="GET")
     if response.status == 200:
         try:
-            return json.loads(response.body)
+            return fastjson.decode(response.body)
         except ValueError:
             return None
     error = error_from(response, route)

@@ -6,14 +6,13 @@ text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_hf_endpoints._http import wait_told
-from airflow_provider_hf_endpoints.inference import errors
+from airflow_provider_hf_endpoints.inference import errors, fastjson
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 # What the proxy in front of an endpoint says of the endpoint, all of it with status 400. The second text of a pause is
@@ -69,7 +68,7 @@ def _of_proxy(response: WireResponse, words: str) -> type[errors.InferenceError]
 def _is_proxys(response: WireResponse) -> bool:
     """Whether a 400 has the proxy's form, which no engine has: `{"error": "Bad Request: …", "code": "BAD_REQUEST"}`."""
     try:
-        body = json.loads(response.body)
+        body = fastjson.decode(response.body)
     except (ValueError, RecursionError):
         return False
     match body:
@@ -120,7 +119,7 @@ def error_words(response: WireResponse) -> str:
     """What the body says, as one text, with the machine's own code where the body names one."""
     text = response.body.decode("utf-8", "replace").strip()
     try:
-        body = json.loads(text)
+        body = fastjson.decode(text.encode())
     except ValueError:
         return _plain(text)
     return _from_json(body) or _plain(text)
