@@ -62,7 +62,7 @@ def test_resume_and_update(emulator: Emulator) -> None:
             limited.update_inference_endpoint("e", max_replica=3)
         with pytest.raises(CeilingError, match="x4"):
             limited.update_inference_endpoint("e", instance_size="x4")
-        limited.update_inference_endpoint("e", scale_to_zero_timeout=30)
+        limited.settle(limited.update_inference_endpoint("e", scale_to_zero_timeout=30))
         assert limited.resume_inference_endpoint("e").status in ("pending", "initializing")
 
 

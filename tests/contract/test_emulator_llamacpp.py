@@ -46,7 +46,8 @@ def ready(play: Play, name: str, **changes: Any) -> str:
 
 
 def test_the_toolkits_image(play: Play) -> None:
-    """The default image: loading is a 503, then `POST /` and chat are answered by the model."""
+    """The default image: loading is a 503, then the model answers `POST /`, and chat where the image serves chat."""
+    play.emulator.set_quirks("toolkit_chats")
     created = play.create("toolkit", model={"image": TOOLKIT}).json()["status"]["url"]
     assert play.http.get(f"{created}/health").status_code == 503
     play.until("running", "toolkit")

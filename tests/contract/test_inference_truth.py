@@ -37,7 +37,8 @@ def test_tokens_requests_and_attempts_are_those_of_the_server(tmp_path: Path, ta
     with Emulator() as emulator:
         url = Play(emulator).running(model={"image": VLLM})
         path = "/v1/(chat|embeddings)"
-        emulator.add_fault(path=path, method="POST", status=400, count=1, skip=3)
+        refused = {"object": "error", "message": "no", "type": "BadRequestError", "code": 400}  # as vLLM words it
+        emulator.add_fault(path=path, method="POST", status=400, body=refused, count=1, skip=3)
         emulator.add_fault(path=path, method="POST", status=500, rate=0.05)
         emulator.add_fault(path=path, method="POST", status=429, rate=0.05)
         emulator.add_fault(path=path, method="POST", kind="not_json", rate=0.05)
