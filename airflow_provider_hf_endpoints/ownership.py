@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, st
 
 log = logging.getLogger(__name__)
 
+_NAMESPACE_KEY = "hf_endpoint_namespace"  # the XCom of the namespace, where the token alone tells it
 _TAG_PREFIX = "airflow-task-"
 
 #: The XCom of the claim: an attempt that leaves its wait to a trigger leaves its own id there, which Airflow empties
@@ -63,6 +64,18 @@ def has_left_claim(task_instance: Any) -> bool:
     """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
     key = {"task_ids": task_instance.task_id, "key": CLAIM_KEY, "map_indexes": task_instance.map_index}
     return bool(task_instance.xcom_pull(**key))
+
+
+def leave_namespace(task_instance: Any, namespace: str) -> None:
+    """Before a deferral: a wait that Airflow ends has no kwargs, and the Hub limits how often it may be asked."""
+    task_instance.xcom_push(key=_NAMESPACE_KEY, value=namespace)
+
+
+def left_namespace(task_instance: Any) -> str | None:
+    """The namespace that the attempt has left; None where it has left none."""
+    key = {"task_ids": task_instance.task_id, "key": _NAMESPACE_KEY, "map_indexes": task_instance.map_index}
+    namespace = task_instance.xcom_pull(**key)
+    return namespace if isinstance(namespace, str) else None
 
 
 class ResumeNote:

@@ -58,12 +58,13 @@ class Ending:
             raise
 
     @contextmanager
-    def by_airflow(self, next_method: str) -> Iterator[None]:
+    def by_airflow(self, next_method: str, task_instance: Any) -> Iterator[None]:
         """Around its going on after a deferral: where Airflow has ended that, it runs nothing of ours."""
         try:
             yield
         except Exception as error:
             if next_method == ENDED_BY_AIRFLOW:
+                self.emergency.recall_namespace(task_instance)
                 self.emergency.release("on_timeout" if _ran_out_of_time(error) else "on_failure")
             raise
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,12 +153,14 @@ class InferenceEndpointSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
-        with self._new_ending().of(context["ti"]):
+        ending = self._new_ending()
+        ending.emergency.recall_namespace(context["ti"])
+        with ending.of(context["ti"]):
             return self._finish(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's; the policies hold, too, where Airflow ended the wait: no method of the task is called then."""
-        with self._new_ending().by_airflow(next_method):
+        with self._new_ending().by_airflow(next_method, context["ti"]):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -182,6 +185,9 @@ class InferenceEndpointSensor(BaseSensorOperator):
         if not isinstance(verdict, Wait | Wake):
             return self._finish(event_of(verdict, self.endpoint))
         self.log.info("Waiting for endpoint %s in the triggerer: %s", self.endpoint, verdict.reason)
+        # The trigger must not have to ask whose token it is: the Hub limits how often it may be asked.
+        wait = replace(wait, namespace=wait.namespace or hook.get_conn().session.namespace)
+        emergency.tell_namespace(context["ti"])
         on_kill, attempt = self.release_policies["on_kill"], attempt_id(context["ti"])
         if on_kill != "none" and attempt is not None:
             leave_claim(context["ti"], attempt)

@@ -21,7 +21,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_hf_endpoints._airflow import TRIGGERS_HEAR_OF_KILLS
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.poller import poller_for
+from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -102,6 +102,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         self._claim = claim
         self._holder = holder
         self._fired = False
+        self._poller: EndpointPoller | None = None  # of the wait
         self._link: asyncio.Future[None] | None = None  # kept, or it might be collected before it is done
 
     @property
@@ -196,12 +197,18 @@ class InferenceEndpointTrigger(BaseTrigger):
             return
         async with await self._open_client() as client:
             client.limit(_KILL_BUDGET)
-            done = await client.release(name, self.release_on_kill, namespace=self.namespace)
+            namespace = self._known_namespace()
+            done = await client.release(name, self.release_on_kill, namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
             # As whoever leaves a lease: what was switched off under somebody who came in between goes on.
             if self.release_on_kill == "pause" and (users := await self._other_users()):
-                await client.resume_inference_endpoint(name, namespace=self.namespace)
+                await client.resume_inference_endpoint(name, namespace=namespace)
                 self.log.warning("Endpoint %s is resumed: %s began to use it meanwhile.", name, ", ".join(users))
+
+    def _known_namespace(self) -> str | None:
+        """As the wait has learnt it: the Hub may refuse to be asked at the moment of a kill."""
+        client = None if self._poller is None else self._poller.client
+        return self.namespace or (None if client is None else client.session.namespace)
 
     async def _other_users(self) -> list[str]:
         holder, namespace = self._holder, self.namespace
@@ -219,7 +226,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))
         try:
             # All waits of a triggerer on one connection and namespace share one lookup, one client and one poll.
-            poller = poller_for(self.hf_endpoints_conn_id, wait.namespace, self._open_client)
+            poller = self._poller = poller_for(self.hf_endpoints_conn_id, wait.namespace, self._open_client)
 
             def on_look(reason: str) -> None:
                 log(reason)

@@ -111,7 +111,7 @@ def test_defers_with_names_only(emulator: Emulator) -> None:
     assert "demo" in stored
     assert SECRET not in stored
     assert TOKEN not in stored
-    assert deferral.kwargs == {"started_here": True}
+    assert deferral.kwargs == {"started_here": True, "namespace": "acme"}
 
 
 def test_deferred_ends_as_on_a_worker(emulator: Emulator) -> None:

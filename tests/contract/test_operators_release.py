@@ -325,7 +325,7 @@ def test_a_deferral_of_a_reused_endpoint_releases_nothing(emulator: Emulator) ->
     run(create())
     emulator.add_fault("/endpoints/", status=503)
     deferral = deferred(create(deferrable=True, timeout=1))
-    assert not deferral.kwargs
+    assert deferral.kwargs == {"namespace": "acme"}
     with pytest.raises(InferenceEndpointTimeoutError):
         complete(create(deferrable=True), deferral, event_of(deferral.trigger))
     assert calls(emulator) == ["POST "]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints.endpoints.api.flows import Session
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
@@ -17,6 +19,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
+from airflow_provider_hf_endpoints.ownership import leave_namespace, left_namespace
 from airflow_provider_hf_endpoints.triggers._killed import is_over
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ class EmergencyRelease:
         self._policies = dict(policies)
         self._spare: EndpointsClient | None = None
         self._in_handler: EndpointsClient | None = None
+        self._session: Session | None = None  # of the task's own client
         self.killed = False
         self.released = False
 
@@ -65,14 +69,39 @@ class EmergencyRelease:
 
         The signal handler may have interrupted the task's own client in the middle of a request, and to look the
         connection up there could mean to wait for a lock that is held. Nor is its client that of a release that the
-        signal interrupts.
+        signal interrupts. The namespace is the one that the task's own client has learnt: the Hub limits how often it
+        may be asked, and the release has no time to wait for the Hub.
         """
+        self._session = hook.get_conn().session
         self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
 
     @property
     def prepared(self) -> bool:
         """Whether that has been done."""
         return self._spare is not None
+
+    def tell_namespace(self, task_instance: Any) -> None:
+        """Before a deferral: leave the namespace where `recall_namespace` finds it."""
+        namespace = self._namespace()
+        if self._may_act and self._endpoint.namespace is None and namespace is not None:
+            leave_namespace(task_instance, namespace)
+
+    def recall_namespace(self, task_instance: Any) -> None:
+        """After a deferral: take the namespace that was left before the deferral."""
+        if not self._may_act or self._endpoint.namespace is not None:
+            return
+        try:
+            self._endpoint = replace(self._endpoint, namespace=left_namespace(task_instance))
+        except AirflowRuntimeError as error:
+            log.warning("The namespace of endpoint %s is asked of the Hub again: %s", self._endpoint.name, error)
+
+    @property
+    def _may_act(self) -> bool:
+        return any(policy != "none" for policy in self._policies.values())
+
+    def _namespace(self) -> str | None:
+        """None where nobody has learnt the namespace yet."""
+        return self._endpoint.namespace or (None if self._session is None else self._session.namespace)
 
     def on_signal(self, *, act: bool) -> None:
         """In the signal handler: note the kill, and release at once where `act` says that it is to be."""
@@ -123,7 +152,7 @@ class EmergencyRelease:
         with client:
             client.limit(budget)
             try:
-                done = client.release(endpoint.name, policy, namespace=endpoint.namespace)
+                done = client.release(endpoint.name, policy, namespace=self._namespace())
             except InferenceEndpointError as error:  # logged: the error that led here must be raised
                 log.error(_NOT_RELEASED, endpoint.name, policy, error)
                 return

@@ -110,6 +110,7 @@ class EndpointOperator(BaseOperator):
     ) -> dict[str, Any] | None:
         """Take up what the trigger found."""
         take_name(self)
+        self.namespace = self.namespace or stored.get("namespace")
         attempt = self._attempt = self._begin(context, time.time(), stored)
         with attempt.guard.around(), in_airflow_terms():
             arrived = self._conclude(event)
@@ -158,9 +159,13 @@ class EndpointOperator(BaseOperator):
         if self.deferrable:
             over = guard.handover()
             handed = deferral(wait, self.hf_endpoints_conn_id, over.release_on_kill, over.claim, over.holder)
-            self.defer(**handed, kwargs=dict(over.kwargs))
+            self.defer(**handed, kwargs=dict(over.kwargs) | self._namespace_learnt(endpoint))
         end = wait_here(hook, wait, self._check_on)
         return self._conclude(event_of(end, endpoint.name))
+
+    def _namespace_learnt(self, endpoint: InferenceEndpoint) -> dict[str, str]:
+        """For the deferral's kwargs: what comes after the wait must not have to ask the Hub whose the token is."""
+        return {"namespace": endpoint.namespace} if self.namespace is None else {}
 
     def _conclude(self, event: dict[str, Any] | None) -> Arrived:
         """What the end of a wait means; where it ended badly the action may still go on."""

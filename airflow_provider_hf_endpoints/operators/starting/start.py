@@ -139,6 +139,7 @@ class Start(Guard):
         ti, emergency = self._context["ti"], self.emergency
         if self.ownership.owned and not emergency.killed:
             leave_claim(ti, self.ownership.attempt)
+            emergency.tell_namespace(ti)
             emergency.ask(ti)
         if emergency.killed:  # or the signal came when nothing was left to look at it but this
             if self.ownership.owned:
@@ -163,6 +164,7 @@ class Start(Guard):
     def ended_by_airflow(self, *, timeout: bool) -> None:
         """A deferral that Airflow ends brings none of its kwargs back: the claim says whether there is an endpoint."""
         if has_left_claim(self._context["ti"]):
+            self.emergency.recall_namespace(self._context["ti"])
             self.emergency.release("on_timeout" if timeout else "on_failure")
             self.ownership.end()
 
@@ -180,6 +182,7 @@ class Start(Guard):
         """Once in each attempt, also where it was taken up after a deferral and goes on to start something."""
         if self.emergency.prepared:
             return
+        self._place(hook)  # learnt before anything is started: a release has no time to ask the Hub for the namespace
         self.emergency.prepare(hook)
         if self.budget.is_set and self.budget.account is None:
             self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
