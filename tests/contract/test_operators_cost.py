@@ -9,20 +9,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task_group
 
 from airflow_provider_hf_endpoints import kept
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.common.cost_report import work_of
+from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost, work_of
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.endpoints import (
     DeleteInferenceEndpointOperator,
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.clock import owned_clock
 from tests.contract.operators_play import FAST, TaskInstance, connect, connected, create, new_context, run
 from tests.variables import Variables
@@ -119,6 +121,66 @@ def test_a_release_that_is_done_is_not_repeated_for_its_xcom(
         assert emulator.history("demo")[-1]["state"] == "paused"
     for words in ("Rows and tokens of the batches", "This run's cost of acme/demo", "can't be left in XCom"):
         assert words in caplog.text
+
+
+class Stored(TaskInstance):
+    """A task instance that pulls as Airflow does: all map indexes of each task, or those that are asked for."""
+
+    def __init__(self, results: dict[tuple[str, int], Any], map_index: int = -1) -> None:
+        super().__init__()
+        self.results, self.map_index = results, map_index
+
+    def xcom_pull(self, key: str = "return_value", task_ids: Any = None, map_indexes: Any = None, **_: Any) -> Any:
+        found = self.results.items()
+        return [value for (task, at), value in found if task in task_ids and map_indexes in (None, at)]
+
+
+def batch(task_id: str = "work", **changes: Any) -> Any:
+    given = {"endpoint": "demo", "task": "text-generation", "prompt": "{t}", "input_path": "i", "output_path": "o"}
+    return BatchInferenceOperator(task_id=task_id, **{**given, **changes})
+
+
+def rows_told(monkeypatch: pytest.MonkeyPatch, release: Any, ti: Stored) -> int | None:
+    """The rows over which `release` spreads the cost of its endpoint."""
+    with connected(monkeypatch) as emulator:
+        run(create())
+        assert emulator.endpoint("demo")
+        report_cost(EndpointRef("demo", "acme", "hf_endpoints_default"), context_of(release, ti, datetime.now(UTC)))
+    rows: int | None = ti.xcoms["cost"]["rows"]
+    return rows
+
+
+@pytest.mark.parametrize(("map_index", "expected"), [(0, 10), (1, 1000)])
+def test_a_mapped_group_counts_the_rows_of_its_own_index(
+    monkeypatch: pytest.MonkeyPatch, map_index: int, expected: int
+) -> None:
+    """10 rows on one endpoint and 1,000 on another are not 1,010 on each; nor does a batch before the group count."""
+    with DAG("costs") as dag:
+
+        @task_group
+        def per_model(name: str) -> None:
+            with inference_endpoint(name):
+                batch()
+
+        batch("before") >> per_model.expand(name=["demo", "other"])
+    release = next(task for task in dag.tasks if task.task_id.endswith("release"))
+    work = next(task.task_id for task in dag.tasks if task.task_id.endswith("work"))
+    results = {(work, 0): {"rows": 10}, (work, 1): {"rows": 1000}, ("before", -1): {"rows": 7}}
+    assert expected == rows_told(monkeypatch, release, Stored(results, map_index))
+
+
+def test_each_group_counts_its_own_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two groups in a row the second counts nothing of the first; all shards of a mapped batch count."""
+    with DAG("costs") as dag:
+        with inference_endpoint("other") as first:
+            batch()
+        with inference_endpoint("demo") as second:
+            given = {"endpoint": "demo", "task": "text-generation", "prompt": "{t}", "output_path": "o"}
+            BatchInferenceOperator.partial(task_id="work", **given).expand(input_path=["i", "j"])
+        first >> second
+    results = {("other.work", -1): {"rows": 7}, ("demo.work", 0): {"rows": 20}, ("demo.work", 1): {"rows": 22}}
+    assert {"other.work", "demo.work", "demo.release"} <= set(dag.task_ids)
+    assert 42 == rows_told(monkeypatch, dag.get_task("demo.release"), Stored(results))
 
 
 def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:

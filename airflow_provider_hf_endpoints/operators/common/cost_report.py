@@ -24,7 +24,7 @@ COST_KEY = "cost"
 
 
 def report_cost(endpoint: EndpointRef, context: Context) -> None:
-    """Say what the endpoint has cost since the DAG run began, with the rows of the batches before this task.
+    """Say what the endpoint has cost since the DAG run began, with the rows of its batches before this task.
 
     In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it.
     """
@@ -75,17 +75,40 @@ def _reports(results: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _batch_results(context: Context) -> list[Any]:
-    """What the batches before this task returned in this run."""
-    batches = [task.task_id for task in _before(context["task"]) if _is_batch(task)]
+    """What the endpoint's batches before this task returned in this run.
+
+    Of a mapped group only those of this task's own map index: each index has its own endpoint, or its own use of one.
+    """
+    task: Any = context["task"]
+    ti: Any = context["ti"]
+    use, mapped = _use_of(task), _mapped_group(task)
+    batches = [
+        each.task_id
+        for each in task.get_flat_relatives(upstream=True)
+        if _is_batch(each) and _use_of(each) == use and _mapped_group(each) == mapped
+    ]
     if not batches:
         return []
-    pulled = context["ti"].xcom_pull(task_ids=batches)
+    own = {} if mapped is None else {"map_indexes": ti.map_index}
+    pulled = ti.xcom_pull(task_ids=batches, **own)
     return list(pulled) if isinstance(pulled, Iterable) else []
 
 
-def _before(task: Any) -> Iterable[Any]:
-    relatives: Iterable[Any] = task.get_flat_relatives(upstream=True)
-    return relatives
+def _use_of(task: Any) -> str | None:
+    """The id of the nearest group around a task that ends the use of an endpoint itself; None where there is none."""
+    group = task.task_group
+    while group is not None and not any(_ends_use(child) for child in group.children.values()):
+        group = group.parent_group
+    return None if group is None else group.group_id
+
+
+def _mapped_group(task: Any) -> str | None:
+    """The id of the nearest mapped group around a task; None where there is none."""
+    return next((group.group_id for group in task.iter_mapped_task_groups()), None)
+
+
+def _ends_use(child: Any) -> bool:
+    return bool(getattr(getattr(child, "operator_class", None), "ends_use", False))
 
 
 def _is_batch(task: Any) -> bool:

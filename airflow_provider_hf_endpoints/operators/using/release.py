@@ -64,6 +64,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
+    ends_use = True  # of the endpoint of the group that it stands in: the cost report counts that group's batches
 
     def __init__(
         self,
