@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     InferenceEndpointError,
     InferenceEndpointTimeoutError,
+    InvalidArgumentError,
     NoCapacityError,
     QuotaExceededError,
 )
@@ -215,11 +216,18 @@ def test_secrets_are_looked_up_when_the_task_runs(emulator: Emulator, monkeypatc
     assert not [value for value in values if value in shown]
 
 
-@pytest.mark.parametrize("secret", ["", None, 5, FromConnection("vault", field="nothing"), FromVariable("empty")])
+@pytest.mark.parametrize("secret", ["", None, 5, "{{ var.value.key }}"])
+def test_a_secret_that_can_be_none_is_refused_when_the_dag_is_read(secret: Any) -> None:
+    """An empty secret, one of another type, and a template, which would reach the container as it is written."""
+    with pytest.raises(InvalidArgumentError, match="KEY"):
+        create(secrets={"KEY": secret})
+
+
+@pytest.mark.parametrize("secret", [FromConnection("vault", field="nothing"), FromVariable("empty")])
 def test_a_secret_that_is_none_is_refused_before_anything_is_sent(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, secret: Any
 ) -> None:
-    """An empty secret, or one of another type, names its field and creates nothing."""
+    """A reference to nothing names its place and creates nothing."""
     monkeypatch.setenv("AIRFLOW_CONN_VAULT", json.dumps({"conn_type": "generic", "password": "x"}))
     monkeypatch.setenv("AIRFLOW_VAR_EMPTY", "")
     with pytest.raises(AirflowFailException, match=r"KEY|vault|empty"):

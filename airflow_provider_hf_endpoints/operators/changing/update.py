@@ -18,8 +18,8 @@ from airflow_provider_hf_endpoints.operators.common.operator import EndpointOper
 from airflow_provider_hf_endpoints.operators.common.secrets import (
     Secret,
     SecretArguments,
-    refuse_inline,
-    refuse_shown,
+    guarded,
+    refuse_in_changes,
 )
 
 log = logging.getLogger(__name__)
@@ -62,14 +62,13 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         self.endpoint = endpoint
         self.changes: Mapping[str, Any] = own if own or changes is None else changes
         if isinstance(self.changes, Mapping):
-            refuse_inline(self.changes.get("custom_image"))
-        self._secrets = SecretArguments(secrets, container_registry_password)
+            refuse_in_changes(self.changes)
+        self._secrets = SecretArguments.of(secrets, container_registry_password, kwargs.get("default_args"))
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """As every operator's; secrets only as references."""
-        refuse_shown(kwargs)
-        return super().partial(**kwargs)
+        return guarded(super().partial(**kwargs))
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         return Attempt(_Updating(self._ref, self.changes, self._secrets, began))
@@ -89,6 +88,7 @@ class _Updating(Action):
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Update."""
+        refuse_in_changes(self._changes)  # they may be another task's result
         change = EndpointUpdate.from_arguments(**{**self._changes, **self._secrets.reveal()})
         if change.min_replica:
             log.warning(

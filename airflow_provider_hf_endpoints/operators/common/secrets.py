@@ -7,13 +7,14 @@ they are masked in its log as soon as they are known.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseHook, Variable
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
+from airflow_provider_hf_endpoints._http import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,32 @@ class SecretArguments:
     secrets: Mapping[str, Secret] | None = None
     container_registry_password: Secret | None = None
 
+    @classmethod
+    def of(
+        cls, secrets: Mapping[str, Secret] | None, password: Secret | None, default_args: Mapping[str, Any] | None
+    ) -> SecretArguments:
+        """Of an operator, checked when the DAG is read.
+
+        :param default_args: as Airflow hands them to the operator; they are stored with the DAG
+        :raises InvalidArgumentError: naming the argument
+        """
+        refuse_shown(default_args or {}, "default_args")
+        if secrets is not None and not isinstance(secrets, Mapping):
+            raise InvalidArgumentError(
+                f"secrets is {type(secrets).__name__}, not a mapping of names to values: what another task returns, "
+                "Airflow stores in clear. Give FromConnection(…) or FromVariable(…) by the secret's name."
+            )
+        for field, secret in [*(secrets or {}).items(), ("container_registry_password", password)]:
+            if isinstance(secret, str) and ("{{" in secret or "{%" in secret):
+                raise InvalidArgumentError(
+                    f"{field} is a template, and secrets are not rendered, because Airflow stores and shows what is: "
+                    "give FromConnection(…) or FromVariable(…)."
+                )
+            if secret is None and field == "container_registry_password":
+                continue
+            _check_kind(field, secret)
+        return cls(secrets, password)
+
     def reveal(self) -> dict[str, Any]:
         """Those that are given, with every reference looked up, masked in the log."""
         return _reveal_all(self.secrets, self.container_registry_password)
@@ -85,36 +112,114 @@ def _reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) -
     return revealed
 
 
-def refuse_shown(partial: Mapping[str, Any]) -> None:
-    """Refuse secrets given as values to `partial`: Airflow stores its arguments, readable, with the DAG.
+def refuse_shown(arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse secrets given as values where Airflow stores them, readable, with the DAG.
 
+    :param where: that place, in words
     :raises ValueError: naming the argument.
     """
-    given = {
-        **(partial.get("secrets") or {}),
-        "container_registry_password": partial.get("container_registry_password"),
-    }
+    secrets = arguments.get("secrets")
+    if secrets is not None and not isinstance(secrets, Mapping):
+        raise ValueError(
+            f"secrets is {type(secrets).__name__}: what another task returns, Airflow stores in clear. Give a "
+            "mapping of names to FromConnection(…) or FromVariable(…)."
+        )
+    given = {**(secrets or {}), "container_registry_password": arguments.get("container_registry_password")}
     for name, value in given.items():
-        if isinstance(value, str):
+        if value is not None and not isinstance(value, FromConnection | FromVariable):
             raise ValueError(
-                f"{name}: a mapped task's arguments are stored in clear with the DAG, so give this secret as "
-                "FromConnection(…) or FromVariable(…)."
+                f"{name}: {where} are stored in clear with the DAG, so give this secret as FromConnection(…) or "
+                "FromVariable(…)."
             )
 
 
-def refuse_inline(custom_image: object) -> None:
-    """Refuse registry credentials inside `custom_image`, a template field: rendered templates are stored and shown.
+def refuse_templated(arguments: Mapping[str, Any]) -> None:
+    """Refuse secrets inside template fields: rendered templates are stored and shown.
+
+    Registry credentials in `custom_image`, and in `env`, `custom_image` and the container's arguments what looks like
+    a token.
 
     :raises ValueError: naming the arguments to use.
     """
-    if not isinstance(custom_image, Mapping):
-        return
-    for settings in (custom_image, *custom_image.values()):
+    image = arguments.get("custom_image")
+    for settings in (image, *image.values()) if isinstance(image, Mapping) else ():
         if isinstance(settings, Mapping) and settings.get("credentials"):
             raise ValueError(
                 "custom_image holds registry credentials, and Airflow stores and shows rendered templates: give "
                 "container_registry_username and container_registry_password (FromConnection(…)) instead."
             )
+    for name in ("env", "custom_image", "container_command", "container_args"):
+        if any(redact(text) != text for text in _texts(arguments.get(name))):
+            raise ValueError(
+                f"{name} holds what looks like a token or a password, and Airflow stores and shows rendered templates: "
+                'give it in `secrets`, e.g. secrets={"API_KEY": FromConnection("vault")}. The container finds it in '
+                "its environment, too."
+            )
+
+
+def refuse_in_changes(changes: Mapping[str, Any]) -> None:
+    """Refuse secrets inside the template field `changes`.
+
+    :raises InvalidArgumentError: naming the argument to use.
+    """
+    for name in ("secrets", "container_registry_password"):
+        if changes.get(name) is not None:
+            raise InvalidArgumentError(
+                f"changes[{name!r}]: Airflow stores and shows `changes`. Give {name} as an argument of its own."
+            )
+    refuse_templated(changes)
+
+
+def guarded(partial: Any) -> Any:
+    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that refuse secrets as values.
+
+    Airflow names no place for such a check: the class of the object is exchanged for one that has it.
+    """
+    places = {"arguments of partial(…)": partial.kwargs}
+    for name in ("dag", "task_group"):
+        places[f"default_args of the {name}"] = getattr(partial.kwargs.get(name), "default_args", None) or {}
+    for where, arguments in places.items():
+        _refuse(arguments, where)
+    kind = type(partial)
+    partial.__class__ = type(kind.__name__, (_RefusesShown, kind), {"__slots__": ()})
+    return partial
+
+
+class _RefusesShown:
+    """Before Airflow's own class of a partial operator."""
+
+    __slots__ = ()
+
+    def expand(self, **mapped: Any) -> Any:
+        """As Airflow's. A list is looked through; another task's result may hold no secrets at all."""
+        for name, values in mapped.items():
+            for value in values if isinstance(values, list | tuple) else (values,):
+                _refuse({name: value}, "arguments of expand(…)")
+        return super().expand(**mapped)  # type: ignore[misc]
+
+    def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
+        """As Airflow's. Of another task's result nobody can say when the DAG is read what is in there."""
+        for each in kwargs if isinstance(kwargs, list | tuple) else ():
+            if isinstance(each, Mapping):
+                _refuse(each, "arguments of expand_kwargs(…)")
+        return super().expand_kwargs(kwargs, **options)  # type: ignore[misc]
+
+
+def _refuse(arguments: Mapping[str, Any], where: str) -> None:
+    refuse_shown(arguments, where)
+    refuse_templated(arguments)
+    if isinstance(changes := arguments.get("changes"), Mapping):
+        refuse_in_changes(changes)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def _mask_all(revealed: Mapping[str, Any]) -> list[str]:
@@ -131,13 +236,12 @@ def _mask_all(revealed: Mapping[str, Any]) -> list[str]:
 
 
 def _reveal(field: str, secret: Secret) -> str:
-    match secret:
-        case FromConnection() | FromVariable():
-            return secret.reveal()
-        case str() if secret:
-            return secret
-        case _:
-            raise InvalidArgumentError(
-                f"{field} must be a non-empty string, FromConnection(…) or FromVariable(…), "
-                f"not {type(secret).__name__}."
-            )
+    _check_kind(field, secret)
+    return secret if isinstance(secret, str) else secret.reveal()
+
+
+def _check_kind(field: str, secret: object) -> None:
+    if not secret or not isinstance(secret, str | FromConnection | FromVariable):
+        raise InvalidArgumentError(
+            f"{field} must be a non-empty string, FromConnection(…) or FromVariable(…), not {type(secret).__name__}."
+        )

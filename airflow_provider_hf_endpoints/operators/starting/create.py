@@ -21,8 +21,8 @@ from airflow_provider_hf_endpoints.operators.common.operator import EndpointOper
 from airflow_provider_hf_endpoints.operators.common.secrets import (
     Secret,
     SecretArguments,
-    refuse_inline,
-    refuse_shown,
+    guarded,
+    refuse_templated,
 )
 from airflow_provider_hf_endpoints.operators.starting.creating import Creating, Wanted
 from airflow_provider_hf_endpoints.operators.starting.hardware import PLACE, check_place
@@ -126,7 +126,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     ) -> None:
         options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
         super().__init__(**kwargs)
-        refuse_inline(options.get("custom_image"))
+        refuse_templated(options)
         if if_exists not in get_args(IfExists):
             raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
         self.name = name
@@ -151,15 +151,14 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         self.acquired = acquired
         policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
         self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired)
-        self._secrets = SecretArguments(secrets, container_registry_password)
+        self._secrets = SecretArguments.of(secrets, container_registry_password, kwargs.get("default_args"))
         for field in _OPTIONS:
             setattr(self, field, options.get(field))
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """As every operator's; secrets only as references."""
-        refuse_shown(kwargs)
-        return super().partial(**kwargs)
+        return guarded(super().partial(**kwargs))
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

@@ -212,6 +212,87 @@ def test_a_mapped_task_takes_secrets_only_as_references(kind: type[Any]) -> None
     assert references["secrets"] == mapped.unmap({field: "a"})._secrets.secrets
 
 
+LOOKS_LIKE_A_TOKEN = "hf_AbcDefGhiJkl0123456789"
+SHOWN_IN_MAPPING = [
+    lambda partial: partial.expand(secrets=[{"KEY": FromVariable("key")}, {"KEY": SECRET}]),
+    lambda partial: partial.expand(container_registry_password=[SECRET]),
+    lambda partial: partial.expand_kwargs([{"secrets": {"KEY": SECRET}}]),
+    lambda partial: partial.expand_kwargs([{"container_registry_password": SECRET}]),
+    lambda partial: partial.expand(env=[{"KEY": LOOKS_LIKE_A_TOKEN}]),
+]
+
+
+@pytest.mark.parametrize("map_over", SHOWN_IN_MAPPING)
+def test_no_secret_is_mapped_over(map_over: Any) -> None:
+    """`expand` and `expand_kwargs` store their values with the DAG too; references are fine."""
+    with DAG("dag", schedule=None):
+        partial = CreateInferenceEndpointOperator.partial(task_id="task", name="demo", **MODEL)
+        with pytest.raises(ValueError, match=r"FromConnection|FromVariable") as caught:
+            map_over(partial)
+        partial.expand(secrets=[{"KEY": FromVariable("key")}])  # and so that Airflow sees it used
+    assert SECRET not in str(caught.value)
+    assert LOOKS_LIKE_A_TOKEN not in str(caught.value)
+
+
+def test_no_secret_comes_from_another_task() -> None:
+    """Airflow stores what a task returns, readable: neither mapped over nor given as an argument."""
+    with DAG("dag", schedule=None):
+        create: Any = CreateInferenceEndpointOperator
+        found = create(task_id="first", name="demo", **MODEL).output
+        for name in ("secrets", "container_registry_password"):
+            secret = {name: found}
+            with pytest.raises(ValueError, match=r"FromConnection"):
+                create(task_id=f"{name}_given", name="demo", **MODEL, **secret)
+            partial = create.partial(task_id=f"{name}_mapped", name="demo", **MODEL)
+            with pytest.raises(ValueError, match=r"FromConnection"):
+                partial.expand(**secret)
+            partial._expand_called = True
+
+
+def test_no_secret_is_in_default_args() -> None:
+    """Airflow stores these with the DAG, whether a task is mapped or not."""
+    for secret in ({"secrets": {"KEY": SECRET}}, {"container_registry_password": SECRET}):
+        with DAG("dag", schedule=None, default_args=dict[str, Any](secret)):
+            make: Any
+            for make in (CreateInferenceEndpointOperator, CreateInferenceEndpointOperator.partial):
+                with pytest.raises(ValueError, match=r"default_args.* are stored in clear") as caught:
+                    make(task_id="task", name="demo", **MODEL)
+                assert SECRET not in str(caught.value)
+    with DAG("dag", schedule=None, default_args={"secrets": {"KEY": FromVariable("key")}}):
+        CreateInferenceEndpointOperator(task_id="task", name="demo", **MODEL)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"secrets": {"KEY": SECRET}},
+        {"container_registry_password": SECRET},
+        {"env": {"KEY": LOOKS_LIKE_A_TOKEN}},
+        {"custom_image": {"url": "registry/x", "credentials": {"username": "u", "password": SECRET}}},
+    ],
+)
+def test_no_secret_is_in_changes(changes: dict[str, Any]) -> None:
+    """`changes` is a template field, which Airflow stores and shows."""
+    with pytest.raises(ValueError, match="stores and shows") as caught:
+        UpdateInferenceEndpointOperator(task_id="task", endpoint="demo", changes=changes)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["env", "container_args", "container_command", "custom_image"])
+def test_what_looks_like_a_token_is_no_template(field: str) -> None:
+    """These are rendered, stored and shown; what only sounds like a token is taken."""
+    shape: Any = {"KEY": "%s"} if field in ("env", "custom_image") else ["--key", "%s"]
+
+    create: Any = CreateInferenceEndpointOperator
+
+    def given(value: str) -> Any:
+        return {field: json.loads(json.dumps(shape).replace("%s", value))}
+
+    with pytest.raises(ValueError, match=f"{field} holds what looks like a token"):
+        create(task_id="task", name="demo", **MODEL, **given(LOOKS_LIKE_A_TOKEN))
+    create(task_id="task", name="demo", **MODEL, **given("max_tokens=64"))
+
+
 @pytest.mark.skipif(
     not hasattr(bases, "_get_operator_defaults"), reason="this Airflow does not ask a class for its defaults"
 )
