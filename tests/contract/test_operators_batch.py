@@ -18,13 +18,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchStopped
+from airflow_provider_hf_endpoints.inference.errors import CertificateError, ConnectionFailedError
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.requesting import batch as batch_module
 from tests.clock import owned_clock, ticking
 from tests.contract.operators_play import (
     FAST,
@@ -155,8 +158,6 @@ def test_messages_and_paths_of_object_storage(emulator: Emulator, rows: Path, tm
         ('{"text": "a"}\n', {"prompt": None}, "messages"),
         ('{"text": "a"}\n', {"prompt": "{text"}, "prompt|template|brace"),
         ('{"text": "a"}\n', {"max_concurrency": 0}, "max_concurrency"),
-        ('{"text": "a"}\n', {"job_options": {"no_such_option": 1}}, "no_such_option"),
-        ('{"text": "a"}\n', {"job_options": {"task": "x"}}, "task"),
         ('{"text": "a"}\n', {"batch_timeout": 0}, "job_timeout"),
     ],
     ids=lambda value: str(value)[:30],
@@ -175,6 +176,60 @@ def test_bad_input_is_refused_before_the_endpoint_is_woken(
     assert before == received(emulator)
     assert state(emulator) == "scaledToZero"
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"job_options": {"response_schem": {}}}, "unknown 'response_schem'. Did you mean 'response_schema'"),
+        ({"job_options": {"no_such": 1}}, r"unknown 'no_such'. The options are listed in docs/batch\.md"),
+        ({"job_options": {"task": "x"}}, "'task' is an argument of the operator itself: give it as task="),
+        ({"job_options": {"token": "x"}}, "'token' is none: it is the connection's"),
+        ({"job_options": {"job_timeout": 1}}, "batch_timeout"),
+        ({"job_options": {"max_attempts": 0}}, "max_attempts must be at least 1"),
+        ({"job_options": {"on_bad_input": "error_rows"}}, "on_bad_input"),
+        ({"job_options": {"on_existing": "fail"}, "on_existing": "overwrite"}, "on_existing is given .* too"),
+        ({"on_existing": "resum"}, "on_existing"),
+        ({"input_format": "jsonlines"}, "input_format"),
+        ({"transport": "https"}, "transport"),
+        ({"max_response_bytes": 0}, "max_response_bytes"),
+        ({"response_schema": 5}, "schema"),
+    ],
+)
+def test_a_bad_option_is_refused_when_the_dag_is_read(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    """With the name that is meant, or where the value belongs."""
+    with pytest.raises(ValueError, match=words):
+        batch(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("cause", "raised"),
+    [
+        (CertificateError("self-signed certificate", path="/v1/models"), AirflowFailException),
+        (ConnectionFailedError("refused", path="/v1/models"), BatchAborted),
+    ],
+)
+def test_a_certificate_fails_the_task_for_good(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception, raised: type[Exception]
+) -> None:
+    """No retry changes a certificate; what can change is left to the task's retries."""
+
+    def aborted(*_: Any, **__: Any) -> Any:
+        raise BatchAborted(BatchReport("out.jsonl", "errors.jsonl", "manifest.json"), cause)
+
+    run(create())
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    monkeypatch.setattr(batch_module, "run_batch", aborted)
+    with pytest.raises(raised, match="the batch stopped after 0 rows"):
+        run(batch(tmp_path))
+
+
+def test_options_may_be_arguments_or_job_options(tmp_path: Path) -> None:
+    """Both say the same to the job."""
+    given = {"input_format": "jsonl", "keep_columns": ("id",), "on_existing": "fail", "max_response_bytes": 1000}
+    for operator in (batch(tmp_path, **given), batch(tmp_path, job_options=given)):
+        job = operator._job()
+        assert given == {name: getattr(job, name) for name in given}
 
 
 def test_a_broken_line_in_the_middle_has_its_error_in_its_place(emulator: Emulator, tmp_path: Path) -> None:

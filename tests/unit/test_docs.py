@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.operators.inference import (
     MergeBatchShardsOperator,
     PlanBatchShardsOperator,
 )
+from airflow_provider_hf_endpoints.operators.requesting import batch, options
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
@@ -154,6 +155,18 @@ def test_parameter_tables_are_complete_and_right(page: str) -> None:
     assert {name: value for name, value in taken.items() if name not in WORDS} == {
         name: value for name, value in told.items() if name not in WORDS
     }
+
+
+def test_the_options_of_a_batch_are_told() -> None:
+    """The page's second table has every name that `job_options` takes alone, with its default."""
+    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| option \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
+    known = {name: default for name, default in options.FIELDS.items() if name not in options.BOTH}
+    alone = {name: default for name, default in known.items() if name not in batch.OWN | set(options.TOLD)}
+    assert told.pop("engine") == "the endpoint's"
+    alone.pop("engine")
+    assert {name: shown(default) for name, default in alone.items()} == told
 
 
 def test_every_setting_of_an_endpoint_is_told() -> None:

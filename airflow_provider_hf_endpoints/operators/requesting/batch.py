@@ -23,14 +23,23 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchStopped,
     BudgetExceeded,
 )
+from airflow_provider_hf_endpoints.inference.errors import CertificateError
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
+from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
+from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, options_of
 from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
+OWN = frozenset(
+    {"task", "input_path", "output_path", "prompt", "messages", "body", "system", "id_column", "parameters"}
+    | {"row_parameters", "max_concurrency", "model", "fail_on_errors", "max_error_rate", "request_timeout"}
+    | {"max_cost", "max_runtime", "shard", "startup_timeout"}
+)  # a job's fields that are arguments of the operator alone
 _NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
 
 
@@ -73,6 +82,12 @@ class BatchInferenceOperator(RequestingOperator):
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
         `PlanBatchShardsOperator`; default all of it. `max_concurrency` is then shared by the tasks that
         `max_active_tis_per_dagrun` lets run at the same time.
+    :param input_format: `jsonl`, `csv`, `parquet` or `openai-batch`; `auto` (default) goes by each file's name.
+    :param keep_columns: columns to carry into the output.
+    :param response_schema: a JSON schema or a pydantic model that every text has to fit.
+    :param on_existing: what to do with an output that is there: `resume` (default), `overwrite` or `fail`.
+    :param transport: what sends: `auto` (default), or `httpx` always.
+    :param max_response_bytes: bytes of one answer's body at most; default 64 MiB.
     :param job_options: anything else of `inference.batch.BatchJob`, e.g. `{"max_attempts": 3}`.
 
     Other parameters: see `RequestingOperator`.
@@ -114,6 +129,12 @@ class BatchInferenceOperator(RequestingOperator):
         max_runtime: float | timedelta | None = None,
         on_budget: Release = "pause",
         shard: Mapping[str, Any] | None = None,
+        input_format: InputFormat = "auto",
+        keep_columns: Sequence[str] = (),
+        response_schema: Any = None,
+        on_existing: Literal["resume", "overwrite", "fail"] = "resume",
+        transport: TransportName = "auto",
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         job_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -142,7 +163,14 @@ class BatchInferenceOperator(RequestingOperator):
         if on_budget not in get_args(Release):
             raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
         self.shard = shard
+        self.input_format = input_format
+        self.keep_columns = keep_columns
+        self.response_schema = response_schema
+        self.on_existing = on_existing
+        self.transport = transport
+        self.max_response_bytes = max_response_bytes
         self.job_options = job_options
+        self._options()  # a bad option is told when the DAG is read
         self.outlets = with_alias(self.outlets)
         self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
 
@@ -169,7 +197,7 @@ class BatchInferenceOperator(RequestingOperator):
                 self._job(),
                 url=target.url,
                 token=target.token.get_secret_value(),
-                engine=target.engine,
+                engine=self._options().get("engine") or target.engine,
                 max_cost=self.max_cost if self.shard is None else None,
                 max_runtime=seconds_of(self.max_runtime) if self.shard is None else None,
                 price_per_hour=target.price_per_hour(),
@@ -188,7 +216,11 @@ class BatchInferenceOperator(RequestingOperator):
                 ready_replicas=target.ready_replicas,
                 observer=batch_metrics(context, self.endpoint),
             )
-        except (BatchAborted, BatchStopped):
+        except BatchAborted as error:
+            if isinstance(error.cause, CertificateError):  # no retry changes a certificate
+                raise AirflowFailException(str(error)) from error
+            raise  # the rows that are done are kept: a retry of the task goes on from there
+        except BatchStopped:
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BudgetExceeded as error:
             of_group = target.use_budget is not None and error.budget == target.use_budget.name
@@ -244,8 +276,12 @@ class BatchInferenceOperator(RequestingOperator):
             request_timeout=self.request_timeout,
             startup_timeout=seconds_of(self.startup_timeout),
             job_timeout=seconds_of(self.batch_timeout),
-            **{**self._shard_options(), **(self.job_options or {})},
+            **{**self._shard_options(), **self._options()},
         )
+
+    def _options(self) -> dict[str, Any]:
+        arguments = {name: getattr(self, name) for name in BOTH}
+        return options_of(self.job_options, arguments | {"keep_columns": tuple(self.keep_columns)}, OWN)
 
     def _shard_options(self) -> dict[str, Any]:
         """Which part of the batch it is, and how many of them Airflow runs at the same time."""

@@ -1,0 +1,72 @@
+"""What a batch takes beside the operator's own arguments, checked when the DAG is read and not when the endpoint bills.
+
+The rules for values are those of `inference.job`; here is which names there are, and who gives what.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.batch import BatchJob
+
+#: Fields of a job that have an argument of their own and are taken in `job_options` too.
+BOTH = ("input_format", "keep_columns", "max_response_bytes", "on_existing", "response_schema", "transport")
+# Fields that no DAG gives, by who does.
+TOLD = {
+    "url": "the endpoint tells it",
+    "token": "it is the connection's",
+    "price_per_hour": "the service tells it",
+    "budget_key": "the task's tries tell it",
+    "shared_budgets": "the group and the planner tell them",
+    "job_timeout": "give it as batch_timeout",
+}
+FIELDS = {field.name: field.default for field in fields(BatchJob)}
+
+
+def options_of(given: Mapping[str, Any] | None, arguments: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """The options of a job: those of `job_options`, and those that are arguments of the operator and are not at their
+    default.
+
+    :param given: `job_options`
+    :param arguments: the values of `BOTH` as the operator got them
+    :param own: the other arguments of the operator
+    :raises ValueError: a name or a value can't be meant
+    """
+    options = dict(given or {})
+    for name in options:
+        _check_name(name, own)
+    for name, value in arguments.items():
+        if value == FIELDS[name]:
+            continue
+        if name in options:
+            raise ValueError(f"{name} is given as an argument and in job_options too: give one of them.")
+        options[name] = value
+    _check_values(options)
+    return options
+
+
+def _check_name(name: str, own: Collection[str]) -> None:
+    if name in own:
+        raise ValueError(f"job_options: {name!r} is an argument of the operator itself: give it as {name}=….")
+    if name in TOLD:
+        raise ValueError(f"job_options: {name!r} is none: {TOLD[name]}.")
+    if name not in FIELDS:
+        near = difflib.get_close_matches(name, set(FIELDS) - set(own) - set(TOLD), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else " The options are listed in docs/batch.md."
+        raise ValueError(f"job_options: unknown {name!r}.{hint}")
+
+
+def _check_values(options: Mapping[str, Any]) -> None:
+    """By a job that has nothing else: what depends on templates, input and endpoint is checked when the task runs."""
+    shares = options.get("rows_per_request", "auto") != "auto"
+    BatchJob(
+        url="endpoint:",
+        task="feature-extraction" if shares else "text-generation",
+        input_path="in.jsonl",
+        output_path="out",
+        prompt=None if options.get("input_format") == "openai-batch" else "{text}",
+        **{name: value for name, value in options.items() if name != "route"},
+    )
