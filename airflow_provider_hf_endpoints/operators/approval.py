@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, choose, describe
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 
 __all__ = ["ApproveHardwareOperator"]
@@ -42,6 +43,7 @@ class ApproveHardwareOperator(ApprovalOperator):
         "hf_endpoints_conn_id",
     )
 
+    @checked
     def __init__(
         self,
         *,

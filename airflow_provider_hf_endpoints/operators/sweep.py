@@ -33,6 +33,7 @@ from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.ownership import creator_tags_in
 
@@ -68,6 +69,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
     template_fields: Sequence[str] = ("only_report", "names", "namespaces", "hf_endpoints_conn_id")
     ui_color = "#ffe9a8"
 
+    @checked
     def __init__(
         self,
         *,

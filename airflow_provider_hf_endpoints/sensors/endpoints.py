@@ -14,11 +14,12 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseSensorOperator, Context, conf
 
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import DELETED, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators.common.arguments import check_words, checked
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
@@ -68,6 +69,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
 
+    @checked
     def __init__(
         self,
         *,
@@ -93,6 +95,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
             raise ValueError(f"poke_interval={poke_interval!r} must be positive (seconds).")
         if target_states in ("", [], ()):
             raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
+        if isinstance(target_states, list | tuple):
+            check_words("target_states", target_states, [*InferenceEndpointStatus, DELETED])
         self.endpoint = endpoint
         self.namespace = namespace
         self.target_states: Sequence[str] = [target_states] if isinstance(target_states, str) else target_states

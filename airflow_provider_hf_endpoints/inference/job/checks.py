@@ -21,6 +21,14 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
         raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
 
 
+def listed(name: str, value: object) -> None:
+    """
+    :raises ValueError: a text, whose letters would count
+    """
+    if isinstance(value, str):
+        raise ValueError(f"{name} is a list, not the text {value!r}: give [{value!r}]")
+
+
 def seconds(**values: float) -> None:
     """
     :raises ValueError: one of the values is not above 0

@@ -156,6 +156,7 @@ class BatchJob:
         _ = self.template, self.budget
         for shared in self.every_shared_budget:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
+        checks.listed("keep_columns", self.keep_columns)
         checks.one_of("on_bad_input", self.on_bad_input, ("error_row", "stop"))
         checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))
         checks.one_of("input_format", self.input_format, get_args(InputFormat))

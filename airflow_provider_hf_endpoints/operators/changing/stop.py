@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndp
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
@@ -45,6 +46,7 @@ class PauseInferenceEndpointOperator(EndpointOperator):
     Other parameters, and the result: see `EndpointOperator`.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -73,6 +75,7 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
     Other parameters, and the result: see `EndpointOperator`.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -99,6 +102,7 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
     Other parameters: see `EndpointOperator`. Result: None.
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.arguments import checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
@@ -23,6 +24,8 @@ from airflow_provider_hf_endpoints.operators.common.secrets import (
 )
 
 log = logging.getLogger(__name__)
+
+_KINDS = {name: field.annotation for name, field in EndpointUpdate.model_fields.items()}
 
 
 class UpdateInferenceEndpointOperator(EndpointOperator):
@@ -44,6 +47,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     template_fields: Sequence[str] = (*EndpointOperator.template_fields, "changes")
     _announces = True
 
+    @checked
     def __init__(
         self,
         *,
@@ -53,7 +57,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         container_registry_password: Secret | None = None,
         **kwargs: Any,
     ) -> None:
-        own = {name: kwargs.pop(name) for name in list(kwargs) if name in EndpointUpdate.model_fields}
+        own = {name: kwargs.pop(name) for name in list(kwargs) if name in _KINDS}
+        own = understand_all(own, _KINDS, own)
         super().__init__(**kwargs)
         if own and changes is not None:  # alone, `changes` may be another task's result, which is not known yet
             if doubled := sorted(set(own) & set(changes)):

@@ -1,12 +1,23 @@
-"""Arguments that an operator takes through `**kwargs` and that Airflow nevertheless has to know by name."""
+"""Arguments as Airflow and people give them: known to Airflow by name, and texts taken for what the annotation says.
+
+A text where a list, a number or one of a few words is expected passes Python silently: it is taken letter by letter,
+compared as a text, or found by a timeout. `checked` understands such a text or refuses it when the DAG is read.
+"""
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from enum import Enum
+from functools import wraps
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 F = TypeVar("F", bound=Callable[..., None])
+
+_LISTS = (list, tuple, Sequence)
 
 
 def also_takes(names: Iterable[str]) -> Callable[[F], F]:
@@ -23,3 +34,121 @@ def also_takes(names: Iterable[str]) -> Callable[[F], F]:
         return init
 
     return mark
+
+
+def checked(init: F) -> F:
+    """Have the `__init__` of an operator or sensor understand texts by the annotations of its own parameters.
+
+    Templates pass where the class renders them.
+    """
+    kinds: dict[str, Any] = {}
+
+    @wraps(init)
+    def check(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not kinds:
+            kinds.update(get_type_hints(init))
+        init(self, *args, **understand_all(kwargs, kinds, type(self).template_fields))
+
+    return cast(F, check)
+
+
+def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:
+    """`given` with every text that is no template understood by its annotation.
+
+    :raises ValueError: the first that can't be meant
+    """
+    return {
+        name: understand(name, value, kinds[name])
+        if isinstance(value, str) and name in kinds and not (name in templated and is_template(value))
+        else value
+        for name, value in given.items()
+    }
+
+
+def is_template(text: str) -> bool:
+    """Whether Airflow would render something in the text."""
+    return "{{" in text or "{%" in text
+
+
+def understand(name: str, text: str, annotation: Any) -> Any:
+    """What a text means where `annotation` is expected.
+
+    :raises ValueError: nothing, with the argument, the value and the fix
+    """
+    kinds = list(_alternatives(annotation))
+    words = [word for kind in kinds for word in _words(kind)]
+    if str in kinds or Any in kinds or text in words:
+        return text
+    number = next((kind for kind in (int, float, timedelta) if kind in kinds), None)
+    whole = number is int and float not in kinds
+    if number is not None and (value := _number(text, whole=whole)) is not None:
+        return timedelta(seconds=value) if number is timedelta else value
+    if words:
+        raise ValueError(_none_of(name, text, words, number is not None))
+    if number is not None:
+        raise ValueError(_no_number(name, text, whole=whole))
+    if bool in kinds:
+        return _truth(name, text)
+    if any(get_origin(kind) in _LISTS or kind in _LISTS for kind in kinds):
+        return _listed(name, text)
+    return text
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        for each in get_args(annotation):
+            yield from _alternatives(each)
+    else:
+        yield annotation
+
+
+def _words(kind: Any) -> Iterable[str]:
+    if get_origin(kind) is Literal:
+        return [word for word in get_args(kind) if isinstance(word, str)]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return []
+
+
+def _number(text: str, *, whole: bool) -> float | None:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return None
+
+
+def _truth(name: str, text: str) -> bool:
+    known = {"true": True, "false": False}
+    if text.lower() not in known:
+        raise ValueError(f"{name}={text!r} is a text, and every text counts as true: give True or False.")
+    return known[text.lower()]
+
+
+def _listed(name: str, text: str) -> list[str]:
+    """A text without blanks is one element; one with blanks may be meant as several."""
+    if not text or text.split() != [text] or "," in text:
+        raise ValueError(f"{name}={text!r} is one text where a list is expected: give [{text!r}], or each by itself.")
+    return [text]
+
+
+def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> None:
+    """Refuse what is none of `words`; templates and what another task returns are known later.
+
+    :raises ValueError: naming the nearest word
+    """
+    for value in values:
+        if isinstance(value, str) and value not in words and not is_template(value):
+            raise ValueError(_none_of(name, value, words, also_number=False))
+
+
+def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) -> str:
+    near = difflib.get_close_matches(str(value), [str(word) for word in words], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{name}={value!r}: it is one of {', '.join(words)}{', or a number' if also_number else ''}.{hint}"
+
+
+def _no_number(name: str, text: str, *, whole: bool) -> str:
+    kind = "a whole number" if whole else "a number"
+    if is_template(text):
+        return f"{name}={text!r} is a template, and {name} is not rendered: give {kind}."
+    return f"{name}={text!r} is no number: give {kind}."

@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Goal, Ready, Snapshot, judge
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
@@ -50,6 +51,7 @@ class EndpointOperator(BaseOperator):
     _announces = False  # whether it emits an event of the endpoint's asset
     _attempt: Attempt | None = None  # the one that runs
 
+    @checked
     def __init__(
         self,
         *,

@@ -29,6 +29,7 @@ from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBud
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
@@ -106,6 +107,7 @@ class BatchInferenceOperator(RequestingOperator):
         "model",
     )
 
+    @checked
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
@@ -36,6 +37,7 @@ class InferenceOperator(RequestingOperator):
 
     template_fields: Sequence[str] = (*RequestingOperator.template_fields, "task", "inputs", "parameters", "model")
 
+    @checked
     def __init__(
         self,
         *,

@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_PO
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
@@ -43,6 +44,7 @@ class RequestingOperator(BaseOperator):
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
 
+    @checked
     def __init__(
         self,
         *,

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.requesting.batch import _storage
 
@@ -44,6 +45,7 @@ class PlanBatchShardsOperator(BaseOperator):
     template_fields: Sequence[str] = ("input_path", "output_path", "shards", "bytes_per_shard")
     ui_color = "#ffe9a8"
 
+    @checked
     def __init__(
         self,
         *,
@@ -106,6 +108,7 @@ class MergeBatchShardsOperator(BaseOperator):
     template_fields: Sequence[str] = ("output_path",)
     ui_color = "#ffe9a8"
 
+    @checked
     def __init__(
         self,
         *,

@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.models import Hardware
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.operators.common.arguments import also_takes
+from airflow_provider_hf_endpoints.operators.common.arguments import also_takes, checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Attempt
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.common.secrets import (
@@ -43,6 +43,7 @@ _NAMED = [
     "max_replica",
     "scale_to_zero_timeout",
 ]
+_KINDS = {name: field.annotation for name, field in EndpointSpec.model_fields.items()}
 _OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
 
 
@@ -95,6 +96,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     _announces = True
 
     @also_takes(_OPTIONS)
+    @checked
     def __init__(
         self,
         *,
@@ -125,6 +127,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         **kwargs: Any,
     ) -> None:
         options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
+        options = understand_all(options, _KINDS, _TEMPLATED)
         super().__init__(**kwargs)
         refuse_templated(options)
         if if_exists not in get_args(IfExists):

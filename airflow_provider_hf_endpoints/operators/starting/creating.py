@@ -89,7 +89,7 @@ class Creating(Action):
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Look, and do what the plan says."""
         wanted = self._wanted
-        if wanted.min_replica:
+        if wanted.min_replica not in (0, "0", None):  # it may come as text
             log.warning(
                 "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
                 wanted.name,

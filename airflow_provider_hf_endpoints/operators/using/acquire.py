@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.leases.holders import holder_name
 from airflow_provider_hf_endpoints.leases.protocol import take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
 from airflow_provider_hf_endpoints.operators.using.leases import Held
@@ -51,6 +52,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     ui_color = "#ffe9a8"
 
+    @checked
     def __init__(
         self,
         *,

@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN, 
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.protocol import Shared, UndecidedError, leave
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
@@ -66,6 +67,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
     ends_use = True  # of the endpoint of the group that it stands in: the cost report counts that group's batches
 
+    @checked
     def __init__(
         self,
         *,

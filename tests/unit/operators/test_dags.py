@@ -316,8 +316,8 @@ def test_every_setting_is_an_argument() -> None:
         "acquired",
     }
     for name in sorted(set(EndpointUpdate.model_fields) - hidden):
-        operator = update(task_id="task", endpoint="demo", **{name: "x"})
-        assert {name: "x"} == operator.changes
+        operator = update(task_id="task", endpoint="demo", **{name: "{{ x }}"})
+        assert {name: "{{ x }}"} == operator.changes
     options = set(EndpointSpec.model_fields) - hidden - {"name", *MODEL}
     operator = create(task_id="task", name="demo", **MODEL, **dict.fromkeys(options, "x"))
     assert {"x"} == {getattr(operator, name) for name in options}
