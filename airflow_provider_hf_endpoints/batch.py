@@ -88,6 +88,8 @@ def _job(options: argparse.Namespace) -> BatchJob:
         name: getattr(options, name)
         for name in (
             "input_format",
+            "encoding",
+            "delimiter",
             "output_format",
             "engine",
             "model",
@@ -170,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         help="JSONL, CSV or Parquet, .gz and .zst unpacked: files, folders or quoted patterns; s3://… with s3fs",
     )
     add("--input-format", choices=get_args(InputFormat), help="of every file (by its name)")
+    add("--encoding", metavar="NAME", help="of CSV files, such as cp1252 (utf-8)")
+    add("--delimiter", metavar="CHARACTER", help="between the values of CSV files, such as ';' (a comma)")
     add("--output", required=True, metavar="PATH", help="a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder")
     add("--output-format", choices=get_args(OutputFormat), help="of the results in a folder (jsonl)")
     add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")

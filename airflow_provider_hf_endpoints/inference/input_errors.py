@@ -6,6 +6,7 @@ The ends of a batch that ran are in `job/ends.py`; a row's own failure is a line
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class BatchError(Exception):
@@ -23,13 +24,23 @@ class BatchInputError(BatchError):
 
 
 class MissingColumnError(BatchInputError):
-    """A template names a column that a row does not have."""
+    """A template, or `keep_columns`, names a column that is not there.
 
-    def __init__(self, column: str, present: Iterable[str], where: str | None = None) -> None:
+    :param column: as it is named
+    :param present: the columns that are there
+    :param where: file and line
+    :param by: what asks for the column, with its verb
+    """
+
+    def __init__(
+        self, column: str, present: Iterable[str], where: str | None = None, by: str = "the template needs"
+    ) -> None:
         self.column = column
         self.present = tuple(present)
         there = ", ".join(repr(name) for name in self.present) or "none"
-        super().__init__(f"{where or 'the row'} has no column {column!r} that the template needs; its columns: {there}")
+        near = get_close_matches(column, self.present, 1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"{where or 'the row'} has no column {column!r} that {by}; its columns: {there}{hint}")
 
 
 class BadLineError(BatchInputError):

@@ -94,3 +94,35 @@ def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], wo
         with pytest.raises(BatchInputError, match=words):
             run_batch(job_of(server.url, tmp_path, id_column="id"))
         assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])
+def test_a_column_to_keep_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    """With the nearest name, before any request; one that only some rows have is null in the others."""
+    (tmp_path / "in.csv").write_text("text,label\na,x\nb,\n")
+    write_rows(tmp_path, [{"text": "a", "label": "x"}, {"text": "b"}])
+    with serving(echo) as server:
+        with pytest.raises(
+            MissingColumnError, match=r"no column 'lable' that keep_columns names.*Did you mean 'label'"
+        ):
+            run_batch(job_of(server.url, tmp_path, input_path=tmp_path / name, keep_columns=("lable",)))
+        assert server.requests == []
+        run_batch(job_of(server.url, tmp_path, input_path=tmp_path / name, keep_columns=("label",)))
+    assert [{"label": "x"}, {"label": None}] == [line["columns"] for line in results(tmp_path)]
+
+
+def test_a_csv_that_breaks_far_down_keeps_what_is_done(tmp_path: Path) -> None:
+    """Nothing behind the break is sent; the repaired file goes on from there."""
+    rows = [f"{n},question {n}" for n in range(300)]
+    broken = [*rows[:250], '250,"question', *rows[251:]]
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(["id,text", *broken]))
+    with serving(echo) as server:
+        job = job_of(server.url, tmp_path, input_path=path, order_window=0)
+        with pytest.raises(BatchInputError, match=r"in\.csv is no CSV from line \d+ on"):
+            run_batch(job)
+        done = len(results(tmp_path))
+        assert 0 < done <= 250
+        path.write_text("\n".join(["id,text", *rows]))
+        report = run_batch(job)
+    assert (300, 300, done) == (report.rows, report.succeeded, report.resumed)

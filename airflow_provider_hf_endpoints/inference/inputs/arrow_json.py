@@ -1,9 +1,10 @@
 """What a Parquet column is as JSON: one rule for every Arrow type, decided by a file's schema before any row.
 
 Numbers, truth values, text and null are what they are; lists, structs and maps with text keys are arrays and objects of
-such. Dates and times become ISO 8601 (to the microsecond, with their offset where they have one), decimals text, so
-that no digit is lost. Bytes, durations and types of one's own have no form that everybody would expect, so a column of
-them is refused, if the batch needs it at all.
+such. A field of a struct that is null is left out: Arrow gives every struct all fields, and a message that has none of
+`tool_calls` must not be sent with it. Dates and times become ISO 8601 (to the microsecond, with their offset where they
+have one), decimals text, so that no digit is lost. Bytes, durations and types of one's own have no form that everybody
+would expect, so a column of them is refused, if the batch needs it at all.
 """
 
 from __future__ import annotations
@@ -41,11 +42,7 @@ def converter(kind: Any) -> Convert:
         each = converter(kind.value_type)
         return None if each is None else _unless_null(lambda values: [each(value) for value in values])
     if types.is_struct(kind):
-        fields = {kind.field(n).name: converter(kind.field(n).type) for n in range(kind.num_fields)}
-        changed = {name: change for name, change in fields.items() if change is not None}
-        if not changed:
-            return None
-        return _unless_null(lambda row: {**row, **{name: change(row[name]) for name, change in changed.items()}})
+        return _struct(kind)
     raise NoJsonError(str(kind))
 
 
@@ -66,21 +63,39 @@ def _map(kind: Any) -> Convert:
     return _unless_null(lambda pairs: {key: value if item is None else item(value) for key, value in pairs})
 
 
+def _struct(kind: Any) -> Convert:
+    fields = {kind.field(n).name: converter(kind.field(n).type) for n in range(kind.num_fields)}
+
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        given = ((name, fields[name], value) for name, value in row.items() if value is not None)
+        return {name: value if each is None else each(value) for name, each, value in given}
+
+    return _unless_null(change)
+
+
 def _unless_null(change: Callable[[Any], Any]) -> Convert:
     return lambda value: None if value is None else change(value)
 
 
-def to_microseconds(kind: Any) -> Any:
-    """The type with its times in microseconds, the finest that Python has; the type itself where it has no finer."""
+def python_type(kind: Any) -> Any:
+    """The type whose values Python has too: times in microseconds, halves as floats; else the type itself."""
     if types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if types.is_time64(kind) and kind.unit == "ns":
         return pa.time64("us")
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_dictionary(kind):
+        return python_type(kind.value_type)
+    if types.is_map(kind):
+        return pa.map_(kind.key_type, python_type(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(python_type(kind.value_type), kind.list_size)
     if types.is_list(kind):
-        return pa.list_(to_microseconds(kind.value_type))
+        return pa.list_(python_type(kind.value_type))
     if types.is_large_list(kind):
-        return pa.large_list(to_microseconds(kind.value_type))
+        return pa.large_list(python_type(kind.value_type))
     if types.is_struct(kind):
         fields = [kind.field(number) for number in range(kind.num_fields)]
-        return pa.struct([field.with_type(to_microseconds(field.type)) for field in fields])
+        return pa.struct([field.with_type(python_type(field.type)) for field in fields])
     return kind

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, require_columns
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
@@ -16,25 +16,43 @@ FIRST_ROWS = 100
 FIRST_FILES = 100
 
 
-def check_rows(source: Input, columns: Sequence[str], *, stop_on_bad: bool, may_be_empty: bool) -> None:
+def check_rows(
+    source: Input, columns: Sequence[str], *, keep: Sequence[str] = (), stop_on_bad: bool, may_be_empty: bool
+) -> None:
     """Refuse an input without a row, or whose rows are not what is expected.
 
     A line that is no row is not refused, unless none of a file's first hundred is one. That is asked of a hundred files
     at most.
 
     :param columns: columns that every row must have
+    :param keep: columns that some row must have
     :param stop_on_bad: refuse a single line that is no row too
     :param may_be_empty: the input may have no row
     :raises BatchInputError: there is no file, it is empty or torn, or its rows lack a column
     """
     rows = 0
+    present: dict[str, None] = {}
     for file in source.files[:FIRST_FILES]:
         lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
         if stop_on_bad or not _is_fragment(file, lines):
             _check_first(file, lines, columns, stop_on_bad)
         rows += len(lines)
+        if keep:
+            present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
         raise BatchInputError(f"input file {source} is empty: there is nothing to do")
+    # Of a shard, whose rows may be few, another part of the input may have the column.
+    if present and not source.whole:
+        for name in keep:
+            if name not in present:
+                raise MissingColumnError(name, present, f"input {source}", "keep_columns names")
+
+
+def _names_in(line: Line) -> Iterable[str]:
+    try:
+        return parse_line(line)
+    except BadLineError:
+        return ()
 
 
 def _is_fragment(file: InputFile, lines: list[Line]) -> bool:

@@ -1,15 +1,21 @@
-"""Rows of a CSV file whose first line has the names. Every value is text; one that is missing is null."""
+"""Rows of a CSV file whose first line has the names. Every value is text; one that is empty or missing is null."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
+
+#: Characters of one value. A quote that is never closed takes all that follows for one value; this bounds the memory.
+MOST_CHARACTERS = 64 << 20
 
 
 def read(
@@ -18,25 +24,69 @@ def read(
     columns: tuple[str, ...] | None = None,
     counted: Callable[[InputFile, int], None] | None = None,
 ) -> Generator[Line, None, int]:
-    """The rows of a file, see `read.Reader`; what is no row of the table comes as something that is no JSON object."""
+    """The rows of a file, see `read.Reader`.
+
+    A row with more values than names is its own error. Behind an error of the table itself nobody can tell where the
+    next row begins, so such an error ends the input.
+
+    :raises BatchInputError: the text is in another encoding, a quote is not closed, or two columns have one name
+    """
     del columns, counted  # a row has all its values, and those may hold line breaks
     with unpacked(file) as content:
-        reader = csv.DictReader(
-            io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace", newline=""), strict=True
-        )
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                yield Line(place, reader.line_num, f"CSV: {error}".encode(), file)
+        names: list[str] = []
+        for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file), newline="")):
+            if not names:
+                names = _checked(file, values)
+            elif values:  # a blank line is no row
+                yield _line(file, place, number, names, values)
                 place += 1
-                continue
-            if row is None:
-                return place
-            # More values than names: whatever was meant, it is no row of this table.
-            raw = fastjson.encode(list(row.values()) if None in row else row)
-            yield Line(place, reader.line_num, raw, file)
-            place += 1
+    return place
+
+
+def _codec(file: InputFile) -> str:
+    """The codec of the file's encoding; UTF-8 with or without a byte order mark."""
+    return "utf-8-sig" if file.csv.encoding == "utf-8" else file.csv.encoding
+
+
+def _rows(file: InputFile, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+    """The number of each row's last line, and its values."""
+    csv.field_size_limit(max(MOST_CHARACTERS, csv.field_size_limit()))  # the module's own bound is 128 KB
+    reader = csv.reader(text, delimiter=file.csv.delimiter, strict=True)
+    try:
+        for values in reader:
+            yield reader.line_num, values
+    except UnicodeError as error:
+        raise BatchInputError(
+            f"input file {file} is not in {file.csv.encoding} ({error}, behind line {reader.line_num}): name its "
+            'encoding, such as encoding="cp1252", or write it as UTF-8. The rows before that place can be used'
+        ) from None
+    except csv.Error as error:
+        raise BatchInputError(
+            f"input file {file} is no CSV from line {reader.line_num} on ({error}), and nobody can tell where the next "
+            'row begins: close every quote, and double those within a value (""). The rows before it can be used'
+        ) from None
+
+
+def _checked(file: InputFile, names: list[str]) -> list[str]:
+    """The names in the first line.
+
+    :raises BatchInputError: a name stands there twice
+    """
+    doubled = [name for name, count in Counter(names).items() if count > 1 and name]
+    if doubled:
+        raise BatchInputError(f"input file {file} has two columns of the name {doubled[0]!r}: give each its own name")
+    return names
+
+
+def _line(file: InputFile, place: int, number: int, names: list[str], values: list[str]) -> Line:
+    problem = ""
+    row: Any = {name: value or None for name, value in zip(names, values, strict=False)}
+    if len(values) > len(names):
+        problem = f"has {len(values)} values, and the table has {len(names)} columns"
+        row = values
+    for name in names[len(values) :]:
+        row[name] = None
+    return Line(place, number, fastjson.encode(row), file, problem)
 
 
 def count(file: InputFile) -> int | None:

@@ -3,6 +3,7 @@ only; nothing is opened."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,18 @@ from fsspec.utils import glob_translate
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL, SUFFIXES, FileFormat, InputFormat, format_of
+from airflow_provider_hf_endpoints.inference.inputs.formats import (
+    CSV,
+    JSONL,
+    SUFFIXES,
+    USUAL_CSV,
+    CsvForm,
+    FileFormat,
+    InputFormat,
+    format_of,
+)
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal, words_of_hub
-from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
+from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, local_path
 
 _MAGIC = "*?["
 _PACKED = (".gz", ".zst")
@@ -30,6 +40,7 @@ class InputFile:
     :param packing: `.gz`, `.zst`, or nothing
     :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, the end not among them
     :param end: None for the file's end
+    :param csv: how it is written, where it is CSV
     """
 
     path: UPath
@@ -38,6 +49,7 @@ class InputFile:
     packing: str = ""
     start: int = 0
     end: int | None = None
+    csv: CsvForm = USUAL_CSV
 
     @property
     def is_part(self) -> bool:
@@ -104,7 +116,12 @@ class Input:
         return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1} more"
 
 
-def find_input(given: Any, input_format: InputFormat = "auto", columns: Sequence[str] | None = None) -> Input:
+def find_input(
+    given: Any,
+    input_format: InputFormat = "auto",
+    columns: Sequence[str] | None = None,
+    csv: CsvForm | None = None,
+) -> Input:
     """The files that an `input_path` means.
 
     A path that is a folder means the files in it, one with `*`, `?` or `[…]` those that it fits (`**` goes through
@@ -112,21 +129,46 @@ def find_input(given: Any, input_format: InputFormat = "auto", columns: Sequence
     each of its entries may be any of these.
 
     :param columns: columns that the batch needs
-    :raises BatchInputError: nothing is found, it may not be read, a file is named twice, or a folder holds one of no
-        known format
+    :param csv: how CSV files are written; None for the usual way
+    :raises BatchInputError: nothing is found, it may not be read, a file is named twice, a folder holds one of no
+        known format, or a form of CSV is named and no file is CSV
     """
     entries = list(given) if isinstance(given, list | tuple) else [given]
     if not entries:
         raise BatchInputError("input_path is an empty list: name at least one file")
     paths = [as_upath(entry) for entry in entries]
     files = [file for path in paths for file in _found(path, input_format, len(paths) > 1)]
-    seen: set[str] = set()
-    for file in files:
-        if str(file) in seen:
-            raise BatchInputError(f"input_path names {file} twice: its rows would be done twice")
-        seen.add(str(file))
+    _refuse_doubled(files)
+    if csv is not None:
+        if not any(file.format is CSV for file in files):
+            raise BatchInputError(f"encoding and delimiter are of CSV, and no file of the input is CSV: {files[0]}")
+        files = [replace(file, csv=csv) for file in files]
     patterns = tuple(path if is_pattern(path) else path / "*" for path in paths if not _is_file(path, files))
     return Input(tuple(files), patterns, columns=None if columns is None else tuple(dict.fromkeys(columns)))
+
+
+def _refuse_doubled(files: Sequence[InputFile]) -> None:
+    """
+    :raises BatchInputError: two paths lead to one file
+    """
+    seen: dict[object, InputFile] = {}
+    for file in files:
+        first = seen.setdefault(_content_of(file.path), file)
+        if first is not file:
+            same = "" if str(first) == str(file) else f", once as {first}"
+            raise BatchInputError(f"input_path names {file} twice{same}: its rows would be done twice")
+
+
+def _content_of(path: UPath) -> object:
+    """What is equal for two paths to one file: on a disk links lead there too."""
+    local = local_path(path)
+    if local is not None:
+        try:
+            about = os.stat(local)
+        except OSError:
+            return str(path)
+        return about.st_dev, about.st_ino
+    return path.protocol, path.fs, _full(path)
 
 
 def is_pattern(path: UPath) -> bool:

@@ -5,6 +5,7 @@ A format is a name in `InputFormat`, a line of `_FORMATS`, and a module of this 
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -31,10 +32,44 @@ class FileFormat:
     splits: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a CSV file is written.
+
+    :param encoding: of its text; UTF-8 may begin with a byte order mark
+    :param delimiter: one character between two values
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+
+    @classmethod
+    def of(cls, encoding: str | None, delimiter: str | None) -> CsvForm:
+        """The form that a job names; None for the usual one.
+
+        :raises ValueError: there is no such encoding, or the delimiter cannot be one
+        """
+        try:
+            "".encode(encoding or "utf-8")  # refuses a codec that is none of text
+            name = codecs.lookup(encoding or "utf-8").name
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(
+                f"encoding={encoding!r} is none that Python knows: take a name such as utf-8, cp1252 or utf-16"
+            ) from None
+        sign = "," if delimiter is None else delimiter
+        if not isinstance(sign, str) or len(sign) != 1 or sign in '"\r\n':
+            raise ValueError(
+                f"delimiter={delimiter!r}: it is one character, neither a quote nor a line break, such as ';' or a tab"
+            )
+        return cls(name, sign)
+
+
+USUAL_CSV = CsvForm()
 JSONL = FileFormat(name="jsonl", suffixes=(".jsonl", ".ndjson", ".json"), reader="jsonl", splits=True)
+CSV = FileFormat(name="csv", suffixes=(".csv",), reader="csv_table")
 _FORMATS = (
     JSONL,
-    FileFormat(name="csv", suffixes=(".csv",), reader="csv_table"),
+    CSV,
     FileFormat(name="parquet", suffixes=(".parquet",), reader="parquet", unit="row", may_be_packed=False),
 )
 _BY_NAME = {each.name: each for each in _FORMATS}

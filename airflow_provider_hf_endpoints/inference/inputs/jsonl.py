@@ -23,16 +23,22 @@ def read(
     del columns  # a line is read whole
     number = 0
     with unpacked(file) as content:
-        for number, raw in enumerate(_lines(file, content), start=1):
-            text = raw.strip()
-            if number == 1 and not file.start and text.startswith(_BOM):
-                text = text[len(_BOM) :]
+        for number, text in _texts(file, content):
             if text:
                 yield Line(place, number, text, file)
                 place += 1
     if counted is not None:
         counted(file, number)
     return place
+
+
+def _texts(file: InputFile, content: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The number of each line, and what stands there; nothing on a blank one."""
+    for number, raw in enumerate(_lines(file, content), start=1):
+        text = raw.strip()
+        if number == 1 and not file.start:
+            text = text.removeprefix(_BOM).strip()
+        yield number, text
 
 
 def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
@@ -54,13 +60,7 @@ def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
 
 def count(file: InputFile) -> int | None:
     """Rows of a local file, quickly; None where that would mean reading an object store or unpacking."""
-    local = local_path(file.path)
-    if local is None or file.packing:
+    if local_path(file.path) is None or file.packing:
         return None
-    found, last = 0, b"\n"
-    with open(local, "rb") as content:
-        content.seek(max(0, file.start - 1))
-        while block := content.read(1 << 20 if file.end is None else min(1 << 20, file.end - content.tell())):
-            found += block.count(b"\n") - block.count(b"\n\n")  # blank lines are not rows
-            last = block[-1:]
-    return max(0, found - (file.start > 0) + (last != b"\n"))
+    with unpacked(file) as content:
+        return sum(1 for _, text in _texts(file, content) if text)

@@ -22,12 +22,14 @@ class Line(NamedTuple):
     :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines; in a
         part of a file, from that part's start
     :param raw: the row as JSON, or what stands in its place
+    :param problem: why this is no row, in words that follow its place; empty where it is one
     """
 
     place: int
     number: int
     raw: bytes
     file: InputFile | None = None
+    problem: str = ""
 
     @property
     def where(self) -> str:
@@ -43,6 +45,8 @@ def parse_line(line: Line) -> dict[str, Any]:
 
     :raises BadLineError: no JSON, or no object
     """
+    if line.problem:
+        raise BadLineError(f"{line.where} {line.problem}: {_start(line.raw)}")
     try:
         row = fastjson.decode(line.raw)
     except ValueError as error:

@@ -43,9 +43,9 @@ def read(
         for group in range(table.num_row_groups):
             batches = table.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(changes), use_threads=False)
             for batch in batches:
-                for raw in _encoded(batch, changes):
+                for raw, problem in _encoded(batch, changes):
                     number += 1
-                    yield Line(place, number, raw, file)
+                    yield Line(place, number, raw, file, problem)
                     place += 1
     return place
 
@@ -81,7 +81,9 @@ def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> d
     found = {}
     for name in schema.names if columns is None else columns:
         if name not in schema.names:
-            raise MissingColumnError(name, schema.names, str(file))
+            raise MissingColumnError(name, schema.names, f"input file {file}", "the batch needs")
+        if schema.names.count(name) > 1:
+            raise BatchInputError(f"input file {file} has two columns of the name {name!r}: give each its own name")
         try:
             found[name] = arrow_json.converter(schema.field(name).type)
         except arrow_json.NoJsonError as error:
@@ -92,13 +94,33 @@ def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> d
     return found
 
 
-def _encoded(batch: Any, changes: dict[str, Any]) -> list[bytes]:
-    """The rows of a batch as JSON."""
-    columns = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        kind = arrow_json.to_microseconds(column.type)
-        values = (column if kind.equals(column.type) else column.cast(kind, safe=False)).to_pylist()
-        change = changes[name]
-        columns.append(values if change is None else [change(value) for value in values])
-    names = batch.schema.names
-    return [fastjson.encode(dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+def _encoded(batch: Any, changes: dict[str, Any]) -> list[tuple[bytes, str]]:
+    """The rows of a batch as JSON, each with why it has no such form, in words, or nothing."""
+    try:
+        columns = [_values(batch, name, change) for name, change in changes.items()]
+        rows = [dict(zip(changes, values, strict=True)) for values in zip(*columns, strict=True)]
+        return [(fastjson.encode(row), "") for row in rows]
+    except (ValueError, OverflowError, TypeError, pa.ArrowException):  # a value that Python or JSON does not have
+        if batch.num_rows > 1:
+            return [pair for number in range(batch.num_rows) for pair in _encoded(batch.slice(number, 1), changes)]
+    return [_alone(batch, changes)]
+
+
+def _values(batch: Any, name: str, change: Any) -> list[Any]:
+    column = batch.column(name)
+    kind = arrow_json.python_type(column.type)
+    values: list[Any] = (column if kind.equals(column.type) else column.cast(kind, safe=False)).to_pylist()
+    return values if change is None else [change(value) for value in values]
+
+
+def _alone(batch: Any, changes: dict[str, Any]) -> tuple[bytes, str]:
+    """A row that has no form in JSON: what of it has one, and which column is to blame."""
+    row, problem = {}, ""
+    for name, change in changes.items():
+        try:
+            value = _values(batch, name, change)[0]
+            fastjson.encode(value)
+        except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
+            value, problem = None, problem or f"has a value that JSON does not have in column {name!r} ({error})"
+        row[name] = value
+    return fastjson.encode(row), problem

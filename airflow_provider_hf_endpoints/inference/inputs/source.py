@@ -34,6 +34,7 @@ class LineSource:
         self.skips: Callable[[int, bytes], bool] = lambda place, raw: False
         #: Lines, blank ones too, of each part of a file that was read to its end.
         self.lines: dict[str, int] = {}
+        self._broken: Exception | None = None
         self.exhausted = False
         self.waiting = 0
         self.read = 0
@@ -56,7 +57,10 @@ class LineSource:
             self._current = iter(self._blocks.popleft())
 
     async def fill(self) -> None:
-        """Fetch one block."""
+        """Fetch one block.
+
+        :raises BatchInputError: the input is damaged behind the last row that was delivered
+        """
         block, read = await asyncio.get_running_loop().run_in_executor(self._pool, self._next_block)
         if block:
             self._blocks.append(block)
@@ -66,17 +70,25 @@ class LineSource:
         self.exhausted = read == 0
 
     def _next_block(self) -> tuple[list[Line], int]:
-        """Lines to be delivered, and how many were read for them; 0 at the end."""
+        """Lines to be delivered, and how many were read for them; 0 at the end. What breaks the input is raised by the
+        next call, so that no line before the break is lost."""
+        if self._broken is not None:
+            raise self._broken
         block: list[Line] = []
         size = read = 0
         skips = self.skips
-        for line in self._lines:
-            read += 1
-            if not skips(line.place, line.raw):
-                block.append(line)
-                size += len(line.raw)
-            if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or read >= BLOCK_SKIPPED:
-                break
+        try:
+            for line in self._lines:
+                read += 1
+                if not skips(line.place, line.raw):
+                    block.append(line)
+                    size += len(line.raw)
+                if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or read >= BLOCK_SKIPPED:
+                    break
+        except Exception as error:
+            self._broken = error
+            if not read:
+                raise
         return block, read
 
     def _counted(self, file: InputFile, lines: int) -> None:

@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.inference.engines import canonical_task, dial
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import CsvForm, InputFormat
 from airflow_provider_hf_endpoints.inference.job import checks
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
@@ -38,6 +38,8 @@ class BatchJob:
         other is a folder for it
     :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
         name, and takes one that does not tell for JSONL
+    :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused
+    :param delimiter: one character between the values of CSV files, None for the comma
     :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output
         that is a file tells its own
     :param engine: key of the endpoint's `model.image`, None to find out by asking
@@ -105,6 +107,8 @@ class BatchJob:
     input_path: PathLike | Sequence[PathLike]
     output_path: PathLike
     input_format: InputFormat = "auto"
+    encoding: str | None = None
+    delimiter: str | None = None
     output_format: OutputFormat | None = None
     engine: str | None = None
     model: str | None = None
@@ -153,7 +157,7 @@ class BatchJob:
         if not self.url:
             raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
         dialect_of(self.engine)
-        _ = self.template, self.budget
+        _ = self.template, self.budget, self.csv_form
         for shared in self.every_shared_budget:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
         checks.listed("keep_columns", self.keep_columns)
@@ -245,6 +249,12 @@ class BatchJob:
         )
 
     @property
+    def csv_form(self) -> CsvForm | None:
+        """How CSV files are written; None where nothing is said."""
+        unsaid = self.encoding is None and self.delimiter is None
+        return None if unsaid else CsvForm.of(self.encoding, self.delimiter)
+
+    @property
     def budget(self) -> Budget:
         """What all runs of it together may cost; of a shard, see `every_shared_budget`."""
         alone = self.shard is None
@@ -322,6 +332,8 @@ class BatchJob:
         return {
             "task": self.task,
             "input_format": self.input_format,
+            **({} if self.encoding is None else {"encoding": self.encoding}),
+            **({} if self.delimiter is None else {"delimiter": self.delimiter}),
             "engine": self.engine,
             "model": self.model,
             "prompt": self.prompt,

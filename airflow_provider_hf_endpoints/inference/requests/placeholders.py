@@ -91,14 +91,14 @@ class _Column:
         self.name = name
 
     def value(self, row: Row) -> Any:
-        try:
-            return row[self.name]
-        except KeyError:
-            raise MissingColumnError(self.name, row) from None
+        """The column's value; null where the row has no such column, which is how some writers of JSON say null."""
+        return row.get(self.name)
 
     def given(self, row: Row) -> Any:
-        value = self.value(row)
+        value = row.get(self.name)
         if value is None:
+            if self.name not in row:
+                raise MissingColumnError(self.name, row)
             raise BatchInputError(f"column {self.name!r} is null")
         return value
 

@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts
+from airflow_provider_hf_endpoints.inference.requests.written import chat_in
 
 
 class RowRequest(NamedTuple):
@@ -96,6 +97,8 @@ def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, 
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         content = body(row)
+        if isinstance(content, dict) and isinstance(content.get("messages"), str):
+            content["messages"] = chat_in(content["messages"])
         if named and isinstance(content, dict):
             content.setdefault("model", target.model)
         return RowRequest(route, fastjson.encode(content), task)

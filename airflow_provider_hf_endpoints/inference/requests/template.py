@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.openai import as_messages
 from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
+from airflow_provider_hf_endpoints.inference.requests.written import chat_in, query_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,26 @@ def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable
 
 
 def _compile_inputs(template: Template) -> Callable[[Row], Any]:
-    chat = canonical_task(template.task) == CHAT
-    if template.messages is not None:
-        messages = compile_value(template.messages, scalars_as_text=True)
-    elif template.prompt is not None:
+    task = canonical_task(template.task)
+    if task == CHAT:
+        return _compile_chat(template)
+    if template.prompt is not None:
+        return compile_text(template.prompt)
+    inputs = compile_value("{inputs}", nulls=False)
+    return (lambda row: query_in(inputs(row))) if task in (RERANK, SIMILARITY) else inputs
+
+
+def _compile_chat(template: Template) -> Callable[[Row], Any]:
+    messages: Callable[[Row], Any]
+    if template.prompt is not None:
         text = compile_text(template.prompt)
-        if not chat:
-            return text
         messages = lambda row: [{"role": "user", "content": text(row)}]  # noqa: E731
+    elif template.messages is None or isinstance(template.messages, str):
+        whole = compile_value("{messages}" if template.messages is None else template.messages, nulls=False)
+        messages = lambda row: chat_in(whole(row))  # noqa: E731
     else:
-        messages = compile_value("{messages}" if chat else "{inputs}")
+        messages = compile_value(template.messages, scalars_as_text=True)
     if template.system is None:
         return messages
     system = compile_text(template.system)
-    return lambda row: [{"role": "system", "content": system(row)}, *messages(row)]
+    return lambda row: [{"role": "system", "content": system(row)}, *as_messages(messages(row))]

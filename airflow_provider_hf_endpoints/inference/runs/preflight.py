@@ -23,7 +23,7 @@ def find_job_input(job: BatchJob) -> Input:
 
     :raises BatchInputError: there is none, or the job would write where it reads
     """
-    source = find_input(job.input_path, job.input_format, job.reads_columns)
+    source = find_input(job.input_path, job.input_format, job.reads_columns, job.csv_form)
     layout = layout_of_whole(job)
     source.refuse_output(layout.results, layout.errors)
     require_writer(layout.results)
@@ -44,5 +44,5 @@ def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
     """
     source = source or find_job_input(job)
     stop = job.on_bad_input == "stop"
-    check_rows(source, job.columns, stop_on_bad=stop, may_be_empty=job.shard is not None)
+    check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=job.shard is not None)
     return [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop)

@@ -106,6 +106,28 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, given: str | list[str],
         find_input(paths)
 
 
+@pytest.mark.parametrize("kind", ["symlink", "hardlink", "dots"])
+def test_one_file_by_two_paths_is_refused(tmp_path: Path, kind: str) -> None:
+    """Its rows would be done twice, under other places."""
+    make(tmp_path, "in/a.jsonl", "in/sub/c.jsonl")
+    other = tmp_path / "in" / "b.jsonl"
+    if kind == "symlink":
+        other.symlink_to(tmp_path / "in" / "a.jsonl")
+    elif kind == "hardlink":
+        other.hardlink_to(tmp_path / "in" / "a.jsonl")
+    given = f"{tmp_path}/in/sub/../a.jsonl" if kind == "dots" else other
+    with pytest.raises(BatchInputError, match=r"a\.jsonl.* twice|twice.*a\.jsonl"):
+        find_input([tmp_path / "in" / "a.jsonl", given])
+
+
+@pytest.mark.parametrize("text", ["\n\n\n", "{}\n\n\n{}\n", "{}\r\n\r\n{}", " \n{}\n\t\n", "\ufeff\n{}\n", "\n{}"])
+def test_blank_lines_are_not_counted(tmp_path: Path, text: str) -> None:
+    """The rows that a budget reckons with are those that are read."""
+    (tmp_path / "in.jsonl").write_bytes(text.encode())
+    source = find_input(tmp_path / "in.jsonl")
+    assert len(list(read_lines(source))) == count_lines(source)
+
+
 def test_every_format_that_may_be_set_is_one() -> None:
     """The names that a job may give, and the table of formats, are the same; another is refused with them."""
     for name in get_args(InputFormat):

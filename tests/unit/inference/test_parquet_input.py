@@ -15,6 +15,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
+from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 
 pa = pytest.importorskip("pyarrow")
@@ -50,6 +51,12 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
             {"role": "user", "at": "2026-01-02T03:04:05.678901"},
         ),
         (pa.map_(pa.string(), pa.date32()), [("a", date(2026, 1, 2))], {"a": "2026-01-02"}),
+        (pa.float16(), 0.5, 0.5),
+        (
+            pa.struct([("role", pa.string()), ("tool_calls", pa.list_(pa.string()))]),
+            {"role": "user", "tool_calls": None},
+            {"role": "user"},
+        ),
     ],
     ids=str,
 )
@@ -59,14 +66,49 @@ def test_values_have_one_form_in_json(tmp_path: Path, kind: Any, value: Any, exp
     assert [{"v": expected}, {"v": None}] == rows_of(tmp_path / "in.parquet")
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_nanoseconds_are_cut_to_microseconds(tmp_path: Path, nested: bool) -> None:
+@pytest.mark.parametrize("around", ["nothing", "list", "fixed list", "map", "dictionary", "list of maps"])
+def test_nanoseconds_are_cut_to_microseconds(tmp_path: Path, around: str) -> None:
     """pandas writes such times; Python has none finer than a microsecond."""
     values = pa.array([1_000_000_123_456_789], pa.timestamp("ns"))
-    column = pa.ListArray.from_arrays([0, 1], values) if nested else values
+    cut: Any = "1970-01-12T13:46:40.123456"
+    in_map = pa.MapArray.from_arrays([0, 1], ["k"], values)
+    column, expected = {
+        "nothing": (values, cut),
+        "list": (pa.ListArray.from_arrays([0, 1], values), [cut]),
+        "fixed list": (pa.FixedSizeListArray.from_arrays(values, 1), [cut]),
+        "map": (in_map, {"k": cut}),
+        "dictionary": (values.dictionary_encode(), cut),
+        "list of maps": (pa.ListArray.from_arrays([0, 1], in_map), [{"k": cut}]),
+    }[around]
     pq.write_table(pa.table({"v": column}), tmp_path / "in.parquet")
-    found = rows_of(tmp_path / "in.parquet")[0]["v"]
-    assert "1970-01-12T13:46:40.123456" == (found[0] if nested else found)
+    assert [{"v": expected}] == rows_of(tmp_path / "in.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(pa.date32(), 3_000_000), (pa.timestamp("s"), 300_000_000_000), (pa.date32(), -800_000)],
+    ids=str,
+)
+def test_a_date_that_python_does_not_have_is_its_rows_error(tmp_path: Path, kind: Any, value: int) -> None:
+    """Beyond the year 9999, or before the first: the rows around it are as they are."""
+    days = pa.array([0, value, 0], pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(kind)
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "at": days}), tmp_path / "in.parquet")
+    first, second, third = read_lines(find_input(tmp_path / "in.parquet"))
+    assert ["a", "c"] == [parse_line(line)["text"] for line in (first, third)]
+    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet has a value .* in column 'at'"):
+        parse_line(second)
+    assert {"text": "b", "at": None} == json.loads(second.raw)
+
+
+def test_two_columns_of_one_name_are_refused_if_they_are_needed(tmp_path: Path) -> None:
+    """Which of them is meant nobody can tell."""
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["text", "n", "n"])
+    pq.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(BatchInputError, match=r"in\.parquet has two columns of the name 'n'"):
+        rows_of(tmp_path / "in.parquet", "text", "n")
+    with pytest.raises(BatchInputError, match="two columns"):
+        rows_of(tmp_path / "in.parquet")
+    assert [{"text": "a"}] == rows_of(tmp_path / "in.parquet", "text")
 
 
 @pytest.mark.parametrize(

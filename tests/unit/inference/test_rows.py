@@ -131,3 +131,65 @@ def test_an_id_keeps_its_type() -> None:
     """Whole numbers stay numbers; without a column the place is the id."""
     line = Line(3, 1, b"")
     assert [5, "a", 3] == [row_id({"i": 5}, line, "i"), row_id({"i": "a"}, line, "i"), row_id({}, line, None)]
+
+
+CHAT = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "[1]"}]
+
+
+@pytest.mark.parametrize("column", [CHAT, json.dumps(CHAT), json.dumps({"messages": CHAT}), json.dumps(CHAT, indent=1)])
+@pytest.mark.parametrize("given", [None, "{messages}"])
+@pytest.mark.parametrize("system", [None, "Be brief."])
+def test_a_chat_written_as_json_is_a_chat(column: Any, given: str | None, system: str | None) -> None:
+    """CSV has no other form for it: its text is not sent as what one user says."""
+    template = Template("chat-completion", messages=given, system=system)
+    render = compile_requests(template, Target(Dialect.OPENAI, "m"), None)
+    first = [{"role": "system", "content": system}] if system else []
+    assert [*first, *CHAT] == json.loads(render({"messages": column}).body)["messages"]
+
+
+def test_a_chat_written_as_json_is_one_in_a_body_too() -> None:
+    """Where the body has it in its place."""
+    template = Template("chat-completion", body={"messages": "{m}", "n": 2})
+    render = compile_requests(template, Target(Dialect.OPENAI, "m"), None)
+    assert CHAT == json.loads(render({"m": json.dumps(CHAT)}).body)["messages"]
+
+
+@pytest.mark.parametrize("text", ["hello", "[1, 2]", "[note] hi", '{"a": 1}', '[{"a": 1}]', "", "{broken", "[{"])
+def test_a_text_that_is_no_chat_is_what_the_user_says(text: str) -> None:
+    """Also where it is JSON of something else."""
+    render = compile_requests(Template("chat-completion"), Target(Dialect.OPENAI, "m"), None)
+    assert [{"role": "user", "content": text}] == json.loads(render({"messages": text}).body)["messages"]
+
+
+@pytest.mark.parametrize("text", [str(CHAT), json.dumps(CHAT)[:-3]])
+def test_a_chat_that_is_broken_is_not_sent(text: str) -> None:
+    """Python's own form of it, and one that was cut: the row has an error that says so."""
+    with pytest.raises(BatchInputError, match=r"begins as messages in JSON do, and is no JSON .*json\.dumps"):
+        compile_requests(Template("chat-completion"), Target(Dialect.OPENAI, "m"), None)({"messages": text})
+
+
+def test_a_query_written_as_json_is_a_query() -> None:
+    """As a chat is."""
+    render = compile_requests(Template("rerank"), Target(Dialect.TEI, None), None)
+    row = {"inputs": json.dumps({"query": "q", "texts": ["a", "b"]})}
+    assert {"query": "q", "texts": ["a", "b"], "truncate": False} == json.loads(render(row).body)
+
+
+@pytest.mark.parametrize("row", [{"a": None, "b": 1}, {"b": 1}])
+def test_a_missing_value_is_the_same_whether_it_is_null_or_absent(row: dict[str, Any]) -> None:
+    """An error where a text or a parameter is made of it; null in a body, where it stands alone."""
+    target = Target(Dialect.OPENAI, "m")
+    for template in (
+        Template("chat-completion", prompt="{a}"),
+        Template("chat-completion", prompt="{b}", row_parameters={"seed": "{a}"}),
+        Template("chat-completion", messages="{a}"),
+        Template("chat-completion", messages=[{"role": "user", "content": "{a}"}]),
+        Template("chat-completion", body={"x": "{b}: {a}"}),
+    ):
+        with pytest.raises(BatchInputError, match="column 'a'"):
+            compile_requests(template, target, None)(row)
+    body = compile_requests(Template("chat-completion", body={"x": "{a}", "y": "{b}"}), target, None)(row).body
+    assert {"x": None, "y": 1, "model": "m"} == json.loads(body)
+    for task, column in (("chat-completion", "messages"), ("feature-extraction", "inputs")):
+        with pytest.raises(BatchInputError, match=f"column '{column}'"):
+            compile_requests(Template(task), target, None)({column: None} if None in row.values() else {})

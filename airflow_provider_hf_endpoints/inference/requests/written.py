@@ -1,0 +1,54 @@
+"""Chats and queries that a column holds as a text of JSON, as CSV must: read, and not sent as a text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+
+#: How a chat begins that was written as text, by JSON or, with single quotes, by Python's `str`.
+_CHAT = re.compile(r"""\s*(\[\s*)?\{\s*["'](role|content|messages|name|tool_calls)["']\s*:""")
+
+
+def chat_in(value: Any) -> Any:
+    """The chat in a column: messages, where it holds them or a text that is JSON of them; else one message's text.
+
+    :raises BatchInputError: the text begins as messages do, and is no JSON
+    """
+    if not isinstance(value, str):
+        return value if isinstance(value, list | dict) else json.dumps(value)
+    if not _CHAT.match(value):
+        return value
+    try:
+        found = fastjson.decode(value.encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        raise BatchInputError(
+            f"the chat begins as messages in JSON do, and is no JSON ({error}): {value[:80]!r}. Write it with "
+            "json.dumps; names in single quotes are Python's form"
+        ) from None
+    return found if _is_chat(found) else value
+
+
+def _is_chat(value: Any) -> bool:
+    match value:
+        case {"messages": list()} | {"role": _, "content": _}:
+            return True
+        case [_, *_]:
+            return all(isinstance(message, Mapping) and "role" in message for message in value)
+        case _:
+            return False
+
+
+def query_in(value: Any) -> Any:
+    """The query and its texts in a column, also where they are a text of JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = fastjson.decode(value.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return value
+    return found if isinstance(found, Mapping) else value
