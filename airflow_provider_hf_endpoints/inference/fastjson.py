@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 __all__ = ["decode", "encode"]
@@ -16,12 +17,31 @@ encode: Callable[[Any], bytes]
 
 def _encode_std(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # A lone surrogate ("\\ud83d" without its other half) is legal in JSON and not in UTF-8: escape it.
-        return json.dumps(value, separators=(",", ":")).encode()
+        try:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            value = _finite(value)
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            # A lone surrogate ("\\ud83d" without its other half) is legal in JSON and not in UTF-8: escape it.
+            return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for: NaN and infinity. msgspec writes them so too."""
+    match value:
+        case float():
+            return value if isfinite(value) else None
+        case dict():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value
 
 
 def _decode_std(document: bytes) -> Any:

@@ -32,6 +32,7 @@ from airflow_provider_hf_endpoints.inference.job.ends import (
 )
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
@@ -255,7 +256,10 @@ class Run:
 
     def _publish(self, *, complete: bool) -> BatchReport:
         layout = self._layout
-        totals = publish(layout, self._resume.journal, self._source.read, complete=complete)
+        source, resume = self._source, self._resume
+        # Of a run that stopped early: what earlier runs have done further on stands in the partial output too.
+        rows = source.read if complete or source.exhausted else max(source.read, resume.rows)
+        totals = publish(layout, resume, rows, complete=complete, vectors=answers_vectors(self._job.task))
         report = self._report(complete=complete, **totals)
         if complete:
             write_manifest(layout, self._manifest(report))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import arun_batch, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import OutputConflictError
-from tests.contract.batch_play import counting, job_of, questions, results, stopped_early, write_rows
-from tests.contract.inference_server import chat_reply, echo, serving
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
+from tests.contract.batch_play import counting, failing, job_of, questions, results, stopped_early, write_rows
+from tests.contract.inference_server import Reply, chat_reply, echo, serving
 
 
 def test_a_finished_job_is_not_done_again(tmp_path: Path) -> None:
@@ -111,3 +111,23 @@ def test_a_cancelled_batch_keeps_what_is_done(tmp_path: Path) -> None:
         assert done >= 30 - 8
         report = run_batch(job_of(server.url, tmp_path))
     assert (100, done) == (report.rows, report.resumed)
+
+
+def test_a_partial_output_never_shrinks(tmp_path: Path) -> None:
+    """A run that is stopped before it has read what earlier runs did publishes it all the same, failed rows too."""
+    write_rows(tmp_path, questions(100))
+    bad = failing(lambda prompt, tries: Reply(500, {}) if prompt == "question 3" else None)
+    with serving(bad) as server:
+        with pytest.raises(BatchStopped):
+            run_batch(job_of(server.url, tmp_path, max_attempts=1, order_window=0), stop=lambda: len(server.posts) > 50)
+        before = results(tmp_path)
+        assert "server" == before[3]["error"]["type"]
+        server.answer = lambda request: chat_reply("late", delay=0.5)
+        with pytest.raises(BatchStopped):
+            run_batch(job_of(server.url, tmp_path, max_concurrency=1, drain_timeout=0.1), stop=lambda: True)
+        assert before == [line for line in results(tmp_path) if line in before]
+        server.answer = echo
+        assert (100, 0) == (
+            run_batch(job_of(server.url, tmp_path)).succeeded,
+            len(results(tmp_path, "out/errors.jsonl")),
+        )

@@ -122,7 +122,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     output = answer.get("results", answer.get("data"))
     if output is None:
         raise MalformedAnswerError("neither `results` nor `data` in the answer")
-    return InferenceResult(output, usage=read_usage(answer), model=answer.get("model"), raw=answer)
+    return InferenceResult(output, usage=read_usage(answer), model=text_or_none(answer.get("model")), raw=answer)
 
 
 def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
@@ -134,7 +134,7 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
         texts, extras = zip(*(_content(task, choice) for choice in _in_order(choices)), strict=True)
     except MalformedAnswerError as error:
         raise type(error)(error.words, usage=usage) from error
-    reasons = [_text_or_none(choice.get("finish_reason")) for choice in _in_order(choices)]
+    reasons = [text_or_none(choice.get("finish_reason")) for choice in _in_order(choices)]
     model = answer.get("model")
     return InferenceResult(
         output=texts[0] if len(texts) == 1 else list(texts),
@@ -142,7 +142,7 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
         usage=usage,
         truncated="length" in reasons,
         filtered="content_filter" in reasons,
-        model=_text_or_none(model),
+        model=text_or_none(model),
         extra=(extras[0] if len(extras) == 1 else list(extras)) if any(extras) else None,
         raw=answer,
     )
@@ -156,7 +156,8 @@ def _in_order(choices: list[Any]) -> list[Any]:
     return [choices[places.index(place)] for place in range(len(choices))]
 
 
-def _text_or_none(value: Any) -> str | None:
+def text_or_none(value: Any) -> str | None:
+    """A name of the engine's; None for what is none."""
     return value if isinstance(value, str) else None
 
 
@@ -219,7 +220,7 @@ def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
             vectors = [by_place[place] for place in range(len(data))]
     except (AttributeError, KeyError, TypeError) as error:
         raise MalformedAnswerError("items without an embedding, or with indexes that are missing or double") from error
-    return InferenceResult(vectors, usage=read_usage(answer), model=answer.get("model"), raw=answer)
+    return InferenceResult(vectors, usage=read_usage(answer), model=text_or_none(answer.get("model")), raw=answer)
 
 
 def read_usage(answer: Any) -> Usage | None:
@@ -227,10 +228,10 @@ def read_usage(answer: Any) -> Usage | None:
     usage = answer.get("usage") if isinstance(answer, Mapping) else None
     if not isinstance(usage, Mapping):
         return None
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+    return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
     """A number of tokens; None for anything that can't be one, which no sum is to hold."""
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return value if known else None

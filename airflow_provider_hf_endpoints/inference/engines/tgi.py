@@ -48,13 +48,13 @@ def read(task: str, answer: Any) -> InferenceResult:
     item = item if isinstance(item, Mapping) else {}
     details = item.get("details")
     details = details if isinstance(details, Mapping) else {}
-    reason = details.get("finish_reason")
+    reason = openai.text_or_none(details.get("finish_reason"))
     generated = details.get("generated_tokens")
     prefill = details.get("prefill")
     usage = Usage(
         # Only told when decoder_input_details was asked for.
         prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
-        completion_tokens=generated if isinstance(generated, int) else None,
+        completion_tokens=openai.count(generated),
     )
     if not isinstance(item.get("generated_text"), str):
         raise MalformedAnswerError("no generated_text in the answer", usage=usage)

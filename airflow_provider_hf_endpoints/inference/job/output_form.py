@@ -6,6 +6,8 @@ from typing import Literal
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.engines.names import EMBED, canonical_task
+
 #: Forms that a folder's results may have.
 OutputFormat = Literal["jsonl", "parquet"]
 #: Ends of names that are the results themselves.
@@ -21,3 +23,8 @@ def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | 
     if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
         raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
     return suffix
+
+
+def answers_vectors(task: str) -> bool:
+    """Whether a task's answers are vectors, for which Parquet has a column of their own. Their looks do not tell."""
+    return canonical_task(task) == EMBED

@@ -32,17 +32,33 @@ class Resume:
         self._ids_are_places = ids_are_places
         self._lock = threading.Lock()  # between the thread that reads ahead and the event loop
         self._done_keys: frozenset[int] = frozenset()
+        self._failed: dict[int, tuple[int, int, int]] = {}
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
     def read_journal(self) -> int:
         """Read the journal and return how many rows it holds; a row that failed for a passing reason does not count."""
-        for place, flags in self.journal.open():
-            if flags & RETRYABLE:
-                self.journal.index.clear(place)
         index = self.journal.index
+        for place, flags in self.journal.open():
+            where = index.find(place) if flags & RETRYABLE else None
+            if where is None:
+                self._failed.pop(place, None)
+            else:
+                self._failed[place] = where
+                index.clear(place)
         if index.done <= FEW:
             self._done_keys = frozenset(index.keys)
         return index.done
+
+    @property
+    def rows(self) -> int:
+        """Rows up to the last one that is done, or whose last try failed."""
+        return max(len(self.journal.index), max(self._failed, default=-1) + 1)
+
+    def read(self, index: int) -> Record | None:
+        """The record of a row as it was left: done, or failed in an earlier run and not yet done since; else None."""
+        record = self.journal.read(index)
+        where = self._failed.get(index) if record is None and self._by_key is None else None
+        return record if where is None else self.journal.read_at(where)
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
         """A function that says of a line, by its place and bytes, whether it is done for sure; its record then stays.

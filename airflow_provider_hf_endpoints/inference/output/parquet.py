@@ -12,16 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.output.spans import fields_as_json
 
 GROUP_ROWS = 10_000
 GROUP_BYTES = 16 << 20
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
-#: As the fields of an output line, but: an `id` is text, whatever it was; a vector (a list of numbers, alone or
-#: the only one in a list) stands in `embedding`, any other output that is no text as JSON in `output`; `columns` and
-#: `extra` are JSON, for their types are anybody's. Half a character (a lone surrogate), which UTF-8 has no form of,
-#: becomes U+FFFD.
+_MOST_INTEGER = 2**63 - 1
+_MOST_FLOAT32 = 3.4e38
+#: As the fields of an output line, but: an `id` is text, whatever it was. Of a task that answers with vectors, one
+#: that is alone (a list of numbers, or the only one in a list) stands in `embedding`. Any other output that is no text
+#: stands as JSON in `output`; `columns` and `extra` are JSON, for their types are anybody's. Half a character (a lone
+#: surrogate), which UTF-8 has no form of, becomes U+FFFD.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -54,16 +57,22 @@ class Rows:
     """Takes output lines and writes them as rows; memory holds one row group.
 
     :param writer: of a file with `SCHEMA`
+    :param vectors: the task answers with vectors; no other list of numbers is one
     """
 
-    def __init__(self, writer: Any) -> None:
+    def __init__(self, writer: Any, *, vectors: bool) -> None:
         self._writer = writer
+        self._vectors = vectors
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
     def write(self, line: bytes) -> None:
         """One line of the output, with its newline."""
-        self._rows.append(_as_row(fastjson.decode(line)))
+        try:
+            row = _as_row(fastjson.decode(line), vectors=self._vectors)
+        except ValueError:
+            row = _as_row(_fields_of(line), vectors=self._vectors)
+        self._rows.append(row)
         self._bytes += len(line)
         if len(self._rows) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self.flush()
@@ -76,10 +85,13 @@ class Rows:
 
 
 @contextmanager
-def rows_of(file: IO[bytes]) -> Iterator[Rows]:
-    """The file is a whole one when the block ends well."""
+def rows_of(file: IO[bytes], *, vectors: bool) -> Iterator[Rows]:
+    """The file is a whole one when the block ends well.
+
+    :param vectors: see `Rows`
+    """
     writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
-    rows = Rows(writer)
+    rows = Rows(writer, vectors=vectors)
     try:
         yield rows
         rows.flush()
@@ -87,38 +99,64 @@ def rows_of(file: IO[bytes]) -> Iterator[Rows]:
         writer.close()  # also of a file that is thrown away: the writer would write to it later
 
 
-def _as_row(line: dict[str, Any]) -> dict[str, Any]:
-    output, columns = line["output"], line.get("columns")
-    vector = _vector(output)
-    text = output is None or isinstance(output, str)
+def _fields_of(line: bytes) -> dict[str, Any]:
+    """The fields of a line whose values are nested too deeply to be read: their JSON, as it stands there."""
+    return {
+        name: _Json(raw.decode("utf-8", "replace")) if name in _ANYTHING and raw[:1] in b"[{" else fastjson.decode(raw)
+        for name, raw in fields_as_json(line)
+    }
+
+
+_ANYTHING = ("output", "columns", "extra", "response")
+_NOT_TEXT = ("status", "retryable")
+
+
+class _Json(str):
+    """A value as its JSON."""
+
+
+def _as_row(line: dict[str, Any], *, vectors: bool) -> dict[str, Any]:
+    output, error, usage = line["output"], line["error"], line["usage"]
+    vector = _vector(output) if vectors else None
     return {
         "index": line["index"],
-        "id": None if line["id"] is None else _whole(str(line["id"])),
-        "output": None if vector else output if output is None else _whole(output) if text else _as_json(output),
+        "id": _text(line["id"]),
+        "output": None if vector else _text(output),
         "embedding": vector,
-        "finish_reason": line["finish_reason"] and _whole(line["finish_reason"]),
-        "usage": line["usage"],
-        "error": line["error"] and {**line["error"], "message": _whole(line["error"]["message"])},
+        "finish_reason": _text(line["finish_reason"]),
+        "usage": usage and {name: _integer(usage.get(name)) for name in _USAGE},
+        "error": error and {name: value if name in _NOT_TEXT else _text(value) for name, value in error.items()},
         "truncated": line["truncated"],
         "attempts": line["attempts"],
-        "columns": _as_json(columns),
+        "columns": _as_json(line.get("columns")),
         "extra": _as_json(line.get("extra")),
     }
 
 
+def _text(value: Any) -> str | None:
+    """A text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else _as_json(value)
+    if text is None or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
 def _as_json(value: Any) -> str | None:
-    return None if value is None else fastjson.encode(value).decode()
+    if value is None or isinstance(value, _Json):
+        return value
+    return fastjson.encode(value).decode()
 
 
-def _whole(text: str) -> str:
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if _SURROGATE.search(text) else text
+def _integer(value: Any) -> int | None:
+    known = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST_INTEGER
+    return value if known else None
 
 
 def _vector(output: Any) -> list[float] | None:
     match output:
         case [list() as only]:
             return _vector(only)
-        case [_, *_] if all(type(each) in (int, float) for each in output):
-            return output  # type: ignore[no-any-return]
+        case [_, *_] if all(type(each) in (int, float) and abs(each) <= _MOST_FLOAT32 for each in output):
+            return [float(each) for each in output]
         case _:
             return None

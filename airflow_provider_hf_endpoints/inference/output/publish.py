@@ -9,6 +9,7 @@ from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptE
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import letter_of, output_line
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import EMPTY, ERROR, FILTERED, TRUNCATED, Record
+from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
@@ -50,17 +51,20 @@ class Totals:
         }
 
 
-def publish(layout: OutputLayout, journal: Journal, rows: int, *, complete: bool) -> dict[str, Any]:
+def publish(
+    layout: OutputLayout, resume: Resume, rows: int, *, complete: bool, vectors: bool = False
+) -> dict[str, Any]:
     """Write results and errors from the journal, in input order; returns the counts of what was written.
 
     :param rows: rows of the input
     :param complete: every row must be there; otherwise those that are done are written
+    :param vectors: the task answers with vectors
     :raises JournalCorruptError: a row is missing although the batch is complete
     """
-    totals = Totals()
-    with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
+    totals, journal = Totals(), resume.journal
+    with writing_rows(layout.results, vectors=vectors) as results, replacing(layout.errors) as errors:
         for index in range(rows):
-            record = journal.read(index)
+            record = journal.read(index) if complete else resume.read(index)
             if record is None:
                 if complete:
                     raise JournalCorruptError(f"row {index} is missing although every row is done")

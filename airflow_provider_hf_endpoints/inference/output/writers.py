@@ -22,16 +22,18 @@ class LineTarget(Protocol):
 
 
 @contextmanager
-def writing_rows(path: UPath) -> Iterator[LineTarget]:
+def writing_rows(path: UPath, *, vectors: bool = False) -> Iterator[LineTarget]:
     """The results file, which takes its place when the block ends well, in the form that its name tells.
 
     Its `write` takes a line at a time, newline included.
+
+    :param vectors: the task answers with vectors, for which a form may have a place of their own
     """
     with replacing(path) as file:
         if path.name.endswith(".parquet"):
             from airflow_provider_hf_endpoints.inference.output import parquet  # Arrow takes its time and memory
 
-            with parquet.rows_of(file) as rows:
+            with parquet.rows_of(file, vectors=vectors) as rows:
                 yield rows
         elif path.name.endswith((".gz", ".zst")):
             with packing(path.name, file) as packed:

@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.input_errors import (
 from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
 from airflow_provider_hf_endpoints.inference.job.ends import judge
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
+from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
@@ -115,7 +116,8 @@ def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: 
     totals = _totals(parts)
     if not totals["rows"]:
         raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
-    with writing_rows(layout.results) as results, replacing(layout.errors) as errors:
+    vectors = answers_vectors(parts[0].manifest["identity"].get("task", ""))
+    with writing_rows(layout.results, vectors=vectors) as results, replacing(layout.errors) as errors:
         for part in parts:
             _copy(part, results, errors)
     manifest = _manifest(output_path, layout, plan, parts, totals)
