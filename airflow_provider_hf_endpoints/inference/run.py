@@ -39,7 +39,7 @@ from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
-from airflow_provider_hf_endpoints.inference.output.existing import same_format, same_job
+from airflow_provider_hf_endpoints.inference.output.existing import description_of, may_resume
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
@@ -92,19 +92,18 @@ class Run:
 
     def _begin_or_resume(self) -> None:
         layout, job = self._layout, self._job
-        if job.on_existing == "overwrite":
+        description = layout.journal / "job.json"
+        found = json.loads(description.read_bytes()) if description.exists() else None
+        resumes = found is not None and may_resume(found, job, self._input, layout)
+        if job.on_existing == "overwrite" and not resumes:
             for path in (layout.manifest, *layout.any_results, layout.errors):
                 path.unlink(missing_ok=True)
             remove_folder(layout.journal)
         clear_half_written(layout)
-        description = layout.journal / "job.json"
-        if description.exists():
-            found = json.loads(description.read_bytes())
-            same_job(found, job, self._input)
-            same_format(found.get("format"), job)
-        else:
+        if not resumes:
             with replacing(description) as file:
-                file.write(json.dumps(self._identity, default=str, ensure_ascii=False).encode())
+                about = description_of(job, self._input, layout)
+                file.write(json.dumps(about, default=str, ensure_ascii=False).encode())
         done = self._resume.read_journal()
         if done:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
@@ -313,6 +312,7 @@ class Run:
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},
             "version": __version__,
+            **({"attempt": self._job.attempt_key} if self._job.attempt_key else {}),
             **self._of_shard(),
         }
 

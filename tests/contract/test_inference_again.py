@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import arun_batch, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
 from tests.contract.batch_play import counting, failing, job_of, questions, results, stopped_early, write_rows
 from tests.contract.inference_server import Reply, chat_reply, echo, serving
 
@@ -116,7 +117,8 @@ def test_a_cancelled_batch_keeps_what_is_done(tmp_path: Path) -> None:
 def test_a_partial_output_never_shrinks(tmp_path: Path) -> None:
     """A run that is stopped before it has read what earlier runs did publishes it all the same, failed rows too."""
     write_rows(tmp_path, questions(100))
-    bad = failing(lambda prompt, tries: Reply(500, {}) if prompt == "question 3" else None)
+    late = chat_reply("x", delay=0.02)
+    bad = failing(lambda prompt, tries: Reply(500, {}) if prompt == "question 3" else late)
     with serving(bad) as server:
         with pytest.raises(BatchStopped):
             run_batch(job_of(server.url, tmp_path, max_attempts=1, order_window=0), stop=lambda: len(server.posts) > 50)
@@ -131,3 +133,82 @@ def test_a_partial_output_never_shrinks(tmp_path: Path) -> None:
             run_batch(job_of(server.url, tmp_path)).succeeded,
             len(results(tmp_path, "out/errors.jsonl")),
         )
+
+
+def test_a_file_that_was_replaced_is_not_finished(tmp_path: Path) -> None:
+    """The rows of another content are not taken for its own; `overwrite` does them."""
+    write_rows(tmp_path, questions(5))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+        write_rows(tmp_path, questions(6))
+        with pytest.raises(OutputConflictError, match=r"input file .*in\.jsonl was \d+ bytes \(version \d+\) and is"):
+            run_batch(job_of(server.url, tmp_path))
+        assert 6 == run_batch(job_of(server.url, tmp_path, on_existing="overwrite")).rows
+        (tmp_path / "in.jsonl").unlink()
+        assert 6 == run_batch(job_of(server.url, tmp_path)).rows  # an input that is gone is no other one
+
+
+def test_a_manifest_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    """It does not tell what the input was."""
+    write_rows(tmp_path, questions(5))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+        path = tmp_path / "out" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        del manifest["identity"]["inputs"]
+        path.write_text(json.dumps(manifest))
+        write_rows(tmp_path, questions(6))
+        assert (5, 0) == ((report := run_batch(job_of(server.url, tmp_path))).rows, report.requests)
+
+
+def test_an_output_in_another_form_is_not_finished(tmp_path: Path) -> None:
+    """Both have one manifest; it names the results to which it belongs. Nor is one whose results are gone."""
+    write_rows(tmp_path, questions(5))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.jsonl"))
+        for name in ("out.parquet", "out.jsonl.gz"):
+            with pytest.raises(OutputConflictError, match=rf"belongs to the results in out\.jsonl, and not to {name}"):
+                run_batch(job_of(server.url, tmp_path, output_path=tmp_path / name))
+        (tmp_path / "out.jsonl").unlink()
+        with pytest.raises(OutputConflictError, match=r"its results .*out\.jsonl are not there"):
+            run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.jsonl"))
+        assert 5 == len(server.posts)
+
+
+def test_an_unfinished_output_in_another_form_is_refused(tmp_path: Path) -> None:
+    """Its partial results would stay beside those of the other form."""
+    write_rows(tmp_path, questions(100))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, after=30, output_path=tmp_path / "out.jsonl")
+        with pytest.raises(OutputConflictError, match=r"unfinished output in another form, out\.jsonl"):
+            run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.parquet"))
+
+
+@pytest.mark.parametrize("key", ["", "dag/task/run/-1/2"])
+def test_a_retry_of_an_overwrite_goes_on(tmp_path: Path, key: str) -> None:
+    """What the first try began is no older output; with another key it is, and so is what was not begun so."""
+    write_rows(tmp_path, questions(100))
+    again = {"on_existing": "overwrite", "attempt_key": key}
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, after=10)
+        stopped_early(server.url, tmp_path, after=40, **again)
+        resumed = len(results(tmp_path))
+        first = run_batch(job_of(server.url, tmp_path, **again))
+        assert (resumed, 100 - resumed) == (first.resumed, first.requests)
+        # Finished: without a key nobody can tell a retry from a wish to have it anew.
+        assert (0 if key else 100) == run_batch(job_of(server.url, tmp_path, **again)).requests
+        assert 100 == run_batch(job_of(server.url, tmp_path, on_existing="overwrite", attempt_key="other")).requests
+
+
+def test_a_csv_goes_on_in_the_encoding_that_was_named_later(tmp_path: Path) -> None:
+    """Rows that read the same are not sent again; a finished output is of one encoding."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(b"text\n" + b"".join(b"question %d\n" % n for n in range(3000)) + "é\n".encode("cp1252"))
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match="is not in utf-8"):
+            run_batch(job_of(server.url, tmp_path, input_path=path, order_window=0))
+        done = len(server.posts)
+        report = run_batch(job_of(server.url, tmp_path, input_path=path, encoding="cp1252"))
+        assert (3001, done) == (report.succeeded, report.resumed)
+        with pytest.raises(OutputConflictError, match="encoding was 'cp1252' and is 'latin-1'"):
+            run_batch(job_of(server.url, tmp_path, input_path=path, encoding="latin-1"))

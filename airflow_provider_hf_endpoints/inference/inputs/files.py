@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -66,6 +66,7 @@ class Input:
 
     :param patterns: folders and patterns that they were found by, as patterns
     :param whole: all files of the batch, where these are only a shard's
+    :param versions: size and version of each file by its path, where somebody has looked; see `versions.py`
     :param columns: columns that the batch needs of a row, for formats that can leave the others unread; None
         for all
     """
@@ -74,6 +75,7 @@ class Input:
     patterns: tuple[UPath, ...] = ()
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
     whole: tuple[InputFile, ...] = field(default=(), kw_only=True)
+    versions: Mapping[str, tuple[int | None, str | None]] = field(default_factory=dict, kw_only=True)
 
     @property
     def names(self) -> str | list[str]:

@@ -16,14 +16,32 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What two identities disagree in, in words."""
+#: What the input was, and how its text is read. An unfinished batch goes on where these changed: the file was mended.
+CONTENT = ("inputs", "encoding", "delimiter")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequence[str] = ()) -> list[str]:
+    """What two identities disagree in, in words.
+
+    :param but_for: names that may differ
+    """
     old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
-    return [
-        _difference(name, old.get(name), new.get(name))
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
+    names = [name for name in dict.fromkeys([*old, *new]) if name != "inputs" and name not in but_for]
+    found = [_difference(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+    if "inputs" not in but_for:
+        found += _changed_files(old.get("inputs") or {}, new.get("inputs") or {})
+    return found
+
+
+def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Files that both know, and that are not what they were. An earlier release knew none."""
+    changed = [path for path in old if path in new and old[path] != new[path]]
+    return [f"input file {path} was {_version(old[path])} and is {_version(new[path])}" for path in changed[:3]]
+
+
+def _version(known: Sequence[Any]) -> str:
+    size, mark = known
+    return f"{size} bytes (version {mark})"
 
 
 def _difference(name: str, old: Any, new: Any) -> str:

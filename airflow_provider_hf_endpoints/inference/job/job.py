@@ -93,6 +93,8 @@ class BatchJob:
     :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
         that pace is refused before it sends anything
     :param budget_key: a run with another key begins a budget anew
+    :param attempt_key: with `on_existing="overwrite"`, names what is begun anew: a run with the same key goes on with
+        what the first of them began
     :param shared_budgets: further budgets, of what the endpoint costs whoever uses it
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
         disk
@@ -147,6 +149,7 @@ class BatchJob:
     price_per_hour: float | None = None
     rows_per_replica_second: float | None = None
     budget_key: str = ""
+    attempt_key: str = ""
     shared_budgets: tuple[SharedBudget, ...] = ()
     checkpoint_interval: float = 5.0
     progress_interval: float = 10.0
@@ -320,7 +323,9 @@ class BatchJob:
         # The name of an output that is a file tells its form, and JSON lines are what a folder has if nothing is said.
         folder_of_parquet = self.output_format == "parquet" and not as_upath(self.output_path).name.endswith(".parquet")
         form = {"output_format": "parquet"} if folder_of_parquet else {}
-        return {"format": FORMAT, "input_path": source.names, **form, **self._requests()}
+        versions = {path: list(version) for path, version in source.versions.items()}
+        inputs = {"inputs": versions} if versions else {}
+        return {"format": FORMAT, "input_path": source.names, **inputs, **form, **self._requests()}
 
     def fingerprint_of_requests(self, target: Target) -> bytes:
         """Everything that makes a request out of a line of the input: where it is the same, the same line is the same

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences
+from airflow_provider_hf_endpoints.inference.job.identity import CONTENT, FORMAT, differences
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
+
+#: In a journal's description, beside the identity of its job: which results it is for, and who began it.
+RUN = "run"
 
 
 def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
@@ -25,21 +28,75 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
         if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
             raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
         return None
-    if job.on_existing == "overwrite":
+    if job.on_existing == "overwrite" and not _finished_in_this_attempt(manifest, job, source):
         return None
     if job.on_existing == "fail":
         raise OutputConflictError(f"{job.output_path} holds a finished output and on_existing is 'fail'")
     same_job(manifest.get("identity", {}), job, source)
+    results_there(manifest, layout)
     report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
     return report
 
 
-def same_job(old: Mapping[str, Any], job: BatchJob, source: Input) -> None:
+def _finished_in_this_attempt(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> bool:
+    """Whether what stands there is what this job itself has written in place of an older output."""
+    same = not differences({**manifest.get("identity", {}), "format": FORMAT}, job.identity(source))
+    return same and bool(job.attempt_key) and manifest.get("attempt") == job.attempt_key
+
+
+def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
+    """Refuse to call an output finished whose results are elsewhere.
+
+    :raises OutputConflictError: the manifest is of results in another form, or they are gone
+    """
+    name = manifest.get("files", {}).get("results", layout.results.name)
+    end = 'choose another output_path, or on_existing="overwrite" to do all rows again'
+    if name != layout.results.name:
+        raise OutputConflictError(
+            f"{layout.manifest} belongs to the results in {name}, and not to {layout.results.name}: {end}"
+        )
+    if not layout.results.exists():
+        raise OutputConflictError(
+            f"{layout.manifest} says that the output is finished, and its results {layout.results} are not there: put "
+            f"them back, {end}"
+        )
+
+
+def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: OutputLayout) -> bool:
+    """Whether a journal is gone on with; otherwise it is thrown away.
+
+    :param begun: what stands in it about the job that began it
+    :raises OutputConflictError: it is another job's, or is in a form that cannot be read
+    """
+    run = begun.get(RUN) or {}
+    identity = {name: value for name, value in begun.items() if name != RUN}
+    if job.on_existing == "overwrite":
+        # Begun by an earlier try of the very same, and not the output that was to be thrown away.
+        began = run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT
+        return began and not differences(identity, job.identity(source), CONTENT)
+    same_job(identity, job, source, CONTENT)
+    same_format(begun.get("format"), job)
+    if run.get("results", layout.results.name) != layout.results.name:
+        raise OutputConflictError(
+            f"{layout.journal} is of an unfinished output in another form, {run['results']}: finish that one, choose "
+            'another output_path, or on_existing="overwrite" to do all rows again'
+        )
+    return True
+
+
+def description_of(job: BatchJob, source: Input, layout: OutputLayout) -> dict[str, Any]:
+    """What a journal tells about the job that began it."""
+    overwrites = {"attempt": job.attempt_key} if job.on_existing == "overwrite" else {}
+    return {**job.identity(source), RUN: {"results": layout.results.name, **overwrites}}
+
+
+def same_job(old: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequence[str] = ()) -> None:
     """Refuse to touch another job's output.
 
+    :param but_for: names of the identity that may differ
     :raises OutputConflictError: it is another's
     """
-    different = differences({**old, "format": FORMAT}, job.identity(source))
+    different = differences({**old, "format": FORMAT}, job.identity(source), but_for)
     if different:
         raise OutputConflictError(
             f"{job.output_path} holds the output of another job: {'; '.join(different)}. Choose another output_path, "

@@ -7,11 +7,13 @@ The checks themselves are in `inputs/`; here they are given what the job has to 
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, find_input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hashes_of
+from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
 from airflow_provider_hf_endpoints.inference.output.writers import require_writer
@@ -31,7 +33,9 @@ def find_job_input(job: BatchJob) -> Input:
         raise BatchInputError(
             f"output_path {job.output_path}: answers in OpenAI Batch's form are JSON lines: end it in .jsonl"
         )
-    return source if job.shard is None else only_shard(job, job.shard, source)
+    if job.shard is not None:
+        return only_shard(job, job.shard, source)  # whose plan holds what the files were
+    return replace(source, versions=versions_of(source))
 
 
 def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:

@@ -238,6 +238,7 @@ def _manifest(
     """As of a batch by one worker; times are those of the shards, so that a second merge writes the same."""
     first = parts[0].manifest
     identity = {name: value for name, value in first["identity"].items() if name != "plan"}
+    identity["inputs"] = {file.path: [file.size, file.version] for file in plan.files}
     began = min(part.manifest["started_at"] for part in parts)
     ended = max(part.manifest["finished_at"] for part in parts)
     report = BatchReport(

@@ -9,7 +9,7 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
-from airflow_provider_hf_endpoints.inference.output.existing import same_job
+from airflow_provider_hf_endpoints.inference.output.existing import results_there, same_job
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of_whole
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
 
@@ -26,6 +26,7 @@ def merged_earlier(job: BatchJob, source: Input) -> BatchReport | None:
     if manifest is None:
         return None
     same_job({**manifest.get("identity", {}), "plan": manifest.get("plan")}, job, source)
+    results_there(manifest, whole)
     return _report_of_shard(manifest, job.shard, whole)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
@@ -30,13 +31,11 @@ from airflow_provider_hf_endpoints.inference.shards.plan import (
 )
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
 
 log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
-#: By what storages tell that an object's content is another: the first of them that is there.
-_VERSIONS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "content_settings", "last_modified", "LastModified")
 
 
 def plan_batch(
@@ -160,16 +159,11 @@ def _measure(file: InputFile) -> PlannedFile:
     :raises BatchInputError: it is not there
     """
     splits = file.format.splits and not file.packing
-    local = local_path(file.path)
     try:
-        if local is not None:
-            stat = local.stat()
-            return PlannedFile(str(file), stat.st_size, str(stat.st_mtime_ns), splits)
-        about = file.path.fs.info(file.path.path)
+        size, mark = version_of(file)
     except FileNotFoundError:
         raise BatchInputError(f"input file {file} does not exist") from None
-    version = next((str(about[name]) for name in _VERSIONS if about.get(name) is not None), None)
-    return PlannedFile(str(file), int(about["size"]), version, splits)
+    return PlannedFile(str(file), size or 0, mark, splits)
 
 
 def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:

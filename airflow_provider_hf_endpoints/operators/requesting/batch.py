@@ -205,6 +205,7 @@ class BatchInferenceOperator(RequestingOperator):
                 price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
+                attempt_key=_attempt_of(context["ti"]),
                 shared_budgets=tuple(filter(None, (target.use_budget, self._budget_of_shards(target)))),
             )
         except ValueError as error:
@@ -291,6 +292,12 @@ class BatchInferenceOperator(RequestingOperator):
             return {}
         bounds = [each for each in (self.max_active_tis_per_dagrun, self.max_active_tis_per_dag) if each]
         return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
+
+
+def _attempt_of(ti: Any) -> str:
+    """Names a task's run with all its tries; a clear, which raises `max_tries`, makes it another."""
+    names = ("dag_id", "task_id", "run_id", "map_index", "max_tries")
+    return "/".join(str(getattr(ti, name, "")) for name in names)
 
 
 def _storages(
