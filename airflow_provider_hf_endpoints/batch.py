@@ -122,6 +122,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
         input_path=options.input if len(options.input) > 1 else options.input[0],
         output_path=options.output,
         keep_columns=tuple(options.keep_column),
+        keep_response=options.keep_response,
         max_concurrency=options.max_concurrency,
         **optional,
     )
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hedge-after", type=_seconds_or_auto, metavar="SECONDS|auto", help="send a slow row once more (never)")
     add("--startup-timeout", type=float, metavar="SECONDS", help="to wait for an endpoint that is not ready (1200)")
     add("--job-timeout", type=float, metavar="SECONDS", help="for the whole run (7 days)")
+    add("--keep-response", action="store_true", help="keep each answer as it came, under `response`")
     add("--on-bad-input", choices=("error_row", "stop"), help="a line that is no row (error_row)")
     add("--on-existing", choices=("resume", "overwrite", "fail"), help="the output is there already (resume)")
     add(

@@ -61,7 +61,8 @@ class InferenceResult:
     :param output: text for generation tasks, vectors for embeddings, the pipeline's own JSON otherwise
     :param finish_reason: the engine's own word (`stop`, `length`, `eos_token` …), None where it gives none
     :param usage: tokens, None where the engine does not count them
-    :param truncated: the text stops because a token limit was reached, not because it was complete
+    :param truncated: the text stops because a token limit was reached, not because it was complete; None where the
+        engine does not say why it stopped
     :param filtered: the engine withheld the text (`content_filter`)
     :param model: model name in the answer
     :param extra: what an answer says beside its text, under the engine's own names: `tool_calls`, `refusal`,
@@ -72,7 +73,7 @@ class InferenceResult:
     output: Any
     finish_reason: str | None = None
     usage: Usage | None = None
-    truncated: bool = False
+    truncated: bool | None = False
     filtered: bool = False
     model: str | None = None
     extra: Any = None

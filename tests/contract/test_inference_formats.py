@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchInputError, BatchStopped
-from tests.contract.inference_server import Reply, Request, echo, serving
+from tests.contract.inference_server import Reply, Request, chat_reply, echo, serving
 
 
 def job(url: str, folder: Path, name: str, **options: Any) -> BatchJob:
@@ -149,3 +151,117 @@ def test_a_task_that_the_engine_does_not_serve_is_said_before_anything_is_sent(t
         with pytest.raises(BatchInputError, match="TEI serves feature-extraction"):
             run_batch(job(server.url, tmp_path, "in.jsonl", prompt="{text}", engine="tei"))
         assert server.requests == []
+
+
+@pytest.mark.parametrize("engine", ["tei", "toolkit", "tgi", "vLLM"])
+def test_an_openai_batch_of_every_route_runs_on_every_engine(tmp_path: Path, engine: str) -> None:
+    """Each line is answered at the first try, read as its route gives it, also as vLLM and Azure write them."""
+    bodies: dict[str, tuple[dict[str, Any], Any]] = {
+        "/v1/embeddings": ({"input": "x"}, {"data": [{"index": 0, "embedding": [0.5]}]}),
+        "/v1/completions": ({"prompt": "x"}, {"choices": [{"text": "y", "finish_reason": "stop"}]}),
+        "/chat/completions": ({"messages": [{"role": "user", "content": "x"}]}, None),
+        "/v1/score": ({"text_1": "a", "text_2": "b"}, {"data": [{"index": 0, "score": 0.5}]}),
+        "/v1/rerank": ({"query": "a", "documents": ["b"]}, {"results": [{"index": 0, "relevance_score": 0.5}]}),
+    }
+    rows = [batch_line(url, "", url=url, body=body) for url, (body, _) in bodies.items()]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+    def answer(request: Request) -> Reply:
+        return Reply(json=bodies[request.path][1]) if request.path in bodies else echo(request)
+
+    with serving(answer) as server:
+        report = run_batch(job(server.url, tmp_path, "in.jsonl", input_format="openai-batch", engine=engine, model="m"))
+        assert (5, 5) == (report.succeeded, len(server.posts))
+        assert "/v1/chat/completions" in {request.path for request in server.posts}
+    for line, (_, expected) in zip(lines_of(tmp_path / "out.jsonl"), bodies.values(), strict=True):
+        assert expected is None or expected == line["response"]["body"]
+
+
+@pytest.mark.parametrize("engine", ["tei", "toolkit", "tgi", "vLLM"])
+@pytest.mark.parametrize(
+    ("route", "reply", "output"),
+    [
+        ("/tokenize", [{"id": 1, "text": "x"}], [{"id": 1, "text": "x"}]),
+        ("tokenize", {"tokens": [1, 2], "count": 2}, {"tokens": [1, 2], "count": 2}),
+        ("/generate", {"generated_text": "y"}, {"generated_text": "y"}),
+        ("/v1/completions", {"choices": [{"text": "y", "finish_reason": "stop"}]}, "y"),
+    ],
+)
+def test_a_route_of_ones_own_gives_the_answers_json(
+    tmp_path: Path, engine: str, route: str, reply: Any, output: Any
+) -> None:
+    """Whatever the task and the engine; of OpenAI's routes it gives what their task gives."""
+    (tmp_path / "in.jsonl").write_text('{"text": "x"}')
+    with serving(lambda request: Reply(json=reply)) as server:
+        settings = {"engine": engine, "model": "m", "body": {"inputs": "{text}"}, "route": route}
+        run_batch(job(server.url, tmp_path, "in.jsonl", **settings))
+        assert [f"/{route.lstrip('/')}"] == [request.path for request in server.posts]
+    assert output == lines_of(tmp_path / "out.jsonl")[0]["output"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"parameters": {"stream": True}, "prompt": "{text}"},
+        {"row_parameters": {"stream": "{text}"}, "prompt": "{text}"},
+        {"body": {"stream": True, "prompt": "{text}"}},
+    ],
+)
+def test_a_stream_is_refused_when_the_job_is_made(tmp_path: Path, options: dict[str, Any]) -> None:
+    """A batch reads whole answers."""
+    with pytest.raises(ValueError, match="cannot stream: leave `stream` out"):
+        job("http://x", tmp_path, "in.jsonl", **options)
+
+
+def test_an_answer_is_kept_as_it_came(tmp_path: Path) -> None:
+    """Where that is asked for, under `response`, in both forms of output; such rows share no request."""
+    (tmp_path / "in.jsonl").write_text('{"text": "x"}\n{"text": "y"}')
+    reply = {"data": [{"index": 0, "embedding": [0.5]}], "model": "m", "odd": {"a": None}}
+    settings = {"engine": "vLLM", "model": "m", "prompt": "{text}", "keep_response": True}
+    with serving(lambda request: Reply(json=reply)) as server:
+        one = replace(job(server.url, tmp_path, "in.jsonl", **settings), task="feature-extraction")
+        run_batch(one)
+        run_batch(replace(one, output_path=tmp_path / "other.parquet"))
+    assert [reply, reply] == [line["response"] for line in lines_of(tmp_path / "out.jsonl")]
+    assert [reply, reply] == [
+        json.loads(row["response"]) for row in pq.read_table(tmp_path / "other.parquet").to_pylist()
+    ]
+
+
+def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path) -> None:
+    """Also among rows that share a request: only the row that is to blame fails."""
+    (tmp_path / "in.jsonl").write_text("\n".join(f'{{"text": "{n}"}}' for n in range(8)))
+
+    def answer(request: Request) -> Reply:
+        texts = request.body["input"]
+        texts = texts if isinstance(texts, list) else [texts]
+        data = [{"index": n, "embedding": [0.5] * (3 if text == "5" else 2)} for n, text in enumerate(texts)]
+        return Reply(json={"data": data})
+
+    with serving(answer) as server:
+        settings = {"engine": "vLLM", "model": "m", "prompt": "{text}", "max_attempts": 2, "order_window": 0}
+        run_batch(replace(job(server.url, tmp_path, "in.jsonl", **settings), task="feature-extraction"))
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert [n for n in range(8) if n != 5] == [line["index"] for line in lines if line["output"] == [[0.5, 0.5]]]
+    assert "a vector of 3 numbers, where the batch's first has 2" in lines[5]["error"]["message"]
+
+
+@pytest.mark.parametrize(("temperature", "asked"), [(0, 1), (0.7, 3)])
+def test_an_answer_that_would_come_again_is_not_asked_for_again(tmp_path: Path, temperature: float, asked: int) -> None:
+    """At temperature 0 the same request gives the same text."""
+    (tmp_path / "in.jsonl").write_text('{"text": "x"}')
+    with serving(lambda request: chat_reply('{"a": ', reason="length")) as server:
+        settings = {"engine": "vLLM", "model": "m", "prompt": "{text}", "max_attempts": 3, "max_error_rate": None}
+        schema = {"type": "object"}
+        run_batch(
+            job(
+                server.url,
+                tmp_path,
+                "in.jsonl",
+                response_schema=schema,
+                parameters={"temperature": temperature},
+                **settings,
+            )
+        )
+        assert asked == len(server.posts)
+    assert "invalid_output" == lines_of(tmp_path / "out.jsonl")[0]["error"]["type"]

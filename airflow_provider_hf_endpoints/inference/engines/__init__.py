@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines import openai
 from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
 from airflow_provider_hf_endpoints.inference.engines.names import canonical_task
+from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, is_openais
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
@@ -63,7 +64,8 @@ def read_result(
 ) -> InferenceResult:
     """The result of an answer.
 
-    :param path: the request's path, for the error's words
+    :param task: any of the task's names, or `routes.AS_IT_IS`
+    :param path: the request's path: where it is one of OpenAI's, the answer is read as OpenAI's
     :param decode: JSON decoder; the batch gives a faster one
     :raises InferenceError: the typed error of an answer that is no success, or that makes no sense
     """
@@ -72,12 +74,21 @@ def read_result(
     answer = None
     try:
         answer = parse_json(response.body, decode)
-        result = traits(dialect).read(canonical_task(task), answer)
+        result = _read(dialect, task, answer, path)
     except MalformedAnswerError as error:
         # What it cost is told in the same place by whatever makes no sense otherwise.
         usage = error.usage or openai.read_usage(answer)
         raise type(error)(error.words, status=response.status, path=path, usage=usage) from error.__cause__
     return result
+
+
+def _read(dialect: Dialect, task: str, answer: Any, path: str) -> InferenceResult:
+    if task == AS_IT_IS:
+        if answer is None:
+            raise MalformedAnswerError("an empty answer")
+        return InferenceResult(answer, usage=openai.read_usage(answer), truncated=None, raw=answer)
+    reader = Dialect.OPENAI if is_openais(path) else dialect
+    return traits(reader).read(canonical_task(task), answer)
 
 
 def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:

@@ -140,7 +140,7 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
         output=texts[0] if len(texts) == 1 else list(texts),
         finish_reason="length" if "length" in reasons else reasons[0],
         usage=usage,
-        truncated="length" in reasons,
+        truncated=True if "length" in reasons else None if None in reasons else False,
         filtered="content_filter" in reasons,
         model=text_or_none(model),
         extra=(extras[0] if len(extras) == 1 else list(extras)) if any(extras) else None,

@@ -62,6 +62,6 @@ def read(task: str, answer: Any) -> InferenceResult:
         output=item["generated_text"],
         finish_reason=reason,
         usage=usage,
-        truncated=reason == "length",
+        truncated=None if reason is None else reason == "length",
         raw=answer,
     )

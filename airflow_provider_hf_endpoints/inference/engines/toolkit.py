@@ -52,7 +52,8 @@ def read(task: str, answer: Any) -> InferenceResult:
     texts = [_text(item, field) for item in items]
     if not texts:
         raise MalformedAnswerError("an empty answer")
-    return InferenceResult(texts[0] if len(texts) == 1 else texts, raw=answer)
+    # It tells neither why a text ends nor how many tokens it has, so that nobody can tell whether it was cut.
+    return InferenceResult(texts[0] if len(texts) == 1 else texts, truncated=None, raw=answer)
 
 
 def _text(item: Any, field: str) -> str:

@@ -95,6 +95,16 @@ def rows_per_request(value: Any, *, may_share: bool) -> None:
         )
 
 
+def no_stream(**given: Any) -> None:
+    """
+    :param given: arguments that go into requests
+    :raises ValueError: one of them asks for a stream, which has no end that a batch could read
+    """
+    for name, value in given.items():
+        if isinstance(value, Mapping) and value.get("stream"):
+            raise ValueError(f"{name}: a batch reads whole answers and cannot stream: leave `stream` out")
+
+
 def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
     """
     :raises ValueError: parameters beside a template of the whole body

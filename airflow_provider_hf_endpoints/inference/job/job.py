@@ -51,6 +51,7 @@ class BatchJob:
     :param route: path to post `body` to, None for the task's own
     :param id_column: column that names a row; must be there and differ in every row. None: its place
     :param keep_columns: columns to carry into the output, under `columns`
+    :param keep_response: keep the whole answer as it came, under `response`. Such rows do not share requests
     :param parameters: sent with every row, under OpenAI's or TGI's names
     :param row_parameters: parameters that each row has its own of, as templates over columns: `{"seed": "{seed}"}`
         sends the value of the column `seed`. Such rows do not share requests
@@ -121,6 +122,7 @@ class BatchJob:
     route: str | None = None
     id_column: str | None = None
     keep_columns: tuple[str, ...] = ()
+    keep_response: bool = False
     parameters: Mapping[str, Any] | None = None
     row_parameters: Mapping[str, Any] | None = None
     response_schema: Any = None
@@ -177,6 +179,7 @@ class BatchJob:
     def _check_requests(self) -> None:
         checks.rows_per_request(self.rows_per_request, may_share=self._may_share_requests)
         checks.body_alone(self.body, self.parameters)
+        checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
             structured.as_json_schema(self.response_schema)
@@ -232,7 +235,12 @@ class BatchJob:
     @property
     def _may_share_requests(self) -> bool:
         whole = self.body is not None or self._has_whole_requests
-        return not whole and not self.row_parameters and canonical_task(self.task) in (EMBED, CLASSIFY)
+        return (
+            not whole
+            and not self.row_parameters
+            and not self.keep_response
+            and canonical_task(self.task) in (EMBED, CLASSIFY)
+        )
 
     def may_share_requests(self, target: Target) -> bool:
         """Whether several rows may go into one request to this engine."""
@@ -348,6 +356,7 @@ class BatchJob:
             "route": self.route,
             "id_column": self.id_column,
             "keep_columns": list(self.keep_columns),
+            **({"keep_response": True} if self.keep_response else {}),
             "parameters": dict(self.parameters or {}),
             **({"row_parameters": dict(self.row_parameters)} if self.row_parameters else {}),
             "response_schema": None

@@ -34,11 +34,19 @@ def answer_record(
     return counted_record(index, key, result, line)
 
 
+def keeping_record(
+    index: int, key: int, identity: RowId, result: InferenceResult, attempts: int, columns: dict[str, Any] | None
+) -> Record:
+    """The same with the whole answer as it came, under `response`."""
+    record = answer_record(index, key, identity, result, attempts, columns)
+    return record._replace(payload=record.payload[:-1] + b',"response":' + fastjson.encode(result.raw) + b"}")
+
+
 def counted_record(index: int, key: int, result: InferenceResult, line: dict[str, Any]) -> Record:
     """The record of an answer, with what is counted about it."""
     usage = result.usage
     empty = result.output in ("", [], None)
-    flags = TRUNCATED * result.truncated | FILTERED * result.filtered | EMPTY * empty
+    flags = TRUNCATED * bool(result.truncated) | FILTERED * result.filtered | EMPTY * empty
     prompt = usage.prompt_tokens or 0 if usage else 0
     completion = usage.completion_tokens or 0 if usage else 0
     return Record(index, key, flags, prompt, completion, fastjson.encode(line))

@@ -23,8 +23,8 @@ _MOST_INTEGER = 2**63 - 1
 _MOST_FLOAT32 = 3.4e38
 #: As the fields of an output line, but: an `id` is text, whatever it was. Of a task that answers with vectors, one
 #: that is alone (a list of numbers, or the only one in a list) stands in `embedding`. Any other output that is no text
-#: stands as JSON in `output`; `columns` and `extra` are JSON, for their types are anybody's. Half a character (a lone
-#: surrogate), which UTF-8 has no form of, becomes U+FFFD.
+#: stands as JSON in `output`; `columns`, `extra` and `response` are JSON, for their types are anybody's. Half a
+#: character (a lone surrogate), which UTF-8 has no form of, becomes U+FFFD.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
         ("attempts", pa.int64()),
         ("columns", pa.string()),
         ("extra", pa.string()),
+        ("response", pa.string()),
     ]
 )
 
@@ -130,6 +131,7 @@ def _as_row(line: dict[str, Any], *, vectors: bool) -> dict[str, Any]:
         "attempts": line["attempts"],
         "columns": _as_json(line.get("columns")),
         "extra": _as_json(line.get("extra")),
+        "response": _as_json(line.get("response")),
     }
 
 

@@ -11,13 +11,20 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
+from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE
+from airflow_provider_hf_endpoints.inference.engines.routes import task_of
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.requests.render import Render, RowRequest
 
 ID_COLUMN = "custom_id"
 COLUMNS = [ID_COLUMN, "url", "body"]
-_TASKS = {"/v1/chat/completions": CHAT, "/v1/completions": GENERATE, "/v1/embeddings": EMBED}
+_ROUTES = {
+    **{route: route for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE)},
+    # As Azure writes them.
+    **{route.removeprefix("/v1"): route for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE)},
+    # As vLLM's `run-batch` takes them.
+    **{route: route for route in ("/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank")},
+}
 
 
 def compile_lines(target: Target) -> Render:
@@ -25,15 +32,16 @@ def compile_lines(target: Target) -> Render:
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         url, body = row.get("url"), row.get("body")
-        if row.get("method", "POST") != "POST" or url not in _TASKS or not isinstance(body, dict):
+        route = _ROUTES.get(url) if isinstance(url, str) else None
+        if (row.get("method") or "POST") != "POST" or route is None or not isinstance(body, dict):
             raise BadLineError(
-                f"a line of an OpenAI Batch needs method POST, a body, and one of {', '.join(_TASKS)} as url; "
+                f"a line of an OpenAI Batch needs method POST, a body, and one of {', '.join(_ROUTES)} as url; "
                 f"got {row.get('method')!r}, {type(body).__name__}, {url!r}"
             )
         if body.get("stream"):
             raise BadLineError("an OpenAI Batch cannot stream")
         if target.model is not None:
             body = {**body, "model": target.model}
-        return RowRequest(url, fastjson.encode(body), _TASKS[url])
+        return RowRequest(route, fastjson.encode(body), task_of(route, "", None))
 
     return render

@@ -11,7 +11,8 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import RERANK, SIMILARITY
-from airflow_provider_hf_endpoints.inference.errors import InferenceError
+from airflow_provider_hf_endpoints.inference.engines.routes import task_of
+from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts
@@ -91,8 +92,7 @@ def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[
 
 def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, Any]], RowRequest]:
     body = compile_value(template.body)
-    route = template.route or _route_of(target.dialect, template.task)
-    task = canonical_task(template.task)
+    route, task = _route_and_task(template, target.dialect)
     named = traits(target.dialect).lists_models and target.model is not None and template.route is None
 
     def render(row: Mapping[str, Any]) -> RowRequest:
@@ -104,6 +104,18 @@ def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, 
         return RowRequest(route, fastjson.encode(content), task)
 
     return render
+
+
+def _route_and_task(template: Template, dialect: Dialect) -> tuple[str, str]:
+    """Where a body is posted, and as what its answer is read."""
+    if template.route is None:
+        return _route_of(dialect, template.task), canonical_task(template.task)
+    try:
+        own = _route_of(dialect, template.task)
+    except UnsupportedTaskError:
+        own = None
+    route = template.route if template.route.startswith("/") else f"/{template.route}"
+    return route, task_of(route, template.task, own)
 
 
 def _route_of(dialect: Dialect, task: str) -> str:

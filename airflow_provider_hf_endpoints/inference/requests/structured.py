@@ -26,6 +26,23 @@ class InvalidOutputError(MalformedAnswerError):
     todo = "Raise max_tokens if it was cut; not every engine and model keeps to a schema."
 
 
+class SettledOutputError(InvalidOutputError):
+    """The same at temperature 0, where the same request gives the same text."""
+
+    retryable = False
+    todo = "At temperature 0 asking again gives the same text. Raise max_tokens if it was cut, or the temperature."
+
+    @property
+    def kind(self) -> str:
+        """That of the error at any temperature."""
+        return "invalid_output"
+
+
+def is_settled(parameters: Mapping[str, Any]) -> bool:
+    """Whether the same request gives the same text."""
+    return parameters.get("temperature") == 0 or parameters.get("do_sample") is False
+
+
 def as_json_schema(schema: Any) -> dict[str, Any]:
     """The JSON schema that is meant: one itself, or that of a pydantic model.
 
@@ -91,10 +108,15 @@ def bare_json(text: str) -> str:
     return text if fenced is None else fenced[1]
 
 
-def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResult]:
+def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[InferenceResult], InferenceResult]:
     """A function from an answer to the same with its text parsed; it raises `InvalidOutputError` for one that does
-    not fit."""
+    not fit.
+
+    :param settled: see `is_settled`
+    """
     from jsonschema.validators import validator_for
+
+    invalid = SettledOutputError if settled else InvalidOutputError
 
     validator = validator_for(schema)(schema)
 
@@ -104,13 +126,13 @@ def checker(schema: dict[str, Any]) -> Callable[[InferenceResult], InferenceResu
         except (TypeError, ValueError, RecursionError) as error:
             cut = ", cut at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(result.output)[:200]!r}"
-            raise InvalidOutputError(words, usage=result.usage) from error
+            raise invalid(words, usage=result.usage) from error
         try:
             problem = next(iter(validator.iter_errors(value)), None)
         except RecursionError:
-            raise InvalidOutputError("nested too deeply to be checked", usage=result.usage) from None
+            raise invalid("nested too deeply to be checked", usage=result.usage) from None
         if problem is not None:
-            raise InvalidOutputError(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
+            raise invalid(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
         return replace(result, output=value)
 
     return check

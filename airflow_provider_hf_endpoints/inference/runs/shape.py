@@ -5,15 +5,18 @@ Both are made elsewhere, in `requests/` and `output/`; here they are joined for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.output import lines, openai_lines
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.requests.render import Frame, Render, compile_requests, frame_of
+from airflow_provider_hf_endpoints.inference.requests.vectors import VectorLengths
 from airflow_provider_hf_endpoints.inference.sending.finished import AnswerRecord, ErrorRecord
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
@@ -46,11 +49,16 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
     if job.input_format == "openai-batch":
         render = openai_batch.compile_lines(target)
         return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
-    parameters, accept = job.parameters or {}, None
+    parameters: Mapping[str, Any] = job.parameters or {}
+    accept: Callable[[InferenceResult], InferenceResult] | None = None
     if job.response_schema is not None:
         schema = structured.as_json_schema(job.response_schema)
         asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
-        parameters, accept = {**asked, **parameters}, structured.checker(schema)
+        parameters = {**asked, **parameters}
+        accept = structured.checker(schema, settled=structured.is_settled(parameters))
+    elif answers_vectors(job.task) and job.body is None and not job.row_parameters:
+        accept = VectorLengths().check
     render = compile_requests(job.template, target, parameters)
     frame = frame_of(job.template, target, parameters)
-    return Shape(job.names_rows_by, render, frame, lines.answer_record, lines.error_record, accept)
+    answer = lines.keeping_record if job.keep_response else lines.answer_record
+    return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept)

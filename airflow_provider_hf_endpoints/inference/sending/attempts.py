@@ -50,9 +50,8 @@ class AnswerReader:
         """
         route, _, task = parcel.request
         result = read_result(self.dialect, task, response, route, fastjson.decode)
-        if self.arrays is not None:
-            return self.arrays.split(parcel.rows, result)
-        return [result if self.accept is None else self.accept(result)]
+        results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
+        return results if self.accept is None else [self.accept(each) for each in results]
 
 
 class Exchange:

@@ -13,6 +13,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     read_result,
 )
+from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse
 
@@ -169,3 +170,38 @@ def test_models_and_info_tell_the_engine() -> None:
     assert dialect_from_info({"model_id": "m", "model_type": {"embedding": {}}}) is Dialect.TEI
     assert dialect_from_info({"model_id": "m", "max_input_tokens": 1}) is Dialect.TGI
     assert dialect_from_info({"other": 1}) is None
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize(
+    ("route", "task", "answer", "output"),
+    [
+        ("/v1/chat/completions", "chat-completion", chat(), "yes"),
+        ("/v1/completions", "text-generation", {"choices": [{"text": "yes", "finish_reason": "stop"}]}, "yes"),
+        ("/v1/embeddings", "feature-extraction", {"data": [{"index": 0, "embedding": [0.5]}]}, [[0.5]]),
+        ("/v1/embeddings/?x=1", "feature-extraction", {"data": [{"index": 0, "embedding": [0.5]}]}, [[0.5]]),
+    ],
+)
+def test_an_answer_on_openais_route_is_read_as_openais(
+    dialect: Dialect, route: str, task: str, answer: Any, output: Any
+) -> None:
+    """Whichever engine serves it: TEI and the toolkit embed there, TGI completes."""
+    assert output == read_result(dialect, task, ok(answer), route).output
+
+
+@pytest.mark.parametrize("answer", [[1, 2], [], {"tokens": [1]}, "a text", 5, False, {"generated_text": "x"}])
+def test_the_answer_of_any_other_route_is_its_json(answer: Any) -> None:
+    """Lists, objects and values alike, on every dialect."""
+    for dialect in Dialect:
+        result = read_result(dialect, AS_IT_IS, ok(answer), "/tokenize")
+        assert (answer, answer, None) == (result.output, result.raw, result.truncated)
+
+
+def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
+    """Unknown is no "no"."""
+    assert read_result(Dialect.TOOLKIT, "text-generation", ok([{"generated_text": "x"}])).truncated is None
+    assert read_result(Dialect.TGI, "text-generation", ok({"generated_text": "x"})).truncated is None
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=None))).truncated is None
+    odd = {"generated_text": "x", "details": {"finish_reason": {"a": 1}, "generated_tokens": 10**30}}
+    result = read_result(Dialect.TGI, "text-generation", ok(odd))
+    assert (None, None) == (result.finish_reason, result.usage and result.usage.completion_tokens)
