@@ -1,12 +1,6 @@
 """`inference_endpoint(…)`: an endpoint for as long as the tasks inside need it.
 
-Thin: it places the tasks of `operators/using/` and `operators/starting/` around the user's, and draws the arrows.
-
-    acquire (setup) -> start (setup) -> the work -> release (teardown) -> released
-
-Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
-teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
-behind the work, which then counts itself, and `released` behind the release, which counts for it.
+What a user writes; the tasks that it places around the user's, and the arrows between them, are in `_tasks.py`.
 """
 
 from __future__ import annotations
@@ -20,21 +14,15 @@ from functools import wraps
 from types import TracebackType
 from typing import Any
 
-from airflow.providers.common.compat.sdk import TaskGroup, TriggerRule
+from airflow.providers.common.compat.sdk import TaskGroup
 from airflow.sdk import task_group
 
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE, AcquireInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.release import (
-    RELEASE_RETRIES,
-    EndpointReleasedOperator,
-    ReleaseAcquiredOperator,
-)
+from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
+from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
 
@@ -119,7 +107,7 @@ class InferenceEndpointGroup:
         self._release = release
         self._use = use
         self._stack = ExitStack()
-        self._tasks: _Tasks | None = None
+        self._tasks: Tasks | None = None
         self.task_group: TaskGroup | None = None
 
     def __enter__(self) -> Any:
@@ -158,8 +146,8 @@ class InferenceEndpointGroup:
         work.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
         return task_group(**self._group_arguments(function.__name__))(work)
 
-    def _place(self) -> _Tasks:
-        return _Tasks.place(self._name, self._connection, self._start, self._release, self._use)
+    def _place(self) -> Tasks:
+        return Tasks.place(self._name, self._connection, self._start, self._release, self._use)
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.
@@ -211,74 +199,6 @@ class InferenceEndpointGroup:
     def __rlshift__(self, other: Any) -> InferenceEndpointGroup:
         self.set_downstream(other)
         return self
-
-
-class _Tasks:
-    """The tasks of one use in their group, and the arrows between them and the work."""
-
-    def __init__(self, acquire: Any, start: Any, release: Any, released: Any) -> None:
-        self.acquire, self.start, self.release, self.released = acquire, start, release, released
-
-    @classmethod
-    def place(
-        cls,
-        name: Any,
-        connection: dict[str, Any],
-        start_arguments: dict[str, Any],
-        policy: AfterUse | None,
-        use: dict[str, Any],
-    ) -> _Tasks:
-        """Put them into the current group."""
-        create = "repository" in start_arguments
-        # Made first, because it says what the ids of the others are in this group.
-        released = EndpointReleasedOperator(task_id="released")
-        prefix = released.task_id.removesuffix("released")
-        acquire = AcquireInferenceEndpointOperator(
-            task_id="acquire",
-            endpoint=name,
-            must_exist=not create,
-            start_task_id=f"{prefix}start",
-            release_task_id=f"{prefix}release",
-            max_startup=start_arguments["timeout"],
-            **use,
-            **connection,
-        )
-        start: Any
-        if create:
-            start = CreateInferenceEndpointOperator(
-                task_id="start", name=name, acquired=acquire.output, **connection, **start_arguments
-            )
-        else:
-            start = ResumeInferenceEndpointOperator(
-                task_id="start", endpoint=name, acquired=acquire.output, **connection, **start_arguments
-            )
-        release = ReleaseAcquiredOperator(
-            task_id="release",
-            acquired=acquire.output,
-            release=policy,
-            hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
-            **RELEASE_RETRIES,
-        )
-        acquire >> start
-        release.as_teardown(setups=[acquire, start])
-        # Behind `acquire`, too, so that a clear that runs the release again asks for its success again.
-        released.as_teardown(setups=[acquire], on_failure_fail_dagrun=True)
-        released.trigger_rule = TriggerRule.ALL_SUCCESS
-        release >> released
-        return cls(acquire, start, release, released)
-
-    def connect(self) -> None:
-        """Start before the first tasks of the work, and release after all of them."""
-        own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
-        work = [each for each in self.acquire.task_group if each.task_id not in own]
-        ids = {each.task_id for each in work}
-        for task in work:
-            if ids.isdisjoint(task.upstream_task_ids):
-                self.start >> task
-            # Each of them, not the last ones only: those have ended as soon as one before them has failed, and
-            # others may still be sending.
-            if not task.is_setup or ids.isdisjoint(task.downstream_task_ids):
-                task >> self.release
 
 
 def _default_id(name: Any) -> str:

@@ -17,19 +17,36 @@ class Found:
     open: str | None = None
 
 
-def _inside(*tasks: Task, runs: tuple[int, ...] = (0,), past: bool = False) -> Case:
+def _inside(*tasks: Task | Group, runs: tuple[int, ...] = (0,), past: bool = False) -> Case:
     return Case(dags=(Dag(parts=(Group(tasks=tasks),), runs=runs, past=past),))
 
 
-_ARROWS = "tasks of the user stand directly before `release`: what skips its successors skips the release"
+def _beside(task: Task) -> Case:
+    """A task that skips what is behind it, and one that works on."""
+    return Case(dags=(Dag(parts=(Group(tasks=(task, Task(seconds=900)), parallel=True),)),))
+
+
 _PAST = "work that waits for the run before never begins, and nothing bounds an endpoint that nobody uses"
 _STALE = "a read right after a pause is trusted: `running` is noted as how the endpoint was found, and restored"
 
 FOUND = (
-    Found("branch_that_picks_nothing", "left running", _inside(Task(kind="branch", picks="nothing"), Task()), _ARROWS),
-    Found("branch_that_picks_outside", "left running", _inside(Task(kind="branch", picks="outside"), Task()), _ARROWS),
-    Found("branch_alone", "left running", _inside(Task(kind="branch", picks="nothing")), _ARROWS),
-    Found("latest_only", "left running", _inside(Task(kind="latest only"), runs=(0, 4000)), _ARROWS),
+    Found("branch_that_picks_nothing", "left running", _inside(Task(kind="branch", picks="nothing"), Task())),
+    Found("branch_that_picks_outside", "left running", _inside(Task(kind="branch", picks="outside"), Task())),
+    Found("branch_alone", "left running", _inside(Task(kind="branch", picks="nothing"))),
+    Found("latest_only", "left running", _inside(Task(kind="latest only"), runs=(0, 4000))),
+    Found("branch_beside_work", "stopped under others", _beside(Task(kind="branch", picks="nothing"))),
+    Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
+    Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
+    Found(
+        "branch_in_a_use_inside",
+        "left running",
+        _inside(Task(), Group(name="other", tasks=(Task(kind="branch", picks="nothing"), Task(seconds=900)))),
+    ),
+    Found(
+        "branch_in_a_mapped_use",
+        "left running",
+        Case(dags=(Dag(parts=(Group(tasks=(Task(kind="branch", picks="nothing"), Task()), mapped=2),)),)),
+    ),
     Found(
         "depends_on_past",
         "started and never released: the run never ends",

@@ -103,10 +103,14 @@ def test_the_readme_s_dag_is_one() -> None:
     exec(code, namespace)
     dag: DAG = namespace["dag"]
     tasks = dag.task_dict
-    assert {f"my-llm.{name}" for name in ("acquire", "start", "summarise", "release", "released")} == set(tasks)
+    assert {f"my-llm.{name}" for name in ("acquire", "start", "summarise", "work_ended", "release", "released")} == set(
+        tasks
+    )
     assert tasks["my-llm.start"].is_setup
     assert tasks["my-llm.release"].is_teardown
-    assert {f"my-llm.{name}" for name in ("acquire", "start", "summarise")} == tasks["my-llm.release"].upstream_task_ids
+    assert {f"my-llm.{name}" for name in ("acquire", "start", "work_ended")} == tasks[
+        "my-llm.release"
+    ].upstream_task_ids
     assert tasks["my-llm.start"].task_id in tasks["my-llm.summarise"].upstream_task_ids
 
 

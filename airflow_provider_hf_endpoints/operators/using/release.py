@@ -1,4 +1,4 @@
-"""Release: the task that ends the use of an endpoint, and the empty one behind it by which a run is judged."""
+"""Release: the task that ends the use of an endpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
@@ -91,16 +91,6 @@ class ReleaseAcquiredOperator(EndpointOperator):
         self.endpoint, self.namespace = acquired.name, acquired.namespace
         action = _Releasing(self._ref, acquired, self.release, self.quiet, context, began, stored is not None)
         return Attempt(action, _ToldAtTheEnd(self._ref, _Tries.of(context["ti"])))
-
-
-class EndpointReleasedOperator(BaseOperator):
-    """Nothing: the scheduler itself marks it, by what is before it."""
-
-    inherits_from_empty_operator = True
-    ui_color = "#e8f7e4"
-
-    def execute(self, context: Context) -> None:
-        """Nothing to do."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, TaskGroup, task
 from airflow.serialization import serialized_objects
 
@@ -48,14 +50,16 @@ def test_one_line_around_one_task() -> None:
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
         ask("ask", endpoint)
     assert arrows(dag) == {
-        "demo.acquire": {"demo.start", "demo.release", "demo.released"},
+        "demo.acquire": {"demo.start", "demo.work_ended", "demo.release", "demo.released"},
         "demo.start": {"demo.ask", "demo.release"},
-        "demo.ask": {"demo.release"},
+        "demo.ask": {"demo.work_ended"},
+        "demo.work_ended": {"demo.release"},
         "demo.release": {"demo.released"},
         "demo.released": set(),
     }
     assert {"demo.acquire", "demo.start"} == {each.task_id for each in dag.tasks if each.is_setup}
-    assert {"demo.release", "demo.released"} == {each.task_id for each in dag.tasks if each.is_teardown}
+    teardowns = {each.task_id for each in dag.tasks if each.is_teardown}
+    assert {"demo.work_ended", "demo.release", "demo.released"} == teardowns
     assert {"demo.ask", "demo.released"} == leaves_of_run(dag)
 
 
@@ -64,7 +68,7 @@ def test_release_waits_for_every_task_of_the_work() -> None:
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
         [ask("one", endpoint), ask("two", endpoint)] >> ask("last", endpoint)
     found = arrows(dag)
-    assert all("demo.release" in found[f"demo.{each}"] for each in ("one", "two", "last"))
+    assert all("demo.work_ended" in found[f"demo.{each}"] for each in ("one", "two", "last"))
     assert {"demo.one", "demo.two", "demo.last"} < found["demo.start"], "`last` takes the endpoint itself"
     assert {"demo.last", "demo.released"} == leaves_of_run(dag)
 
@@ -89,8 +93,8 @@ def test_several_groups_nested_groups_and_one_inside_a_task_group() -> None:
             ask("ask", third)
     found = arrows(dag)
     assert {"demo__1.ask", "demo__1.other.acquire", "demo__1.release"} == found["demo__1.start"]
-    assert "demo__1.release" in found["demo__1.other.released"]
-    assert "demo__1.release" not in found["demo__1.other.acquire"]
+    inside = {each for each, following in found.items() if "demo__1.work_ended" in following}
+    assert {"demo__1.acquire", "demo__1.ask", "demo__1.other.released"} == inside
     assert "around.third.ask" in found["around.third.start"]
     work = {"demo.ask", "demo__1.ask", "demo__1.other.ask", "around.third.ask"}
     assert work < leaves_of_run(dag)
@@ -125,7 +129,51 @@ def test_mapped_tasks_sensors_and_taskflow_take_the_endpoint() -> None:
         look(endpoint)
     for each in ("batch", "wait", "look"):
         assert "demo.start" in dag.get_task(f"demo.{each}").upstream_task_ids
-        assert "demo.release" in dag.get_task(f"demo.{each}").downstream_task_ids
+        assert "demo.work_ended" in dag.get_task(f"demo.{each}").downstream_task_ids
+
+
+def test_no_task_of_the_user_stands_directly_before_the_release() -> None:
+    """What can skip the tasks behind it, mapped or not, skips an empty task of its own: others may still work then."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        choose = BranchPythonOperator(task_id="choose", python_callable=list)
+        many = ShortCircuitOperator.partial(task_id="many", python_callable=bool).expand(op_args=[[1], [2]])
+
+        @task.branch
+        def pick(endpoint: dict[str, Any]) -> None: ...
+
+        with TaskGroup(group_id="more"):
+            late = LatestOnlyOperator(task_id="late")
+        [choose, many, pick(endpoint), late] >> ask("ask", endpoint)
+        ask("work_ended", endpoint)
+    found = arrows(dag)
+    before = {each for each, following in found.items() if "demo.release" in following}
+    own = {"demo.choose_ended", "demo.many_ended", "demo.pick_ended", "demo.more_late_ended"}
+    assert own | {"demo.work_ended__1", "demo.acquire", "demo.start"} == before
+    for name in ("choose", "many", "pick", "more.late"):
+        assert {"demo.ask", f"demo.{name.replace('.', '_')}_ended"} == found[f"demo.{name}"]
+    assert {"demo.ask", "demo.work_ended"} == {each for each in found if "demo.work_ended__1" in found[each]} - {
+        "demo.acquire"
+    }
+    assert {"demo.ask", "demo.work_ended"} == {each.task_id for each in dag.task_group.children["demo"].leaves}  # type: ignore[attr-defined]
+
+
+def test_what_can_skip_skips_no_release() -> None:
+    """By Airflow's own words: a short circuit spares teardowns, whatever is behind it."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ShortCircuitOperator(task_id="stop", python_callable=bool) >> ask("ask", endpoint)
+    behind = dag.get_task("demo.stop").get_flat_relatives(upstream=False)
+    assert {"demo.ask"} == {each.task_id for each in behind if not each.is_teardown}
+
+
+@pytest.mark.parametrize("downstream", [True, False])
+def test_a_clear_of_the_work_clears_all_that_the_release_waits_for(downstream: bool) -> None:
+    """A release that runs again waits for the work that runs again, also where only the task is cleared."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ask("one", endpoint) >> ask("two", endpoint)
+        BranchPythonOperator(task_id="pick", python_callable=list)
+    cleared = set(dag.partial_subset(["demo.one"], include_downstream=downstream, include_upstream=False).task_dict)
+    own = {f"demo.{each}" for each in ("acquire", "start", "work_ended", "pick_ended", "release", "released")}
+    assert own | {"demo.one"} | ({"demo.two"} if downstream else set()) == cleared
 
 
 def test_as_a_decorator() -> None:
@@ -138,7 +186,7 @@ def test_as_a_decorator() -> None:
 
         summarise("one") >> summarise("two")
     assert {"summarise.one", "summarise.release"} == arrows(dag)["summarise.start"]
-    assert {"summarise.release", "summarise__1.acquire"} == arrows(dag)["summarise.one"]
+    assert {"summarise.work_ended", "summarise__1.acquire"} == arrows(dag)["summarise.one"]
     assert "summarise__1.two" in dag.task_dict
 
 
@@ -185,6 +233,8 @@ def test_it_serializes_as_what_it_is() -> None:
     assert (tasks["demo.acquire"].is_setup, tasks["demo.start"].is_setup) == (True, True)
     assert tasks["demo.release"].is_teardown
     assert tasks["demo.released"].inherits_from_empty_operator
+    assert tasks["demo.work_ended"].inherits_from_empty_operator
+    assert tasks["demo.work_ended"].is_teardown
 
 
 @pytest.mark.parametrize(

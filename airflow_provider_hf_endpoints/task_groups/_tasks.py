@@ -1,0 +1,146 @@
+"""The tasks of one use of an endpoint, and the arrows between them and the user's work.
+
+    acquire (setup) -> start (setup) -> the work -> work_ended (teardown) -> release (teardown) -> released (teardown)
+
+No task of the user stands directly before `release`. What skips the tasks behind it (a branch, a short circuit, an
+approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is between: an
+empty task that is done when the work has ended, or is skipped at once. A task that can skip others has one of its own,
+because others may still work then; all other tasks share one.
+
+Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
+teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
+behind the work, which then counts itself, and `released` behind the release, which counts for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.providers.common.compat.sdk import TriggerRule
+
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
+from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.marks import EMPTY, EndpointReleasedOperator, WorkEndedOperator
+from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
+
+_ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
+
+
+class Tasks:
+    """The tasks of one use in their group, and the arrows between them and the work."""
+
+    def __init__(self, acquire: Any, start: Any, release: Any, released: Any) -> None:
+        self.acquire, self.start, self.release, self.released = acquire, start, release, released
+
+    @classmethod
+    def place(
+        cls,
+        name: Any,
+        connection: dict[str, Any],
+        start_arguments: dict[str, Any],
+        policy: AfterUse | None,
+        use: dict[str, Any],
+    ) -> Tasks:
+        """Put them into the current group."""
+        create = "repository" in start_arguments
+        # Made first, because it says what the ids of the others are in this group.
+        released = EndpointReleasedOperator(task_id="released", **EMPTY)
+        prefix = released.task_id.removesuffix("released")
+        acquire = AcquireInferenceEndpointOperator(
+            task_id="acquire",
+            endpoint=name,
+            must_exist=not create,
+            start_task_id=f"{prefix}start",
+            release_task_id=f"{prefix}release",
+            max_startup=start_arguments["timeout"],
+            **use,
+            **connection,
+        )
+        start: Any
+        if create:
+            start = CreateInferenceEndpointOperator(
+                task_id="start", name=name, acquired=acquire.output, **connection, **start_arguments
+            )
+        else:
+            start = ResumeInferenceEndpointOperator(
+                task_id="start", endpoint=name, acquired=acquire.output, **connection, **start_arguments
+            )
+        release = ReleaseAcquiredOperator(
+            task_id="release",
+            acquired=acquire.output,
+            release=policy,
+            hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
+            **RELEASE_RETRIES,
+        )
+        acquire >> start
+        release.as_teardown(setups=[acquire, start])
+        # Behind `acquire`, too, so that a clear that runs the release again asks for its success again.
+        released.as_teardown(setups=[acquire], on_failure_fail_dagrun=True)
+        released.trigger_rule = TriggerRule.ALL_SUCCESS
+        release >> released
+        return cls(acquire, start, release, released)
+
+    def connect(self) -> None:
+        """Start before the first tasks of the work, and release after all of them."""
+        own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
+        work = [each for each in self.acquire.task_group if each.task_id not in own]
+        ids = {each.task_id for each in work}
+        for task in work:
+            if ids.isdisjoint(task.upstream_task_ids):
+                self.start >> task
+        # Each of them, not the last ones only: those have ended as soon as one before them has failed, and others may
+        # still be sending.
+        awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
+        skipping = [each for each in awaited if _can_skip(each)]
+        for task in skipping:
+            self._end_of([task], f"{self._label(task)}_ended")
+        others = [each for each in awaited if each not in skipping]
+        if others:
+            self._end_of(others, "work_ended")
+
+    def _end_of(self, tasks: Iterable[Any], label: str) -> None:
+        """A task between these and the release."""
+        ended = WorkEndedOperator(task_id=self._free(label), doc_md=_ENDED_DOC, **EMPTY)
+        # A teardown, so that it is none of the last tasks: of the run, which is judged by them, nor of the group, from
+        # which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
+        ended.as_teardown(setups=[self.acquire])
+        for task in tasks:
+            task >> ended
+        ended >> self.release
+
+    @property
+    def _prefix(self) -> str:
+        return str(self.released.task_id).removesuffix("released")
+
+    def _label(self, task: Any) -> str:
+        return str(task.task_id).removeprefix(self._prefix).replace(".", "_")
+
+    def _free(self, label: str) -> str:
+        """That label, or the first with a number behind it that no task of the user has."""
+        taken, free, number = set(self.acquire.dag.task_dict), label, 0
+        while f"{self._prefix}{free}" in taken:
+            number += 1
+            free = f"{label}__{number}"
+        return free
+
+
+def _is_last(task: Any, ids: set[str]) -> bool:
+    return ids.isdisjoint(task.downstream_task_ids)
+
+
+def _can_skip(task: Any) -> bool:
+    """Whether it can skip the tasks behind it, mapped or not; Airflow has a mixin for that, in several places."""
+    kind: type = getattr(task, "operator_class", type(task))
+    return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in kind.__mro__)
+
+
+def _outside_of_uses(work: list[Any]) -> list[Any]:
+    """The work without that of other uses inside: the last task of each, `released`, waits for all of it."""
+    covered: set[str] = set()
+    for task in work:
+        if isinstance(task, EndpointReleasedOperator):
+            covered |= task.get_flat_relative_ids(upstream=True) & {each.task_id for each in task.task_group or ()}
+    return [each for each in work if each.task_id not in covered]
