@@ -126,18 +126,25 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
     )
 
 
+def other_leases(
+    lease_path: str | None, namespace: str, name: str, holder: str | None, run_state: Callable[..., Any] | None = None
+) -> list[Lease]:
+    """The live leases of others on an endpoint, but those of a DAG run that has ended. Raises `StoreError`.
+
+    :param holder: who asks; None for who holds none
+    :param run_state: the task SDK's `get_dagrun_state`: a lease of a run that has ended is nobody's
+    """
+    live = others(store_for(lease_path, namespace, name).read(), holder or "", time.time())
+    over = RunStates(run_state, lease_path).over(live)
+    return [each for each in live if each.holder not in over]
+
+
 def other_users(
     lease_path: str | None, namespace: str, name: str, holder: str, run_state: Callable[..., Any] | None = None
 ) -> list[str]:
-    """Who else holds a live lease on an endpoint, in words for a person; somebody where that can't be read.
-
-    :param run_state: the task SDK's `get_dagrun_state`: a lease of a run that has ended is nobody's
-    """
+    """Who else holds a live lease on an endpoint, in words for a person; somebody where that can't be read."""
     try:
-        leases = store_for(lease_path, namespace, name).read()
+        return [each.who for each in other_leases(lease_path, namespace, name, holder, run_state)]
     except StoreError as error:
         log.warning("Who else uses endpoint %s can't be read: %s", name, error)
         return ["somebody (the leases can't be read)"]
-    live = others(leases, holder, time.time())
-    over = RunStates(run_state, lease_path).over(live)
-    return [each.who for each in live if each.holder not in over]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -84,9 +85,9 @@ def connect(monkeypatch: pytest.MonkeyPatch, emulator: Emulator, token: str = TO
 
 @contextmanager
 def connected(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Emulator]:
-    """An emulator, and the default connection to it."""
-    with Emulator(token=TOKEN, namespace="acme", **settings) as emulator:
-        connect(monkeypatch, emulator)
+    """An emulator, and the default connection to it, with leases in a folder: no Airflow keeps Variables here."""
+    with Emulator(token=TOKEN, namespace="acme", **settings) as emulator, TemporaryDirectory() as folder:
+        connect(monkeypatch, emulator, lease_path=f"file://{folder}")
         yield emulator
 
 

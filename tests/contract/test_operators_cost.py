@@ -222,8 +222,7 @@ def test_costs_are_summed_over_runs(
     """One call tells what a DAG has cost, by endpoint and time; a release that is repeated counts once."""
     began = datetime.now(UTC) - timedelta(seconds=5)
     with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
-        if place == "path":
-            connect(monkeypatch, emulator, lease_path=str(tmp_path / "kept"))
+        connect(monkeypatch, emulator, **({"lease_path": str(tmp_path / "kept")} if place == "path" else {}))
         run(create())
         pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
         told = []
@@ -275,8 +274,13 @@ def test_the_variables_of_a_dag_are_bounded(variables: Variables, monkeypatch: p
 def test_a_sum_that_cannot_be_read_says_where(monkeypatch: pytest.MonkeyPatch, variables: Variables) -> None:
     """The error names the Variable."""
     variables.broken = True
+    with connected(monkeypatch) as emulator:
+        connect(monkeypatch, emulator)
+        _sum_can_not_be_read()
+
+
+def _sum_can_not_be_read() -> None:
     with (
-        connected(monkeypatch),
         InferenceEndpointsHook() as hook,
         pytest.raises(InferenceEndpointError, match=r"costs of DAG 'costs' can't be summed.*hf_endpoints_costs\.costs"),
     ):

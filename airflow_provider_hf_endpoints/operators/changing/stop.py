@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
+from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 
@@ -42,6 +43,8 @@ class PauseInferenceEndpointOperator(EndpointOperator):
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success. Default False: a misspelt name would leave
         the right endpoint running.
+    :param force: whether to pause it under others that hold a lease on it; default False: it goes on for them, and the
+        last one of them to leave pauses it.
 
     Other parameters, and the result: see `EndpointOperator`.
     """
@@ -52,6 +55,7 @@ class PauseInferenceEndpointOperator(EndpointOperator):
         *,
         endpoint: str,
         missing_ok: bool = False,
+        force: bool = False,
         retries: int | None = _RETRIES,
         retry_delay: timedelta | float = _RETRY_DELAY,
         **kwargs: Any,
@@ -59,9 +63,10 @@ class PauseInferenceEndpointOperator(EndpointOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.endpoint = endpoint
         self.missing_ok = missing_ok
+        self.force = force
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
-        return Attempt(_Stopping(_PAUSE, self._ref, context, began, missing_ok=self.missing_ok))
+        return Attempt(_Stopping(_PAUSE, self._ref, context, began, self.missing_ok, self._holders(context)))
 
 
 class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
@@ -71,6 +76,8 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success; default False.
+    :param force: whether to scale it down under others that hold a lease on it; default False: it goes on for them, and
+        the last one of them to leave scales it to zero.
 
     Other parameters, and the result: see `EndpointOperator`.
     """
@@ -81,6 +88,7 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
         *,
         endpoint: str,
         missing_ok: bool = False,
+        force: bool = False,
         retries: int | None = _RETRIES,
         retry_delay: timedelta | float = _RETRY_DELAY,
         **kwargs: Any,
@@ -88,9 +96,10 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.endpoint = endpoint
         self.missing_ok = missing_ok
+        self.force = force
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
-        return Attempt(_Stopping(_SCALE_TO_ZERO, self._ref, context, began, missing_ok=self.missing_ok))
+        return Attempt(_Stopping(_SCALE_TO_ZERO, self._ref, context, began, self.missing_ok, self._holders(context)))
 
 
 class DeleteInferenceEndpointOperator(EndpointOperator):
@@ -98,6 +107,8 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success; default True.
+    :param force: whether to delete it under others that hold a lease on it; default False: the task fails, and a retry
+        asks again.
 
     Other parameters: see `EndpointOperator`. Result: None.
     """
@@ -108,6 +119,7 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
         *,
         endpoint: str,
         missing_ok: bool = True,
+        force: bool = False,
         retries: int | None = _RETRIES,
         retry_delay: timedelta | float = _RETRY_DELAY,
         **kwargs: Any,
@@ -115,9 +127,10 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.endpoint = endpoint
         self.missing_ok = missing_ok
+        self.force = force
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
-        return Attempt(_Stopping(_DELETE, self._ref, context, began, missing_ok=self.missing_ok))
+        return Attempt(_Stopping(_DELETE, self._ref, context, began, self.missing_ok, self._holders(context)))
 
 
 def _pause(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
@@ -170,20 +183,35 @@ _DELETE = _Stop(_delete, "deletion asked for", RELEASED_IN["delete"], gone=True)
 class _Stopping(Action):
     """Stop the bill, and say what the DAG run's share of it was."""
 
-    def __init__(self, stop: _Stop, endpoint: EndpointRef, context: Context, began: float, *, missing_ok: bool) -> None:
+    def __init__(
+        self,
+        stop: _Stop,
+        endpoint: EndpointRef,
+        context: Context,
+        began: float,
+        missing_ok: bool,
+        holders: Holders | None,
+    ) -> None:
         self._stop, self._endpoint, self._context, self._began = stop, endpoint, context, began
-        self._missing_ok = missing_ok
+        self._missing_ok, self._holders = missing_ok, holders
 
     def check(self) -> None:
         """As of every operator."""
         check_name(self._endpoint.name)
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
-        """Send the request."""
-        if self._stop.gone:
-            report_cost(self._endpoint, self._context)  # while it still can be asked
+        """Send the request; under others that use the endpoint only where that was asked for."""
+        stop, holders = self._stop, self._holders
         try:
-            endpoint = self._stop.send(hook.get_conn(), self._endpoint)
+            if holders is not None and stop.gone:
+                holders.refuse(hook, "deleted")
+            elif holders is not None and holders.left_to_them(hook, stop.goal_states[0]):
+                return Done(
+                    hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
+                )
+            if stop.gone:
+                report_cost(self._endpoint, self._context)  # while it still can be asked
+            endpoint = stop.send(hook.get_conn(), self._endpoint)
         except EndpointNotFoundError:
             if not self._missing_ok:
                 raise

@@ -14,6 +14,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_aft
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.arguments import checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
+from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.common.secrets import (
@@ -40,6 +41,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         `repository`, `revision`, `custom_image`, `env`, …). Each is also an argument of its own, but for `partial` and
         `expand`, which take `changes`. (templated)
     :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
+    :param force: whether to change it under others that hold a lease on it; default False: the task fails, and a retry
+        asks again.
 
     Other parameters, and the result: see `EndpointOperator`.
     """
@@ -55,6 +58,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         changes: Mapping[str, Any] | None = None,
         secrets: Mapping[str, Secret] | None = None,
         container_registry_password: Secret | None = None,
+        force: bool = False,
         **kwargs: Any,
     ) -> None:
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in _KINDS}
@@ -65,6 +69,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
                 raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
             own = {**changes, **own}
         self.endpoint = endpoint
+        self.force = force
         self.changes: Mapping[str, Any] = own if own or changes is None else changes
         if isinstance(self.changes, Mapping):
             refuse_in_changes(self.changes)
@@ -76,16 +81,22 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         return guarded(super().partial(**kwargs))
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
-        return Attempt(_Updating(self._ref, self.changes, self._secrets, began))
+        return Attempt(_Updating(self._ref, self.changes, self._secrets, began, self._holders(context)))
 
 
 class _Updating(Action):
     """Send the changes."""
 
     def __init__(
-        self, endpoint: EndpointRef, changes: Mapping[str, Any], secret_arguments: SecretArguments, began: float
+        self,
+        endpoint: EndpointRef,
+        changes: Mapping[str, Any],
+        secret_arguments: SecretArguments,
+        began: float,
+        holders: Holders | None,
     ) -> None:
         self._endpoint, self._changes, self._secrets, self._began = endpoint, changes, secret_arguments, began
+        self._holders = holders
 
     def check(self) -> None:
         """As of every operator; the changes are checked when their secrets are known."""
@@ -101,6 +112,8 @@ class _Updating(Action):
                 self._endpoint.name,
                 change.min_replica,
             )
+        if self._holders is not None:
+            self._holders.refuse(hook, "updated")
         endpoint = hook.get_conn().update(self._endpoint.name, change, namespace=self._endpoint.namespace)
         log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
         if endpoint.status in PARKED:

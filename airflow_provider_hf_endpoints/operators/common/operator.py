@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
@@ -48,6 +49,7 @@ class EndpointOperator(BaseOperator):
     endpoint: str
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
+    force = False  # whether it acts on an endpoint that others hold, without asking
     _announces = False  # whether it emits an event of the endpoint's asset
     _attempt: Attempt | None = None  # the one that runs
 
@@ -87,6 +89,10 @@ class EndpointOperator(BaseOperator):
     @property
     def _ref(self) -> EndpointRef:
         return EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
+
+    def _holders(self, context: Context) -> Holders | None:
+        """Who else may hold the endpoint; None where that is not asked."""
+        return None if self.force else Holders(self._ref, context, lease_in(self.lease))
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """As Airflow's; `endpoint` may be another task's result."""

@@ -75,6 +75,8 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         its model or hardware differ), `update` it to the settings given here, `fail`, or `recreate` it.
         An endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is taken up
         by its retry whatever is chosen here, but that `recreate` replaces one that failed.
+    :param force: whether `update` and `recreate` act under others that hold a lease on the endpoint; default False: the
+        task fails, and a retry asks again.
     :param preflight: whether to check hardware, capacity and quota first; default True.
 
     :param on_timeout: what becomes of the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
@@ -117,6 +119,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         secrets: Mapping[str, Secret] | None = None,
         container_registry_password: Secret | None = None,
         if_exists: IfExists = "reuse",
+        force: bool = False,
         preflight: bool = True,
         on_timeout: Release = "pause",
         on_failure: Release = "pause",
@@ -148,6 +151,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         self.max_replica = max_replica
         self.scale_to_zero_timeout = scale_to_zero_timeout
         self.if_exists = if_exists
+        self.force = force
         self.preflight = preflight
         self.max_cost = max_cost
         self.max_runtime = max_runtime
@@ -182,6 +186,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
             if_exists=self.if_exists,
             preflight=self.preflight,
             secrets=self._secrets,
+            holders=None if self.force else start.holders,
         )
         return Attempt(Creating(wanted, start, began), start)
 

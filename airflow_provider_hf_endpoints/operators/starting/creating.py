@@ -17,11 +17,12 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
     NameTakenError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import BROKEN, Hardware, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder, check_choices, choose, shortage
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Done, Sent, Summary
+from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.secrets import SecretArguments
 from airflow_provider_hf_endpoints.operators.starting.budget import Starts
 from airflow_provider_hf_endpoints.operators.starting.hardware import create_on_next, give_up_choice, refuse_shortage
@@ -47,6 +48,7 @@ class Wanted:
     """The endpoint that a create asks for, rendered.
 
     :param spec: makes it, on one of the choices where there are some
+    :param holders: who else may hold the endpoint, None to act without asking
     :param hardware: the choices, None for the one place that is in `spec` itself
     """
 
@@ -60,6 +62,7 @@ class Wanted:
     if_exists: IfExists
     preflight: bool
     secrets: SecretArguments
+    holders: Holders | None
 
     def paths(self) -> list[str]:
         """The choices, checked."""
@@ -140,6 +143,7 @@ class Creating(Action):
         decision = plan(spec, existing, wanted.if_exists, own=own)
         if isinstance(decision, Recreate):
             start.budget.check(client, *map(wanted.starts, chosen))
+            self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
             self._remove(client, "it is to be created anew")
             return self._try_next(hook, search)
         # It is there, and only what this task has created may be given up for another choice.
@@ -189,6 +193,11 @@ class Creating(Action):
 
     # The steps
 
+    def _refuse_held(self, hook: InferenceEndpointsHook, existing: InferenceEndpoint | None, done: str) -> None:
+        """What is broken serves nobody."""
+        if self._wanted.holders is not None and existing is not None and existing.status not in BROKEN:
+            self._wanted.holders.refuse(hook, done)
+
     def _remove(self, client: EndpointsClient, why: str) -> None:
         """Delete, and wait until the name is free."""
         wanted, ownership = self._wanted, self._start.ownership
@@ -211,10 +220,12 @@ class Creating(Action):
             case Recreate():
                 self._check_hardware(client, spec, replaces=existing)
                 start.budget.check(client, wanted.starts(spec))
+                self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
                 self._remove(client, "it is to be created anew")
                 return self._create(hook, spec, checked=True), False
             case Update(resume=resume):
                 assert existing is not None
+                self._refuse_held(hook, existing, "updated (if_exists='update')")
                 change = EndpointUpdate.from_arguments(**_update_arguments(spec, existing))
                 endpoint = client.update(spec.name, change, namespace=wanted.namespace)
                 log.info("Updated endpoint %s; it is %s.", spec.name, endpoint.status)

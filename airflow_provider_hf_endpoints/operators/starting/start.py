@@ -36,6 +36,7 @@ from airflow_provider_hf_endpoints.operators.common.emergency import (
     check_policies,
 )
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
 from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
@@ -96,6 +97,7 @@ class Start(Guard):
         self._given, self._acquired = acquired, Acquired.of(acquired)
         self._begins = stored is None
         self._holder: str | None = None  # of a lease on the endpoint, while it is held in a group
+        self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
         self.emergency = EmergencyRelease(endpoint, terms.policies)
         self.ownership = Ownership(self._context, owned=state.started_here)
         self.search = state.search

@@ -1,0 +1,111 @@
+"""Who else holds an endpoint: asked before an action that would stop or change what others use."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
+
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder
+from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.runs import origin_of
+from airflow_provider_hf_endpoints.leases.store import other_leases, store_for
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+
+log = logging.getLogger(__name__)
+
+
+class HeldByOthersError(InferenceEndpointError):
+    """Others use the endpoint, or may: it is left as it is."""
+
+    retryable = True
+
+
+class Holders:
+    """Of one endpoint, as one task sees them.
+
+    :param mine: the lease by which this task uses the endpoint, None where it has none: then those of its own DAG run
+        are no others
+    """
+
+    def __init__(self, endpoint: EndpointRef, context: Context, mine: Lease | None) -> None:
+        self._endpoint, self._mine = endpoint, mine
+        self._ti: Any = context["ti"]
+
+    def refuse(self, hook: InferenceEndpointsHook, done: str) -> None:
+        """Raise `HeldByOthersError` where others hold the endpoint, or nobody can say so.
+
+        :param done: what would be done to it, as in "it is not deleted"
+        """
+        name = self._endpoint.name
+        try:
+            held = self._others(hook)
+        except StoreError as error:
+            raise HeldByOthersError(
+                f"Endpoint {name!r} is not {done}: who uses it can't be told, since the leases can't be read: {error} "
+                "A retry reads them again. force=True does not ask."
+            ) from error
+        if held:
+            raise HeldByOthersError(
+                f"Endpoint {name!r} is not {done}, because it is in use: {_listed(held)}. Try again when that has "
+                "ended, or say force=True to do it to whoever uses the endpoint."
+            )
+
+    def left_to_them(self, hook: InferenceEndpointsHook, state: str) -> bool:
+        """Whether others hold the endpoint, who are told that it is to be in `state` when the last of them leaves.
+
+        Where the leases can't be read or written nobody is told: what costs money is stopped.
+        """
+        try:
+            held = self._others(hook)
+            if held:
+                store_for(hook.lease_path, *self._place(hook)).write(self._note(hook, state))
+        except StoreError as error:
+            log.warning("Who else uses endpoint %s can't be told: %s", self._endpoint.name, error)
+            return False
+        if held:
+            log.warning(
+                "Endpoint %s goes on, because it is in use: %s. The last to leave stops it; force=True does not ask.",
+                self._endpoint.name,
+                _listed(held),
+            )
+        return bool(held)
+
+    def _others(self, hook: InferenceEndpointsHook) -> list[Lease]:
+        mine, ask = self._mine, getattr(self._ti, "get_dagrun_state", None)
+        held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, ask)
+        if mine is not None:
+            return held
+        here, origin = self._run(), origin_of(hook.lease_path)
+        return [each for each in held if run_of_holder(each.who) != here or each.origin not in ("", origin)]
+
+    def _note(self, hook: InferenceEndpointsHook, state: str) -> Lease:
+        """How the endpoint is to be found: the record of a holder that has left."""
+        who = holder_name(*self._run(), str(getattr(self._ti, "task_id", "")), getattr(self._ti, "map_index", None))
+        lease = new_lease(who, time.time(), 1.0, origin=origin_of(hook.lease_path))
+        return replace(lease, found=state, left=True)
+
+    def _run(self) -> tuple[str, str]:
+        return str(getattr(self._ti, "dag_id", "")), str(getattr(self._ti, "run_id", ""))
+
+    def _place(self, hook: InferenceEndpointsHook) -> tuple[str, str]:
+        return self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name
+
+
+def lease_in(told: Mapping[str, Any] | None) -> Lease | None:
+    """The lease that came with an endpoint, as operators have it in `lease`."""
+    return Lease.of((told or {}).get("record"))
+
+
+def _listed(held: Sequence[Lease]) -> str:
+    return ", ".join(
+        f"{each.who} (until {datetime.fromtimestamp(each.expires, UTC):%Y-%m-%d %H:%M} UTC)" for each in held
+    )
