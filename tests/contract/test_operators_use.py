@@ -543,3 +543,15 @@ def test_a_lease_whose_run_has_ended_holds_nobody_up(emulator: Emulator, tmp_pat
     other.dag_run.states["run-1"] = "failed"
     other.release()
     assert (state(emulator), records(tmp_path)) == ("paused", [])
+
+
+def test_a_newcomer_s_endpoint_is_resumed_without_a_look(emulator: Emulator) -> None:
+    """Of a pause of a moment ago a read may not know yet, also of one that an attempt before has sent."""
+    first, second = Use("run-1", release="pause"), Use("run-2")
+    first.acquire()
+    first.create()
+    second.acquire()
+    before = len(calls(emulator))
+    first.release(attempt=2, retries=3)
+    assert calls(emulator)[before:] == ["POST /demo/resume"]
+    assert "running" == state(emulator)

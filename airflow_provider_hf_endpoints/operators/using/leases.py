@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_hf_endpoints._airflow import may_ask_from_a_thread
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus, Metrics
+from airflow_provider_hf_endpoints.endpoints.models import Metrics
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import is_used
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -94,10 +94,12 @@ class Held:
             return None
 
     def _switch_on(self) -> None:
-        # Of a pause of a moment ago a read may not know yet.
-        if self.did == "pause" or self.state() == InferenceEndpointStatus.PAUSED:
+        # Without a look: of a pause of a moment ago, by an attempt before this one too, a read may not know yet.
+        try:
             self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
-            log.warning("Endpoint %s is resumed: somebody else began to use it while it was paused.", self.name)
+            log.warning("Endpoint %s is resumed: somebody else began to use it while it was switched off.", self.name)
+        except EndpointNotFoundError:
+            log.warning("Endpoint %s is gone, and somebody else began to use it.", self.name)
         self.did = "none"
 
     def quiet_for(self, seconds: float) -> bool:
