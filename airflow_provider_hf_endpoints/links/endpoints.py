@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, read_link
-from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -56,13 +55,12 @@ class InferenceEndpointLink(BaseOperatorLink):
         :param operator: the operator or sensor whose link it is.
         :param namespace: default the hook's.
         """
-        client = hook.get_conn()
         try:
+            client = hook.get_conn()
             url = endpoint_page_url(client.base_url, namespace or client.default_namespace(), name)
-        except InferenceEndpointError as error:
-            log.warning("There is no link to endpoint %s: %s", name, error)
-            return
-        context["ti"].xcom_push(key=cls().xcom_key, value=url)
+            context["ti"].xcom_push(key=cls().xcom_key, value=url)
+        except Exception as error:  # noqa: BLE001 - XCom may have any backend, and a link is a convenience
+            log.warning("There is no link to endpoint %s: %s: %s", name, type(error).__name__, error)
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """What `persist` stored; empty when it stored nothing."""

@@ -14,9 +14,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import Context
 from airflow.sdk import Asset, AssetAlias
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, is_asset
+from airflow_provider_hf_endpoints._airflow import is_asset
 from airflow_provider_hf_endpoints.assets.endpoints import ALIAS, endpoint_asset
-from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,8 @@ def announce(
             events[each].extra.update(extra)
         if not listed:
             events[AssetAlias(ALIAS)].add(asset, extra=dict(extra))
-    except (InvalidArgumentError, AirflowRuntimeError) as error:
-        log.warning("No asset event for endpoint %s: %s", name, error)
+    except Exception as error:  # noqa: BLE001 - an event is no reason to release what has arrived
+        log.warning("No asset event for endpoint %s: %s: %s", name, type(error).__name__, error)
 
 
 def describe(context: Context, outlets: Iterable[Any], uri: str, extra: Mapping[str, Any]) -> None:
