@@ -10,10 +10,15 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskDeferred,
 )
 
-from airflow_provider_hf_endpoints._airflow import ENDED_BY_AIRFLOW, AirflowRescheduleException, TaskDeferralTimeout
+from airflow_provider_hf_endpoints._airflow import (
+    ENDED_BY_AIRFLOW,
+    AirflowRescheduleException,
+    TaskDeferralTimeout,
+)
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError, InferenceEndpointTimeoutError
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, Policies
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
@@ -36,6 +41,10 @@ class Ending:
         try:
             yield
             self.emergency.check()
+        except AirflowTaskTimeout:  # not an Exception: `execution_timeout` passed on a worker
+            self.emergency.release("on_timeout")
+            self.emergency.over = True  # Airflow calls `on_kill` next
+            raise
         except (TaskDeferred, Exception) as error:
             if self.emergency.killed:
                 # Whatever it led to: the handler may have paused the endpoint in the middle of a look, or have come

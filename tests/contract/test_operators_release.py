@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.emulator import Emulator
@@ -25,6 +26,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
 )
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -370,3 +372,82 @@ def test_a_lost_connection_does_not_hide_the_error(slow: Emulator, monkeypatch: 
     event = {"status": "timeout", "name": "demo", "reason": "late"}
     with pytest.raises(InferenceEndpointTimeoutError, match="late"):
         complete(create(deferrable=True), deferral, event)
+
+
+class _NoXCom:
+    """A backend of XCom that is down."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        raise OSError(f"no room for {key} of {value}")
+
+
+def _without_xcom() -> Any:
+    context = new_context()
+    context["ti"].xcom_push = _NoXCom().xcom_push
+    return context
+
+
+@pytest.mark.parametrize("policy", ["pause", "scale_to_zero", "delete", "none"])
+@pytest.mark.parametrize("kind", ["create", "resume", "sensor"])
+def test_an_execution_timeout_on_a_worker(slow: Emulator, kind: str, policy: str) -> None:
+    """`on_timeout` is done, as after a deferral, and not given up soon; Airflow's `on_kill` adds nothing."""
+    if kind != "create":
+        run(create(wait_for_completion=False))
+    if kind == "resume":
+        run(PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST))
+    before = calls(slow)
+    policies = {"on_timeout": policy, "on_failure": "none", "on_kill": "delete" if policy == "none" else "none"}
+    common: dict[str, Any] = {"deferrable": False, **policies}
+    kinds: dict[str, Any] = {
+        "create": lambda: create(**common),
+        "resume": lambda: resume(**common),
+        "sensor": lambda: InferenceEndpointSensor(task_id="wait", endpoint="demo", poke_interval=0.05, **common),
+    }
+    operator = kinds[kind]()
+    slow.add_fault("/(pause|scale-to-zero)$", method="POST", status=503, count=3)
+    with pytest.raises(AirflowTaskTimeout), timeout(1):  # type: ignore[no-untyped-call]
+        run(operator)
+    operator.on_kill()
+    sent = [each for each in calls(slow)[len(before) :] if each not in ("POST ", "POST /demo/resume")]
+    assert set(RELEASED.get(policy, ["DELETE /demo"])) == set(sent)
+    if policy == "pause":
+        assert "paused" == state(slow)
+
+
+def test_a_kill_after_a_deferral_looks_no_connection_up(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in `execute_complete` finds what a release needs prepared, as in `execute`."""
+    operator = create(deferrable=True, on_kill="pause")
+    context = new_context()
+    deferral = deferred(operator, context)
+    look_up = operator._conclude
+
+    def killed(event: Any) -> Any:
+        monkeypatch.delenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT")
+        operator.on_kill()
+        return look_up(event)
+
+    monkeypatch.setattr(operator, "_conclude", killed)
+    with pytest.raises(TaskKilledError):
+        complete(operator, deferral, {"status": "ready", "name": "demo", "endpoint": None}, context)
+    assert calls(slow) == ["POST ", "POST /demo/pause"]
+
+
+def test_a_claim_that_can_not_be_left_releases(slow: Emulator) -> None:
+    """No trigger comes to be then, and nobody else would know that the endpoint was started."""
+    with pytest.raises(OSError, match="no room"):
+        run(create(deferrable=True), _without_xcom())
+    assert calls(slow) == ["POST ", "POST /demo/pause"]
+
+
+def test_a_link_that_can_not_be_stored_stops_no_release(emulator: Emulator) -> None:
+    """Nor a start: what people only look at comes after what costs money, and fails nothing."""
+    assert "running" == run(create(), _without_xcom())["state"]
+    pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
+    assert "paused" == run(pause, _without_xcom())["state"]
+
+
+def test_an_asset_event_that_can_not_be_made_releases_nothing(emulator: Emulator) -> None:
+    """What has arrived stays, whatever Airflow's events raise."""
+    broken: Any = {**new_context(), "outlet_events": object()}
+    assert "running" == run(create(), broken)["state"]
+    assert calls(emulator) == ["POST "]

@@ -107,6 +107,9 @@ class Guard:
     def prepare(self, hook: InferenceEndpointsHook) -> None:
         """Before the first request."""
 
+    def prepare_again(self) -> None:
+        """After a deferral, before anything else. Raises nothing: the wait is over, and may have ended well."""
+
     def check(self) -> None:
         """Before a wait, and after every look of one that occupies the worker; may raise to end it."""
 

@@ -54,6 +54,7 @@ class EmergencyRelease:
         self._in_handler: EndpointsClient | None = None
         self._session: Session | None = None  # of the task's own client
         self.killed = False
+        self.over = False  # whether the bad end has been dealt with: Airflow calls `on_kill` after a timeout, too
         self.released = False
 
     def policy(self, why: BadEnd) -> Release:
@@ -105,6 +106,8 @@ class EmergencyRelease:
 
     def on_signal(self, *, act: bool) -> None:
         """In the signal handler: note the kill, and release at once where `act` says that it is to be."""
+        if self.over:
+            return
         self.killed = True
         if act:
             self._release("on_kill", KILL_BUDGET, self._in_handler)

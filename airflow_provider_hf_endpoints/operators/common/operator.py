@@ -107,9 +107,10 @@ class EndpointOperator(BaseOperator):
         with attempt.guard.around(), in_airflow_terms():
             attempt.action.check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 attempt.guard.prepare(hook)
-                arrived = self._arrive(hook, attempt.action.act(hook))
+                at = attempt.action.act(hook)
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                arrived = self._arrive(hook, at)
             self._announce(context, arrived)
         return attempt.action.result(arrived.summary)
 
@@ -121,6 +122,7 @@ class EndpointOperator(BaseOperator):
         self.namespace = self.namespace or stored.get("namespace")
         attempt = self._attempt = self._begin(context, time.time(), stored)
         with attempt.guard.around(), in_airflow_terms():
+            attempt.guard.prepare_again()
             arrived = self._conclude(event)
             self._announce(context, arrived)
         return attempt.action.result(arrived.summary)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, Context, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context, TaskDeferred
 
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -117,9 +117,15 @@ class Start(Guard):
             yield
             self.check()
         except TaskDeferred:
-            self._hand_over()
+            try:
+                self._hand_over()
+            except TaskKilledError:
+                raise
+            except Exception as error:  # no trigger comes to be, so this is the end of the attempt
+                self._end_badly(error)
+                raise
             raise
-        except Exception as error:  # whatever it was: what this task started must not go on billing
+        except (Exception, AirflowTaskTimeout) as error:  # whatever it was: what was started must not go on billing
             self._end_badly(error)
             raise
         self.ownership.end()
@@ -148,16 +154,19 @@ class Start(Guard):
                 emergency.release("on_kill")
             raise emergency.error() from None
 
-    def _end_badly(self, error: Exception) -> None:
+    def _end_badly(self, error: BaseException) -> None:
         """Release; raises where another error than `error` is to be the task's."""
         emergency = self.emergency
         if self.ownership.owned:
-            why: BadEnd = "on_timeout" if isinstance(error, InferenceEndpointTimeoutError) else "on_failure"
+            too_late = isinstance(error, InferenceEndpointTimeoutError | AirflowTaskTimeout)
+            why: BadEnd = "on_timeout" if too_late else "on_failure"
             if emergency.policy(why) == "delete" and not emergency.killed:
                 self.lose()
             emergency.release(why)
         if emergency.released:
             self.ownership.end()
+        if isinstance(error, AirflowTaskTimeout):
+            emergency.over = True
         if emergency.killed and not isinstance(error, TaskKilledError):
             raise emergency.error() from error
         if isinstance(error, BudgetSpentError):
@@ -194,6 +203,16 @@ class Start(Guard):
             # Asked now: a signal handler can't. A kill is not to stop it under others; the release asks for them, too.
             if other_users(hook.lease_path, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
+
+    def prepare_again(self) -> None:
+        """What a deferral has handed over is this attempt's to release from its first moment on."""
+        if not self.ownership.owned:
+            return
+        try:
+            with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+                self.prepare(hook)
+        except LOOKUP_ERRORS as error:
+            log.warning("A kill could not release endpoint %s now: %s", self._endpoint.name, error)
 
     @contextmanager
     def starting(self, hook: InferenceEndpointsHook, resumed: InferenceEndpoint | None = None) -> Iterator[None]:

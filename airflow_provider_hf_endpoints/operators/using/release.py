@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, Context
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
@@ -118,7 +118,7 @@ class _ToldAtTheEnd(Guard):
         """Whatever an attempt fails with."""
         try:
             yield
-        except Exception as error:
+        except (Exception, AirflowTaskTimeout) as error:
             self._tell(f"{type(error).__name__}: {error}", for_good=isinstance(error, AirflowFailException))
             raise
 
