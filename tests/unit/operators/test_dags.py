@@ -319,8 +319,8 @@ def test_every_setting_is_an_argument() -> None:
         operator = update(task_id="task", endpoint="demo", **{name: "{{ x }}"})
         assert {name: "{{ x }}"} == operator.changes
     options = set(EndpointSpec.model_fields) - hidden - {"name", *MODEL}
-    operator = create(task_id="task", name="demo", **MODEL, **dict.fromkeys(options, "x"))
-    assert {"x"} == {getattr(operator, name) for name in options}
+    operator = create(task_id="task", name="demo", **MODEL, **dict.fromkeys(options, "{{ x }}"))
+    assert {"{{ x }}"} == {getattr(operator, name) for name in options}
 
 
 def test_default_args_of_the_dag_reach_every_argument() -> None:
