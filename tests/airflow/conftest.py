@@ -16,6 +16,13 @@ from tests.airflow.cases import BEGUN, NAMESPACES, STILL, Case, Cases
 _tables: dict[str, list[str]] = {}
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_liveTestsSecretToken"
+# What a search through all that Airflow keeps must not find; none looks like a secret.
+CANARIES = {
+    "inline": "canary given in the DAG 4711",
+    "vault": "canary of an extra 4712",
+    "variable": "canary of a variable 4713",
+    "registry": "canary of a registry 4714",
+}
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +61,26 @@ def dag_folders(request: pytest.FixtureRequest) -> list[Path]:
 def airflow(emulator: Emulator, still: Emulator, outputs: Path, dag_folders: list[Path]) -> Iterator[LocalAirflow]:
     """A running Airflow that knows the example DAGs and the live tests' own, and the way to the emulators."""
     connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": emulator.token}
+    vault = {"conn_type": "generic", "password": CANARIES["registry"], "extra": {"api_key": CANARIES["vault"]}}
     with (
         signals_raise(),
         tempfile.TemporaryDirectory(prefix="hf-endpoints-live-", ignore_cleanup_errors=True) as folder,
         LocalAirflow(
             Path(folder) / "airflow",
             dag_folders,
-            connections={"hf_endpoints_default": connection, "hf_endpoints_still": {**connection, "host": still.url}},
+            connections={
+                "hf_endpoints_default": connection,
+                "hf_endpoints_still": {**connection, "host": still.url},
+                "canary_vault": vault,
+            },
             variables={
                 "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),
                 "HF_ENDPOINTS_EXAMPLE_LOOK_EVERY": "1",
                 "PYTHONPATH": str(Path(__file__).parent / "modules"),
                 "AIRFLOW__CORE__PARALLELISM": "8",
                 "MATRIX_CONNECTION": "hf_endpoints_still",
+                "CANARY_INLINE": CANARIES["inline"],
+                "AIRFLOW_VAR_CANARY_VARIABLE": CANARIES["variable"],
             },
         ) as airflow,
     ):
