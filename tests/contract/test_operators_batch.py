@@ -37,6 +37,7 @@ from tests.contract.operators_play import (
     connected,
     create,
     deferred,
+    new_context,
     received,
     run,
     run_deferred,
@@ -94,6 +95,21 @@ def test_every_row_in_order(emulator: Emulator, rows: Path, tmp_path: Path) -> N
     stored = json.dumps(result)
     assert "row 7" not in stored
     assert TOKEN not in stored
+
+
+def test_a_retry_does_not_overwrite_what_its_first_try_wrote(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """A clear, and another run of the DAG, do all rows again."""
+    run(create(custom_image=VLLM))
+
+    def tried(run_id: str, max_tries: int) -> int:
+        context, before = new_context(), sent(emulator)
+        for name, value in {"dag_id": "nightly", "run_id": run_id, "max_tries": max_tries}.items():
+            setattr(context["ti"], name, value)
+        run(batch(tmp_path, job_options={"on_existing": "overwrite"}), context)
+        return sent(emulator) - before
+
+    tries = [("run-1", 2), ("run-1", 2), ("run-1", 4), ("run-2", 4), ("run-2", 4)]
+    assert [40, 0, 40, 40, 0] == [tried(*each) for each in tries]
 
 
 @pytest.mark.parametrize("given", ["list", "pattern", "folder", "object storage"])

@@ -295,7 +295,9 @@ class BatchInferenceOperator(RequestingOperator):
 
 
 def _attempt_of(ti: Any) -> str:
-    """Names a task's run with all its tries; a clear, which raises `max_tries`, makes it another."""
+    """Names a task's run with all its tries; a clear, which raises `max_tries`, makes it another. Empty for no run."""
+    if not getattr(ti, "run_id", None):
+        return ""
     names = ("dag_id", "task_id", "run_id", "map_index", "max_tries")
     return "/".join(str(getattr(ti, name, "")) for name in names)
 
