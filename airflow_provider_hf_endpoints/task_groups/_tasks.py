@@ -23,8 +23,15 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.marks import EMPTY, EndpointReleasedOperator, WorkEndedOperator
+from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
+from airflow_provider_hf_endpoints.task_groups._settings import (
+    OF_AN_EMPTY_TASK,
+    OF_THE_RELEASE,
+    OF_THE_START,
+    OURS,
+    refuse_waiting_work,
+)
 
 _ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
 
@@ -47,7 +54,7 @@ class Tasks:
         """Put them into the current group."""
         create = "repository" in start_arguments
         # Made first, because it says what the ids of the others are in this group.
-        released = EndpointReleasedOperator(task_id="released", **EMPTY)
+        released = EndpointReleasedOperator(task_id="released", **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
@@ -58,15 +65,17 @@ class Tasks:
             max_startup=start_arguments["timeout"],
             **use,
             **connection,
+            **OURS,
         )
+        start_arguments = {**OF_THE_START, **start_arguments, **connection}
         start: Any
         if create:
             start = CreateInferenceEndpointOperator(
-                task_id="start", name=name, acquired=acquire.output, **connection, **start_arguments
+                task_id="start", name=name, acquired=acquire.output, **start_arguments
             )
         else:
             start = ResumeInferenceEndpointOperator(
-                task_id="start", endpoint=name, acquired=acquire.output, **connection, **start_arguments
+                task_id="start", endpoint=name, acquired=acquire.output, **start_arguments
             )
         release = ReleaseAcquiredOperator(
             task_id="release",
@@ -74,6 +83,7 @@ class Tasks:
             release=policy,
             hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
             **RELEASE_RETRIES,
+            **OF_THE_RELEASE,
         )
         acquire >> start
         release.as_teardown(setups=[acquire, start])
@@ -87,6 +97,7 @@ class Tasks:
         """Start before the first tasks of the work, and release after all of them."""
         own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
         work = [each for each in self.acquire.task_group if each.task_id not in own]
+        refuse_waiting_work(work)
         ids = {each.task_id for each in work}
         for task in work:
             if ids.isdisjoint(task.upstream_task_ids):
@@ -103,7 +114,7 @@ class Tasks:
 
     def _end_of(self, tasks: Iterable[Any], label: str) -> None:
         """A task between these and the release."""
-        ended = WorkEndedOperator(task_id=self._free(label), doc_md=_ENDED_DOC, **EMPTY)
+        ended = WorkEndedOperator(task_id=self._free(label), doc_md=_ENDED_DOC, **OF_AN_EMPTY_TASK)
         # A teardown, so that it is none of the last tasks: of the run, which is judged by them, nor of the group, from
         # which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
         ended.as_teardown(setups=[self.acquire])

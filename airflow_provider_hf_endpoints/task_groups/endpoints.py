@@ -123,9 +123,9 @@ class InferenceEndpointGroup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Draw the arrows around what was added inside."""
-        if kind is None and self._tasks is not None:
-            self._tasks.connect()
-        self._stack.close()
+        with self._stack:  # closed also where the work is refused
+            if kind is None and self._tasks is not None:
+                self._tasks.connect()
 
     def __call__(self, function: Callable[..., Any]) -> Any:
         """Decorate a function that makes tasks: it is called with the endpoint as its first argument.

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.providers.common.compat.sdk import BaseOperator, Context
-
-# What makes Airflow send an empty task to a worker after all, and may stand in `default_args`.
-EMPTY: dict[str, Any] = {"on_execute_callback": None, "on_success_callback": None, "inlets": None, "outlets": None}
 
 
 class WorkEndedOperator(BaseOperator):

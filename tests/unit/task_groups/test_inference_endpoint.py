@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -280,3 +280,75 @@ def test_a_budget_is_of_the_whole_use() -> None:
     start: Any = dag.get_task("demo.start")
     assert (None, None) == (start.max_cost, start.max_runtime)
     stored(dag)
+
+
+# Of `BaseOperator`, all that can keep a task from running, or from telling its result: a task of ours has none of it.
+HOLDS_BACK: dict[str, Any] = {
+    "depends_on_past": True,
+    "wait_for_downstream": True,
+    "wait_for_past_depends_before_skipping": True,
+    "trigger_rule": "one_failed",
+    "end_date": datetime(2020, 1, 1, tzinfo=UTC),
+    "start_date": datetime(2090, 1, 1, tzinfo=UTC),
+    "pool": "full",
+    "pool_slots": 64,
+    "max_active_tis_per_dag": 1,
+    "max_active_tis_per_dagrun": 1,
+    "execution_timeout": timedelta(seconds=1),
+    "do_xcom_push": False,
+    "on_execute_callback": print,
+    "on_success_callback": print,
+    "wait_for_completion": False,
+    "timeout": 5.0,
+}
+WORK: dict[str, Any] = {"depends_on_past": False, "wait_for_downstream": False}
+
+
+def test_default_args_hold_no_task_of_ours_back() -> None:
+    """They are for the work: what would keep the release from running would keep the endpoint running."""
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    with (
+        DAG("dag", schedule=None, default_args=HOLDS_BACK, start_date=day) as dag,
+        inference_endpoint("demo", **MODEL) as it,
+    ):
+        ask("ask", it, trigger_rule="all_success", **WORK)
+    with DAG("dag", schedule=None, start_date=day) as plain, inference_endpoint("demo", **MODEL) as it:
+        ask("ask", it)
+    for task_id in ("acquire", "start", "work_ended", "release", "released"):
+        ours, usual = dag.get_task(f"demo.{task_id}"), plain.get_task(f"demo.{task_id}")
+        callbacks = (
+            {"on_execute_callback", "on_success_callback"} if task_id in ("acquire", "start", "release") else set()
+        )
+        for name in HOLDS_BACK.keys() - callbacks:
+            assert getattr(usual, name, None) == getattr(ours, name, None), f"{name} of {task_id}"
+    stored(dag)
+
+
+@pytest.mark.parametrize("name", ["depends_on_past", "wait_for_downstream"])
+@pytest.mark.parametrize("given", ["by the task", "by default_args", "to a mapped one"])
+def test_work_that_waits_for_the_run_before_is_refused(name: str, given: str) -> None:
+    """Its endpoint would bill, for ever where that run has failed; the error says where it can stand."""
+    defaults = {name: True} if given == "by default_args" else {}
+    own: dict[str, Any] = {} if defaults else {name: True}
+
+    def write() -> None:
+        with inference_endpoint("demo", **MODEL) as endpoint:
+            if given == "to a mapped one":
+                InferenceOperator.partial(task_id="ask", endpoint=endpoint, task="chat-completion", **own).expand(
+                    inputs=["a"]
+                )
+            else:
+                ask("ask", endpoint, **own)
+
+    with DAG("dag", schedule=None, default_args=defaults), pytest.raises(ValueError, match=rf"demo\.ask.*{name}=True"):
+        write()
+    with DAG("next", schedule=None) as dag:
+        ask("alone", "demo")
+    assert {"alone"} == set(dag.task_dict), "the group is closed"
+
+
+def test_what_is_given_to_the_start_is_the_start_s() -> None:
+    """Only what `default_args` say is left out."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", pool="starts", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    assert ("starts", "default_pool") == (dag.get_task("demo.start").pool, dag.get_task("demo.release").pool)

@@ -1,0 +1,72 @@
+"""Settings of Airflow that decide when a task may run: those of our tasks, and those that no work may have.
+
+An endpoint bills from its start to its release. What would hold back a task in between, or the release itself, costs
+money without an end. `queue` and `executor` are inherited: where they can't be served, `acquire` does not run either.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL
+from airflow_provider_hf_endpoints.operators.common.operator import DEFAULT_TIMEOUT
+
+_KNOWN = inspect.signature(BaseOperator.__init__).parameters
+
+# Of every task of ours; arguments that this Airflow does not know are left out.
+OURS: dict[str, Any] = {
+    name: value
+    for name, value in {
+        "depends_on_past": False,
+        "ignore_first_depends_on_past": False,
+        "wait_for_past_depends_before_skipping": False,
+        "wait_for_downstream": False,
+        "trigger_rule": "all_success",
+        "start_date": None,
+        "end_date": None,
+        "pool": None,
+        "pool_slots": 1,
+        "max_active_tis_per_dag": None,
+        "max_active_tis_per_dagrun": None,
+        "execution_timeout": None,
+        "retry_policy": None,
+        "pre_execute": None,
+        "post_execute": None,
+        "do_xcom_push": True,  # the tasks behind need the result
+        "multiple_outputs": False,
+    }.items()
+    if name in _KNOWN
+}
+# Of the release: `timeout` in `default_args` is meant for sensors.
+OF_THE_RELEASE: dict[str, Any] = {
+    **OURS,
+    "wait_for_completion": True,
+    "timeout": DEFAULT_TIMEOUT,
+    "poll_interval": LONGEST_POLL,
+}
+OF_THE_START: dict[str, Any] = {**OURS, "wait_for_completion": True}  # what the DAG's author gives comes above it
+# What makes Airflow send an empty task to a worker after all.
+OF_AN_EMPTY_TASK: dict[str, Any] = {
+    **OURS,
+    "on_execute_callback": None,
+    "on_success_callback": None,
+    "inlets": None,
+    "outlets": None,
+}
+
+
+def refuse_waiting_work(work: Iterable[Any]) -> None:
+    """Refuse tasks that wait for the DAG run before: the endpoint would bill meanwhile."""
+    for task in work:
+        names = [name for name in ("depends_on_past", "wait_for_downstream") if getattr(task, name, False)]
+        if names:
+            raise ValueError(
+                f"Task {task.task_id!r} uses an endpoint and has {' and '.join(f'{name}=True' for name in names)} (its "
+                "own, or from default_args): the endpoint would be started and bill while the task waits for the DAG "
+                "run before, for ever where that has failed. Set it to False for this task, and put it on a task "
+                "before the endpoint's group; max_active_runs=1 has runs follow each other."
+            )
