@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchFailed,
     BatchInputError,
     BatchStopped,
+    OutputBusyError,
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(EXIT_STOPPED, error, error.report)
     except (BatchAborted, BatchFailed) as error:
         return _end(EXIT_ABORTED, error, error.report)
+    except OutputBusyError as error:
+        return _end(EXIT_ABORTED, error)
     except (BatchInputError, OutputConflictError, ValueError, TypeError) as error:
         return _end(EXIT_USAGE, error)
     except (BatchError, InferenceError, OSError) as error:

@@ -4,7 +4,7 @@ Every open for writing, write, sync, rename, delete and (on object storage) publ
 batch is killed (SIGKILL) before the first, in the middle of it where it writes, and after it; then at the second, and
 so on until one comes to its end. After each kill another run goes on, and its output is compared row by row; every
 request is noted in a file of its own before it is answered. `--power` also takes back a random part of what was not
-synced.
+synced, and some of the renames whose folder was not.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Points:
         self._at, self._phase, self._power = at, phase, power
         self._seen = 0
         self._synced: dict[str, int] = {}  # by path: bytes that a loss of power leaves
+        self._renamed: list[tuple[str, str, bytes | None]] = []  # from, to, and what stood there; folder not synced
 
     def around(self, name: str, operation: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
         """Do an operation, or die at it."""
@@ -66,15 +67,33 @@ class Points:
         self._synced.setdefault(path, 0)
 
     def synced(self, path: str) -> None:
-        """What is in it by now is durable."""
+        """What is in a file by now is durable, or what names a folder has."""
+        self._renamed = [each for each in self._renamed if os.path.dirname(each[1]) != path]
         if path in self._synced:
             self._synced[path] = os.path.getsize(path)
 
+    def rename(self, source: str, target: str, replace: Callable[[str, str], None]) -> None:
+        """A file is given the name of another."""
+        before = Path(target).read_bytes() if os.path.exists(target) else None
+        replace(source, target)
+        self._synced[target] = self._synced.pop(source, 0)
+        self._renamed.append((source, target, before))
+
     def _lose_power(self) -> None:
+        self._take_back()
         for path, size in self._synced.items():
             if self._power is not None and os.path.exists(path):
                 whole = os.path.getsize(path)
                 os.truncate(path, self._power.randint(min(size, whole), whole))
+
+    def _take_back(self) -> None:
+        """The last renames that are not durable, or all of them, were never made."""
+        last = self._power.randint(0, len(self._renamed)) if self._power is not None else 0
+        for source, target, before in reversed(self._renamed[len(self._renamed) - last :]):
+            os.rename(target, source)
+            self._synced[source] = self._synced.pop(target, 0)
+            if before is not None:
+                Path(target).write_bytes(before)
 
 
 class Written:
@@ -155,7 +174,7 @@ def watch(points: Points, root: str) -> None:
     builtins.open = open_
     io.open = open_
     os.fsync, os.fdatasync = sync_with(os.fsync), sync_with(os.fdatasync)
-    os.replace = lambda a, b: points.around(f"rename to {Path(b).name}", lambda: replace(a, b))
+    os.replace = lambda a, b: points.around(f"rename to {Path(b).name}", lambda: points.rename(str(a), str(b), replace))
     os.unlink = lambda path, **k: points.around(f"delete {Path(path).name}", lambda: unlink(path, **k))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from airflow_provider_hf_endpoints.inference.inputs.check import check_first_row
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.journal.holder import task_of
+from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
@@ -63,7 +65,8 @@ def run_batch(
     :param ready_replicas: how many replicas are ready just now; asked every five seconds, in a thread
     :param observer: is given a `Snapshot` with each line of the log and at the end; must not block
     :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
-    :raises OutputConflictError: another job, or another run, is on the output path
+    :raises OutputConflictError: another job is on the output path
+    :raises OutputBusyError: another run is, for longer than is waited, or has taken it over
     :raises BatchStoreError: the output's store or disk failed for two minutes; what was recorded is kept
     :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
     :raises BatchStopped: `stop` or `job_timeout`
@@ -98,6 +101,7 @@ async def arun_batch(
     observer: Observer | None = None,
 ) -> BatchReport:
     """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
+    ends, orphaned = _as_function(stop), _orphaned()
     layout = layout_of(job)
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
     look = partial(_finished, job, layout, source)
@@ -107,12 +111,12 @@ async def arun_batch(
     ids = await patiently(partial(check_input, job, source), "checking the input", sent=False)
     lock = OutputLock(layout.journal)
     try:
-        await patiently(lock.acquire, "taking the lock of the output", sent=False)
+        await _take(lock, lambda: ends() or orphaned())
         # Whoever had the lock until now may have done this very job.
         if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
             return judge_job(job, finished)
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
-        return await _run_locked(job, layout, source, _as_function(stop), transport, ready_replicas, observer)
+        return await _run_locked(job, layout, source, lock, ends, orphaned, transport, ready_replicas, observer)
     finally:
         await _without_failing(lock.release, "Giving the lock of the output back")
 
@@ -133,6 +137,29 @@ async def _without_failing(work: Callable[[], None], doing: str) -> None:
         log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
 
 
+async def _take(lock: OutputLock, stop: Callable[[], bool]) -> None:
+    """Take the lock of the output; a run that has it is waited for, as it may be about to end.
+
+    :raises OutputBusyError: another run has it, and goes on
+    """
+    look = partial(lock.attempt, WAIT)
+    while not await patiently(look, "taking the lock of the output", sent=False):
+        if stop():
+            raise lock.busy
+
+
+def _orphaned() -> Callable[[], bool]:
+    """A function that says whether the process that began this one, as it is now, is gone.
+
+    Only of a task of Airflow: its parent reports how it ends, and what has none is billed and blocks the next try. A
+    batch on a command line may outlive its shell.
+    """
+    if not task_of(os.environ):
+        return lambda: False
+    parent = os.getppid()
+    return lambda: os.getppid() != parent
+
+
 def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -151,7 +178,9 @@ async def _run_locked(
     job: BatchJob,
     layout: OutputLayout,
     source: Input,
+    lock: OutputLock,
     stop: Callable[[], bool],
+    orphaned: Callable[[], bool],
     transport: Transport | None,
     ready_replicas: ReadyReplicas | None,
     observer: Observer | None,
@@ -159,7 +188,7 @@ async def _run_locked(
     spent_before = await patiently(
         partial(spent_by_earlier_runs, job, layout), "reading the budget of earlier runs", sent=False
     )
-    run = await patiently(partial(Run.begin, job, layout, source), "reading the journal", sent=False)
+    run = await patiently(partial(Run.begin, job, layout, source, lock), "reading the journal", sent=False)
     own = transport is None
     try:
         transport = transport or open_transport(
@@ -170,7 +199,7 @@ async def _run_locked(
             name=job.transport,
             max_response_bytes=job.max_response_bytes,
         )
-        target = await run.discover(transport, stop)
+        target = await run.discover(transport, lambda: stop() or orphaned())
         try:
             shape = shape_of(job, target)
         except UnsupportedTaskError as error:
@@ -181,6 +210,7 @@ async def _run_locked(
         helpers = [
             asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
             asyncio.create_task(run.follow_spending()),
+            asyncio.create_task(run.follow_lock(orphaned)),
         ]
         try:
             await sender.run()

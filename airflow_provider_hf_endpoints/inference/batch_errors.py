@@ -9,6 +9,7 @@ from airflow_provider_hf_endpoints.inference.input_errors import (
     BatchStoreError,
     JournalCorruptError,
     MissingColumnError,
+    OutputBusyError,
     OutputConflictError,
     ShardsMissingError,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "BudgetExceeded",
     "JournalCorruptError",
     "MissingColumnError",
+    "OutputBusyError",
     "OutputConflictError",
     "ShardsMissingError",
 ]

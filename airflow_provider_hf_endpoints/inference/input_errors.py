@@ -51,6 +51,10 @@ class OutputConflictError(BatchError):
     """Something else is on the output path: another job's output, or another run of this job."""
 
 
+class OutputBusyError(OutputConflictError):
+    """Another run is at the same output, or has taken it over: it passes, and the same job can be run again then."""
+
+
 class ShardsMissingError(BatchError):
     """Shards cannot be put together yet: some of them are not finished, or none was planned."""
 

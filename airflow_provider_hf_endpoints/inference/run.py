@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
-from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError, OutputBusyError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job import spending
@@ -35,6 +35,7 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
@@ -50,24 +51,31 @@ from airflow_provider_hf_endpoints.inference.sending.progress import Observer, P
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
-from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
 log = logging.getLogger(__name__)
 
 REMOVE_PATIENCE = 10.0  # seconds
+LOCK_TICK = 0.25  # seconds between two looks whether this run still has its output
+#: Why a batch stops whose parent process is gone.
+ORPHANED = (
+    "the process that began the batch is gone: a worker was killed, or ran out of memory. A retry goes on from what "
+    "is done"
+)
 
 
 class Run:
     """One run of a job, from what an earlier one left to the manifest."""
 
-    def __init__(self, job: BatchJob, layout: OutputLayout, source: Input) -> None:
+    def __init__(self, job: BatchJob, layout: OutputLayout, source: Input, lock: OutputLock) -> None:
         self._job = job
+        self._lock = lock
         self._input = source
         self._identity = job.identity(source)
         self._layout = layout
         self._started = time.monotonic()
         self._began = datetime.now(UTC)
-        self._resume = Resume(Journal(layout.journal), ids_are_places=job.names_rows_by is None)
+        self._resume = Resume(Journal(layout.journal, lock), ids_are_places=job.names_rows_by is None)
         self._source = LineSource(source)
         self._target: discovery.Target | None = None
         self._sender: Sender | None = None
@@ -80,9 +88,12 @@ class Run:
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
     @classmethod
-    def begin(cls, job: BatchJob, layout: OutputLayout, source: Input) -> Run:
-        """A run that has begun its journal, or has read the one that an earlier run of the same job left."""
-        run = cls(job, layout, source)
+    def begin(cls, job: BatchJob, layout: OutputLayout, source: Input, lock: OutputLock) -> Run:
+        """A run that has begun its journal, or has read the one that an earlier run of the same job left.
+
+        :param lock: of the output; this run has it
+        """
+        run = cls(job, layout, source, lock)
         try:
             run._begin_or_resume()
         except BaseException:
@@ -91,7 +102,8 @@ class Run:
         return run
 
     def _begin_or_resume(self) -> None:
-        layout, job = self._layout, self._job
+        layout, job, check = self._layout, self._job, self._lock.check
+        check()
         description = layout.journal / "job.json"
         found = json.loads(description.read_bytes()) if description.exists() else None
         resumes = found is not None and may_resume(found, job, self._input, layout)
@@ -101,7 +113,7 @@ class Run:
             remove_folder(layout.journal)
         clear_half_written(layout)
         if not resumes:
-            with replacing(description) as file:
+            with replacing(description, check) as file:
                 about = description_of(job, self._input, layout)
                 file.write(json.dumps(about, default=str, ensure_ascii=False).encode())
         done = self._resume.read_journal()
@@ -147,7 +159,7 @@ class Run:
             each.spending(job.price_per_hour, job.rows_per_replica_second, time.time(), now)
             for each in job.every_shared_budget
         ]
-        save = partial(spending.save, self._budget_path, job.budget_key, before)
+        save = partial(spending.save, self._budget_path, job.budget_key, before, self._lock.check)
         await patiently(save, "writing the budget's account")
         for each in (self._spending, *self._shared):
             refusal = each.refusal(self._rows_to_do)
@@ -174,10 +186,37 @@ class Run:
         every = [(self._spending, self._budget_path), *((each, None) for each in self._shared)]
         await asyncio.gather(
             *(
-                spending.follow(each, path, clock=time.monotonic, done=done, end=ender(each.budget.name))
+                spending.follow(
+                    each,
+                    path,
+                    clock=time.monotonic,
+                    done=done,
+                    end=ender(each.budget.name),
+                    check=self._lock.check,
+                )
                 for each, path in every
             )
         )
+
+    async def follow_lock(self, orphaned: Callable[[], bool]) -> None:
+        """End the batch when another run has taken its output over, or nobody is left to wait for it.
+
+        :param orphaned: asked whether the process that began the batch is gone
+        """
+        assert self._sender is not None
+        ending = self._sender.ending
+        while not ending.over:
+            await asyncio.sleep(LOCK_TICK)
+            if orphaned():
+                ending.end_early(stopped=ORPHANED)
+            if self._lock.sure:
+                continue
+            try:
+                await to_its_end(self._lock.check)
+            except OutputBusyError as error:
+                ending.end_early(error)
+            except Exception as error:  # noqa: BLE001 - stores raise what they like; nothing is sent until they work
+                log.warning("the lock of the output cannot be seen just now (%s: %s)", type(error).__name__, error)
 
     def replicas_changed(self, count: int, now: float) -> None:
         """So many replicas are ready, and billed."""
@@ -261,7 +300,7 @@ class Run:
         totals = publish(layout, resume, rows, complete=complete, vectors=answers_vectors(self._job.task))
         report = self._report(complete=complete, **totals)
         if complete:
-            write_manifest(layout, self._manifest(report))
+            write_manifest(layout, self._manifest(report), self._lock.check)
         return report
 
     def _unsent(self) -> BatchReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,8 +12,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.inference import batch
 from airflow_provider_hf_endpoints.inference.batch import arun_batch, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchInputError,
+    BatchStopped,
+    OutputBusyError,
+    OutputConflictError,
+)
 from tests.contract.batch_play import counting, failing, job_of, questions, results, stopped_early, write_rows
 from tests.contract.inference_server import Reply, chat_reply, echo, serving
 
@@ -42,18 +49,25 @@ def test_another_job_on_the_same_path_is_refused(tmp_path: Path) -> None:
     assert [str(n)[::-1] for n in range(10)] == [line["output"] for line in results(tmp_path)]
 
 
-def test_two_runs_on_one_path_do_not_mix(tmp_path: Path) -> None:
-    """One wins, the other says so."""
+def test_two_runs_on_one_path_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wins; the other waits for a bounded time, and says who has the output and since when."""
+    monkeypatch.setattr(batch, "WAIT", 0.3)
     write_rows(tmp_path, questions(10))
-    with serving(lambda r: chat_reply("x", delay=0.2)) as server:
+    refused = threading.Event()
+
+    async def until_the_other_has_ended(_: float) -> None:
+        await asyncio.to_thread(refused.wait, 60)
+
+    with serving(lambda r: chat_reply("x", delay=0.2), sleep=until_the_other_has_ended) as server:
         job = job_of(server.url, tmp_path, max_concurrency=1)
         outcomes: list[Any] = []
         thread = threading.Thread(target=lambda: outcomes.append(run_batch(job)))
         thread.start()
         while not server.posts:
             time.sleep(0.01)
-        with pytest.raises(OutputConflictError, match="another run"):
+        with pytest.raises(OutputBusyError, match=rf"another run holds .*process {os.getpid()} on .*, since 20"):
             run_batch(job)
+        refused.set()
         thread.join()
     assert outcomes[0].succeeded == 10
 

@@ -1,4 +1,4 @@
-"""A batch from and to S3, over a real S3 server: parts instead of appends, a lock without a lock. The server is
+"""A batch from and to S3, over a real S3 server: parts instead of appends, epochs instead of a lock. The server is
 moto's."""
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def test_shards_on_s3_are_planned_run_and_merged(bucket: UPath) -> None:
 
 def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them says that there is another, however long that one takes."""
+    monkeypatch.setattr(batch, "WAIT", 0.5)
     monkeypatch.setattr(batch, "OutputLock", partial(OutputLock, beat=0.2, patience=3.0))
     outcomes: list[Any] = []
     ends = time.monotonic() + HANG
@@ -133,18 +134,18 @@ def test_who_waited_for_another_run_finds_its_work_done(bucket: UPath, monkeypat
     begun, waits = threading.Event(), threading.Event()
 
     class Lock(OutputLock):
-        def _read(self) -> bytes | None:
-            found = super()._read()
-            if found is not None and not found.startswith(self._me.encode()):
+        def attempt(self, wait: float = 0.0) -> bool:
+            taken = super().attempt(wait)
+            if not taken:
                 waits.set()
                 first.join()
-            return found
+            return taken
 
     async def until_the_other_waits(_: float) -> None:
         begun.set()
         await asyncio.to_thread(waits.wait, HANG)
 
-    monkeypatch.setattr(batch, "OutputLock", partial(Lock, beat=0.2, patience=0.1))
+    monkeypatch.setattr(batch, "OutputLock", partial(Lock, beat=0.2, patience=30.0))
     (bucket / "in.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(8)))
     with serving(slow, sleep=until_the_other_waits) as server:
         one = job(server.url, bucket)

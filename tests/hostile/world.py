@@ -27,6 +27,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required":
 REAL_BOUND = 60.0  # seconds; a run takes some milliseconds
 MOST_RUNS = 4  # in the world that is well again, before the output has to be whole
 LOCK_BEAT = 0.001  # real seconds: the lock's thread does not live in simulated time
+LOCK_PATIENCE = 0.1
 
 
 @dataclass
@@ -89,10 +90,10 @@ def _world(case: Case, folder: Path, faults: Faults) -> Iterator[str]:
         if case.remote:
             place = f"/{uuid.uuid4().hex}"
             stack.enter_context(mock.patch.object(HostileFileSystem, "faults", faults))
-            stack.enter_context(mock.patch.multiple(lock, BEAT=LOCK_BEAT, PATIENCE=4 * LOCK_BEAT))
+            stack.enter_context(mock.patch.multiple(lock, BEAT=LOCK_BEAT, PATIENCE=LOCK_PATIENCE))
             stack.enter_context(
                 mock.patch.object(
-                    lock.OutputLock.__init__, "__kwdefaults__", {"beat": LOCK_BEAT, "patience": 4 * LOCK_BEAT}
+                    lock.OutputLock.__init__, "__kwdefaults__", {"beat": LOCK_BEAT, "patience": LOCK_PATIENCE}
                 )
             )
             yield f"hostile:/{place}/out.{case.output_format}"

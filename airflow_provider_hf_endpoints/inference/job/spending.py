@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 from upath import UPath
 
@@ -31,9 +32,12 @@ def load(path: UPath, key: str) -> Spent:
     return Spent(**stored["spent"]) if stored.get("key") == key else Spent()
 
 
-def save(path: UPath, key: str, spent: Spent) -> None:
-    """Keep it for the next run."""
-    with replacing(path) as file:
+def save(path: UPath, key: str, spent: Spent, check: Callable[[], None] = lambda: None) -> None:
+    """Keep it for the next run.
+
+    :param check: called before it is written, and may raise
+    """
+    with replacing(path, check) as file:
         file.write(json.dumps({"key": key, "spent": asdict(spent)}).encode())
 
 
@@ -44,12 +48,14 @@ async def follow(
     clock: Callable[[], float],
     done: Callable[[], tuple[int, int | None]],
     end: Callable[[Notice], None],
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch the budget until cancelled, or until it is spent.
 
     :param path: where the account is kept, None for nowhere
     :param done: rows that this run has done, and rows left where that is known
     :param end: called once with why the batch has to stop
+    :param check: called before the account is written, and may raise
     """
     save_at = clock() + SAVE_INTERVAL
     while True:
@@ -59,7 +65,8 @@ async def follow(
         notice = spending.notice(now, rows, left)
         if path is not None and (now >= save_at or (notice is not None and notice.end)):
             save_at = now + SAVE_INTERVAL
-            await _save_if_possible(path, spending.budget.key, spending.spent(now, rows))
+            account = partial(save, path, spending.budget.key, spending.spent(now, rows), check)
+            await _save_if_possible(account, path)
         if notice is None:
             continue
         log.warning("%s", notice.text)
@@ -68,10 +75,10 @@ async def follow(
             return
 
 
-async def _save_if_possible(path: UPath, key: str, spent: Spent) -> None:
+async def _save_if_possible(account: Callable[[], None], path: UPath) -> None:
     """Keep it for the next run. A store that fails is no reason to stop watching: the next look saves again."""
     try:
-        await asyncio.to_thread(save, path, key, spent)
+        await asyncio.to_thread(account)
     except Exception as error:  # noqa: BLE001 - stores raise what they like; the budget goes on being watched
         log.warning(
             "%s could not be written (%s: %s); it is tried again in %g s",

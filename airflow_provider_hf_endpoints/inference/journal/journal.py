@@ -14,6 +14,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.journal.index import Index
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.journal.records import COPY, DISCARDED, Record, decode_record, read_head
 from airflow_provider_hf_endpoints.inference.journal.segments import Segments
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
@@ -25,15 +26,17 @@ class Journal:
     Every method does I/O and may block; the batch calls them in a thread.
 
     :param folder: where the segments are
+    :param lock: of the output, asked before each write; None where the journal is only read
     """
 
-    def __init__(self, folder: UPath) -> None:
+    def __init__(self, folder: UPath, lock: OutputLock | None = None) -> None:
         self.folder = folder
+        self._lock = lock
         self.index = Index()
         #: Of all answers that came, of all runs: those thrown away among them, and those of rows that changed since.
         self.prompt_tokens = 0
         self.completion_tokens = 0
-        self._segments = Segments(folder)
+        self._segments = Segments(folder, lock.epoch if lock is not None else 0)
 
     def open(self) -> Iterator[tuple[int, int]]:
         """Read what earlier runs left; yields place and flags of each of its records, the last of a row being the one
@@ -43,11 +46,11 @@ class Journal:
 
         :raises JournalCorruptError: a bad record stands before a good one, which no crash leaves behind
         """
-        for path, segment, file in self._segments.open():
-            yield from self._scan(path, segment, file)
+        for path, segment, start, file in self._segments.open():
+            yield from self._scan(path, segment, start, file)
 
-    def _scan(self, path: UPath, segment: int, file: IO[bytes]) -> Iterator[tuple[int, int]]:
-        offset = 0
+    def _scan(self, path: UPath, segment: int, start: int, file: IO[bytes]) -> Iterator[tuple[int, int]]:
+        offset = start
         bad_at: int | None = None
         set_place, set_keys = self.index.set, self.index.set_keys
         for line in file:
@@ -56,7 +59,7 @@ class Journal:
                 bad_at = offset if bad_at is None else bad_at
             elif bad_at is not None:
                 raise JournalCorruptError(
-                    f"{path} is damaged at byte {bad_at}: a record that does not match its "
+                    f"{path} is damaged at byte {bad_at - start}: a record that does not match its "
                     "checksum stands before good ones. Rows may be lost in it; delete the journal or use "
                     'on_existing="overwrite" to do all rows again'
                 )
@@ -74,19 +77,35 @@ class Journal:
             self.prompt_tokens += prompt
             self.completion_tokens += completion
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other run can write to it just now; what is sent meanwhile is not in vain."""
+        return self._lock is None or self._lock.sure
+
+    def check(self) -> None:
+        """Make sure that this is the run that writes to the output.
+
+        :raises OutputBusyError: another run has taken it over
+        """
+        if self._lock is not None:
+            self._lock.check()
+
     def append(self, records: list[tuple[Record, bytes]]) -> None:
         """Make a group durable: when this returns, a crash does not lose it.
 
         :param records: each with its encoded line
+        :raises OutputBusyError: another run has taken the output over
         """
         if not records:
             return
+        self.check()
         segment, start = self._segments.append(b"".join([line for _, line in records]))
         for record, line in records:
             self._count(record.flags, record.prompt_tokens, record.completion_tokens)
             if not record.flags & DISCARDED:
                 self.index.set(record.place, segment, start, len(line))
             start += len(line)
+        self._segments.compact(self.check)
 
     def read(self, index: int) -> Record | None:
         """The record of a row, None when the row is not done.
@@ -117,5 +136,6 @@ class Journal:
 
     def remove(self) -> None:
         """Close and delete the journal: its rows stand in the output now."""
+        self.check()
         self.close()
         remove_folder(self.folder)

@@ -1,65 +1,90 @@
-"""The files of a journal: segments of earlier runs, which nobody changes, and the one that this run appends to.
+"""The files of a journal: segments of earlier runs, which nobody changes, and those that this run appends.
 
 On a local disk a run has one segment that grows and is synced. An object store cannot append, so there each group is a
-segment of its own, and this run's groups are also kept in one file on the worker's disk, to be read back at random.
+segment of its own; as they grow many, a larger one takes the place of some (`compaction.py`). All that is read from and
+written to an object store is also kept in two files on the worker's disk, to be read back at random.
 Bytes in, bytes out: what a record is, is in `records.py`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.stores.folders import names_in
+from airflow_provider_hf_endpoints.inference.journal.compaction import Compaction, Part, current, parts_in
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in, sync_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-_NAME = re.compile(r"^\d{6}-[0-9a-f]{8}(-\d{6})?\.log$")
+MOST_OPEN = 32  # files of earlier runs
+
+
+def last_number(folder: UPath) -> int:
+    """The highest number of a segment in a folder."""
+    return max((part.number for part in parts_in(names_in(folder))), default=0)
 
 
 class Segments:
     """The segments in a folder, known by their numbers from 0.
 
     :param folder: where they are
+    :param epoch: of the lock's holder; its segments come after those of every epoch before
     """
 
-    def __init__(self, folder: UPath) -> None:
+    def __init__(self, folder: UPath, epoch: int = 0) -> None:
         self._folder = folder
         self._local = local_path(folder)
         self._run = uuid.uuid4().hex[:8]
-        self._number = 0  # in the names of this run's segments
+        self._number = epoch  # in the names of this run's segments
         self._parts = 0
-        self._files: list[IO[bytes]] = []
+        self._files = _Files()
         self._own: IO[bytes] | None = None
         self._own_segment = -1
         self._end = 0
         self._spool_dir: str | None = None
+        self._compaction: Compaction | None = None
 
-    def open(self) -> Iterator[tuple[UPath, int, IO[bytes]]]:
-        """Path, number and file of each segment that earlier runs left, in their order."""
+    def open(self) -> Iterator[tuple[UPath, int, int, IO[bytes]]]:
+        """Path, number, offset and lines of each segment that earlier runs left, in their order.
+
+        On an object store, all of them are one segment here, in which each begins at its offset.
+        """
         if self._local is not None:
             self._local.mkdir(parents=True, exist_ok=True)
-        for name in sorted(name for name in names_in(self._folder) if _NAME.match(name)):
-            self._number = max(self._number, int(name[:6]))
-            self._files.append(self._fetch(name))
-            yield self._folder / name, len(self._files) - 1, self._files[-1]
-        self._number += 1
+        last = 0
+        copied: int | None = None
+        for part in current(names_in(self._folder)):
+            last = max(last, part.number)
+            path, offset = self._folder / part.name, 0
+            if self._local is not None:
+                segment, where = self._files.add(self._local / part.name), self._local / part.name
+            else:
+                where = self._spool / "earlier.log"
+                offset = self._copy(path, where)
+                segment = copied = self._files.add(where) if copied is None else copied
+            with open(where, "rb") as file:
+                file.seek(offset)
+                yield path, segment, offset, file
+        self._number = max(self._number, last + 1)
 
-    def _fetch(self, name: str) -> IO[bytes]:
-        """A segment as a local file; objects are copied to the worker's own disk to be read at random."""
-        if self._local is not None:
-            return open(self._local / name, "rb")
-        copy = self._spool / name
-        with (self._folder / name).open("rb") as source, open(copy, "wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        return open(copy, "rb")
+    def _copy(self, path: UPath, target: Path) -> int:
+        """An object behind those before it, on the worker's own disk; returns where it begins."""
+        with path.open("rb") as source, open(target, "ab") as copy:
+            start = copy.seek(0, os.SEEK_END)
+            try:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            except BaseException:
+                copy.truncate(start)
+                raise
+        return start
 
     @property
     def _spool(self) -> Path:
@@ -82,12 +107,26 @@ class Segments:
             self._cut(own, start)
             raise
         if self._local is None:
-            # Whole or not at all; the same name again where the store failed after it had taken the object.
-            path = self._folder / self._own_name()
-            path.fs.pipe_file(path.path, data)
-            self._parts += 1
+            self._put(data)
         self._end = start + len(data)
         return self._own_segment, start
+
+    def _put(self, data: bytes) -> None:
+        """Whole or not at all; the same name again where the store failed after it had taken the object."""
+        path = self._folder / self._own_name()
+        path.fs.pipe_file(path.path, data)
+        self._parts += 1
+        if self._compaction is None:
+            self._compaction = Compaction(self._folder, self._number, self._run)
+        self._compaction.appended(Part(self._number, self._run, self._parts - 1, self._parts - 1), len(data))
+
+    def compact(self, check: Callable[[], None]) -> None:
+        """Let larger segments take the place of many small ones, where there are many.
+
+        :param check: see `Compaction.run`
+        """
+        if self._compaction is not None and self._own is not None:
+            self._compaction.run(self._own.fileno(), check)
 
     def _cut(self, own: IO[bytes], end: int) -> None:
         """Leave nothing behind the last group that is durable. What then follows would stand behind a torn record."""
@@ -97,38 +136,83 @@ class Segments:
             # Nor can it be taken back: its end stays torn, as a crash would leave it, and another segment goes on.
             self._own, self._end = None, 0
             self._parts += 1
+            self._compaction = None  # what it knows of is in the file before
 
     def _own_name(self) -> str:
-        return f"{self._number:06d}-{self._run}-{self._parts:06d}.log"
+        return Part(self._number, self._run, self._parts, self._parts).name
 
     def _own_file(self) -> IO[bytes]:
         if self._own is None:
-            path = self._local / self._own_name() if self._local is not None else self._spool / "own.log"
+            name = self._own_name() if self._local is not None else f"own-{self._parts}.log"
+            path = (self._local or self._spool) / name
             own = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
             try:
                 if self._local is not None:
-                    _sync_folder(self._local)
+                    sync_folder(self._local)
             except BaseException:
                 own.close()
                 raise
             self._own, self._end = own, 0
-            self._own_segment = len(self._files)
-            self._files.append(own)
+            self._own_segment = self._files.keep(own)
         return self._own
 
     def read(self, segment: int, offset: int, length: int) -> bytes:
         """Some bytes of a segment."""
-        return os.pread(self._files[segment].fileno(), length, offset)
+        return self._files.read(segment, offset, length)
 
     def close(self) -> None:
         """Close the files; the segments stay where they are."""
-        for file in self._files:
-            file.close()
-        self._files.clear()
-        self._own = None
+        self._files.close()
+        self._own = self._compaction = None
         if self._spool_dir is not None:
             shutil.rmtree(self._spool_dir, ignore_errors=True)
             self._spool_dir = None
+
+
+class _Files:
+    """Files to be read at random, of which a bounded number is open."""
+
+    def __init__(self) -> None:
+        self._paths: list[Path | None] = []
+        self._kept: dict[int, IO[bytes]] = {}
+        self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
+        self._lock = threading.Lock()  # rows are read back by several threads
+
+    def add(self, path: Path) -> int:
+        """A file that is opened when it is read; returns its number."""
+        self._paths.append(path)
+        return len(self._paths) - 1
+
+    def keep(self, file: IO[bytes]) -> int:
+        """A file that is open, and stays so; returns its number."""
+        self._paths.append(None)
+        self._kept[len(self._paths) - 1] = file
+        return len(self._paths) - 1
+
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        """Some bytes of a file."""
+        with self._lock:
+            file = self._kept.get(number) or self._opened(number)
+            return os.pread(file.fileno(), length, offset)
+
+    def _opened(self, number: int) -> IO[bytes]:
+        path, file = self._paths[number], self._open.pop(number, None)
+        if file is None:
+            assert path is not None
+            file = open(path, "rb")  # noqa: SIM115 - closed by close(), or when others are wanted
+        self._open[number] = file
+        if len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return file
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            for file in (*self._kept.values(), *self._open.values()):
+                file.close()
+            self._paths.clear()
+            self._kept.clear()
+            self._open.clear()
 
 
 def _write_at(file: IO[bytes], start: int, data: bytes) -> None:
@@ -142,12 +226,3 @@ def _write_at(file: IO[bytes], start: int, data: bytes) -> None:
 def _sync_data(descriptor: int) -> None:
     """Make a file's bytes durable; macOS has no `fdatasync`."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import contextlib
 
-from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
-from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
@@ -14,11 +14,10 @@ from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 def clear_finished(layout: OutputLayout) -> None:
     """Clear up after a run that wrote its manifest and was killed before it could."""
-    lock = layout.journal.parent / f"{layout.journal.name}.lock"
-    if not names_in(layout.journal) and not layout.journal.exists() and not lock.exists():
+    if not names_in(layout.journal) and not layout.journal.exists() and not is_left(layout.journal):
         return
     # Whoever holds the lock may be about to do the same.
-    with contextlib.suppress(OutputConflictError):
+    with contextlib.suppress(OutputBusyError):
         held = OutputLock(layout.journal)
         held.acquire()
         try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
-def write_manifest(layout: OutputLayout, manifest: dict[str, Any]) -> None:
-    """Write the manifest; with it the output is finished."""
-    with replacing(layout.manifest) as file:
+def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
+    """Write the manifest; with it the output is finished.
+
+    :param check: see `replacing`
+    """
+    with replacing(layout.manifest, check) as file:
         file.write(json.dumps(manifest, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
 
 

@@ -60,9 +60,15 @@ def publish(
     :param complete: every row must be there; otherwise those that are done are written
     :param vectors: the task answers with vectors
     :raises JournalCorruptError: a row is missing although the batch is complete
+    :raises OutputBusyError: another run has taken the output over
     """
     totals, journal = Totals(), resume.journal
-    with writing_rows(layout.results, vectors=vectors) as results, replacing(layout.errors) as errors:
+    check = journal.check
+    check()
+    with (
+        writing_rows(layout.results, check, vectors=vectors) as results,
+        replacing(layout.errors, check) as errors,
+    ):
         for index in range(rows):
             record = journal.read(index) if complete else resume.read(index)
             if record is None:

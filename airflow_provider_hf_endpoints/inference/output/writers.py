@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -22,14 +22,17 @@ class LineTarget(Protocol):
 
 
 @contextmanager
-def writing_rows(path: UPath, *, vectors: bool = False) -> Iterator[LineTarget]:
+def writing_rows(
+    path: UPath, check: Callable[[], None] = lambda: None, *, vectors: bool = False
+) -> Iterator[LineTarget]:
     """The results file, which takes its place when the block ends well, in the form that its name tells.
 
     Its `write` takes a line at a time, newline included.
 
+    :param check: see `replacing`
     :param vectors: the task answers with vectors, for which a form may have a place of their own
     """
-    with replacing(path) as file:
+    with replacing(path, check) as file:
         if path.name.endswith(".parquet"):
             from airflow_provider_hf_endpoints.inference.output import parquet  # Arrow takes its time and memory
 

@@ -8,7 +8,7 @@ the same bytes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differe
 from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
-from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
@@ -84,12 +84,13 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     if plan is None:
         raise ShardsMissingError(f"there is no plan of shards below {layout.shards}: plan them, and run them, first")
     lock = OutputLock(layout.journal)
-    lock.acquire()
+    lock.acquire(WAIT)
     try:
         finished = _finished(layout, plan)
         if finished is None:
-            finished = _merge(output_path, layout, plan, unique_ids)
+            finished = _merge(output_path, layout, plan, unique_ids, lock.check)
         if not keep_shards:
+            lock.check()
             _remove(layout, plan)
     finally:
         lock.release()
@@ -109,7 +110,9 @@ def _finished(layout: OutputLayout, plan: Plan) -> dict[str, Any] | None:
     return manifest
 
 
-def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: bool) -> dict[str, Any]:
+def _merge(
+    output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: bool, check: Callable[[], None]
+) -> dict[str, Any]:
     parts = _parts(layout, plan)
     if unique_ids:
         _check_ids(parts)
@@ -117,11 +120,14 @@ def _merge(output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: 
     if not totals["rows"]:
         raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
     vectors = answers_vectors(parts[0].manifest["identity"].get("task", ""))
-    with writing_rows(layout.results, vectors=vectors) as results, replacing(layout.errors) as errors:
+    with (
+        writing_rows(layout.results, check, vectors=vectors) as results,
+        replacing(layout.errors, check) as errors,
+    ):
         for part in parts:
             _copy(part, results, errors)
     manifest = _manifest(output_path, layout, plan, parts, totals)
-    write_manifest(layout, manifest)
+    write_manifest(layout, manifest, check)
     return manifest
 
 

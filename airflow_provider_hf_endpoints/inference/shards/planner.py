@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
-from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.shards.plan import (
     MOST_SHARDS,
@@ -228,7 +228,7 @@ def _shards_in(layout: OutputLayout) -> Iterator[OutputLayout]:
 def _locked(layout: OutputLayout) -> Iterator[None]:
     """Held by nobody else while the block runs. A lock that nobody left behind is not waited for."""
     lock = OutputLock(layout.journal)
-    if f"{layout.journal.name}.lock" not in names_in(layout.journal.parent):
+    if not is_left(layout.journal):
         yield
         return
     lock.acquire()

@@ -21,7 +21,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchError,
     BatchFailed,
     BatchStopped,
+    BatchStoreError,
     BudgetExceeded,
+    OutputBusyError,
 )
 from airflow_provider_hf_endpoints.inference.errors import CertificateError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
@@ -223,7 +225,7 @@ class BatchInferenceOperator(RequestingOperator):
             if isinstance(error.cause, CertificateError):  # no retry changes a certificate
                 raise AirflowFailException(str(error)) from error
             raise  # the rows that are done are kept: a retry of the task goes on from there
-        except BatchStopped:
+        except (BatchStopped, BatchStoreError, OutputBusyError):
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except BudgetExceeded as error:
             of_group = target.use_budget is not None and error.budget == target.use_budget.name

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, ShardsMissingError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputBusyError, ShardsMissingError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
@@ -126,8 +126,8 @@ class MergeBatchShardsOperator(BaseOperator):
         """Merge, and return the report of the whole."""
         try:
             report = merge_shards(_storage(self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids)
-        except ShardsMissingError:
-            raise  # the shards may be run meanwhile: a retry of this task then finds them
+        except (ShardsMissingError, OutputBusyError):
+            raise  # the shards, or another merge, may be done meanwhile: a retry of this task then finds them
         except (BatchError, ValueError, TypeError) as error:
             raise AirflowFailException(str(error)) from error
         counts = {"rows": report.rows, "succeeded": report.succeeded, "failed": report.failed}

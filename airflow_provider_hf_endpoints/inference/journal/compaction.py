@@ -1,0 +1,135 @@
+"""Fewer, larger segments on an object store: every thirty-two in a row are written once more as one, and then deleted.
+
+A segment's name says which parts of a run it holds: `NNNNNN-run-FFFFFF.log` one, `NNNNNN-run-FFFFFF-LLLLLL.log` from
+the first to the last. Whoever is killed between writing the large one and deleting the small ones leaves both; a reader
+then takes the large one. So a day of groups every five seconds leaves tens of objects to a resume, not thousands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
+from airflow_provider_hf_endpoints.inference.stores.folders import delete_files
+
+log = logging.getLogger(__name__)
+
+FANOUT = 32  # segments that become one
+LARGEST = 32 << 20  # bytes; larger ones cost so much to be written again that their number matters less
+_NAME = re.compile(r"^(\d{6})-([0-9a-f]{8})(?:-(\d{6})(?:-(\d{6}))?)?\.log$")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A segment, by its name.
+
+    :param number: of the run's epoch
+    :param first: of the run's groups that are in it, as `last`
+    """
+
+    number: int
+    run: str
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """Of its object or file."""
+        to = "" if self.last == self.first else f"-{self.last:06d}"
+        return f"{self.number:06d}-{self.run}-{self.first:06d}{to}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class _Named(Part):
+    """A segment that is there, under the name that it has: those of a local disk may say no part."""
+
+    found: str
+
+    @property
+    def name(self) -> str:
+        return self.found
+
+
+def parts_in(names: Iterable[str]) -> list[Part]:
+    """The segments among the files of a folder."""
+    return [
+        _Named(int(found[1]), found[2], int(found[3] or 0), int(found[4] or found[3] or 0), found[0])
+        for found in map(_NAME.match, names)
+        if found
+    ]
+
+
+def current(names: Iterable[str]) -> list[Part]:
+    """The segments to be read, in their order, without those that stand in a larger one."""
+    kept: list[Part] = []
+    for part in sorted(parts_in(names), key=lambda part: (part.number, part.run, part.first, -part.last)):
+        before = kept[-1] if kept else None
+        if before is None or (before.number, before.run) != (part.number, part.run) or part.last > before.last:
+            kept.append(part)
+    return kept
+
+
+class Compaction:
+    """The segments of this run, and which of them become one.
+
+    :param folder: of the journal
+    :param number: of the run's segments
+    :param run: in the names of the run's segments
+    """
+
+    def __init__(self, folder: UPath, number: int, run: str) -> None:
+        self._folder = folder
+        self._number, self._run = number, run
+        self._levels: list[list[tuple[Part, int, int]]] = []  # each with its start in the run's own file, and its size
+        self._end = 0
+
+    def appended(self, part: Part, size: int) -> None:
+        """A group is durable.
+
+        :param size: in bytes
+        """
+        self._place(0, (part, self._end, size))
+        self._end += size
+
+    def _place(self, level: int, placed: tuple[Part, int, int]) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        self._levels[level].append(placed)
+
+    def run(self, own: int, check: Callable[[], None]) -> None:
+        """Make what can be made larger. A store that fails is no harm: the next look tries again.
+
+        :param own: descriptor of the run's own file, in which all its groups stand one after another
+        :param check: called before anything is deleted; raises when another run may be reading it
+        """
+        for level, parts in enumerate(self._levels):
+            if len(parts) < FANOUT:
+                continue
+            size = sum(each[2] for each in parts)
+            if size > LARGEST:
+                parts.clear()  # they stay as they are
+                continue
+            try:
+                whole = self._join([part for part, _, _ in parts], os.pread(own, size, parts[0][1]), check)
+            except OutputBusyError:
+                raise
+            except Exception as error:  # noqa: BLE001 - stores raise what they like
+                log.warning("compacting the journal failed (%s: %s)", type(error).__name__, error)
+                return
+            placed = (whole, parts[0][1], size)
+            parts.clear()
+            self._place(level + 1, placed)
+
+    def _join(self, parts: list[Part], data: bytes, check: Callable[[], None]) -> Part:
+        whole = Part(self._number, self._run, parts[0].first, parts[-1].last)
+        path = self._folder / whole.name
+        path.fs.pipe_file(path.path, data)
+        check()
+        delete_files(self._folder, [part.name for part in parts])
+        return whole

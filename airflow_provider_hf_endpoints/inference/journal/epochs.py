@@ -1,0 +1,211 @@
+"""The lock of an object store: numbered epochs, each made by an exclusive create, of which the highest counts.
+
+In the lock's folder stand `NNNNNN.claim`, which says who holds the epoch and is never changed, and
+`NNNNNN-owner.beat`, which its holder writes again every few seconds. A beat that does not change any more belongs to a
+run that is dead: the next run claims the next number. No clock is compared, so machines may disagree about the time.
+
+A holder is sure of its epoch only for less than the patience of others, counted from before its last beat. After that
+it looks before it does anything, and stops when it finds a higher epoch or not its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
+from airflow_provider_hf_endpoints.inference.journal.holder import Held, Holder, taken_by
+from airflow_provider_hf_endpoints.inference.stores.folders import delete_files, names_in
+
+log = logging.getLogger(__name__)
+
+SETTLE = 1.0  # seconds in which two that claim at the same moment see each other, where a create is not exclusive
+SURE = 0.75  # part of the patience for which a beat makes sure; the rest is for clocks that run apart
+_CLAIM = re.compile(r"^(\d{6})\.claim$")
+#: Stores that make an object only where there is none, when asked to.
+_EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
+#: Goes on while a machine sleeps, where the system has such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def clock() -> float:
+    """Seconds, also those for which the process or its machine was stopped."""
+    return time.clock_gettime(_CLOCK)
+
+
+def creates_exclusively(store: Any) -> bool:
+    """Whether the file system can make an object only where there is none; releases of before 2024.12 cannot."""
+    protocols = {store.protocol} if isinstance(store.protocol, str) else set(store.protocol)
+    pipe_file = getattr(store, "_pipe_file", store.pipe_file)
+    return bool(protocols & _EXCLUSIVE) and "mode" in inspect.signature(pipe_file).parameters
+
+
+class EpochLock:
+    """The lock of an output on an object store.
+
+    :param folder: where claims and beats are
+    :param last_used: asked for the highest number that an earlier holder left elsewhere
+    :param beat: seconds between two signs of life
+    :param patience: seconds without one after which a holder counts as dead
+    """
+
+    def __init__(self, folder: UPath, last_used: Callable[[], int], *, beat: float, patience: float) -> None:
+        self.epoch = 0
+        self._folder = folder
+        self._last_used = last_used
+        self._beat, self._patience = beat, patience
+        self._owner = uuid.uuid4().hex
+        self._exclusive = creates_exclusively(folder.fs)
+        self._sign: tuple[int, bytes, bytes] | None = None  # of another holder's life, as last seen
+        self._changed, self._alive = 0.0, False
+        self._beats = 0
+        self._sure_until = 0.0
+        self._lost: OutputBusyError | None = None
+        self._mutex = threading.Lock()  # between the thread that beats and those that look
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def attempt(self) -> Held | None:
+        """Take the lock, or say who has it."""
+        claims = self._claims()
+        number = max(claims, default=0)
+        if not claims or not self._is_mine(number):
+            if claims and (held := self._judge(number)) is not None:
+                return held
+            number = max(number, self._last_used()) + 1
+            self._create(number)
+        held = self._verify(number, claims)
+        if held is None:
+            self._begin(number)
+        return held
+
+    def _claims(self) -> list[int]:
+        return [int(found[1]) for found in map(_CLAIM.match, names_in(self._folder)) if found]
+
+    def _judge(self, number: int) -> Held | None:
+        """The holder of an epoch, None when it is dead."""
+        raw = self._read(f"{number:06d}.claim")
+        holder = Holder.decode(raw)
+        sign = (number, raw, self._read(f"{number:06d}-{holder.owner}.beat") if holder else b"")
+        now = clock()
+        if sign != self._sign:
+            self._alive = self._sign is not None
+            self._sign, self._changed = sign, now
+        return Held(holder, self._alive) if now - self._changed < self._patience else None
+
+    def _create(self, number: int) -> None:
+        """Claim a number; whether that came off is told by what is there then."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{number:06d}.claim"
+        claim = Holder.me(self._owner).encode()
+        if self._exclusive:
+            with contextlib.suppress(FileExistsError):
+                path.fs.pipe_file(path.path, claim, mode="create")
+        else:
+            path.fs.pipe_file(path.path, claim)
+            self._ended.wait(min(SETTLE, self._beat))
+
+    def _verify(self, number: int, judged: list[int]) -> Held | None:
+        """Whether the claim stands, and nobody else has made one since the look before it: else it is withdrawn.
+
+        Each claims before it looks, so of two at least one sees the other.
+        """
+        if not self._is_mine(number):
+            return Held(None, alive=False)
+        if set(self._claims()) - {number, *judged}:
+            delete_files(self._folder, [f"{number:06d}.claim"])
+            return Held(None, alive=False)
+        return None
+
+    def _begin(self, number: int) -> None:
+        self.epoch = number
+        self.look()
+        mine = {f"{number:06d}.claim", self._beat_name}
+        delete_files(self._folder, [name for name in names_in(self._folder) if name not in mine])
+        self._thread = threading.Thread(target=self._keep_alive, name="batch-lock", daemon=True)
+        self._thread.start()
+
+    def _keep_alive(self) -> None:
+        pause, failed = self._beat, False
+        while not self._ended.wait(pause):
+            try:
+                self.look()
+            except OutputBusyError:
+                return  # kept, and raised by whoever checks
+            except Exception as error:  # noqa: BLE001 - stores raise what they like
+                if not failed:
+                    log.warning("a sign of life in %s failed (%s: %s)", self._folder, type(error).__name__, error)
+                pause, failed = self._beat / 4, True
+            else:
+                pause, failed = self._beat, False
+
+    def look(self) -> None:
+        """See that this run's epoch still stands, and give a sign of life.
+
+        :raises OutputBusyError: it does not
+        """
+        with self._mutex:
+            if self._lost is not None:
+                raise self._lost
+            began = clock()
+            highest = max(self._claims(), default=0)
+            if highest != self.epoch or not self._is_mine(highest):
+                self._lost = taken_by(self._folder, Holder.decode(self._read(f"{highest:06d}.claim")))
+                raise self._lost
+            self._beats += 1
+            path = self._folder / self._beat_name
+            path.fs.pipe_file(path.path, b"%d" % self._beats)
+            self._sure_until = began + SURE * self._patience
+
+    @property
+    def sure(self) -> bool:
+        """Whether no other run can have the lock just now."""
+        return self._lost is None and clock() < self._sure_until
+
+    def check(self) -> None:
+        """Look, unless the last look was a moment ago.
+
+        :raises OutputBusyError: another run has the lock
+        """
+        if not self.sure:
+            self.look()
+
+    def release(self) -> None:
+        """Give the lock back. What another run may have made since is left alone."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if not self.epoch:
+            return
+        number, self.epoch = self.epoch, 0
+        delete_files(self._folder, [f"{number:06d}-{self._owner}.beat"])
+        if self._lost is None and self._is_mine(number):
+            delete_files(self._folder, [f"{number:06d}.claim"])
+        with contextlib.suppress(OSError):  # not empty, or no folder at all: most object stores have none
+            self._folder.rmdir()
+
+    @property
+    def _beat_name(self) -> str:
+        return f"{self.epoch:06d}-{self._owner}.beat"
+
+    def _is_mine(self, number: int) -> bool:
+        holder = Holder.decode(self._read(f"{number:06d}.claim"))
+        return holder is not None and holder.owner == self._owner
+
+    def _read(self, name: str) -> bytes:
+        """What an object holds, nothing when it is not there."""
+        path = self._folder / name
+        try:
+            return bytes(path.fs.cat_file(path.path))
+        except FileNotFoundError:
+            return b""

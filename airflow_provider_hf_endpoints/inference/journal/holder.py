@@ -1,0 +1,97 @@
+"""Who holds an output: what a lock says of its holder, and the words for those who meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
+
+#: How Airflow tells a task's process which task it is, and the word for each in a message.
+_TASK = {
+    "AIRFLOW_CTX_DAG_ID": "DAG",
+    "AIRFLOW_CTX_DAG_RUN_ID": "run",
+    "AIRFLOW_CTX_TASK_ID": "task",
+    "AIRFLOW_CTX_TRY_NUMBER": "try",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The run that holds an output.
+
+    :param started: when it took the lock, by its own clock
+    :param of: the DAG, run, task and try that it is of, where it is one of Airflow
+    """
+
+    owner: str
+    host: str
+    pid: int
+    started: str
+    of: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def me(cls, owner: str) -> Holder:
+        """This process, now."""
+        return cls(
+            owner,
+            socket.gethostname(),
+            os.getpid(),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            task_of(os.environ),
+        )
+
+    def encode(self) -> bytes:
+        """As it stands in a lock."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Holder | None:
+        """The holder that a lock names, None where it was not written, or not whole."""
+        try:
+            found = json.loads(raw)
+            return cls(**found)
+        except (ValueError, TypeError):
+            return None
+
+    def __str__(self) -> str:
+        of = "".join(f", {name} {value}" for name, value in self.of.items())
+        return f"process {self.pid} on {self.host}{of}, since {self.started}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock that another run has.
+
+    :param holder: None where it does not say
+    :param alive: the run is known to live
+    """
+
+    holder: Holder | None
+    alive: bool
+
+
+def task_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The DAG, run, task and try that a process works for, by its environment; nothing outside Airflow."""
+    return {word: environment[name] for name, word in _TASK.items() if environment.get(name)}
+
+
+def held_by(lock: object, holder: Holder | None) -> OutputBusyError:
+    """The error of a run that finds the lock held."""
+    return OutputBusyError(
+        f"another run holds {lock}: {holder or 'it does not say which'}. Two runs of one output would send its rows "
+        "twice. Wait until that run has ended, or end it, and run the job again: it goes on from there"
+    )
+
+
+def taken_by(lock: object, holder: Holder | None) -> OutputBusyError:
+    """The error of a run that has lost the lock."""
+    return OutputBusyError(
+        f"another run has taken {lock} over: {holder or 'it has ended since, or somebody deleted the lock'}. This run "
+        "showed no sign of life for so long that it counted as dead: its process was stopped, or its store failed. It "
+        "sends and writes nothing more. What it had recorded is kept, and the other run goes on from there"
+    )
