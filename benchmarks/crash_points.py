@@ -32,7 +32,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
-from airflow_provider_hf_endpoints.inference.journal import lock, recorder
+from airflow_provider_hf_endpoints.inference.journal import compaction, lock, recorder
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 PHASES = ("before", "amid", "after")
@@ -196,6 +196,7 @@ def run(folder: Path, objects: bool, points: Points | None) -> None:
     """The batch, in this process."""
     where = UPath(f"bucket://{folder}") if objects else UPath(folder)
     recorder.GROUP_ROWS = recorder.GROUP_ROWS_REMOTE = GROUP
+    compaction.FANOUT = 2  # so that a few groups are made larger ones, and those again
     defaults = lock.OutputLock.__init__.__kwdefaults__
     defaults.update(beat=0.02, patience=0.1)  # an object's lock is waited for; not for twenty seconds here
     job = BatchJob(

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hostile.cases import BAD_LINES, BROKEN_BODIES, USAGES, Broken, Case, Good, Raises, Refusal, Row, StoreFault
+from tests.hostile.cases import (
+    BAD_LINES,
+    BROKEN_BODIES,
+    REFUSAL_BODIES,
+    USAGES,
+    Broken,
+    Case,
+    Good,
+    Raises,
+    Refusal,
+    Row,
+    StoreFault,
+)
 from tests.hostile.invariants import problems
 from tests.hostile.server import RAISED
 from tests.hostile.world import live
@@ -16,6 +28,14 @@ ROWS = [Row(), Row(), Row()]
 def test_no_body_ends_a_batch(body: int) -> None:
     """Nested 3,000 deep, an index that is null, packed, cut: the row is asked again, and the others are answered."""
     assert [] == problems(live(Case(ROWS, answers=[Broken(body)])))
+
+
+@pytest.mark.parametrize("body", range(len(REFUSAL_BODIES)))
+def test_no_body_of_a_refusal_hides_that_the_endpoint_is_at_fault(body: int) -> None:
+    """Nested 3,000 deep, empty, no text: the row is asked again, and answered."""
+    outcome = live(Case(ROWS[:1], answers=[Refusal(status=424, body=body, retry_after=None)]))
+    assert [] == problems(outcome)
+    assert [None] == [line["error"] for line in outcome.lines]
 
 
 @pytest.mark.parametrize("what", range(len(RAISED)))

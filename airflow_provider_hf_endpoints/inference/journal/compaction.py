@@ -109,22 +109,19 @@ class Compaction:
         :param check: called before anything is deleted; raises when another run may be reading it
         """
         for level, parts in enumerate(self._levels):
-            if len(parts) < FANOUT:
-                continue
-            size = sum(each[2] for each in parts)
-            if size > LARGEST:
-                parts.clear()  # they stay as they are
-                continue
-            try:
-                whole = self._join([part for part, _, _ in parts], os.pread(own, size, parts[0][1]), check)
-            except OutputBusyError:
-                raise
-            except Exception as error:  # noqa: BLE001 - stores raise what they like
-                log.warning("compacting the journal failed (%s: %s)", type(error).__name__, error)
-                return
-            placed = (whole, parts[0][1], size)
-            parts.clear()
-            self._place(level + 1, placed)
+            while len(parts) >= FANOUT:
+                some = parts[:FANOUT]  # the same ones, and so the same name, when this fails and is tried again
+                start, size = some[0][1], sum(each[2] for each in some)
+                if size <= LARGEST:
+                    try:
+                        whole = self._join([part for part, _, _ in some], os.pread(own, size, start), check)
+                    except OutputBusyError:
+                        raise
+                    except Exception as error:  # noqa: BLE001 - stores raise what they like
+                        log.warning("compacting the journal failed (%s: %s)", type(error).__name__, error)
+                        return
+                    self._place(level + 1, (whole, start, size))
+                del parts[:FANOUT]  # those that are large together stay as they are
 
     def _join(self, parts: list[Part], data: bytes, check: Callable[[], None]) -> Part:
         whole = Part(self._number, self._run, parts[0].first, parts[-1].last)

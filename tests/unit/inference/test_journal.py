@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.journal import compaction
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import (
     COPY,
@@ -22,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.journal.records import (
     row_key,
 )
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
+from airflow_provider_hf_endpoints.inference.stores.folders import names_in
 
 
 def record(place: int, text: str = "x") -> Record:
@@ -139,6 +142,91 @@ def test_tokens_of_every_answer_are_counted_once(folder: UPath) -> None:
     assert {0, 1, 2} == {place for place, _ in journal.open()}
     assert (3 * 1 + 50, 3 * 2 + 7) == (journal.prompt_tokens, journal.completion_tokens)
     journal.close()
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_resume_of_many_checkpoints_opens_few_files(folder: UPath) -> None:
+    """Whether each is a segment of a killed run or of one group; every row is read back."""
+    rows = 1100
+    for number in range(rows):
+        (folder / f"{number:06d}-abcdef01-000000.log").parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:06d}-abcdef01-000000.log").write_bytes(encode_record(record(number)))
+    journal, before = Journal(folder), open_files()
+    assert rows == len(list(journal.open()))
+    assert [record(n) for n in range(rows)] == [journal.read(n) for n in range(rows)]
+    assert record(0) == journal.read(0)
+    assert open_files() - before <= 40
+    journal.append(group(record(rows)))
+    assert record(rows) == journal.read(rows)
+    journal.close()
+    assert open_files() <= before
+
+
+def test_hours_of_small_groups_leave_tens_of_objects(tmp_path: Path) -> None:
+    """Six hours of a group every five seconds: small segments become larger ones on the way, and each row is read
+    back before and after."""
+    folder = UPath(f"memory://{tmp_path.name}/hours")
+    groups = 6 * 3600 // 5
+    journal = Journal(folder)
+    assert [] == list(journal.open())
+    for number in range(groups):
+        journal.append(group(record(number)))
+    assert len(names_in(folder)) <= 4 + 31 + 31
+    assert [record(n) for n in (0, 1023, 4000, groups - 1)] == [journal.read(n) for n in (0, 1023, 4000, groups - 1)]
+    journal.close()
+    later = found(folder)
+    assert {place: record(place) for place in range(groups)} == later
+
+
+def test_large_segments_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number costs little beside their size."""
+    monkeypatch.setattr(compaction, "LARGEST", 1000)
+    folder = UPath(f"memory://{tmp_path.name}/large")
+    written(folder, *(group(record(n, "x" * 100)) for n in range(70)))
+    assert 70 == len(names_in(folder))
+    assert 70 == len(found(folder))
+
+
+def test_killed_while_it_makes_a_larger_segment_a_run_counts_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The small ones that are still there, all or some, stand in the large one."""
+    folder = UPath(f"memory://{tmp_path.name}/killed")
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "delete_files", lambda folder, names: None)
+        written(folder, *(group(record(n)) for n in range(40)))
+    assert 41 == len(names_in(folder))
+    for gone in (0, 1, 31):
+        for name in [name for name in names_in(folder) if name.endswith(f"-{gone:06d}.log") and name.count("-") == 2]:
+            (folder / name).unlink()
+        journal = Journal(folder)
+        assert list(range(40)) == sorted(place for place, _ in journal.open())
+        assert (40, 80) == (journal.prompt_tokens, journal.completion_tokens)
+        journal.close()
+
+
+def test_a_store_that_fails_while_segments_are_made_larger_fails_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The groups are durable as they are; it is tried again with a later one."""
+    folder = UPath(f"memory://{tmp_path.name}/failing")
+
+    def fails(folder: UPath, names: list[str]) -> None:
+        raise OSError("the store deletes nothing now")
+
+    journal = Journal(folder)
+    assert [] == list(journal.open())
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "delete_files", fails)
+        for number in range(40):
+            journal.append(group(record(number)))
+    journal.append(group(record(40)))
+    assert 1 + 41 - 32 == len(names_in(folder))
+    journal.close()
+    assert 41 == len(found(folder))
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
