@@ -44,7 +44,8 @@ report again and sends nothing.
 
 exit status:
   0  every row was answered
-  1  the endpoint is paused, gone, refuses the token or did not come up, or too many rows failed; run again to go on
+  1  the endpoint is paused, gone, refuses the token or did not come up, or too many rows failed, or another run has
+     the output; run again to go on
   2  wrong arguments, input that cannot be used, or another job's output at --output; nothing was sent
   3  finished, and some rows failed: see the errors file
   4  stopped by SIGTERM or SIGINT, or its time was over; run again to go on

@@ -18,9 +18,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchStopped
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchStopped, OutputBusyError
 from airflow_provider_hf_endpoints.inference.errors import CertificateError, ConnectionFailedError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
@@ -364,6 +366,23 @@ def test_a_finished_batch_is_not_sent_again(emulator: Emulator, rows: Path, tmp_
     result = run(batch(tmp_path))
     assert (result["rows"], result["succeeded"], result["requests"]) == (40, 40, 0)
     assert sent(emulator) == 40
+
+
+def test_an_output_that_another_run_has_is_tried_again(
+    emulator: Emulator, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The try before may be about to end: no failure for good, unlike another job's output. Nothing is sent."""
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.batch.WAIT", 0.0)
+    run(create(custom_image=VLLM))
+    other = OutputLock(OutputLayout.of(tmp_path / "out.jsonl").journal)
+    other.acquire()
+    with pytest.raises(OutputBusyError, match=r"another run holds .*out.journal.lock: process \d+ on .*, since 20"):
+        run(batch(tmp_path))
+    assert 0 == sent(emulator)
+    other.release()
+    assert 40 == run(batch(tmp_path))["succeeded"]
+    with pytest.raises(AirflowFailException, match="another job"):
+        run(batch(tmp_path, prompt="Sing {text}"))
 
 
 def test_an_object_store(emulator: Emulator) -> None:

@@ -31,8 +31,11 @@ log = logging.getLogger(__name__)
 SETTLE = 1.0  # seconds in which two that claim at the same moment see each other, where a create is not exclusive
 SURE = 0.75  # part of the patience for which a beat makes sure; the rest is for clocks that run apart
 _CLAIM = re.compile(r"^(\d{6})\.claim$")
-#: Stores that make an object only where there is none, when asked to.
-_EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
+#: Stores that make an object only where there is none, when asked to, and how each is asked.
+_EXCLUSIVE: dict[str, dict[str, Any]] = {
+    **{name: {"mode": "create"} for name in ("s3", "s3a", "gs", "gcs", "memory")},
+    **{name: {"overwrite": False} for name in ("abfs", "abfss", "az")},
+}
 #: Goes on while a machine sleeps, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -42,11 +45,15 @@ def clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def creates_exclusively(store: Any) -> bool:
-    """Whether the file system can make an object only where there is none; releases of before 2024.12 cannot."""
-    protocols = {store.protocol} if isinstance(store.protocol, str) else set(store.protocol)
-    pipe_file = getattr(store, "_pipe_file", store.pipe_file)
-    return bool(protocols & _EXCLUSIVE) and "mode" in inspect.signature(pipe_file).parameters
+def exclusive_create(store: Any) -> dict[str, Any] | None:
+    """How a file system's `pipe_file` is asked to make an object only where there is none; None where it cannot be.
+
+    Releases of s3fs and gcsfs from before 2024.12 cannot.
+    """
+    protocols = [store.protocol] if isinstance(store.protocol, str) else store.protocol
+    known = inspect.signature(getattr(store, "_pipe_file", store.pipe_file)).parameters
+    asked = [_EXCLUSIVE[protocol] for protocol in protocols if protocol in _EXCLUSIVE]
+    return next((each for each in asked if set(each) <= set(known)), None)
 
 
 class EpochLock:
@@ -64,7 +71,7 @@ class EpochLock:
         self._last_used = last_used
         self._beat, self._patience = beat, patience
         self._owner = uuid.uuid4().hex
-        self._exclusive = creates_exclusively(folder.fs)
+        self._exclusive = exclusive_create(folder.fs)
         self._sign: tuple[int, bytes, bytes] | None = None  # of another holder's life, as last seen
         self._changed, self._alive = 0.0, False
         self._beats = 0
@@ -107,9 +114,9 @@ class EpochLock:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{number:06d}.claim"
         claim = Holder.me(self._owner).encode()
-        if self._exclusive:
+        if self._exclusive is not None:
             with contextlib.suppress(FileExistsError):
-                path.fs.pipe_file(path.path, claim, mode="create")
+                path.fs.pipe_file(path.path, claim, **self._exclusive)
         else:
             path.fs.pipe_file(path.path, claim)
             self._ended.wait(min(SETTLE, self._beat))

@@ -15,6 +15,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import OutputBusyError
 from airflow_provider_hf_endpoints.inference.journal import epochs
+from airflow_provider_hf_endpoints.inference.journal.epochs import exclusive_create
 from airflow_provider_hf_endpoints.inference.journal.holder import Holder, task_of
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left, lock_of
@@ -47,7 +48,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         return
     if request.param == "no exclusive create":
         plain = MemoryFileSystem.pipe_file
-        monkeypatch.setattr(epochs, "_EXCLUSIVE", set())
+        monkeypatch.setattr(epochs, "_EXCLUSIVE", {})
         monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda self, path, value, **_: plain(self, path, value))
     yield UPath(f"memory://{tmp_path.name}/out/_journal")
 
@@ -180,6 +181,31 @@ def test_an_epoch_is_above_every_segment(tmp_path: Path) -> None:
         journal.close()
         lock.release()
     assert ["000001", "000002", "000003"] == sorted(name[:6] for name in names_in(folder))
+
+
+class _Store:
+    """A file system, as far as its protocol and its way of making an object."""
+
+    def __init__(self, protocol: str | tuple[str, ...], pipe_file: Callable[..., None]) -> None:
+        self.protocol, self.pipe_file = protocol, pipe_file
+
+
+@pytest.mark.parametrize(
+    ("protocol", "pipe_file", "expected"),
+    [
+        (("s3", "s3a"), lambda path, data, mode="overwrite", **_: None, {"mode": "create"}),
+        (("gs", "gcs"), lambda path, data, mode="overwrite": None, {"mode": "create"}),
+        ("abfs", lambda path, value, overwrite=True, **_: None, {"overwrite": False}),
+        (("s3", "s3a"), lambda path, data, chunksize=1, **_: None, None),
+        ("sftp", lambda path, value, mode="overwrite", **_: None, None),
+    ],
+    ids=["s3fs", "gcsfs", "adlfs", "an old s3fs", "another store"],
+)
+def test_a_store_is_asked_for_an_exclusive_create_as_it_knows_it(
+    protocol: str | tuple[str, ...], pipe_file: Callable[..., None], expected: dict[str, Any] | None
+) -> None:
+    """What does not know how is not asked: an old s3fs would hand the word on to S3, which refuses it."""
+    assert expected == exclusive_create(_Store(protocol, pipe_file))
 
 
 def test_a_holder_of_airflow_says_which_task_it_is() -> None:
