@@ -199,7 +199,7 @@ class EpochLock:
         if self._lost is None and self._is_mine(number):
             delete_files(self._folder, [f"{number:06d}.claim"])
         with contextlib.suppress(OSError):  # not empty, or no folder at all: most object stores have none
-            self._folder.rmdir()
+            self._folder.fs.rmdir(self._folder.path)  # UPath's own deletes what is in it, too
 
     @property
     def _beat_name(self) -> str:
