@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from time import clock_gettime
 from typing import Any
 
 from upath import UPath
@@ -42,7 +43,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 def clock() -> float:
     """Seconds, also those for which the process or its machine was stopped."""
-    return time.clock_gettime(_CLOCK)
+    return clock_gettime(_CLOCK)
 
 
 def exclusive_create(store: Any) -> dict[str, Any] | None:
