@@ -70,7 +70,7 @@ FOUND = (
         "left running",
         Case(
             dags=(Dag(parts=(Group(create=False),)),),
-            people=(Person(deed="trigger", task=3, state="success", after=0.5),),
+            people=(Person(deed="trigger", task=3, state="success", after=2.5),),
             lag=5.0,
             seed=10,
         ),
