@@ -207,7 +207,7 @@ class BatchInferenceOperator(RequestingOperator):
                 price_per_hour=target.price_per_hour(),
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
-                attempt_key=_attempt_of(context["ti"]),
+                attempt_key=self._options().get("attempt_key") or _attempt_of(context["ti"]),
                 shared_budgets=tuple(filter(None, (target.use_budget, self._budget_of_shards(target)))),
             )
         except ValueError as error:
