@@ -129,7 +129,12 @@ def test_a_run_that_was_stopped_sends_and_writes_nothing_after_another_took_over
         assert (0, ROWS) == (first.returncode, len(server.posts)), words
     else:
         assert "OutputBusyError: another run has taken" in words
-        assert (sent, there) == (len(server.posts), objects_in(place))
+        now = objects_in(place)
+        # One write may have been on its way when the process was stopped: a part of the journal, which counts for none.
+        late = sorted(name for name in now | there if now.get(name) != there.get(name))
+        assert sent == len(server.posts)
+        assert [] == [name for name in late if "/out/_journal/000001-" not in name]
+        assert len(late) <= 1
         # Sent again was what had not been recorded: in flight, or in the group that was filling.
         assert sent - ROWS <= 4 + 30
     check_output(place)
