@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 #: By what storages tell that an object's content is another: the first of them that is there.
@@ -40,6 +41,8 @@ def versions_of(source: Input) -> dict[str, Version]:
     for file in source.files:
         try:
             found[str(file)] = version_of(file)
-        except (FileNotFoundError, PermissionError):
+        except OSError as error:
+            if refusal(file.path, error) is None:
+                raise
             continue  # whoever reads it says so
     return found

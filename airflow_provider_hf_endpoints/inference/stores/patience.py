@@ -23,6 +23,7 @@ _Result = TypeVar("_Result")
 _FOR_GOOD = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, RecursionError)
 #: Refused or not there, which a moment rarely changes.
 _REFUSED = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_REFUSED_STATUSES = frozenset(range(400, 500)) - {408, 425, 429}
 PATIENCE = 120.0  # seconds for which a store may fail before the batch ends; an endpoint bills meanwhile
 FIRST_PAUSE = 0.5  # seconds, doubled with each failure
 LONGEST_PAUSE = 15.0  # seconds
@@ -52,7 +53,14 @@ def may_pass(error: Exception, *, sent: bool) -> bool:
     """
     if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
         return False
-    return sent or not isinstance(error, _REFUSED)
+    return sent or not (isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES)
+
+
+def _status_of(error: Exception) -> int | None:
+    """The HTTP status that a store's client has met, where its error carries the answer as most do."""
+    answer = getattr(error, "response", None)
+    status = getattr(answer, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
+    return status if isinstance(status, int) else None
 
 
 async def patiently(

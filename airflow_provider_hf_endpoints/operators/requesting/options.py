@@ -20,7 +20,6 @@ TOLD = {
     "token": "it is the connection's",
     "price_per_hour": "the service tells it",
     "budget_key": "the task's tries tell it",
-    "attempt_key": "the task's run tells it",
     "shared_budgets": "the group and the planner tell them",
     "job_timeout": "give it as batch_timeout",
 }
