@@ -42,8 +42,12 @@ LIVE, LIVE_OLDEST = (
 )
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
-    (QUICK, Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",))),
-    (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE)),
+    (QUICK,),
+    (
+        replace(LIVE, options=CORE),
+        replace(LIVE_OLDEST, options=CORE),
+        Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",)),
+    ),
 )
 
 

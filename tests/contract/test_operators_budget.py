@@ -104,7 +104,7 @@ def told_usd(error: BaseException) -> float:
 # A start alone
 
 
-@pytest.mark.parametrize("given", [{"max_cost": 0}, {"max_cost": -1.0}, {"max_runtime": 0.0}, {"max_cost": "5"}])
+@pytest.mark.parametrize("given", [{"max_cost": 0}, {"max_cost": -1.0}, {"max_runtime": 0.0}, {"max_cost": "-5"}])
 @pytest.mark.parametrize(
     "kind", [create, lambda **limits: ResumeInferenceEndpointOperator(task_id="r", endpoint="e", **limits)]
 )

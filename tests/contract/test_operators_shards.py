@@ -93,13 +93,18 @@ def test_tasks_that_airflow_holds_back_count_for_the_limit(paths: dict[str, Any]
         ({"shards": None, "bytes_per_shard": 1}, r"bytes_per_shard=1 of \d+ bytes makes .*max_map_length"),
         ({"shards": "many"}, "shards is a whole number, not 'many'"),
         ({"input_path": "/nowhere/in.jsonl"}, "/nowhere/in.jsonl"),
-        ({"on_existing": "replace"}, "on_existing is one of"),
     ],
 )
 def test_a_plan_that_cannot_be_run_fails_for_good(paths: dict[str, Any], changes: dict[str, Any], words: str) -> None:
     """With the argument, and what to do."""
     with pytest.raises(AirflowFailException, match=words):
         plan(paths, **changes)
+
+
+def test_a_word_that_is_none_is_told_when_the_dag_is_read(paths: dict[str, Any]) -> None:
+    """Before any task runs, with the words that there are."""
+    with pytest.raises(ValueError, match="on_existing='replace': it is one of resume, overwrite, fail"):
+        plan(paths, on_existing="replace")
 
 
 def test_a_division_that_is_none_is_told_when_the_dag_is_read() -> None:
