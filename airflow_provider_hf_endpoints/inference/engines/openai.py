@@ -130,11 +130,12 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
     if not isinstance(choices, list) or not choices:
         raise MalformedAnswerError(f"no choices in the answer: {str(dict(answer))[:200]}")
     usage = read_usage(answer)
+    choices = _in_order(choices)
     try:
-        texts, extras = zip(*(_content(task, choice) for choice in _in_order(choices)), strict=True)
+        texts, extras = zip(*(_content(task, choice) for choice in choices), strict=True)
     except MalformedAnswerError as error:
         raise type(error)(error.words, usage=usage) from error
-    reasons = [text_or_none(choice.get("finish_reason")) for choice in _in_order(choices)]
+    reasons = [text_or_none(choice.get("finish_reason")) for choice in choices]
     model = answer.get("model")
     return InferenceResult(
         output=texts[0] if len(texts) == 1 else list(texts),
@@ -150,6 +151,8 @@ def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
 
 def _in_order(choices: list[Any]) -> list[Any]:
     """Choices by their index, or as they stand where not each of them has its own."""
+    if len(choices) == 1:
+        return choices
     places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
     if sorted(place for place in places if type(place) is int) != list(range(len(choices))):
         return choices
