@@ -46,14 +46,9 @@ def store_error(error: Exception, doing: str) -> BatchStoreError:
     )
 
 
-def may_pass(error: Exception, *, sent: bool) -> bool:
-    """Whether the same work may succeed a moment later.
-
-    :param sent: rows have been sent, so that what is lost was paid for, and hope is worth more
-    """
-    if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
-        return False
-    return sent or not (isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES)
+def _is_refusal(error: Exception) -> bool:
+    """Whether the store refuses, or has not got what is asked for: a moment rarely changes that."""
+    return isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES
 
 
 def _status_of(error: Exception) -> int | None:
@@ -69,7 +64,7 @@ async def patiently(
     """What `work` returns, done in a thread, and waited for when this is cancelled too.
 
     :param doing: for the log and the error, as in "writing the results"
-    :param sent: see `may_pass`
+    :param sent: rows have been sent: what would be lost was paid for, so a refusal is tried again, too
     :raises BatchStoreError: the store failed until the patience was used up, or refuses
     """
     waits = pauses(patience)
@@ -94,7 +89,7 @@ def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: 
     """Seconds until the work is tried again; raises where it is not."""
     if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
         raise error
-    pause = next(waits, None) if may_pass(error, sent=sent) else None
+    pause = None if _is_refusal(error) and not sent else next(waits, None)
     if pause is None:
         raise store_error(error, doing) from error
     log.warning("%s failed (%s: %s); trying again in %.1f s", doing, type(error).__name__, error, pause)
