@@ -7,6 +7,7 @@ which engine speaks which. How an engine is reached, and how many rows it is sen
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 Decoder = Callable[[bytes], Any]
+Reader = Callable[[Any], InferenceResult]
 
 
 def build_request(
@@ -74,7 +76,7 @@ def read_result(
     answer = None
     try:
         answer = parse_json(response.body, decode)
-        result = _read(dialect, task, answer, path)
+        result = _reader(dialect, task, path)(answer)
     except MalformedAnswerError as error:
         # What it cost is told in the same place by whatever makes no sense otherwise.
         usage = error.usage or openai.read_usage(answer)
@@ -82,13 +84,19 @@ def read_result(
     return result
 
 
-def _read(dialect: Dialect, task: str, answer: Any, path: str) -> InferenceResult:
+@functools.lru_cache(maxsize=256)
+def _reader(dialect: Dialect, task: str, path: str) -> Reader:
+    """What reads the answers of a route; found once for all rows of a batch."""
     if task == AS_IT_IS:
-        if answer is None:
-            raise MalformedAnswerError("an empty answer")
-        return InferenceResult(answer, usage=openai.read_usage(answer), truncated=None, raw=answer)
-    reader = Dialect.OPENAI if is_openais(path) else dialect
-    return traits(reader).read(canonical_task(task), answer)
+        return _read_as_it_is
+    own = traits(Dialect.OPENAI if is_openais(path) else dialect)
+    return functools.partial(own.read, canonical_task(task))
+
+
+def _read_as_it_is(answer: Any) -> InferenceResult:
+    if answer is None:
+        raise MalformedAnswerError("an empty answer")
+    return InferenceResult(answer, usage=openai.read_usage(answer), truncated=None, raw=answer)
 
 
 def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
@@ -107,7 +115,7 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
             raise CutAnswerError(f"JSON that does not end, beginning {start!r}") from error
         raise MalformedAnswerError(f"no JSON but {start!r}") from error
     # Some proxies, and streams, put the engine's failure into a 200.
-    if isinstance(answer, Mapping) and (answer.get("error") or answer.get("object") == "error"):
+    if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
         raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))
     return answer
 

@@ -111,9 +111,10 @@ def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) ->
 def read(task: str, answer: Any) -> InferenceResult:
     """The result in a 200's body.
 
+    :param answer: what its JSON was decoded to
     :raises MalformedAnswerError: the body lacks what the task needs
     """
-    if not isinstance(answer, Mapping):
+    if not isinstance(answer, dict):
         raise MalformedAnswerError(f"expected an object, got {type(answer).__name__}")
     if task in (CHAT, GENERATE):
         return _read_choices(task, answer)
@@ -125,26 +126,32 @@ def read(task: str, answer: Any) -> InferenceResult:
     return InferenceResult(output, usage=read_usage(answer), model=text_or_none(answer.get("model")), raw=answer)
 
 
-def _read_choices(task: str, answer: Mapping[str, Any]) -> InferenceResult:
+def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise MalformedAnswerError(f"no choices in the answer: {str(dict(answer))[:200]}")
+        raise MalformedAnswerError(f"no choices in the answer: {str(answer)[:200]}")
     usage = read_usage(answer)
-    choices = _in_order(choices)
     try:
-        texts, extras = zip(*(_content(task, choice) for choice in choices), strict=True)
+        contents = [_content(task, choice) for choice in _in_order(choices)]
     except MalformedAnswerError as error:
         raise type(error)(error.words, usage=usage) from error
-    reasons = [text_or_none(choice.get("finish_reason")) for choice in choices]
-    model = answer.get("model")
+    output: Any
+    beside: Any
+    if len(contents) == 1:
+        output, beside, reason = contents[0]
+        reasons = [reason]
+    else:
+        output, beside, reasons = (list(each) for each in zip(*contents, strict=True))
+        beside = beside if any(beside) else None
+    cut = "length" in reasons
     return InferenceResult(
-        output=texts[0] if len(texts) == 1 else list(texts),
-        finish_reason="length" if "length" in reasons else reasons[0],
-        usage=usage,
-        truncated=True if "length" in reasons else None if None in reasons else False,
+        output,
+        "length" if cut else reasons[0],
+        usage,
+        truncated=True if cut else None if None in reasons else False,
         filtered="content_filter" in reasons,
-        model=text_or_none(model),
-        extra=(extras[0] if len(extras) == 1 else list(extras)) if any(extras) else None,
+        model=text_or_none(answer.get("model")),
+        extra=beside,
         raw=answer,
     )
 
@@ -153,7 +160,7 @@ def _in_order(choices: list[Any]) -> list[Any]:
     """Choices by their index, or as they stand where not each of them has its own."""
     if len(choices) == 1:
         return choices
-    places = [choice.get("index") if isinstance(choice, Mapping) else None for choice in choices]
+    places = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
     if sorted(place for place in places if type(place) is int) != list(range(len(choices))):
         return choices
     return [choices[places.index(place)] for place in range(len(choices))]
@@ -164,15 +171,15 @@ def text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Text of one choice, and what it says beside it; a message that only calls tools is given whole.
+def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | None]:
+    """Text of one choice, what it says beside it, and why it stopped; a message that only calls tools is given whole.
 
     :raises CutAnswerError: the engine gave the request up in the middle of the text
     :raises MalformedAnswerError: there is neither a text nor anything else that is understood
     """
-    if not isinstance(choice, Mapping):
+    if not isinstance(choice, dict):
         raise MalformedAnswerError("a choice that is no object")
-    reason = choice.get("finish_reason")
+    reason = text_or_none(choice.get("finish_reason"))
     if reason == "abort":  # vLLM and SGLang, when a request is cancelled or the engine shuts down
         raise CutAnswerError("the engine gave up the request (finish_reason: abort)")
     extra = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
@@ -180,18 +187,20 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None]:
         text = choice.get("text")
         if not isinstance(text, str):
             raise MalformedAnswerError("a choice without text")
-        return text, extra or None
+        return text, extra or None, reason
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise MalformedAnswerError("a choice without a message")
     text = _text_of(message.get("content"))
-    extra |= {name: message[name] for name in BESIDE_TEXT if message.get(name)}
+    for name in BESIDE_TEXT:
+        if message.get(name):
+            extra[name] = message[name]
     if text is None and "tool_calls" in extra:
-        return {"tool_calls": extra.pop("tool_calls")}, extra or None
+        return {"tool_calls": extra.pop("tool_calls")}, extra or None, reason
     # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
     if text is None and not extra and reason not in ("length", "content_filter"):
-        raise MalformedAnswerError(f"a message without content: {str(dict(message))[:200]}")
-    return text or "", extra or None
+        raise MalformedAnswerError(f"a message without content: {str(message)[:200]}")
+    return text or "", extra or None, reason
 
 
 def _text_of(content: Any) -> str | None:
@@ -203,14 +212,14 @@ def _text_of(content: Any) -> str | None:
         case str() | None:
             return content
         case [*parts] if parts and all(
-            isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts
+            isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
         ):
             return "".join(part["text"] for part in parts)
         case _:
             raise MalformedAnswerError(f"a content that is no text: {str(content)[:200]}")
 
 
-def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
+def _read_embeddings(answer: dict[str, Any]) -> InferenceResult:
     data = answer.get("data")
     if not isinstance(data, list) or not data:
         raise MalformedAnswerError("no embeddings in the answer")
@@ -228,8 +237,8 @@ def _read_embeddings(answer: Mapping[str, Any]) -> InferenceResult:
 
 def read_usage(answer: Any) -> Usage | None:
     """Token counts of an answer, None where it has none."""
-    usage = answer.get("usage") if isinstance(answer, Mapping) else None
-    if not isinstance(usage, Mapping):
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict):
         return None
     return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")))
 
