@@ -6,6 +6,7 @@ never a guess: where two readers of a connection disagree, one of them takes a p
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?")
 #: All header lines of a head at once; a line that is none is missing in what is found. The blanks before a value are
 #: never given back (`*+`), or a line of blanks would take the square of its length.
 _HEADERS = re.compile(rf"^({_TOKEN}):[ \t]*+({_TEXT})$", re.MULTILINE)
+_NAME = re.compile(_TOKEN)
 _FOLD = re.compile(r"\n[ \t]+")
 _MOST_DIGITS = 20
 _NUMBER = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}", re.ASCII)
@@ -82,8 +84,24 @@ def check_trailer(text: str) -> None:
 
 def _headers(text: str) -> dict[str, str]:
     """Header lines as names in lower case and values."""
-    if not text:
-        return {}
+    headers: dict[str, str] = {}
+    for line in text.split("\n") if text else ():
+        name, colon, value = line.partition(":")
+        lower = _lower(name)
+        if lower is None or not colon or lower in headers or not value.isprintable():
+            return _unusual_headers(text)
+        headers[lower] = value.strip(" ")
+    return headers
+
+
+@functools.lru_cache(maxsize=1000)  # a server sends the same names with each answer
+def _lower(name: str) -> str | None:
+    """A header's name in lower case; None for what can be none."""
+    return name.lower() if _NAME.fullmatch(name) else None
+
+
+def _unusual_headers(text: str) -> dict[str, str]:
+    """The same where lines go on, stand several times or hold control characters, or where one is no header."""
     found = _HEADERS.findall(text)
     if len(found) != text.count("\n") + 1:
         found = _unfolded(text)
@@ -109,7 +127,7 @@ def _content_length(headers: dict[str, str]) -> int | None:
     text = headers.get("content-length")
     if text is None:
         return None
-    if _NUMBER.fullmatch(text):
+    if text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS:
         return int(text)
     # The same number twice is what some proxies make of it; two numbers are an attack or a broken server.
     numbers = {number.strip(" \t") for number in text.split(",")}
