@@ -42,7 +42,7 @@ class Recorder:
     @property
     def behind(self) -> bool:
         """So much waits for the store, or the store was not seen for so long, that nothing more is to be sent."""
-        return not self._journal.is_ours or self._pending_bytes + self._writing_bytes > MOST_BYTES
+        return self._pending_bytes + self._writing_bytes > MOST_BYTES or not self._journal.is_ours
 
     def add(self, record: Record, line_key: int = 0) -> None:
         """A row is finished; it is durable within a group's time.
