@@ -46,7 +46,8 @@ def _finite(value: Any) -> Any:
 
 def _decode_std(document: bytes) -> Any:
     try:
-        return json.loads(document)
+        # Not the bytes themselves: of those Python guesses UTF-16 and UTF-32 too, line by line.
+        return json.loads(document.decode("utf-8", "surrogatepass"))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

@@ -38,9 +38,21 @@ class MissingColumnError(BatchInputError):
         self.column = column
         self.present = tuple(present)
         there = ", ".join(repr(name) for name in self.present) or "none"
-        near = get_close_matches(column, self.present, 1)
-        hint = f". Did you mean {near[0]!r}?" if near else ""
+        hint = _hint(column, self.present)
         super().__init__(f"{where or 'the row'} has no column {column!r} that {by}; its columns: {there}{hint}")
+
+
+def _hint(column: str, present: tuple[str, ...]) -> str:
+    """What somebody may have meant who names a column that is not there."""
+    if len(present) == 1 and (signs := [sign for sign in ";\t|" if sign in present[0]]):
+        return f". Is {signs[0]!r} what stands between the file's values? Then set delimiter={signs[0]!r}"
+    if any(sign in column for sign in "\"'\n,"):
+        return ". Braces that are meant to stay in the text are doubled: {{ and }}"
+    if near := get_close_matches(column, present, 1):
+        return f". Did you mean {near[0]!r}?"
+    if any(sign in column for sign in ".[!:"):
+        return ". A placeholder is the name of a column, without attribute, index or format"
+    return ""
 
 
 class BadLineError(BatchInputError):

@@ -56,7 +56,7 @@ def test_a_broken_line_stops_the_batch_when_asked(tmp_path: Path) -> None:
     """Among the first lines before any request."""
     write_rows(tmp_path, [{"text": "a"}, "{broken", {"text": "c"}])
     with serving(echo) as server:
-        with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl is no JSON"):
+        with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl is not JSON"):
             run_batch(job_of(server.url, tmp_path, on_bad_input="stop"))
         assert server.requests == []
 
@@ -67,7 +67,7 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
     write_rows(tmp_path, [*rows[:250], "{broken", *rows[251:]])
     with serving(echo) as server:
         job = job_of(server.url, tmp_path, on_bad_input="stop", order_window=50)
-        with pytest.raises(BatchInputError, match=r"line 251 of in\.jsonl is no JSON"):
+        with pytest.raises(BatchInputError, match=r"line 251 of in\.jsonl is not JSON"):
             run_batch(job)
         done = len(results(tmp_path))
         assert 0 < done <= 250

@@ -68,7 +68,7 @@ def test_errors_are_dead_letters(folder: Path) -> None:
         assert list(range(7)) == [line["index"] for line in results]
         assert not any("row" in line or "file" in line for line in results)
         assert [line["error"] for line in results if line["error"]] == [each["error"] for each in letters]
-        assert "line 2 of c.jsonl is no JSON" in letters[2]["error"]["message"]
+        assert "line 2 of c.jsonl is not JSON" in letters[2]["error"]["message"]
 
 
 def test_rows_that_failed_can_be_done_again_from_their_dead_letters(folder: Path) -> None:

@@ -211,9 +211,7 @@ def _text_of(content: Any) -> str | None:
     match content:
         case str() | None:
             return content
-        case [*parts] if parts and all(
-            isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
-        ):
+        case [*parts] if parts and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
             return "".join(part["text"] for part in parts)
         case _:
             raise MalformedAnswerError(f"a content that is no text: {str(content)[:200]}")

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, require_columns
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 
@@ -67,6 +68,12 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
             require_columns(columns, parse_line(line), line.where)
         except BatchInputError as error:
             problems.append(error)
+    if problems and lines[0].raw.startswith(b"[") and file.format is JSONL:
+        # One line of an array, by chance, may be an object.
+        raise BatchInputError(
+            f"input file {file} begins with a JSON array, not with an object: write one object a line (JSON Lines), "
+            "for instance with: jq -c '.[]'"
+        )
     if problems and (len(problems) == len(lines) or stop_on_bad):
         raise BatchInputError.within(file, problems[0])
 

@@ -12,6 +12,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.signatures import refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
 #: Characters of one value. A quote that is never closed takes all that follows for one value; this bounds the memory.
@@ -33,6 +34,7 @@ def read(
     """
     del columns, counted  # a row has all its values, and those may hold line breaks
     with unpacked(file) as content:
+        refuse_other_kinds(file, content, text=file.csv.encoding is None)
         names: list[str] = []
         for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file), newline="")):
             if not names:
@@ -45,20 +47,26 @@ def read(
 
 def _codec(file: InputFile) -> str:
     """The codec of the file's encoding; UTF-8 with or without a byte order mark."""
-    return "utf-8-sig" if file.csv.encoding == "utf-8" else file.csv.encoding
+    return file.csv.encoding or "utf-8-sig"
+
+
+def _delimiter(file: InputFile) -> str:
+    """What the job names, else what the file's name tells."""
+    named = file.name.lower().removesuffix(file.packing).endswith(".tsv")
+    return file.csv.delimiter or ("\t" if named else ",")
 
 
 def _rows(file: InputFile, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
     """The number of each row's last line, and its values."""
     csv.field_size_limit(max(MOST_CHARACTERS, csv.field_size_limit()))  # the module's own bound is 128 KB
-    reader = csv.reader(text, delimiter=file.csv.delimiter, strict=True)
+    reader = csv.reader(text, delimiter=_delimiter(file), strict=True)
     try:
         for values in reader:
             yield reader.line_num, values
     except UnicodeError as error:
         raise BatchInputError(
-            f"input file {file} is not in {file.csv.encoding} ({error}, behind line {reader.line_num}): name its "
-            'encoding, such as encoding="cp1252", or write it as UTF-8. The rows before that place can be used'
+            f"input file {file} is not in {file.csv.encoding or 'utf-8'} ({error}, behind line {reader.line_num}): "
+            'name its encoding, such as encoding="cp1252", or write it as UTF-8. The rows before that place can be used'
         ) from None
     except csv.Error as error:
         raise BatchInputError(

@@ -6,6 +6,7 @@ A format is a name in `InputFormat`, a line of `_FORMATS`, and a module of this 
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -36,16 +37,17 @@ class FileFormat:
 class CsvForm:
     """How a CSV file is written.
 
-    :param encoding: of its text; UTF-8 may begin with a byte order mark
-    :param delimiter: one character between two values
+    :param encoding: of its text, None for UTF-8, which may begin with a byte order mark
+    :param delimiter: one character between two values, None for what the file's name tells: a tab in `.tsv`, else a
+        comma
     """
 
-    encoding: str = "utf-8"
-    delimiter: str = ","
+    encoding: str | None = None
+    delimiter: str | None = None
 
     @classmethod
     def of(cls, encoding: str | None, delimiter: str | None) -> CsvForm:
-        """The form that a job names; None for the usual one.
+        """The form that a job names.
 
         :raises ValueError: there is no such encoding, or the delimiter cannot be one
         """
@@ -56,17 +58,16 @@ class CsvForm:
             raise ValueError(
                 f"encoding={encoding!r} is none that Python knows: take a name such as utf-8, cp1252 or utf-16"
             ) from None
-        sign = "," if delimiter is None else delimiter
-        if not isinstance(sign, str) or len(sign) != 1 or sign in '"\r\n':
+        if delimiter is not None and not (isinstance(delimiter, str) and re.fullmatch(r'[^"\r\n]', delimiter)):
             raise ValueError(
                 f"delimiter={delimiter!r}: it is one character, neither a quote nor a line break, such as ';' or a tab"
             )
-        return cls(name, sign)
+        return cls(None if name == "utf-8" else name, delimiter)
 
 
 USUAL_CSV = CsvForm()
 JSONL = FileFormat(name="jsonl", suffixes=(".jsonl", ".ndjson", ".json"), reader="jsonl", splits=True)
-CSV = FileFormat(name="csv", suffixes=(".csv",), reader="csv_table")
+CSV = FileFormat(name="csv", suffixes=(".csv", ".tsv"), reader="csv_table")
 _FORMATS = (
     JSONL,
     CSV,

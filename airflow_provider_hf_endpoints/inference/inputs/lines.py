@@ -49,10 +49,15 @@ def parse_line(line: Line) -> dict[str, Any]:
         raise BadLineError(f"{line.where} {line.problem}: {_start(line.raw)}")
     try:
         row = fastjson.decode(line.raw)
+    except UnicodeDecodeError as error:
+        raise BadLineError(
+            f"{line.where} is not UTF-8 (byte 0x{line.raw[error.start]:02x} at {error.start}): {_start(line.raw)}. "
+            "Write the file as UTF-8"
+        ) from None
     except ValueError as error:
-        raise BadLineError(f"{line.where} is no JSON ({error}): {_start(line.raw)}") from None
+        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}") from None
     if not isinstance(row, dict):
-        raise BadLineError(f"{line.where} is no JSON object but {_start(line.raw)}")
+        raise BadLineError(f"{line.where} is not a JSON object but {_start(line.raw)}")
     return row
 
 

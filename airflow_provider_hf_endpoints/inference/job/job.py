@@ -39,7 +39,7 @@ class BatchJob:
     :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
         name, and takes one that does not tell for JSONL
     :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused
-    :param delimiter: one character between the values of CSV files, None for the comma
+    :param delimiter: one character between the values of CSV files, None for the comma, in `.tsv` the tab
     :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output
         that is a file tells its own
     :param engine: key of the endpoint's `model.image`, None to find out by asking

@@ -44,7 +44,9 @@ class Template:
             raise ValueError("a route of your own needs a body template")
         for name in given:
             if not columns_of(getattr(self, name)):
-                raise ValueError(f"{name} names no column, so every row would be the same request: use {{column}}")
+                doubled = "{{" in str(getattr(self, name))
+                hint = "{column}, in single braces: doubled ones stay in the text" if doubled else "{column}"
+                raise ValueError(f"{name} names no column, so every row would be the same request: use {hint}")
         if self.row_parameters and self.body is not None:
             raise ValueError("with a body template, write the row_parameters into the body")
         for name, part in (self.row_parameters or {}).items():
