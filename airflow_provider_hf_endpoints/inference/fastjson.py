@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = ["decode", "encode"]
 
+_BOM = b"\xef\xbb\xbf"
 _TOO_DEEP = "nested too deeply"
 decode: Callable[[bytes], Any]
 encode: Callable[[Any], bytes]
@@ -47,7 +48,7 @@ def _finite(value: Any) -> Any:
 def _decode_std(document: bytes) -> Any:
     try:
         # Not the bytes themselves: of those Python guesses UTF-16 and UTF-32 too, line by line.
-        return json.loads(document.decode("utf-8", "surrogatepass"))
+        return json.loads(document.removeprefix(_BOM).decode("utf-8", "surrogatepass"))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

@@ -69,8 +69,8 @@ class InferenceResult:
         engine does not say why it stopped
     :param filtered: the engine withheld the text (`content_filter`)
     :param model: model name in the answer
-    :param extra: what an answer says beside its text, under the engine's own names: `tool_calls`, `refusal`,
-        `reasoning_content`, `logprobs`; of several choices a list; None for nothing
+    :param extra: what an answer says beside its text, under the engine's own names, such as `tool_calls`, `refusal`,
+        `reasoning_content`, `annotations`, `logprobs`; of several choices a list; None for nothing
     :param raw: the whole answer, parsed
     """
 

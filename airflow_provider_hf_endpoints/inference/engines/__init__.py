@@ -109,9 +109,11 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
         raise CutAnswerError("the body is empty")
     try:
         answer = decode(body)
+    except UnicodeDecodeError as error:
+        raise MalformedAnswerError(f"text that is not UTF-8: {body[:200]!r}") from error
     except ValueError as error:
         start = body[:200].decode("utf-8", "replace")
-        if body.lstrip()[:1] in (b"{", b"["):
+        if body.lstrip()[:1] in (b"{", b"[") and "Extra data" not in str(error):
             raise CutAnswerError(f"JSON that does not end, beginning {start!r}") from error
         raise MalformedAnswerError(f"no JSON but {start!r}") from error
     # Some proxies, and streams, put the engine's failure into a 200.

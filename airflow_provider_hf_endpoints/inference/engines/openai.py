@@ -4,7 +4,7 @@ for chat."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK
@@ -17,8 +17,14 @@ COMPLETIONS_ROUTE = "/v1/completions"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 MODELS_ROUTE = "/v1/models"
 RERANK_ROUTE = "/v1/rerank"
-#: What a message may hold beside its text. `reasoning` is what newer releases of vLLM call `reasoning_content`.
-BESIDE_TEXT = ("tool_calls", "refusal", "reasoning_content", "reasoning")
+#: What a message may hold in place of a text. `reasoning` is what newer releases of vLLM call `reasoning_content`.
+_IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio")
+_CALLS = ("tool_calls", "function_call")
+#: Why a text is whole: words of OpenAI's, of TGI's and of Anthropic's. Of one that is not known nobody can tell.
+WHOLE = frozenset({"stop", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call", "content_filter"})
+#: Why it is not: vLLM and SGLang say `abort` when a request is cancelled or the engine shuts down, vLLM and gateways
+#: `error` when it broke down.
+GIVEN_UP = frozenset({"abort", "error", "cancelled", "canceled", "timeout"})
 _MOST_TOKENS = 2**48  # more than any answer has; what a record of the journal can hold is 2**63
 
 
@@ -143,12 +149,11 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
     else:
         output, beside, reasons = (list(each) for each in zip(*contents, strict=True))
         beside = beside if any(beside) else None
-    cut = "length" in reasons
     return InferenceResult(
         output,
-        "length" if cut else reasons[0],
+        "length" if "length" in reasons else reasons[0],
         usage,
-        truncated=True if cut else None if None in reasons else False,
+        truncated=is_truncated(reasons),
         filtered="content_filter" in reasons,
         model=text_or_none(answer.get("model")),
         extra=beside,
@@ -166,6 +171,20 @@ def _in_order(choices: list[Any]) -> list[Any]:
     return [choices[places.index(place)] for place in range(len(choices))]
 
 
+def is_truncated(reasons: Sequence[str | None]) -> bool | None:
+    """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
+    return True if "length" in reasons else False if WHOLE.issuperset(reasons) else None
+
+
+def refuse_given_up(reason: str | None) -> None:
+    """Refuse a text in the middle of which the engine stopped.
+
+    :raises CutAnswerError: it did
+    """
+    if reason in GIVEN_UP:
+        raise CutAnswerError(f"the engine gave up the request (finish_reason: {reason})")
+
+
 def text_or_none(value: Any) -> str | None:
     """A name of the engine's; None for what is none."""
     return value if isinstance(value, str) else None
@@ -180,8 +199,9 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     if not isinstance(choice, dict):
         raise MalformedAnswerError("a choice that is no object")
     reason = text_or_none(choice.get("finish_reason"))
-    if reason == "abort":  # vLLM and SGLang, when a request is cancelled or the engine shuts down
-        raise CutAnswerError("the engine gave up the request (finish_reason: abort)")
+    refuse_given_up(reason)
+    if choice.get("error"):
+        raise MalformedAnswerError(f"the engine failed in the middle of the answer: {str(choice['error'])[:200]}")
     extra = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
     if task == GENERATE:
         text = choice.get("text")
@@ -192,13 +212,15 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     if not isinstance(message, dict):
         raise MalformedAnswerError("a choice without a message")
     text = _text_of(message.get("content"))
-    for name in BESIDE_TEXT:
-        if message.get(name):
-            extra[name] = message[name]
-    if text is None and "tool_calls" in extra:
-        return {"tool_calls": extra.pop("tool_calls")}, extra or None, reason
+    for name, value in message.items():
+        if value and name != "content" and name != "role":
+            extra[name] = value
+    if text is None:
+        calls = {name: extra.pop(name) for name in _CALLS if name in extra}
+        if calls:
+            return calls, extra or None, reason
     # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
-    if text is None and not extra and reason not in ("length", "content_filter"):
+    if text is None and reason not in ("length", "content_filter") and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
         raise MalformedAnswerError(f"a message without content: {str(message)[:200]}")
     return text or "", extra or None, reason
 

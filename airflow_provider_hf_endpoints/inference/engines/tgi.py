@@ -58,10 +58,11 @@ def read(task: str, answer: Any) -> InferenceResult:
     )
     if not isinstance(item.get("generated_text"), str):
         raise MalformedAnswerError("no generated_text in the answer", usage=usage)
+    openai.refuse_given_up(reason)
     return InferenceResult(
         output=item["generated_text"],
         finish_reason=reason,
         usage=usage,
-        truncated=None if reason is None else reason == "length",
+        truncated=openai.is_truncated([reason]),
         raw=answer,
     )

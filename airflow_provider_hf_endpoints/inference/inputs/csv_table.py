@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.signatures import refuse_other_kinds
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
 #: Characters of one value. A quote that is never closed takes all that follows for one value; this bounds the memory.
@@ -34,7 +34,7 @@ def read(
     """
     del columns, counted  # a row has all its values, and those may hold line breaks
     with unpacked(file) as content:
-        refuse_other_kinds(file, content, text=file.csv.encoding is None)
+        refuse_other_kinds(file, file.format.name, content, text=file.csv.encoding is None)
         names: list[str] = []
         for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file), newline="")):
             if not names:

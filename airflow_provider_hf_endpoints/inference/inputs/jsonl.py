@@ -7,7 +7,7 @@ from typing import IO
 
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.signatures import refuse_other_kinds
+from airflow_provider_hf_endpoints.inference.inputs.refusals import refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
@@ -25,7 +25,7 @@ def read(
     number = 0
     with unpacked(file) as content:
         if not file.start:
-            refuse_other_kinds(file, content)
+            refuse_other_kinds(file, file.format.name, content)
         for number, text in _texts(file, content):
             if text:
                 yield Line(place, number, text, file)

@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
+from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
 from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
 from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
@@ -48,8 +49,9 @@ class AnswerReader:
 
         :raises InferenceError: it is no success, or makes no sense
         """
-        route, _, task = parcel.request
+        route, body, task = parcel.request
         result = read_result(self.dialect, task, response, route, fastjson.decode)
+        require_choices(result, route, body)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
         return results if self.accept is None else [self.accept(each) for each in results]
 

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.inference.engines import (
     Dialect,
@@ -13,6 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     read_result,
 )
+from airflow_provider_hf_endpoints.inference.engines.openai import GIVEN_UP, WHOLE
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse
@@ -205,3 +208,62 @@ def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
     odd = {"generated_text": "x", "details": {"finish_reason": {"a": 1}, "generated_tokens": 10**30}}
     result = read_result(Dialect.TGI, "text-generation", ok(odd))
     assert (None, None) == (result.finish_reason, result.usage and result.usage.completion_tokens)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "timeout"])
+@pytest.mark.parametrize("task", ["chat", "text-generation"])
+def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> None:
+    """Half a sentence that looks like a whole one; what it cost is told."""
+    choice = {"index": 0, "message": {"content": "half a"}, "text": "half a", "finish_reason": reason}
+    answer = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    with pytest.raises(CutAnswerError, match=reason) as error:
+        read_result(Dialect.OPENAI, task, ok(answer))
+    assert Usage(3, 2) == error.value.usage
+    details = {"generated_text": "half a", "details": {"finish_reason": reason}}
+    with pytest.raises(CutAnswerError, match=reason):
+        read_result(Dialect.TGI, "text-generation", ok(details))
+
+
+def test_a_choice_that_failed_is_no_answer() -> None:
+    """Gateways put what their backend said beside the part of the text that came."""
+    answer = chat("half a")
+    answer["choices"][0]["error"] = {"code": 502, "message": "upstream is gone"}
+    with pytest.raises(MalformedAnswerError, match="upstream is gone"):
+        read_result(Dialect.OPENAI, "chat", ok(answer))
+
+
+@given(reason=st.text(max_size=12))
+def test_a_reason_that_nobody_knows_does_not_say_whether_a_text_is_whole(reason: str) -> None:
+    """vLLM stops at repetitions, another engine at something else."""
+    known = {"length", *WHOLE, *GIVEN_UP}
+    assume(reason not in known)
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated is None
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 9) | st.text(min_size=1) | st.booleans()))
+def test_nothing_that_a_message_says_is_lost(beside: dict[str, Any]) -> None:
+    """Each part that holds something, whatever an engine calls it, stands in `extra`."""
+    assume(not {"role", "content"} & set(beside))
+    result = read_result(Dialect.OPENAI, "chat", ok(chat("a text", **beside)))
+    assert ("a text", {name: value for name, value in beside.items() if value} or None) == (result.output, result.extra)
+
+
+def test_a_message_of_an_unknown_kind_is_no_empty_text() -> None:
+    """Where there is no text, only what is known may stand in its place."""
+    with pytest.raises(MalformedAnswerError, match="without content"):
+        read_result(Dialect.OPENAI, "chat", ok(chat(None, novelty={"a": 1})))
+    calls = {"name": "f", "arguments": "{}"}
+    assert {"function_call": calls} == read_result(Dialect.OPENAI, "chat", ok(chat(None, function_call=calls))).output
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe{\x00}\x00", json.dumps(chat("ä"), ensure_ascii=False).encode("latin-1")])
+def test_an_answer_in_another_encoding_is_not_guessed(body: bytes) -> None:
+    """JSON between programs is UTF-8 (RFC 8259, 8.1)."""
+    with pytest.raises(MalformedAnswerError, match="not UTF-8"):
+        read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body))
+
+
+def test_a_byte_order_mark_before_an_answer_is_passed_over() -> None:
+    """RFC 8259 allows a reader to."""
+    body = b"\xef\xbb\xbf" + json.dumps(chat("yes")).encode()
+    assert "yes" == read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body)).output

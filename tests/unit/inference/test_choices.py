@@ -1,0 +1,51 @@
+"""A row that asks for several answers is done with that many, no fewer and no more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+
+
+def check(route: str, request: dict[str, Any], choices: int) -> None:
+    output = "text" if choices == 1 else ["text"] * choices
+    body = json.dumps(request, separators=(",", ":")).encode()
+    require_choices(InferenceResult(output), route, body)
+
+
+@pytest.mark.parametrize(
+    ("route", "request_body", "wanted"),
+    [
+        (CHAT, {"messages": []}, 1),
+        (CHAT, {"messages": [], "n": None}, 1),
+        (CHAT, {"messages": [], "n": 3}, 3),
+        (CHAT, {"messages": [{"content": 'say "n":2'}]}, 1),
+        (CHAT, {"messages": [], "response_format": {"schema": {"properties": {"n": {}}}}}, 1),
+        (COMPLETIONS, {"prompt": "a", "n": 2}, 2),
+        (COMPLETIONS, {"prompt": ["a", "b", "c"]}, 3),
+        (COMPLETIONS, {"prompt": ["a", "b"], "n": 2}, 4),
+        (COMPLETIONS, {"prompt": [1, 2, 3]}, 1),
+        (COMPLETIONS, {"prompt": [[1, 2], [3]]}, 2),
+    ],
+)
+def test_as_many_as_were_asked_for(route: str, request_body: dict[str, Any], wanted: int) -> None:
+    """By `n`, and by the prompts in one request."""
+    for choices in range(1, 6):
+        if choices == wanted:
+            check(route, request_body, choices)
+        else:
+            with pytest.raises(MalformedAnswerError, match=f"{choices} choices .* asks for {wanted}"):
+                check(route, request_body, choices)
+
+
+def test_other_routes_answer_as_they_like() -> None:
+    """A list is the answer to one row there."""
+    check("/v1/embeddings", {"input": "a"}, 3)
+    check("/predict", {"inputs": "a", "n": 7}, 2)
