@@ -40,7 +40,7 @@ from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
-from airflow_provider_hf_endpoints.inference.output.existing import description_of, may_resume
+from airflow_provider_hf_endpoints.inference.output.existing import description_of, may_resume, refuse_foreign
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
@@ -50,6 +50,7 @@ from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, 
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.documents import read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
@@ -105,13 +106,15 @@ class Run:
         layout, job, check = self._layout, self._job, self._lock.check
         check()
         description = layout.journal / "job.json"
-        found = json.loads(description.read_bytes()) if description.exists() else None
+        found = read_document(description, lenient=job.on_existing == "overwrite")
         resumes = found is not None and may_resume(found, job, self._input, layout)
         if job.on_existing == "overwrite" and not resumes:
             for path in (layout.manifest, *layout.any_results, layout.errors):
                 path.unlink(missing_ok=True)
             remove_folder(layout.journal)
         clear_half_written(layout)
+        if found is None and job.on_existing != "overwrite":
+            refuse_foreign(layout)
         if not resumes:
             with replacing(description, check) as file:
                 about = description_of(job, self._input, layout)

@@ -7,8 +7,11 @@ Checks of one argument, or of a few against each other, by their plain values; w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from math import isfinite
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.engines.parameters import mean_the_same
 
@@ -19,6 +22,50 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
     """
     if value not in known:
         raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
+
+
+def kinds(job: object, hints: Mapping[str, Any]) -> None:
+    """
+    :param hints: what each argument may be, by its annotation; one that is no number, text or mapping passes
+    :raises ValueError: an argument is something else, or a number that is none
+    """
+    for name, hint in hints.items():
+        value, alternatives = getattr(job, name), _alternatives(hint)
+        if any(_is_of(value, each) for each in alternatives):
+            continue
+        expected = " or ".join(dict.fromkeys(_called(each) for each in alternatives))
+        raise ValueError(f"{name} is {expected}, not {value!r}")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return True  # which words there are is checked by name
+    if kind is NoneType:
+        return value is None
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (str, bool):
+        return isinstance(value, kind)
+    return isinstance(value, Mapping) if get_origin(kind) is Mapping else True
+
+
+def _called(kind: Any) -> str:
+    names = {NoneType: "None", float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+    return names.get(kind, "a mapping")
+
+
+def url(value: str) -> None:
+    """
+    :raises ValueError: nothing that HTTP reaches
+    """
+    if not value.lower().startswith(("http://", "https://")):
+        raise ValueError(f"url is an address that begins with https:// or http://, not {value!r}")
 
 
 def listed(name: str, value: object) -> None:
@@ -103,6 +150,43 @@ def no_stream(**given: Any) -> None:
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("stream"):
             raise ValueError(f"{name}: a batch reads whole answers and cannot stream: leave `stream` out")
+
+
+def sendable(**given: Any) -> None:
+    """
+    :param given: arguments that go into requests
+    :raises ValueError: one of them holds what JSON has no form for, or NaN or infinity, which would be sent as null
+    """
+    for name, value in given.items():
+        if not _is_finite(value):
+            raise ValueError(f"{name} holds NaN or infinity, which JSON cannot say: {value!r}")
+        try:
+            fastjson.encode(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} cannot be written as JSON ({error}): {value!r}") from None
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return isfinite(value)
+        case Mapping():
+            return all(map(_is_finite, value.values()))
+        case list() | tuple():
+            return all(map(_is_finite, value))
+        case _:
+            return True
+
+
+def rows_own(**given: Mapping[str, Any] | None) -> None:
+    """
+    :param given: arguments that go into requests beside what a row gives
+    :raises ValueError: one of them would take the row's place, so that every request said the same
+    """
+    for name, value in given.items():
+        for own in ("messages", "prompt", "input", "inputs"):
+            if own in (value or {}):
+                raise ValueError(f"{name}[{own!r}] would take the place of each row's own {own}: leave it out")
 
 
 def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:

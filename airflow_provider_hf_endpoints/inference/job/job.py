@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of, traits
@@ -161,6 +162,8 @@ class BatchJob:
     def __post_init__(self) -> None:
         if not self.url:
             raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
+        checks.kinds(self, _hints())
+        checks.url(self.url)
         dialect_of(self.engine)
         _ = self.template, self.budget, self.csv_form
         for shared in self.every_shared_budget:
@@ -179,6 +182,8 @@ class BatchJob:
     def _check_requests(self) -> None:
         checks.rows_per_request(self.rows_per_request, may_share=self._may_share_requests)
         checks.body_alone(self.body, self.parameters)
+        checks.sendable(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
+        checks.rows_own(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
@@ -364,3 +369,9 @@ class BatchJob:
             else structured.as_json_schema(self.response_schema),
             **({} if self.shard is None else {"plan": self.shard.plan}),
         }
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    """What each argument may be."""
+    return get_type_hints(BatchJob)

@@ -12,6 +12,11 @@ from airflow_provider_hf_endpoints.inference.engines.names import EMBED, canonic
 OutputFormat = Literal["jsonl", "parquet"]
 #: Ends of names that are the results themselves.
 RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+#: Ends of names that nobody gives to a folder.
+_OTHER_FILES = (
+    *(".json", ".ndjson", ".csv", ".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro", ".orc"),
+    *(".gz", ".zst", ".zip", ".bz2", ".xz", ".db", ".sqlite"),
+)
 
 
 def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | None:
@@ -20,6 +25,11 @@ def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | 
     :raises ValueError: `output_format` is not what the name tells
     """
     suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
+    if suffix is None and path.suffix.lower() in _OTHER_FILES:
+        raise ValueError(
+            f"output_path {path.name!r} ends like a file in a form that results do not have: end it in "
+            f"{', '.join(RESULT_SUFFIXES)}, or name a folder"
+        )
     if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
         raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
     return suffix

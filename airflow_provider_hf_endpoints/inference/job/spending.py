@@ -24,12 +24,12 @@ def load(path: UPath, key: str) -> Spent:
     """What earlier runs under the budget `key` used up; nothing where there is none, or it was another budget's."""
     try:
         stored = json.loads(path.read_bytes())
+        return Spent(**stored["spent"]) if stored["key"] == key else Spent()
     except FileNotFoundError:
         return Spent()
-    except ValueError:
-        log.warning("%s can't be read: the budget begins anew", path)
+    except (ValueError, TypeError, KeyError):
+        log.warning("%s cannot be read: the budget starts again from zero", path)
         return Spent()
-    return Spent(**stored["spent"]) if stored.get("key") == key else Spent()
 
 
 def save(path: UPath, key: str, spent: Spent, check: Callable[[], None] = lambda: None) -> None:

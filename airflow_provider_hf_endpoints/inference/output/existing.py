@@ -12,7 +12,8 @@ from airflow_provider_hf_endpoints.inference.job.identity import CONTENT, FORMAT
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
+from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in
+from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 
 #: In a journal's description, beside the identity of its job: which results it is for, and who began it.
 RUN = "run"
@@ -23,7 +24,7 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
 
     :raises OutputConflictError: what is there is not to be touched
     """
-    manifest = read_manifest(layout)
+    manifest = read_manifest(layout, lenient=job.on_existing == "overwrite")
     if manifest is None:
         if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
             raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
@@ -34,8 +35,7 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
         raise OutputConflictError(f"{job.output_path} holds a finished output and on_existing is 'fail'")
     same_job(manifest.get("identity", {}), job, source)
     results_there(manifest, layout)
-    report: BatchReport = replace(BatchReport(**manifest["report"]), requests=0, retries=0)
-    return report
+    return replace(report_in(manifest, layout), requests=0, retries=0)
 
 
 def _finished_in_this_attempt(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> bool:
@@ -55,11 +55,35 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
         raise OutputConflictError(
             f"{layout.manifest} belongs to the results in {name}, and not to {layout.results.name}: {end}"
         )
-    if not layout.results.exists():
-        raise OutputConflictError(
-            f"{layout.manifest} says that the output is finished, and its results {layout.results} are not there: put "
-            f"them back, {end}"
-        )
+    for what, path in (("results", layout.results), ("errors", layout.errors)):
+        written = (manifest.get("sizes") or {}).get(what)
+        try:
+            size = size_of(path)
+        except FileNotFoundError:
+            if written == 0 or (what == "errors" and not manifest["report"].get("failed")):
+                continue  # an empty list of errors is no loss
+            raise OutputConflictError(
+                f"{layout.manifest} says that the output is finished, and its {what} {path} are not there: put them "
+                f"back, {end}"
+            ) from None
+        if None not in (size, written) and size != written:
+            raise OutputConflictError(
+                f"{layout.manifest} says that the output is finished, and its {what} {path} were changed since: "
+                f"{written} bytes then, {size} now. Put them back, {end}"
+            )
+
+
+def refuse_foreign(layout: OutputLayout) -> None:
+    """Refuse to write over results of which neither a manifest nor a journal says that a batch wrote them.
+
+    :raises OutputConflictError: there are some
+    """
+    for path in layout.any_results:
+        if path.exists():
+            raise OutputConflictError(
+                f"{path} is there already, and no manifest or journal beside it says that a batch wrote it. Move it "
+                'away, choose another output_path, or on_existing="overwrite" to write over it'
+            )
 
 
 def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: OutputLayout) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.documents import damaged, read_document, size_of
 
 
 def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
@@ -15,15 +18,32 @@ def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callab
 
     :param check: see `replacing`
     """
+    sizes = {name: size_of(path) for name, path in (("results", layout.results), ("errors", layout.errors))}
     with replacing(layout.manifest, check) as file:
-        file.write(json.dumps(manifest, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
+        file.write(json.dumps({**manifest, "sizes": sizes}, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
 
 
-def read_manifest(layout: OutputLayout) -> dict[str, Any] | None:
-    """The manifest of a finished output, None when there is none."""
+def read_manifest(layout: OutputLayout, *, lenient: bool = False) -> dict[str, Any] | None:
+    """The manifest of a finished output, None when there is none.
+
+    :param lenient: see `read_document`
+    :raises OutputConflictError: something else is in its place
+    """
+    manifest = read_document(layout.manifest, lenient=lenient)
+    if manifest is not None and not all(isinstance(manifest.get(name), dict) for name in ("identity", "report")):
+        if lenient:
+            return None
+        raise damaged(layout.manifest, "is not the manifest of a batch")
+    return manifest
+
+
+def report_in(manifest: Mapping[str, Any], layout: OutputLayout) -> BatchReport:
+    """The report in a manifest, without what only a later release has in it.
+
+    :raises OutputConflictError: there is none that makes sense
+    """
+    known = {field.name for field in fields(BatchReport)}
     try:
-        text = layout.manifest.read_bytes()
-    except FileNotFoundError:
-        return None
-    manifest = json.loads(text)
-    return manifest if isinstance(manifest, dict) else None
+        return BatchReport(**{name: value for name, value in manifest["report"].items() if name in known})
+    except TypeError as error:
+        raise damaged(layout.manifest, f"has no whole report ({error})") from None

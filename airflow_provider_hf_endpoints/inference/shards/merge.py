@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, write_manifest
+from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
 from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
@@ -94,7 +94,7 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
             _remove(layout, plan)
     finally:
         lock.release()
-    report = BatchReport(**finished["report"])
+    report = report_in(finished, layout)
     log.info("%s", report.summary())
     return judge(report, **finished["limits"])
 

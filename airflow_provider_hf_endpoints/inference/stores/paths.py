@@ -19,10 +19,11 @@ def as_upath(value: PathLike) -> UPath:
     """The path as something with `open`, `exists`, `/` and `parent`.
 
     :raises TypeError: the value is no path
+    :raises ValueError: it is empty
     """
     if isinstance(value, str):
-        if not value:
-            raise TypeError("a path must not be empty")
+        if not value.strip():
+            raise ValueError(f"a path must not be empty: {value!r}")
         return UPath(value)
     if hasattr(value, "open") and hasattr(value, "protocol"):
         return cast(UPath, value)

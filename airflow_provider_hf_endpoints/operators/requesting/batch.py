@@ -43,7 +43,7 @@ OWN = frozenset(
     | {"row_parameters", "max_concurrency", "model", "fail_on_errors", "max_error_rate", "request_timeout"}
     | {"max_cost", "max_runtime", "shard", "startup_timeout"}
 )  # a job's fields that are arguments of the operator alone
-_NOT_KNOWN_YET = "endpoint:"  # a job's url until the endpoint has told it
+_NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 
 
 class BatchInferenceOperator(RequestingOperator):

@@ -63,7 +63,7 @@ def _check_values(options: Mapping[str, Any]) -> None:
     """By a job that has nothing else: what depends on templates, input and endpoint is checked when the task runs."""
     shares = options.get("rows_per_request", "auto") != "auto"
     BatchJob(
-        url="endpoint:",
+        url="https://endpoint.invalid",
         task="feature-extraction" if shares else "text-generation",
         input_path="in.jsonl",
         output_path="out",

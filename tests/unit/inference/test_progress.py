@@ -124,4 +124,4 @@ def test_the_budget_is_for_failures_of_the_engine(error: errors.InferenceError, 
 def test_a_budget_is_a_share() -> None:
     """Anything else is refused with its value."""
     with pytest.raises(ValueError, match=r"retry_budget is a share of the rows.*-1"):
-        BatchJob(url="u", task="text-generation", input_path="i", output_path="o", retry_budget=-1)
+        BatchJob(url="http://u", task="text-generation", input_path="i", output_path="o", retry_budget=-1)

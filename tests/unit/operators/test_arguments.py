@@ -153,7 +153,7 @@ def test_a_batch_without_airflow_takes_no_letters_for_columns() -> None:
     """The same of `BatchJob`."""
     columns: Any = "id"
     with pytest.raises(ValueError, match=r"keep_columns is a list, not the text 'id': give \['id'\]"):
-        BatchJob(url="u", task="chat-completion", prompt="{a}", input_path="i", output_path="o", keep_columns=columns)
+        BatchJob(url="http://u", task="chat-completion", input_path="i", output_path="o", keep_columns=columns)
 
 
 def test_the_cases_are_there() -> None:

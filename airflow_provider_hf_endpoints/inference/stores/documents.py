@@ -1,0 +1,49 @@
+"""Small JSON documents that the batch keeps beside an output, and that anybody may have damaged since."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
+
+
+def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | None:
+    """The object in a document; None where there is no document.
+
+    :param lenient: a damaged document is None too, since it is about to be thrown away
+    :raises OutputConflictError: it holds something else
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        found = json.loads(text)
+        words = f"holds {type(found).__name__} where an object is expected"
+    except (ValueError, RecursionError) as error:
+        found, words = None, f"is not JSON ({error})"
+    if isinstance(found, dict):
+        return found
+    if lenient:
+        return None
+    raise damaged(path, words)
+
+
+def damaged(path: UPath, words: str) -> OutputConflictError:
+    """The error of a document that cannot be used."""
+    return OutputConflictError(
+        f"{path} {words}: something other than a batch changed it. Put the file back, choose another output_path, or "
+        'on_existing="overwrite" to do all rows again'
+    )
+
+
+def size_of(path: UPath) -> int | None:
+    """Bytes of a file; None where its storage does not say.
+
+    :raises FileNotFoundError: it is not there
+    """
+    size = path.fs.info(path.path).get("size")
+    return None if size is None else int(size)

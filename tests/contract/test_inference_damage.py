@@ -1,0 +1,126 @@
+"""What somebody did to an output, or put where it goes, between two runs of the same job.
+
+Nothing there is written over unasked, nothing is called finished that is not what the batch wrote, and each error says
+which file it is about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference.batch import run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputConflictError
+from tests.contract.batch_play import counting, job_of, prompt_of, questions, results, stopped_early, write_rows
+from tests.contract.inference_server import Reply, Request, echo, serving
+
+Damage = Callable[[Path], object]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def without(*names: str) -> Callable[[Path], None]:
+    """A manifest that lacks something."""
+
+    def change(path: Path) -> None:
+        manifest = json.loads(path.read_bytes())
+        for name in names:
+            del manifest[name]
+        path.write_text(json.dumps(manifest))
+
+    return change
+
+
+def one_fails(request: Request) -> Reply:
+    return Reply(400, {"error": "no"}) if "3" in prompt_of(request) else echo(request)
+
+
+DAMAGES: list[tuple[str, Damage, str]] = [
+    ("results-00000.jsonl", truncate, "were changed since"),
+    ("results-00000.jsonl", lambda path: path.write_bytes(b""), "were changed since"),
+    ("results-00000.jsonl", lambda path: path.open("a").write("{}\n"), "were changed since"),
+    ("results-00000.jsonl", Path.unlink, "are not there"),
+    ("errors.jsonl", truncate, "were changed since"),
+    ("errors.jsonl", Path.unlink, "are not there"),
+    ("manifest.json", Path.unlink, "no manifest or journal"),
+    ("manifest.json", truncate, "is not JSON"),
+    ("manifest.json", lambda path: path.write_bytes(b"\xff\x00"), "is not JSON"),
+    ("manifest.json", lambda path: path.write_text("[" * 9000), "is not JSON"),
+    ("manifest.json", lambda path: path.write_text("[1]"), "an object is expected"),
+    ("manifest.json", lambda path: path.write_text('{"a": 1}'), "not the manifest of a batch"),
+    ("manifest.json", without("report"), "not the manifest of a batch"),
+    ("manifest.json", without("identity"), "not the manifest of a batch"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"), DAMAGES, ids=[f"{name}-{n}" for n, (name, *_) in enumerate(DAMAGES)]
+)
+def test_a_damaged_output_is_neither_finished_nor_written_over(
+    tmp_path: Path, name: str, damage: Damage, words: str
+) -> None:
+    """Until somebody says `overwrite`."""
+    write_rows(tmp_path, questions(9))
+    with serving(one_fails) as server:
+        run_batch(job_of(server.url, tmp_path))
+        damage(tmp_path / "out" / name)
+        sent = len(server.posts)
+        with pytest.raises(OutputConflictError, match=words) as error:
+            run_batch(job_of(server.url, tmp_path))
+        assert sent == len(server.posts)
+        assert "overwrite" in str(error.value)
+        run_batch(job_of(server.url, tmp_path, on_existing="overwrite"))
+    assert len(results(tmp_path)) == 9
+
+
+def test_an_empty_list_of_errors_may_be_deleted(tmp_path: Path) -> None:
+    """Nothing is lost with it."""
+    write_rows(tmp_path, questions(3))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+        (tmp_path / "out" / "errors.jsonl").unlink()
+        assert (3, 0) == ((report := run_batch(job_of(server.url, tmp_path))).rows, report.requests)
+
+
+@pytest.mark.parametrize("output", ["mine.jsonl", "folder", "mine.parquet"])
+def test_a_file_of_somebody_else_is_not_written_over(tmp_path: Path, output: str) -> None:
+    """It is refused before anything is sent, and is what it was."""
+    write_rows(tmp_path, questions(3))
+    path = tmp_path / output
+    mine = path if path.suffix else path / "results-00000.jsonl"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with serving(echo) as server:
+        with pytest.raises(OutputConflictError, match="no manifest or journal"):
+            run_batch(job_of(server.url, tmp_path, output_path=path))
+        assert not server.posts
+    assert "mine" == mine.read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_damaged_journal_is_named(tmp_path: Path, text: str) -> None:
+    """The answers in it are not thrown away unasked."""
+    write_rows(tmp_path, questions(20))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, 5, max_concurrency=2)
+        (tmp_path / "out" / "_journal" / "job.json").write_text(text)
+        with pytest.raises(BatchError, match=r"job\.json") as error:
+            run_batch(job_of(server.url, tmp_path))
+    assert "overwrite" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "", "spent": {"no": 1}}', '{"spent": {}}'])
+def test_a_damaged_budget_starts_again(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning: the rows that are done are kept all the same."""
+    write_rows(tmp_path, questions(20))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, 5, max_concurrency=2, max_runtime=600)
+        budget = next((tmp_path / "out").rglob("*budget*.json"))
+        budget.write_text(text)
+        assert 20 == run_batch(job_of(server.url, tmp_path, max_runtime=600)).rows
+    assert "starts again" in caplog.text
