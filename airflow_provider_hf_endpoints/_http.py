@@ -1,34 +1,16 @@
-"""What both planes need to know of HTTP: how long a server asks to wait, and how secrets stay out of texts and logs.
+"""What both planes need to know of HTTP: how long a server asks to wait, and which log lines stay out of a task's log.
 
 A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` can share it and stay independent.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-
-REDACTED = "***"
-
-# What is a secret by its looks. A Hugging Face token has capitals or digits; hf_transfer and hf_endpoints_default have
-# neither, and a log that hides such names explains nothing. The same for sk-learn.
-_TOKEN = re.compile(
-    r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}"
-    r"|(?<=[Bb]earer )[^\s\"',]+|(?<=[Bb]asic )(?=\S*[0-9+/=])[\w+/=-]{8,}"
-    r"|\bsk-(?=[\w-]*\d)[\w-]{5,}|\b[sr]k_(?:live|test)_\w{8,}"  # OpenAI and its likes, Stripe
-    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}"  # GitHub, GitLab
-    r"|\bxox[abeprs]-[\w-]{8,}|\bnvapi-[\w-]{16,}|\bgsk_\w{16,}|\br8_\w{16,}|\bnpm_\w{30,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"  # AWS, Google
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
-    r"|(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"  # user and password of a URL
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-)
-_SHORTEST_LINE = 8  # characters of a line of a longer secret (a key file) that is hidden by itself
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -77,22 +59,6 @@ def parse_rate_limit(value: str | None) -> float | None:
     used_up = (limit for limit in (value or "").split(",") if _USED_UP.search(limit))
     resets = [float(reset.group(1)) for limit in used_up if (reset := _RESET.search(limit))]
     return max(resets, default=None)
-
-
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` with `***` for each of `secrets`, and for what looks like a token, a URL's password or a private key."""
-    forms = {form for secret in secrets if secret for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, REDACTED)
-    return _TOKEN.sub(REDACTED, text)
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """How a secret can stand in a text: as it is, escaped as JSON, or a line at a time."""
-    yield secret
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield from (line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
 
 
 def silence_httpx() -> None:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from airflow_provider_hf_endpoints._http import redact, wait_told
+from airflow_provider_hf_endpoints._http import wait_told
+from airflow_provider_hf_endpoints._redact import redact
 
 WHOAMI = "/api/whoami-v2"  # the Hub's route that says whose a token is
 # Statuses of a server that stay as they are however often it is asked: not implemented, HTTP version, a loop, …

@@ -25,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from airflow_provider_hf_endpoints.endpoints.concealing import without_secrets
+
 
 class InferenceEndpointStatus(StrEnum):
     """The states the service documents. A state that is none of these is kept as a plain string."""
@@ -212,7 +214,11 @@ class InferenceEndpoint(_Answer):
 
     @classmethod
     def from_raw(cls, raw: dict[str, Any], namespace: str, unapplied: tuple[Difference, ...] = ()) -> Self:
-        """Read the service's answer. Raises `pydantic.ValidationError` when name or state are missing."""
+        """Read the service's answer. Raises `pydantic.ValidationError` when name or state are missing.
+
+        The messages of its state, also those in `raw`, lose the endpoint's secrets: they may be a container's words.
+        """
+        raw = without_secrets(raw)
         return cls.model_validate({**raw, "namespace": namespace, "raw": raw, "unapplied": unapplied})
 
     @property

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.api.arguments import UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import (

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 

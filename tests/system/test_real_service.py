@@ -30,7 +30,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError

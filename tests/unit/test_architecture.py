@@ -25,12 +25,13 @@ ROOT = Path(airflow_provider_hf_endpoints.__file__).parent
 # The package's own `__init__`, which holds nothing but the version, is free for all.
 MAY_IMPORT: dict[str, set[str]] = {
     "_http": set(),
+    "_redact": set(),
     "_airflow": set(),
     "get_provider_info": set(),
     "batch": {"inference"},
-    "waits": {"_http", "endpoints"},
+    "waits": {"_redact", "endpoints"},
     "kept": set(),
-    "hooks": {"_http", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
+    "hooks": {"_redact", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
     "fs": {"_http", "hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "backoff", "stores")}
 MAY_IMPORT |= {
     "inference.wire": set(),
-    "inference.errors": {"_http", "inference.wire"},
+    "inference.errors": {"_redact", "inference.wire"},
     "inference.fastjson": set(),
     "inference.input_errors": set(),
     "inference.stores": {"inference.errors", "inference.input_errors"},
@@ -80,12 +81,16 @@ MAY_IMPORT |= {
 }
 
 # --- The control plane.
-_SAID = {"_http", *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations", "concealing"))}
+_SAID = {
+    "_http",
+    "_redact",
+    *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations", "concealing")),
+}
 _CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
 MAY_IMPORT |= {
-    "endpoints.models": set(),
+    "endpoints.models": {"endpoints.concealing"},
     "endpoints.durations": set(),
-    "endpoints.errors": {"_http"},
+    "endpoints.errors": {"_http", "_redact"},
     "endpoints.images": {"endpoints.errors"},
     "endpoints.spec": {"endpoints.errors", "endpoints.images", "endpoints.models"},
     "endpoints.api": _SAID,
@@ -94,7 +99,7 @@ MAY_IMPORT |= {
     "endpoints.waiting": {*_SAID, "endpoints.api"},
     "endpoints.async_client": _CLIENT,
     "endpoints.client": {*_CLIENT, "endpoints.async_client"},
-    "endpoints.concealing": {"_http", "endpoints.models"},
+    "endpoints.concealing": {"_redact"},
     "endpoints.health_checks": {*_CLIENT, "endpoints.async_client", "endpoints.client"},
     "endpoints.poller": {*_CLIENT, "endpoints.async_client", "endpoints.client", "endpoints.health_checks"},
     "endpoints.__init__": set(),
@@ -120,7 +125,7 @@ MAY_IMPORT |= {
     "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
 }
 # --- The operators.
-_AIRFLOW = {"_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "assets", "leases", "kept"}
+_AIRFLOW = {"_redact", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "assets", "leases", "kept"}
 _COMMON = {*_AIRFLOW, "ownership", "inference", "operators.common"}
 MAY_IMPORT |= {
     "operators.common": _COMMON - {"operators.common"},
@@ -138,7 +143,7 @@ MAY_IMPORT |= {
 #: Large rooms, whose own rooms and files have a line each.
 DIVIDED = ("inference", "endpoints", "emulator", "operators")
 MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
-WITHOUT_AIRFLOW = {"_http", "get_provider_info", "endpoints", "inference", "batch", "emulator", "waits"}
+WITHOUT_AIRFLOW = {"_http", "_redact", "get_provider_info", "endpoints", "inference", "batch", "emulator", "waits"}
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
     "leases/records.py",

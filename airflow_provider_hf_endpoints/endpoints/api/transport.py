@@ -20,7 +20,7 @@ import httpx
 import tenacity
 
 from airflow_provider_hf_endpoints import __version__
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.api.flows import Answer, Session, is_transient
 from airflow_provider_hf_endpoints.endpoints.api.requests import Request

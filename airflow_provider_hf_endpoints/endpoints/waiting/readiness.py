@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.models import (
     BROKEN,
     DELETED,
@@ -226,7 +225,7 @@ def _judge_arrived(endpoint: InferenceEndpoint, health: Health | None, moment: _
     if health.refused:
         return _not_callable(endpoint, health, "runs")
     got = f"answers {health.status}" if health.status is not None else "can't be reached"
-    detail = _detail(health, endpoint)
+    detail = _detail(health)
     return _wait(endpoint, moment, f"it is running but its health route {endpoint.health_url} {got}{detail}")
 
 
@@ -238,7 +237,7 @@ def judge_wake(wake: Wake, endpoint: InferenceEndpoint, health: Health) -> Verdi
 def _not_callable(endpoint: InferenceEndpoint, health: Health, state: str) -> Failed:
     return Failed(
         f"The endpoint {state}, but its health route {endpoint.health_url} answers {health.status}"
-        f"{_detail(health, endpoint)}. The token may manage the endpoint and not call it: "
+        f"{_detail(health)}. The token may manage the endpoint and not call it: "
         "give it the permission inference.endpoints.infer.write.",
         endpoint,
     )
@@ -300,19 +299,19 @@ def _targets(goal: Goal) -> str:
 
 
 def _said(endpoint: InferenceEndpoint) -> str:
-    return f' ("{conceal(endpoint.message, endpoint)}")' if endpoint.message else ""
+    return f' ("{endpoint.message}")' if endpoint.message else ""
 
 
-def _detail(health: Health, endpoint: InferenceEndpoint) -> str:
-    """What the health route said beside its status: a container's own words, perhaps."""
-    return f": {conceal(health.detail, endpoint)}" if health.detail else ""
+def _detail(health: Health) -> str:
+    """What the health route said beside its status."""
+    return f": {health.detail}" if health.detail else ""
 
 
 def why_broken(endpoint: InferenceEndpoint, *, quote: bool = True) -> str:
     """What a failed endpoint's state says.
 
-    :param quote: with the service's messages. They may repeat what the container printed: what follows the name of a
-        secret or of a variable of the endpoint is hidden.
+    :param quote: with the service's messages. They may repeat what the container printed: values of secrets that stand
+        without their names are in there, and whoever knows these values has to hide them.
     """
     failed_update = endpoint.status == InferenceEndpointStatus.UPDATE_FAILED
     what = "The endpoint's last update failed" if failed_update else "The endpoint failed to start"
@@ -320,4 +319,4 @@ def why_broken(endpoint: InferenceEndpoint, *, quote: bool = True) -> str:
         return f"{what} (state {endpoint.status})."
     error = f" Error: {endpoint.error_message}" if endpoint.error_message else ""
     agent = f" Debugger: {endpoint.agent_message}" if endpoint.agent_message else ""
-    return conceal(f"{what} (state {endpoint.status}){_said(endpoint)}.{error}{agent}", endpoint)
+    return f"{what} (state {endpoint.status}){_said(endpoint)}.{error}{agent}"

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from airflow_provider_hf_endpoints.endpoints.api import requests
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Pause, Session, get, is_ridden_out
+from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     EndpointFailedError,
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 LONGEST_OUTAGE = timedelta(minutes=15)
 # How long an update of an endpoint that is parked may take before somebody is told.
 LONGEST_UPDATE = timedelta(minutes=10)
+_LONGEST_DETAIL = 200  # characters of a health route's words
 
 End = Ready | Failed | TimedOut
 # Told after every look why the wait goes on.
@@ -90,7 +92,7 @@ def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
     try:
         answer = yield requests.health(endpoint.health_url)
     except ApiError as error:
-        return Health(error.status, error.message[:200])
+        return Health(error.status, conceal(error.message, endpoint)[:_LONGEST_DETAIL])
     return Health(answer.status)
 
 

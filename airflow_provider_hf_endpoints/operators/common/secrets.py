@@ -14,7 +14,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook, Variable
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 log = logging.getLogger(__name__)
@@ -220,6 +220,7 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)
+        yield " ".join(each for each in value if isinstance(each, str))  # ["--api-key", "…"]
 
 
 def _mask_all(revealed: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
-from airflow_provider_hf_endpoints._http import redact
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import BROKEN
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release

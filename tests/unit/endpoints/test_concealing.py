@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.endpoints.concealing import conceal
+from airflow_provider_hf_endpoints.endpoints.errors import ServiceError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     Failed,
@@ -19,12 +20,13 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     judge,
     why_broken,
 )
-from tests.unit.endpoints.play import NOW, changed, raw
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import check_health
+from tests.unit.endpoints.play import NOW, Play, changed, raw
 
 
 def with_secrets(state: str = "failed", **status: Any) -> InferenceEndpoint:
     """An endpoint as the service answers it: names of secrets, values of variables."""
-    data = changed(raw(state, **status), "model.secrets", {"API_KEY": "***", "DB_PASSWORD": "***"})
+    data = changed(raw(state, **status), "model.secrets", {"API_KEY": "***", "DB_PASSWORD": "***", "LICENCE": "***"})
     data = changed(data, "model.env", {"MAX_LEN": "4096", "WANDB_TOKEN": "quiet-value-1"})
     return InferenceEndpoint.from_raw({**data, "customRouter": {"env": {"ROUTER_KEY": "route-value"}}}, "acme")
 
@@ -46,6 +48,17 @@ def with_secrets(state: str = "failed", **status: Any) -> InferenceEndpoint:
         ("DB_PASSWORD=two plain words", "DB_PASSWORD=***"),
         ("DB_PASSWORD=two words API_KEY=plainvalue", "DB_PASSWORD=*** API_KEY=***"),
         ("API_KEY => plainvalue", "API_KEY => ***"),
+        ("export LICENCE='plain value'", "export LICENCE='***'"),
+        ('LICENCE="first line\nsecond line" next', 'LICENCE="***" next'),
+        ('LICENCE = """first\nsecond"""', 'LICENCE = """***"""'),
+        ("LICENCE: |\n  first line\n  second line\nnext", "LICENCE: ***next"),
+        ('LICENCE={\n  "id": "plain"\n}\nnext', "LICENCE=***\nnext"),
+        (f"LICENCE=plain\n{'Ab1' * 20}\n{'Cd2' * 10}\nnext line", "LICENCE=***\nnext line"),
+        ("GET /?LICENCE%3Dplain%20value HTTP/1.1", "GET /?LICENCE%3D***"),
+        ("%22LICENCE%22%3A%22plain%22", "%22LICENCE%22%3A%22***"),
+        ("-e LICENCE=plain -e OTHER=1", "-e LICENCE=*** OTHER=1"),
+        ("env TElDRU5DRT1wbGFpbnZhbHVl is odd", "env *** is odd"),
+        ("OPENAI_API_KEY=plainvalue", "OPENAI_API_KEY=***"),
         ("API_KEY='never closed", "API_KEY='***'"),
         ("MAX_LEN=4096 is too long", "MAX_LEN=*** is too long"),
         ("ROUTER_KEY=abc, next", "ROUTER_KEY=***, next"),
@@ -95,17 +108,36 @@ def test_odd_answers_have_no_names() -> None:
     assert conceal("API_KEY=1", endpoint) == "API_KEY=1"
 
 
+def health_of(endpoint: InferenceEndpoint, status: int, words: str) -> Health:
+    """What is kept of a health route's answer."""
+    return Play(ServiceError(words, status=status)).run(check_health(endpoint))
+
+
+def test_words_are_concealed_before_they_are_cut() -> None:
+    """What is cut in the middle of a value would not be found: a part of the value would be shown."""
+    words = f"{'x' * 190} quiet-value-1"
+    assert health_of(with_secrets("running"), 500, words).detail == f"{'x' * 190} ***"
+
+
+def test_an_endpoint_is_read_without_the_values_in_its_messages() -> None:
+    """Whoever quotes a message, or the service's whole answer, need not think of secrets."""
+    words = "LICENCE=plain value"
+    endpoint = with_secrets("failed", message=words, errorMessage=words, agentMessage=words)
+    assert ["LICENCE=***"] * 3 == [endpoint.message, endpoint.error_message, endpoint.agent_message]
+    assert "plain value" not in repr(endpoint.raw)
+    assert {"MAX_LEN": "4096", "WANDB_TOKEN": "quiet-value-1"} == endpoint.raw["model"]["env"]
+
+
 def test_every_reason_of_a_wait_is_concealed() -> None:
     """The messages of a state and a health route's words may be the container's: a sensor knows no secrets."""
-    words = "API_KEY=plainvalue"
+    words = "API_KEY=plainvalue LICENCE=plainvalue"
     goal = Goal(started=NOW, deadline=NOW)
     broken = with_secrets("failed", message=words, errorMessage=words, agentMessage=words)
     running = with_secrets("running")
     verdicts = [
         judge(Snapshot(broken), goal, NOW),
         judge(Snapshot(with_secrets("initializing", message=words)), goal, NOW),
-        judge(Snapshot(running, Health(500, words)), goal, NOW),
-        judge(Snapshot(running, Health(403, words)), goal, NOW),
+        *(judge(Snapshot(running, health_of(running, status, words)), goal, NOW) for status in (500, 403)),
     ]
     assert [Failed, TimedOut, TimedOut, Failed] == [type(verdict) for verdict in verdicts]
     texts = [why_broken(broken), *(getattr(verdict, "reason", "") for verdict in verdicts)]

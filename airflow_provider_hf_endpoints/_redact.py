@@ -1,0 +1,158 @@
+"""How secrets stay out of texts that others read: values that are known, what looks like a secret, values behind names.
+
+A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` share it and stay independent. Pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+REDACTED = "***"
+
+# What is a secret by its looks. A Hugging Face token has capitals or digits; hf_transfer and hf_endpoints_default have
+# neither, and a log that hides such names explains nothing. The same for sk-learn.
+_LOOKS_SECRET = re.compile(
+    r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}"
+    r"|(?<=[Bb]earer )[^\s\"',]+|(?<=[Bb]asic )(?=\S*[0-9+/=])[\w+/=-]{8,}"
+    r"|\bsk-(?=[\w-]*\d)[\w-]{5,}|\b[sr]k_(?:live|test)_\w{8,}"  # OpenAI and its likes, Stripe
+    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}"  # GitHub, GitLab
+    r"|\bxox[abeprs]-[\w-]{8,}|\bnvapi-[\w-]{16,}|\bgsk_\w{16,}|\br8_\w{16,}|\bnpm_\w{30,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"  # AWS, Google
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
+    r"|(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"  # user and password of a URL
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    # The last lines of a log may begin within a key.
+    r"|(?:^[ \t]*[\w+/=]{16,}[ \t]*\n)*^[ \t]*[\w+/=]*[ \t]*\n?-----END [A-Z ]*PRIVATE KEY-----"
+    r"|(?:^[ \t]*[A-Za-z0-9+/]{64}[ \t]*$\n?){2,}",
+    re.M,
+)
+_SHORTEST_LINE = 8  # characters of a line of a longer secret (a key file) that is hidden by itself
+_SHORTEST_ENCODED = 6  # characters of a secret that is looked for in its encoded forms
+
+# Names that are a secret's whoever has set them: in capitals as in an environment, else only where they say it clearly.
+_IN_CAPITALS = r"(?:[A-Z0-9]+_)*(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?|DSN)"
+_CLEARLY = (
+    r"(?i:(?:[\w.-]{0,40}[_.-])?(?:(?:api|secret|access|private|signing|encryption)[_-]?key|client[_-]?secret|secret"
+    r"|(?:api|access|auth|refresh|bearer|session)[_-]?token|password|passwd|passphrase))"
+)
+# Not a value but where it comes from (`$API_KEY`, `{{ … }}`, a path), a special token (`<pad>`), or nothing at all.
+_NO_VALUE = r"(?!\\*[\"']?(?:[$`<{%*]|[.~]?/|\d[\d.]{0,6}\b|(?i:none|null|true|false|str|string|bytes|os\.)\b))"
+
+# NAME=value, NAME: value, "NAME": "value", NAME => value, --name value; also escaped as JSON, or for a URL.
+_BEFORE = r"(?:(?<![\w.])|(?<=%[0-9A-Fa-f]{2}))(?:--)?"
+_ASSIGNED = r"(?:=>|:=|=(?!>)|:(?!=)|%3[Dd]|%3[Aa])"
+_BETWEEN = rf"(?:\\*[\"']|%22)?\]?\s*{_ASSIGNED}\s*(?:%20|%22|\+)*"
+_AFTER_FLAG = r"\s+"
+# To the closing quote, also some lines below; to the end of the line where there is none.
+_QUOTED = (
+    r"(?P<quote>\\*(?:\"\"\"|'''|[\"']))"
+    r"(?:(?:(?!(?P=quote))(?:\\.|[^\\]|\\$)){0,20000}?(?P=quote)|.*$)"
+)
+# A block of lines: JSON in brackets that open at the end of a line, YAML below `|` or `>`.
+_BLOCK = r"[{\[][ \t]*\n[\s\S]*?^[ \t]*[}\]]+|[|>][+-]?[ \t]*\n(?:[ \t]+\S.*(?:\n|$))+"
+# A value may have blanks: it ends where the next setting begins, or with its line; lines of a key may follow.
+TO_NEXT = r"[^\s\"'].*?(?=[,;]\s|\s[\w.-]+=|[)}\]]*$)(?:[)}\]]*(?:\n[ \t]*[\w+/=-]{24,}[ \t]*$)+)?"
+# Or it ends at a blank.
+TO_BLANK = r"[^\s\"']+?(?=[,;.)}\]]*(?:[\s\"']|$))"
+
+_NAMED = re.compile(
+    rf"(?P<name>{_BEFORE}(?:{_IN_CAPITALS}(?:\\*[\"'])?\]?[ \t]*{_ASSIGNED}[ \t]*"
+    rf"|{_CLEARLY}(?:(?:\\*[\"']|%22)\]?[ \t]*{_ASSIGNED}[ \t]*|[ \t]?(?:=(?!>)|%3[Dd])[ \t]?))"
+    rf"|(?<!\S)--{_CLEARLY}[ \t]+(?!-)){_NO_VALUE}(?:{_QUOTED}|{TO_BLANK})",
+    re.M,
+)
+# Text in base64, of which the words of a log seldom are: at least the beginning of a NAME=value.
+_ENCODED = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}(?![\w+/-])")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """`text` with `***` for each of `secrets`, for what looks like a token, a URL's password or a private key, and for
+    what stands behind a name like API_KEY or password."""
+    forms = {form for secret in secrets if secret for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, REDACTED)
+    return _NAMED.sub(_hidden, looks_redacted(text))
+
+
+def looks_redacted(text: str) -> str:
+    """`text` without what is a secret by its looks alone, whatever stands before it."""
+    return _LOOKS_SECRET.sub(REDACTED, text)
+
+
+def redact_named(text: str, names: Iterable[str], unquoted: str) -> str:
+    """`text` with `***` for each value that stands behind one of `names`, however a program prints it.
+
+    :param unquoted: where a value ends that is in no quotes, `TO_NEXT` or `TO_BLANK`
+    """
+    plain = text.lower().replace("-", "_")
+    spelled = [_spelled(name) for name in sorted(names, key=len, reverse=True) if name and _plain(name) in plain]
+    if not spelled:
+        return text
+    name = f"(?:{'|'.join(spelled)})(?!\\w)"
+    value = f"(?:{_QUOTED}|{_BLOCK}|{unquoted})"
+    found = re.compile(f"(?P<name>{_BEFORE}{name}{_BETWEEN}|(?<!\\S)--{name}{_AFTER_FLAG}){value}", re.I | re.M)
+    return found.sub(_hidden, text)
+
+
+def redact_encoded(text: str, hide: Callable[[str], str]) -> str:
+    """`text` with `***` for each word in base64 of which `hide` would hide a part."""
+
+    def judged(match: re.Match[str]) -> str:
+        decoded = _decoded(match[0])
+        return match[0] if decoded is None or hide(decoded) == decoded else REDACTED
+
+    return _ENCODED.sub(judged, text)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    quote = match["quote"] or ""
+    return f"{match['name']}{quote}{REDACTED}{quote}"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _spelled(name: str) -> str:
+    """API_KEY is `api_key` to Python's settings and `api-key` on a command line."""
+    return re.escape(name).replace("_", "[_-]")
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a secret can stand in a text: as it is, escaped, encoded, or a line at a time."""
+    yield secret
+    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
+        yield escaped
+        yield json.dumps(escaped, ensure_ascii=False)[1:-1]  # a text in a text
+    yield from (secret.replace("'", inner) for inner in ("'\\''", "'\"'\"'"))  # as a shell quotes it
+    yield html.escape(secret)
+    yield from (line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
+    if len(secret) >= _SHORTEST_ENCODED:
+        yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
+        yield from _in_base64(secret.encode())
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """The characters that `secret` alone decides, at each of the three places where it can begin (`user:secret`)."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret).decode()
+        begin, end = -(-before * 8 // 6), (before + len(secret)) * 8 // 6
+        yield encoded[begin:end]
+        yield encoded[begin:end].translate(str.maketrans("+/", "-_"))
+    yield base64.b64encode(secret).decode()
+    yield base64.urlsafe_b64encode(secret).decode()
+
+
+def _decoded(word: str) -> str | None:
+    """The text that a word in base64 is; None for any other word."""
+    standard = word.translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

@@ -1,0 +1,160 @@
+"""The leaf that keeps secrets out of texts: values that are known, looks, and values behind names."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints._redact import redact
+
+TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"token {TOKEN} is bad", "token *** is bad"),
+        (f"'{TOKEN}'", "'***'"),
+        ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer ***"),
+        ('{"authorization": "bearer abc"}', '{"authorization": "bearer ***"}'),
+        ("old api_org_AbCdEfGhIjKlMnOpQrSt", "old ***"),
+        ("of a job: hf_jwt_eyJhbGciOi.J9-x_y", "of a job: ***"),
+        ("nothing to hide", "nothing to hide"),
+        ("", ""),
+    ],
+)
+def test_tokens_are_redacted_wherever_they_stand(text: str, shown: str) -> None:
+    """Hugging Face tokens and bearer tokens never survive, even when nobody named them."""
+    assert shown == redact(text)
+
+
+@pytest.mark.parametrize("name", ["hf_endpoints_default", "No module named 'hf_transfer'", "hf_xet", "hf_hub_download"])
+def test_names_that_only_look_like_tokens_stay_readable(name: str) -> None:
+    """The connection's id and the modules that a container's log complains of are no tokens."""
+    assert name == redact(name)
+
+
+def test_the_longest_secret_goes_first() -> None:
+    """A secret that contains another one leaves nothing of itself behind."""
+    assert redact("pass-word-2 and pass-word", ["pass-word", "pass-word-2"]) == "*** and ***"
+
+
+def test_empty_secrets_change_nothing() -> None:
+    """An empty secret is not "everything between two characters"."""
+    assert redact("text", ["", "absent"]) == "text"
+
+
+def test_a_secret_is_found_where_json_escapes_it() -> None:
+    """A service that quotes the request as JSON escapes quotes and line ends: the secret is found all the same."""
+    assert redact('{"sent": "a\\"b\\nc"}', ['a"b\nc']) == '{"sent": "***"}'
+
+
+def test_a_secret_of_several_lines_is_found_line_by_line() -> None:
+    """A log shows a key file line by line, and each line of it is a secret."""
+    key = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----"
+    assert "MIIEpAIBAAKCAQEA" not in redact("12:00 read MIIEpAIBAAKCAQEA from env", [key])
+
+
+def basic(secret: str) -> str:
+    """As the header of a registry has it."""
+    return base64.b64encode(f"robot:{secret}:".encode()).decode()
+
+
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    json.dumps,
+    lambda secret: json.dumps(json.dumps({"a": secret})),
+    lambda secret: json.dumps(secret, ensure_ascii=False),
+    repr,
+    shlex.quote,
+    quote,
+    quote_plus,
+    lambda secret: quote(secret, safe=""),
+    html.escape,
+    lambda secret: base64.b64encode(secret.encode()).decode(),
+    lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    basic,
+    lambda secret: "\n".join(f"12:00 {line}" for line in secret.splitlines()),
+]
+
+
+@pytest.mark.parametrize("spell", SPELLINGS)
+@pytest.mark.parametrize(
+    "secret", ["plain value 1", 'it\'s "all" & <more>/+?=', "zwölf Boxkämpfer", "a first line\nand a second"]
+)
+def test_a_value_is_found_however_it_is_spelt(spell: Callable[[str], str], secret: str) -> None:
+    """Escaped, quoted or encoded: nothing of it is left from which it could be read."""
+    printed = spell(secret)
+    shown = redact(f"before {printed} after", [secret])
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    assert "***" in shown
+    left = shown.removeprefix("before ").removesuffix(" after")
+    longest = max((len(part) for part in left.replace("robot", "").split("***")), default=0)
+    assert longest <= 12, f"left of it: {left}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("OPENAI_API_KEY=plainvalue", "OPENAI_API_KEY=***"),
+        ("export DB_PASSWORD='plain value'", "export DB_PASSWORD='***'"),
+        ('{"password": "plain value", "n": 1}', '{"password": "***", "n": 1}'),
+        ('{\\"apiKey\\": \\"plain\\"}', '{\\"apiKey\\": \\"***\\"}'),
+        ("Settings(api_key='plain', n=1)", "Settings(api_key='***', n=1)"),
+        ("serve --api-key plainvalue --port 80", "serve --api-key *** --port 80"),
+        ("https://x/?access_token=plainvalue", "https://x/?access_token=***"),
+        ("AWS_SECRET_ACCESS_KEY: plainvalue", "AWS_SECRET_ACCESS_KEY: ***"),
+    ],
+)
+def test_a_name_that_says_it_is_a_secret_is_enough(text: str, shown: str) -> None:
+    """Where nobody knows the endpoint's names: an error of the service, of a proxy, of an engine."""
+    assert shown == redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "API_KEY is not set",
+        "KeyError: 'API_KEY'",
+        "serve --api-key $API_KEY",
+        "--api-key={{ conn.x.password }}",
+        "EOS_TOKEN=</s> PAD_TOKEN='<pad>'",
+        "MAX_TOKEN=4096 max_tokens=64, tokenizer: gpt2",
+        "api_key=None, password: required, secrets: Field required",
+        'def f(password: str, token="x"): ...',
+        "MY_API_KEY_FILE=/etc/x monkey=banana",
+        "primary key: id; sort_key=name",
+    ],
+)
+def test_what_explains_something_stays(text: str) -> None:
+    """A name without a value, a reference, a special token of a model, and names that only sound alike."""
+    assert text == redact(text)
+
+
+def test_a_key_whose_begin_was_cut_away_goes_too() -> None:
+    """The last lines of a log may be the end of a key file, or its middle."""
+    line = "MIIEow" * 10 + "Ab3+"
+    assert redact(f"{line}\n{line}\nshort==\n-----END RSA PRIVATE KEY-----\nnext") == "***\nnext"
+    assert redact(f"before\n{line}\n{line}\nnext") == "before\n***next"
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="API_KEY=:'\"\\ ,{}-x\n", max_size=80), st.text(max_size=20))
+def test_whatever_is_printed_redacting_ends(text: str, secret: str) -> None:
+    """No text and no secret makes it fail, and what is redacted stays as it is."""
+    assert isinstance(redact(text, [secret]), str)
+
+
+@pytest.mark.parametrize("text", ["A" * 200_000, "a-" * 100_000, "a_" * 100_000, "API_KEY='" * 2_000, "x" * 63 + "\n"])
+def test_a_long_text_takes_no_more_than_a_moment(text: str) -> None:
+    """A page of some proxy may be large; a pattern that runs away would hang here."""
+    assert isinstance(redact(text), str)
