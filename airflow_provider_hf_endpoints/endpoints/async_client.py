@@ -246,4 +246,4 @@ class AsyncEndpointsClient(Transport):
 
     async def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
         """As `EndpointsClient.describe_failure`."""
-        return await self.run(readings.describe_failure(self.session, endpoint, secrets=(self._token, *secrets)))
+        return await self.run(readings.describe_failure(self.session, endpoint, secrets=(*self._secrets(), *secrets)))

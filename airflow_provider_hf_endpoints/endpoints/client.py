@@ -269,4 +269,4 @@ class EndpointsClient(Transport):
 
     def describe_failure(self, endpoint: InferenceEndpoint, *, secrets: tuple[str, ...] = ()) -> str:
         """The last lines of a broken endpoint's log, with `secrets` and every token redacted."""
-        return self.run(readings.describe_failure(self.session, endpoint, secrets=(self._token, *secrets)))
+        return self.run(readings.describe_failure(self.session, endpoint, secrets=(*self._secrets(), *secrets)))

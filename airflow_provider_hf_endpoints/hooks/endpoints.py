@@ -304,8 +304,11 @@ class InferenceEndpointsHook(BaseHook):
     def get_inference_endpoint_logs(
         self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
     ) -> list[LogEntry]:
-        """The last `tail` lines, oldest first. Filters: see `EndpointsClient.get_inference_endpoint_logs`."""
-        return self.get_conn().get_inference_endpoint_logs(name, namespace=namespace, tail=tail, **filters)
+        """The last `tail` lines, oldest first, without the endpoint's secrets.
+
+        Filters: see `EndpointsClient.get_inference_endpoint_logs`, which hides nothing.
+        """
+        return self.get_inference_endpoint(name, namespace=namespace).logs(tail=tail, **filters)
 
     def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
         """The replicas and their stages."""

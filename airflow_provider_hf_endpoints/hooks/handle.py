@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.api.arguments import UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointFailedError,
     InferenceEndpointError,
@@ -205,8 +206,13 @@ class EndpointHandle:
         self._client.delete_inference_endpoint(self.name, namespace=self.namespace)
 
     def logs(self, tail: int = 100, **filters: Any) -> list[LogEntry]:
-        """The last lines of its log, oldest first."""
-        return self._client.get_inference_endpoint_logs(self.name, namespace=self.namespace, tail=tail, **filters)
+        """The last lines of its log, oldest first, without the endpoint's secrets: what a task returns is stored."""
+        entries = self._client.get_inference_endpoint_logs(self.name, namespace=self.namespace, tail=tail, **filters)
+        # All at once: a secret may have several lines.
+        lines = conceal("\n".join(entry.line for entry in entries), self.snapshot, self._secrets).split("\n")
+        if len(lines) != len(entries):  # one `***` stands for some of them, and which these were is not known
+            return [LogEntry(line=line) for line in lines]
+        return [entry.model_copy(update={"line": line}) for entry, line in zip(entries, lines, strict=True)]
 
     def replicas(self) -> list[Replica]:
         """Its replicas and their stages."""

@@ -149,6 +149,7 @@ class Transport:
         if not 0 <= retry_budget < float("inf"):
             raise InvalidArgumentError(f"retry_budget={retry_budget!r} must be a number of seconds, 0 for no retries.")
         self._token = token.strip()
+        self._sent: set[str] = set()  # the secrets in requests
         self._bases = Bases.of(base_url, hub_url, catalog_url)
         self._seconds = timeout
         self.http_timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
@@ -183,6 +184,7 @@ class Transport:
                 "User-Agent": f"airflow-provider-hf-endpoints/{__version__}",
             },
         }
+        self._note_secrets(request)
         if request.json is not None:
             arguments["json"] = request.json
         return arguments
@@ -197,7 +199,7 @@ class Transport:
                 body=response.text,
                 headers=response.headers,
                 now=datetime.now(UTC),
-                secrets=self._secrets(request),
+                secrets=self._secrets(),
             )
         headers = {name.lower(): value for name, value in response.headers.items()}
         data: Any = None
@@ -208,7 +210,7 @@ class Transport:
                 try:
                     data = response.json()
                 except (ValueError, RecursionError):
-                    words = redact(response.text, self._secrets(request))[:_LONGEST_QUOTE]
+                    words = redact(response.text, self._secrets())[:_LONGEST_QUOTE]
                     raise InvalidAnswerError(
                         f"the answer is no JSON: {words!r}",
                         method=request.method,
@@ -217,15 +219,18 @@ class Transport:
                     ) from None
         return Answer(response.status_code, headers, data)
 
-    def _secrets(self, request: Request) -> list[str]:
-        """What an error's text must not repeat, should the service quote the request."""
+    def _secrets(self) -> list[str]:
+        """What an error's text must not repeat, should the service quote this request or one before."""
+        return [self._token, *self._sent]
+
+    def _note_secrets(self, request: Request) -> None:
         model = (request.json or {}).get("model") or {}
         credentials = ((model.get("image") or {}).get("custom") or {}).get("credentials") or {}
         values = [*(model.get("secrets") or {}).values(), credentials.get("password")]
-        return [self._token, *(value for value in values if isinstance(value, str))]
+        self._sent.update(value for value in values if isinstance(value, str))
 
     def transport_error(self, request: Request, error: httpx.HTTPError | httpx.InvalidURL) -> ApiError:
-        words = redact(str(error) or type(error).__name__, [self._token])
+        words = redact(str(error) or type(error).__name__, self._secrets())
         advice = next((advice for pattern, advice in _LASTING if pattern.search(words)), None)
         lasting = advice is not None or isinstance(
             error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError

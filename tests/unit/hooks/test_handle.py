@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointTimeoutError,
     InvalidArgumentError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, LogEntry
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Ready, TimedOut
 from airflow_provider_hf_endpoints.hooks.handle import SCALE_UP_TIMEOUT, EndpointHandle
 
@@ -36,14 +37,16 @@ def snapshot(state: str = "running", *, url: str | None = "https://x.example", *
 class Service:
     """Stands in for the client: remembers what it was asked, and answers with `answer`."""
 
-    def __init__(self, answer: object = None) -> None:
+    def __init__(self, answer: object = None, log: Sequence[LogEntry] = ()) -> None:
+        self.log = list(log)
         self.answer = answer if answer is not None else snapshot()
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.asked.append((method, args, kwargs))
-            return "  (its log)" if method == "describe_failure" else self.answer
+            texts = {"describe_failure": "  (its log)", "get_inference_endpoint_logs": self.log}
+            return texts.get(method, self.answer)
 
         return call
 
@@ -91,6 +94,19 @@ def test_it_acts_on_its_own_endpoint(act: Callable[[EndpointHandle], Any], metho
     service = Service()
     act(handle(service))
     assert service.asked == [(method, ("e",), {"namespace": "acme", **kwargs})]
+
+
+def test_its_log_shows_no_secret() -> None:
+    """What a task returns is stored. Lines keep their times, unless one `***` stands for several of them."""
+    state = snapshot(model={"repository": "gpt2", "secrets": {"LICENCE": "***"}})
+    at = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
+    one = [LogEntry(line="Booting", timestamp=at), LogEntry(line="LICENCE=plain value", timestamp=at)]
+    assert ["Booting", "LICENCE=***"] == [each.line for each in handle(Service(log=one), state).logs()]
+    assert {at} == {each.timestamp for each in handle(Service(log=one), state).logs()}
+    several = [LogEntry(line=line) for line in ('LICENCE="first', 'second" and', "the end")]
+    assert ['LICENCE="***" and', "the end"] == [each.line for each in handle(Service(log=several), state).logs()]
+    given = [LogEntry(line="read plain value")]
+    assert ["read ***"] == [each.line for each in handle(Service(log=given), state, secrets=["plain value"]).logs()]
 
 
 def test_an_update_sends_what_changes() -> None:
