@@ -293,6 +293,19 @@ def test_what_looks_like_a_token_is_no_template(field: str) -> None:
     create(task_id="task", name="demo", **MODEL, **given("max_tokens=64"))
 
 
+@pytest.mark.parametrize("field", ["container_args", "container_command"])
+@pytest.mark.parametrize(
+    "how", [["--api-key", "plainvalue"], ["--api-key=plainvalue"], ["sh", "-c", "PASSWORD=plain x"]]
+)
+def test_a_secret_on_a_command_line_is_no_template(field: str, how: list[str]) -> None:
+    """What stands behind a name that says so is one; where the container finds it in its environment, there is none."""
+    create: Any = CreateInferenceEndpointOperator
+    with pytest.raises(ValueError, match=f"{field} holds what looks like a token") as caught:
+        create(task_id="task", name="demo", **MODEL, **{field: how})
+    assert "plain" not in str(caught.value)
+    create(task_id="task", name="demo", **MODEL, **{field: ["serve", "--api-key", "$API_KEY", "--max-tokens", "64"]})
+
+
 @pytest.mark.skipif(
     not hasattr(bases, "_get_operator_defaults"), reason="this Airflow does not ask a class for its defaults"
 )
