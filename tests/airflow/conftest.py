@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,8 @@ def airflow(emulator: Emulator, still: Emulator, outputs: Path, dag_folders: lis
             variables={
                 "HF_ENDPOINTS_EXAMPLE_OUTPUT": str(outputs),
                 "HF_ENDPOINTS_EXAMPLE_LOOK_EVERY": "1",
-                "PYTHONPATH": str(Path(__file__).parent / "modules"),
+                # This checkout's own package, wherever the environment has another one installed from.
+                "PYTHONPATH": os.pathsep.join(map(str, (ROOT, Path(__file__).parent / "modules"))),
                 "AIRFLOW__CORE__PARALLELISM": "8",
                 "MATRIX_CONNECTION": "hf_endpoints_still",
                 "CANARY_INLINE": CANARIES["inline"],
