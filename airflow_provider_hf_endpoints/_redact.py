@@ -1,6 +1,7 @@
 """How secrets stay out of texts that others read: values that are known, what looks like a secret, values behind names.
 
-A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` share it and stay independent. Pure.
+A leaf: it imports nothing of this package, so that `endpoints/` and `inference/` share it and stay independent. Pure,
+but for `hiding`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import quote, quote_plus
 
 REDACTED = "***"
@@ -61,12 +64,15 @@ TO_NEXT = r"[^\s\"'].*?(?=[,;]\s|\s[\w.-]+=|[)}\]]*$)(?:[)}\]]*(?:\n[ \t]*[\w+/=
 # Or it ends at a blank.
 TO_BLANK = r"[^\s\"']+?(?=[,;.)}\]]*(?:[\s\"']|$))"
 
+# On a line of its own, as `env` prints it, a value may have blanks.
 _NAMED = re.compile(
-    rf"(?P<name>{_BEFORE}(?:{_IN_CAPITALS}(?:\\*[\"'])?\]?[ \t]*{_ASSIGNED}[ \t]*"
+    rf"(?P<name>(?P<alone>^[ \t]*(?:export[ \t]+|-[ \t]+)?(?={_IN_CAPITALS}[=:]))?"
+    rf"(?:{_BEFORE}(?:{_IN_CAPITALS}(?:\\*[\"'])?\]?[ \t]*{_ASSIGNED}[ \t]*"
     rf"|{_CLEARLY}(?:(?:\\*[\"']|%22)\]?[ \t]*{_ASSIGNED}[ \t]*|[ \t]?(?:=(?!>)|%3[Dd])[ \t]?))"
-    rf"|(?<!\S)--{_CLEARLY}[ \t]+(?!-)){_NO_VALUE}(?:{_QUOTED}|{TO_BLANK})",
+    rf"|(?<!\S)--{_CLEARLY}[ \t]+(?!-))){_NO_VALUE}(?:{_QUOTED}|(?(alone){TO_NEXT}|{TO_BLANK}))",
     re.M,
 )
+_also: ContextVar[Callable[[str], str] | None] = ContextVar("hiding", default=None)
 # Text in base64, of which the words of a log seldom are: at least the beginning of a NAME=value.
 _ENCODED = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}(?![\w+/-])")
 
@@ -74,10 +80,26 @@ _ENCODED = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}(?![\w+/-])")
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` with `***` for each of `secrets`, for what looks like a token, a URL's password or a private key, and for
     what stands behind a name like API_KEY or password."""
+    if (hide := _also.get()) is not None:
+        with hiding(None):  # it may redact, too
+            text = hide(text)
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, REDACTED)
     return _NAMED.sub(_hidden, looks_redacted(text))
+
+
+@contextmanager
+def hiding(hide: Callable[[str], str] | None) -> Iterator[None]:
+    """Whatever is redacted in this context goes through `hide` first.
+
+    Whoever sends rows to an endpoint knows the names of its secrets; who types the errors of its answers does not.
+    """
+    token = _also.set(hide)
+    try:
+        yield
+    finally:
+        _also.reset(token)
 
 
 def looks_redacted(text: str) -> str:

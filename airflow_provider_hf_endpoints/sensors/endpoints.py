@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_PO
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.arguments import check_words, checked
+from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
@@ -226,4 +227,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         )
 
     def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
-        return conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
+        return conclude(
+            event,
+            lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self)),
+        )

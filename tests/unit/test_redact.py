@@ -106,6 +106,8 @@ def test_a_value_is_found_however_it_is_spelt(spell: Callable[[str], str], secre
     ("text", "shown"),
     [
         ("OPENAI_API_KEY=plainvalue", "OPENAI_API_KEY=***"),
+        ("PATH=/bin\nexport DB_PASSWORD=plain value\nHOME=/", "PATH=/bin\nexport DB_PASSWORD=***\nHOME=/"),
+        ("it ended after API_KEY=plainvalue was read", "it ended after API_KEY=*** was read"),
         ("export DB_PASSWORD='plain value'", "export DB_PASSWORD='***'"),
         ('{"password": "plain value", "n": 1}', '{"password": "***", "n": 1}'),
         ('{\\"apiKey\\": \\"plain\\"}', '{\\"apiKey\\": \\"***\\"}'),

@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
+from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
@@ -184,7 +185,12 @@ class EndpointOperator(BaseOperator):
         try:
             summary = conclude(
                 event,
-                lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, attempt.action.secrets),
+                lambda reason: explain_failure(
+                    self.hf_endpoints_conn_id,
+                    event,
+                    reason,
+                    lambda: [*attempt.action.secrets(), *secrets_of_dag(self)],
+                ),
             )
         except InferenceEndpointError as error:
             failure = error

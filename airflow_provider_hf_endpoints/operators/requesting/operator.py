@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
 
+from airflow_provider_hf_endpoints._redact import hiding
+from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Ready, Wait, Wake
@@ -16,6 +18,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
@@ -97,7 +100,7 @@ class RequestingOperator(BaseOperator):
         """The endpoint answers, or never will: send, or fail with the reason."""
         take_name(self)
         with in_airflow_terms():
-            conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
+            self._conclude(event)
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
                 return self._send_to(context, hook, endpoint)
@@ -136,16 +139,23 @@ class RequestingOperator(BaseOperator):
             if self.deferrable:
                 self.defer(**deferral(wait, self.hf_endpoints_conn_id))
             end = wait_here(hook, wait, self._check_on)
-        event = event_of(end, self.endpoint)
-        conclude(event, lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason))
+        self._conclude(event_of(end, self.endpoint))
         assert isinstance(end, Ready)
         assert end.endpoint is not None
         return end.endpoint
 
+    def _conclude(self, event: dict[str, Any] | None) -> None:
+        """Raise where the wait ended badly."""
+        conclude(
+            event,
+            lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self)),
+        )
+
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
         target = target_of(hook, endpoint, self.budget)
         try:
-            with renewing(hook, self):
+            # An engine that fails may answer with what its container was given.
+            with renewing(hook, self), hiding(lambda text: conceal(text, endpoint)):
                 result = self._send(context, target)
         except InferenceError as error:
             if error.retryable:
