@@ -60,7 +60,10 @@ _QUOTED = (
 # A block of lines: JSON in brackets that open at the end of a line, YAML below `|` or `>`.
 _BLOCK = r"[{\[][ \t]*\n[\s\S]*?^[ \t]*[}\]]+|[|>][+-]?[ \t]*\n(?:[ \t]+\S.*(?:\n|$))+"
 # A value may have blanks: it ends where the next setting begins, or with its line; lines of a key may follow.
-TO_NEXT = r"[^\s\"'].*?(?=[,;]\s|\s[\w.-]+=|[)}\]]*$)(?:[)}\]]*(?:\n[ \t]*[\w+/=-]{24,}[ \t]*$)+)?"
+TO_NEXT = (
+    r"[^\s\"'].*?(?=[,;]\s+[\"']?[\w.-]+[\"']?\s*[=:]|\s[\w.-]+=|[)}\]]*$)"
+    r"(?:[)}\]]*(?:\n[ \t]*[\w+/=-]{24,}[ \t]*$)+)?"
+)
 # Or it ends at a blank.
 TO_BLANK = r"[^\s\"']+?(?=[,;.)}\]]*(?:[\s\"']|$))"
 
@@ -72,6 +75,7 @@ _NAMED = re.compile(
     rf"|(?<!\S)--{_CLEARLY}[ \t]+(?!-))){_NO_VALUE}(?:{_QUOTED}|(?(alone){TO_NEXT}|{TO_BLANK}))",
     re.M,
 )
+# What `hiding` adds.
 _also: ContextVar[Callable[[str], str] | None] = ContextVar("hiding", default=None)
 # Text in base64, of which the words of a log seldom are: at least the beginning of a NAME=value.
 _ENCODED = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}(?![\w+/-])")
@@ -86,7 +90,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, REDACTED)
-    return _NAMED.sub(_hidden, looks_redacted(text))
+    return _NAMED.sub(_hidden, _LOOKS_SECRET.sub(REDACTED, text))
 
 
 @contextmanager
@@ -100,11 +104,6 @@ def hiding(hide: Callable[[str], str] | None) -> Iterator[None]:
         yield
     finally:
         _also.reset(token)
-
-
-def looks_redacted(text: str) -> str:
-    """`text` without what is a secret by its looks alone, whatever stands before it."""
-    return _LOOKS_SECRET.sub(REDACTED, text)
 
 
 def redact_named(text: str, names: Iterable[str], unquoted: str) -> str:

@@ -197,8 +197,8 @@ def test_what_an_engine_answers_is_concealed(
 ) -> None:
     """An engine that fails may answer with its environment: the endpoint's names say what to hide, before it is cut."""
     caplog.set_level(logging.DEBUG)
-    run(create(custom_image=VLLM, secrets={"LICENCE": "value 4716"}))
-    body = f"{'x' * 1985} LICENCE=value 4716"
+    run(create(custom_image=VLLM, secrets={"LICENCE": "4716 value"}))
+    body = f"{'x' * 1980} LICENCE=4716 value"
     emulator.add_fault("/v1/chat/completions$", status=400, body={"error": {"message": body}})
     operator = QUOTES[how](tmp_path)
     operator.fail_on_errors = True
@@ -210,12 +210,12 @@ def test_what_an_engine_answers_is_concealed(
 
 def test_the_hooks_endpoint_conceals_too(emulator: Emulator) -> None:
     """A task of the user's own that waits, or returns the log: the names are the endpoint's, also for another DAG."""
-    emulator.behave("demo", fail="exit 1 after LICENCE=value 4716", logs=("Booting", "LICENCE=value 4716"))
-    run(create(wait_for_completion=False, secrets={"LICENCE": "value 4716"}))
+    emulator.behave("demo", fail="exit 1 after LICENCE=4716 value", logs=("Booting", "LICENCE=4716 value"))
+    run(create(wait_for_completion=False, secrets={"LICENCE": "4716 value"}))
     with InferenceEndpointsHook() as hook:
         endpoint = hook.get_inference_endpoint("demo")
         with pytest.raises(EndpointFailedError) as caught:
             endpoint.wait(timeout=HANG)
         shown = [str(caught.value), repr(endpoint.raw), str(endpoint.error_message), repr(endpoint.logs())]
-    assert [] == [text for text in shown if "value 4716" in text]
+    assert [] == [text for text in shown if "4716 value" in text]
     assert "LICENCE=***" in shown[0]

@@ -48,6 +48,8 @@ def with_secrets(state: str = "failed", **status: Any) -> InferenceEndpoint:
         ("DB_PASSWORD=two plain words", "DB_PASSWORD=***"),
         ("DB_PASSWORD=two words API_KEY=plainvalue", "DB_PASSWORD=*** API_KEY=***"),
         ("API_KEY => plainvalue", "API_KEY => ***"),
+        ("DB_PASSWORD=one, two; three", "DB_PASSWORD=***"),
+        ("{DB_PASSWORD: one, two, 'API_KEY': plain}", "{DB_PASSWORD: ***, 'API_KEY': ***}"),
         ("export LICENCE='plain value'", "export LICENCE='***'"),
         ('LICENCE="first line\nsecond line" next', 'LICENCE="***" next'),
         ('LICENCE = """first\nsecond"""', 'LICENCE = """***"""'),
