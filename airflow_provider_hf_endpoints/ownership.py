@@ -118,17 +118,19 @@ class ResumeNote:
 class Ownership:
     """Of one endpoint, in one attempt of a task that may start it.
 
+    :param keep: whether what it starts is to stay when the run has ended
+
     :ivar owned: whether this task has started the endpoint, in this attempt or an earlier one: at a bad end it is this
         task's to release. A deferral tells it as `started_here`.
     """
 
-    def __init__(self, context: Mapping[str, Any], *, owned: bool = False) -> None:
+    def __init__(self, context: Mapping[str, Any], *, owned: bool = False, keep: bool = False) -> None:
         ti = context["ti"]
         self.owned = owned
         self.attempt = attempt_id(ti)
         self._tag = creator_tag(ti)
         self._resume_note = ResumeNote(context.get("task_state_store"))
-        self._start_note = start_note(ti, time.time())
+        self._start_note = start_note(ti, time.time(), keep=keep)
 
     def tagged(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with the creator tag."""
@@ -163,7 +165,7 @@ class Ownership:
         return self._start_note is not None
 
     def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
-        """Tell the sweeper who starts the endpoint, and a retry what is spent of the budget."""
+        """Tell the sweeper who starts the endpoint and what for, and a retry what is spent of the budget."""
         if self._start_note is not None:
             StartNotes(lease_path).write(namespace, name, replace(self._start_note, budget=budget))
 

@@ -1,8 +1,10 @@
 """Every hour: find endpoints that still bill although nobody needs them any more, and pause them.
 
 Shows: the last resort, for when everything was killed at once; a run that ends in any other way releases its endpoint
-itself. Left over is what this provider's tasks have started and whose DAG run has ended, or on which the last lease has
-expired; here also what nobody has used for an hour.
+itself. Left over is what this provider's tasks have started for a DAG run that has ended, or on which the last lease
+has expired; here also what nobody has used for an hour. What a DAG keeps (`keep=True`) or a person (the tag
+`airflow-keep` on the endpoint, its name in Airflow's Variable `hf_endpoints_keep`) is left alone, and so is what
+somebody uses.
 
 Costs: nothing.
 

@@ -1,7 +1,8 @@
 """When our endpoint fails, tell the channel and bring up the fallback; when it is back, pause the fallback again.
 
-Shows: a DAG that nobody starts and no clock either. The triggerer watches the endpoint, without a worker and together
-with everything else that waits or watches there, and each change starts one run.
+Shows: a DAG that nobody starts and no clock either, and an endpoint that is kept when the run has ended. The triggerer
+watches the endpoint, without a worker and together with everything else that waits or watches there, and each change
+starts one run.
 
 Costs: nothing while it watches. The fallback's price from its resume until the endpoint runs again, or until somebody
 pauses it; give it a scale-to-zero timeout, so that it does not bill while nobody calls it.
@@ -77,6 +78,7 @@ with DAG(
     resume_fallback = ResumeInferenceEndpointOperator(
         task_id="resume_fallback",
         endpoint=FALLBACK,
+        keep=True,  # for the time that our endpoint is away, whichever run pauses it: the sweeper leaves it alone
         deferrable=True,
         timeout=timedelta(minutes=30),
         retries=5,

@@ -1,4 +1,6 @@
-"""Which task started an endpoint, noted where the leases are: by it the sweeper asks whether that run goes on.
+"""Which task started an endpoint, and what for, noted where the leases are: by it the sweeper knows whom to ask.
+
+What is started for a run is left over when that run has ended. What is kept stays until somebody says otherwise.
 
 A tag on the endpoint says only that this provider created it, and nothing about a resume. A note that is lost, or can't
 be written, costs the sweeper one reason; it fails no task.
@@ -23,6 +25,7 @@ class StartNote:
     """The task that created or resumed an endpoint last.
 
     :param at: seconds since the epoch
+    :param keep: whether it is to stay when the run has ended
     :param budget: of the start, with what is spent of it: see `operators/starting/budget.py`; None where it has none
     """
 
@@ -30,6 +33,7 @@ class StartNote:
     run_id: str
     task_id: str
     at: float
+    keep: bool = False
     budget: Mapping[str, Any] | None = None
 
     @property
@@ -50,18 +54,19 @@ class StartNote:
         try:
             named = {name: str(stored[name]) for name in ("dag_id", "run_id", "task_id")}
             budget = stored.get("budget")
-            return cls(**named, at=float(stored["at"]), budget=budget if isinstance(budget, dict) else None)
+            keep = stored.get("keep") is True
+            return cls(**named, at=float(stored["at"]), keep=keep, budget=budget if isinstance(budget, dict) else None)
         except (KeyError, TypeError, ValueError):
             return None
 
 
-def start_note(task_instance: Any, now: float) -> StartNote | None:
+def start_note(task_instance: Any, now: float, *, keep: bool = False) -> StartNote | None:
     """The note of a task that starts an endpoint; None outside of a DAG run."""
     names = [getattr(task_instance, name, None) for name in ("dag_id", "run_id", "task_id")]
     if not all(isinstance(name, str) for name in names):
         return None
     dag_id, run_id, task_id = map(str, names)
-    return StartNote(dag_id, run_id, task_id, now)
+    return StartNote(dag_id, run_id, task_id, now, keep)
 
 
 class StartNotes:

@@ -1,7 +1,7 @@
 """The operator that finds endpoints which nobody needs any more and which still bill, and switches them off.
 
 Thin: what is left over is judged in `endpoints/upkeep/sweep.py`. The last resort, for when everything was killed at
-once.
+once. What a DAG or a person keeps on purpose is left alone, and so is what somebody uses.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointErro
 from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
+    QUIET,
     Known,
     Leave,
     Sweep,
@@ -27,6 +29,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
     judge,
     judge_at_sight,
 )
+from airflow_provider_hf_endpoints.endpoints.upkeep.usage import are_pending
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
@@ -41,6 +44,9 @@ __all__ = ["SweepInferenceEndpointsOperator"]
 
 log = logging.getLogger(__name__)
 
+#: The Variable in which a person keeps endpoints from being swept, by Airflow's UI: patterns of names.
+KEPT_BY_VARIABLE = "{{ var.value.get('hf_endpoints_keep', '') }}"
+
 # An endpoint that a replica of has been running since later than that was started by somebody else since.
 _STARTING = timedelta(hours=1)
 
@@ -48,12 +54,18 @@ _STARTING = timedelta(hours=1)
 class SweepInferenceEndpointsOperator(BaseOperator):
     """Find endpoints that still bill and that nobody needs, say what they cost, and switch them off.
 
-    Left over is what this provider's tasks started and whose DAG run has ended, or on which the last lease has expired;
-    and what fits `idle` or `older_than`. Never touched: what somebody holds a live lease on, what bills nothing, and,
-    unless `names` asks for it, what this provider has not started.
+    Left over is what this provider's tasks started for a DAG run that has ended, or on which the last lease has
+    expired; and what fits `idle` or `older_than`. It is swept when nobody has used it for `quiet` as well. Never
+    touched: what somebody holds a live lease on, what bills nothing, what a person keeps (`keep`, or the tag
+    `airflow-keep` on the endpoint), and, unless `names` asks for it, what a DAG keeps (`keep=True` or `release="keep"`
+    of what started it) or this provider has not started.
 
     :param only_report: a dry run: say what would be done, and do nothing; default True. (templated, as a text too)
     :param action: `pause` (default), `scale_to_zero` or `delete`.
+    :param quiet: a timedelta, 0 not to ask: no request for so long, and none under way, whatever the endpoint is swept
+        for. By the service's own account (`lastUsedAt`, pending requests), from the start on. Default 15 minutes.
+    :param keep: patterns of names, `["prod-*", "acme/*"]`, that are never swept, also as one text with blanks or
+        commas between. Default Airflow's Variable `hf_endpoints_keep`. (templated)
     :param idle: a timedelta: no request for so long, by the service's own account.
     :param older_than: a timedelta: running for so long.
     :param names: patterns of names, `["nightly-*"]`: only those, and also those that this provider did not start.
@@ -61,12 +73,12 @@ class SweepInferenceEndpointsOperator(BaseOperator):
     :param namespaces: default every namespace that the connection's token sees. (templated)
     :param hf_endpoints_conn_id: the connection. (templated)
 
-    Its result is a list of `{"endpoint", "namespace", "state", "usd_per_hour", "verdict", "reason", "done"}`, one for
-    each endpoint that bills; `done` says what was done, None for nothing. Fails, after all others are done, when one
-    could not be switched off.
+    Its result is a list of `{"endpoint", "namespace", "state", "usd_per_hour", "started_for", "verdict", "reason",
+    "done"}`, one for each endpoint that bills. `started_for` is "a run", "kept", or None where nobody noted it; `done`
+    says what was done, None for nothing. Fails, after all others are done, when one could not be switched off.
     """
 
-    template_fields: Sequence[str] = ("only_report", "names", "namespaces", "hf_endpoints_conn_id")
+    template_fields: Sequence[str] = ("only_report", "names", "keep", "namespaces", "hf_endpoints_conn_id")
     ui_color = "#ffe9a8"
 
     @checked
@@ -75,6 +87,8 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         *,
         only_report: bool | str = True,
         action: Release = "pause",
+        quiet: timedelta = QUIET,
+        keep: Sequence[str] | str = KEPT_BY_VARIABLE,
         idle: timedelta | None = None,
         older_than: timedelta | None = None,
         names: Sequence[str] = (),
@@ -85,9 +99,11 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         super().__init__(**kwargs)
         if action not in get_args(Release) or action == "none":
             raise ValueError(f"action={action!r}: it is 'pause', 'scale_to_zero' or 'delete'.")
-        SweepRule(idle, older_than)  # a bad limit is told when the DAG is read
+        SweepRule(idle, older_than, quiet=quiet)  # a bad limit is told when the DAG is read
         self.only_report = only_report
         self.action = action
+        self.quiet = quiet
+        self.keep = keep
         self.idle = idle
         self.older_than = older_than
         self.names = names
@@ -100,11 +116,14 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         failed: list[str] = []
         report = []
         with in_airflow_terms(), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            rule = SweepRule(self.idle, self.older_than, tuple(self.names))
+            rule = SweepRule(self.idle, self.older_than, tuple(self.names), _patterns(self.keep), self.quiet)
             ask = _Facts(hook, context["ti"].get_dagrun_state)
             for endpoint in self._billing(hook.get_conn()):
                 known = ask.known(endpoint, rule)
                 verdict = judge(known, rule, datetime.now(UTC))
+                if isinstance(verdict, Sweep) and rule.quiet:
+                    known = replace(known, pending=ask.pending(endpoint, rule.quiet))
+                    verdict = judge(known, rule, datetime.now(UTC))
                 done = None
                 if isinstance(verdict, Sweep) and not dry:
                     done = self._switch_off(hook.get_conn(), endpoint, failed)
@@ -180,6 +199,8 @@ class _Facts:
             endpoint,
             own=bool(creator_tags_in(endpoint.tags) or note or started),
             started_by=None if note is None else note.who,
+            keeps=note is not None and note.keep,
+            started=None if note is None else datetime.fromtimestamp(note.at, UTC),
             run_ended=None if note is None else self._runs.ended(note.dag_id, note.run_id),
             # Leases that can't be read may be anybody's.
             users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
@@ -188,6 +209,18 @@ class _Facts:
             since=since,
             price_per_hour=price,
         )
+
+    def pending(self, endpoint: InferenceEndpoint, span: timedelta) -> bool | None:
+        """Whether requests are under way; None where the service does not say."""
+        name, begin = endpoint.name, datetime.now(UTC) - span
+        try:
+            metric = self._client.get_inference_endpoint_metric(
+                name, "pending-request", start=begin, namespace=endpoint.namespace
+            )
+        except InferenceEndpointError as error:
+            log.info("Pending requests of endpoint %s can't be told: %s", name, error)
+            return None
+        return are_pending(metric)
 
     def _leases(self, namespace: str, name: str) -> list[Lease] | None:
         try:
@@ -210,10 +243,16 @@ def _line(known: Known, verdict: Sweep | Leave, done: str | None) -> dict[str, A
         "namespace": known.endpoint.namespace,
         "state": known.endpoint.status,
         "usd_per_hour": known.usd_per_hour,
+        "started_for": None if known.started_by is None else "kept" if known.keeps else "a run",
         "verdict": "sweep" if isinstance(verdict, Sweep) else "leave",
         "reason": verdict.reason,
         "done": done,
     }
+
+
+def _patterns(keep: Sequence[str] | str) -> tuple[str, ...]:
+    """A Variable is one text."""
+    return tuple(keep.replace(",", " ").split()) if isinstance(keep, str) else tuple(keep)
 
 
 def _truth(value: object) -> bool:

@@ -67,7 +67,7 @@ class Tasks:
             **connection,
             **OURS,
         )
-        start_arguments = {**OF_THE_START, **start_arguments, **connection}
+        start_arguments = {**OF_THE_START, "keep": policy == "keep", **start_arguments, **connection}
         start: Any
         if create:
             start = CreateInferenceEndpointOperator(

@@ -68,13 +68,14 @@ def emulator(monkeypatch: pytest.MonkeyPatch, leases: Path) -> Iterator[Emulator
 
 
 def started(name: str, **changes: Any) -> None:
-    """An endpoint that a task of the run r1 has created."""
-    run(create(name, **changes), {**new_context(), "ti": InRun()})
+    """An endpoint that a task of the run r1 has created, for that run."""
+    run(create(name, **{"keep": False, **changes}), {**new_context(), "ti": InRun()})
 
 
 def sweep(ti: Any = None, **changes: Any) -> dict[str, dict[str, Any]]:
-    """What a sweep reports, by the endpoint's name."""
-    operator = SweepInferenceEndpointsOperator(task_id="sweep", **changes)
+    """What a sweep reports, by the endpoint's name. It does not wait for quiet: nothing here is older than the test."""
+    given = {"quiet": timedelta(0), "keep": (), **changes}
+    operator = SweepInferenceEndpointsOperator(task_id="sweep", **given)
     report = run(operator, {**new_context(), "ti": ti or InRun(r1="success")})
     return {each["endpoint"]: each for each in report}
 
@@ -117,7 +118,7 @@ def test_a_resume_is_known_by_its_note(emulator: Emulator) -> None:
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("old", **MODEL)
         client.pause_inference_endpoint("old")
-    resume = ResumeInferenceEndpointOperator(task_id="create", endpoint="old", **FAST)
+    resume = ResumeInferenceEndpointOperator(task_id="create", endpoint="old", keep=False, **FAST)
     run(resume, {**new_context(), "ti": InRun()})
     assert sweep()["old"]["verdict"] == "sweep"
     assert sweep(InRun(r1="running"))["old"]["verdict"] == "leave"
@@ -218,7 +219,11 @@ def test_every_page_and_nothing_that_costs_nothing(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"action": "none"}, "action='none'"), ({"idle": timedelta(0)}, "idle=")],
+    [
+        ({"action": "none"}, "action='none'"),
+        ({"idle": timedelta(0)}, "idle="),
+        ({"quiet": timedelta(-1)}, "quiet="),
+    ],
 )
 def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:
     """With their name and value."""

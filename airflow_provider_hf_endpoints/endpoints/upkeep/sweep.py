@@ -1,15 +1,23 @@
-"""Which endpoints are left over and to be switched off: a rule, what is known of one, and the verdict. Pure."""
+"""Which endpoints are left over and to be switched off: a rule, what is known of one, and the verdict. Pure.
+
+Two questions, in this order: is the endpoint left over, and does nobody use it? What is kept on purpose is neither.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint
+
+#: The tag on an endpoint by which a person keeps it from every sweep.
+KEEP_TAG = "airflow-keep"
+#: For so long nobody may have used what is swept: the shortest time after which the service itself scales to zero.
+QUIET = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -20,13 +28,19 @@ class SweepRule:
     :param older_than: running for so long
     :param names: patterns of names (`nightly-*`); with them, only such endpoints are looked at, and they need not be
         this provider's own
+    :param keep: patterns of names, `prod-*` or `acme/prod-*`, that are never swept
+    :param quiet: nobody may have used for so long what is swept for any reason; zero does not ask
     """
 
     idle: timedelta | None = None
     older_than: timedelta | None = None
     names: Sequence[str] = ()
+    keep: Sequence[str] = ()
+    quiet: timedelta = QUIET
 
     def __post_init__(self) -> None:
+        if not 0 <= self.quiet.total_seconds() < math.inf:
+            raise InvalidArgumentError(f"quiet={self.quiet!r} must be a timedelta of 0 or more.")
         for name in ("idle", "older_than"):
             limit = getattr(self, name)
             if limit is not None and not 0 < limit.total_seconds() < math.inf:
@@ -44,20 +58,26 @@ class Known:
 
     :param own: this provider started it: by its tag, or by a note of the task that did
     :param started_by: that task, for a person; None where nobody noted it
+    :param keeps: whether that task has started it to be kept, and not for its run alone
+    :param started: when that was
     :param run_ended: whether that task's DAG run has ended; None where it is not known
     :param users: who holds a lease on it that has not expired, for a person
     :param expired: a lease on it has expired, and nobody has given it back
     :param since: when the replica that has run for longest was started; None where there is none
+    :param pending: whether requests are under way; None where that was not asked, or is not known
     :param price_per_hour: USD per replica; None where it is not known
     """
 
     endpoint: InferenceEndpoint
     own: bool
     started_by: str | None = None
+    keeps: bool = False
+    started: datetime | None = None
     run_ended: bool | None = None
     users: Sequence[str] = ()
     expired: bool = False
     since: datetime | None = None
+    pending: bool | None = None
     price_per_hour: float | None = None
 
     @property
@@ -91,11 +111,11 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
         return Leave("this provider has not started it")
     if known.users:
         return Leave(f"{', '.join(known.users)} uses it")
-    for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now)):
+    if known.keeps and not named:
+        return Leave(f"{known.started_by} keeps it until somebody says otherwise")
+    for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _by_name(rule)):
         if condition is not None:
-            return Sweep(condition)
-    if named and rule.idle is None and rule.older_than is None:
-        return Sweep("its name is asked for")
+            return _unless_used(condition, known, rule, now)
     if known.run_ended is False:
         return Leave(f"the run of {known.started_by} goes on")
     return Leave("nothing says that it is left over")
@@ -107,7 +127,31 @@ def judge_at_sight(endpoint: InferenceEndpoint, rule: SweepRule) -> Leave | None
         return Leave(f"it is {endpoint.status} and bills nothing")
     if rule.names and not any(fnmatchcase(endpoint.name, pattern) for pattern in rule.names):
         return Leave("its name is not asked for")
+    if KEEP_TAG in (endpoint.tags or ()):
+        return Leave(f"it has the tag {KEEP_TAG}")
+    if pattern := _keeping(endpoint, rule.keep):
+        return Leave(f"keep says so ({pattern})")
     return None
+
+
+def _keeping(endpoint: InferenceEndpoint, patterns: Iterable[str]) -> str | None:
+    names = (endpoint.name, f"{endpoint.namespace}/{endpoint.name}")
+    return next((each for each in patterns if any(fnmatchcase(name, each) for name in names)), None)
+
+
+def _unless_used(why: str, known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
+    """Whatever is left over is swept only when nobody uses it, by the service's own account."""
+    if not rule.quiet:
+        return Sweep(why)
+    if known.pending:
+        return Leave(f"requests to it are under way, though {why}")
+    last = _latest(_running_since(known), known.started, known.endpoint.last_used_at)
+    if last is not None and now - last < rule.quiet:
+        did = "used" if last == known.endpoint.last_used_at else "started"
+        return Leave(f"it was {did} at {last:%Y-%m-%d %H:%M}, less than {_hours(rule.quiet)} ago, though {why}")
+    if known.endpoint.last_used_at is None and known.pending is None:
+        return Sweep(f"{why} (the service does not say whether somebody uses it)")
+    return Sweep(why)
 
 
 def _by_run(known: Known) -> str | None:
@@ -126,12 +170,19 @@ def _by_age(known: Known, rule: SweepRule, now: datetime) -> str | None:
 
 
 def _by_idleness(known: Known, rule: SweepRule, now: datetime) -> str | None:
-    began, used = _running_since(known), known.endpoint.last_used_at
     # What was used before it was started this time says nothing about now.
-    quiet = max((each for each in (began, used) if each is not None), default=None)
+    quiet = _latest(_running_since(known), known.endpoint.last_used_at)
     if rule.idle is None or quiet is None or now - quiet < rule.idle:
         return None
     return f"nobody has used it since {quiet:%Y-%m-%d %H:%M}, for longer than {_hours(rule.idle)}"
+
+
+def _by_name(rule: SweepRule) -> str | None:
+    return "its name is asked for" if rule.names and rule.idle is None and rule.older_than is None else None
+
+
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((each for each in moments if each is not None), default=None)
 
 
 def _running_since(known: Known) -> datetime | None:

@@ -15,7 +15,15 @@ def is_used(first: InferenceEndpoint, now: InferenceEndpoint, pending: Metrics |
     """
     if now.last_used_at is not None and now.last_used_at != first.last_used_at:
         return True
-    return pending is not None and any(_last(each.data) > 0 for each in pending.series)
+    return pending is not None and are_pending(pending)
+
+
+def are_pending(metric: Metrics) -> bool:
+    """Whether requests were under way at its last point.
+
+    :param metric: `pending-request`
+    """
+    return any(_last(each.data) > 0 for each in metric.series)
 
 
 def _last(points: Sequence[DataPoint]) -> float:

@@ -49,6 +49,8 @@ class PauseInferenceEndpointOperator(EndpointOperator):
     Other parameters, and the result: see `EndpointOperator`.
     """
 
+    stops_endpoint = True  # what starts the endpoint before it, starts it for the run: see `starting/intent.py`
+
     @checked
     def __init__(
         self,
@@ -82,6 +84,8 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
     Other parameters, and the result: see `EndpointOperator`.
     """
 
+    stops_endpoint = True  # what starts the endpoint before it, starts it for the run: see `starting/intent.py`
+
     @checked
     def __init__(
         self,
@@ -112,6 +116,8 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
 
     Other parameters: see `EndpointOperator`. Result: None.
     """
+
+    stops_endpoint = True  # what starts the endpoint before it, starts it for the run: see `starting/intent.py`
 
     @checked
     def __init__(

@@ -89,6 +89,9 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         gets a new budget. What can't pay for one billed minute is not started. When it is used up before the endpoint
         is ready, `on_timeout` applies and the task fails for good. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time from the first try on. Default no limit.
+    :param keep: whether the endpoint is to stay when the run has ended: the sweeper leaves it alone until somebody says
+        otherwise. None (default): it is for this run where a task behind this one stops it (a teardown of this task, a
+        pause, scale to zero or delete), and kept where nothing does.
     :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
 
     Other parameters, and the result: see `EndpointOperator`.
@@ -126,6 +129,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         on_kill: Release = "pause",
         max_cost: float | None = None,
         max_runtime: float | timedelta | None = None,
+        keep: bool | None = None,
         acquired: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -155,9 +159,10 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         self.preflight = preflight
         self.max_cost = max_cost
         self.max_runtime = max_runtime
+        self.keep = keep
         self.acquired = acquired
         policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
-        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired)
+        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired, keep)
         self._secrets = SecretArguments.of(secrets, container_registry_password, kwargs.get("default_args"))
         for field in _OPTIONS:
             setattr(self, field, options.get(field))
@@ -174,7 +179,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         self.namespace = namespace_of(self.acquired) or self.namespace
-        start = Start(self._terms, self._ref, context, self.acquired, stored)
+        start = Start(self._terms, self._ref, context, self.acquired, stored, self)
         wanted = Wanted(
             name=self.name,
             namespace=self.namespace,

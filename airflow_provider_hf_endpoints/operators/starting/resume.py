@@ -31,7 +31,7 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
     It releases what it has started when that does not get ready; an endpoint that ran already is left alone.
 
     :param endpoint: the endpoint's name. (templated)
-    :param on_timeout, on_failure, on_kill, max_cost, max_runtime: see `CreateInferenceEndpointOperator`.
+    :param on_timeout, on_failure, on_kill, max_cost, max_runtime, keep: see `CreateInferenceEndpointOperator`.
     :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
 
     Other parameters, and the result: see `EndpointOperator`.
@@ -50,6 +50,7 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
         on_kill: Release = "pause",
         max_cost: float | None = None,
         max_runtime: float | timedelta | None = None,
+        keep: bool | None = None,
         acquired: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -57,13 +58,14 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
         self.endpoint = endpoint
         self.max_cost = max_cost
         self.max_runtime = max_runtime
+        self.keep = keep
         self.acquired = acquired
         policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
-        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired)
+        self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired, keep)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         self.namespace = namespace_of(self.acquired) or self.namespace
-        start = Start(self._terms, self._ref, context, self.acquired, stored)
+        start = Start(self._terms, self._ref, context, self.acquired, stored, self)
         return Attempt(_Resuming(self._ref, start, began), start)
 
 

@@ -40,6 +40,7 @@ from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
 from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
+from airflow_provider_hf_endpoints.operators.starting.intent import is_kept
 from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
@@ -57,11 +58,13 @@ class StartTerms:
     :param policies: what becomes of the endpoint at the bad ends, where this task has started it
     :param limits: of the start alone
     :param in_group: whether the start belongs to an endpoint that was acquired
+    :param keep: whether the endpoint is to stay when the run has ended; None: see `intent.py`
     """
 
     policies: Policies
     limits: Limits
     in_group: bool
+    keep: bool | None = None
 
     @classmethod
     def of(
@@ -70,9 +73,10 @@ class StartTerms:
         max_cost: float | None,
         max_runtime: float | timedelta | None,
         acquired: Any,
+        keep: bool | None = None,
     ) -> StartTerms:
         """Raises `ValueError` for what can't be meant."""
-        return cls(check_policies(**policies), Limits.of(max_cost, max_runtime), acquired is not None)
+        return cls(check_policies(**policies), Limits.of(max_cost, max_runtime), acquired is not None, keep)
 
 
 class Start(Guard):
@@ -80,6 +84,7 @@ class Start(Guard):
 
     :param acquired: what `AcquireInferenceEndpointOperator` returned, in a group
     :param stored: what a deferral has kept; None at the beginning of an attempt
+    :param task: the operator: what is behind it in its DAG says what the start is for, where the terms don't
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Start(Guard):
         context: Context,
         acquired: Any,
         stored: Mapping[str, Any] | None,
+        task: Any,
     ) -> None:
         state = StartState.of(stored or {})
         self._context: Any = context
@@ -99,7 +105,8 @@ class Start(Guard):
         self._holder: str | None = None  # of a lease on the endpoint, while it is held in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
         self.emergency = EmergencyRelease(endpoint, terms.policies)
-        self.ownership = Ownership(self._context, owned=state.started_here)
+        self._keep = is_kept(False if terms.in_group and terms.keep is None else terms.keep, task, endpoint.name)
+        self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
         self.search = state.search
         # A retry leaves `max_tries` alone, and a clear raises it: a retry goes on with the budget of the try before.
         key = f"try {getattr(self._context['ti'], 'max_tries', '')}"
@@ -250,6 +257,21 @@ class Start(Guard):
         if self.ownership.notes_starts:
             self.ownership.note_start(hook.lease_path, *self._place(hook), self.budget.stored())
 
+    def _tell_intent(self) -> None:
+        """An endpoint that ran already is kept as well from now on: whoever started it may be done with it."""
+        if not self._keep:
+            return
+        if self._terms.keep is None:
+            log.warning(
+                "Nothing behind this task stops endpoint %s, so the endpoint is kept when the run has ended, and the "
+                "sweeper leaves it alone. keep=False says that it is for this run; keep=True that this is meant.",
+                self._endpoint.name,
+            )
+        if self.ownership.owned:
+            return  # noted before the request
+        with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+            self._note_start(hook)
+
     def _place(self, hook: InferenceEndpointsHook) -> tuple[str, str]:
         return self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name
 
@@ -277,6 +299,8 @@ class Start(Guard):
 
     def result(self, summary: Summary | None) -> Summary | None:
         """In a group with what the tasks behind need; from now on the lease counts without the start's time."""
+        if not self._terms.in_group:
+            self._tell_intent()
         if self._acquired is None or summary is None:
             return summary
         renew_acquired(self._acquired, self._endpoint.hf_endpoints_conn_id)

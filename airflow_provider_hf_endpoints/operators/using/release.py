@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN, AfterUse, Release, after_use
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.notes import StartNotes, start_note
 from airflow_provider_hf_endpoints.leases.protocol import Shared, UndecidedError, leave
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
@@ -213,12 +214,20 @@ class _Releasing(Action):
 
     def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release:
         policy = after_use(self._policy, found)
+        endpoint = self._endpoint
+        if self._policy == "keep":
+            self._note_kept(hook)
         if policy == "delete":
             self._report_cost()  # while it still can be asked
-        endpoint = self._endpoint
         done = hook.get_conn().release(endpoint.name, policy, namespace=endpoint.namespace)
         log.info("Endpoint %s/%s: %s.", endpoint.namespace, endpoint.name, done)
         return policy
+
+    def _note_kept(self, hook: InferenceEndpointsHook) -> None:
+        """The start has noted that, too, where it had something to start."""
+        note = start_note(self._context["ti"], time.time(), keep=True)
+        if note is not None:
+            StartNotes(hook.lease_path).write(self._acquired.namespace, self._endpoint.name, note)
 
     def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> Release:
         """Without leases only the service knows whether somebody else uses the endpoint. What was done."""

@@ -102,6 +102,7 @@ with DAG("matrix_sweep", schedule=None, params={"namespace": Param("acme", type=
     SweepInferenceEndpointsOperator(
         task_id="sweep",
         only_report=False,
+        quiet=timedelta(0),  # how soon it acts is what is measured
         namespaces=["{{ params.namespace }}"],
         hf_endpoints_conn_id=CONNECTION,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,7 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def endpoint(
-    state: str = "running", *, used: float | None = None, made: float = 100, name: str = "n"
-) -> InferenceEndpoint:
+def endpoint(state: str = "running", *, used: float | None = None, tags: Sequence[str] = ()) -> InferenceEndpoint:
     """Made 100 hours ago, and used `used` hours ago."""
     status = {
         "state": state,
@@ -26,11 +25,13 @@ def endpoint(
         "readyReplica": 1,
         "targetReplica": 2,
     }
-    return InferenceEndpoint.model_validate({"name": "n", "namespace": "acme", "status": status})
+    given = {"name": "n", "namespace": "acme", "status": status, "tags": list(tags)}
+    return InferenceEndpoint.model_validate(given)
 
 
 def known(seen: InferenceEndpoint | None = None, **facts: Any) -> Known:
-    given: dict[str, Any] = {"own": True, "started_by": "dag/run/create", "since": NOW - 5 * HOUR, **facts}
+    given: dict[str, Any] = {"own": True, "started_by": "dag/run/create", "since": NOW - 5 * HOUR, "pending": False}
+    given |= facts
     return Known(seen or endpoint(), **given)
 
 
@@ -74,7 +75,7 @@ def verdict(facts: Known, **rule: Any) -> str:
         (known(endpoint(used=0.5), run_ended=False), {"idle": HOUR}, "leave: the run of dag/run/create goes on"),
         (known(endpoint(used=50), since=NOW - HOUR / 2), {"idle": HOUR}, "leave: nothing says that it is left over"),
         (
-            known(endpoint(used=0), run_ended=False),
+            known(endpoint(used=1), run_ended=False),
             {"older_than": 4 * HOUR},
             "sweep: it has been running since 2026-11-01 07:00, for longer than 4.0 h",
         ),
@@ -85,10 +86,69 @@ def verdict(facts: Known, **rule: Any) -> str:
             {"older_than": 99 * HOUR},
             "sweep: it has been running since 2026-10-28 08:00, for longer than 99.0 h",
         ),
+        # left over, and used
+        (
+            known(endpoint(used=0.1), run_ended=True),
+            {},
+            "leave: it was used at 2026-11-01 11:54, less than 15 min ago, though the run of dag/run/create has ended",
+        ),
+        (
+            known(endpoint(used=0), run_ended=False),
+            {"older_than": 4 * HOUR},
+            "leave: it was used at 2026-11-01 12:00, less than 15 min ago, though it has been running since "
+            "2026-11-01 07:00, for longer than 4.0 h",
+        ),
+        (
+            known(own=False, since=NOW - HOUR / 6),
+            {"names": ["n"]},
+            "leave: it was started at 2026-11-01 11:50, less than 15 min ago, though its name is asked for",
+        ),
+        (
+            known(endpoint("pending"), since=None, started=NOW - HOUR / 30, expired=True),
+            {},
+            "leave: it was started at 2026-11-01 11:58, less than 15 min ago, though its last lease has expired",
+        ),
+        (
+            known(endpoint(used=2), run_ended=True, pending=True),
+            {},
+            "leave: requests to it are under way, though the run of dag/run/create has ended",
+        ),
+        (
+            known(endpoint(used=2), run_ended=True),
+            {"quiet": 3 * HOUR},
+            "leave: it was used at 2026-11-01 10:00, less than 3.0 h ago, though the run of dag/run/create has ended",
+        ),
+        (
+            known(endpoint(used=0), run_ended=True, pending=True),
+            {"quiet": timedelta(0)},
+            "sweep: the run of dag/run/create has ended",
+        ),
+        (
+            known(run_ended=True, pending=None),
+            {},
+            "sweep: the run of dag/run/create has ended (the service does not say whether somebody uses it)",
+        ),
+        # kept
+        (known(run_ended=True, keeps=True), {}, "leave: dag/run/create keeps it until somebody says otherwise"),
+        (
+            known(endpoint(used=9), run_ended=True, keeps=True, expired=True),
+            {"idle": HOUR, "older_than": HOUR},
+            "leave: dag/run/create keeps it until somebody says otherwise",
+        ),
+        (known(run_ended=True, keeps=True), {"names": ["n"]}, "sweep: the run of dag/run/create has ended"),
+        (known(run_ended=None, keeps=True), {"names": ["n"]}, "sweep: its name is asked for"),
+        (known(run_ended=True), {"keep": ["m", "n*"]}, "leave: keep says so (n*)"),
+        (known(run_ended=True), {"keep": ["acme/*"], "names": ["n"]}, "leave: keep says so (acme/*)"),
+        (known(run_ended=True), {"keep": ["other/*"]}, "sweep: the run of dag/run/create has ended"),
+        (
+            known(endpoint(tags=["airflow-keep"]), run_ended=True),
+            {"names": ["n"]},
+            "leave: it has the tag airflow-keep",
+        ),
     ],
 )
 def test_what_is_swept(facts: Known, rule: dict[str, Any], expected: str) -> None:
-    """Ended, idle, old or named; never in use, never free of charge, never somebody else's."""
+    """Ended, idle, old or named, and quiet; never in use or kept, never free of charge, never somebody else's."""
     assert expected == verdict(facts, **rule)
 
 
@@ -102,6 +162,7 @@ def test_what_it_costs_counts_every_replica() -> None:
     [
         ({"idle": timedelta(0)}, "idle="),
         ({"older_than": -HOUR}, "older_than="),
+        ({"quiet": -HOUR}, "quiet="),
         ({"names": ["*"]}, "names has '\\*', which means every endpoint"),
         ({"names": [""]}, "names has ''"),
     ],
