@@ -2,9 +2,10 @@
 
 There is no compare-and-swap, so the order of the steps is what makes it safe. Who comes writes first and looks at the
 endpoint then. Who goes says so before anything else, then looks who else is there, and after it has switched the
-endpoint off looks again: whoever came in between gets it switched on again. A step that fails ends the flow, and the
-next attempt begins anew: no flow ends well without having seen who else is there. A test plays every order of several
-holders' steps, with attempts that are killed and steps that fail.
+endpoint off looks again: whoever came in between gets it switched on again. That it is about to switch off is written,
+too, and stays until a read of the service has shown it: reads lag, and who comes meanwhile must not trust its look. A
+step that fails ends the flow, and the next attempt begins anew: no flow ends well without having seen who else is
+there. A test plays every order of several holders' steps, with attempts that are killed and steps that fail.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.leases.records import (
     UNKNOWN,
     Lease,
+    as_stopped,
     bills_nothing,
     dead,
     found_before,
@@ -107,6 +109,9 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
         return mine
     yield Write(mine)
     state: str | None = yield Look()
+    if not bills_nothing(state):  # or somebody has just stopped it: noted before the look, or meanwhile
+        now_there: list[Lease] = yield Read()
+        state = as_stopped(state, [*records, *now_there], clock())
     mine = replace(mine, found=state)
     yield Write(mine)
     if bills_nothing(state) and not live:
@@ -117,15 +122,18 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     return mine
 
 
-def leave(mine: Lease, clock: Clock, *, again: bool = False) -> Generator[Step, Any, Shared | SwitchedOff]:
-    """Stop being a holder; the last one switches the endpoint off.
+def leave(
+    mine: Lease, clock: Clock, becomes: Callable[[str | None], str | None], *, again: bool = False
+) -> Generator[Step, Any, Shared | SwitchedOff]:
+    """Stop being a holder; the last one switches the endpoint off, and calls `forget` when a read has shown that.
 
     :param mine: as it was taken. The store may have lost it since, or others removed it after it had expired.
+    :param becomes: the state in which `SwitchOff` leaves an endpoint that was found in that one
     :param again: whether an earlier attempt may have begun to leave, and have switched off.
     :raises UndecidedError: others came and went all the time
     """
     # Before anything that can fail: whatever comes, this holder holds nobody up from now on.
-    yield Write(replace(mine, left=True))
+    yield Write(mine.leaving())
     off = False
     for turn in range(_MOST_TURNS):
         records: list[Lease] = yield Read()
@@ -133,21 +141,36 @@ def leave(mine: Lease, clock: Clock, *, again: bool = False) -> Generator[Step, 
         if live and (off or (turn == 0 and again)):
             # Switched off under somebody who came in between: by this attempt, or by one that was killed after it.
             yield SwitchOn()
+            yield Write(mine.leaving())
             off = False
         elif not live and not off:
-            yield SwitchOff(found_before(records, mine))
+            found = found_before(records, mine)
+            if bills_nothing(state := becomes(found)):
+                yield Write(mine.leaving(clock(), state))
+            yield SwitchOff(found)
             off = True
         elif live:
             if gone := tuple(obsolete(records, clock())):
                 yield Remove(gone)
             return Shared(tuple(each.who for each in live))
         else:
-            yield Remove(tuple(dict.fromkeys([*(each.holder for each in records), mine.holder])))
-            return SwitchedOff(found_before(records, mine))
+            found = found_before(records, mine)
+            if not bills_nothing(becomes(found)):
+                yield Remove(tuple(dict.fromkeys([*(each.holder for each in records), mine.holder])))
+            return SwitchedOff(found)
     raise UndecidedError(
         f"Others have come to the endpoint and gone again {_MOST_TURNS} times while this use was leaving: whether one "
         "of them uses it now is not known. A retry looks again."
     )
+
+
+def forget(mine: Lease, clock: Clock) -> Generator[Step, Any, None]:
+    """A read shows the endpoint as it was left. The records of who was there before say nothing any more."""
+    records: list[Lease] = yield Read()
+    live = yield from _live(records, mine, clock)
+    gone = [each.holder for each in records if not live or (each.holder == mine.holder and each.left)]
+    if gone:
+        yield Remove(tuple(gone))
 
 
 def _live(records: Sequence[Lease], mine: Lease, clock: Clock) -> Generator[Step, Any, list[Lease]]:

@@ -3,6 +3,9 @@
 A holder that leaves while others stay leaves its record there, as a note of how it found the endpoint: the last one out
 then knows the state before them all, and not the state that the others' use has made. So does a record that expired.
 Of such notes that are a day old one is kept, which says how it was: uses that overlap for ever leave no more than that.
+
+Who stops the endpoint notes that, too, before it does: the service's reads may lag, and who comes right after would see
+the endpoint running and take that for how it was.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ CLOCK_SKEW = 60.0  # seconds
 # A record that stands for no use any more is kept for so long: a release that was killed, or a task that was cleared,
 # comes again and finds what it knew.
 KEPT_FOR = 86_400.0  # seconds
+# For so long after a stop a read may still show what was before it.
+READ_LAG = 60.0  # seconds
 UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
 
 
@@ -32,6 +37,8 @@ class Lease:
     :param found: the endpoint's state before this use, None where there was no endpoint.
     :param left: whether the holder is done; the record is then a note of `found` and nothing more.
     :param as_of: when `expires` was said: what was said last counts.
+    :param stopped: when its holder has stopped the endpoint, 0 where it has not, or a read has shown it since
+    :param stopped_to: the state in which that leaves the endpoint, None where it is deleted
     :param origin: which Airflow the holder runs in, where leases are shared with others; "" where that is not told.
     """
 
@@ -44,6 +51,8 @@ class Lease:
     left: bool = False
     origin: str = ""
     as_of: float = 0.0
+    stopped: float = 0.0
+    stopped_to: str | None = None
 
     def stored(self) -> dict[str, Any]:
         """JSON-native."""
@@ -65,6 +74,8 @@ class Lease:
                 left=stored.get("left") is True,
                 origin=str(stored.get("origin") or ""),
                 as_of=float(stored.get("as_of") or 0.0),
+                stopped=float(stored.get("stopped") or 0.0),
+                stopped_to=None if stored.get("stopped_to") is None else str(stored["stopped_to"]),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -72,6 +83,10 @@ class Lease:
     def renewed(self, now: float) -> Self:
         """From now on for as long as it was taken."""
         return replace(self, expires=now + self.seconds, as_of=now, left=False)
+
+    def leaving(self, stopped: float = 0.0, stopped_to: str | None = None) -> Self:
+        """The record of a holder that is done, and that may be about to stop the endpoint."""
+        return replace(self, left=True, stopped=stopped, stopped_to=stopped_to)
 
     def is_live(self, now: float) -> bool:
         """Whether its holder is to be counted as using the endpoint."""
@@ -96,6 +111,14 @@ def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:
 def bills_nothing(found: str | None) -> bool:
     """Whether an endpoint in that state costs nothing: there is none, or it is stopped."""
     return found is None or found in BILLS_NOTHING
+
+
+def as_stopped(seen: str | None, leases: Iterable[Lease], now: float) -> str | None:
+    """The state that a look shows, or the one in which somebody has left the endpoint a moment ago."""
+    last = max(leases, key=lambda each: each.stopped, default=None)
+    if bills_nothing(seen) or last is None or now - last.stopped > READ_LAG + CLOCK_SKEW:
+        return seen
+    return last.stopped_to
 
 
 def found_before(leases: Iterable[Lease], mine: Lease) -> str | None:

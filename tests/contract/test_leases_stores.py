@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.leases.protocol import (
     SwitchOff,
     SwitchOn,
     Write,
+    forget,
     leave,
     take,
 )
@@ -107,6 +108,13 @@ class Endpoint:
         self.state = "running"
         return lease
 
+    def release(self, store: LeaseStore, mine: Lease) -> Any:
+        """Leave it, and forget it where that has stopped the endpoint."""
+        outcome = self.play(store, leave(mine, time.time, lambda found: found))
+        if isinstance(outcome, SwitchedOff):
+            self.play(store, forget(mine, time.time))
+        return outcome
+
 
 def test_twenty_uses_at_once(make: Make, request: pytest.FixtureRequest) -> None:
     """They come together, each with four tasks that renew at the same moment, and go together but for one: it is on as
@@ -124,7 +132,7 @@ def test_twenty_uses_at_once(make: Make, request: pytest.FixtureRequest) -> None
         together.wait()
         assert endpoint.state == "running"
         if number:
-            assert isinstance(endpoint.play(store, leave(lease, time.time)), Shared)
+            assert isinstance(endpoint.release(store, lease), Shared)
         return store, lease
 
     for _ in range(ROUNDS):
@@ -132,7 +140,7 @@ def test_twenty_uses_at_once(make: Make, request: pytest.FixtureRequest) -> None
         with ThreadPoolExecutor(uses) as pool:
             (store, lease), *_ = list(pool.map(lambda number, at=together: use(number, at), range(uses)))
         assert endpoint.state == "running"
-        assert SwitchedOff("paused") == endpoint.play(store, leave(lease, time.time))
+        assert SwitchedOff("paused") == endpoint.release(store, lease)
         assert ("paused", []) == (endpoint.state, make().read())
 
 
@@ -143,7 +151,7 @@ def test_all_leave_at_once(make: Make) -> None:
     def go(number: int, together: threading.Barrier, store: LeaseStore, lease: Lease) -> Any:
         together.wait()
         time.sleep(0.05 * random.random())
-        return endpoint.play(store, leave(lease, time.time))
+        return endpoint.release(store, lease)
 
     for _ in range(ROUNDS):
         uses = [(store := make(), endpoint.begin(store, f"nightly run-{number} use.acquire")) for number in range(6)]
@@ -160,9 +168,9 @@ def test_a_late_renewal_does_not_bring_back_who_has_left(make: Make) -> None:
     endpoint = Endpoint()
     first, second = make(), make()
     mine, other = endpoint.begin(first, "nightly r1 use.acquire"), endpoint.begin(second, "nightly r2 use.acquire")
-    assert isinstance(endpoint.play(first, leave(mine, time.time)), Shared)
+    assert isinstance(endpoint.release(first, mine), Shared)
     make().renew(mine.renewed(time.time()))
-    assert SwitchedOff("paused") == endpoint.play(second, leave(other, time.time))
+    assert SwitchedOff("paused") == endpoint.release(second, other)
     assert ("paused", []) == (endpoint.state, make().read())
 
 

@@ -26,8 +26,6 @@ def _beside(task: Task) -> Case:
     return Case(dags=(Dag(parts=(Group(tasks=(task, Task(seconds=900)), parallel=True),)),))
 
 
-_STALE = "a read right after a pause is trusted: `running` is noted as how the endpoint was found, and restored"
-
 FOUND = (
     Found("branch_that_picks_nothing", "left running", _inside(Task(kind="branch", picks="nothing"), Task())),
     Found("branch_that_picks_outside", "left running", _inside(Task(kind="branch", picks="outside"), Task())),
@@ -74,7 +72,6 @@ FOUND = (
             lag=5.0,
             seed=10,
         ),
-        _STALE,
     ),
 )
 

@@ -39,6 +39,11 @@ def after_use(policy: AfterUse | None, found: str | None) -> Release:
     return "scale_to_zero" if found == InferenceEndpointStatus.SCALED_TO_ZERO else "none"
 
 
+def state_after(done: Release, found: str | None) -> str | None:
+    """The state in which that leaves an endpoint; None where there is none any more."""
+    return found if done == "none" else None if done == "delete" else RELEASED_IN[done][0]
+
+
 def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
     """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released."""
     try:

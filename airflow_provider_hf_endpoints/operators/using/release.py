@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
@@ -19,11 +20,17 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN, AfterUse, Release, after_use
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import (
+    RELEASED_IN,
+    AfterUse,
+    Release,
+    after_use,
+    state_after,
+)
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes, start_note
-from airflow_provider_hf_endpoints.leases.protocol import Shared, UndecidedError, leave
+from airflow_provider_hf_endpoints.leases.protocol import Shared, SwitchedOff, UndecidedError, forget, leave
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
@@ -172,6 +179,7 @@ class _Releasing(Action):
     ) -> None:
         self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
         self._context, self._began, self._tries = context, began, _Tries.of(context["ti"])
+        self._was_last = deferred  # a release that has something to wait for has stopped the endpoint
         # What was deleted before the deferral has been told already.
         self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
 
@@ -182,13 +190,13 @@ class _Releasing(Action):
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Leave, and switch off where nobody else is there."""
         name = self._endpoint.name
-        run_state = getattr(self._context["ti"], "get_dagrun_state", None)
-        held = Held(hook, self._acquired.namespace, name, run_state, lambda found: self._switch_off(hook, found))
+        switch_off = partial(self._switch_off, hook)
+        held = Held(hook, self._acquired.namespace, name, self._run_state, switch_off)
         mine = self._acquired.held
         try:
             if mine is None:
                 raise StoreError("it was acquired without a lease")
-            outcome = held.play(leave(mine, time.time, again=self._tries.number > 1))
+            outcome = held.play(leave(mine, time.time, self._becomes, again=self._tries.number > 1))
         except StoreError as error:
             if mine is not None and self._tries.another and self._tries.number <= _PATIENT_ATTEMPTS:
                 raise NotReleasedError(self._undecided(error, "A retry reads the leases again.")) from error
@@ -196,6 +204,7 @@ class _Releasing(Action):
         except UndecidedError as error:
             raise NotReleasedError(self._undecided(error, "")) from error
         else:
+            self._was_last = isinstance(outcome, SwitchedOff)
             if isinstance(outcome, Shared):
                 log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(outcome.by))
         endpoint = self._look(hook)
@@ -208,9 +217,28 @@ class _Releasing(Action):
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Note that it is released, and say what it has cost."""
+        self._forget()
         self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
         self._report_cost()
         return summary
+
+    @property
+    def _run_state(self) -> Any:
+        return getattr(self._context["ti"], "get_dagrun_state", None)
+
+    def _becomes(self, found: str | None) -> str | None:
+        return state_after(after_use(self._policy, found), found)
+
+    def _forget(self) -> None:
+        """The endpoint is seen as it was left, so nobody has to be told any more."""
+        mine, endpoint = self._acquired.held, self._endpoint
+        if mine is None or not self._was_last:
+            return
+        try:
+            with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
+                Held(hook, self._acquired.namespace, endpoint.name, self._run_state).play(forget(mine, time.time))
+        except StoreError as error:
+            log.warning("The leases of endpoint %s can't be tidied up: %s", endpoint.name, error)
 
     def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release:
         policy = after_use(self._policy, found)

@@ -23,10 +23,11 @@ from airflow_provider_hf_endpoints.leases.protocol import (
     SwitchOn,
     UndecidedError,
     Write,
+    forget,
     leave,
     take,
 )
-from airflow_provider_hf_endpoints.leases.records import CLOCK_SKEW, KEPT_FOR, Lease, new_lease
+from airflow_provider_hf_endpoints.leases.records import CLOCK_SKEW, KEPT_FOR, READ_LAG, Lease, new_lease
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
 
 HOUR = 3600.0
@@ -52,6 +53,11 @@ class Memory(LeaseStore):
             self.records.pop(holder, None)
 
 
+def becomes(found: str | None) -> str | None:
+    """The default policy: back to how it was found."""
+    return "running" if found == "running" else "paused"
+
+
 @dataclass
 class World:
     """An endpoint, its leases, and a clock."""
@@ -59,6 +65,8 @@ class World:
     store: LeaseStore = field(default_factory=Memory)
     state: str | None = "paused"
     now: float = 1000.0
+    lag: float = 0.0  # seconds by which a look is behind
+    before: tuple[float, str | None] = (0.0, None)  # until when a look shows the state before, and which
     ended: set[str] = field(default_factory=set)  # holders whose DAG run is over
 
     def clock(self) -> float:
@@ -76,21 +84,38 @@ class World:
             case Ended(leases=leases):
                 return {each.holder for each in leases} & self.ended
             case Look():
-                return self.state
+                return self.seen
             case SwitchOff(found=found):
-                self.state = self.state if found == "running" else "paused"
+                self._come_to(becomes(found) if becomes(found) == "paused" else self.state)
             case SwitchOn():
-                self.state = "running" if self.state == "paused" else self.state
+                self._come_to("running" if self.state == "paused" else self.state)
         return None
 
-    def play(self, flow: Generator[Any, Any, Any]) -> Any:
-        """A whole flow at once."""
-        answer: Any = None
+    @property
+    def seen(self) -> str | None:
+        """What a look shows."""
+        until, before = self.before
+        return before if self.now < until else self.state
+
+    def _come_to(self, state: str | None) -> None:
+        if state != self.state and self.lag:
+            self.before = (self.now + self.lag, self.state)
+        self.state = state
+
+    def play(self, flow: Generator[Any, Any, Any], answer: Any = None) -> Any:
+        """A whole flow at once, or from the answer to a step on."""
         while True:
             try:
                 answer = self.do(flow.send(answer))
             except StopIteration as stop:
                 return stop.value
+
+    def release(self, mine: Lease, *, again: bool = False, seen: bool = True) -> Any:
+        """Leave a lease, and forget it where a read shows the endpoint as it was left, as the release does."""
+        outcome = self.play(leave(mine, self.clock, becomes, again=again))
+        if seen and isinstance(outcome, SwitchedOff):
+            self.play(forget(mine, self.clock))
+        return outcome
 
     def begin(self, who: str, seconds: float = HOUR) -> Lease:
         """Take a lease, then start the endpoint where it is paused, as the task after it does."""
@@ -104,7 +129,7 @@ def test_alone() -> None:
     world = World()
     mine = world.begin("a")
     assert (mine.found, world.state) == ("paused", "running")
-    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+    assert world.release(mine) == SwitchedOff("paused")
     assert (world.state, world.store.read()) == ("paused", [])
 
 
@@ -113,9 +138,9 @@ def test_the_first_to_leave_leaves_it_on_and_the_last_switches_it_off() -> None:
     world = World()
     first, second = world.begin("a"), world.begin("b")
     assert (first.found, second.found) == ("paused", "running")
-    assert world.play(leave(first, world.clock)) == Shared(("b",))
+    assert world.release(first) == Shared(("b",))
     assert world.state == "running"
-    assert world.play(leave(second, world.clock)) == SwitchedOff("paused")
+    assert world.release(second) == SwitchedOff("paused")
     assert (world.state, world.store.read()) == ("paused", [])
 
 
@@ -125,10 +150,10 @@ def test_a_crashed_holder_holds_until_its_lease_expires() -> None:
     world.begin("crashed", seconds=HOUR)
     second = world.begin("b", seconds=9 * HOUR)
     world.now += HOUR + CLOCK_SKEW - 1
-    assert isinstance(world.play(leave(second, world.clock)), Shared)
+    assert isinstance(world.release(second), Shared)
     third = world.begin("c", seconds=9 * HOUR)
     world.now += 2
-    assert world.play(leave(third, world.clock)) == SwitchedOff("paused")
+    assert world.release(third) == SwitchedOff("paused")
     assert world.state == "paused"
 
 
@@ -139,7 +164,7 @@ def test_renewed_a_lease_goes_on() -> None:
     world.now += 2 * HOUR
     world.store.write(replace(working, expires=working.renewed(world.now).expires))
     other = world.begin("b")
-    assert isinstance(world.play(leave(other, world.clock)), Shared)
+    assert isinstance(world.release(other), Shared)
 
 
 def test_a_release_works_where_the_lease_was_swept() -> None:
@@ -147,7 +172,7 @@ def test_a_release_works_where_the_lease_was_swept() -> None:
     world = World()
     mine = world.begin("a")
     world.store.remove([mine.holder])
-    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+    assert world.release(mine) == SwitchedOff("paused")
     assert (world.state, world.store.read()) == ("paused", [])
 
 
@@ -157,17 +182,17 @@ def test_a_cleared_holder_remembers_how_it_found_the_endpoint() -> None:
     world.begin("a")
     again = world.begin("a")
     assert again.found == "paused"
-    assert world.play(leave(again, world.clock)) == SwitchedOff("paused")
+    assert world.release(again) == SwitchedOff("paused")
 
 
 def test_a_cleared_holder_that_had_left_remembers_it_while_others_stay() -> None:
     """It comes again, finds the endpoint running because of itself and the other, and is the last one out."""
     world = World()
     first, second = world.begin("a"), world.begin("b")
-    world.play(leave(first, world.clock))
+    world.release(first)
     again = world.begin("a")
-    world.play(leave(second, world.clock))
-    assert world.play(leave(again, world.clock)) == SwitchedOff("paused")
+    world.release(second)
+    assert world.release(again) == SwitchedOff("paused")
 
 
 def test_a_record_of_long_ago_says_nothing_once_the_endpoint_has_stopped() -> None:
@@ -177,14 +202,14 @@ def test_a_record_of_long_ago_says_nothing_once_the_endpoint_has_stopped() -> No
     world.now += 10 * HOUR
     world.state = "paused"
     mine = world.begin("b")
-    assert world.play(leave(mine, world.clock)) == SwitchedOff("paused")
+    assert world.release(mine) == SwitchedOff("paused")
 
 
 def test_a_killed_release_is_made_good_by_its_retry() -> None:
     """It was killed right after it had switched the endpoint off under somebody who had just come."""
     world = World()
     mine = world.begin("a")
-    flow = leave(mine, world.clock)
+    flow = leave(mine, world.clock, becomes)
     answer: Any = None
     while not isinstance(step := flow.send(answer), SwitchOff):
         answer = world.do(step)
@@ -192,7 +217,7 @@ def test_a_killed_release_is_made_good_by_its_retry() -> None:
     world.do(step)
     flow.close()
     assert world.state == "paused"
-    assert isinstance(world.play(leave(mine, world.clock, again=True)), Shared)
+    assert isinstance(world.release(mine, again=True), Shared)
     assert world.state == "running"
 
 
@@ -200,13 +225,13 @@ def test_the_mark_of_who_leaves_is_written_before_anything_is_read() -> None:
     """Whatever fails after that: this holder holds nobody up."""
     world = World()
     mine, other = world.begin("a"), world.begin("b")
-    flow = leave(mine, world.clock)
+    flow = leave(mine, world.clock, becomes)
     step = next(flow)
     assert Write(replace(mine, left=True)) == step
     world.do(step)
     with pytest.raises(StoreError):
         flow.throw(StoreError("the read after it fails"))
-    assert world.play(leave(other, world.clock)) == SwitchedOff("paused")
+    assert world.release(other) == SwitchedOff("paused")
 
 
 def test_a_lease_whose_run_has_ended_counts_for_nobody() -> None:
@@ -214,7 +239,7 @@ def test_a_lease_whose_run_has_ended_counts_for_nobody() -> None:
     world = World()
     crashed, other = world.begin("crashed"), world.begin("b")
     world.ended.add(crashed.holder)
-    assert world.play(leave(other, world.clock)) == SwitchedOff("paused")
+    assert world.release(other) == SwitchedOff("paused")
     assert (world.state, world.store.read()) == ("paused", [])
 
 
@@ -226,16 +251,74 @@ def test_uses_that_overlap_for_ever_leave_no_more_than_one_old_record() -> None:
     for number in range(1, 100):
         world.now += 4 * HOUR
         lease = world.begin(f"use {number}", seconds=5 * HOUR)
-        assert isinstance(world.play(leave(last, world.clock)), Shared)
+        assert isinstance(world.release(last), Shared)
         last, most = lease, max(most, len(world.store.read()))
     assert most <= 1 + (KEPT_FOR + 5 * HOUR) / (4 * HOUR) + 2
-    assert world.play(leave(last, world.clock)) == SwitchedOff("paused")
+    assert world.release(last) == SwitchedOff("paused")
+
+
+@pytest.mark.parametrize("after", [0.0, 4.0])
+def test_a_newcomer_knows_of_a_stop_that_it_does_not_see_yet(after: float) -> None:
+    """It looks within the lag of a stop, and sees the endpoint running: that is not how it found it."""
+    world = World(lag=5.0)
+    mine = world.begin("a")
+    world.now += HOUR
+    world.release(mine, seen=False)
+    world.now += after
+    assert "running" == world.seen
+    newcomer = world.begin("b")
+    assert "paused" == newcomer.found
+    world.now += HOUR
+    assert SwitchedOff("paused") == world.release(newcomer)
+    assert ("paused", []) == (world.state, world.store.read())
+
+
+def test_a_newcomer_whose_first_look_at_the_leases_was_before_the_stop_knows_of_it_too() -> None:
+    """It writes its own after the last look of who leaves, and reads the others' again after the endpoint's state."""
+    world = World(lag=5.0)
+    mine = world.begin("a")
+    world.now += HOUR
+    flow = take(new_lease("b", world.now, HOUR), world.clock)
+    read = flow.send(None)
+    seen = world.do(read)
+    world.release(mine, seen=False)
+    assert "paused" == world.play(flow, seen).found
+
+
+def test_a_stop_that_a_read_has_shown_is_forgotten() -> None:
+    """Whoever finds the endpoint running after that finds what somebody else has resumed, and leaves it so."""
+    world = World()
+    world.release(world.begin("a"))
+    world.do(SwitchOn())
+    newcomer = world.begin("b")
+    assert ("running", SwitchedOff("running"), "running") == (newcomer.found, world.release(newcomer), world.state)
+
+
+def test_a_stop_of_long_ago_says_nothing() -> None:
+    """No release has seen it; what a look shows minutes later is how the endpoint is."""
+    world = World()
+    world.release(world.begin("a"), seen=False)
+    world.do(SwitchOn())
+    world.now += READ_LAG + CLOCK_SKEW + 1
+    assert "running" == world.begin("b").found
+
+
+def test_a_stop_that_is_undone_for_a_newcomer_is_no_stop() -> None:
+    """Who comes after that finds the endpoint running because of the newcomer."""
+    world = World()
+    flow, answer = leave(world.begin("a"), world.clock, becomes), None
+    while not isinstance(step := flow.send(answer), SwitchOff):
+        answer = world.do(step)
+    world.do(step)
+    world.begin("b")
+    assert Shared(("b",)) == world.play(flow)
+    assert [] == [each.holder for each in world.store.read() if each.stopped]
 
 
 def test_who_never_finds_out_says_so() -> None:
     """Others come and go at each look: neither "released" nor "in use" can be said."""
     world = World()
-    flow = leave(world.begin("a"), world.clock)
+    flow = leave(world.begin("a"), world.clock, becomes)
     newcomer = new_lease("b", world.now, HOUR)
 
     def play() -> None:
@@ -266,6 +349,7 @@ class Holder:
     phase: str = "out"
     left_before: bool = False
     seconds: float = HOUR
+    outcome: Any = None  # of the last flow
 
     def step(self) -> None:
         """The next step of whatever it is doing."""
@@ -282,10 +366,15 @@ class Holder:
                 self.patience -= 1
                 if self.patience <= 0:
                     assert self.mine is not None
-                    flow = leave(self.mine, self.world.clock, again=self.left_before)
+                    flow = leave(self.mine, self.world.clock, becomes, again=self.left_before)
                     self.flow, self.answer, self.phase, self.left_before = flow, None, "leaving", True
             case "leaving":
-                self._advance("done" if self.visits == 1 else "again")
+                self._advance("forgetting")
+            case "forgetting":
+                assert self.mine is not None
+                if isinstance(self.outcome, SwitchedOff) and self.world.seen == "paused":
+                    self.world.play(forget(self.mine, self.world.clock))
+                self.phase = "done" if self.visits == 1 else "again"
             case "again":  # cleared after it had left
                 self.phase, self.patience, self.visits, self.left_before = "out", 1, self.visits - 1, False
 
@@ -296,6 +385,7 @@ class Holder:
         except StopIteration as stop:
             if self.phase == "taking":
                 self.mine = stop.value
+            self.outcome = stop.value
             self.phase = then
 
 
@@ -309,7 +399,7 @@ def settle(holders: list[Holder]) -> None:
     """Everybody finishes what it is doing; nobody begins to leave or to come."""
     for _ in range(200):
         for holder in holders:
-            if holder.phase in ("taking", "starting", "leaving"):
+            if holder.phase in ("taking", "starting", "leaving", "forgetting"):
                 holder.step()
 
 
