@@ -46,6 +46,7 @@ __all__ = [
     "may_ask_from_a_thread",
     "read_link",
     "read_xcom",
+    "states_of",
     "store_xcom",
     "task_states",
 ]
@@ -92,6 +93,25 @@ def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = 
         map_index=_map_index(task_instance),
     )
     return states.get(task_instance.run_id) or {}
+
+
+def states_of(task_instance: Any, task_ids: list[str]) -> dict[str, str]:
+    """The states of tasks of the same run and map index, by the task's id, mapped ones with their index behind it.
+
+    Blocks while Airflow is asked, also from a trigger. 3.0.6, 3.3.2.
+
+    :raises AirflowRuntimeError: Airflow's API server does not say
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=task_instance.dag_id,
+        task_ids=task_ids,
+        run_ids=[task_instance.run_id],
+        map_index=_map_index(task_instance),
+    )
+    found = states.get(task_instance.run_id) or {}
+    return {task_id: str(getattr(state, "value", state)) for task_id, state in found.items()}
 
 
 def read_xcom(task_instance: Any, key: str) -> Any:

@@ -1,11 +1,15 @@
 """The tasks of one use of an endpoint, and the arrows between them and the user's work.
 
     acquire (setup) -> start (setup) -> the work -> work_ended (teardown) -> release (teardown) -> released (teardown)
+    acquire -> watch (teardown) -> released
 
 No task of the user stands directly before `release`. What skips the tasks behind it (a branch, a short circuit, an
 approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is between: an
 empty task that is done when the work has ended, or is skipped at once. A task that can skip others has one of its own,
 because others may still work then; all other tasks share one.
+
+`watch` stands beside the start and the work, and ends when any of the work has begun. It is a teardown so that it is
+none of the last tasks of the work or the group, and is before `released`, so that the run fails by it.
 
 Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
 teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
@@ -14,15 +18,18 @@ behind the work, which then counts itself, and `released` behind the release, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from airflow.providers.common.compat.sdk import TriggerRule
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
+from airflow_provider_hf_endpoints.operators.common.arguments import is_template
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.task_groups._settings import (
@@ -34,13 +41,17 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
 )
 
 _ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
+_WATCH_DOC = "Releases the endpoint when nothing of the work begins. In the triggerer; no worker runs it."
 
 
 class Tasks:
     """The tasks of one use in their group, and the arrows between them and the work."""
 
-    def __init__(self, acquire: Any, start: Any, release: Any, released: Any) -> None:
+    def __init__(
+        self, acquire: Any, start: Any, release: Any, released: Any, watch: Callable[[str, list[str]], Any] | None
+    ) -> None:
         self.acquire, self.start, self.release, self.released = acquire, start, release, released
+        self._watch = watch  # makes it, of its label and the work; None without a bound
 
     @classmethod
     def place(
@@ -50,6 +61,7 @@ class Tasks:
         start_arguments: dict[str, Any],
         policy: AfterUse | None,
         use: dict[str, Any],
+        max_idle: float | None,
     ) -> Tasks:
         """Put them into the current group."""
         create = "repository" in start_arguments
@@ -91,7 +103,19 @@ class Tasks:
         released.as_teardown(setups=[acquire], on_failure_fail_dagrun=True)
         released.trigger_rule = TriggerRule.ALL_SUCCESS
         release >> released
-        return cls(acquire, start, release, released)
+        watch = None
+        # Without a deferral nobody says that there is a triggerer, and what begins there renders no template.
+        if max_idle is not None and start.deferrable and not is_template(connection["hf_endpoints_conn_id"]):
+            watch = partial(
+                _watch,
+                acquire_task_id=acquire.task_id,
+                start_task_id=start.task_id,
+                max_idle=max_idle,
+                max_startup=acquire.max_startup,
+                release=policy,
+                hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
+            )
+        return cls(acquire, start, release, released, watch)
 
     def connect(self) -> None:
         """Start before the first tasks of the work, and release after all of them."""
@@ -108,6 +132,8 @@ class Tasks:
         skipping = [each for each in awaited if _can_skip(each)]
         for task in skipping:
             self._end_of([task], f"{self._label(task)}_ended")
+        if self._watch is not None and (busy := [each.task_id for each in work if _is_work(each)]):
+            self._place_watch(self._watch(self._free("watch"), busy))
         others = [each for each in awaited if each not in skipping]
         if others:
             self._end_of(others, "work_ended")
@@ -121,6 +147,10 @@ class Tasks:
         for task in tasks:
             task >> ended
         ended >> self.release
+
+    def _place_watch(self, watch: Any) -> None:
+        watch.as_teardown(setups=[self.acquire])
+        watch >> self.released
 
     @property
     def _prefix(self) -> str:
@@ -136,6 +166,17 @@ class Tasks:
             number += 1
             free = f"{label}__{number}"
         return free
+
+
+def _watch(label: str, work: list[str], **given: Any) -> Any:
+    return WatchIdleOperator(task_id=label, work=work, doc_md=_WATCH_DOC, **{**OURS, "retries": 0}, **given)
+
+
+def _is_work(task: Any) -> bool:
+    """Not what this provider places around other uses inside: the first of that which begins is their `acquire`."""
+    return not isinstance(
+        task, WorkEndedOperator | EndpointReleasedOperator | WatchIdleOperator | ReleaseAcquiredOperator
+    )
 
 
 def _is_last(task: Any, ids: set[str]) -> bool:

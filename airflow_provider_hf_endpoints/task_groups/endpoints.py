@@ -6,6 +6,7 @@ What a user writes; the tasks that it places around the user's, and the arrows b
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskGroup
 from airflow.sdk import task_group
 
+from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
@@ -25,6 +27,8 @@ from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
 from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
+
+DEFAULT_MAX_IDLE = timedelta(hours=1)
 
 
 def inference_endpoint(
@@ -37,6 +41,7 @@ def inference_endpoint(
     release: AfterUse | None = None,
     max_startup: float | timedelta = 3600.0,
     lease: float | timedelta = DEFAULT_LEASE,
+    max_idle: float | timedelta | None = DEFAULT_MAX_IDLE,
     max_cost: float | None = None,
     max_runtime: float | timedelta | None = None,
     namespace: str | None = None,
@@ -57,6 +62,9 @@ def inference_endpoint(
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
     :param lease: seconds (or a timedelta) for which others that share the endpoint count this use as going on, from
         the start and from each renewal by this provider's operators; default 6 hours. See docs/leases.md.
+    :param max_idle: seconds (or a timedelta) that the endpoint waits for its work: when nothing inside has begun by
+        then (a full pool, `max_active_tasks`, a DAG that is paused), the endpoint is released and the run fails.
+        Watched in the triggerer, with `deferrable`; None for no bound. Default 1 hour.
     :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that can't be paid
         for is refused; when it is used up, the start or the batch inside ends, keeps what is done, and fails for good,
         and the endpoint is released. Default no limit.
@@ -80,7 +88,10 @@ def inference_endpoint(
         start |= {"hardware": hardware, "hardware_order": hardware_order}
     connection = {"namespace": namespace, "hf_endpoints_conn_id": hf_endpoints_conn_id}
     use = {"lease": lease, "max_cost": max_cost, "max_runtime": max_runtime}
-    return InferenceEndpointGroup(name, group_id, connection, start, release, use)
+    idle = None if max_idle is None else float(seconds_of(max_idle))
+    if idle is not None and not 0 < idle < math.inf:
+        raise ValueError(f"max_idle={max_idle!r} must be positive (seconds, or a timedelta); None is no bound.")
+    return InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
 
 
 class InferenceEndpointGroup:
@@ -99,6 +110,7 @@ class InferenceEndpointGroup:
         start: dict[str, Any],
         release: AfterUse | None,
         use: dict[str, Any],
+        max_idle: float | None,
     ) -> None:
         self._name = name
         self._group_id = group_id
@@ -106,6 +118,7 @@ class InferenceEndpointGroup:
         self._start = start
         self._release = release
         self._use = use
+        self._max_idle = max_idle
         self._stack = ExitStack()
         self._tasks: Tasks | None = None
         self.task_group: TaskGroup | None = None
@@ -147,7 +160,7 @@ class InferenceEndpointGroup:
         return task_group(**self._group_arguments(function.__name__))(work)
 
     def _place(self) -> Tasks:
-        return Tasks.place(self._name, self._connection, self._start, self._release, self._use)
+        return Tasks.place(self._name, self._connection, self._start, self._release, self._use, self._max_idle)
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.

@@ -12,6 +12,7 @@ from tests.generated.shapes import Alone, Group, Task
 BILLING = frozenset({"pending", "initializing", "running", "updating", "updateFailed"})
 STOPPED = frozenset({"paused", "failed", "deleted"})
 LONGEST_STOP = 300.0  # seconds that a release may take where the service answers
+LONGEST_IDLE = 2 * 3600.0 + 300.0  # seconds: max_startup and max_idle, where nobody sees the end of the start
 SLACK = 600.0  # seconds beyond a limit: boots, retries of requests, troubles of the service
 COST_ERROR = 0.03  # of the meter
 SMALL_COST = 0.004  # USD: a run begins some seconds before its first task does
@@ -36,6 +37,7 @@ def broken(played: Any, idle: bool) -> list[Fault]:
         _left_running,
         _stopped_under_others,
         _work_without,
+        _idle,
         _twice,
         _green,
         _waits,
@@ -154,6 +156,21 @@ def _stopped_under_others(play: Any) -> Iterable[Fault]:
             yield Fault("stopped under others", words)
 
 
+def _idle(play: Any) -> Iterable[Fault]:
+    """No endpoint that a deferrable group has started runs for hours before anything of the work has begun."""
+    parts = list(_parts(play))
+    if play.case.found == "running" or play.case.troubles or not all(isinstance(each, Group) for each in parts):
+        return
+    for name in {part.name for part in parts if all(each.deferrable for each in parts if isinstance(each, Group))}:
+        uses = [use.since for use in tasks.USES if use.name == name]
+        began = next((moment["at"] for moment in play._history(name) if moment["state"] == "running"), None)
+        until = min([*uses, play.world.now])
+        if began is None or _is_left_on_purpose(play, name) or until - began <= LONGEST_IDLE:
+            continue
+        if _state_at(play, name, began + LONGEST_IDLE) == "running":
+            yield Fault("idle", f"endpoint {name} runs for {until - began:.0f} s before any work begins")
+
+
 def _work_without(play: Any) -> Iterable[Fault]:
     """Work whose endpoint was started does not begin on one that somebody has stopped."""
     harmless = all(person.deed == "trigger" for person in play.case.people)
@@ -164,6 +181,9 @@ def _work_without(play: Any) -> Iterable[Fault]:
         if group is None:
             continue
         start = play.world.ti((group[0], group[1], f"{group[2]}.start", group[3]))
+        watch = play.world.ti((group[0], group[1], f"{group[2]}.watch", group[3]))
+        if watch is not None and watch.state == "failed":
+            continue  # the endpoint was let go because the work did not begin
         state = _state_at(play, use.name, use.since)
         if start is not None and start.state == "success" and state in STOPPED:
             yield Fault("work on a stopped endpoint", f"{_who(use.who)} begins while {use.name} is {state}")
@@ -190,6 +210,8 @@ def _without_reason(play: Any) -> Iterable[Fault]:
     if not plain or alone or len({part.name for part in _parts(play)}) < len(list(_parts(play))):
         return
     failed = [ti for ti in play.world.tis() if ti.state == "failed"]
+    if any(ti.task_id.endswith(".watch") for ti in failed):
+        return  # the work was held back for longer than max_idle
     for ti in failed:
         last = next((line for line in reversed(play.world.said) if line.startswith("task runner:")), "")
         yield Fault("failed without a reason", f"{ti.dag_id}/{ti.run_id}/{ti.task_id} failed: {last[-300:]}")

@@ -35,10 +35,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> Any:
         """Do it here and now."""
         future = self.create_future()
+        asyncio._set_running_loop(None)  # as in a thread, which may run a loop of its own, and sleep
         try:
             future.set_result(func(*args))
         except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
             future.set_exception(error)
+        finally:
+            asyncio._set_running_loop(self)
         return future
 
     def _give_turn(self, seconds: float | None) -> None:

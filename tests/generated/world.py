@@ -26,7 +26,7 @@ from airflow.sdk.api.datamodels._generated import TaskInstance as TaskInstanceSD
 from airflow.sdk.api.datamodels._generated import TIRunContext
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.serde import deserialize
+from airflow.sdk.serde import deserialize, serialize
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from pydantic import TypeAdapter
 from sqlalchemy import select
@@ -87,6 +87,7 @@ class Waiting:
 
     attempt: Attempt
     task: asyncio.Task[None] | None = None
+    limit: datetime | None = None  # Airflow's own, of the deferral
 
 
 @dataclass
@@ -200,6 +201,7 @@ class World:
         self._scheduler().check_trigger_timeouts(session=session)
         session.commit()
         self._drop_triggers()
+        self._begin_in_triggerer()
         for ti in self._to_be_queued():
             self._queue(ti)
         session.commit()
@@ -419,9 +421,23 @@ class World:
         ti.trigger_timeout = None if msg.trigger_timeout is None else when(self.now) + msg.trigger_timeout
         kwargs = json.loads(json.dumps(msg.trigger_kwargs))
         self.memory.rendered.append(kwargs)
-        waiting = Waiting(attempt)
+        waiting = Waiting(attempt, limit=ti.trigger_timeout)
         self._triggers[attempt.place] = waiting
         self.hub.after(TICK, lambda: self._start_trigger(waiting, msg.classpath, kwargs))
+
+    def _begin_in_triggerer(self) -> None:
+        """What the scheduler has deferred itself, without a worker."""
+        from airflow.models.trigger import Trigger
+
+        for ti in self.tis(states=(TaskInstanceState.DEFERRED,)):
+            place = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+            row = None if place in self._triggers else self.session.get(Trigger, ti.trigger_id)
+            if row is not None:
+                waiting = Waiting(Attempt(ti.id, *place, try_number=ti.try_number, began=self.now, end="deferred"))
+                waiting.limit = ti.trigger_timeout
+                self._triggers[place] = waiting
+                kwargs = json.loads(json.dumps(serialize(row.kwargs)))
+                self.hub.after(TICK, functools.partial(self._start_trigger, waiting, row.classpath, kwargs))
 
     def _start_trigger(self, waiting: Waiting, classpath: str, kwargs: Any) -> None:
         if self._triggers.get(waiting.attempt.place) is not waiting:
@@ -432,6 +448,7 @@ class World:
         module, _, name = classpath.rpartition(".")
         trigger = getattr(importlib.import_module(module), name)(**_given(kwargs))
         attempt = waiting.attempt
+        trigger.timeout_after = waiting.limit
         trigger.task_instance = TaskInstanceSDK(
             id=UUID(str(attempt.ti_id)),
             task_id=attempt.task_id,
@@ -478,6 +495,8 @@ class World:
         handle_event_submit(event, task_instance=ti, session=self.session)
         self.memory.rendered.append(event.payload)
         self.session.commit()
+        if ti.state != TaskInstanceState.SCHEDULED:  # the trigger has ended the task itself
+            self.changed(ti.dag_id, ti.run_id)
         self.look_soon()
 
     def _drop_triggers(self) -> None:

@@ -1,0 +1,73 @@
+"""The task that bounds how long an endpoint may wait for its work, and that needs no worker for that.
+
+Work whose pool is full, or whose DAG is paused, may begin in days or never, and the endpoint bills meanwhile. What
+holds the work back must not hold back who looks at it: the task begins in the triggerer when the scheduler finds it,
+and ends there. What is looked at, and what is done, is in `idle_trigger.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.triggers.base import StartTriggerArgs
+
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
+
+log = logging.getLogger(__name__)
+
+_TRIGGER = "airflow_provider_hf_endpoints.operators.using.idle_trigger.IdleTrigger"
+# Airflow's own limit on the deferral stands so far behind ours: a triggerer that was away is no reason to fail a run.
+SPARE = timedelta(days=1)
+
+
+class WatchIdleOperator(BaseOperator):
+    """Release an acquired endpoint on which nothing of the work has begun within a bound, and fail.
+
+    :param acquire_task_id, start_task_id: the tasks of the same use
+    :param work: the ids of the tasks that use the endpoint: the first that begins ends the watch
+    :param max_idle: seconds from the end of the start
+    :param max_startup: seconds that the start may take: where nobody sees its end, both together count
+    :param release: what becomes of the endpoint
+    """
+
+    start_from_trigger = True
+    ui_color = "#f2f2f2"
+
+    def __init__(
+        self,
+        *,
+        acquire_task_id: str,
+        start_task_id: str,
+        work: Sequence[str],
+        max_idle: float,
+        max_startup: float,
+        release: AfterUse | None,
+        hf_endpoints_conn_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        limit = timedelta(seconds=max_startup + max_idle)
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=_TRIGGER,
+            trigger_kwargs={
+                "acquire_task_id": acquire_task_id,
+                "start_task_id": start_task_id,
+                "work": list(work),
+                "max_idle": max_idle,
+                "release": release,
+                "hf_endpoints_conn_id": hf_endpoints_conn_id,
+            },
+            next_method="execute_complete",
+            timeout=limit + SPARE,
+        )
+
+    def execute(self, context: Context) -> None:
+        """On a worker, as in `dag.test()`, where one task runs after the other: the work can't wait for anything."""
+        log.info("Nothing is watched here: the scheduler begins this task in the triggerer.")
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+        """Never called: the trigger ends the task itself."""

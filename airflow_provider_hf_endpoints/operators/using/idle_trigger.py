@@ -1,0 +1,155 @@
+"""The watch of an endpoint that waits for its work, in the triggerer: when it ends, and how it lets the endpoint go.
+
+It leaves the use's lease as the release does, so that others that use the endpoint keep it. The release comes all the
+same, whenever the work has ended, and finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from airflow_provider_hf_endpoints._airflow import read_xcom, states_of
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse, Release, after_use, state_after
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.protocol import Shared, leave
+from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
+from airflow_provider_hf_endpoints.operators.using.idle import SPARE
+from airflow_provider_hf_endpoints.operators.using.leases import Held
+
+# A task in one of these has not begun: it waits for the scheduler, for a slot, or for a worker.
+_NOT_BEGUN = frozenset({"None", "scheduled", "queued", "no_status"})
+_AT_WORK = frozenset({"running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
+# A look is a query of Airflow's database. Soon at first, since most work begins at once, and the run ends with this.
+_SHORTEST, _LONGEST = 2.0, 60.0  # seconds between looks
+_GROWTH = 0.25  # of the time since the watch began
+
+
+@dataclass(frozen=True)
+class Idleness:
+    """How long the endpoint has waited, as far as looks have shown. Pure.
+
+    :param begun: whether the start was seen at work
+    :param since: when its end was seen, seconds since the epoch; None: not yet
+    """
+
+    begun: bool = False
+    since: float | None = None
+
+    def after(self, start: str, now: float) -> Idleness:
+        """With one more look at the start. One that was at work and waits now waits for a slot: the endpoint is up."""
+        if self.since is not None or start in _AT_WORK:
+            return replace(self, begun=True)
+        over = start == "success" or self.begun
+        return replace(self, since=now) if over else self
+
+
+def verdict(
+    work: Iterable[str], idle: Idleness, max_idle: float, ends: float, now: float
+) -> Literal["watch", "work has begun", "idle"]:
+    """What a look means.
+
+    :param work: the states of its tasks
+    :param ends: when the watch ends in any case
+    """
+    if any(state not in _NOT_BEGUN for state in work):
+        return "work has begun"
+    waited = idle.since is not None and now >= idle.since + max_idle
+    return "idle" if waited or now >= ends else "watch"
+
+
+class IdleTrigger(BaseTrigger):
+    """See `WatchIdleOperator`, whose arguments these are."""
+
+    def __init__(
+        self,
+        acquire_task_id: str,
+        start_task_id: str,
+        work: Sequence[str],
+        max_idle: float,
+        hf_endpoints_conn_id: str,
+        release: AfterUse | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.acquire_task_id, self.start_task_id, self.work = acquire_task_id, start_task_id, list(work)
+        self.max_idle, self.release, self.hf_endpoints_conn_id = max_idle, release, hf_endpoints_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """As the operator gave them."""
+        names = ("acquire_task_id", "start_task_id", "work", "max_idle", "release", "hf_endpoints_conn_id")
+        return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until work has begun, or the endpoint is let go."""
+        began, idle, ends = time.time(), Idleness(), self._ends()
+        while True:
+            now = time.time()
+            try:
+                states = await sync_to_async(self._states)()
+                idle = idle.after(states.pop(self._key_of_start, "None"), now)
+                match verdict(states.values(), idle, self.max_idle, ends, now):
+                    case "work has begun":
+                        yield TaskSuccessEvent()
+                        return
+                    case "idle":
+                        await sync_to_async(self._let_go)()
+                        yield TaskFailedEvent()
+                        return
+            except Exception as error:  # noqa: BLE001 - raised out of here it would fail a run whose work goes on
+                self.log.warning("The watch could not look, or not let go, and tries again: %r", error)
+            await asyncio.sleep(min(_LONGEST, max(_SHORTEST, _GROWTH * (now - began))))
+
+    @property
+    def _key_of_start(self) -> str:
+        """Among the states, where a task of a mapped group has its index."""
+        map_index = getattr(self.task_instance, "map_index", -1)
+        return self.start_task_id if map_index is None or map_index < 0 else f"{self.start_task_id}_{map_index}"
+
+    def _ends(self) -> float:
+        """The same in every triggerer: Airflow keeps the moment of its own limit."""
+        limit: datetime | None = getattr(self, "timeout_after", None)  # set by the triggerer
+        if limit is None:
+            return float("inf")
+        return (limit if limit.tzinfo else limit.replace(tzinfo=UTC)).timestamp() - SPARE.total_seconds()
+
+    def _states(self) -> dict[str, str]:
+        """By task, mapped ones with their index."""
+        return states_of(self.task_instance, [self.start_task_id, *self.work])
+
+    def _let_go(self) -> None:
+        """Leave the lease; the last one out releases the endpoint."""
+        ti: Any = self.task_instance
+        names = ("dag_id", "run_id", "map_index")
+        acquire = SimpleNamespace(task_id=self.acquire_task_id, **{name: getattr(ti, name) for name in names})
+        acquired = Acquired.of(read_xcom(acquire, "return_value"))
+        mine = None if acquired is None else acquired.held
+        if acquired is None or mine is None:
+            self.log.warning("There is no lease to leave: %s has left none.", self.acquire_task_id)
+            return
+        with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+
+            def switch_off(found: str | None) -> Release:
+                policy = after_use(self.release, found)
+                hook.get_conn().release(acquired.name, policy, namespace=acquired.namespace)
+                return policy
+
+            held = Held(hook, acquired.namespace, acquired.name, None, switch_off)
+            becomes = lambda found: state_after(after_use(self.release, found), found)  # noqa: E731
+            outcome = held.play(leave(mine, time.time, becomes, again=True))
+        self.log.error(
+            "Nothing of the work has begun on endpoint %s/%s within max_idle=%.0f s, so that the endpoint is %s. Look "
+            "what holds the tasks back (a full pool, max_active_tasks, a DAG that is paused), then clear the group's "
+            "task acquire. A longer max_idle of inference_endpoint(…) waits longer.",
+            acquired.namespace,
+            acquired.name,
+            self.max_idle,
+            f"left to {', '.join(outcome.by)}" if isinstance(outcome, Shared) else f"released ({held.did})",
+        )
