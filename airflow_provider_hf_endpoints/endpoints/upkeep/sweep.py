@@ -113,7 +113,7 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
         return Leave(f"{', '.join(known.users)} uses it")
     if known.keeps and not named:
         return Leave(f"{known.started_by} keeps it until somebody says otherwise")
-    for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _by_name(rule)):
+    for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _as_named(rule)):
         if condition is not None:
             return _unless_used(condition, known, rule, now)
     if known.run_ended is False:
@@ -177,7 +177,7 @@ def _by_idleness(known: Known, rule: SweepRule, now: datetime) -> str | None:
     return f"nobody has used it since {quiet:%Y-%m-%d %H:%M}, for longer than {_hours(rule.idle)}"
 
 
-def _by_name(rule: SweepRule) -> str | None:
+def _as_named(rule: SweepRule) -> str | None:
     return "its name is asked for" if rule.names and rule.idle is None and rule.older_than is None else None
 
 

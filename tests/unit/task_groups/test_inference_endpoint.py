@@ -50,7 +50,8 @@ def test_one_line_around_one_task() -> None:
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
         ask("ask", endpoint)
     assert arrows(dag) == {
-        "demo.acquire": {"demo.start", "demo.work_ended", "demo.release", "demo.released"},
+        "demo.acquire": {"demo.start", "demo.watch", "demo.work_ended", "demo.release", "demo.released"},
+        "demo.watch": {"demo.released"},
         "demo.start": {"demo.ask", "demo.release"},
         "demo.ask": {"demo.work_ended"},
         "demo.work_ended": {"demo.release"},
@@ -59,7 +60,7 @@ def test_one_line_around_one_task() -> None:
     }
     assert {"demo.acquire", "demo.start"} == {each.task_id for each in dag.tasks if each.is_setup}
     teardowns = {each.task_id for each in dag.tasks if each.is_teardown}
-    assert {"demo.work_ended", "demo.release", "demo.released"} == teardowns
+    assert {"demo.watch", "demo.work_ended", "demo.release", "demo.released"} == teardowns
     assert {"demo.ask", "demo.released"} == leaves_of_run(dag)
 
 
@@ -172,8 +173,53 @@ def test_a_clear_of_the_work_clears_all_that_the_release_waits_for(downstream: b
         ask("one", endpoint) >> ask("two", endpoint)
         BranchPythonOperator(task_id="pick", python_callable=list)
     cleared = set(dag.partial_subset(["demo.one"], include_downstream=downstream, include_upstream=False).task_dict)
-    own = {f"demo.{each}" for each in ("acquire", "start", "work_ended", "pick_ended", "release", "released")}
+    own = {f"demo.{each}" for each in ("acquire", "start", "watch", "work_ended", "pick_ended", "release", "released")}
     assert own | {"demo.one"} | ({"demo.two"} if downstream else set()) == cleared
+
+
+def test_the_watch_knows_what_it_watches() -> None:
+    """The work, of a use inside its own `acquire` first; and what becomes of the endpoint."""
+    bounds: dict[str, Any] = {"max_startup": 60, "max_idle": timedelta(minutes=5)}
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", release="delete", **bounds) as endpoint:
+        ask("ask", endpoint)
+        with inference_endpoint("other") as other:
+            ask("more", other)
+    watch: Any = dag.get_task("demo.watch")
+    assert watch.start_from_trigger
+    given = watch.start_trigger_args.trigger_kwargs
+    assert {"demo.ask", "demo.other.acquire", "demo.other.start", "demo.other.more"} == set(given.pop("work"))
+    assert {
+        "acquire_task_id": "demo.acquire",
+        "start_task_id": "demo.start",
+        "max_idle": 300.0,
+        "release": "delete",
+        "hf_endpoints_conn_id": "hf_endpoints_default",
+    } == given
+    assert timedelta(minutes=6) < watch.start_trigger_args.timeout
+
+
+@pytest.mark.parametrize(
+    "given", [{"max_idle": None}, {"deferrable": False}, {"hf_endpoints_conn_id": "{{ params.conn }}"}]
+)
+def test_where_nothing_is_watched(given: dict[str, Any]) -> None:
+    """Where that is asked for; and where no triggerer is known of, or its arguments are not."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **given) as endpoint:
+        ask("ask", endpoint)
+    assert "demo.watch" not in dag.task_dict
+
+
+def test_a_task_of_the_user_may_be_called_watch() -> None:
+    """The one of the group has another name then."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo") as endpoint:
+        ask("watch", endpoint)
+    assert {"demo.watch", "demo.watch__1"} < set(dag.task_dict)
+
+
+@pytest.mark.parametrize("max_idle", [0, -1, timedelta(0), float("inf")])
+def test_a_bound_that_can_t_be_meant(max_idle: Any) -> None:
+    """Told when the DAG is read."""
+    with pytest.raises(ValueError, match="max_idle="):
+        inference_endpoint("demo", max_idle=max_idle)
 
 
 def test_as_a_decorator() -> None:
