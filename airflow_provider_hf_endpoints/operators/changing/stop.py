@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
-from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
+from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
 from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
@@ -215,8 +215,7 @@ class _Stopping(Action):
                 return Done(
                     hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
                 )
-            if stop.gone:
-                report_cost(self._endpoint, self._context)  # while it still can be asked
+            cost = cost_before_delete(hook, self._endpoint, self._context) if stop.gone else None
             endpoint = stop.send(hook.get_conn(), self._endpoint)
         except EndpointNotFoundError:
             if not self._missing_ok:
@@ -224,6 +223,7 @@ class _Stopping(Action):
             log.warning("There is no endpoint %s to release; missing_ok says that is fine.", self._endpoint.name)
             return Done(None)
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
+        tell_cost(self._endpoint, self._context, cost)
         return Sent(endpoint, self._began, self._stop.goal_states)
 
     def result(self, summary: Summary | None) -> Summary | None:

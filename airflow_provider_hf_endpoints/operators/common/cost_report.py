@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.metrics import send_cost
@@ -21,31 +22,61 @@ from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 log = logging.getLogger(__name__)
 
 COST_KEY = "cost"
+# For each of a few requests: without an answer a figure is missing, and meanwhile the endpoint costs money.
+_BEFORE_DELETE = 2.0  # seconds
 
 
 def report_cost(endpoint: EndpointRef, context: Context) -> None:
     """Say what the endpoint has cost since the DAG run began, with the rows of its batches before this task.
 
-    In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it.
+    In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it. Called when the
+    endpoint has been acted on: all of that may fail, and may take its time.
     """
-    dag_run: Any = context.get("dag_run")
-    start = getattr(dag_run, "start_date", None)
-    if not isinstance(start, datetime):
+    start = _start_of(context)
+    if start is None:
         return
     with _only_warning(f"What endpoint {endpoint.name} has cost can't be told"):
         with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
             cost = hook.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
+        tell_cost(endpoint, context, cost)
+
+
+def cost_before_delete(hook: InferenceEndpointsHook, endpoint: EndpointRef, context: Context) -> Cost | None:
+    """What it has cost, while that still can be asked; None where it can't be told at once. For `tell_cost`, later.
+
+    The endpoint bills meanwhile: a service that hangs here holds a delete up by seconds, and nothing else can.
+    """
+    start = _start_of(context)
+    if start is None:
+        return None
+    with _only_warning(f"What endpoint {endpoint.name} has cost can't be told"), hook.fresh_client() as client:
+        client.limit(_BEFORE_DELETE)
+        return client.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
+    return None
+
+
+def tell_cost(endpoint: EndpointRef, context: Context, cost: Cost | None) -> None:
+    """As `report_cost`, of a cost that is known; None for one that is not."""
+    if cost is None:
+        return
+    dag_run: Any = context.get("dag_run")
+    with _only_warning("Rows and tokens of the batches can't be told"):
+        rows, tokens = work_of(_batch_results(context))
+        cost = cost.for_work(rows=rows, tokens=tokens)
+    log.info("This run's cost of %s", cost.summary())
+    with _only_warning("The cost can't be left in XCom"):
+        context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
+    with _only_warning("The cost can't be sent as metrics"):
+        send_cost(context, cost)
+    with _only_warning("The cost can't be kept for sums over runs"):
+        with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
             records = CostRecords(hook.lease_path)
-        with _only_warning("Rows and tokens of the batches can't be told"):
-            rows, tokens = work_of(_batch_results(context))
-            cost = cost.for_work(rows=rows, tokens=tokens)
-        log.info("This run's cost of %s", cost.summary())
-        with _only_warning("The cost can't be left in XCom"):
-            context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
-        with _only_warning("The cost can't be sent as metrics"):
-            send_cost(context, cost)
-        with _only_warning("The cost can't be kept for sums over runs"):
-            records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
+        records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
+
+
+def _start_of(context: Context) -> datetime | None:
+    start = getattr(context.get("dag_run"), "start_date", None)
+    return start if isinstance(start, datetime) else None
 
 
 @contextmanager

@@ -48,7 +48,7 @@ from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, l
 
 log = logging.getLogger(__name__)
 
-_ACCOUNT_LIMIT = 20.0  # seconds to ask what an endpoint has cost that is to be released
+_ACCOUNT_LIMIT = 2.0  # seconds for each request about the cost of an endpoint that is to be released
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
 
+from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
     InferenceEndpointError,
@@ -33,7 +34,7 @@ from airflow_provider_hf_endpoints.leases.notes import StartNotes, start_note
 from airflow_provider_hf_endpoints.leases.protocol import Shared, SwitchedOff, UndecidedError, forget, leave
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
-from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost
+from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
@@ -245,10 +246,10 @@ class _Releasing(Action):
         endpoint = self._endpoint
         if self._policy == "keep":
             self._note_kept(hook)
-        if policy == "delete":
-            self._report_cost()  # while it still can be asked
+        cost = self._cost_before_delete(hook) if policy == "delete" else None
         done = hook.get_conn().release(endpoint.name, policy, namespace=endpoint.namespace)
         log.info("Endpoint %s/%s: %s.", endpoint.namespace, endpoint.name, done)
+        tell_cost(endpoint, self._context, cost)
         return policy
 
     def _note_kept(self, hook: InferenceEndpointsHook) -> None:
@@ -275,6 +276,11 @@ class _Releasing(Action):
             return hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
         except EndpointNotFoundError:
             return None
+
+    def _cost_before_delete(self, hook: InferenceEndpointsHook) -> Cost | None:
+        """Once, too."""
+        told, self._cost_told = self._cost_told, True
+        return None if told else cost_before_delete(hook, self._endpoint, self._context)
 
     def _report_cost(self) -> None:
         """Once."""
