@@ -161,6 +161,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         ending = self._new_ending()
         ending.emergency.recall_namespace(context["ti"])
         with ending.of(context["ti"]):
+            ending.emergency.prepare_again()
             return self._finish(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

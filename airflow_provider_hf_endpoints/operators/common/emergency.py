@@ -76,6 +76,16 @@ class EmergencyRelease:
         self._session = hook.get_conn().session
         self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
 
+    def prepare_again(self) -> None:
+        """After a deferral, where something may have to be done. Raises nothing: the wait is over."""
+        if not self._may_act:
+            return
+        try:
+            with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+                self.prepare(hook)
+        except LOOKUP_ERRORS as error:
+            log.warning("A kill could not release endpoint %s now: %s", self._endpoint.name, error)
+
     @property
     def prepared(self) -> bool:
         """Whether that has been done."""

@@ -1,0 +1,238 @@
+"""One table: what waits, where it waits, how the wait ends, and the policy of that end. The same is sent in every cell.
+
+A worker, a trigger and Airflow itself differ in who hears of an end, and in nothing that the service sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout
+
+from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
+from tests.contract.operators_play import (
+    FAST,
+    HANG,
+    calls,
+    complete,
+    connected,
+    create,
+    deferred,
+    event_of,
+    moved,
+    new_context,
+    run,
+)
+
+SENT = {
+    "pause": ["POST /demo/pause"],
+    "scale_to_zero": ["POST /demo/scale-to-zero"],
+    "delete": ["DELETE /demo"],
+    "none": [],
+}
+STARTS = ("POST ", "POST /demo/resume")
+POLICIES = ("on_timeout", "on_failure", "on_kill")
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with connected(monkeypatch) as running:
+        yield running
+
+
+class Cell:
+    """One cell: the operator is made anew for each process that the task has."""
+
+    def __init__(self, kind: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
+        self.kind, self.emulator, self.monkeypatch, self.given = kind, emulator, monkeypatch, given
+        self.context = new_context()
+        self.context["ti"].id = "attempt-1"
+
+    def make(self, **more: Any) -> Any:
+        given = {**self.given, **more}
+        match self.kind:
+            case "create":
+                return create(**given)
+            case "resume":
+                return ResumeInferenceEndpointOperator(task_id="resume", endpoint="demo", **FAST, **given)
+            case _:
+                return InferenceEndpointSensor(task_id="wait", endpoint="demo", poke_interval=0.05, **given)
+
+    def defer(self, **more: Any) -> TaskDeferred:
+        return deferred(self.make(deferrable=True, **more), self.context)
+
+    def complete(self, deferral: TaskDeferred, event: Any, **more: Any) -> Any:
+        return complete(self.make(deferrable=True, **more), deferral, event, self.context)
+
+    def here(self, **more: Any) -> Any:
+        """Wait on a worker."""
+        return run(self.make(deferrable=False, **more), self.context)
+
+    def in_the_triggerer(self, **more: Any) -> Any:
+        try:
+            deferral = self.defer(**more)
+        except pytest.fail.Exception:
+            raise AssertionError("it has not deferred") from None
+        return self.complete(deferral, event_of(deferral.trigger), **more)
+
+    # The ends
+
+    def timeout_on_worker(self) -> None:
+        self.here(timeout=0.3)
+
+    def timeout_deferred(self) -> None:
+        self.in_the_triggerer(timeout=0.3)
+
+    def execution_timeout_on_worker(self) -> None:
+        operator = self.make(deferrable=False)
+        try:
+            with timeout(1):  # type: ignore[no-untyped-call]
+                run(operator, self.context)
+        finally:
+            operator.on_kill()  # Airflow calls it then
+
+    def execution_timeout_deferred(self) -> None:
+        self.in_the_triggerer(execution_timeout=timedelta(seconds=0.3))
+
+    def failure_on_worker(self) -> None:
+        self.here()
+
+    def failure_deferred(self) -> None:
+        deferral = self.defer()
+        self.complete(deferral, event_of(deferral.trigger))
+
+    def kill_on_worker(self) -> None:
+        operator = self.make(deferrable=False)
+        with a_signal_to(operator, self.emulator):
+            run(operator, self.context)
+
+    def kill_deferred(self) -> None:
+        """The trigger hears of it."""
+        trigger = moved(self.defer().trigger)
+        trigger.task_instance = SimpleNamespace(task_id="task", map_index=-1)
+
+        async def is_over(*_: object) -> bool:
+            return True
+
+        self.monkeypatch.setattr(trigger_module, "task_is_over", is_over)
+
+        async def wait_and_kill() -> None:
+            waits, looks = asyncio.ensure_future(anext(aiter(trigger.run()))), looks_at(self.emulator)
+            async with asyncio.timeout(HANG):
+                while looks_at(self.emulator) <= looks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                await trigger.on_kill()
+            waits.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waits
+
+        asyncio.run(wait_and_kill())
+        raise TaskKilledError("the trigger raises nothing that a task would see")
+
+    def kill_after_the_deferral(self) -> None:
+        """In the process that takes up the event; to look the connection up now could take longer than it has."""
+        deferral = self.defer()
+        operator = self.make(deferrable=True)
+        name = "_finish" if self.kind == "sensor" else "_conclude"
+        go_on = getattr(operator, name)
+
+        def killed(event: Any) -> Any:
+            self.monkeypatch.delenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT")
+            operator.on_kill()
+            return go_on(event)
+
+        self.monkeypatch.setattr(operator, name, killed)
+        complete(operator, deferral, {"status": "ready", "name": "demo", "endpoint": None}, self.context)
+
+    def timeout_by_airflow(self) -> None:
+        self.defer()
+        self.make(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, self.context)
+
+    def failure_by_airflow(self) -> None:
+        self.defer()
+        self.make(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, self.context)
+
+
+ENDS: dict[str, Callable[[Cell], None]] = {
+    "timeout on worker": Cell.timeout_on_worker,
+    "timeout deferred": Cell.timeout_deferred,
+    "timeout of the execution on worker": Cell.execution_timeout_on_worker,
+    "timeout of the execution deferred": Cell.execution_timeout_deferred,
+    "timeout by Airflow": Cell.timeout_by_airflow,
+    "failure on worker": Cell.failure_on_worker,
+    "failure deferred": Cell.failure_deferred,
+    "failure by Airflow": Cell.failure_by_airflow,
+    "kill on worker": Cell.kill_on_worker,
+    "kill deferred": Cell.kill_deferred,
+    "kill after the deferral": Cell.kill_after_the_deferral,
+}
+
+
+@pytest.mark.parametrize("policy", SENT)
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", ["create", "resume", "sensor"])
+def test_every_end_does_what_its_policy_says(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, end: str, policy: str
+) -> None:
+    """Once, and no other policy counts: those are set to what would be seen."""
+    fails = end in ("failure on worker", "failure deferred")
+    emulator.behave("demo", initializing_seconds=0.3 if fails else 600, fail="no memory" if fails else None)
+    if kind != "create":
+        run(create(wait_for_completion=False))
+    if kind == "resume":
+        run(PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST))
+    before = len(calls(emulator))
+    own = f"on_{end.partition(' ')[0]}"
+    other = "pause" if policy == "delete" else "delete"
+    given = {name: policy if name == own else other for name in POLICIES}
+    cell = Cell(kind, emulator, monkeypatch, **given)
+    with pytest.raises((Exception, AirflowTaskTimeout)) as ended:  # which, is for other tests to hold
+        ENDS[end](cell)
+    assert not isinstance(ended.value, AssertionError), ended.value
+    assert SENT[policy] == [each for each in calls(emulator)[before:] if each not in STARTS]
+
+
+def looks_at(emulator: Emulator) -> int:
+    return sum(each.method == "GET" and each.path.endswith("/demo") for each in list(emulator.requests))
+
+
+@contextmanager
+def a_signal_to(operator: Any, emulator: Emulator) -> Iterator[None]:
+    """SIGTERM in the middle of the wait, as Airflow's task runner handles it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    main, looks, over = threading.main_thread().ident, looks_at(emulator), threading.Event()
+    assert main is not None
+
+    def kill() -> None:
+        until = time.monotonic() + HANG
+        while looks_at(emulator) < looks + 3 and time.monotonic() < until and not over.is_set():
+            time.sleep(0.02)
+        if not over.is_set():
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+        signal.signal(signal.SIGTERM, before)
