@@ -116,6 +116,19 @@ def test_the_start_takes_too_long(
 
 
 @pytest.mark.extended
+def test_work_that_does_not_begin(airflow: LocalAirflow, emulator: Emulator) -> None:
+    """No pool lets it: the watch, which begins and ends in the triggerer, pauses the endpoint, says why, and fails."""
+    dag = "live_use_idle"
+    run = begin(airflow, emulator, dag, "use-idle", start=20.0)
+    airflow.wait_for_task(dag, run, "use.watch", "failed")
+    assert (["pause"], "paused") == (actions(emulator, "use-idle"), state(emulator, "use-idle"))
+    assert "Nothing of the work has begun on endpoint acme/use-idle within max_idle=5 s" in messages(airflow, dag, run)
+    airflow.api.set_task_state(dag, run, "use.work", "failed")
+    assert "failed" == airflow.wait_for_run(dag, run)
+    assert "success" == airflow.task_states(dag, run)["use.release"]
+
+
+@pytest.mark.extended
 def test_a_release_that_fails_fails_the_run(airflow: LocalAirflow, more_ended: dict[str, tuple[str, str, str]]) -> None:
     """The work is a success and the endpoint may be running: nobody would look if the run were green."""
     assert more_ended["use-stuck"][2] == "failed"

@@ -59,6 +59,12 @@ with (
     work(endpoint)
 
 with (
+    DAG("live_use_idle", schedule=None, params=PARAMS),
+    inference_endpoint(ENDPOINT, max_idle=5, **MODEL) as endpoint,
+):
+    work.override(pool="a pool that nobody has made")(endpoint)
+
+with (
     DAG("live_use_mapped", schedule=None, params=PARAMS),
     inference_endpoint("{{ params.endpoint }}-outer", release="delete", **MODEL) as outer,
 ):
