@@ -81,6 +81,7 @@ class IdleTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.acquire_task_id, self.start_task_id, self.work = acquire_task_id, start_task_id, list(work)
         self.max_idle, self.release, self.hf_endpoints_conn_id = max_idle, release, hf_endpoints_conn_id
+        self._tried = False  # whether it has begun to leave before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """As the operator gave them."""
@@ -143,7 +144,8 @@ class IdleTrigger(BaseTrigger):
 
             held = Held(hook, acquired.namespace, acquired.name, None, switch_off)
             becomes = lambda found: state_after(after_use(self.release, found), found)  # noqa: E731
-            outcome = held.play(leave(mine, time.time, becomes, again=True))
+            again, self._tried = self._tried, True
+            outcome = held.play(leave(mine, time.time, becomes, again=again))
         self.log.error(
             "Nothing of the work has begun on endpoint %s/%s within max_idle=%.0f s, so that the endpoint is %s. Look "
             "what holds the tasks back (a full pool, max_active_tasks, a DAG that is paused), then clear the group's "
