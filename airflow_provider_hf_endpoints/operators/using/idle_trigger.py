@@ -27,6 +27,8 @@ from airflow_provider_hf_endpoints.operators.using.leases import Held
 
 # A task in one of these has not begun: it waits for the scheduler, for a slot, or for a worker.
 _NOT_BEGUN = frozenset({"None", "scheduled", "queued", "no_status"})
+# A task in one of these ended without having begun: it used nothing.
+_LEFT_OUT = frozenset({"skipped", "upstream_failed", "removed"})
 _AT_WORK = frozenset({"running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
 # A look is a query of Airflow's database. Soon at first, since most work begins at once, and the run ends with this.
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds between looks
@@ -55,12 +57,14 @@ class Idleness:
 def verdict(
     work: Iterable[str], idle: Idleness, max_idle: float, ends: float, now: float
 ) -> Literal["watch", "work has begun", "idle"]:
-    """What a look means.
+    """What a look means. Where all work is left out, no work is waited for.
 
     :param work: the states of its tasks
     :param ends: when the watch ends in any case
     """
-    if any(state not in _NOT_BEGUN for state in work):
+    states = list(work)
+    waiting = [state for state in states if state not in _LEFT_OUT]
+    if (states and not waiting) or any(state not in _NOT_BEGUN for state in waiting):
         return "work has begun"
     waited = idle.since is not None and now >= idle.since + max_idle
     return "idle" if waited or now >= ends else "watch"
