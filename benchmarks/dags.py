@@ -30,7 +30,7 @@ def main() -> int:
         from tests.generated.shapes import read
 
         known = () if arguments.all else KNOWN
-        report = search(arguments.seconds, arguments.seed, known, shrink=not arguments.no_shrink)
+        report = search(arguments.seed, known, seconds=arguments.seconds, shrink=not arguments.no_shrink)
     print(report)
     for kind, (case, words) in report.found.items():
         print(f"\n=== {kind}\n{words}\n{read(case)}")

@@ -33,7 +33,9 @@ class Suite:
     options: tuple[str, ...] = ()
 
 
-QUICK = Suite("unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract", "tests/hostile"))
+QUICK = Suite(
+    "unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract", "tests/hostile", "tests/generated")
+)
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (

@@ -1,4 +1,4 @@
-"""Airflow's metadata database for simulated worlds: SQLite in the tests' own Airflow home, made once, emptied for each.
+"""Airflow's metadata database for simulated worlds: SQLite in memory, made once, emptied for each.
 
 What decides stays Airflow's: DAGs are stored serialized, as the DAG processor does, and the scheduler reads them there.
 """
@@ -6,14 +6,23 @@ What decides stays Airflow's: DAGs are stored serialized, as the DAG processor d
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from tests.generated import versions
 
 BUNDLE = "generated"
 _EMPTIED = (
     "task_reschedule",
     "task_instance_history",
     "task_instance",
+    "task_map",
     "trigger",
     "dag_run",
     "serialized_dag",
@@ -21,69 +30,66 @@ _EMPTIED = (
     "dag_version",
     "dag",
     "log",
+    "job",
 )
 
 
 @functools.cache
-def open_database() -> Any:
-    """The one session of the process: everything here happens in one thread."""
-    from airflow import settings
+def _engine() -> Any:
+    """The one database of the process, with its tables: everything here happens in one thread."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.db import add_default_pool_if_not_exists, synchronize_log_template
-    from sqlalchemy import event
 
-    assert settings.engine is not None
-    assert settings.Session is not None
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
-    @event.listens_for(settings.engine, "connect")
+    @event.listens_for(engine, "connect")
     def hurry(connection: Any, _: Any) -> None:
         for pragma in ("synchronous=OFF", "journal_mode=MEMORY", "foreign_keys=OFF"):
             connection.execute(f"PRAGMA {pragma}")
 
-    settings.engine.dispose()
     import_all_models()  # type: ignore[no-untyped-call]
-    Base.metadata.create_all(settings.engine)
-    session = settings.Session()
-    add_default_pool_if_not_exists(session=session)
-    synchronize_log_template(session=session)
-    session.add(DagBundleModel(name=BUNDLE))
-    session.commit()
-    session.expire_on_commit = False
-    return session
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        add_default_pool_if_not_exists(session=session)
+        synchronize_log_template(session=session)
+        session.add(DagBundleModel(name=BUNDLE))
+        session.commit()
+    return engine
 
 
-def empty() -> None:
-    """Forget every DAG and every run."""
-    from sqlalchemy import text
+@contextmanager
+def an_empty_one() -> Iterator[Any]:
+    """A session on a database without DAGs and runs; what Airflow opens by itself is on the same one."""
+    engine = _engine()
+    with engine.begin() as connection:
+        for table in _EMPTIED:
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    makes = sessionmaker(engine, autoflush=False, expire_on_commit=False)
+    with patch("airflow.settings.Session", makes), makes() as session:
+        try:
+            yield session
+        finally:
+            session.rollback()
 
-    session = open_database()
-    session.rollback()
-    session.expunge_all()
-    for table in _EMPTIED:
-        session.execute(text(f"DELETE FROM {table}"))
-    session.commit()
 
-
-def set_pools(pools: Iterable[tuple[str, int]]) -> None:
+def set_pools(pools: Iterable[tuple[str, int]], session: Any) -> None:
     """Pools beside the default one."""
     from airflow.models.pool import Pool
+    from sqlalchemy import delete
 
-    session = open_database()
-    session.query(Pool).filter(Pool.pool != "default_pool").delete()
+    session.execute(delete(Pool).where(Pool.pool != "default_pool"))
     for name, slots in pools:
         session.add(Pool(pool=name, slots=slots, description="", include_deferred=False))
-    session.commit()
+    session.flush()
 
 
-def store(dag: Any) -> tuple[Any, str]:
+def store(dag: Any, session: Any) -> tuple[Any, str]:
     """Write a DAG where the scheduler finds it: as the scheduler sees it, and as the database keeps it."""
     from airflow.models.dag import DagModel
     from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
 
-    session = open_database()
     dag.fileloc = __file__  # a generated DAG has no file of its own
     limited = any(
         getattr(task, "max_active_tis_per_dag", None) or getattr(task, "max_active_tis_per_dagrun", None)
@@ -105,8 +111,7 @@ def store(dag: Any) -> tuple[Any, str]:
         )
     )
     session.flush()
-    lazy = LazyDeserializedDAG.from_dag(dag)
+    lazy = versions.lazy(dag)
     SerializedDagModel.write_dag(lazy, bundle_name=BUNDLE, session=session)
-    session.commit()
-    stored = lazy.data
-    return DagSerialization.from_dict(stored), str(stored)
+    session.flush()
+    return versions.read(lazy.data), str(lazy.data)

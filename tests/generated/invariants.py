@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ def broken(played: Any, idle: bool) -> list[Fault]:
         _without_reason,
         _left_running,
         _stopped_under_others,
+        _swept,
         _work_without,
         _idle,
         _twice,
@@ -119,20 +121,22 @@ def _who(attempt: Any) -> str:
 
 def _left_running(play: Any) -> Iterable[Fault]:
     """No endpoint that this provider started runs when no run wants it."""
-    waiting = [run for run in play.world.runs() if run.state in ("running", "queued")]
+    waiting = [run for run in play.world.tables.runs() if run.state in ("running", "queued")]
     for name in _names(play):
         state = _state_at(play, name, play.world.now)
         if state not in BILLING or _is_left_on_purpose(play, name):
             continue
         if waiting:
-            left = {ti.task_id: str(ti.state) for ti in play.world.tis() if ti.state not in ("success", "failed")}
+            left = {
+                ti.task_id: str(ti.state) for ti in play.world.tables.tis() if ti.state not in ("success", "failed")
+            }
             words = f"endpoint {name} is {state}, and runs that nothing ever ends keep it so; tasks: {left}"
             yield Fault("started and never released: the run never ends", words)
         else:
-            runs = {f"{run.dag_id}/{run.run_id}": str(run.state) for run in play.world.runs()}
+            runs = {f"{run.dag_id}/{run.run_id}": str(run.state) for run in play.world.tables.runs()}
             releases = {
                 f"{ti.run_id}/{ti.task_id}": str(ti.state)
-                for ti in play.world.tis()
+                for ti in play.world.tables.tis()
                 if ti.task_id.endswith("release") or "pause" in ti.task_id
             }
             yield Fault("left running", f"endpoint {name} is {state}; all runs are over: {runs}, releases: {releases}")
@@ -174,19 +178,24 @@ def _idle(play: Any) -> Iterable[Fault]:
 def _work_without(play: Any) -> Iterable[Fault]:
     """Work whose endpoint was started does not begin on one that somebody has stopped."""
     harmless = all(person.deed == "trigger" for person in play.case.people)
-    if play.case.fails_to_start or play.case.troubles or not harmless:
+    if play.case.fails_to_start or play.case.troubles or not harmless or _stopped_by_a_task(play):
         return
     for use in tasks.USES:
         group = _group_of(play, use.who)
         if group is None:
             continue
-        start = play.world.ti((group[0], group[1], f"{group[2]}.start", group[3]))
-        watch = play.world.ti((group[0], group[1], f"{group[2]}.watch", group[3]))
+        start = play.world.tables.ti((group[0], group[1], f"{group[2]}.start", group[3]))
+        watch = play.world.tables.ti((group[0], group[1], f"{group[2]}.watch", group[3]))
         if watch is not None and watch.state == "failed":
             continue  # the endpoint was let go because the work did not begin
         state = _state_at(play, use.name, use.since)
         if start is not None and start.state == "success" and state in STOPPED:
             yield Fault("work on a stopped endpoint", f"{_who(use.who)} begins while {use.name} is {state}")
+
+
+def _stopped_by_a_task(play: Any) -> bool:
+    """Whether a task of a user stops or deletes an endpoint, which is that user's own decision inside of a group."""
+    return any(_kind_of(change.who) in ("delete", "zero") for change in play.wire.changes if change.who is not None)
 
 
 def _without_reason(play: Any) -> Iterable[Fault]:
@@ -209,12 +218,43 @@ def _without_reason(play: Any) -> Iterable[Fault]:
     alone = any(isinstance(part, Alone) for part in parts)
     if not plain or alone or len({part.name for part in _parts(play)}) < len(list(_parts(play))):
         return
-    failed = [ti for ti in play.world.tis() if ti.state == "failed"]
+    failed = [ti for ti in play.world.tables.tis() if ti.state == "failed"]
     if any(ti.task_id.endswith(".watch") for ti in failed):
         return  # the work was held back for longer than max_idle
     for ti in failed:
         last = next((line for line in reversed(play.world.said) if line.startswith("task runner:")), "")
         yield Fault("failed without a reason", f"{ti.dag_id}/{ti.run_id}/{ti.task_id} failed: {last[-300:]}")
+
+
+def _rows(play: Any) -> Iterable[Fault]:
+    """A batch that succeeds has written each row of its input once, and in its order."""
+    for attempt in play.world.attempts:
+        name = attempt.task_id.rpartition(".")[2]
+        if not name.startswith("batch") or attempt.end != "success":
+            continue
+        path = play.folder / f"out-{name}-{attempt.run_id}.jsonl"
+        found = [json.loads(line)["index"] for line in path.read_text().splitlines()] if path.exists() else []
+        if found != list(range(tasks.ROWS)):
+            yield Fault("rows of a batch", f"{_who(attempt)} succeeds, and its output has the rows {found}")
+
+
+def _swept(play: Any) -> Iterable[Fault]:
+    """A sweeper, an update and a delete leave alone what a group works with; see `_stopped_under_others`."""
+    for change in play.wire.changes:
+        about_it = change.who is not None and change.status < 300 and change.state in BILLING
+        if not about_it or _kind_of(change.who) not in ("sweep", "update", "delete", "zero"):
+            continue
+        mine = _group_of(play, change.who)
+        for use in tasks.USES:
+            group = _group_of(play, use.who)
+            until = use.until or use.who.ended or play.world.now
+            if use.name == change.name and group not in (None, mine) and use.since <= change.at < until:
+                words = f"{_who(change.who)}: {change.action} {change.name} while {_who(use.who)} works with it"
+                yield Fault(f"stopped under others by a {_kind_of(change.who)}", words)
+
+
+def _kind_of(attempt: Any) -> str:
+    return str(attempt.task_id.rpartition(".")[2].rstrip("0123456789"))
 
 
 def _twice(play: Any) -> Iterable[Fault]:
@@ -231,7 +271,7 @@ def _twice(play: Any) -> Iterable[Fault]:
 
 def _green(play: Any) -> Iterable[Fault]:
     """No run is green whose endpoint could not be released."""
-    runs = play.world.runs()
+    runs = play.world.tables.runs()
     for run in runs:
         if run.state != "success" or run.end_date is None:
             continue
@@ -257,6 +297,8 @@ def _waits(play: Any) -> Iterable[Fault]:
     attempts = play.world.attempts
     for number, attempt in enumerate(attempts):
         last = attempt.task_id.rpartition(".")[2]
+        if attempt.dag_id in play.world.paused:
+            continue  # what Airflow does not schedule does not go on
         if last not in ("acquire", "start", "release") and not last.startswith("pause"):
             continue
         until = attempt.ended or play.world.now

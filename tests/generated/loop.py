@@ -1,13 +1,15 @@
-"""The triggerer's event loop in virtual time: asyncio's own, that waits by giving its process's turn back."""
+"""Event loops in virtual time, of the triggerer and of tasks: asyncio's, that wait by giving their turn back."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from tests.generated.hub import Hub, Process
+
+T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -68,3 +70,12 @@ class _Selector(selectors.SelectSelector):
         if timeout is None or timeout > 0:
             self._wait(timeout)
         return []
+
+
+def run_in_virtual_time(hub: Hub, main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, for whichever process calls it."""
+    loop = VirtualLoop(hub)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()

@@ -11,17 +11,19 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from airflow.sdk import TaskInstanceState
+from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from tests.generated import database, tasks
+from tests.generated.attempts import Attempt
 from tests.generated.invariants import Fault, broken
-from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task, build
+from tests.generated.shapes import Alone, Case, Dag, Group, Person, RefusedCase, Task, build
 from tests.generated.wire import URL, Wire, all_requests_through
-from tests.generated.world import LOST_AFTER, Attempt, a_world
+from tests.generated.world import LOST_AFTER, a_world
 
 TOKEN = "hf_canaryOfTheToken"
 NAMESPACE = "acme"
@@ -43,48 +45,52 @@ class Played:
     story: list[str] = field(default_factory=list)
 
 
-def play(case: Case, *, story: bool = False) -> Played:
-    """Play it, in virtual time."""
+def play(case: Case, *, story: bool = False, everything: bool = False) -> Played:
+    """Play it, in virtual time.
+
+    :param story: tell what happened, line by line
+    :param everything: see `a_world`
+    """
+    folder = Path(tempfile.mkdtemp(prefix="hf-endpoints-generated-"))
+    tasks.FILES[:] = [folder]
     try:
         dags = [build(dag) for dag in case.dags]
-    except ValueError as error:
+        return _Play(case, dags, folder).to_the_end(story, everything)
+    except RefusedCase as error:
         return Played(refused=str(error))
-    return _Play(case, dags).to_the_end(story)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Play:
     """One case on its way."""
 
-    def __init__(self, case: Case, dags: list[Any]) -> None:
-        self.case, self.dags = case, dags
+    def __init__(self, case: Case, dags: list[Any], folder: Path) -> None:
+        self.case, self.dags, self.folder = case, dags, folder
         self.started_usd: dict[tuple[str, str], dict[str, float]] = {}
         self.costs: list[tuple[str, float, float]] = []  # who, reported, metered
         self.triggered = 0
         self.left = list(case.people)  # who has not come yet
 
-    def to_the_end(self, story: bool) -> Played:
+    def to_the_end(self, story: bool, everything: bool) -> Played:
         """See `play`."""
         case = self.case
         random.seed(case.seed)
         tasks.USES.clear()
-        folder = tempfile.mkdtemp(prefix="hf-endpoints-generated-")
-        extra = {"lease_path": f"file://{folder}"} if case.leases == "files" else {}
+        extra = {"lease_path": f"file://{self.folder}/leases"} if case.leases == "files" else {}
         connection = {"conn_type": "hf_endpoints", "host": URL, "password": TOKEN, "extra": extra}
         variables = {"AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT": json.dumps(connection)}
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(patch.dict(os.environ, variables))
-                self.world = world = stack.enter_context(a_world())
-                self.emulator = self._emulator()
-                self.wire = Wire(world.hub, self.emulator, case.troubles, case.lag)
-                self._find()
-                self.wire.began = self.began = world.now
-                stack.enter_context(all_requests_through(self.wire))
-                self._set_up()
-                idle = world.hub.play(world.now + HORIZON, MOST_MOMENTS)
-                return self._played(idle, story)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with ExitStack() as stack:
+            stack.enter_context(patch.dict(os.environ, variables))
+            self.world = world = stack.enter_context(a_world(everything))
+            self.emulator = self._emulator()
+            self.wire = Wire(world.hub, self.emulator, case.troubles, case.lag)
+            self._find()
+            self.wire.began = self.began = world.now
+            stack.enter_context(all_requests_through(self.wire))
+            self._set_up()
+            idle = world.hub.play(world.now + HORIZON, MOST_MOMENTS)
+            return self._played(idle, story)
 
     # ------------------------------------------------------------------------------------------- before
 
@@ -124,6 +130,7 @@ class _Play:
                 "model": {
                     "repository": "gpt2",
                     "framework": "pytorch",
+                    "task": "text-generation",
                     "image": {"huggingface": {}},
                     "secrets": {"API_KEY": "canary-of-the-endpoint"},
                 },
@@ -136,7 +143,7 @@ class _Play:
 
     def _set_up(self) -> None:
         world, case = self.world, self.case
-        database.set_pools([("small", 1)])
+        database.set_pools([("small", 1)], world.session)
         parts = [part for dag in case.dags for part in _tasks(dag)]
         world.limited = any(part.pool for part in parts) or any(dag.max_active_tasks != 16 for dag in case.dags)
         world.on_state = self._came_to
@@ -145,7 +152,7 @@ class _Play:
             world.add(dag)
             for run, after in enumerate(sorted(shape.runs)):
                 day = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(days=run)
-                world.hub.after(after, lambda dag=dag, run=run, day=day: world.new_run(dag.dag_id, run, day))  # type: ignore[misc]
+                world.hub.after(after, lambda dag=dag, run=run, day=day: world.scheduler.new_run(dag.dag_id, run, day))  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------- meanwhile
 
@@ -169,48 +176,25 @@ class _Play:
         world = self.world
         match person.deed:
             case "kill":
-                world.kill(attempt)
+                world.workers.kill(attempt)
             case "lose":
-                world.kill(attempt, notice_after=LOST_AFTER)
+                world.workers.kill(attempt, notice_after=LOST_AFTER)
             case "terminate":
-                world.terminate(attempt)
-            case "fail" | "succeed":
-                ti = world.ti(attempt.place)
-                if ti is not None and ti.state in ("running", "deferred", "up_for_retry", "up_for_reschedule"):
-                    failed = person.deed == "fail"
-                    ti.state = TaskInstanceState.FAILED if failed else TaskInstanceState.SUCCESS
-                    ti.end_date = datetime.now(UTC)
-                world.ends_from_outside()
+                world.workers.terminate(attempt)
+            case "fail":
+                world.end(attempt.place, TaskInstanceState.FAILED)
+            case "succeed":
+                world.end(attempt.place, TaskInstanceState.SUCCESS)
             case "clear":
-                self._clear(attempt)
+                world.clear(attempt.dag_id, attempt.run_id, attempt.task_id)
             case "fail run":
-                from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
-
-                dag = world.seen[attempt.dag_id]
-                set_dag_run_state_to_failed(dag=dag, run_id=attempt.run_id, commit=True, session=world.session)
-                world.ends_from_outside()
+                world.fail_run(attempt.dag_id, attempt.run_id)
             case "trigger":
                 self.triggered += 1
                 day = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=self.triggered)
-                world.new_run(self.dags[-1].dag_id, 100 + self.triggered, day)
+                world.scheduler.new_run(self.dags[-1].dag_id, 100 + self.triggered, day)
             case "pause dag":
-                from airflow.models.dag import DagModel
-
-                world.paused.add(attempt.dag_id)
-                world.session.get(DagModel, attempt.dag_id).is_paused = True
-                world.session.commit()
-
-    def _clear(self, attempt: Attempt) -> None:
-        """As the button does: the task, and what is behind it."""
-        from airflow.models.taskinstance import clear_task_instances
-
-        world = self.world
-        chosen = world.seen[attempt.dag_id].partial_subset(
-            [attempt.task_id], include_downstream=True, include_upstream=False
-        )
-        tis = [ti for ti in world.tis(attempt.dag_id, attempt.run_id) if ti.task_id in chosen.task_dict]
-        clear_task_instances([ti for ti in tis if ti.state is not None], session=world.session)
-        world.ends_from_outside()
+                world.pause_dag(attempt.dag_id)
 
     def _meters(self) -> dict[str, float]:
         names = {part.name for dag in self.case.dags for part in _endpoints(dag)}
@@ -234,7 +218,7 @@ class _Play:
         if world.memory.unanswered:
             raise NotImplementedError(f"the simulated supervisor has no answer to {sorted(world.memory.unanswered)}")
         played = Played(requests=self.wire.requests, hours=(world.now - self.began) / 3600)
-        played.runs.update(str(run.state) for run in world.runs())
+        played.runs.update(str(run.state) for run in world.tables.runs())
         played.ends.update(attempt.end for attempt in world.attempts)
         played.actions.update(change.action for change in self.wire.changes)
         played.faults = broken(self, idle)
@@ -254,8 +238,8 @@ class _Play:
                 lines += [(moment["at"], f"        {part} is {moment['state']}") for moment in self._history(part)]
             except KeyError:
                 continue
-        runs = [f"{run.dag_id}/{run.run_id}: {run.state}" for run in self.world.runs()]
-        tis = [f"{ti.dag_id}/{ti.run_id}/{ti.task_id}: {ti.state}" for ti in self.world.tis()]
+        runs = [f"{run.dag_id}/{run.run_id}: {run.state}" for run in self.world.tables.runs()]
+        tis = [f"{ti.dag_id}/{ti.run_id}/{ti.task_id}: {ti.state}" for ti in self.world.tables.tis()]
         return [f"{at - began:9.1f} {line}" for at, line in sorted(lines)] + runs + tis
 
     def _history(self, name: str) -> list[dict[str, Any]]:

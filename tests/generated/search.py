@@ -16,6 +16,8 @@ from tests.generated.play import Played, play
 from tests.generated.shapes import Case
 from tests.generated.strategies import cases
 
+BATCH = 100  # cases that are drawn with one seed
+
 
 @dataclass
 class Report:
@@ -65,28 +67,38 @@ class _Broken(Exception):
     """A case that breaks something of a kind that is searched for."""
 
 
-def search(seconds: float, number: int, known: Collection[str] = (), *, shrink: bool = True) -> Report:
-    """Draw and play cases for so long; with the same `number` the same ones, on a machine of the same speed.
+def search(
+    number: int,
+    known: Collection[str] = (),
+    *,
+    seconds: float = float("inf"),
+    most: float = float("inf"),
+    shrink: bool = True,
+) -> Report:
+    """Draw and play cases; with the same `number` the same ones.
 
     :param known: kinds of fault that are counted and not reported
+    :param seconds: how long
+    :param most: how many cases, the same ones on every machine; what shrinking a fault plays is not counted
     """
     report, began, cpu = Report(), time.perf_counter(), time.process_time()
     batch = 0
-    while time.perf_counter() - began < seconds:
-        _one_batch(report, began + seconds, number + batch, {*known, *report.found}, shrink)
+    while time.perf_counter() - began < seconds and report.cases < most:
+        examples = int(min(BATCH, most - report.cases))
+        _one_batch(report, began + seconds, number + batch, {*known, *report.found}, shrink, examples)
         batch += 1000
     report.seconds, report.cpu = time.perf_counter() - began, time.process_time() - cpu
     return report
 
 
-def _one_batch(report: Report, until: float, number: int, known: set[str], shrink: bool) -> None:
+def _one_batch(report: Report, until: float, number: int, known: set[str], shrink: bool, examples: int) -> None:
     """Up to a new kind of fault, or until time is up."""
     smallest: list[tuple[str, Case, str]] = []
     wanted: str | None = None
 
     @seed(number)
     @settings(
-        max_examples=100,
+        max_examples=examples,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from tests.generated.wire import Trouble
 
-Kind = Literal["work", "branch", "short circuit", "latest only", "sensor"]
+OnEndpoint = Literal["call", "batch", "update", "delete", "scale to zero"]
+Kind = Literal["work", "branch", "short circuit", "latest only", "sensor", "sweep"] | OnEndpoint
 Deed = Literal["fail", "succeed", "clear", "kill", "lose", "terminate", "fail run", "pause dag", "trigger"]
 
 HEAD = """\
@@ -20,12 +21,15 @@ from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, task_group
 from airflow_provider_hf_endpoints.operators.endpoints import (
-    CreateInferenceEndpointOperator, PauseInferenceEndpointOperator, ResumeInferenceEndpointOperator)
+    CreateInferenceEndpointOperator, DeleteInferenceEndpointOperator, PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, UpdateInferenceEndpointOperator)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
+from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
-from tests.generated.tasks import Work, picks
+from tests.generated.tasks import Work, output_of, picks, rows
 
-MODEL = {"repository": "gpt2", "hardware": "aws/us-east-1/intel-icl/x2"}
+MODEL = {"repository": "gpt2", "task": "text-generation", "hardware": "aws/us-east-1/intel-icl/x2"}
 SECRET = {"API_KEY": "canary-of-the-endpoint"}
 """
 
@@ -34,6 +38,7 @@ SECRET = {"API_KEY": "canary-of-the-endpoint"}
 class Task:
     """A task of the user.
 
+    :param endpoint: what it is about, where it stands outside of a group.
     :param picks: what a branch returns: nothing, the task behind it, or one outside of the group.
     :param mapped: into how many it is expanded; 0: it is not.
     """
@@ -48,6 +53,7 @@ class Task:
     mapped: int = 0
     pool: bool = False
     limit: float | None = None  # seconds: execution_timeout
+    endpoint: str = "demo"
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,25 @@ def as_code(case: Case) -> str:
     return _plain(case)
 
 
+class _Raw(str):
+    """Code, not a text."""
+
+
+_NAMES = {"work": "work", "sensor": "sensor", "call": "call", "batch": "batch", "sweep": "sweep"}
+_NAMES |= {"update": "update", "delete": "delete", "scale to zero": "zero"}
+
+_ON_ENDPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "call": ("InferenceOperator", {"task": "text-generation", "inputs": "a text"}),
+    "batch": (
+        "BatchInferenceOperator",
+        {"task": "text-generation", "prompt": "{text}", "input_path": _Raw("rows()"), "transport": "httpx"},
+    ),
+    "update": ("UpdateInferenceEndpointOperator", {"max_replica": 2}),
+    "delete": ("DeleteInferenceEndpointOperator", {}),
+    "scale to zero": ("ScaleToZeroInferenceEndpointOperator", {}),
+}
+
+
 @dataclass
 class _Writer:
     """Writes one DAG's source, line by line."""
@@ -172,7 +197,7 @@ class _Writer:
                 return self.task(depth, part, endpoint)
 
     def task(self, depth: int, task: Task, endpoint: str | None) -> str:
-        name = self.new({"work": "work", "sensor": "sensor"}.get(task.kind, "pick"))
+        name = self.new(_NAMES.get(task.kind, "pick"))
         common: dict[str, Any] = {"task_id": name}
         common |= {"trigger_rule": task.rule} if task.rule else {}
         common |= {"retries": task.retries} if task.retries else {}
@@ -191,7 +216,7 @@ class _Writer:
                 else:
                     self.line(depth, f"{name} = Work({_arguments(given)})")
             case "sensor":
-                given = common | {"endpoint": _Raw(endpoint or "'demo'"), "timeout": 1800}
+                given = common | {"endpoint": _Raw(endpoint or repr(task.endpoint)), "timeout": 1800}
                 self.line(depth, f"{name} = InferenceEndpointSensor({_arguments(given)})")
             case "branch":
                 picked = ", ".join({"nothing": [], "next": [], "outside": [repr(f"{name}_out")]}[task.picks])
@@ -206,6 +231,14 @@ class _Writer:
                 self.line(depth, f"{name} = ShortCircuitOperator({_arguments(given)})")
             case "latest only":
                 self.line(depth, f"{name} = LatestOnlyOperator({_arguments(common)})")
+            case "sweep":
+                self.line(depth, f"{name} = SweepInferenceEndpointsOperator({_arguments(common)}, only_report=False)")
+            case _:
+                about = {"endpoint": _Raw(endpoint or repr(task.endpoint))}
+                operator, given = _ON_ENDPOINTS[task.kind]
+                if task.kind == "batch":
+                    about["output_path"] = _Raw(f"output_of({name!r})")
+                self.line(depth, f"{name} = {operator}({_arguments(common | about | given)})")
         return name
 
     def group(self, depth: int, group: Group) -> str:
@@ -256,16 +289,14 @@ class _Writer:
 
 
 def _not_mapped(group: Group) -> Group:
-    """Airflow expands nothing inside of what is expanded."""
+    """Airflow expands nothing inside of what is expanded, and a branch there has nothing outside that it could pick."""
     tasks = [
-        _not_mapped(replace(each, mapped=0)) if isinstance(each, Group) else replace(each, mapped=0)
+        _not_mapped(replace(each, mapped=0))
+        if isinstance(each, Group)
+        else replace(each, mapped=0, picks="nothing" if each.picks == "outside" else each.picks)
         for each in group.tasks
     ]
     return replace(group, tasks=tuple(tasks))
-
-
-class _Raw(str):
-    """Code, not a text."""
 
 
 def _arguments(given: dict[str, Any]) -> str:
@@ -289,10 +320,17 @@ def source(dag: Dag) -> str:
     return "\n".join(writer.lines)
 
 
+class RefusedCase(Exception):
+    """A DAG is refused where it is read, which is an answer too."""
+
+
 def build(dag: Dag) -> Any:
-    """The DAG itself. Raises what the product raises at parse."""
+    """The DAG itself."""
     names: dict[str, Any] = {}
-    exec(compile(HEAD + source(dag), f"<{dag.dag_id}>", "exec"), names)
+    try:
+        exec(compile(HEAD + source(dag), f"<{dag.dag_id}>", "exec"), names)
+    except ValueError as error:
+        raise RefusedCase(str(error)) from error
     return names["dag"]
 
 

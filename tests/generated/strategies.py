@@ -1,4 +1,8 @@
-"""How cases are drawn: small ones first, so that what fails shrinks to a DAG that a person can read."""
+"""How cases are drawn: small ones first, so that what fails shrinks to a DAG that a person can read.
+
+Numbers are sampled: of `integers` hypothesis prefers those that stand in the source, and a seed would draw other cases
+after each change of a file.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from tests.generated.wire import Trouble
 ENDS = st.sampled_from(["ok", "ok", "ok", "fail", "skip", "fail for good"])
 SECONDS = st.sampled_from([60, 20, 240, 900])
 RULES = st.sampled_from([None, None, None, "all_done", "none_failed", "one_failed", "all_skipped", "always"])
+KINDS = ["work"] * 5 + ["branch", "short circuit", "latest only", "sensor"]
+KINDS += ["call", "batch", "update", "delete", "scale to zero", "sweep"]
 NAMES = st.sampled_from(["demo", "demo", "other"])
 RARELY = st.sampled_from([False, False, False, True])
 
@@ -17,11 +23,11 @@ RARELY = st.sampled_from([False, False, False, True])
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
     """A user's task: mostly work."""
-    kind = draw(st.sampled_from(["work", "work", "work", "branch", "short circuit", "latest only", "sensor"]))
+    kind = draw(st.sampled_from(KINDS))
     if kind in ("branch", "short circuit"):
         return Task(kind=kind, picks=draw(st.sampled_from(["next", "nothing", "outside"])))  # type: ignore[arg-type]
     if kind != "work":
-        return Task(kind=kind)  # type: ignore[arg-type]
+        return Task(kind=kind, retries=draw(st.sampled_from([0, 1])), endpoint=draw(NAMES))  # type: ignore[arg-type]
     return Task(
         seconds=draw(SECONDS),
         ends=tuple(draw(st.lists(ENDS, min_size=1, max_size=2))),
@@ -74,7 +80,7 @@ def dags(draw: st.DrawFn, dag_id: str) -> Dag:
         past=draw(RARELY),
         max_active_tasks=draw(st.sampled_from([16, 16, 16, 1, 2])),
         max_active_runs=draw(st.sampled_from([16, 16, 1])),
-        runs=tuple(draw(st.lists(st.integers(0, 400), min_size=1, max_size=2))),
+        runs=tuple(draw(st.lists(st.sampled_from(range(401)), min_size=1, max_size=2))),
     )
 
 
@@ -85,13 +91,13 @@ def people(draw: st.DrawFn) -> Person:
         st.sampled_from(["fail", "kill", "clear", "succeed", "terminate", "lose", "fail run", "trigger", "pause dag"])
     )
     if deed == "trigger":
-        after = draw(st.integers(0, 20)) / 10  # around the moment at which the release behind the task begins
-        return Person(deed="trigger", task=draw(st.integers(0, 6)), state="success", after=after)
+        after = draw(st.sampled_from(range(21))) / 10  # around the moment at which the release behind the task begins
+        return Person(deed="trigger", task=draw(st.sampled_from(range(7))), state="success", after=after)
     return Person(
         deed=deed,  # type: ignore[arg-type]
-        dag=draw(st.integers(0, 1)),
-        run=draw(st.integers(0, 1)),
-        task=draw(st.integers(0, 6)),
+        dag=draw(st.sampled_from(range(2))),
+        run=draw(st.sampled_from(range(2))),
+        task=draw(st.sampled_from(range(7))),
         state=draw(st.sampled_from(["running", "running", "deferred", "success"])),
         after=draw(st.sampled_from([0.05, 0.15, 1.0, 4.0, 20.0, 70.0])),
     )
@@ -102,7 +108,7 @@ def troubles(draw: st.DrawFn) -> Trouble:
     """The service misbehaves for a while; never so long that no release could come through."""
     return Trouble(
         what=draw(st.sampled_from(["429", "500", "503", "lost", "unsent", "404"])),
-        after=float(draw(st.integers(0, 500))),
+        after=float(draw(st.sampled_from(range(501)))),
         seconds=float(draw(st.sampled_from([10, 60, 300]))),
         hits=draw(st.sampled_from([1, 1, 3, 20])),
         only=draw(st.sampled_from(["any", "change", "read"])),
@@ -113,7 +119,14 @@ def troubles(draw: st.DrawFn) -> Trouble:
 def cases(draw: st.DrawFn) -> Case:
     """A whole case."""
     first = draw(dags("a"))
-    more = (draw(dags("b")),) if draw(RARELY) else ()
+    others = st.sampled_from([None, None, None, "another", "a sweeper"])
+    more: tuple[Dag, ...] = ()
+    match draw(others):
+        case "another":
+            more = (draw(dags("b")),)
+        case "a sweeper":
+            runs = draw(st.lists(st.sampled_from([100, 300, 900, 4000]), min_size=1, max_size=2, unique=True))
+            more = (Dag(dag_id="sweeper", parts=(Task(kind="sweep"),), runs=tuple(runs)),)
     return Case(
         dags=(first, *more),
         people=tuple(draw(st.lists(people(), max_size=2))),
@@ -124,5 +137,5 @@ def cases(draw: st.DrawFn) -> Case:
         fails_to_start=draw(st.sampled_from([False] * 7 + [True])),
         found=draw(st.sampled_from([None, None, "paused", "running", "scaledToZero"])),
         leases=draw(st.sampled_from(["files", "files", "variables"])),
-        seed=draw(st.integers(0, 1000)),
+        seed=draw(st.sampled_from(range(1001))),
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from tests.generated.versions import AirflowFailException, AirflowSkipException
 from tests.generated.wire import ACTOR
 
 
@@ -68,3 +69,20 @@ class Work(BaseOperator):
 def picks(*task_ids: str) -> Callable[[], list[str]]:
     """What a branch returns."""
     return lambda: list(task_ids)
+
+
+FILES: list[Path] = []  # of the case that is being played: the one folder of its batches
+ROWS = 12
+
+
+def rows() -> str:
+    """The input of every batch."""
+    path = FILES[-1] / "rows.jsonl"
+    if not path.exists():
+        path.write_text("".join(f'{{"text": "row {number}"}}\n' for number in range(ROWS)))
+    return str(path)
+
+
+def output_of(task_id: str) -> str:
+    """The output of a batch, one for each run of its DAG. (a template)"""
+    return f"{FILES[-1]}/out-{task_id}-{{{{ run_id }}}}.jsonl"

@@ -1,0 +1,44 @@
+"""The simulation itself: it adds no fault, plays a case again as before, and leaves out nothing that decides."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.generated.play import play
+from tests.generated.shapes import Case, Dag, Group, Person, Task, read
+from tests.generated.strategies import cases
+
+
+def test_a_plain_case_breaks_nothing() -> None:
+    """One group, one run, one create, one pause."""
+    played = play(Case())
+    assert ([], {"success": 1}, {"create": 1, "pause": 1}) == (played.faults, played.runs, played.actions)
+
+
+def test_the_same_case_plays_the_same() -> None:
+    """A seed is enough to see a case again: every attempt, action and state at the same moment."""
+    case = Case(dags=(Dag(parts=(Group(tasks=(Task(), Task(mapped=2))),), runs=(0, 30)),), seed=3)
+    assert play(case, story=True).story == play(case, story=True).story
+
+
+def test_a_task_that_is_cleared_between_two_loops_is_scheduled_again() -> None:
+    """A mapped task ends and is cleared before the scheduler looks: the run goes on, as in Airflow's own loop."""
+    dag = Dag(parts=(Group(release="scale_to_zero", mapped=2),))
+    case = Case(dags=(dag,), people=(Person(deed="clear", state="success", after=0.05),), found="running", seed=4)
+    played = play(case, story=True)
+    assert {"success": 1} == played.runs
+    assert play(case, story=True, everything=True).story == played.story
+
+
+@seed(11)
+@settings(
+    max_examples=6,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate,),
+)
+@given(cases())
+def test_what_is_not_asked_decides_nothing(case: Case) -> None:
+    """A case goes as it goes where Airflow is asked about every task in every loop, as its own scheduler does."""
+    assert play(case, story=True, everything=True).story == play(case, story=True).story, read(case)
