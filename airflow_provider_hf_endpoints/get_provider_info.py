@@ -60,6 +60,25 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     },
 }
 
+CONFIG: dict[str, Any] = {
+    "hf_endpoints": {
+        "description": "Settings of the provider for Hugging Face Inference Endpoints.",
+        "options": {
+            "min_deferral_seconds": {
+                "description": (
+                    "No trigger of a waiting task fires in the first seconds of the deferral. An earlier event meets a "
+                    "race of Airflow's scheduler, which then fails the task (apache/airflow #71580, #72716). 0 "
+                    "switches this off."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "10",
+                "default": "5.0",
+            }
+        },
+    }
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's metadata, found by Airflow through the entry point `apache_airflow_provider`."""
@@ -105,6 +124,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": deepcopy(CONN_FIELDS),
             }
         ],
+        "config": deepcopy(CONFIG),
         "asset-uris": [
             {
                 "schemes": ["hf-endpoint"],

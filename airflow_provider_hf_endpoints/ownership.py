@@ -78,6 +78,17 @@ def left_namespace(task_instance: Any) -> str | None:
     return namespace if isinstance(namespace, str) else None
 
 
+def ask_task_store(store: Any, what: str, *arguments: Any) -> Any:
+    """`get`, `set` or `delete` of Airflow's task state store; None where there is none, or where it does not answer."""
+    if store is None:
+        return None
+    try:
+        return getattr(store, what)(*arguments)
+    except AirflowRuntimeError as error:
+        log.warning("Airflow's task state store does not answer (%s): %s", what, error)
+        return None
+
+
 class ResumeNote:
     """What a task notes of the endpoint that it resumes: before the request is sent, until it is done with it.
 
@@ -106,13 +117,7 @@ class ResumeNote:
             self._ask("delete", self._KEY)
 
     def _ask(self, what: str, *arguments: str) -> Any:
-        if self._store is None:
-            return None
-        try:
-            return getattr(self._store, what)(*arguments)
-        except AirflowRuntimeError as error:
-            log.warning("Airflow's task state store does not answer (%s): %s", what, error)
-            return None
+        return ask_task_store(self._store, what, *arguments)
 
 
 class Ownership:

@@ -23,6 +23,8 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "SCARF_ANALYTICS": "false",
+    # Triggers fire at once, but in the tests of the pause itself.
+    "AIRFLOW__HF_ENDPOINTS__MIN_DEFERRAL_SECONDS": "0",
 }
 
 

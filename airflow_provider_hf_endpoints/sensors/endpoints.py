@@ -23,7 +23,18 @@ from airflow_provider_hf_endpoints.operators.common.arguments import check_words
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
-from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.common.retries import (
+    FirstTry,
+    endpoint_faults_final,
+    partial_retried,
+    retried,
+)
+from airflow_provider_hf_endpoints.operators.common.task_waits import (
+    deferral,
+    explain_failure,
+    look_before_deferral,
+    wait_here,
+)
 from airflow_provider_hf_endpoints.ownership import attempt_id, leave_claim
 from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
 from airflow_provider_hf_endpoints.sensors._end import Ending
@@ -45,8 +56,9 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param on_scaled_to_zero: what a scaledToZero endpoint means: `wake` it (default), `accept` it as ready, or `fail`.
     :param check_health: whether `running` needs the health route's 200; default True.
     :param hf_endpoints_conn_id: the connection.
-    :param timeout: seconds (or a timedelta) of wall-clock time from the start of the task's attempt, the same in every
-        mode; a restart of the triggerer does not extend it. Default 1 hour.
+    :param timeout: seconds (or a timedelta) of wall-clock time from the start of the task's first attempt (Airflow 3.3;
+        before, and in the mode `reschedule`, of each attempt). A restart of the triggerer does not extend it. Default
+        1 hour.
     :param poke_interval: seconds between looks at most; they are shorter at first. Default 30.
     :param mode: `poke` or `reschedule`, where `deferrable` is False.
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
@@ -58,11 +70,14 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param on_kill: when the task is killed while it waits. In the mode `reschedule` nobody hears of that between two
         looks. A task that is cleared, or marked as a success, keeps the endpoint.
 
+    A task for which nobody has chosen `retries` has five, within about eight minutes, for faults of Airflow.
+
     Its result is the endpoint's summary (`endpoints.models.EndpointSummary`). Raises `AirflowSensorTimeout` at the
     deadline and `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't
     help; with `soft_fail` or `never_fail` both skip.
     """
 
+    retries_by_default = False  # whether its retries are those of `operators.common.retries`
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
 
@@ -71,6 +86,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     ui_color = "#ffe9a8"
 
     @checked
+    @retried
     def __init__(
         self,
         *,
@@ -136,7 +152,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
             raise ValueError(
                 "start_from_trigger=True: Airflow starts no mapped task in the triggerer. Use deferrable=True."
             )
-        return super().partial(**kwargs)
+        return partial_retried(super().partial(**kwargs), kwargs)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """As Airflow's; `endpoint` may be another task's result."""
@@ -146,14 +162,16 @@ class InferenceEndpointSensor(BaseSensorOperator):
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""
         ending = self._new_ending()
-        with ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+        final = endpoint_faults_final(self.retries_by_default)
+        with final, ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
             InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
             ending.emergency.prepare(hook)
             if self.deferrable:
                 return self._defer_unless_over(context, hook, ending.emergency)
             if self.reschedule:
                 return self._poke_once(context, hook)
-            wait = self._wait_spec(time.time())
+            wait = self._wait_of_all_tries(context)
+            FirstTry(context).keep(wait.started)
             return self._finish(event_of(wait_here(hook, wait, ending.emergency.check), self.endpoint))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -186,11 +204,11 @@ class InferenceEndpointSensor(BaseSensorOperator):
         self, context: Context, hook: InferenceEndpointsHook, emergency: EmergencyRelease
     ) -> dict[str, Any] | None:
         """Look once before deferring: an endpoint that is ready, or never will be, needs no triggerer."""
-        wait = self._wait_spec(time.time())
-        verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
+        wait = self._wait_of_all_tries(context)
+        verdict = look_before_deferral(hook, wait)
         if not isinstance(verdict, Wait | Wake):
             return self._finish(event_of(verdict, self.endpoint))
-        self.log.info("Waiting for endpoint %s in the triggerer: %s", self.endpoint, verdict.reason)
+        FirstTry(context).keep(wait.started)
         # The trigger must not have to ask whose token it is: the Hub limits how often it may be asked.
         wait = replace(wait, namespace=wait.namespace or hook.get_conn().session.namespace)
         emergency.tell_namespace(context["ti"])
@@ -213,6 +231,9 @@ class InferenceEndpointSensor(BaseSensorOperator):
                 datetime.now(UTC) + timedelta(seconds=seconds)
             )
         return self._finish(event_of(verdict, self.endpoint))
+
+    def _wait_of_all_tries(self, context: Context) -> WaitSpec:
+        return self._wait_spec(FirstTry(context).began())
 
     def _wait_spec(self, started: float) -> WaitSpec:
         states = self.target_states

@@ -29,6 +29,7 @@ from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.triggers._link import store_link
+from airflow_provider_hf_endpoints.triggers._settle import settle
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
 _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
@@ -36,6 +37,8 @@ _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30
 
 class InferenceEndpointTrigger(BaseTrigger):
     """Fires once: when the endpoint has reached one of `target_states`, can't reach it, or the deadline has passed.
+
+    It fires in none of the first seconds of its deferral, see `_settle.py`.
 
     The event: `{"status": "ready" | "failed" | "timeout" | "error", "name", "reason", "endpoint"}`; `endpoint` is the
     endpoint's summary or None.
@@ -59,6 +62,7 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param holder: with that, whose lease on the endpoint the task holds: while others hold one, nothing is done to it.
     :param claim: with that, the id of the attempt that waits, which it has also left in XCom: once another attempt has
         begun, this trigger does nothing any more.
+    :param deferred_at: when the task was deferred, seconds since the epoch; default `started`, else what Airflow tells.
     """
 
     timeout_after: datetime | None = None  # set by the triggerer
@@ -80,6 +84,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         holder: str | None = None,
         seconds: float | None = None,
         airflow_seconds: float | None = None,
+        deferred_at: float | None = None,
         **_retired: object,  # kwargs that another version wrote: a rolling upgrade must not fail what waits
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -98,6 +103,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         self._started = started
         self._seconds = seconds
         self._airflow_seconds = airflow_seconds
+        self._deferred_at = deferred_at
         self.release_on_kill: Release = release_on_kill
         self._claim = claim
         self._holder = holder
@@ -133,6 +139,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         release_on_kill: Release = "none",
         claim: str | None = None,
         holder: str | None = None,
+        deferred_at: float | None = None,
     ) -> InferenceEndpointTrigger:
         """The trigger for a wait. A trigger that acts on nothing needs neither claim nor holder."""
         claim, holder = (None, None) if release_on_kill == "none" else (claim, holder)
@@ -141,6 +148,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             release_on_kill=release_on_kill,
             claim=claim,
             holder=holder,
+            deferred_at=deferred_at,
             **_given(wait),
         )
 
@@ -160,12 +168,16 @@ class InferenceEndpointTrigger(BaseTrigger):
             kwargs["claim"] = self._claim
         if self._holder is not None:
             kwargs["holder"] = self._holder
+        if self._deferred_at is not None:
+            kwargs["deferred_at"] = self._deferred_at
         return (f"{type(self).__module__}.{type(self).__qualname__}", kwargs)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
         try:
-            event = await self._wait()
+            wait = self.wait
+            event = await self._wait(wait)
+            await settle(wait.started if self._deferred_at is None else self._deferred_at, wait.deadline)
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:  # Airflow before 3.3 tells a trigger nothing but this
                 await self.on_kill()
@@ -221,8 +233,7 @@ class InferenceEndpointTrigger(BaseTrigger):
 
         return await sync_to_async(look)()
 
-    async def _wait(self) -> dict[str, Any]:
-        wait = self.wait
+    async def _wait(self, wait: WaitSpec) -> dict[str, Any]:
         log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))
         try:
             # All waits of a triggerer on one connection and namespace share one lookup, one client and one poll.

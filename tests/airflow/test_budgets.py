@@ -14,7 +14,7 @@ from tests.airflow.test_live import AN_HOUR
 
 pytestmark = pytest.mark.extended
 
-A_START = 5.0  # seconds; one that is over at once meets a race of Airflow's
+A_START = 10.0  # seconds; one that is over at once meets a race of Airflow's
 
 
 def messages(airflow: LocalAirflow, dag: str, run: str, task: str) -> str:

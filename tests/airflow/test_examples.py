@@ -15,7 +15,7 @@ from tests.airflow.test_live import create_endpoint, watched
 NAME = "airflow-example"
 # A start that is over as soon as it has begun meets a race of Airflow's: the scheduler hears that the deferred task's
 # worker is done when the task is queued or running again, and fails that try. (Some seconds make it rare.)
-A_START = 3.0  # seconds
+A_START = 10.0  # seconds
 TICKETS = Path(__file__).resolve().parents[2] / "example_dags" / "data" / "support_tickets.jsonl"
 
 

@@ -22,6 +22,7 @@ from tests.airflow.test_workers import end_process, take_up
 Script = Callable[[Case], None]
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
+A_START = 10.0  # seconds; a wait that is over at once meets a race of Airflow's
 HOLD = 6.0  # seconds in which the process is ended; the DAGs' own is the same
 SIDE_BY_SIDE = 4  # more of them meet locks of SQLite, and end nothing sooner on two cores
 
@@ -105,8 +106,8 @@ def resume_killed(case: Case) -> None:
 def cleared_after_success(case: Case) -> None:
     """The next attempt finds its own endpoint."""
     airflow = case.airflow
-    # Airflow fails a task whose trigger fires before the scheduler has heard that its worker has handed it over.
-    case.emulator.behave(case.endpoint, initializing_seconds=5)
+    # See A_START.
+    case.emulator.behave(case.endpoint, initializing_seconds=A_START)
     run = case.trigger("live_create")
     assert airflow.wait_for_run("live_create", run) == "success", airflow.task_messages("live_create", run, "create")[
         -5:

@@ -24,7 +24,7 @@ DAG = "live_use"
 
 # A start that is over as soon as it has begun meets a race of Airflow's: the scheduler hears that the deferred task's
 # worker is done when the task is queued again, and fails it.
-A_START = 5.0  # seconds
+A_START = 10.0  # seconds
 
 
 def begin(airflow: LocalAirflow, emulator: Emulator, dag: str, name: str, start: float = A_START, **params: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
 
 TOKEN = "hf_OperatorsTestsSecretToken"
@@ -35,6 +36,8 @@ MODEL: dict[str, Any] = {
 }
 VLLM = {"vLLM": {"url": "vllm/vllm-openai:v0.23.0", "healthRoute": "/health"}}
 TEI = {"tei": {"url": "ghcr.io/huggingface/text-embeddings-inference:cpu-1.8"}}
+
+_clocks: list[Clock] = []  # of the emulators that run
 
 
 class TaskInstance:
@@ -86,9 +89,12 @@ def connect(monkeypatch: pytest.MonkeyPatch, emulator: Emulator, token: str = TO
 @contextmanager
 def connected(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Emulator]:
     """An emulator, and the default connection to it, with leases in a folder: no Airflow keeps Variables here."""
+    settings.setdefault("clock", Clock())
     with Emulator(token=TOKEN, namespace="acme", **settings) as emulator, TemporaryDirectory() as folder:
         connect(monkeypatch, emulator, lease_path=f"file://{folder}")
+        _clocks.append(settings["clock"])
         yield emulator
+        _clocks.remove(settings["clock"])
 
 
 def create(name: str = "demo", **changes: Any) -> CreateInferenceEndpointOperator:
@@ -121,9 +127,12 @@ def run(operator: Any, context: Any = None) -> Any:
 
 
 def deferred(operator: Any, context: Any = None) -> TaskDeferred:
-    """Execute up to the deferral."""
-    with pytest.raises(TaskDeferred) as caught:
-        run(operator, context)
+    """Execute up to the deferral, on a clock that stands: an endpoint that is ready by then is not waited for."""
+    with ExitStack() as held:
+        for clock in _clocks:
+            held.enter_context(clock.held())
+        with pytest.raises(TaskDeferred) as caught:
+            run(operator, context)
     return caught.value
 
 
@@ -154,8 +163,11 @@ def complete(operator: Any, deferral: TaskDeferred, event: Any, context: Any = N
 
 
 def run_deferred(operator: Any, context: Any = None) -> Any:
-    """Execute, wait in a trigger, and complete."""
-    deferral = deferred(operator, context)
+    """Execute, and where the endpoint is not there yet, wait in a trigger, and complete."""
+    try:
+        return run(operator, context)
+    except TaskDeferred as caught:
+        deferral = caught
     return complete(operator, deferral, event_of(deferral.trigger), context)
 
 

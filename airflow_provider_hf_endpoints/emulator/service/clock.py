@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _LOOK_EVERY = 0.002  # seconds between two looks at a stopped clock
 
@@ -36,6 +38,21 @@ class Clock:
         with self._lock:
             if self._stands_at is None:
                 self._stands_at = time.monotonic()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stand still meanwhile, and go on from there; a clock that stands is left alone."""
+        if self.stopped:
+            yield
+            return
+        self.stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                assert self._stands_at is not None
+                self._offset -= time.monotonic() - self._stands_at
+                self._stands_at = None
 
     def advance(self, seconds: float) -> None:
         """Put the clock forward."""

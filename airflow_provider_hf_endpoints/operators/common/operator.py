@@ -15,7 +15,16 @@ from airflow.providers.common.compat.sdk import BaseOperator, Context, conf
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Goal, Ready, Snapshot, judge
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
+    LONGEST_POLL,
+    Goal,
+    Ready,
+    Snapshot,
+    Wait,
+    Wake,
+    judge,
+)
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
@@ -25,7 +34,13 @@ from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_o
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
-from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.common.retries import FirstTry, endpoint_faults_final
+from airflow_provider_hf_endpoints.operators.common.task_waits import (
+    deferral,
+    explain_failure,
+    look_before_deferral,
+    wait_here,
+)
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
@@ -52,7 +67,10 @@ class EndpointOperator(BaseOperator):
     budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
     force = False  # whether it acts on an endpoint that others hold, without asking
     _announces = False  # whether it emits an event of the endpoint's asset
+    retries_by_default = False  # whether its retries are those of `retries.py`
+    _one_deadline = False  # whether a retry has the time of the first try, and no more
     _attempt: Attempt | None = None  # the one that runs
+    _first: FirstTry | None = None
 
     @checked
     def __init__(
@@ -102,10 +120,11 @@ class EndpointOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Act on the endpoint, wait where that was asked for, and return its summary."""
-        began = time.time()
+        self._first = FirstTry(context) if self._one_deadline else None
+        began = time.time() if self._first is None else self._first.began()
         take_name(self)
         attempt = self._attempt = self._begin(context, began, None)
-        with attempt.guard.around(), in_airflow_terms():
+        with endpoint_faults_final(self.retries_by_default, self._first), attempt.guard.around(), in_airflow_terms():
             attempt.action.check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 attempt.guard.prepare(hook)
@@ -121,8 +140,9 @@ class EndpointOperator(BaseOperator):
         """Take up what the trigger found."""
         take_name(self)
         self.namespace = self.namespace or stored.get("namespace")
+        self._first = FirstTry(context) if self._one_deadline else None
         attempt = self._attempt = self._begin(context, time.time(), stored)
-        with attempt.guard.around(), in_airflow_terms():
+        with endpoint_faults_final(self.retries_by_default, self._first), attempt.guard.around(), in_airflow_terms():
             attempt.guard.prepare_again()
             arrived = self._conclude(event)
             self._announce(context, arrived)
@@ -130,13 +150,14 @@ class EndpointOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's; tells the guard where Airflow ended the wait: the trigger broke, or its time limit passed."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralError, TaskDeferralTimeout) as error:
-            take_name(self)
-            guard = self._begin(context, time.time(), {}).guard
-            guard.ended_by_airflow(timeout=isinstance(error, TaskDeferralTimeout))
-            raise
+        with endpoint_faults_final(self.retries_by_default):
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except (TaskDeferralError, TaskDeferralTimeout) as error:
+                take_name(self)
+                guard = self._begin(context, time.time(), {}).guard
+                guard.ended_by_airflow(timeout=isinstance(error, TaskDeferralTimeout))
+                raise
 
     def on_kill(self) -> None:
         """Runs in a signal handler, shortly before the process is killed."""
@@ -161,18 +182,28 @@ class EndpointOperator(BaseOperator):
             started=at.began,
             deadline=guard.deadline(hook, endpoint, limit),
             target_states=at.goal_states,
-            resumed_at=at.began if at.resumed else None,
+            resumed_at=time.time() if at.resumed else None,
             poll_interval=self.poll_interval,
         )
         if not self.wait_for_completion or _has_arrived(endpoint, wait.goal()):
             return Arrived.at(endpoint)
         self._check_on()
-        if self.deferrable:
-            over = guard.handover()
-            handed = deferral(wait, self.hf_endpoints_conn_id, over.release_on_kill, over.claim, over.holder)
-            self.defer(**handed, kwargs=dict(over.kwargs) | self._namespace_learnt(endpoint))
-        end = wait_here(hook, wait, self._check_on)
-        return self._conclude(event_of(end, endpoint.name))
+        if self._first is not None:
+            self._first.keep(at.began)
+        return self._conclude(event_of(self._wait(hook, wait, endpoint), endpoint.name))
+
+    def _wait(self, hook: InferenceEndpointsHook, wait: WaitSpec, endpoint: InferenceEndpoint) -> End:
+        """The end of the wait. A deferral only follows a look that found the endpoint on its way."""
+        if not self.deferrable:
+            return wait_here(hook, wait, self._check_on)
+        verdict = look_before_deferral(hook, wait)
+        if not isinstance(verdict, Wait | Wake):
+            return verdict
+        assert self._attempt is not None
+        over = self._attempt.guard.handover()
+        handed = deferral(wait, self.hf_endpoints_conn_id, over.release_on_kill, over.claim, over.holder)
+        self.defer(**handed, kwargs=dict(over.kwargs) | self._namespace_learnt(endpoint))
+        raise AssertionError("unreachable: defer always raises")
 
     def _namespace_learnt(self, endpoint: InferenceEndpoint) -> dict[str, str]:
         """For the deferral's kwargs: what comes after the wait must not have to ask the Hub whose the token is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import BROKEN
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import why_broken
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Verdict, Wait, Wake, why_broken
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
@@ -39,10 +40,20 @@ def deferral(
     """The arguments of `defer` for a wait. The last three: see the trigger."""
     left = wait.seconds_left
     return {
-        "trigger": InferenceEndpointTrigger.of(wait, hf_endpoints_conn_id, release_on_kill, claim, holder),
+        "trigger": InferenceEndpointTrigger.of(
+            wait, hf_endpoints_conn_id, release_on_kill, claim, holder, deferred_at=time.time()
+        ),
         "method_name": "execute_complete",
         "timeout": None if left is None else timedelta(seconds=max(left, 0)) + BACKSTOP,
     }
+
+
+def look_before_deferral(hook: InferenceEndpointsHook, wait: WaitSpec) -> Verdict:
+    """One look, health included: an endpoint that is ready, or never will be, needs no deferral."""
+    verdict = hook.get_conn().poll(wait.endpoint, wait.goal(), namespace=wait.namespace)
+    if isinstance(verdict, Wait | Wake):
+        log.info("Waiting for endpoint %s in the triggerer: %s", wait.endpoint, verdict.reason)
+    return verdict
 
 
 def wait_here(hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], None] | None = None) -> End:

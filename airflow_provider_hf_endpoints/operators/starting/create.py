@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.operators.common.arguments import also_takes, checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Attempt
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.common.retries import partial_retried, retried
 from airflow_provider_hf_endpoints.operators.common.secrets import (
     Secret,
     SecretArguments,
@@ -94,14 +95,20 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         pause, scale to zero or delete), and kept where nothing does.
     :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
 
+    A task for which nobody has chosen `retries` has five, within about eight minutes, for faults of Airflow and of the
+    service. A retry takes up the endpoint that an attempt before it has started, and extends no deadline (Airflow 3.3).
+    An endpoint that failed, or was not ready in time, fails the task at once.
+
     Other parameters, and the result: see `EndpointOperator`.
     """
 
     template_fields: Sequence[str] = (*_TEMPLATED, "hardware", "namespace", "hf_endpoints_conn_id", "acquired")
     _announces = True
+    _one_deadline = True
 
     @also_takes(_OPTIONS)
     @checked
+    @retried
     def __init__(
         self,
         *,
@@ -170,7 +177,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """As every operator's; secrets only as references."""
-        return guarded(super().partial(**kwargs))
+        return guarded(partial_retried(super().partial(**kwargs), kwargs))
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

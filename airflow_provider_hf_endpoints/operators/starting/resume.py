@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
+from airflow_provider_hf_endpoints.operators.common.retries import partial_retried, retried
 from airflow_provider_hf_endpoints.operators.starting.budget import Starts
 from airflow_provider_hf_endpoints.operators.starting.start import Start, StartTerms
 from airflow_provider_hf_endpoints.operators.using.acquired import namespace_of
@@ -34,13 +35,15 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
     :param on_timeout, on_failure, on_kill, max_cost, max_runtime, keep: see `CreateInferenceEndpointOperator`.
     :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
 
-    Other parameters, and the result: see `EndpointOperator`.
+    Retries: see `CreateInferenceEndpointOperator`. Other parameters, and the result: see `EndpointOperator`.
     """
 
     template_fields: Sequence[str] = (*EndpointOperator.template_fields, "acquired")
     _announces = True
+    _one_deadline = True
 
     @checked
+    @retried
     def __init__(
         self,
         *,
@@ -62,6 +65,11 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
         self.acquired = acquired
         policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
         self._terms = StartTerms.of(policies, max_cost, max_runtime, acquired, keep)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's, with this one's retries."""
+        return partial_retried(super().partial(**kwargs), kwargs)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         self.namespace = namespace_of(self.acquired) or self.namespace

@@ -36,6 +36,7 @@ MODEL: dict[str, Any] = {
 }
 WAIT: dict[str, Any] = {"endpoint": ENDPOINT, "namespace": NAMESPACE, "poke_interval": 1}
 AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)}
+ONCE: dict[str, Any] = {"retries": 0}
 HOLD = 6.0  # seconds in which a test ends the process
 
 
@@ -110,49 +111,49 @@ class Lingering(CreateInferenceEndpointOperator):
         super().defer(trigger=LingeringTrigger(**trigger.serialize()[1]), **options)
 
 
-with DAG("live_on_worker", schedule=None, params=PARAMS):
+with DAG("live_on_worker", schedule=None, params=PARAMS, default_args=ONCE):
     CreateInferenceEndpointOperator(task_id="create", deferrable=False, **MODEL)
 
-with DAG("live_on_worker_again", schedule=None, params=PARAMS):
+with DAG("live_on_worker_again", schedule=None, params=PARAMS, default_args=ONCE):
     CreateInferenceEndpointOperator(task_id="create", deferrable=False, **AGAIN, **MODEL)
 
-with DAG("live_after_the_answer", schedule=None, params=PARAMS):
+with DAG("live_after_the_answer", schedule=None, params=PARAMS, default_args=ONCE):
     HoldsAfterTheAnswer(task_id="create", deferrable=False, **AGAIN, **MODEL)
 
-with DAG("live_at_the_deferral", schedule=None, params=PARAMS):
+with DAG("live_at_the_deferral", schedule=None, params=PARAMS, default_args=ONCE):
     CreateHoldsAtTheDeferral(task_id="create", deferrable=True, **AGAIN, **MODEL)
 
-with DAG("live_marked_at_the_deferral", schedule=None, params=PARAMS):
+with DAG("live_marked_at_the_deferral", schedule=None, params=PARAMS, default_args=ONCE):
     CreateHoldsShortly(task_id="create", deferrable=True, **MODEL)
 
-with DAG("live_resume_again", schedule=None, params=PARAMS):
+with DAG("live_resume_again", schedule=None, params=PARAMS, default_args=ONCE):
     ResumeHoldsAtTheDeferral(
         task_id="resume", endpoint=ENDPOINT, namespace=NAMESPACE, poll_interval=1, deferrable=True, **AGAIN
     )
 
-with DAG("live_execution_timeout", schedule=None, params=PARAMS):
+with DAG("live_execution_timeout", schedule=None, params=PARAMS, default_args=ONCE):
     CreateInferenceEndpointOperator(task_id="create", deferrable=True, execution_timeout=timedelta(seconds=8), **MODEL)
 
-with DAG("live_given_up", schedule=None, params=PARAMS):
+with DAG("live_given_up", schedule=None, params=PARAMS, default_args=ONCE):
     GivenUpByAirflow(task_id="create", deferrable=True, **MODEL)
 
-with DAG("live_lingering", schedule=None, params=PARAMS):
+with DAG("live_lingering", schedule=None, params=PARAMS, default_args=ONCE):
     Lingering(task_id="create", deferrable=True, on_failure="none", on_kill="delete", **MODEL)
 
-with DAG("live_wait_and_leave", schedule=None, params=PARAMS):
+with DAG("live_wait_and_leave", schedule=None, params=PARAMS, default_args=ONCE):
     InferenceEndpointSensor(task_id="wait", timeout=5, deferrable=True, **WAIT)
 
-with DAG("live_wait_and_pause", schedule=None, params=PARAMS):
+with DAG("live_wait_and_pause", schedule=None, params=PARAMS, default_args=ONCE):
     InferenceEndpointSensor(
         task_id="wait", timeout=5, deferrable=True, on_timeout="pause", on_failure="delete", on_kill="delete", **WAIT
     )
 
-with DAG("live_wait_or_pause", schedule=None, params=PARAMS):
+with DAG("live_wait_or_pause", schedule=None, params=PARAMS, default_args=ONCE):
     InferenceEndpointSensor(task_id="wait", timeout=600, deferrable=True, on_kill="pause", on_failure="delete", **WAIT)
 
 # A template is rendered in the triggerer from Airflow 3.3 on; before that the name has to be fixed.
 renders = hasattr(BaseTrigger, "render_template_fields")
-with DAG("live_begin", schedule=None, params=PARAMS):
+with DAG("live_begin", schedule=None, params=PARAMS, default_args=ONCE):
     InferenceEndpointSensor(
         task_id="wait",
         endpoint=ENDPOINT if renders else "begun",

@@ -54,7 +54,7 @@ with DAG("live_use_existing", schedule=None, params=PARAMS), inference_endpoint(
 
 with (
     DAG("live_use_on_worker", schedule=None, params=PARAMS),
-    inference_endpoint(ENDPOINT, deferrable=False, **MODEL) as endpoint,
+    inference_endpoint(ENDPOINT, deferrable=False, retries=0, **MODEL) as endpoint,
 ):
     work(endpoint)
 

@@ -25,6 +25,7 @@ FULL: dict[str, Any] = {
     "release_on_kill": "pause",
     "claim": "0199-attempt",
     "holder": "5f1c",
+    "deferred_at": 1000.5,
 }
 
 
@@ -54,7 +55,7 @@ def test_every_value_of_a_wait_is_stored() -> None:
     assert {field.name for field in fields(WaitSpec)} <= set(FULL)
     wait = WaitSpec(**{name: FULL[name] for name in FULL if name in {f.name for f in fields(WaitSpec)}})
     assert wait.endpoint == InferenceEndpointTrigger.of(wait, "other").wait.endpoint
-    _, kwargs = InferenceEndpointTrigger.of(wait, "other").serialize()
+    _, kwargs = InferenceEndpointTrigger.of(wait, "other", deferred_at=1000.5).serialize()
     assert {key: value for key, value in FULL.items() if key not in ("release_on_kill", "claim", "holder")} == kwargs
 
 
