@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.output.existing import finished_ear
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
 from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by_earlier_runs
-from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
+from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input, suggest_ids
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
 from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
@@ -109,6 +109,7 @@ async def arun_batch(
         await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
         return judge_job(job, finished)
     ids = await patiently(partial(check_input, job, source), "checking the input", sent=False)
+    await patiently(partial(suggest_ids, job, source), "reading the first row", sent=False)
     lock = OutputLock(layout.journal)
     try:
         await _take(lock, lambda: ends() or orphaned())

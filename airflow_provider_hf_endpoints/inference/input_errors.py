@@ -23,6 +23,10 @@ class BatchInputError(BatchError):
         return error
 
 
+class EmptyInputError(BatchInputError):
+    """The input has no row."""
+
+
 class MissingColumnError(BatchInputError):
     """A template, or `keep_columns`, names a column that is not there.
 

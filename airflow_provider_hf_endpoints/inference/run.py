@@ -314,6 +314,7 @@ class Run:
         tally = self._tally
         return BatchReport(
             output_path=str(self._job.output_path if self._job.shard is None else self._layout.results.parent),
+            results_path=str(self._layout.results),
             errors_path=str(self._layout.errors),
             manifest_path=str(self._layout.manifest),
             resumed=tally.resumed,

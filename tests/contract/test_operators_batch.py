@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -439,3 +440,47 @@ def test_a_bad_budget_is_told_when_the_dag_is_read(rows: Path, tmp_path: Path, l
     """The error has the argument's name."""
     with pytest.raises(ValueError, match=next(iter(limits))):
         batch(tmp_path, **limits)
+
+
+@pytest.mark.parametrize(("on_empty", "raised"), [("fail", AirflowFailException), ("skip", AirflowSkipException)])
+def test_an_input_without_rows_wakes_nothing(
+    emulator: Emulator, tmp_path: Path, on_empty: Any, raised: type[Exception]
+) -> None:
+    """It fails the task or skips it, as the DAG says; the error says how to choose."""
+    run(create())
+    run(ScaleToZeroInferenceEndpointOperator(task_id="z", endpoint="demo"))
+    (tmp_path / "in.jsonl").write_text("")
+    with pytest.raises(raised, match="on_empty='skip'"):
+        run(batch(tmp_path, on_empty=on_empty))
+    assert state(emulator) == "scaledToZero"
+
+
+def test_an_input_without_rows_may_be_done(emulator: Emulator, tmp_path: Path) -> None:
+    """The tasks behind find an output without a row."""
+    run(create())
+    (tmp_path / "in.jsonl").write_text("")
+    result = run(batch(tmp_path, on_empty="succeed", task="text-generation"))
+    assert (0, True) == (result["rows"], result["complete"])
+    assert "" == Path(result["results_path"]).read_text()
+
+
+def test_the_result_names_the_file_of_the_results(emulator: Emulator, rows: Path, tmp_path: Path) -> None:
+    """Also in a folder, also where the batch was finished earlier; every path is that of a file."""
+    run(create())
+    for _ in range(2):
+        result = run(batch(tmp_path, output_path=str(tmp_path / "out"), task="text-generation"))
+        assert 40 == len(Path(result["results_path"]).read_text().splitlines())
+        assert all(Path(result[name]).is_file() for name in ("results_path", "errors_path", "manifest_path"))
+
+
+@pytest.mark.parametrize(("column", "said"), [("id", 1), ("key", 0)])
+def test_rows_with_an_id_are_pointed_out(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, said: int
+) -> None:
+    """The output's `id` is the row's place all the same, which is said once with the argument that changes it."""
+    run(create())
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": "a", column: f"k{i}"}) + "\n" for i in range(3)))
+    caplog.set_level(logging.INFO)
+    run(batch(tmp_path, task="text-generation"))
+    assert said == caplog.text.count("set id_column='id'")
+    assert [0, 1, 2] == [line["id"] for line in output(tmp_path)]

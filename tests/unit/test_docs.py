@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import EndpointSummary
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.inference import batch_errors
 from airflow_provider_hf_endpoints.inference import errors as inference_errors
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.operators import endpoints as operators
 from airflow_provider_hf_endpoints.operators.inference import (
     BatchInferenceOperator,
@@ -189,6 +190,14 @@ def test_the_summary_of_an_endpoint_is_told() -> None:
     text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| field \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     assert [each.name for each in fields(EndpointSummary)] == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+
+def test_the_result_of_a_batch_is_told() -> None:
+    """The page's table has every key of the report that a batch returns, and no other."""
+    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| key \| \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
+    told = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
+    assert sorted(each.name for each in fields(BatchReport)) == sorted(told)
 
 
 def error_types(module: Any, base: type) -> set[str]:

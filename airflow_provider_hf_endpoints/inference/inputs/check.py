@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
+from airflow_provider_hf_endpoints.inference.input_errors import (
+    BadLineError,
+    BatchInputError,
+    EmptyInputError,
+    MissingColumnError,
+)
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, require_columns
@@ -41,12 +47,18 @@ def check_rows(
         if keep:
             present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
-        raise BatchInputError(f"input file {source} is empty: there is nothing to do")
+        raise EmptyInputError(f"input file {source} is empty: there is nothing to do")
     # Of a shard, whose rows may be few, another part of the input may have the column.
     if present and not source.whole:
         for name in keep:
             if name not in present:
                 raise MissingColumnError(name, present, f"input {source}", "keep_columns names")
+
+
+def columns_of_first_row(source: Input) -> tuple[str, ...]:
+    """All columns of the first row; none where there is no row, or where the line is none."""
+    first = next(read_lines(replace(source, columns=None)), None)
+    return () if first is None else tuple(_names_in(first))
 
 
 def _names_in(line: Line) -> Iterable[str]:

@@ -83,6 +83,7 @@ class BatchJob:
         `concurrency_ceiling` are of all shards together
     :param on_bad_input: a line that is no row: `error_row` writes an error in its place, `stop` ends the
         batch
+    :param on_empty: an input without a row: `fail`, or `succeed` with an empty output
     :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
     :param max_error_rate: share of failed rows above which the batch stops, None for never
     :param max_error_rate_after: rows before `max_error_rate` counts
@@ -143,6 +144,7 @@ class BatchJob:
     shard: Shard | None = None
     concurrent_shards: int | None = None
     on_bad_input: Literal["error_row", "stop"] = "error_row"
+    on_empty: Literal["fail", "succeed"] = "fail"
     on_existing: Literal["resume", "overwrite", "fail"] = "resume"
     max_error_rate: float | None = 0.5
     max_error_rate_after: int = 100
@@ -170,6 +172,7 @@ class BatchJob:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
         checks.listed("keep_columns", self.keep_columns)
         checks.one_of("on_bad_input", self.on_bad_input, ("error_row", "stop"))
+        checks.one_of("on_empty", self.on_empty, ("fail", "succeed"))
         checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))
         checks.one_of("input_format", self.input_format, get_args(InputFormat))
         checks.one_of("output_format", self.output_format, (None, *get_args(OutputFormat)))

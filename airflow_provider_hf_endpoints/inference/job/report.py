@@ -10,6 +10,10 @@ from typing import Any
 class BatchReport:
     """The outcome of a batch, small enough for an XCom.
 
+    :param output_path: as the job was given it
+    :param results_path: the file of the results, also where `output_path` is a folder
+    :param errors_path: the file of the rows that failed
+    :param manifest_path: the file that is written last
     :param rows: rows with a line in the output; all rows of the input when `complete`
     :param succeeded: rows with an answer
     :param failed: rows with an error
@@ -28,12 +32,15 @@ class BatchReport:
     :param seconds: duration of this run
     :param cost: what the endpoint's replicas cost while the batch ran, in all its runs: `replica_minutes`,
         `price_per_hour`, `usd`, `usd_per_1000_rows`, `usd_per_million_tokens`, `rows_per_replica_second`
+    :param engine: as the service names it, else by how it was spoken to
+    :param model: its name in requests
     :param complete: every row of the input has its line; false when the batch stopped before its end
     """
 
     output_path: str
     errors_path: str
     manifest_path: str
+    results_path: str = ""
     rows: int = 0
     succeeded: int = 0
     failed: int = 0

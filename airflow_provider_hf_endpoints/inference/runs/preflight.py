@@ -6,11 +6,12 @@ The checks themselves are in `inputs/`; here they are given what the job has to 
 
 from __future__ import annotations
 
+import logging
 from array import array
 from dataclasses import replace
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.check import check_rows
+from airflow_provider_hf_endpoints.inference.inputs.check import check_rows, columns_of_first_row
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, find_input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hashes_of
 from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
@@ -18,6 +19,10 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
 from airflow_provider_hf_endpoints.inference.output.writers import require_writer
 from airflow_provider_hf_endpoints.inference.shards.planner import only_shard
+
+log = logging.getLogger(__name__)
+
+_ID = "id"
 
 
 def find_job_input(job: BatchJob) -> Input:
@@ -38,6 +43,19 @@ def find_job_input(job: BatchJob) -> Input:
     return replace(source, versions=versions_of(source))
 
 
+def suggest_ids(job: BatchJob, source: Input) -> None:
+    """Say, once, that rows which have an `id` are named by their place all the same."""
+    first_shard = job.shard is None or job.shard.number == 0
+    if job.names_rows_by is None and first_shard and _ID in columns_of_first_row(source):
+        log.info(
+            "The input has a column %r. The field %r of the output is the place of a row in the input all the same. To "
+            "name rows by their column, set id_column=%r.",
+            _ID,
+            _ID,
+            _ID,
+        )
+
+
 def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
     """Refuse an input that cannot be used, before anything is sent.
 
@@ -48,5 +66,6 @@ def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
     """
     source = source or find_job_input(job)
     stop = job.on_bad_input == "stop"
-    check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=job.shard is not None)
+    may_be_empty = job.shard is not None or job.on_empty == "succeed"
+    check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
     return [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop)

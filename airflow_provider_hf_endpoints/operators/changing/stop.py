@@ -158,7 +158,8 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
             path=error.path,
             status=error.status,
             code=error.code,
-            advice="Give the endpoint a scale_to_zero_timeout (and min_replica=0), or pause it instead.",
+            advice="Let the endpoint scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15) "
+            "first, or pause the endpoint (PauseInferenceEndpointOperator).",
         ) from error
 
 

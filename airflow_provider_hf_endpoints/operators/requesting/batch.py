@@ -9,7 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, Context, ObjectStoragePath
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    Context,
+    ObjectStoragePath,
+)
 
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -26,6 +31,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputBusyError,
 )
 from airflow_provider_hf_endpoints.inference.errors import CertificateError
+from airflow_provider_hf_endpoints.inference.input_errors import EmptyInputError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
@@ -41,7 +47,7 @@ from airflow_provider_hf_endpoints.operators.requesting.target import Target
 OWN = frozenset(
     {"task", "input_path", "output_path", "prompt", "messages", "body", "system", "id_column", "parameters"}
     | {"row_parameters", "max_concurrency", "model", "fail_on_errors", "max_error_rate", "request_timeout"}
-    | {"max_cost", "max_runtime", "shard", "startup_timeout"}
+    | {"max_cost", "max_runtime", "shard", "startup_timeout", "on_empty"}
 )  # a job's fields that are arguments of the operator alone
 _NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 
@@ -52,8 +58,8 @@ class BatchInferenceOperator(RequestingOperator):
     A row that fails has its error in its line; the task fails only where `fail_on_errors` or `max_error_rate` say so.
     A retry of the task goes on where the one before stopped: rows that are done are not sent again.
 
-    The result is the report without the rows: `rows`, `succeeded`, `failed`, `truncated`, `prompt_tokens`,
-    `completion_tokens`, `output_path`, `errors_path`, `manifest_path`, …
+    The result is the report without the rows, see `inference.job.report.BatchReport`: `rows`, `succeeded`, `failed`,
+    `truncated`, `prompt_tokens`, `completion_tokens`, `results_path`, `errors_path`, `manifest_path`, …
 
     :param endpoint: the endpoint's name. (templated)
     :param task: `chat-completion`, `text-generation`, `feature-extraction`, or any pipeline of the toolkit. (templated)
@@ -86,8 +92,13 @@ class BatchInferenceOperator(RequestingOperator):
         `PlanBatchShardsOperator`; default all of it. `max_concurrency` is then shared by the tasks that
         `max_active_tis_per_dagrun` lets run at the same time.
     :param input_format: `jsonl`, `csv`, `parquet` or `openai-batch`; `auto` (default) goes by each file's name.
+    :param encoding: of CSV files, as Python names it; default UTF-8.
+    :param delimiter: one character between the values of CSV files; default the comma.
     :param keep_columns: columns to carry into the output.
     :param response_schema: a JSON schema or a pydantic model that every text has to fit.
+    :param on_empty: what an input without a row means. `fail` (default): the task fails, because such a file is often
+        the sign of a fault before it. `skip`: the task is skipped, and so are the tasks behind it. `succeed`: the
+        output is written without a row. With the first two the endpoint is not woken.
     :param on_existing: what to do with an output that is there: `resume` (default), `overwrite` or `fail`.
     :param transport: what sends: `auto` (default), or `httpx` always.
     :param max_response_bytes: bytes of one answer's body at most; default 64 MiB.
@@ -134,8 +145,11 @@ class BatchInferenceOperator(RequestingOperator):
         on_budget: Release = "pause",
         shard: Mapping[str, Any] | None = None,
         input_format: InputFormat = "auto",
+        encoding: str | None = None,
+        delimiter: str | None = None,
         keep_columns: Sequence[str] = (),
         response_schema: Any = None,
+        on_empty: Literal["fail", "skip", "succeed"] = "fail",
         on_existing: Literal["resume", "overwrite", "fail"] = "resume",
         transport: TransportName = "auto",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
@@ -168,8 +182,11 @@ class BatchInferenceOperator(RequestingOperator):
             raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
         self.shard = shard
         self.input_format = input_format
+        self.encoding = encoding
+        self.delimiter = delimiter
         self.keep_columns = keep_columns
         self.response_schema = response_schema
+        self.on_empty = on_empty
         self.on_existing = on_existing
         self.transport = transport
         self.max_response_bytes = max_response_bytes
@@ -192,10 +209,21 @@ class BatchInferenceOperator(RequestingOperator):
             raise AirflowFailException(str(error)) from error
         try:
             check_input(job)
+        except EmptyInputError as error:
+            if self.on_empty == "skip":
+                raise AirflowSkipException(f"{error} (on_empty='skip')") from error
+            hint = "on_empty='skip' skips the task, and on_empty='succeed' writes an empty output."
+            raise AirflowFailException(f"{error}. {hint}") from error
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
+        price = target.price_per_hour()
+        if self.max_cost is not None and self.shard is None and price is None:
+            raise AirflowFailException(
+                f"max_cost={self.max_cost!r}: the service lists no price for the hardware of endpoint "
+                f"{self.endpoint!r}, so that the cost of the batch is not known. Set max_runtime in place of max_cost."
+            )
         try:
             job = replace(
                 self._job(),
@@ -204,7 +232,7 @@ class BatchInferenceOperator(RequestingOperator):
                 engine=self._options().get("engine") or target.engine,
                 max_cost=self.max_cost if self.shard is None else None,
                 max_runtime=seconds_of(self.max_runtime) if self.shard is None else None,
-                price_per_hour=target.price_per_hour(),
+                price_per_hour=price,
                 # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
                 attempt_key=self._options().get("attempt_key") or _attempt_of(context["ti"]),
@@ -276,6 +304,7 @@ class BatchInferenceOperator(RequestingOperator):
             row_parameters=self.row_parameters,
             max_concurrency=self.max_concurrency,
             model=self.model,
+            on_empty="succeed" if self.on_empty == "succeed" else "fail",
             fail_on_errors=self.fail_on_errors,
             max_error_rate=self.max_error_rate,
             request_timeout=self.request_timeout,

@@ -13,7 +13,16 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 
 #: Fields of a job that have an argument of their own and are taken in `job_options` too.
-BOTH = ("input_format", "keep_columns", "max_response_bytes", "on_existing", "response_schema", "transport")
+BOTH = (
+    "input_format",
+    "encoding",
+    "delimiter",
+    "keep_columns",
+    "max_response_bytes",
+    "on_existing",
+    "response_schema",
+    "transport",
+)
 # Fields that no DAG gives, by who does.
 TOLD = {
     "url": "the endpoint tells it",
