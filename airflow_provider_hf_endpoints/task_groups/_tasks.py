@@ -32,6 +32,7 @@ from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferen
 from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
+from airflow_provider_hf_endpoints.task_groups._serving import settle_task
 from airflow_provider_hf_endpoints.task_groups._settings import (
     OF_AN_EMPTY_TASK,
     OF_THE_RELEASE,
@@ -122,6 +123,7 @@ class Tasks:
         own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
         work = [each for each in self.acquire.task_group if each.task_id not in own]
         refuse_waiting_work(work)
+        settle_task(self.start, work)
         ids = {each.task_id for each in work}
         for task in work:
             if ids.isdisjoint(task.upstream_task_ids):

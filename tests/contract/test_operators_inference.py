@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,
 )
-from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
 from tests.contract.operators_play import (
     FAST,
     TEI,
@@ -246,3 +247,20 @@ def test_the_link_is_there(emulator: Emulator) -> None:
     context = new_context()
     run(ask("text-generation"), context)
     assert {"hf_endpoint_link": f"{emulator.url}/v2/endpoint/acme/demo"} == context["ti"].xcoms
+
+
+def test_a_task_that_is_not_served_names_what_the_endpoint_was_created_with(emulator: Emulator, tmp_path: Path) -> None:
+    """The endpoint is there and runs: a 404 is no sign that it was deleted, and no retry helps."""
+    run(create())
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    files: dict[str, Any] = {"input_path": str(tmp_path / "in.jsonl"), "output_path": str(tmp_path / "out.jsonl")}
+    batch = BatchInferenceOperator(
+        task_id="batch", endpoint="demo", task="chat-completion", prompt="{text}", **files, **FAST
+    )
+    for operator in (batch, ask("chat-completion", "Hello")):
+        with pytest.raises(AirflowFailException) as caught:
+            run(operator)
+        words = str(caught.value)
+        assert "deleted" not in words
+        expected = ("'chat-completion'", "gpt2", "default image and task='text-generation'", "custom_image=")
+        assert all(each in words for each in expected), words

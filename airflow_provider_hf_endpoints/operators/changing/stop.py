@@ -158,8 +158,8 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
             path=error.path,
             status=error.status,
             code=error.code,
-            advice="Let the endpoint scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15) "
-            "first, or pause the endpoint (PauseInferenceEndpointOperator).",
+            advice="Let it scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15), "
+            "or pause the endpoint (PauseInferenceEndpointOperator).",
         ) from error
 
 

@@ -11,10 +11,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 
 from airflow_provider_hf_endpoints._redact import hiding
 from airflow_provider_hf_endpoints.endpoints.concealing import conceal
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Ready, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
@@ -22,6 +24,7 @@ from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_o
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
+from airflow_provider_hf_endpoints.operators.requesting.served import not_served, why_not_served
 from airflow_provider_hf_endpoints.operators.requesting.target import Target, target_of
 from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
@@ -151,14 +154,27 @@ class RequestingOperator(BaseOperator):
             lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self)),
         )
 
+    def _why_not_served(self, hook: InferenceEndpointsHook, error: Exception) -> str | None:
+        """Of a 404: what the endpoint was created with, where the endpoint is still there."""
+        if not_served(error) is None:
+            return None
+        try:
+            endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
+        except InferenceEndpointError as trouble:
+            self.log.warning("What endpoint %s was created with is not known: %s", self.endpoint, trouble)
+            return None
+        return why_not_served(error, endpoint, str(getattr(self, "task", "")))
+
     def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
         target = target_of(hook, endpoint, self.budget)
         try:
             # An engine that fails may answer with what its container was given.
             with renewing(hook, self), hiding(lambda text: conceal(text, endpoint)):
                 result = self._send(context, target)
-        except InferenceError as error:
-            if error.retryable:
+        except (InferenceError, BatchAborted) as error:
+            if why := self._why_not_served(hook, error):
+                raise AirflowFailException(why) from error
+            if isinstance(error, BatchAborted) or error.retryable:
                 raise
             raise AirflowFailException(str(error)) from error
         self._announce(context, endpoint, result)

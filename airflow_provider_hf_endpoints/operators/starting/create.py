@@ -103,6 +103,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = (*_TEMPLATED, "hardware", "namespace", "hf_endpoints_conn_id", "acquired")
+    task_of_work: str | None = None  # of an endpoint that is created where `task` is not given; a group sets it
     _announces = True
     _one_deadline = True
 
@@ -192,6 +193,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
             namespace=self.namespace,
             hf_endpoints_conn_id=self.hf_endpoints_conn_id,
             spec=self._spec,
+            task_of_work=self.task_of_work,
             min_replica=self.min_replica,
             hardware=self.hardware,
             hardware_order=self.hardware_order,

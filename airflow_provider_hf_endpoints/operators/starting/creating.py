@@ -48,6 +48,7 @@ class Wanted:
     """The endpoint that a create asks for, rendered.
 
     :param spec: makes it, on one of the choices where there are some
+    :param task_of_work: the task of an endpoint that is created where `spec` has none; one that exists may have another
     :param holders: who else may hold the endpoint, None to act without asking
     :param hardware: the choices, None for the one place that is in `spec` itself
     """
@@ -63,6 +64,7 @@ class Wanted:
     preflight: bool
     secrets: SecretArguments
     holders: Holders | None
+    task_of_work: str | None = None
 
     def paths(self) -> list[str]:
         """The choices, checked."""
@@ -247,6 +249,8 @@ class Creating(Action):
         if not checked:
             self._check_hardware(client, spec)
         start.budget.check(client, wanted.starts(spec))
+        if spec.task is None and wanted.task_of_work is not None:
+            spec = spec.model_copy(update={"task": wanted.task_of_work})
         with start.starting(hook):
             endpoint = client.create(start.ownership.tagged(spec), namespace=wanted.namespace)
         log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)

@@ -1,0 +1,42 @@
+"""Why an endpoint that runs answers 404: what the endpoint was created with, and what would serve the request."""
+
+from __future__ import annotations
+
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
+from airflow_provider_hf_endpoints.inference.errors import NotFoundError
+
+_DEFAULT_IMAGE = "huggingface"
+_VLLM = "custom_image={'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}}"
+
+
+def not_served(error: Exception) -> NotFoundError | None:
+    """The 404 that has ended a call or a batch; None where something else has."""
+    cause = error.cause if isinstance(error, BatchAborted) else error
+    return cause if isinstance(cause, NotFoundError) else None
+
+
+def why_not_served(error: Exception, endpoint: InferenceEndpoint, task: str) -> str | None:
+    """What to say in place of a 404's own words; None where the endpoint does not run.
+
+    :param error: of a call or a batch
+    :param endpoint: as it is after the error
+    :param task: what was asked of it
+    """
+    cause = not_served(error)
+    if cause is None or endpoint.status != InferenceEndpointStatus.RUNNING:
+        return None
+    image = "Hugging Face's default image" if endpoint.engine == _DEFAULT_IMAGE else f"the engine {endpoint.engine}"
+    kept = f" The batch stopped after {error.report.rows} rows." if isinstance(error, BatchAborted) else ""
+    return (
+        f"Endpoint {endpoint.name!r} runs, but does not serve the task {task!r} (HTTP {cause.status} on {cause.path})."
+        f"{kept} The endpoint was created from {endpoint.repository} with {image} and "
+        f"{f'task={endpoint.task!r}' if endpoint.task else 'no task'}. {_advice(endpoint, task)} A retry does not help."
+    )
+
+
+def _advice(endpoint: InferenceEndpoint, task: str) -> str:
+    if endpoint.engine != _DEFAULT_IMAGE:
+        return f"Ask for a task that this engine serves, or create the endpoint with another engine, such as {_VLLM}."
+    served = f"Ask for task={endpoint.task!r}, or create" if endpoint.task and endpoint.task != task else "Create"
+    return f"This image serves one pipeline, and no chat. {served} the endpoint with {_VLLM}."
