@@ -15,6 +15,7 @@ from typing import Any
 from upath import UPath
 
 from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
@@ -156,6 +157,7 @@ class Run:
         total = await asyncio.to_thread(self._source.count)
         done = self._resume.journal.index.done
         self._rows_to_do = None if total is None else max(0, total - done)
+        self._log_beginning(total)
         job, now = self._job, time.monotonic()
         self._spending = Spending(job.budget, now, before)
         self._shared = [
@@ -169,6 +171,23 @@ class Run:
             if refusal is not None:
                 report = await asyncio.to_thread(self._unsent)
                 raise BudgetExceeded(report, refusal.text, each.budget.name)
+
+    def _log_beginning(self, total: int | None) -> None:
+        job = self._job
+        limits = [f"max_cost {usd(job.max_cost)}"] if job.max_cost is not None else []
+        limits += [f"max_runtime {job.max_runtime:g} s"] if job.max_runtime is not None else []
+        limits += [each.name for each in job.every_shared_budget]
+        log.info(
+            "batch begins: %s rows of task %s to %s (engine %s, model %s), results in %s, %s requests in flight, %s",
+            "an unknown number of" if total is None else total,
+            job.task,
+            job.url,
+            self._engine,
+            (self._target.model if self._target else None) or job.model or "as the endpoint has it",
+            self._layout.results,
+            "an adaptive number of" if job.max_concurrency == "auto" else job.max_concurrency,
+            f"budget: {', '.join(limits)}" if limits else "no budget",
+        )
 
     async def follow_spending(self) -> None:
         """Watch the budgets, as long as the batch runs."""

@@ -11,6 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import Context
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, choose, describe
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
@@ -75,11 +76,11 @@ class ApproveHardwareOperator(ApprovalOperator):
         most = max((price * replicas for price in prices if price is not None), default=0.0)
         listed = "\n".join(f"* {describe(each)}" for each in choices)
         if not unknown and most <= self.price_above:
-            self.log.info("At most $%g an hour, so nobody is asked:\n%s", most, listed)
+            self.log.info("At most %s an hour, so nobody is asked:\n%s", usd(most), listed)
             return None
-        price = "at a price that is not listed" if unknown else f"for up to ${most:g} an hour"
+        price = "at a price that is not listed" if unknown else f"for up to {usd(most)} an hour"
         question = (
-            f"An endpoint with up to {replicas} replica(s), {price}; asked above ${self.price_above:g}.\n\n{listed}"
+            f"An endpoint with up to {replicas} replica(s), {price}; asked above {usd(self.price_above)}.\n\n{listed}"
         )
         self.body = f"{self.body}\n\n{question}" if self.body else question
         return super().execute(context)

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -153,17 +154,17 @@ class SweepInferenceEndpointsOperator(BaseOperator):
 
     def _tell(self, report: list[dict[str, Any]], *, dry: bool) -> None:
         swept = [each for each in report if each["verdict"] == "sweep"]
-        usd = sum(each["usd_per_hour"] or 0.0 for each in swept)
+        left_over = sum(each["usd_per_hour"] or 0.0 for each in swept)
         for each in report:
-            price = "unknown price" if each["usd_per_hour"] is None else f"${each['usd_per_hour']:g}/h"
+            price = "unknown price" if each["usd_per_hour"] is None else f"{usd(each['usd_per_hour'])}/h"
             name = f"{each['namespace']}/{each['endpoint']}"
             done = each["done"] or ("would be swept" if dry else "NOT swept") if each["verdict"] == "sweep" else "left"
             log.info("%s (%s, %s): %s, because %s", name, each["state"], price, done, each["reason"])
         log.info(
-            "%d endpoint(s) bill, %d left over at $%g an hour%s.",
+            "%d endpoint(s) bill, %d left over at %s an hour%s.",
             len(report),
             len(swept),
-            usd,
+            usd(left_over),
             "; nothing was done, this is a dry run (only_report=False acts)" if dry and swept else "",
         )
 

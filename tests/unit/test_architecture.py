@@ -26,6 +26,7 @@ ROOT = Path(airflow_provider_hf_endpoints.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "_http": set(),
     "_redact": set(),
+    "_money": set(),
     "_airflow": set(),
     "get_provider_info": set(),
     "batch": {"inference"},
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },
-    "task_groups": {"endpoints", "hooks", "operators"},
+    "task_groups": {"endpoints", "hooks", "inference", "operators"},
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
@@ -60,7 +61,7 @@ MAY_IMPORT |= {
     "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines"},
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }
-_JOB = {*GROUND, "inference.engines", "inference.inputs", "inference.requests"}
+_JOB = {*GROUND, "_money", "inference.engines", "inference.inputs", "inference.requests"}
 _OUTPUT = {*GROUND, "inference.inputs", "inference.journal", "inference.job"}
 _SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
 _RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}
@@ -84,6 +85,7 @@ MAY_IMPORT |= {
 _SAID = {
     "_http",
     "_redact",
+    "_money",
     *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations", "concealing")),
 }
 _CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
@@ -125,7 +127,8 @@ MAY_IMPORT |= {
     "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
 }
 # --- The operators.
-_AIRFLOW = {"_redact", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "assets", "leases", "kept"}
+_AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "links", "triggers"}
+_AIRFLOW |= {"assets", "leases", "kept"}
 _COMMON = {*_AIRFLOW, "ownership", "inference", "operators.common"}
 MAY_IMPORT |= {
     "operators.common": _COMMON - {"operators.common"},
@@ -143,7 +146,8 @@ MAY_IMPORT |= {
 #: Large rooms, whose own rooms and files have a line each.
 DIVIDED = ("inference", "endpoints", "emulator", "operators")
 MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
-WITHOUT_AIRFLOW = {"_http", "_redact", "get_provider_info", "endpoints", "inference", "batch", "emulator", "waits"}
+_AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "links", "triggers"}
+_AIRFLOW |= {"assets", "leases", "kept"}
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
     "leases/records.py",

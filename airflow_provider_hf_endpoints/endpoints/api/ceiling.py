@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 
@@ -59,15 +60,15 @@ class Ceiling:
             return
         if price_per_hour is None:
             raise CeilingError(
-                f"The connection allows at most ${self.max_price_per_hour:g} an hour (max_price_per_hour), and the "
+                f"The connection allows at most {usd(self.max_price_per_hour)} an hour (max_price_per_hour), and the "
                 f"service lists no price for {hardware}, on which endpoint {name!r} is to run. Choose listed hardware."
             )
         most = price_per_hour * replicas
         if most > self.max_price_per_hour:
             raise CeilingError(
-                f"Endpoint {name!r} may cost ${most:g} an hour ({replicas} x ${price_per_hour:g}, {hardware}), and the "
-                f"connection allows at most ${self.max_price_per_hour:g} (max_price_per_hour). Choose cheaper hardware "
-                "or a smaller max_replica, or ask whoever owns the connection."
+                f"Endpoint {name!r} may cost {usd(most)} an hour ({replicas} x {usd(price_per_hour)}, {hardware}), and "
+                f"the connection allows at most {usd(self.max_price_per_hour)} (max_price_per_hour). Choose cheaper "
+                "hardware or a smaller max_replica, or ask whoever owns the connection."
             )
 
 

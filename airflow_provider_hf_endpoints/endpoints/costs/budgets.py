@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError, InvalidArgumentError
 
@@ -97,7 +98,7 @@ class Account:
             return None
         return (
             f"{what} is not started: {self.words(spent, usd_per_hour, now)}, and what is left does not pay for one "
-            f"billed minute (${usd_per_hour * SMALLEST_BILL / 3600.0:.4f})"
+            f"billed minute ({usd(usd_per_hour * SMALLEST_BILL / 3600.0, places=4)})"
         )
 
     def deadline(self, spent: float, usd_per_hour: float | None, now: float) -> float | None:
@@ -113,8 +114,8 @@ class Account:
         """How much of which limit."""
         parts = []
         if self.max_cost is not None:
-            price = "" if usd_per_hour is None else f" at ${usd_per_hour:g} an hour"
-            parts.append(f"${spent:.4f} of max_cost ${self.max_cost:g}{price}")
+            price = "" if usd_per_hour is None else f" at {usd(usd_per_hour)} an hour"
+            parts.append(f"{usd(spent, places=4)} of max_cost {usd(self.max_cost)}{price}")
         if self.max_runtime is not None:
             parts.append(f"{max(0.0, now - self.began):.0f} s of max_runtime {self.max_runtime:g} s")
         return ", ".join(parts)

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.models import BILLED, Hardware, InferenceEndpoint, Metrics, Place, Replica
 
 Source = Literal["replica lifetimes", "replica metric", "observed states"]
@@ -90,10 +91,10 @@ class Cost:
             idle = max(0.0, self.replica_seconds - self.running_seconds)
             minutes += f" ({idle / 60:.1f} initializing, {self.running_seconds / 60:.1f} running)"
         price = "at a price that the service does not list"
-        if self.usd is not None:
-            price = f"at ${self.price_per_hour:g} an hour: ${self.usd:.4f}"
+        if self.usd is not None and self.price_per_hour is not None:
+            price = f"at {usd(self.price_per_hour)} an hour: {usd(self.usd, places=4)}"
         work = "".join(
-            f", ${each:.4f} per {what}"
+            f", {usd(each, places=4)} per {what}"
             for each, what in ((self.usd_per_1000_rows, "1,000 rows"), (self.usd_per_million_tokens, "1M tokens"))
             if each is not None
         )

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.models import Hardware
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
@@ -98,5 +99,5 @@ def shortage(choice: Hardware, offered: Sequence[Hardware]) -> str | None:
 
 def describe(choice: Hardware) -> str:
     """Path, status and price, for a person."""
-    price = f", ${choice.price_per_hour:g}/h" if choice.price_per_hour is not None else ""
+    price = f", {usd(choice.price_per_hour)}/h" if choice.price_per_hour is not None else ""
     return f"{choice.path} ({choice.status or 'status unknown'}{price})"

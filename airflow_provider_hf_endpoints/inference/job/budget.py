@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from airflow_provider_hf_endpoints._money import usd
+
 WARN_AT = 0.8  # share of the budget
 #: An estimate counts after this many seconds and rows: the number in flight is still being found before.
 SETTLED_SECONDS = 60.0
@@ -201,10 +203,10 @@ class Spending:
     def words(self, spent: Spent) -> str:
         """How much of which limit."""
         budget, parts = self.budget, []
-        if budget.max_cost is not None:
+        if budget.max_cost is not None and budget.price_per_hour is not None:
             parts.append(
-                f"${self._usd(spent.replica_seconds):.4f} of max_cost ${budget.max_cost:g} "
-                f"({spent.replica_seconds / 60:.1f} replica-minutes at ${budget.price_per_hour:g} an hour)"
+                f"{usd(self._usd(spent.replica_seconds), places=4)} of max_cost {usd(budget.max_cost)} "
+                f"({spent.replica_seconds / 60:.1f} replica-minutes at {usd(budget.price_per_hour)} an hour)"
             )
         if budget.max_runtime is not None:
             parts.append(f"{spent.seconds:.0f} s of max_runtime {budget.max_runtime:g} s")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
@@ -159,6 +160,7 @@ class Progress:
             f"  rate      {tally.done / seconds:.1f} rows/s, {tally.tokens / seconds:.0f} completion tokens/s",
             f"  latency   {p50:.2f} s p50, {p95:.2f} s p95, {p99:.2f} s p99 of {self._latencies.answers} answers",
             f"  limit     {low} to {high} in flight",
+            *_cost_line(report),
         ]
         for kind, count in sorted(report.errors.items(), key=lambda pair: -pair[1]):
             words = tally.first_words.get(kind) or f"see {report.errors_path}"
@@ -174,6 +176,17 @@ class Progress:
             return f"{done} rows done"
         left = f", {_duration((self.total - done) / rate)} left" if rate > 0 and self.total > done else ""
         return f"{done} of {self.total} rows done ({100 * done / max(self.total, 1):.0f} %){left}"
+
+
+def _cost_line(report: BatchReport) -> list[str]:
+    """What the endpoint has cost meanwhile, where its price is known."""
+    cost = report.cost or {}
+    if cost.get("usd") is None:
+        return []
+    per_row = cost.get("usd_per_1000_rows")
+    each = "" if per_row is None else f", {usd(per_row, places=4)} per 1000 rows"
+    minutes, price = cost["replica_minutes"], usd(cost["price_per_hour"])
+    return [f"  cost      {usd(cost['usd'], places=4)} for {minutes:.1f} replica-minutes at {price} an hour{each}"]
 
 
 def first_words(message: str) -> str:

@@ -159,7 +159,7 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
             status=error.status,
             code=error.code,
             advice="Let it scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15), "
-            "or pause the endpoint (PauseInferenceEndpointOperator).",
+            "or pause it instead (PauseInferenceEndpointOperator).",
         ) from error
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.errors import (
     NoCapacityError,
     NoHardwareError,
@@ -44,7 +45,7 @@ def refuse_shortage(spec: EndpointSpec, offered: Sequence[Hardware], replaces: I
         return
     choice = check_hardware(spec, offered)
     if choice.price_per_hour is not None:
-        log.info("%s costs $%g per replica and hour.", choice.path, choice.price_per_hour)
+        log.info("%s costs %s per replica and hour.", choice.path, usd(choice.price_per_hour))
     problem = shortage(choice, offered)
     if problem is None:
         return

@@ -1,0 +1,101 @@
+"""The code blocks of README and docs, and the world in which they are run: an emulator, files, a stand-in for Airflow.
+
+A block that can't be run there is marked on its page, visibly, by a line before it: `*Not run by the tests: why.*`
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from tests.contract.operators_play import run_deferred
+from tests.contract.test_operators_use import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MARK = re.compile(r"\*Not run by the tests: [^*]+\*\n+\Z")
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# What stands in a block for the reader's own: storage, addresses, templates.
+_NOW = {
+    "ds": "2026-11-30",
+    "ds_nodash": "20261130",
+    "run_id": "run-1",
+    "params.name": "Ada",
+    "params.endpoint": "my-llm",
+}
+_JSONL = '{"text": "The printer is on fire.", "id": "a"}\n{"text": "All is well.", "id": "b"}\n'
+_OPENAI = (
+    '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", '
+    '"body": {"messages": [{"role": "user", "content": "Hello"}]}}\n'
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block. `marked`: whether its page says that it is not run."""
+
+    page: str
+    language: str
+    code: str
+    marked: bool
+
+
+def blocks(*languages: str) -> Iterator[Block]:
+    """Of all pages, in order."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for fence in _FENCE.finditer(text):
+            if fence[1] in languages:
+                marked = MARK.search(text[: fence.start()]) is not None
+                yield Block(page.relative_to(ROOT).as_posix(), fence[1], fence[2], marked)
+
+
+def write_files(folder: Path) -> None:
+    """What the blocks read, below `folder`."""
+    for name in ("tickets.jsonl", "rows.jsonl", "in.jsonl", "2026-11-30.jsonl", "2026-11-30/a.jsonl"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(_JSONL)
+    (folder / "requests.jsonl").write_text(_OPENAI)
+    (folder / "errors.jsonl").write_text('{"row": {"text": "a"}}\n')
+
+
+def localised(code: str, folder: Path, url: str, token: str) -> str:
+    """The block with the reader's storage, address and token in their places, and templates rendered."""
+    code = re.sub(r"s3://(?:\w+@)?\w+/", f"file://{folder}/", code)
+    code = code.replace('"/data/', f'"{folder}/').replace("https://….endpoints.huggingface.cloud", url)
+    code = code.replace('"hf_…"', repr(token))
+    for name, value in _NOW.items():
+        code = code.replace(f"{{{{ {name} }}}}", value)
+    return code
+
+
+def play(dag: DAG, leave: Collection[str] = ()) -> Iterator[str]:
+    """Run every task of ours that is no mapped one, each after those before it; the ids of what ran.
+
+    :param leave: ids of tasks that are not run
+    """
+    results: dict[str, Any] = {}
+    world = Run()
+    for task in dag.topological_sort():  # type: ignore[no-untyped-call]
+        if not type(task).__module__.startswith("airflow_provider_hf_endpoints") or "mark" in type(task).__module__:
+            continue
+        if task.task_id in leave or not _fill_in(task, results):
+            continue
+        results[task.task_id] = run_deferred(task, world.context(task.task_id))
+        yield task.task_id
+
+
+def _fill_in(task: Any, results: Mapping[str, Any]) -> bool:
+    """Put the results of other tasks into the arguments; whether all of them are there."""
+    for name in (*task.template_fields, "shard"):
+        of = getattr(getattr(task, name, None), "operator", None)
+        if of is not None and of.task_id not in results:
+            return False
+        if of is not None:
+            setattr(task, name, results[of.task_id])
+    return hasattr(task, "execute")  # a mapped task is made when it runs
