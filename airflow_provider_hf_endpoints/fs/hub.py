@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hf_endpoints._http import silence_httpx
+from airflow_provider_hf_endpoints._packages import missing_store
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
     try:
         from huggingface_hub import HfFileSystem
     except ImportError:
-        raise ImportError(
-            "hf:// paths need huggingface_hub: pip install 'airflow-provider-hf-endpoints[hub]'"
-        ) from None
+        raise ImportError(missing_store("a path hf://…", "hf")) from None
     silence_httpx()
     hook = InferenceEndpointsHook(conn_id) if conn_id else InferenceEndpointsHook()
     given = {"token": hook.token.get_secret_value(), "endpoint": hook.hub_url}

@@ -35,6 +35,10 @@ _OPENAI = (
 )
 
 
+# Marks do nothing on a worker, and an approval asks a person.
+_NOT_PLAYED = ("EndpointReleasedOperator", "WorkEndedOperator", "ApproveHardwareOperator")
+
+
 @dataclass(frozen=True)
 class Block:
     """One fenced block. `marked`: whether its page says that it is not run."""
@@ -80,11 +84,14 @@ def play(dag: DAG, leave: Collection[str] = ()) -> Iterator[str]:
     :param leave: ids of tasks that are not run
     """
     results: dict[str, Any] = {}
+    left = set(leave)
     world = Run()
     for task in dag.topological_sort():  # type: ignore[no-untyped-call]
-        if not type(task).__module__.startswith("airflow_provider_hf_endpoints") or "mark" in type(task).__module__:
-            continue
-        if task.task_id in leave or not _fill_in(task, results):
+        kind = type(task)
+        ours = kind.__module__.startswith("airflow_provider_hf_endpoints") and kind.__name__ not in _NOT_PLAYED
+        if task.task_id in left or not ours or not _fill_in(task, results):
+            # What is mapped is made when it runs, and what comes after it needs its results.
+            left |= set() if ours or hasattr(task, "execute") else set(task.downstream_task_ids)
             continue
         results[task.task_id] = run_deferred(task, world.context(task.task_id))
         yield task.task_id
@@ -98,4 +105,4 @@ def _fill_in(task: Any, results: Mapping[str, Any]) -> bool:
             return False
         if of is not None:
             setattr(task, name, results[of.task_id])
-    return hasattr(task, "execute")  # a mapped task is made when it runs
+    return True

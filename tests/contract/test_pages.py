@@ -82,11 +82,11 @@ def vocabulary(emulator: Emulator, dag: DAG, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("block", named(PYTHON))
 def test_python_runs(block: Block, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs as it stands; the DAGs that it makes are stored as Airflow stores them, and their tasks are played."""
-    for each in THERE:
+    for each in [name for name in THERE if f'name="{name}"' not in block.code]:
         run(create(each, custom_image=VLLM))
     if "read_table" in block.code:
         _write_answers(tmp_path)
-    code = localised(block.code, tmp_path, emulator.endpoint("support-llm")["status"]["url"], TOKEN)
+    code = localised(block.code, tmp_path, emulator.endpoint("my-llm")["status"]["url"], TOKEN)
     made: set[tuple[DAG, Any]] = set()
     monkeypatch.setattr(DagContext, "autoregistered_dags", made)
     monkeypatch.setattr(DagContext, "current_autoregister_module_name", __name__)

@@ -27,13 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_http": set(),
     "_redact": set(),
     "_money": set(),
+    "_packages": set(),
     "_airflow": set(),
     "get_provider_info": set(),
     "batch": {"inference"},
     "waits": {"_redact", "endpoints"},
     "kept": set(),
     "hooks": {"_redact", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
-    "fs": {"_http", "hooks"},
+    "fs": {"_http", "_packages", "hooks"},
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "leases": {"_airflow", "endpoints", "kept"},
@@ -52,17 +53,17 @@ MAY_IMPORT |= {
     "inference.errors": {"_redact", "inference.wire"},
     "inference.fastjson": set(),
     "inference.input_errors": set(),
-    "inference.stores": {"inference.errors", "inference.input_errors"},
+    "inference.stores": {"_packages", "inference.errors", "inference.input_errors"},
     "inference.backoff": {"inference.errors", "inference.wire"},
     "inference.engines": {"_http", *GROUND},
     "inference.http": {"_http", *GROUND},
     "inference.limit": GROUND,
-    "inference.inputs": GROUND,
+    "inference.inputs": {"_packages", *GROUND},
     "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines"},
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }
 _JOB = {*GROUND, "_money", "inference.engines", "inference.inputs", "inference.requests"}
-_OUTPUT = {*GROUND, "inference.inputs", "inference.journal", "inference.job"}
+_OUTPUT = {*GROUND, "_packages", "inference.inputs", "inference.journal", "inference.job"}
 _SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
 _RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}
 MAY_IMPORT |= {
@@ -146,8 +147,8 @@ MAY_IMPORT |= {
 #: Large rooms, whose own rooms and files have a line each.
 DIVIDED = ("inference", "endpoints", "emulator", "operators")
 MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
-_AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "links", "triggers"}
-_AIRFLOW |= {"assets", "leases", "kept"}
+WITHOUT_AIRFLOW = {"_http", "_redact", "_money", "_packages", "get_provider_info"}
+WITHOUT_AIRFLOW |= {"endpoints", "inference", "batch", "emulator", "waits"}
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
     "leases/records.py",

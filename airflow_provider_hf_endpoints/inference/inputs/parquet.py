@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_hf_endpoints._packages import missing_package
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
@@ -60,10 +61,7 @@ def count(file: InputFile) -> int:
 @contextmanager
 def _opened(file: InputFile) -> Iterator[Any]:
     if pa is None:
-        raise BatchInputError(
-            f"input file {file} needs pyarrow: "
-            "pip install 'airflow-provider-hf-endpoints[parquet]', or write it as JSONL"
-        )
+        raise BatchInputError(f"{missing_package(f'input file {file}', 'Parquet')}, or write it as JSONL")
     with open_path(file.path) as content:
         try:
             yield pq.ParquetFile(content, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)

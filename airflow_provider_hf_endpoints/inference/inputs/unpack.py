@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints._packages import missing_package
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
@@ -119,7 +120,5 @@ def can_zstd() -> bool:
 
 def _zstd(file: object) -> Any:
     if zstd is None:
-        raise BatchInputError(
-            f"file {file} needs zstd: pip install 'airflow-provider-hf-endpoints[zstd]', or unpack the file"
-        )
+        raise BatchInputError(f"{missing_package(f'file {file}', 'zstd')}, or unpack the file")
     return zstd

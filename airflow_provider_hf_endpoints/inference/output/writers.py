@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints._packages import missing_package
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd, packing
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
@@ -54,9 +55,6 @@ def require_writer(path: UPath) -> None:
             f"output_path {path} is on the Hub, where every file written is a commit: a journal of many small parts "
             "and a lock cannot be kept there. Write to a disk or an object store, and upload what is finished"
         )
-    extra, module = {".parquet": ("parquet", "pyarrow"), ".zst": ("zstd", "zstd")}.get(path.suffix, (None, ""))
-    if extra is not None and not (can_zstd() if extra == "zstd" else importlib.util.find_spec(module)):
-        raise BatchInputError(
-            f"output_path {path} needs {module}: "
-            f"pip install 'airflow-provider-hf-endpoints[{extra}]', or end it in .jsonl"
-        )
+    what = {".parquet": "Parquet", ".zst": "zstd"}.get(path.suffix)
+    if what is not None and not (can_zstd() if what == "zstd" else importlib.util.find_spec("pyarrow")):
+        raise BatchInputError(f"{missing_package(f'output_path {path}', what)}, or end it in .jsonl")

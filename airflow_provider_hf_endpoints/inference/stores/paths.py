@@ -7,10 +7,14 @@ connection; it is used as it is, so that its credentials stay its own.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from upath import UPath
+
+from airflow_provider_hf_endpoints._packages import missing_store
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 
 PathLike = Any  # str, os.PathLike, UPath or ObjectStoragePath: they share no base class across Airflow's versions
 
@@ -30,6 +34,22 @@ def as_upath(value: PathLike) -> UPath:
     if isinstance(value, os.PathLike):
         return UPath(os.fspath(value))
     raise TypeError(f"expected a path, got {type(value).__name__}")
+
+
+def require_store(who: str, path: UPath) -> None:
+    """Refuse a path whose file system is not installed, before anything is sent.
+
+    :param who: the argument that has the path
+    :raises BatchInputError: with the command that installs the package
+    """
+    try:
+        _ = path.fs
+    except ImportError as error:
+        raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
+    except ValueError as error:  # Airflow's words, and fsspec's
+        if not re.search(r"No filesystem registered|Protocol not known", str(error)):
+            raise
+        raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
 
 
 def local_path(path: UPath) -> Path | None:
