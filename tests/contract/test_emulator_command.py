@@ -55,6 +55,23 @@ def test_one_line_and_a_clean_end(number: int) -> None:
         assert "not the real service" in err
 
 
+def test_an_endpoint_to_try() -> None:
+    """`--endpoint` makes one that comes to run and answers chats; a name that the service refuses ends the command."""
+    with command("--endpoint", "my-llm", "--pending-seconds", "0", "--initializing-seconds", "0") as (_, line):
+        assert ["my-llm"] == line["endpoints"]
+        headers = {"Authorization": f"Bearer {line['token']}"}
+        with httpx.Client(headers=headers, timeout=HANG) as client:
+            deadline = time.monotonic() + HANG
+            while (status := client.get(f"{line['url']}/v2/endpoint/emulator/my-llm").json()["status"])[
+                "state"
+            ] != "running":
+                assert time.monotonic() < deadline
+            asked = {"messages": [{"role": "user", "content": "Hello"}]}
+            assert client.post(f"{status['url']}/v1/chat/completions", json=asked).json()["choices"]
+    refused = run(["--endpoint", "Bad_Name"])
+    assert (1, True) == (refused.returncode, "--endpoint Bad_Name" in refused.stderr)
+
+
 def test_it_ends_under_load() -> None:
     """A request that is held does not keep it from ending."""
     with command("--latency-seconds", "600", "--pending-seconds", "0", "--initializing-seconds", "0") as (

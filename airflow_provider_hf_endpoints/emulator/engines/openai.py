@@ -14,6 +14,7 @@ from airflow_provider_hf_endpoints.emulator.engines.words import Completion
 _CHECKS_MODEL = frozenset({"vLLM", "sGLang", "hfServe"})
 
 
+_GENERATING = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 DEFAULT_UNCHECKED = 100_000  # tokens that an engine without a limit of its own generates at most
 
 
@@ -60,6 +61,7 @@ def completions(call: Call, body: dict[str, Any]) -> Reply:
 def embeddings(call: Call, body: dict[str, Any]) -> Reply:
     """`POST /v1/embeddings`. Raises BadRequest."""
     check_model(call, body)
+    _check_embeds(call)
     given = body.get("input")
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
@@ -86,6 +88,13 @@ def check_model(call: Call, body: dict[str, Any]) -> None:
     if dialects.dialect_of(call.endpoint) not in _CHECKS_MODEL or model in (None, "", repository):
         return
     raise BadRequest(f"The model `{model}` does not exist.", 404)
+
+
+def _check_embeds(call: Call) -> None:
+    """Raises BadRequest where the engine runs a model that generates: vLLM and SGLang load a model for one of both."""
+    dialect, task = dialects.dialect_of(call.endpoint), call.endpoint.spec["model"].get("task")
+    if dialect in ("vLLM", "sGLang") and task in _GENERATING:
+        raise BadRequest("The model does not support Embeddings API")
 
 
 # ------------------------------------------------------------------------------------------- generating

@@ -186,7 +186,8 @@ def test_sglang_says_its_errors_in_the_stream() -> None:
 
 def test_embeddings() -> None:
     """Vectors of length 1, alike for texts that share words, the same every time."""
-    answered = said(call(VLLM, "/v1/embeddings", {"input": ["red cat", "red cats", "red cat"]}))
+    body = {"input": ["red cat", "red cats", "red cat"]}
+    answered = said(call(VLLM, "/v1/embeddings", body, task="feature-extraction"))
     one, other, same = [line["embedding"] for line in answered["data"]]
     assert one == same != other
     assert math.isclose(sum(x * x for x in one), 1, abs_tol=1e-4)
@@ -198,7 +199,15 @@ def test_llamacpp_blames_itself_for_a_long_embedding() -> None:
     """A client's mistake sent as a 500: a trap for whoever retries every 5xx."""
     long = {"input": "word " * 20}
     assert call(LLAMACPP, "/v1/embeddings", long, behaviour=Behaviour(context_length=10)).status == 500
-    assert call(VLLM, "/v1/embeddings", long, behaviour=Behaviour(context_length=10)).status == 400
+    embeds: dict[str, Any] = {"task": "feature-extraction", "behaviour": Behaviour(context_length=10)}
+    assert call(VLLM, "/v1/embeddings", long, **embeds).status == 400
+
+
+@pytest.mark.parametrize("image", [VLLM, SGLANG])
+def test_a_model_that_generates_embeds_nothing(image: dict[str, Any]) -> None:
+    """vLLM and SGLang load a model for one of both, and refuse the other."""
+    refused = call(image, "/v1/embeddings", {"input": "a"})
+    assert (400, True) == (refused.status, b"does not support Embeddings" in refused.body)
 
 
 SCHEMA = {
