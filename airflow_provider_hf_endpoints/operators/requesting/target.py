@@ -18,8 +18,8 @@ from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import known_engine
+from airflow_provider_hf_endpoints.hooks.spent import usd_since
 from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
-from airflow_provider_hf_endpoints.operators.common.spent import usd_since
 
 
 @dataclass(frozen=True)

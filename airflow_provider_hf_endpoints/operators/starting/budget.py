@@ -16,8 +16,8 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, Place
+from airflow_provider_hf_endpoints.hooks.spent import usd_since
 from airflow_provider_hf_endpoints.leases.notes import StartNote
-from airflow_provider_hf_endpoints.operators.common.spent import usd_since
 
 log = logging.getLogger(__name__)
 
