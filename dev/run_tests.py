@@ -1,6 +1,7 @@
 """Runs the test suites, each with the Airflow that it is for, and adds up their counts.
 
-Two at a time: the live tests mostly wait for Airflow, the others mostly compute. A suite's output is shown when it has
+Three at a time: the live tests mostly wait for Airflow, the contract tests for servers and processes, the unit tests
+compute. A suite's output is shown when it has
 ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the last line
 the sum: `tests: N passed, N failed, …`.
 """
@@ -33,9 +34,12 @@ class Suite:
     options: tuple[str, ...] = ()
 
 
-QUICK = Suite(
-    "unit and contract, newest Airflow", ".venv", ("tests/unit", "tests/contract", "tests/hostile", "tests/generated")
+UNIT, UNIT_OLDEST = (
+    Suite(f"unit, {which} Airflow", environment, ("tests/unit",))
+    for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
+CONTRACT = Suite("contract, newest Airflow", ".venv", ("tests/contract",))
+WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "tests/generated"))
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (
@@ -44,13 +48,11 @@ LIVE, LIVE_OLDEST = (
 )
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
-    (QUICK,),
-    (
-        replace(LIVE, options=CORE),
-        replace(LIVE_OLDEST, options=CORE),
-        Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",)),
-    ),
+    (CONTRACT,),
+    (UNIT, WORLDS, UNIT_OLDEST),
+    (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE)),
 )
+QUICK = ((CONTRACT,), (UNIT, WORLDS))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
     parser.add_argument("--live", action="store_true", help="only what starts an Airflow, and all of that")
     arguments, extra = parser.parse_known_args()
-    lanes = ((QUICK,),) if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
+    lanes = QUICK if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
     with ThreadPoolExecutor(len(lanes)) as pool:
         results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
     print("", *slowest(result for _, result in results), "", sep="\n")

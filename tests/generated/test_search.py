@@ -12,7 +12,7 @@ from tests.generated.found import KNOWN
 from tests.generated.search import search
 from tests.generated.shapes import read
 
-CASES = int(os.environ.get("GENERATED_CASES", "60"))
+CASES = int(os.environ.get("GENERATED_CASES", "30"))
 
 
 def test_nothing_new_is_found() -> None:
