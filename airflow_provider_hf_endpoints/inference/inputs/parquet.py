@@ -23,6 +23,9 @@ except ImportError:
     pa = None
 
 BATCH_ROWS = 256
+#: Of rows that are read and turned into JSON at the same time: held as Arrow, as Python's values and as JSON.
+BATCH_BYTES = 8 << 20
+LOOK_ROWS = 8  # from which the length of a value is told where the file's end does not tell it
 #: What is held of each column's bytes: without it, a column of a whole row group would be.
 BUFFER_BYTES = 1 << 20
 
@@ -42,13 +45,36 @@ def read(
         changes = _changes(file, table.schema_arrow, columns)
         number = 0
         for group in range(table.num_row_groups):
-            batches = table.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(changes), use_threads=False)
-            for batch in batches:
+            for batch in _batches(table, group, list(changes)):
                 for raw, problem in _encoded(batch, changes):
                     number += 1
                     yield Line(place, number, raw, file, problem)
                     place += 1
     return place
+
+
+def _batches(table: Any, group: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a row group, as many at a time as are some megabytes."""
+    rows = _rows_at_a_time(table, group, columns)
+    for batch in table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
+        step = batch.num_rows if batch.nbytes <= BATCH_BYTES else max(1, batch.num_rows * BATCH_BYTES // batch.nbytes)
+        for start in range(0, batch.num_rows, step):
+            yield batch.slice(start, step)
+
+
+def _rows_at_a_time(table: Any, group: int, columns: list[str]) -> int:
+    told = table.metadata.row_group(group)
+    if not told.num_rows:
+        return BATCH_ROWS
+    chunks = [told.column(number) for number in range(told.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
+    size = sum(chunk.total_uncompressed_size for chunk in chunks)
+    each = size / told.num_rows
+    # In a dictionary a value stands once, however many rows have it.
+    if size > BATCH_BYTES // BATCH_ROWS and any(chunk.has_dictionary_page for chunk in chunks):
+        look = next(table.iter_batches(LOOK_ROWS, row_groups=[group], columns=columns, use_threads=False))
+        each = max(each, look.nbytes / look.num_rows)
+    return max(1, min(BATCH_ROWS, int(BATCH_BYTES / each) if each else BATCH_ROWS))
 
 
 def count(file: InputFile) -> int:

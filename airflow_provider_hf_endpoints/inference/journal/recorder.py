@@ -17,7 +17,7 @@ GROUP_ROWS = 1000
 #: An object store takes a whole object each time, so there the interval counts, and this only bounds memory.
 GROUP_ROWS_REMOTE = 20_000
 GROUP_BYTES = 8 << 20  # a group is written when it holds so much, whatever the interval
-MOST_BYTES = 64 << 20  # not yet durable, beyond which nothing more is sent
+MOST_BYTES = 32 << 20  # not yet durable, beyond which nothing more is sent
 LOCAL_INTERVAL = 1.0  # seconds
 FLUSH_PATIENCE = 30.0  # seconds; whoever has stopped the batch waits for it
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
+from airflow_provider_hf_endpoints.inference.inputs import parquet
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
@@ -160,6 +161,22 @@ def test_rows_keep_their_order_over_row_groups_and_files(
     assert expected == [(json.loads(line.raw)["t"], line.number) for line in lines]
     assert list(range(len(expected))) == [line.place for line in lines]
     assert len(expected) == count_lines(source)
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_long_values_are_read_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dictionary: bool
+) -> None:
+    """By their bytes and not by their number, also where a dictionary holds a value once for all rows that have it."""
+    texts = [f"{n % 3}" * 50_000 if n < 200 else "short" for n in range(600)]
+    table = pa.table({"text": texts, "other": [""] * 600})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=300, use_dictionary=dictionary, write_batch_size=1)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1_000_000)
+    with pq.ParquetFile(tmp_path / "in.parquet", buffer_size=parquet.BUFFER_BYTES) as file:
+        batches = [batch for group in range(2) for batch in parquet._batches(file, group, ["text"])]
+    assert max(batch.nbytes for batch in batches) <= 1_500_000
+    assert max(batch.num_rows for batch in batches) > 20
+    assert texts == [row["text"] for row in rows_of(tmp_path / "in.parquet", "text")]
 
 
 def test_a_file_that_is_torn_anywhere_is_named(tmp_path: Path) -> None:
