@@ -1,7 +1,8 @@
 """The queue of an engine that does not tell it with its answers: `/metrics`, read now and then.
 
-vLLM, SGLang, TGI and llama.cpp serve Prometheus' text form. Behind a load balancer each look shows one random
-replica, so what is read is smoothed. An engine without the route, or with nothing of use in it, is not asked again.
+vLLM, SGLang, TGI, llama.cpp and the inference toolkit serve Prometheus' text form. Behind a load balancer each look
+shows one random replica, so what is read is smoothed. An engine without the route, or with nothing of use in it, is not
+asked again.
 Decisions only: the batch asks.
 """
 
@@ -25,6 +26,7 @@ WAITING = (
     "tgi_queue_size",
     "te_queue_size",
     "llamacpp:requests_deferred",
+    "inf_queue_size",  # the inference toolkit, which has no more to tell
 )
 #: Share of the cache in use.
 CACHE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "llamacpp:kv_cache_usage_ratio")

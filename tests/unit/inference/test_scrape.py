@@ -39,11 +39,17 @@ llamacpp:requests_processing 4
 # TYPE llamacpp:requests_deferred gauge
 llamacpp:requests_deferred 9
 """
+TOOLKIT = """inf_batch_current_size 1
+inf_queue_size 12
+inf_accepting 1
+inf_auto_frozen 0
+"""
 
 
 @pytest.mark.parametrize(
     ("text", "load"),
     [
+        (TOOLKIT, Load(12.0)),
         (VLLM, Load(20.0, 0.43)),
         (SGLANG, Load(2826.0, 0.28)),
         (TGI, Load(5.0)),
