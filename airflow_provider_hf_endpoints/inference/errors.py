@@ -168,6 +168,13 @@ class UnsupportedTaskError(BadRequestError):
     todo = "Choose another task, or call the container's own route."
 
 
+class UnsupportedParameterError(BadRequestError):
+    """A parameter that the engine ignores, or takes for something else."""
+
+    what = "The engine does not do what a parameter asks for"
+    todo = "Leave the parameter out, or serve the model with an engine that does it (docs/engines.md has the table)."
+
+
 class AnswerTooLargeError(InferenceError):
     """A body of more than `max_response_bytes`; the connection was closed."""
 

@@ -18,12 +18,32 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for and its engine does not see to: it is seen to when the answer is read.
+
+    :param cut_at: texts at which the answer's text ends; they are no part of it
+    :param most_tokens: of one text, None where nothing was said
+    :param texts: how many there are to be: of several, no count of tokens tells which reached the limit
+    :param as_it_came: the whole answer is handed on, so it is cut in the answer too
+    """
+
+    cut_at: tuple[str, ...] = ()
+    most_tokens: int | None = None
+    texts: int = 1
+    as_it_came: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One call to an engine: a route below the endpoint's URL, and what is posted there as JSON."""
+    """One call to an engine: a route below the endpoint's URL, and what is posted there as JSON.
+
+    :param asked: what is to be seen to when the answer is read, None for nothing
+    """
 
     route: str
     json: Any = None
     method: str = "POST"
+    asked: Asked | None = None
 
 
 @dataclass(slots=True)

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.asking.asked import asked_of, see_to
+from airflow_provider_hf_endpoints.inference.engines.asking.refusals import accepted
 from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
-from airflow_provider_hf_endpoints.inference.engines.names import canonical_task
+from airflow_provider_hf_endpoints.inference.engines.names import canonical_task, gives_text
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, is_openais
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
+from airflow_provider_hf_endpoints.inference.wire import Asked, InferenceResult, WireRequest, WireResponse
 
 __all__ = [
     "Dialect",
+    "asked_in_body",
     "build_request",
     "canonical_task",
     "dialect_from_info",
     "dialect_of",
     "error_from",
     "error_words",
+    "lists_models",
     "model_from_models",
     "owner_from_models",
     "parse_json",
@@ -45,6 +50,7 @@ def build_request(
     inputs: Any,
     parameters: Mapping[str, Any] | None = None,
     model: str | None = None,
+    engine: str | None = None,
 ) -> WireRequest:
     """The request that puts `task` to an engine.
 
@@ -52,9 +58,33 @@ def build_request(
     :param inputs: what the task takes: a text, messages, a list of texts, a mapping
     :param parameters: under OpenAI's or TGI's names
     :param model: name in the body, where the dialect has one
+    :param engine: which engine it is, lower case, where known
     :raises UnsupportedTaskError: the engine has no route for the task, or cannot take such inputs
+    :raises UnsupportedParameterError: the engine ignores a parameter, or takes it for something else
     """
-    return traits(dialect).build(canonical_task(task), inputs, parameters or {}, model)
+    name, known = canonical_task(task), traits(dialect)
+    given = accepted(parameters or {}, known.refuses, name, dialect, engine, cuts=known.cuts_stops)
+    request = known.build(name, inputs, given, model)
+    asked = asked_of(given, inputs, cuts=known.cuts_stops) if given and gives_text(name) else None
+    return request if asked is None else replace(request, asked=asked)
+
+
+def asked_in_body(
+    dialect: Dialect, task: str, body: Any, engine: str | None = None, *, as_it_came: bool = False
+) -> Asked | None:
+    """What is to be seen to of a body that a caller made for one of OpenAI's routes.
+
+    :param task: as what its answer is read
+    :param as_it_came: the whole answer is handed on
+    :raises UnsupportedParameterError: as `build_request`
+    """
+    known = traits(dialect)
+    if task not in known.refuses or not isinstance(body, Mapping):
+        return None
+    accepted(body, known.refuses, task, dialect, engine, cuts=known.cuts_stops)
+    if not gives_text(task):
+        return None
+    return asked_of(body, body.get("prompt"), cuts=known.cuts_stops, as_it_came=as_it_came)
 
 
 def read_result(
@@ -63,12 +93,14 @@ def read_result(
     response: WireResponse,
     path: str = "",
     decode: Decoder = fastjson.decode,
+    asked: Asked | None = None,
 ) -> InferenceResult:
     """The result of an answer.
 
     :param task: any of the task's names, or `routes.AS_IT_IS`
     :param path: the request's path: where it is one of OpenAI's, the answer is read as OpenAI's
     :param decode: JSON decoder; the batch gives a faster one
+    :param asked: what of the request is to be seen to, None for nothing
     :raises InferenceError: the typed error of an answer that is no success, or that makes no sense
     """
     if not 200 <= response.status < 300:
@@ -81,7 +113,7 @@ def read_result(
         # What it cost is told in the same place by whatever makes no sense otherwise.
         usage = error.usage or openai.read_usage(answer)
         raise type(error)(error.words, status=response.status, path=path, usage=usage) from error.__cause__
-    return result
+    return result if asked is None else see_to(result, asked)
 
 
 @functools.lru_cache(maxsize=256)
@@ -129,6 +161,11 @@ def model_from_models(answer: Any) -> str | None:
             return name
         case _:
             return None
+
+
+def lists_models(answer: Any) -> bool:
+    """Whether this is a `GET /v1/models`, be the list empty: some engines list nothing and serve all the same."""
+    return isinstance(answer, Mapping) and isinstance(answer.get("data"), list)
 
 
 def owner_from_models(answer: Any) -> str | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai, tei, tgi, toolkit
+from airflow_provider_hf_endpoints.inference.engines import openai, serve, tei, tgi, toolkit
+from airflow_provider_hf_endpoints.inference.engines.asking import refusals
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
 
@@ -23,6 +24,8 @@ class Dialect(StrEnum):
     TGI = "tgi"
     TEI = "tei"
     TOOLKIT = "toolkit"
+    #: `transformers serve`; the image's key `hfServe` is another container's as well, so it is asked.
+    SERVE = "transformers-serve"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Traits:
     :param read: from a task and the JSON of a 200 to a result
     :param ask_schema: from a task, a JSON schema and the engine's name (None where unknown) to the parameters that ask
         for texts which fit the schema
+    :param refuses: parameters that it ignores or takes for something else, by task, with why
+    :param cuts_stops: its engines do not end a text before its stop as all others do, so this provider cuts it there
     :param lists_models: its requests name the model, and `/v1/models` tells the name
     :param array_tasks: tasks in which one call takes the texts of several rows; true where each text has to be a list
         of its own
@@ -44,6 +49,8 @@ class Traits:
     build: Callable[[str, Any, Mapping[str, Any], str | None], WireRequest]
     read: Callable[[str, Any], InferenceResult]
     ask_schema: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
+    refuses: refusals.Refusals
+    cuts_stops: bool = False
     lists_models: bool = False
     array_tasks: Mapping[str, bool] = field(default_factory=dict)
     tells_most_inputs: bool = False
@@ -55,15 +62,24 @@ _TRAITS: dict[Dialect, Traits] = {
         build=openai.build,
         read=openai.read,
         ask_schema=openai.ask_schema,
+        refuses=refusals.OF_OPENAI,
         lists_models=True,
         array_tasks={EMBED: False},
     ),
-    Dialect.TGI: Traits(images=("tgi", "tgiNeuron"), build=tgi.build, read=tgi.read, ask_schema=tgi.ask_schema),
+    Dialect.TGI: Traits(
+        images=("tgi", "tgiNeuron"),
+        build=tgi.build,
+        read=tgi.read,
+        ask_schema=tgi.ask_schema,
+        refuses=refusals.OF_TGI,
+        cuts_stops=True,  # the stop is the end of its texts
+    ),
     Dialect.TEI: Traits(
         images=("tei",),
         build=tei.build,
         read=tei.read,
         ask_schema=openai.ask_schema_of_chat,
+        refuses=refusals.OF_TEI,
         # `/predict` takes a plain list of two texts for a pair.
         array_tasks={EMBED: False, CLASSIFY: True},
         tells_most_inputs=True,
@@ -73,8 +89,19 @@ _TRAITS: dict[Dialect, Traits] = {
         build=toolkit.build,
         read=toolkit.read,
         ask_schema=openai.ask_schema_of_chat,
+        refuses=refusals.OF_TOOLKIT,
+        cuts_stops=True,  # `stop_sequence` is another thing in each release of transformers
         # What other pipelines make of a list differs from task to task.
         array_tasks={EMBED: False},
+    ),
+    Dialect.SERVE: Traits(
+        images=(),
+        build=serve.build,
+        read=openai.read,
+        ask_schema=serve.ask_schema,
+        refuses=refusals.OF_SERVE,
+        cuts_stops=True,  # the stop stands in its texts, and more behind it where a token holds both
+        lists_models=True,
     ),
 }
 # Images whose containers speak what they speak: that is found out by asking.

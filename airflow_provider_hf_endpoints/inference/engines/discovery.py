@@ -7,7 +7,7 @@ clients drive it and do nothing but I/O, so they cannot drift apart.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -17,13 +17,19 @@ from airflow_provider_hf_endpoints.inference.engines import (
     dialect_from_info,
     dialect_of,
     error_from,
+    lists_models,
     model_from_models,
     owner_from_models,
     parse_json,
     read_result,
     traits,
 )
-from airflow_provider_hf_endpoints.inference.engines.openai import MODELS_ROUTE
+from airflow_provider_hf_endpoints.inference.engines.openai import (
+    CHAT_ROUTE,
+    COMPLETIONS_ROUTE,
+    EMBEDDINGS_ROUTE,
+    MODELS_ROUTE,
+)
 from airflow_provider_hf_endpoints.inference.errors import (
     AuthenticationError,
     EndpointFailedError,
@@ -31,13 +37,14 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
     OverloadedError,
     PermissionDeniedError,
+    ServerError,
     StartingError,
 )
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
 Steps = Generator[WireRequest, WireResponse, Any]
 
-# Answers to a question about the engine that say nothing about its dialect.
+# Answers to a question about the engine that say nothing about its dialect, and that say what is wrong.
 _NO_DIALECT_IN_IT = (
     AuthenticationError,
     PermissionDeniedError,
@@ -46,6 +53,9 @@ _NO_DIALECT_IN_IT = (
     OverloadedError,
     StartingError,
 )
+_WRONG_METHOD = 405  # of a route that is there and takes a POST
+#: What only `transformers serve` lists in its `/openapi.json`.
+_SERVE_ROUTE = "/load_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Target:
     :param engine: which engine it is, lower case (`vllm`, `sglang`, `llamacpp`, …), None where nobody said
     :param most_inputs: inputs that it takes in one call, None where it was not asked or does not say
     :param slots: requests that a replica works on at the same time, likewise
+    :param why: what the dialect was taken from
     """
 
     dialect: Dialect
@@ -62,32 +73,128 @@ class Target:
     most_inputs: int | None = None
     engine: str | None = None
     slots: int | None = None
+    why: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a route answered.
+
+    :param asked: method and route
+    :param answer: the JSON of a 200, None where there is none
+    :param text: the beginning of a 200's body
+    """
+
+    asked: str
+    status: int
+    answer: Any = None
+    text: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """The engine failed on the question, which says nothing about what it serves."""
+        return self.status >= 500
+
+    def __str__(self) -> str:
+        return f"{self.asked}: {self.status}"
 
 
 def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
     """Find out how to speak to an endpoint; asks nothing when that is known.
 
+    An answer that is missing proves nothing. A dialect is taken from what an engine says of itself or from a route that
+    is there; the toolkit's, which says nothing of itself, where all others are known not to be there.
+
     :param engine: key of the endpoint's `model.image`, None when it is not known
     :param model: model name to use, None to ask `/v1/models`
     :raises ValueError: no such engine
+    :raises ServerError: the engine fails on what it is asked, so that nothing is known; it can be asked again
     """
     dialect = dialect_of(engine)
     named = engine.lower() if engine is not None else None
     if dialect is None:
-        dialect = dialect_from_info((yield from _ask("/info")))
-    if dialect is None or (traits(dialect).lists_models and model is None):
-        models = yield from _ask(MODELS_ROUTE)
-        name, owner = model_from_models(models), owner_from_models(models)
-        if dialect is None:
-            dialect = Dialect.TOOLKIT if name is None else Dialect.OPENAI
-        named = owner or named
-        model = model or (name if traits(dialect).lists_models else None)
-    return Target(dialect, model, engine=named)
+        return (yield from _find(named, model))
+    if traits(dialect).lists_models and model is None:
+        models = yield from _ask_twice(MODELS_ROUTE)
+        if models.failed:
+            raise ServerError("the engine does not tell its model just now", status=models.status, path=MODELS_ROUTE)
+        named = owner_from_models(models.answer) or named
+        model = model_from_models(models.answer)
+    return Target(dialect, model, engine=named, why=f"the engine is said to be {engine!r}")
+
+
+def _find(named: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
+    """The target of an endpoint of which nobody says what it speaks."""
+    info = yield from _ask_twice("/info")
+    told = dialect_from_info(info.answer)
+    if told is not None:
+        return Target(told, model, engine=named, why="its /info says so")
+    models = yield from _ask_twice(MODELS_ROUTE)
+    owner, name = owner_from_models(models.answer), model_from_models(models.answer)
+    if owner is not None:
+        return Target(Dialect.OPENAI, model or name, engine=owner, why=f"its {MODELS_ROUTE} says that it is {owner}")
+    asked = [info, models]
+    why = f"it serves {MODELS_ROUTE}" if lists_models(models.answer) else (yield from _look_for_routes(asked))
+    if not why:
+        return (yield from _rest(named, asked))
+    dialect = Dialect.OPENAI
+    if named == "hfserve" or (name is None and (yield from _is_transformers_serve())):
+        dialect, why = Dialect.SERVE, f"{why}, and is transformers serve"
+        # Its list is of what lies on its disk: only where that is one model is it surely the one that is served.
+        name = None if name is None or len(models.answer["data"]) > 1 else name
+    return Target(dialect, model or name, engine=named, why=_without_name(why, model or name))
+
+
+def _without_name(why: str, model: str | None) -> str:
+    return why if model else f"{why}; it tells no model, so requests name none (`model` names one)"
+
+
+def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse, str]:
+    """One of OpenAI's routes that is there, as a reason; empty where none is. `asked` gets what was asked."""
+    # A container that takes any POST says of every route that it takes no GET.
+    any_route = any(told.status == _WRONG_METHOD for told in asked)
+    for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE):
+        told = yield from _ask(route)
+        asked.append(told)
+        if told.status == _WRONG_METHOD and not any_route:
+            return f"it serves {route}"
+    if any(told.failed for told in asked):
+        # No engine answers this, so nothing is generated and nothing is paid.
+        told = yield from _ask(CHAT_ROUTE, "POST")
+        asked.append(told)
+        if not told.failed and told.status not in (404, _WRONG_METHOD):
+            return f"it serves {CHAT_ROUTE}"
+    return ""
+
+
+def _rest(named: str | None, asked: list[_Told]) -> Generator[WireRequest, WireResponse, Target]:
+    """What is left: the toolkit, or a handler of somebody's own, which take a `POST /`."""
+    words = ", ".join(map(str, asked))
+    failed = next((told for told in asked if told.failed), None)
+    if failed is not None:
+        raise ServerError(
+            f"what the engine speaks cannot be told while it fails on what it is asked ({words}); "
+            "name the engine if it never answers these",
+            status=failed.status,
+            path=failed.asked.partition(" ")[2],
+        )
+    root = yield from _ask("/")
+    ok = root.status == 200 and root.text.strip().strip('"').lower() == "ok"
+    sign = "GET / answers as the toolkit's does" if ok else "what is left is a POST to /, as the toolkit takes it"
+    return Target(Dialect.TOOLKIT, None, engine=named, why=f"{sign} ({words})")
+
+
+def _is_transformers_serve() -> Generator[WireRequest, WireResponse, bool]:
+    match (yield from _ask("/openapi.json")).answer:
+        case {"paths": Mapping() as paths}:
+            return _SERVE_ROUTE in paths
+        case _:
+            return False
 
 
 def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Target]:
     """The same target with the number of inputs that its engine takes in one call; only TEI says (`/info`)."""
-    answer = (yield from _ask("/info")) if traits(target.dialect).tells_most_inputs else None
+    answer = (yield from _ask("/info")).answer if traits(target.dialect).tells_most_inputs else None
     match answer:
         case {"max_client_batch_size": int(most)} if most > 0:
             return replace(target, most_inputs=most)
@@ -97,7 +204,7 @@ def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Targ
 
 def ask_slots(target: Target) -> Generator[WireRequest, WireResponse, Target]:
     """The same target with the number of its engine's slots; only llama.cpp has such (`/props`: its `--parallel`)."""
-    answer = (yield from _ask("/props")) if target.engine == "llamacpp" else None
+    answer = (yield from _ask("/props")).answer if target.engine == "llamacpp" else None
     match answer:
         case {"total_slots": int(slots)} if slots > 0:
             return replace(target, slots=slots)
@@ -105,27 +212,37 @@ def ask_slots(target: Target) -> Generator[WireRequest, WireResponse, Target]:
             return target
 
 
-def _ask(route: str) -> Generator[WireRequest, WireResponse, Any]:
-    """The JSON at a route, None when the engine does not serve it."""
-    response = yield WireRequest(route, method="GET")
+def _ask(route: str, method: str = "GET") -> Generator[WireRequest, WireResponse, _Told]:
+    """What a route answers, to a POST with an object that has nothing in it.
+
+    :raises InferenceError: the endpoint is not there to be asked, or refuses its caller
+    """
+    response = yield WireRequest(route, None if method == "GET" else {}, method)
     if response.status == 200:
+        text = response.body[:100].decode("utf-8", "replace")
         try:
-            return fastjson.decode(response.body)
+            return _Told(f"{method} {route}", 200, fastjson.decode(response.body), text)
         except ValueError:
-            return None
+            return _Told(f"{method} {route}", 200, text=text)
     error = error_from(response, route)
     if isinstance(error, _NO_DIALECT_IN_IT):
         raise error
-    return None
+    return _Told(f"{method} {route}", response.status)
+
+
+def _ask_twice(route: str) -> Generator[WireRequest, WireResponse, _Told]:
+    """The same, asked once more where the engine failed on it."""
+    told = yield from _ask(route)
+    return (yield from _ask(route)) if told.failed else told
 
 
 def run(
     target: Target, task: str, inputs: Any, parameters: Mapping[str, Any] | None
 ) -> Generator[WireRequest, WireResponse, InferenceResult]:
     """One task put to an engine."""
-    request = build_request(target.dialect, task, inputs, parameters, target.model)
+    request = build_request(target.dialect, task, inputs, parameters, target.model, target.engine)
     response = yield request
-    return read_result(target.dialect, task, response, request.route)
+    return read_result(target.dialect, task, response, request.route, asked=request.asked)
 
 
 def call(route: str, payload: Any, method: str) -> Generator[WireRequest, WireResponse, Any]:

@@ -27,6 +27,15 @@ _ALIASES = {
 }
 
 
+#: Tasks whose answer is a text.
+_TEXTS = frozenset({CHAT, GENERATE, "text2text-generation", "image-to-text", "summarization"})
+
+
+def gives_text(task: str) -> bool:
+    """Whether a task, by its one name, is answered with a text."""
+    return task in _TEXTS or task.startswith("translation")
+
+
 def canonical_task(task: str) -> str:
     """One name for a task that goes by several (`embeddings` is `feature-extraction`); others are kept."""
     name = task.strip().lower().replace("_", "-")

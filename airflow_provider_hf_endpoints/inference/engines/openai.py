@@ -36,7 +36,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     # `model` stands first so that a log of the body begins with it; engines that serve one model may go
     # without.
     head: dict[str, Any] = {} if model is None else {"model": model}
-    params = for_openai(parameters)
+    params = for_openai(parameters, chat=task == CHAT)
     match task:
         case t if t == CHAT:
             return WireRequest(CHAT_ROUTE, {**head, "messages": as_messages(inputs), **params})

@@ -19,7 +19,11 @@ _SAME = (
     {"stop", "stop_sequences"},
     {"echo", "return_full_text"},
     {"temperature", "do_sample"},
+    {"n", "num_return_sequences"},
+    {"logprobs", "top_logprobs"},
 )
+#: What makes a choice among tokens; a pipeline takes the likeliest all the same, unless it is told to sample.
+_SAMPLING = ("temperature", "top_p", "top_k", "typical_p", "min_p")
 
 
 def mean_the_same(one: str, other: str) -> bool:
@@ -27,18 +31,42 @@ def mean_the_same(one: str, other: str) -> bool:
     return one == other or any({one, other} <= names for names in _SAME)
 
 
-def for_openai(parameters: Mapping[str, Any]) -> Parameters:
-    """Parameters for the `/v1` routes."""
+def for_openai(parameters: Mapping[str, Any], *, chat: bool) -> Parameters:
+    """Parameters for the `/v1` routes.
+
+    :param chat: for that of chats, where some of them have another name or form
+    """
     out = dict(parameters)
     _rename(out, "max_new_tokens", "max_tokens")
     _rename(out, "stop_sequences", "stop")
+    _rename(out, "num_return_sequences", "n")
     out.pop("details", None)
     if out.pop("return_full_text", None):
         out["echo"] = True
     # OpenAI's routes have no do_sample: greedy decoding is temperature 0.
     if out.pop("do_sample", None) is False:
         out["temperature"] = 0
+    if not chat:
+        # Engines ignore this one there, and end the text at a default of theirs.
+        _rename(out, "max_completion_tokens", "max_tokens")
+    if "logprobs" in out or "top_logprobs" in out:
+        _tell_logprobs(out, chat=chat)
     return out
+
+
+def _tell_logprobs(out: Parameters, *, chat: bool) -> None:
+    """A chat is asked with a truth value and a number beside it, a completion with the number alone."""
+    asked, number = out.pop("logprobs", None), out.pop("top_logprobs", None)
+    if asked is not None and not isinstance(asked, bool):
+        asked, number = True, asked if number is None else number
+    if asked is False or (asked is None and number is None):
+        return
+    if chat:
+        out["logprobs"] = True
+        if number:
+            out["top_logprobs"] = number
+    else:
+        out["logprobs"] = 1 if number is None else number
 
 
 def for_tgi(parameters: Mapping[str, Any]) -> Parameters:
@@ -58,24 +86,39 @@ def for_tgi(parameters: Mapping[str, Any]) -> Parameters:
     return out
 
 
-def for_toolkit(parameters: Mapping[str, Any]) -> Parameters:
-    """Parameters for a transformers text-generation pipeline, which would repeat the prompt unless told not
-    to."""
+def for_tgis_chat(parameters: Mapping[str, Any]) -> Parameters:
+    """Parameters for TGI's chat, before they are OpenAI's: only newer releases know the newer name of the limit."""
+    out = dict(parameters)
+    _rename(out, "max_completion_tokens", "max_tokens")
+    return out
+
+
+def for_toolkit(parameters: Mapping[str, Any], *, continues: bool = True) -> Parameters:
+    """Parameters for a pipeline of transformers that makes text.
+
+    `stop` is none of them: what `stop_sequence` does differs from release to release (in 4.51 each *token* of the stop
+    ends the text), and `stop_strings` needs what cannot be sent. So the text is cut when the text comes.
+
+    :param continues: the text goes on from a prompt, which would be repeated unless told not to
+    """
     out = dict(parameters)
     _rename(out, "max_tokens", "max_new_tokens")
     _rename(out, "max_completion_tokens", "max_new_tokens")
-    _rename(out, "stop_sequences", "stop")
-    stop = out.pop("stop", None)
-    if isinstance(stop, list) and len(stop) == 1:
-        stop = stop[0]
-    if stop is not None:
-        out["stop_sequence" if isinstance(stop, str) else "stop_strings"] = stop
+    _rename(out, "min_tokens", "min_new_tokens")
+    _rename(out, "n", "num_return_sequences")
+    for name in ("stop", "stop_sequences", "details"):
+        out.pop(name, None)
     _rename(out, "echo", "return_full_text")
     if out.get("temperature") == 0:
         del out["temperature"]
         out["do_sample"] = False
-    out.pop("details", None)
-    out.setdefault("return_full_text", False)
+    number = out.get("num_return_sequences")
+    if number == 1:
+        del out["num_return_sequences"]
+    if number not in (None, 1) or any(out.get(name) is not None for name in _SAMPLING):
+        out.setdefault("do_sample", True)
+    if continues:
+        out.setdefault("return_full_text", False)
     return out
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import openai
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
-from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi
+from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi, for_tgis_chat
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
@@ -19,7 +19,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     """
     if task == CHAT:
         # TGI wants the field and ignores what is in it.
-        return openai.build(task, inputs, parameters, model or "tgi")
+        return openai.build(task, inputs, for_tgis_chat(parameters), model or "tgi")
     if task == GENERATE:
         return WireRequest("/generate", {"inputs": inputs, "parameters": for_tgi(parameters)})
     raise UnsupportedTaskError(f"TGI serves {CHAT} and {GENERATE}, not {task!r}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import openai
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, gives_text
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_toolkit
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
@@ -27,7 +27,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     models."""
     if task == CHAT:
         return openai.build(task, inputs, parameters, model)
-    params = for_toolkit(parameters) if task == GENERATE else dict(parameters)
+    params = for_toolkit(parameters, continues=task == GENERATE) if gives_text(task) else dict(parameters)
     body: dict[str, Any] = {"inputs": inputs}
     if params:
         body["parameters"] = params
@@ -48,8 +48,9 @@ def read(task: str, answer: Any) -> InferenceResult:
         if answer is None or answer == []:
             raise MalformedAnswerError("an empty answer")
         return InferenceResult(answer, raw=answer)
+    # A list of inputs comes back as a list of lists, each of one object for each text that was asked for.
     items = answer if isinstance(answer, list) else [answer]
-    texts = [_text(item, field) for item in items]
+    texts = [_text(each, field) for item in items for each in (item if isinstance(item, list) else [item])]
     if not texts:
         raise MalformedAnswerError("an empty answer")
     # It tells neither why a text ends nor how many tokens it has, so that nobody can tell whether it was cut.
@@ -57,9 +58,6 @@ def read(task: str, answer: Any) -> InferenceResult:
 
 
 def _text(item: Any, field: str) -> str:
-    # A list of inputs comes back as a list of lists of one object.
-    if isinstance(item, list) and len(item) == 1:
-        item = item[0]
     if not isinstance(item, Mapping) or not isinstance(item.get(field), str):
         raise MalformedAnswerError(f"no {field} in the answer")
     text: str = item[field]

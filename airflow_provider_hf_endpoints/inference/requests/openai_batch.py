@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.engines import asked_in_body
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import task_of
@@ -42,6 +43,8 @@ def compile_lines(target: Target) -> Render:
             raise BadLineError("an OpenAI Batch cannot stream")
         if target.model is not None:
             body = {**body, "model": target.model}
-        return RowRequest(route, fastjson.encode(body), task_of(route, "", None))
+        task = task_of(route, "", None)
+        asked = asked_in_body(target.dialect, task, body, target.engine, as_it_came=True)
+        return RowRequest(route, fastjson.encode(body), task, asked)
 
     return render

@@ -8,26 +8,41 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task, traits
+from airflow_provider_hf_endpoints.inference.engines import (
+    Dialect,
+    asked_in_body,
+    build_request,
+    canonical_task,
+    traits,
+)
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import RERANK, SIMILARITY
-from airflow_provider_hf_endpoints.inference.engines.routes import task_of
+from airflow_provider_hf_endpoints.inference.engines.routes import is_openais, task_of
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in
+from airflow_provider_hf_endpoints.inference.wire import Asked
 
 
 class RowRequest(NamedTuple):
     """A row's request, ready to be sent.
 
     :param task: as what the answer is read
+    :param asked: what is to be seen to when the answer is read, None for nothing
     """
 
     route: str
     body: bytes
     task: str
+    asked: Asked | None = None
+
+    @property
+    def whole(self) -> bytes:
+        """All that makes another request of it."""
+        cut_at = () if self.asked is None else self.asked.cut_at
+        return b"%b %b%b" % (self.route.encode(), self.body, repr(cut_at).encode() if cut_at else b"")
 
 
 Render = Callable[[Mapping[str, Any]], RowRequest]
@@ -39,6 +54,7 @@ class Frame(NamedTuple):
     route: str
     before: bytes
     after: bytes
+    asked: Asked | None = None
 
 
 def compile_requests(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:
@@ -48,10 +64,10 @@ def compile_requests(template: Template, target: Target, parameters: Mapping[str
     if template.prompt is None or frame is None:
         return _compile_one_by_one(template, target, parameters)
     text, task = compile_text(template.prompt), canonical_task(template.task)
-    route, before, after = frame
+    route, before, after, asked = frame
 
     def render(row: Mapping[str, Any]) -> RowRequest:
-        return RowRequest(route, before + fastjson.encode(text(row)) + after, task)
+        return RowRequest(route, before + fastjson.encode(text(row)) + after, task, asked)
 
     return render
 
@@ -74,7 +90,7 @@ def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] |
         return None  # where the engine is to blame, the first row will say so
     before, found, after = request.body.partition(fastjson.encode(mark))
     alone = found and request.body.count(mark.encode()) == 1
-    return Frame(request.route, before, after) if alone else None
+    return Frame(request.route, before, after, request.asked) if alone else None
 
 
 def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:
@@ -84,8 +100,8 @@ def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         inputs, parameters_of_row = parts(row)
-        request = build_request(target.dialect, task, inputs, parameters_of_row, target.model)
-        return RowRequest(request.route, fastjson.encode(request.json), task)
+        request = build_request(target.dialect, task, inputs, parameters_of_row, target.model, target.engine)
+        return RowRequest(request.route, fastjson.encode(request.json), task, request.asked)
 
     return render
 
@@ -93,6 +109,7 @@ def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[
 def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, Any]], RowRequest]:
     body = compile_value(template.body)
     route, task = _route_and_task(template, target.dialect)
+    openais = is_openais(route)
     named = traits(target.dialect).lists_models and target.model is not None and template.route is None
 
     def render(row: Mapping[str, Any]) -> RowRequest:
@@ -101,7 +118,8 @@ def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, 
             content["messages"] = chat_in(content["messages"])
         if named and isinstance(content, dict):
             content.setdefault("model", target.model)
-        return RowRequest(route, fastjson.encode(content), task)
+        asked = asked_in_body(target.dialect, task, content, target.engine) if openais else None
+        return RowRequest(route, fastjson.encode(content), task, asked)
 
     return render
 

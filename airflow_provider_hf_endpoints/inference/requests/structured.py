@@ -120,12 +120,12 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
 
     validator = validator_for(schema)(schema)
 
-    def check(result: InferenceResult) -> InferenceResult:
+    def value_of(text: Any, result: InferenceResult) -> Any:
         try:
-            value = json.loads(bare_json(result.output))
+            value = json.loads(bare_json(text))
         except (TypeError, ValueError, RecursionError) as error:
             cut = ", cut at its token limit" if result.truncated else ""
-            words = f"no JSON{cut}: {str(result.output)[:200]!r}"
+            words = f"no JSON{cut}: {str(text)[:200]!r}"
             raise invalid(words, usage=result.usage) from error
         try:
             problem = next(iter(validator.iter_errors(value)), None)
@@ -133,6 +133,11 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
             raise invalid("nested too deeply to be checked", usage=result.usage) from None
         if problem is not None:
             raise invalid(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
-        return replace(result, output=value)
+        return value
+
+    def check(result: InferenceResult) -> InferenceResult:
+        several = isinstance(result.output, list)  # of `n` texts each has to fit
+        values = [value_of(text, result) for text in (result.output if several else [result.output])]
+        return replace(result, output=values if several else values[0])
 
     return check

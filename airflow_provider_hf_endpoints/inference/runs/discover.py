@@ -10,8 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Generator
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import discovery
-from airflow_provider_hf_endpoints.inference.errors import ConnectionFailedError, OverloadedError, StartingError
+from airflow_provider_hf_endpoints.inference.errors import (
+    ConnectionFailedError,
+    OverloadedError,
+    ServerError,
+    StartingError,
+)
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
@@ -30,8 +36,10 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
     said = False
     while True:
         try:
-            return await _discover(job, transport)
-        except (StartingError, ConnectionFailedError, OverloadedError) as error:
+            target = await _discover(job, transport)
+            log.info("the engine is spoken to as %s: %s", target.dialect, target.why)
+            return target
+        except (StartingError, ConnectionFailedError, OverloadedError, ServerError) as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)
             if time.monotonic() + pause > deadline:
                 raise
@@ -50,7 +58,8 @@ async def _discover(job: BatchJob, transport: Transport) -> discovery.Target:
     try:
         request = next(questions)
         while True:
-            wire = HttpRequest(request.method, request.route, b"", min(60.0, job.request_timeout))
+            body = b"" if request.json is None else fastjson.encode(request.json)
+            wire = HttpRequest(request.method, request.route, body, min(60.0, job.request_timeout))
             request = questions.send(await transport.send(wire))
     except StopIteration as end:
         target: discovery.Target = end.value

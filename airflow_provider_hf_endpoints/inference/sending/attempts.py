@@ -49,8 +49,8 @@ class AnswerReader:
 
         :raises InferenceError: it is no success, or makes no sense
         """
-        route, body, task = parcel.request
-        result = read_result(self.dialect, task, response, route, fastjson.decode)
+        route, body, task, asked = parcel.request
+        result = read_result(self.dialect, task, response, route, fastjson.decode, asked)
         require_choices(result, route, body)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
         return results if self.accept is None else [self.accept(each) for each in results]
@@ -79,7 +79,7 @@ class Exchange:
 
         :raises InferenceError: no answer came, or none that is of use
         """
-        route, body, _ = parcel.request
+        route, body, *_ = parcel.request
         request = HttpRequest("POST", route, body, self._timeout.seconds(parcel.failures))
         try:
             if self._timeout.learnt:

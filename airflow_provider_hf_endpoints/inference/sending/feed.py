@@ -84,7 +84,7 @@ class RowReader:
             self._bad_line(line, identity, internal_error(reason, f"making a request of {line.where}"))
             return None
         named = b"" if form.id_column is None else str(identity).encode("utf-8", "surrogatepass")
-        key = row_key(named, request.route.encode() + b" " + request.body)
+        key = row_key(named, request.whole)
         line_key = form.line_key(line.raw)
         if self._resume.has(line, key, line_key):
             self._tally.resumed += 1

@@ -141,7 +141,7 @@ def test_a_task_goes_by_several_names(name: str, task: str) -> None:
             "/",
             {
                 "inputs": "hi",
-                "parameters": {"max_new_tokens": 4, "stop_sequence": ".", "return_full_text": False},
+                "parameters": {"max_new_tokens": 4, "return_full_text": False},
             },
         ),
         (Dialect.TOOLKIT, "chat-completion", "hi", {}, "/v1/chat/completions", {"model": "m", "messages": MESSAGES}),

@@ -1,0 +1,96 @@
+"""What a request asks for and its engine does not see to, so that it is seen to when the answer is read.
+
+Stops at which some engines do not end a text as asked, and the limit of tokens where an engine does not say that a text
+reached it. Whether there are as many texts as were asked for is told elsewhere (`requests/choices.py`). No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.wire import Asked, InferenceResult
+
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
+_NUMBERS = ("n", "num_return_sequences")
+
+
+def stops_of(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts at which a text is to end, under either name, without those that are empty."""
+    stop = parameters.get("stop", parameters.get("stop_sequences"))
+    stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list | tuple) else []
+    return tuple(each for each in stops if isinstance(each, str) and each)
+
+
+def asked_of(parameters: Mapping[str, Any], inputs: Any, *, cuts: bool, as_it_came: bool = False) -> Asked | None:
+    """What is to be seen to of a request for a text; None for nothing.
+
+    :param inputs: a list of texts asks for one text each
+    :param cuts: the engine leaves its texts to be cut at their stops
+    :param as_it_came: see `Asked`
+    """
+    limit = _count(parameters, _LIMITS)
+    number = _count(parameters, _NUMBERS) or 1
+    prompts = len(inputs) if isinstance(inputs, list) and inputs and isinstance(inputs[0], str) else 1
+    stops = stops_of(parameters) if cuts else ()
+    asked = Asked(stops, limit, number * prompts, as_it_came and bool(stops))
+    return None if asked == Asked() else asked
+
+
+def _count(parameters: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """The first of these that is a number above 0."""
+    for name in names:
+        value = parameters.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def see_to(result: InferenceResult, asked: Asked) -> InferenceResult:
+    """The answer as it was asked for."""
+    texts = result.output if isinstance(result.output, list) else [result.output]
+    if asked.cut_at:
+        result = _cut(result, texts, asked.cut_at)
+        if asked.as_it_came:
+            result = replace(result, raw=_cut_answer(result.raw, asked.cut_at))
+    if result.truncated is None and asked.most_tokens is not None and asked.texts == 1:
+        made = None if result.usage is None else result.usage.completion_tokens
+        if made is not None and made >= asked.most_tokens:
+            return replace(result, truncated=True)
+    return result
+
+
+def _cut(result: InferenceResult, texts: list[Any], stops: tuple[str, ...]) -> InferenceResult:
+    cut = [_until(text, stops) if isinstance(text, str) else text for text in texts]
+    ended = [before != after for before, after in zip(texts, cut, strict=True)]
+    if not any(ended):
+        return result
+    output = cut if isinstance(result.output, list) else cut[0]
+    if not all(ended):
+        return replace(result, output=output)
+    # Whatever made the engine stop came behind the stop.
+    reason = result.finish_reason if result.finish_reason not in (None, "length") else "stop"
+    return replace(result, output=output, finish_reason=reason, truncated=False)
+
+
+def _until(text: str, stops: tuple[str, ...]) -> str:
+    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def _cut_answer(answer: Any, stops: tuple[str, ...]) -> Any:
+    """A whole answer of one of OpenAI's routes, with its texts cut."""
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("choices"), list):
+        return answer
+    return {**answer, "choices": [_cut_choice(choice, stops) for choice in answer["choices"]]}
+
+
+def _cut_choice(choice: Any, stops: tuple[str, ...]) -> Any:
+    match choice:
+        case {"text": str(text)} if (cut := _until(text, stops)) != text:
+            return {**choice, "text": cut, "finish_reason": "stop"}
+        case {"message": {"content": str(text)} as message} if (cut := _until(text, stops)) != text:
+            return {**choice, "message": {**message, "content": cut}, "finish_reason": "stop"}
+        case _:
+            return choice

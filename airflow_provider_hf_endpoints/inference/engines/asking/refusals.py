@@ -1,0 +1,143 @@
+"""Parameters that an engine ignores, or takes for something else: tables of them, and the check of a request.
+
+Each table is of one dialect: by task, by parameter, why. Where the facts were tried is in `docs/engines.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference.engines.asking.asked import stops_of
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, CLASSIFY, EMBED, GENERATE, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.errors import UnsupportedParameterError
+
+Refusals = Mapping[str, Mapping[str, str]]
+
+_TGI_ALONE = "it is a parameter of TGI's alone"
+_IGNORED = "it is ignored"
+_UNKNOWN = "it is not known there"
+_ECHO = dict.fromkeys(("echo", "return_full_text"), "a chat does not repeat its prompt")
+_TGIS = dict.fromkeys(("truncate", "watermark", "top_n_tokens", "decoder_input_details"), _TGI_ALONE)
+
+#: What only texts have. Engines that embed or classify ignore these.
+OF_TEXTS = (
+    "n",
+    "best_of",
+    "num_return_sequences",
+    "stop",
+    "stop_sequences",
+    "logprobs",
+    "top_logprobs",
+    "echo",
+    "return_full_text",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_new_tokens",
+    "temperature",
+    "do_sample",
+    "response_format",
+    "tools",
+)
+_NO_TEXT = dict.fromkeys(OF_TEXTS, "the task gives no text")
+_NO_TEXTS: dict[str, Mapping[str, str]] = dict.fromkeys((EMBED, CLASSIFY, RERANK, SIMILARITY), _NO_TEXT)
+
+_NO_TOOLS = {"tools": "only a chat calls tools"}
+OF_OPENAI: Refusals = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: {**_TGIS, **_NO_TOOLS}}
+
+_SERVE = {
+    **_TGIS,
+    **dict.fromkeys(("n", "best_of", "logprobs", "top_logprobs", "presence_penalty"), _IGNORED),
+    "frequency_penalty": "it is taken for a repetition penalty of transformers, which is another",
+    "logit_bias": "it makes the engine fail, or is ignored",
+    "response_format": _IGNORED,
+    **dict.fromkeys(("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "typical_p"), _UNKNOWN),
+}
+OF_SERVE: Refusals = {
+    **_NO_TEXTS,
+    CHAT: {**_SERVE, **_ECHO, **dict.fromkeys(("tool_choice", "reasoning_effort"), _IGNORED)},
+    GENERATE: {**_SERVE, **dict.fromkeys(("echo", "return_full_text"), _IGNORED), **_NO_TOOLS},
+}
+
+_DETAILS = "TGI tells them in its `details`: keep_response=True keeps these"
+OF_TGI: Refusals = {
+    **_NO_TEXTS,
+    CHAT: {
+        **_ECHO,
+        **dict.fromkeys(("n", "logit_bias", "min_tokens"), _IGNORED),
+        **dict.fromkeys(("top_k", "min_p", "typical_p", "repetition_penalty", *_TGIS), "only /generate knows it"),
+    },
+    GENERATE: {
+        **_NO_TOOLS,
+        **dict.fromkeys(("n", "presence_penalty", "logit_bias", "min_tokens", "min_p"), _IGNORED),
+        **dict.fromkeys(("logprobs", "top_logprobs"), _DETAILS),
+        "response_format": "give response_schema, which TGI knows as its grammar",
+    },
+}
+
+OF_TEI: Refusals = _NO_TEXTS
+
+_PIPELINE = {
+    **dict.fromkeys(("seed", "best_of", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"), _UNKNOWN),
+    **dict.fromkeys(("logit_bias", "response_format", "truncate", "watermark", "tools", "ignore_eos"), _UNKNOWN),
+}
+#: Without `_PIPELINE` of other tasks: a pipeline of its own, or somebody's own handler, knows what it takes.
+OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: _PIPELINE}
+
+_LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "it is ignored; llama.cpp has repeat_penalty"}
+#: Beside its dialect's, what one engine ignores; by the engine's name in lower case.
+OF_ENGINE: Mapping[str, Refusals] = {
+    "llamacpp": {
+        CHAT: _LLAMACPP,
+        GENERATE: {**_LLAMACPP, **dict.fromkeys(("echo", "return_full_text"), _IGNORED)},
+    },
+}
+#: Engines of one dialect that differ.
+_NAMED = ("vllm", "sglang", "llamacpp")
+#: Who refuses several texts where each of them would be the same.
+_SAMPLES_FOR_MORE = ("vllm", "toolkit")
+
+
+def accepted(
+    parameters: Mapping[str, Any], refusals: Refusals, task: str, speaker: str, engine: str | None, *, cuts: bool
+) -> Mapping[str, Any]:
+    """The parameters of a request, without those that ask for nothing where the engine does not know them.
+
+    :param speaker: the dialect
+    :param engine: which engine it is, lower case, where known
+    :param cuts: its texts are cut at their stops by this provider
+    :raises UnsupportedParameterError: one is ignored by the engine, or is taken for something else
+    """
+    of_engine = OF_ENGINE.get(engine or "", {}).get(task)
+    of_dialect = refusals.get(task, {})
+    refused = of_dialect if of_engine is None else {**of_dialect, **of_engine}
+    found = [name for name in parameters if name in refused]
+    where = engine if engine in _NAMED else speaker
+    for name in found:
+        if not _asks_nothing(name, parameters[name]):
+            raise UnsupportedParameterError(f"`{name}` for {task!r} on {where}: {refused[name]}")
+    _check_together(parameters, task, where, cuts=cuts)
+    return {name: value for name, value in parameters.items() if name not in found} if found else parameters
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Whether a parameter with this value is as good as left out."""
+    if name in ("n", "best_of", "num_return_sequences"):
+        return value in (None, 1)
+    return value is None or (name not in ("seed", "temperature") and value in (False, 0, "", [], {}))
+
+
+def _check_together(parameters: Mapping[str, Any], task: str, where: str, *, cuts: bool) -> None:
+    """Refuse what each engine does by itself and no engine does together."""
+    number = parameters.get("n", parameters.get("num_return_sequences"))
+    greedy = parameters.get("temperature") == 0 or parameters.get("do_sample") is False
+    if where in _SAMPLES_FOR_MORE and isinstance(number, int) and number > 1 and greedy:
+        raise UnsupportedParameterError(
+            f"`n` of {number} for {task!r} at temperature 0: all texts would be the same, and {where} refuses that"
+        )
+    repeats = parameters.get("echo") or parameters.get("return_full_text")
+    if cuts and repeats and stops_of(parameters):
+        raise UnsupportedParameterError(
+            f"`stop` beside `return_full_text` for {task!r} on {where}: its texts are cut at the stop when they come, "
+            "and the prompt, which would stand before them, may hold the stop"
+        )
