@@ -20,7 +20,8 @@ _UNKNOWN = "it is not known there"
 _ECHO = dict.fromkeys(("echo", "return_full_text"), "a chat does not repeat its prompt")
 _TGIS = dict.fromkeys(("truncate", "watermark", "top_n_tokens", "decoder_input_details"), _TGI_ALONE)
 
-#: What only texts have. Engines that embed or classify ignore these.
+#: What only texts have: engines that embed or classify ignore it. Limits and sampling are let through, as a caller may
+#: have one set of these for all tasks, and nothing is missing from an answer without them.
 OF_TEXTS = (
     "n",
     "best_of",
@@ -31,11 +32,6 @@ OF_TEXTS = (
     "top_logprobs",
     "echo",
     "return_full_text",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_new_tokens",
-    "temperature",
-    "do_sample",
     "response_format",
     "tools",
 )
