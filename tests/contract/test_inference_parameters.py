@@ -89,7 +89,7 @@ def test_another_stop_of_a_row_is_another_request(tmp_path: Path) -> None:
         ("huggingface", "text-generation", {"parameters": {"logprobs": True}}, "`logprobs`.*toolkit"),
         ("huggingface", "text-generation", {"parameters": {"n": 2, "temperature": 0}}, "`n` of 2"),
         ("huggingface", "text-generation", {"response_schema": {"type": "object"}}, "response_schema"),
-        ("huggingface", "text-generation", {"row_parameters": {"seed": "{seed}"}}, "`seed`"),
+        ("huggingface", "text-generation", {"row_parameters": {"presence_penalty": "{seed}"}}, "`presence_penalty`"),
         ("hfServe", "chat-completion", {"parameters": {"n": 2}}, "`n`.*ignored"),
         ("hfServe", "chat-completion", {"parameters": {"logprobs": True}}, "`logprobs`.*ignored"),
         ("hfServe", "chat-completion", {"response_schema": {"type": "object"}}, "ignores a schema"),

@@ -74,7 +74,7 @@ OF_TGI: Refusals = {
 OF_TEI: Refusals = _NO_TEXTS
 
 _PIPELINE = {
-    **dict.fromkeys(("seed", "best_of", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"), _UNKNOWN),
+    **dict.fromkeys(("best_of", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"), _UNKNOWN),
     **dict.fromkeys(("logit_bias", "response_format", "truncate", "watermark", "tools", "ignore_eos"), _UNKNOWN),
 }
 #: Without `_PIPELINE` of other tasks: a pipeline of its own, or somebody's own handler, knows what it takes.
