@@ -61,7 +61,6 @@ OF_TGI: Refusals = {
     CHAT: {
         **_ECHO,
         **dict.fromkeys(("n", "logit_bias", "min_tokens"), _IGNORED),
-        **dict.fromkeys(("top_k", "min_p", "typical_p", "repetition_penalty", *_TGIS), "only /generate knows it"),
     },
     GENERATE: {
         **_NO_TOOLS,
