@@ -74,11 +74,9 @@ def run_batch_of_vllm(home: Home, python: Path, model: Path, url: str) -> None:
     """The same file by vLLM's `run-batch` and by this project, answer by answer."""
     folder, rows = home.folder, []
     for number in range(60):
-        task = CHAT if number % 2 else GENERATE
-        text = f"question {number}"
-        asked: dict[str, Any] = {"messages": [{"role": "user", "content": text}]} if task == CHAT else {"prompt": text}
-        body = {"model": "tiny", **asked, "max_tokens": 24, "temperature": 0}
-        rows.append({"custom_id": f"r{number}", "method": "POST", "url": ROUTES[task], "body": body})
+        messages = [{"role": "user", "content": f"question {number}"}]
+        body = {"model": "tiny", "messages": messages, "max_tokens": 24, "temperature": 0}  # it takes no completions
+        rows.append({"custom_id": f"r{number}", "method": "POST", "url": ROUTES[CHAT], "body": body})
     source, theirs = folder / "batch.jsonl", folder / "theirs.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [python, "-m", "vllm.entrypoints.openai.run_batch", "-i", source, "-o", theirs, "--model", model]
@@ -94,7 +92,7 @@ def told(answer: dict[str, Any]) -> Any:
     """What an answer says, without names and times."""
     body = answer["response"]["body"]
     usage = {name: body["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
-    choices = [(each.get("text"), (each.get("message") or {}).get("content")) for each in body["choices"]]
+    choices = [each["message"]["content"] for each in body["choices"]]
     return choices, [each["finish_reason"] for each in body["choices"]], usage
 
 
@@ -136,6 +134,16 @@ def try_vllm(home: Home, python: Path, model: Path, rows: int) -> None:
         arrays(url, home.folder, rows)
 
 
+def installed(home: Home, version: str) -> Path | None:
+    """vLLM's CPU build, None where it is not to be had."""
+    print("\ninstalling vLLM")
+    try:
+        return home.vllm(version)
+    except NotToBeHad as error:
+        print(f"vLLM's CPU build is not to be had here; --vllm PYTHON takes one that is.\n{error}")
+        return None
+
+
 def main() -> None:
     """Make, try, tell, delete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,11 +168,9 @@ def main() -> None:
         if options.only != "vllm":
             try_serve(home, python, model, options.rows)
         if options.only != "serve":
-            try:
-                print("\ninstalling vLLM" if options.vllm is None else "")
-                try_vllm(home, options.vllm or home.vllm(options.vllm_version), model, options.rows)
-            except NotToBeHad as error:
-                print(f"vLLM's CPU build is not to be had here; --vllm PYTHON takes one that is.\n{error}")
+            vllm = options.vllm or installed(home, options.vllm_version)
+            if vllm is not None:
+                try_vllm(home, vllm, model, options.rows)
     finally:
         if options.keep is None:
             shutil.rmtree(home.folder, ignore_errors=True)
