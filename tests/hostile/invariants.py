@@ -119,8 +119,8 @@ def _as_it_is(value: Any) -> Any:
 
 def _as_utf8(value: Any) -> Any:
     """As it reads where half a character has no form."""
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return _as_it_is(json.loads(text.replace("?", "\ufffd")))
+    text = json.dumps(value, ensure_ascii=False)
+    return _as_it_is(json.loads(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")))
 
 
 #: The one body that is odd and can be understood: two choices, of which one says no place.
