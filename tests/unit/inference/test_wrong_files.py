@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import io
 import lzma
 import sqlite3
 import zipfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.feather
-import pyarrow.orc
-import pyarrow.parquet
 import pytest
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
@@ -23,8 +20,12 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.requests.template import Template
 
+ARROW = {
+    "Parquet": ("pyarrow.parquet", "write_table"),
+    "Arrow": ("pyarrow.feather", "write_feather"),
+    "ORC": ("pyarrow.orc", "write_table"),
+}
 ROW = '{"text": "ä"}\n'
-TABLE = pa.table({"text": ["a"]})
 
 
 def written(kind: str, folder: Path) -> bytes:
@@ -40,12 +41,10 @@ def written(kind: str, folder: Path) -> bytes:
         case "ZIP":
             with zipfile.ZipFile(buffer, "w") as archive:
                 archive.writestr("a.jsonl", ROW)
-        case "Parquet":
-            pyarrow.parquet.write_table(TABLE, buffer)
-        case "Arrow":
-            pyarrow.feather.write_feather(TABLE, buffer)
-        case "ORC":
-            pyarrow.orc.write_table(TABLE, buffer)
+        case "Parquet" | "Arrow" | "ORC":
+            table = pytest.importorskip("pyarrow").table({"text": ["a"]})
+            module, write = ARROW[kind]
+            getattr(importlib.import_module(module), write)(table, buffer)
         case "SQLite":
             path = folder / "database"
             with sqlite3.connect(path) as database:
