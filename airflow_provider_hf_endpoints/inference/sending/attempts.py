@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, 
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.requests.values import require_values
 from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
 from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
@@ -52,6 +53,7 @@ class AnswerReader:
         route, body, task, asked = parcel.request
         result = read_result(self.dialect, task, response, route, fastjson.decode, asked)
         require_choices(result, route, body)
+        require_values(result, parcel.request)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
         return results if self.accept is None else [self.accept(each) for each in results]
 

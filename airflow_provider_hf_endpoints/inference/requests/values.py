@@ -1,0 +1,123 @@
+"""Whether an answer holds what its route promises: vectors and scores that are numbers, one for each text.
+
+An engine whose model overflows answers with null in place of a number, and some proxies with a part of the answer. Such
+an answer reads well and means nothing, so it is an error and no success. How many texts a chat gives: `choices.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.openai import EMBEDDINGS_ROUTE
+from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, path_of
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+
+_RERANK_ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank")
+_WITH_VALUES = frozenset((EMBED, RERANK, SIMILARITY, CLASSIFY, AS_IT_IS))
+
+
+def require_values(result: InferenceResult, request: RowRequest) -> None:
+    """Check the numbers in an answer to a request.
+
+    :param request: of one row, or of several in an array
+    :raises MalformedAnswerError: a number is missing or is none, or there are more or fewer than texts
+    """
+    if request.task not in _WITH_VALUES:
+        return
+    path = path_of(request.route)
+    problem = _of_vectors(result.output, request, path) if request.task == EMBED else ""
+    check = _BY_PATH.get(path)
+    if check is not None:
+        problem = check(result.output, fastjson.decode(request.body))
+    if problem:
+        raise MalformedAnswerError(problem, usage=result.usage)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that JSON can say."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _of_vectors(output: Any, request: RowRequest, path: str) -> str:
+    """What is wrong with the vectors of an answer, in words; nothing where all is well."""
+    packed = b'"encoding_format"' in request.body
+    for vector in output if isinstance(output, list) else [None]:
+        if not (_is_vector(vector) or (packed and isinstance(vector, str) and vector)):
+            return f"a vector that is none, or holds something else than numbers: {str(vector)[:100]}"
+    field = _TEXTS_OF.get(path)
+    if field is None or (len(output) == 1 and b'"%b":[' % field.encode() not in request.body):
+        return ""
+    wanted = _texts(fastjson.decode(request.body).get(field))
+    return f"{len(output)} vectors for {wanted} texts" if len(output) != wanted else ""
+
+
+def _is_vector(value: Any) -> bool:
+    """Whether a value is a list of numbers, or of such lists: some engines give a vector per token."""
+    if not isinstance(value, list) or not value:
+        return False
+    if isinstance(value[0], list):
+        return all(map(_is_vector, value))
+    try:
+        return isfinite(sum(value))  # ten times as fast as a look at each of a thousand numbers
+    except (TypeError, OverflowError):
+        return False
+
+
+#: Of routes that give one vector for each text: where the texts stand in the body.
+_TEXTS_OF = {EMBEDDINGS_ROUTE: "input", "/embed": "inputs"}
+
+
+def _texts(given: Any) -> int:
+    """How many texts there are; a list of numbers is one text in tokens."""
+    return len(given) if isinstance(given, list) and not (given and isinstance(given[0], int)) else 1
+
+
+def _of_ranking(output: Any, body: Any) -> str:
+    items = output.get("results", output.get("data")) if isinstance(output, Mapping) else output
+    texts = body.get("documents", body.get("texts"))
+    if not isinstance(items, list):
+        return f"a ranking that is no list: {str(items)[:100]}"
+    for item in items:
+        score = item.get("relevance_score", item.get("score")) if isinstance(item, Mapping) else None
+        if not is_number(score):
+            return f"a ranked text without a score: {str(item)[:100]}"
+    places = [item.get("index") for item in items]
+    if not isinstance(texts, list):
+        return ""
+    most = body.get("top_n")
+    wanted = min(most, len(texts)) if type(most) is int and most > 0 else len(texts)
+    known = all(type(place) is int and 0 <= place < len(texts) for place in places)
+    if len(items) != wanted or not known or len(set(places)) != len(places):
+        return f"{len(items)} ranked texts, at {str(places)[:100]}, where {wanted} of {len(texts)} were to be ranked"
+    return ""
+
+
+def _of_similarity(output: Any, body: Any) -> str:
+    sentences = body["inputs"]["sentences"]
+    if not isinstance(output, list) or len(output) != len(sentences) or not all(map(is_number, output)):
+        return f"no number for each of {len(sentences)} sentences: {str(output)[:100]}"
+    return ""
+
+
+def _of_classes(output: Any, body: Any) -> str:
+    del body
+    entries = output if isinstance(output, list) and output and isinstance(output[0], list) else [output]
+    for entry in entries:
+        classes = entry if isinstance(entry, list) else [entry]
+        if not classes or not all(isinstance(each, Mapping) and is_number(each.get("score")) for each in classes):
+            return f"a text without classes, or a class without a score: {str(entry)[:100]}"
+    return ""
+
+
+#: Routes whose answers have one shape on every engine that serves them.
+_BY_PATH: Mapping[str, Callable[[Any, Any], str]] = {
+    **dict.fromkeys(_RERANK_ROUTES, _of_ranking),
+    "/similarity": _of_similarity,
+    "/predict": _of_classes,
+}

@@ -1,0 +1,118 @@
+"""Answers whose numbers are missing, are none, or are of other texts: never a success."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.batch import run_batch
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.values import require_values
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult
+from tests.contract.batch_play import job_of, questions, results, write_rows
+from tests.contract.inference_server import Reply, Request, serving
+
+NAN, INFINITE = float("nan"), float("inf")
+TEXT = {"input": "a", "inputs": "a"}
+TEXTS = {"input": ["a", "b"], "inputs": ["a", "b"]}
+QUERY = {"query": "q", "documents": ["a", "b"]}
+NO_VECTORS: list[Any] = [[None], [[]], [[1.0, None]], [[None, 1.0]], [[NAN]], [[1.0, INFINITE]], [["x"]]]
+CLASS = {"label": "x", "score": 0.5}
+
+
+def check(route: str, task: str, body: Any, output: Any) -> None:
+    """As the batch does: the answer's numbers are read from JSON, which has no NaN."""
+    read = fastjson.decode(json.dumps(output).encode())
+    require_values(InferenceResult(read), RowRequest(route, fastjson.encode(body), task))
+
+
+@pytest.mark.parametrize(
+    ("route", "task", "body", "output"),
+    [
+        ("/v1/embeddings", EMBED, TEXT, [[0.5, 1]]),
+        ("/v1/embeddings", EMBED, TEXTS, [[0.5], [1.0]]),
+        ("/v1/embeddings", EMBED, {"input": [1, 2, 3]}, [[0.5]]),
+        ("/v1/embeddings", EMBED, {**TEXT, "encoding_format": "base64"}, ["AACAPw=="]),
+        ("/embed", EMBED, TEXTS, [[0.5], [1.0]]),
+        ("/", EMBED, TEXT, [[[0.5, 1.0], [1.0, 2.0]]]),
+        ("/v1/rerank", RERANK, QUERY, [{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0}]),
+        ("/v1/rerank", RERANK, {**QUERY, "top_n": 1}, [{"index": 1, "relevance_score": 1.0}]),
+        ("/v1/rerank", AS_IT_IS, {**QUERY, "top_n": 9}, {"results": [{"index": n, "score": 1.0} for n in (0, 1)]}),
+        ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5, 1]),
+        ("/predict", CLASSIFY, TEXT, [CLASS]),
+        ("/predict", CLASSIFY, TEXTS, [[CLASS], [CLASS]]),
+        ("/tokenize", AS_IT_IS, TEXT, {"tokens": [None]}),
+    ],
+)
+def test_numbers_that_are_there_pass(route: str, task: str, body: Any, output: Any) -> None:
+    """An answer with a number wherever its route has one is taken as it is."""
+    check(route, task, body, output)
+
+
+@pytest.mark.parametrize(
+    ("route", "task", "body", "output"),
+    [
+        *(("/v1/embeddings", EMBED, TEXT, output) for output in NO_VECTORS),
+        ("/v1/embeddings", EMBED, TEXT, ["AACAPw=="]),
+        ("/v1/embeddings", EMBED, TEXT, [{"a": 1}]),
+        ("/v1/embeddings", EMBED, TEXT, [[1.0], [2.0]]),
+        ("/v1/embeddings", EMBED, TEXTS, [[1.0]]),
+        ("/v1/embeddings", EMBED, {"input": [1, 2, 3]}, [[1.0], [1.0], [1.0]]),
+        ("/embed", EMBED, TEXTS, [[1.0], None]),
+        ("/", EMBED, TEXT, [[{"error": "out of memory"}]]),
+        ("/", EMBED, TEXT, [[[1.0], [None]]]),
+        ("/v1/rerank", RERANK, QUERY, []),
+        ("/v1/rerank", RERANK, QUERY, "x"),
+        ("/v1/rerank", RERANK, QUERY, [{"index": 0, "relevance_score": 1.0}]),
+        ("/v1/rerank", RERANK, QUERY, [{"index": 0, "relevance_score": 1.0}] * 2),
+        ("/v1/rerank", RERANK, QUERY, [{"index": n, "relevance_score": 1.0} for n in (0, 2)]),
+        ("/v1/rerank", RERANK, QUERY, [{"index": n, "relevance_score": NAN} for n in (0, 1)]),
+        ("/rerank", AS_IT_IS, QUERY, {"results": []}),
+        ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5]),
+        ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5, NAN]),
+        ("/predict", CLASSIFY, TEXT, [{"label": "x", "score": NAN}]),
+        ("/predict", CLASSIFY, TEXTS, [[CLASS], []]),
+        ("/predict", CLASSIFY, TEXTS, [[CLASS], None]),
+        ("/predict", CLASSIFY, TEXTS, ["x", "y"]),
+    ],
+)
+def test_an_answer_without_its_numbers_is_an_error(route: str, task: str, body: Any, output: Any) -> None:
+    """A vector or score that is null, NaN, empty, missing, double or of no text is a malformed answer."""
+    with pytest.raises(MalformedAnswerError):
+        check(route, task, body, output)
+
+
+def test_one_row_of_an_array_without_a_vector_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Of an array in which one text has null for a vector, the other rows succeed and that row fails."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "GET":
+            return Reply(404, {})
+        texts = request.body["inputs"]
+        texts = texts if isinstance(texts, list) else [texts]
+        return Reply(json=[[None] if text == "question 2" else [float(text[-1])] for text in texts])
+
+    write_rows(tmp_path, questions(4))
+    with serving(answer) as server:
+        job = job_of(server.url, tmp_path, task="feature-extraction", engine="tei", max_attempts=1)
+        run_batch(job)
+    assert [[[0.0]], [[1.0]], None, [[3.0]]] == [line["output"] for line in results(tmp_path)]
+
+
+def test_a_row_whose_response_is_kept_is_sent_alone(tmp_path: Path) -> None:
+    """With `keep_response` each row has the whole answer to it, also where the engine takes arrays."""
+
+    def answer(request: Request) -> Reply:
+        return Reply(404, {}) if request.method == "GET" else Reply(json=[[1.0]])
+
+    write_rows(tmp_path, questions(3))
+    with serving(answer) as server:
+        run_batch(job_of(server.url, tmp_path, task="feature-extraction", engine="tei", keep_response=True))
+    assert [[[1.0]]] * 3 == [line["response"] for line in results(tmp_path)]
