@@ -190,6 +190,8 @@ class BatchJob:
         checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
+            if isinstance(self.response_schema, Mapping):
+                checks.sendable(response_schema=self.response_schema)
             structured.as_json_schema(self.response_schema)
             if self.body is not None or self._has_whole_requests:
                 raise ValueError("with a whole body, write the schema into the body")

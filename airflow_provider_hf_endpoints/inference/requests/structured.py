@@ -10,13 +10,17 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.requests.references import check_references
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
-_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```\w*\s*\n(.*?)\n?\s*```", re.DOTALL)
+#: Many chat templates put the beginning of the thoughts into the prompt, so that the answer has their end alone.
+_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+_FENCE = re.compile(r"```(?:\w+\s)?\s*(.*?)\s*```", re.DOTALL)
 
 
 class InvalidOutputError(MalformedAnswerError):
@@ -51,61 +55,63 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
     # pydantic and jsonschema are imported where there is a schema: that takes long, and most batches have none.
     if isinstance(schema, type):
         from pydantic import BaseModel
+        from pydantic.errors import PydanticUserError
 
         if issubclass(schema, BaseModel):
-            return schema.model_json_schema()
+            try:
+                schema = schema.model_json_schema()
+            except PydanticUserError as error:
+                raise ValueError(f"response_schema {schema.__name__} has no JSON schema: {error.message}") from None
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema is a JSON schema or a pydantic model, not {type(schema).__name__}")
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
-    found = dict(schema)
+    try:
+        # As the engine will read it: there is no tuple in it, and every name is a text.
+        found: dict[str, Any] = fastjson.decode(fastjson.encode(dict(schema)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"response_schema cannot be written as JSON ({error})") from None
     try:
         validator_for(found).check_schema(found)
     except SchemaError as error:
         raise ValueError(f"response_schema is no JSON schema: {error.message}") from None
-    _check_references(found)
+    check_references(found)
     return found
 
 
-def _check_references(schema: dict[str, Any]) -> None:
-    """Refuse a schema whose `$ref` leads nowhere: only an answer would show that, when it is paid.
+def value_in(text: str) -> Any:
+    """The JSON value in an answer, without what models put around it: their thoughts, and a fence of Markdown.
 
-    :raises ValueError: it names the reference
+    :raises ValueError: there is none; NaN and infinity, which JSON cannot say, are none
     """
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
-    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
-    for reference in _references(schema):
-        # What is below an `$id` of its own is looked up from there; only the answer's check can tell.
-        if not reference.startswith("#"):
-            continue
+    problem = ValueError("nothing")
+    for candidate in _candidates(text.strip().removeprefix("\ufeff")):
         try:
-            resolver.lookup(reference)
-        except Unresolvable:
-            raise ValueError(
-                f"response_schema has a $ref that leads nowhere: {reference!r}. Define it below `$defs`"
-            ) from None
+            return json.loads(candidate, parse_constant=_number, parse_float=_number)
+        except ValueError as error:
+            problem = error
+    raise problem
 
 
-def _references(part: Any) -> Iterator[str]:
-    if isinstance(part, Mapping):
-        if isinstance(part.get("$ref"), str):
-            yield part["$ref"]
-        for value in part.values():
-            yield from _references(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _references(value)
+def _candidates(text: str) -> Iterator[str]:
+    """What may be the JSON in an answer, the likeliest first. A text that is JSON is taken as it stands."""
+    yield text
+    after = [text[found.end() :].strip() for found in _END_OF_THOUGHTS.finditer(text)]
+    # The first end is the thoughts', unless they speak of thoughts; JSON, too, may hold such a sign in a text.
+    behind = dict.fromkeys([*after[:1], *after[-1:]])
+    yield from behind
+    for part in behind or (text,):
+        fenced = _FENCE.findall(part)
+        if len(fenced) == 1:
+            yield fenced[0]
 
 
-def bare_json(text: str) -> str:
-    """An answer without what models put around JSON: their thoughts (`<think>…</think>`) and a fence of Markdown."""
-    text = _THOUGHTS.sub("", text, count=1).strip()
-    fenced = _FENCE.fullmatch(text)
-    return text if fenced is None else fenced[1]
+def _number(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text}, which is no number of JSON")
+    return value
 
 
 def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[InferenceResult], InferenceResult]:
@@ -122,15 +128,16 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
 
     def value_of(text: Any, result: InferenceResult) -> Any:
         try:
-            value = json.loads(bare_json(text))
-        except (TypeError, ValueError, RecursionError) as error:
+            value = value_in(text)
+        except (AttributeError, ValueError, RecursionError) as error:  # a message without text has none to strip
             cut = ", cut at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(text)[:200]!r}"
             raise invalid(words, usage=result.usage) from error
         try:
             problem = next(iter(validator.iter_errors(value)), None)
-        except RecursionError:
-            raise invalid("nested too deeply to be checked", usage=result.usage) from None
+        except (RecursionError, ArithmeticError) as error:
+            words = "nested too deeply" if isinstance(error, RecursionError) else f"a number too large ({error})"
+            raise invalid(f"{words} to be checked", usage=result.usage) from None
         if problem is not None:
             raise invalid(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
         return value

@@ -1,0 +1,101 @@
+"""The `$ref`s of a JSON schema, checked before anything is sent: where they lead, and that they come to an end.
+
+Only an answer would show a fault among them, when it is paid; and a schema of another place would be fetched for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+#: What is asked of the same value as the schema that it stands in.
+_OF_THE_SAME = ("not", "if", "then", "else")
+_OF_THE_SAME_LISTED = ("allOf", "anyOf", "oneOf")
+
+
+def check_references(schema: Mapping[str, Any]) -> None:
+    """Refuse a schema with which no answer could be checked.
+
+    :raises ValueError: a reference leads nowhere, to another document, or back to itself before any value is looked at
+    """
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    specification = specification_with(str(schema.get("$schema", "")), default=DRAFT202012)
+    resource = specification.create_resource(schema)
+    registry = REGISTRY.with_resource(resource.id() or "", resource).crawl()
+    walk = _Walk(specification)
+    walk.visit(resource, registry.resolver_with_root(resource))
+    walk.check_ends()
+
+
+class _Walk:
+    """Every part of a schema and all that it refers to, each once; and which part asks which of the same value."""
+
+    def __init__(self, specification: Any) -> None:
+        self._specification = specification
+        self._parts: dict[int, Any] = {}  # kept, so that no two have one number
+        self._asks: dict[int, list[int]] = {}
+        self._names: dict[int, str] = {}  # of what a reference leads to
+
+    def visit(self, resource: Any, resolver: Any) -> None:
+        """
+        :raises ValueError: a reference of this part, or of one below, leads nowhere
+        """
+        part = resource.contents
+        if id(part) in self._parts:
+            return
+        self._parts[id(part)] = part
+        if not isinstance(part, Mapping):
+            return
+        self._asks[id(part)] = [id(each) for each in _of_the_same(part)]
+        for name in _REFERENCES:
+            if isinstance(part.get(name), str):
+                found = _looked_up(resolver, part[name])
+                self._names[id(found.contents)] = part[name]
+                self._asks[id(part)].append(id(found.contents))
+                self.visit(self._specification.create_resource(found.contents), found.resolver)
+        for below in resource.subresources():
+            self.visit(below, resolver.in_subresource(below))
+
+    def check_ends(self) -> None:
+        """
+        :raises ValueError: a part asks itself of the same value, for ever
+        """
+        done: set[int] = set()
+        for start in self._asks:
+            above: list[int] = []
+            self._descend(start, above, done)
+
+    def _descend(self, part: int, above: list[int], done: set[int]) -> None:
+        if part in above:
+            name = next(self._names[each] for each in above[above.index(part) :] if each in self._names)
+            raise ValueError(
+                f"response_schema has a $ref that leads back to itself: {name!r}. No answer could be checked: put what "
+                "it says into properties or items"
+            )
+        if part in done:
+            return
+        for below in self._asks.get(part, ()):
+            self._descend(below, [*above, part], done)
+        done.add(part)
+
+
+def _of_the_same(part: Mapping[str, Any]) -> Iterator[Any]:
+    yield from (part[name] for name in _OF_THE_SAME if isinstance(part.get(name), Mapping))
+    for name in _OF_THE_SAME_LISTED:
+        if isinstance(part.get(name), list):
+            yield from part[name]
+
+
+def _looked_up(resolver: Any, reference: str) -> Any:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return resolver.lookup(reference)
+    except (Unresolvable, ValueError):
+        raise ValueError(
+            f"response_schema has a $ref that leads nowhere: {reference!r}. Define it below `$defs`; other documents "
+            "are not fetched"
+        ) from None
