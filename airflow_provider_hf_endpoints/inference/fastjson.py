@@ -48,7 +48,9 @@ def _finite(value: Any) -> Any:
 def _decode_std(document: bytes) -> Any:
     try:
         # Not the bytes themselves: of those Python guesses UTF-16 and UTF-32 too, line by line.
-        return json.loads(document.removeprefix(_BOM).decode("utf-8", "surrogatepass"))
+        text = document.removeprefix(_BOM).decode("utf-8", "surrogatepass")
+        # NaN and infinity are null, as `encode` writes them: a missing value is the same in every format.
+        return json.loads(text, parse_constant=lambda name: None)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

@@ -3,8 +3,9 @@
 Numbers, truth values, text and null are what they are; lists, structs and maps with text keys are arrays and objects of
 such. A field of a struct that is null is left out: Arrow gives every struct all fields, and a message that has none of
 `tool_calls` must not be sent with it. Dates and times become ISO 8601 (to the microsecond, with their offset where they
-have one), decimals text, so that no digit is lost. Bytes, durations and types of one's own have no form that everybody
-would expect, so a column of them is refused, if the batch needs it at all.
+have one), decimals text, so that no digit is lost. Two values under one key of a map have no form, so their row is an
+error. Bytes, durations and types of one's own have no form that everybody would expect, so a column of them is refused,
+if the batch needs it at all.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def converter(kind: Any) -> Convert:
     """
     if types.is_dictionary(kind):
         return converter(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _extension(kind)
     if any(is_plain(kind) for is_plain in _PLAIN):
         return None
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
@@ -38,7 +41,7 @@ def converter(kind: Any) -> Convert:
         return _unless_null(str)
     if types.is_map(kind):
         return _map(kind)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if any(is_list(kind) for is_list in _LISTS):
         each = converter(kind.value_type)
         return None if each is None else _unless_null(lambda values: [each(value) for value in values])
     if types.is_struct(kind):
@@ -52,15 +55,43 @@ _PLAIN = (
     types.is_floating,
     types.is_string,
     types.is_large_string,
+    types.is_string_view,
     types.is_null,
 )
+_LISTS = (
+    types.is_list,
+    types.is_large_list,
+    types.is_fixed_size_list,
+    types.is_list_view,
+    types.is_large_list_view,
+)
+#: Types of Arrow's own extensions that everybody reads alike: a text of JSON, a UUID, a truth value in a byte.
+_EXTENSIONS: dict[str, Convert] = {
+    "arrow.json": None,
+    "arrow.uuid": lambda value: None if value is None else str(value),
+    "arrow.bool8": None,
+}
+
+
+def _extension(kind: Any) -> Convert:
+    name = getattr(kind, "extension_name", "")
+    if name not in _EXTENSIONS:
+        raise NoJsonError(str(kind))
+    return _EXTENSIONS[name]
 
 
 def _map(kind: Any) -> Convert:
     if not (types.is_string(kind.key_type) or types.is_large_string(kind.key_type)):
         raise NoJsonError(str(kind))
     item = converter(kind.item_type)
-    return _unless_null(lambda pairs: {key: value if item is None else item(value) for key, value in pairs})
+
+    def change(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = {key: value if item is None else item(value) for key, value in pairs}
+        if len(found) != len(pairs):
+            raise ValueError("a key of the map stands there twice")
+        return found
+
+    return _unless_null(change)
 
 
 def _struct(kind: Any) -> Convert:
@@ -91,9 +122,9 @@ def python_type(kind: Any) -> Any:
         return pa.map_(kind.key_type, python_type(kind.item_type))
     if types.is_fixed_size_list(kind):
         return pa.list_(python_type(kind.value_type), kind.list_size)
-    if types.is_list(kind):
+    if types.is_list(kind) or types.is_list_view(kind):
         return pa.list_(python_type(kind.value_type))
-    if types.is_large_list(kind):
+    if types.is_large_list(kind) or types.is_large_list_view(kind):
         return pa.large_list(python_type(kind.value_type))
     if types.is_struct(kind):
         fields = [kind.field(number) for number in range(kind.num_fields)]

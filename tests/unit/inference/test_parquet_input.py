@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +39,10 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
         (pa.bool_(), True, True),
         (pa.string(), "é", "é"),
         (pa.large_string(), "x", "x"),
+        (pa.string_view(), "x", "x"),
+        (pa.list_view(pa.timestamp("ns")), [MOMENT], ["2026-01-02T03:04:05.678901"]),
+        (pa.json_(), '{"a": 1}', '{"a": 1}'),
+        (pa.uuid(), UUID(int=1).bytes, "00000000-0000-0000-0000-000000000001"),
         (pa.dictionary(pa.int8(), pa.string()), "a", "a"),
         (pa.timestamp("us"), MOMENT, "2026-01-02T03:04:05.678901"),
         (pa.timestamp("s", "UTC"), MOMENT.replace(microsecond=0, tzinfo=UTC), "2026-01-02T03:04:05+00:00"),
@@ -208,3 +213,13 @@ def test_without_arrow_the_error_says_what_to_install(tmp_path: Path, monkeypatc
     (tmp_path / "in.parquet").write_bytes(b"")
     with pytest.raises(BatchInputError, match=r"pip install 'airflow-provider-hf-endpoints\[parquet\]'"):
         rows_of(tmp_path / "in.parquet")
+
+
+def test_a_map_with_a_key_twice_is_its_rows_error(tmp_path: Path) -> None:
+    """JSON would keep one of the two values; the rows beside that row are read."""
+    kind = pa.map_(pa.string(), pa.int64())
+    pq.write_table(pa.table({"m": pa.array([[("a", 1)], [("a", 1), ("a", 2)]], kind)}), tmp_path / "in.parquet")
+    first, second = read_lines(find_input(tmp_path / "in.parquet"))
+    assert {"m": {"a": 1}} == parse_line(first)
+    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet .*column 'm' \(a key of the map"):
+        parse_line(second)
