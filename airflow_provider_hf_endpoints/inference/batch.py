@@ -192,14 +192,7 @@ async def _run_locked(
     run = await patiently(partial(Run.begin, job, layout, source, lock), "reading the journal", sent=False)
     own = transport is None
     try:
-        transport = transport or open_transport(
-            job.url,
-            job.token,
-            run.limiter.ceiling,
-            ASK,
-            name=job.transport,
-            max_response_bytes=job.max_response_bytes,
-        )
+        transport = transport or _opened(job, run)
         target = await run.discover(transport, lambda: stop() or orphaned())
         try:
             shape = shape_of(job, target)
@@ -227,6 +220,26 @@ async def _run_locked(
         run.close()
         if own and transport is not None:
             await transport.aclose()
+
+
+def _opened(job: BatchJob, run: Run) -> Transport:
+    """
+    :raises BatchInputError: the URL, the token, the certificates or the proxy that the environment names are none
+    """
+    try:
+        return open_transport(
+            job.url,
+            job.token,
+            run.limiter.ceiling,
+            ASK,
+            name=job.transport,
+            max_response_bytes=job.max_response_bytes,
+        )
+    except Exception as error:
+        raise BatchInputError(
+            f"no connection to {job.url} can be opened ({type(error).__name__}: {error}). Check the URL, the token, "
+            "and SSL_CERT_FILE, SSL_CERT_DIR and the proxies in the environment"
+        ) from error
 
 
 async def _follow_replicas(tell: Sequence[Callable[[int, float], None]], ready_replicas: ReadyReplicas | None) -> None:

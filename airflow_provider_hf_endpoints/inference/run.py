@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -51,7 +50,7 @@ from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, 
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
-from airflow_provider_hf_endpoints.inference.stores.documents import read_document
+from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
@@ -119,7 +118,7 @@ class Run:
         if not resumes:
             with replacing(description, check) as file:
                 about = description_of(job, self._input, layout)
-                file.write(json.dumps(about, default=str, ensure_ascii=False).encode())
+                file.write(encoded(about))
         done = self._resume.read_journal()
         if done:
             log.info("taking up an earlier run: %d rows are done and will not be sent again", done)

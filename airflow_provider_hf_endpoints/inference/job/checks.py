@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.engines.parameters import mean_the_same
+from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
 
 
 def one_of(name: str, value: object, known: Sequence[object]) -> None:
@@ -70,10 +71,24 @@ def url(value: str) -> None:
 
 def listed(name: str, value: object) -> None:
     """
-    :raises ValueError: a text, whose letters would count
+    :raises ValueError: a text, whose letters would count, or no list of texts
     """
     if isinstance(value, str):
         raise ValueError(f"{name} is a list, not the text {value!r}: give [{value!r}]")
+    if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is a list of texts, not {value!r}")
+
+
+def paths(name: str, value: object) -> None:
+    """
+    :param value: a path, or a list of paths
+    :raises ValueError: one of them is none
+    """
+    for each in value if isinstance(value, list | tuple) else [value]:
+        try:
+            as_upath(each)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is a path or a list of paths, not {value!r}: {error}") from None
 
 
 def seconds(**values: float) -> None:
@@ -83,6 +98,23 @@ def seconds(**values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ValueError(f"{name} is in seconds and must be above 0, not {value!r}")
+
+
+def at_least_zero(**values: float) -> None:
+    """
+    :raises ValueError: one of the values is less
+    """
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} must not be below 0, and is {value!r}")
+
+
+def share(name: str, value: float | None) -> None:
+    """
+    :raises ValueError: no share of a whole
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{name} is a share of the rows from 0 to 1, as 0.2, or None, not {value!r}")
 
 
 def at_least_one(**values: int) -> None:

@@ -13,7 +13,7 @@ FORMAT = 3  # of the journal; it stands in every identity, and in the manifest
 def digest(identity: Mapping[str, Any]) -> str:
     """A short name of an identity."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 #: What the input was, and how its text is read. An unfinished batch goes on where these changed: the file was mended.

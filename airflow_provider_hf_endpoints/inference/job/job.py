@@ -171,6 +171,7 @@ class BatchJob:
         for shared in self.every_shared_budget:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
         checks.listed("keep_columns", self.keep_columns)
+        checks.paths("input_path", self.input_path)
         checks.one_of("on_bad_input", self.on_bad_input, ("error_row", "stop"))
         checks.one_of("on_empty", self.on_empty, ("fail", "succeed"))
         checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))
@@ -224,6 +225,13 @@ class BatchJob:
             max_response_bytes=self.max_response_bytes,
         )
         checks.retry_budget(self.retry_budget)
+        checks.share("max_error_rate", self.max_error_rate)
+        checks.at_least_zero(
+            drain_timeout=self.drain_timeout,
+            checkpoint_interval=self.checkpoint_interval,
+            progress_interval=self.progress_interval,
+            max_error_rate_after=self.max_error_rate_after,
+        )
 
     def _check_shard(self) -> None:
         if self.concurrent_shards is not None and self.concurrent_shards < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
-from airflow_provider_hf_endpoints.inference.stores.documents import damaged, read_document, size_of
+from airflow_provider_hf_endpoints.inference.stores.documents import damaged, encoded, read_document, size_of
 
 
 def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
@@ -20,7 +19,7 @@ def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callab
     """
     sizes = {name: size_of(path) for name, path in (("results", layout.results), ("errors", layout.errors))}
     with replacing(layout.manifest, check) as file:
-        file.write(json.dumps({**manifest, "sizes": sizes}, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
+        file.write(encoded({**manifest, "sizes": sizes}, indent=2) + b"\n")
 
 
 def read_manifest(layout: OutputLayout, *, lenient: bool = False) -> dict[str, Any] | None:

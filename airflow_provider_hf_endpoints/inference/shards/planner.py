@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.inference.shards.plan import (
     plan_shards,
 )
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.inference.stores.documents import encoded
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
 
@@ -82,7 +83,7 @@ def plan_batch(
     elif _is_there(layout, plan, on_existing):
         return plan.refs(began)
     with replacing(layout.shards / PLAN) as file:
-        file.write(json.dumps(plan.as_dict(), ensure_ascii=False).encode())
+        file.write(encoded(plan.as_dict()))
     return plan.refs(began)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from upath import UPath
@@ -30,6 +31,12 @@ def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | Non
     if lenient:
         return None
     raise damaged(path, words)
+
+
+def encoded(document: Mapping[str, Any], *, indent: int | None = None) -> bytes:
+    """A document as it is written. A path that is no UTF-8 is text with lone surrogates, which JSON can only escape."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def damaged(path: UPath, words: str) -> OutputConflictError:

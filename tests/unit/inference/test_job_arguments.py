@@ -84,3 +84,31 @@ def test_an_output_has_a_name(path: str) -> None:
     """An empty template is the usual reason."""
     with pytest.raises(ValueError, match="must not be empty"):
         BatchJob(**{**GIVEN, "output_path": path})
+
+
+@pytest.mark.parametrize("value", [None, 5, "", ["in.jsonl", 5], "s9://bucket/x"])
+def test_an_input_that_is_no_path_is_refused(value: Any) -> None:
+    """With the argument's name, before a file is looked for."""
+    with pytest.raises(ValueError, match=r"^input_path is a path or a list of paths, not"):
+        BatchJob(**{**GIVEN, "input_path": value})
+
+
+@pytest.mark.parametrize("value", ["a", [1], [None], 5, {"a"}])
+def test_columns_to_keep_are_a_list_of_texts(value: Any) -> None:
+    """Anything else would fail with the first row, or keep another order each time."""
+    with pytest.raises(ValueError, match=r"^keep_columns is a list"):
+        BatchJob(**{**GIVEN, "keep_columns": value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 50])
+def test_an_error_rate_is_a_share(value: float) -> None:
+    """A percentage would never be reached."""
+    with pytest.raises(ValueError, match=r"^max_error_rate is a share"):
+        BatchJob(**{**GIVEN, "max_error_rate": value})
+
+
+@pytest.mark.parametrize("name", ["drain_timeout", "checkpoint_interval", "progress_interval", "max_error_rate_after"])
+def test_no_time_and_no_number_is_below_zero(name: str) -> None:
+    """With the argument's name."""
+    with pytest.raises(ValueError, match=rf"^{name} must not be below 0"):
+        BatchJob(**{**GIVEN, name: -1})
