@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here
+
+log = logging.getLogger(__name__)
 
 BLOCK_LINES = 512
 BLOCK_BYTES = 1 << 20
@@ -35,6 +43,8 @@ class LineSource:
         #: Lines, blank ones too, of each part of a file that was read to its end.
         self.lines: dict[str, int] = {}
         self._broken: Exception | None = None
+        self._place = 0  # lines that were read
+        self._closed = threading.Event()
         self.exhausted = False
         self.waiting = 0
         self.read = 0
@@ -59,9 +69,10 @@ class LineSource:
     async def fill(self) -> None:
         """Fetch one block.
 
-        :raises BatchInputError: the input is damaged behind the last row that was delivered
+        :raises BatchInputError: the input is damaged behind the last row that was delivered, or was changed
+        :raises BatchStoreError: its store failed for two minutes
         """
-        block, read = await asyncio.get_running_loop().run_in_executor(self._pool, self._next_block)
+        block, read = await asyncio.get_running_loop().run_in_executor(self._pool, self._patient_block)
         if block:
             self._blocks.append(block)
         self.waiting += len(block)
@@ -69,17 +80,25 @@ class LineSource:
         self.skipped += read - len(block)
         self.exhausted = read == 0
 
+    def _patient_block(self) -> tuple[list[Line], int]:
+        """The next block; where the store fails for a moment, the input is read again up to where it was."""
+        return patiently_here(self._next_block, "reading the input", sleep=self._closed.wait)
+
     def _next_block(self) -> tuple[list[Line], int]:
         """Lines to be delivered, and how many were read for them; 0 at the end. What breaks the input is raised by the
         next call, so that no line before the break is lost."""
-        if self._broken is not None:
+        if isinstance(self._broken, BatchError) or (self._broken is not None and self._closed.is_set()):
             raise self._broken
+        if self._broken is not None:
+            self._lines = self._opened_again()
+            self._broken = None
         block: list[Line] = []
         size = read = 0
         skips = self.skips
         try:
             for line in self._lines:
                 read += 1
+                self._place += 1
                 if not skips(line.place, line.raw):
                     block.append(line)
                     size += len(line.raw)
@@ -91,15 +110,38 @@ class LineSource:
                 raise
         return block, read
 
+    def _opened_again(self) -> Iterator[Line]:
+        """The lines behind those that were read.
+
+        :raises BatchInputError: a file is not what it was, so that its lines are others
+        """
+        found = versions_of(self._input)
+        for path, version in self._input.versions.items():
+            if path in found and found[path] != version:
+                raise BatchInputError(
+                    f"input file {path} was changed while it was read: its rows are others now. Leave it as it is, and "
+                    "run the batch again"
+                )
+        lines = read_lines(self._input, self._counted)
+        for _ in itertools.islice(lines, self._place):
+            pass
+        return lines
+
     def _counted(self, file: InputFile, lines: int) -> None:
         if file.is_part:
             self.lines[str(file)] = lines
 
     def count(self) -> int | None:
-        """How many rows there are, None where counting costs too much. Reads the files; call it in a thread."""
-        return count_lines(self._input)
+        """How many rows there are, None where that is not known or costs too much. Reads the files; call it in a
+        thread."""
+        try:
+            return count_lines(self._input)
+        except Exception as error:  # noqa: BLE001 - only the log needs the number; whoever reads the rows says the rest
+            log.warning("the rows of the input could not be counted (%s: %s)", type(error).__name__, error)
+            return None
 
     def close(self) -> None:
         """Stop reading."""
+        self._closed.set()
         self._pool.shutdown(wait=True)
         self._lines.close()  # type: ignore[attr-defined]  # a generator, which is more than an iterator

@@ -75,14 +75,23 @@ async def patiently(
             await asyncio.sleep(_pause_after(error, doing, waits, sent=sent))
 
 
-def patiently_here(work: Callable[[], _Result], doing: str, *, patience: float = PATIENCE) -> _Result:
-    """The same without an event loop, in this thread."""
+def patiently_here(
+    work: Callable[[], _Result],
+    doing: str,
+    *,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], object] = time.sleep,
+) -> _Result:
+    """The same without an event loop, in this thread.
+
+    :param sleep: waits so many seconds, or until somebody wakes it
+    """
     waits = pauses(patience)
     while True:
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - stores raise what they like
-            time.sleep(_pause_after(error, doing, waits, sent=True))
+            sleep(_pause_after(error, doing, waits, sent=True))
 
 
 def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
