@@ -20,6 +20,10 @@ _TEXT_FIELDS = {
     "summarization": "summary_text",
     "translation": "translation_text",
 }
+#: Pipelines that list what they found, which may be nothing.
+_MAY_FIND_NOTHING = frozenset(
+    ("token-classification", "ner", "object-detection", "zero-shot-object-detection", "image-segmentation")
+)
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -45,7 +49,7 @@ def read(task: str, answer: Any) -> InferenceResult:
         return InferenceResult(_vectors(answer), raw=answer)
     field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
     if field is None:
-        if answer is None or answer == []:
+        if _is_empty(answer) and not (answer == [] and task in _MAY_FIND_NOTHING):
             raise MalformedAnswerError("an empty answer")
         return InferenceResult(answer, raw=answer)
     # A list of inputs comes back as a list of lists, each of one object for each text that was asked for.
@@ -55,6 +59,13 @@ def read(task: str, answer: Any) -> InferenceResult:
         raise MalformedAnswerError("an empty answer")
     # It tells neither why a text ends nor how many tokens it has, so that nobody can tell whether it was cut.
     return InferenceResult(texts[0] if len(texts) == 1 else texts, truncated=None, raw=answer)
+
+
+def _is_empty(answer: Any) -> bool:
+    """Whether an answer says nothing, in as many brackets as it likes."""
+    if isinstance(answer, list):
+        return all(map(_is_empty, answer))
+    return answer in (None, "", {})
 
 
 def _text(item: Any, field: str) -> str:

@@ -267,3 +267,17 @@ def test_a_byte_order_mark_before_an_answer_is_passed_over() -> None:
     """RFC 8259 allows a reader to."""
     body = b"\xef\xbb\xbf" + json.dumps(chat("yes")).encode()
     assert "yes" == read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body)).output
+
+
+@pytest.mark.parametrize("task", ["token-classification", "object-detection"])
+def test_a_pipeline_that_found_nothing_has_answered(task: str) -> None:
+    """A text without a name in it is no failure of the engine."""
+    assert [] == read_result(Dialect.TOOLKIT, task, WireResponse(200, {}, b"[]")).output
+
+
+@pytest.mark.parametrize("answer", [b"[[]]", b"[null]", b'""', b"{}", b"[[], []]", b"[{}]"])
+@pytest.mark.parametrize("task", ["text-classification", "fill-mask", "token-classification"])
+def test_an_answer_that_says_nothing_is_no_success(task: str, answer: bytes) -> None:
+    """However many brackets it has."""
+    with pytest.raises(MalformedAnswerError):
+        read_result(Dialect.TOOLKIT, task, WireResponse(200, {}, answer))
