@@ -108,6 +108,8 @@ class LineSource:
             self._broken = error
             if not read:
                 raise
+        if not read:
+            self._refuse_changed()  # the end may be that of a file which was written anew meanwhile
         return block, read
 
     def _opened_again(self) -> Iterator[Line]:
@@ -115,17 +117,25 @@ class LineSource:
 
         :raises BatchInputError: a file is not what it was, so that its lines are others
         """
-        found = versions_of(self._input)
-        for path, version in self._input.versions.items():
-            if path in found and found[path] != version:
-                raise BatchInputError(
-                    f"input file {path} was changed while it was read: its rows are others now. Leave it as it is, and "
-                    "run the batch again"
-                )
+        self._refuse_changed()
         lines = read_lines(self._input, self._counted)
         for _ in itertools.islice(lines, self._place):
             pass
         return lines
+
+    def _refuse_changed(self) -> None:
+        """
+        :raises BatchInputError: a file is not what it was when the batch began
+        """
+        if not self._input.versions:
+            return
+        found = versions_of(self._input)
+        for path, version in self._input.versions.items():
+            if path in found and found[path] != version:
+                raise BatchInputError(
+                    f"input file {path} was changed while it was read: rows of it may be missing or cut. Leave it as "
+                    "it is, and run the same job again: rows that are done are not sent again"
+                )
 
     def _counted(self, file: InputFile, lines: int) -> None:
         if file.is_part:

@@ -120,3 +120,21 @@ def test_rows_that_cannot_be_counted_end_nothing(tmp_path: Path, monkeypatch: py
     assert source.count() is None
     assert ROWS == source.count()
     source.close()
+
+
+async def drained(source: LineSource) -> None:
+    while not source.exhausted:
+        await source.fill()
+
+
+@pytest.mark.parametrize("begins", [0, 900])
+def test_a_file_that_is_cut_while_it_is_read_is_no_whole_input(tmp_path: Path, begins: int) -> None:
+    """Somebody writes it anew in its place: what is read ends early, and looks like the end of the file."""
+    path = write(tmp_path, "in.jsonl")
+    found = find_input(path)
+    source = LineSource(Input(found.files, versions=versions_of(found)))
+    asyncio.run(source.fill())
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:begins]))
+    with pytest.raises(BatchInputError, match=r"in\.jsonl was changed while it was read"):
+        asyncio.run(drained(source))
+    source.close()
