@@ -269,7 +269,7 @@ def test_a_number_where_it_makes_no_sense_is_refused(tmp_path: Path) -> None:
     ("image", "model", "route"),
     [
         (TEI, {"env": {"MAX_CLIENT_BATCH_SIZE": "20"}}, "/embed"),
-        (VLLM, {}, "/v1/embeddings"),
+        (VLLM, {"task": "feature-extraction"}, "/v1/embeddings"),
         (LLAMACPP, {}, "/v1/embeddings"),
         (TOOLKIT, {"task": "feature-extraction"}, "/"),
         (TOOLKIT, {"task": "sentence-embeddings"}, "/"),

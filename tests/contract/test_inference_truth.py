@@ -35,7 +35,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_tokens_requests_and_attempts_are_those_of_the_server(tmp_path: Path, task: str) -> None:
     """500s, 429s and pages of HTML in between: report and lines add up to what the server counted."""
     with Emulator() as emulator:
-        url = Play(emulator).running(model={"image": VLLM})
+        model = {} if task == "chat-completion" else {"task": task}
+        url = Play(emulator).running(model={"image": VLLM, **model})
         path = "/v1/(chat|embeddings)"
         refused = {"object": "error", "message": "no", "type": "BadRequestError", "code": 400}  # as vLLM words it
         emulator.add_fault(path=path, method="POST", status=400, body=refused, count=1, skip=3)
