@@ -8,23 +8,21 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import path_of
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
-_SEVERAL = (b'"n":', b'"prompt":[')  # one of these stands in the body of each request for more than one
 
-
-def require_choices(result: InferenceResult, route: str, body: bytes) -> None:
+def require_choices(result: InferenceResult, request: RowRequest) -> None:
     """Check the number of choices, where the route gives some.
 
-    :param body: of the request
     :raises MalformedAnswerError: there are more or fewer than were asked for
     """
     got = len(result.output) if isinstance(result.output, list) else 1
-    if got == 1 and not any(sign in body for sign in _SEVERAL):
+    if got == (1 if request.asked is None else request.asked.texts):
         return
-    if path_of(route) not in (CHAT_ROUTE, COMPLETIONS_ROUTE):
+    if path_of(request.route) not in (CHAT_ROUTE, COMPLETIONS_ROUTE):
         return
-    wanted = _wanted(fastjson.decode(body))
+    wanted = _wanted(fastjson.decode(request.body))
     if wanted is not None and got != wanted:
         raise MalformedAnswerError(f"{got} choices where the request asks for {wanted}", usage=result.usage)
 

@@ -50,10 +50,10 @@ class AnswerReader:
 
         :raises InferenceError: it is no success, or makes no sense
         """
-        route, body, task, asked = parcel.request
-        result = read_result(self.dialect, task, response, route, fastjson.decode, asked)
-        require_choices(result, route, body)
-        require_values(result, parcel.request)
+        request = parcel.request
+        result = read_result(self.dialect, request.task, response, request.route, fastjson.decode, request.asked)
+        require_choices(result, request)
+        require_values(result, request)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
         return results if self.accept is None else [self.accept(each) for each in results]
 

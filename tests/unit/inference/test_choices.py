@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.inference.engines.asking.asked import asked_of
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -17,7 +19,8 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 def check(route: str, request: dict[str, Any], choices: int) -> None:
     output = "text" if choices == 1 else ["text"] * choices
     body = json.dumps(request, separators=(",", ":")).encode()
-    require_choices(InferenceResult(output), route, body)
+    asked = asked_of(request, request.get("prompt"), cuts=False)
+    require_choices(InferenceResult(output), RowRequest(route, body, "text-generation", asked))
 
 
 @pytest.mark.parametrize(

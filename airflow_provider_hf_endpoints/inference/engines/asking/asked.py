@@ -32,7 +32,7 @@ def asked_of(parameters: Mapping[str, Any], inputs: Any, *, cuts: bool, as_it_ca
     """
     limit = _count(parameters, _LIMITS)
     number = _count(parameters, _NUMBERS) or 1
-    prompts = len(inputs) if isinstance(inputs, list) and inputs and isinstance(inputs[0], str) else 1
+    prompts = len(inputs) if isinstance(inputs, list) and inputs and isinstance(inputs[0], str | list) else 1
     stops = stops_of(parameters) if cuts else ()
     asked = Asked(stops, limit, number * prompts, as_it_came and bool(stops))
     return None if asked == Asked() else asked
