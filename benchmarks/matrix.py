@@ -34,8 +34,9 @@ from benchmarks.matrix_meter import Meters
 from dev.airflow_api import TaskState
 from dev.local_airflow import AirflowFailed, LocalAirflow
 from dev.processes import signals_raise
+from dev.task_processes import task_process
 from tests.airflow.cases import Case
-from tests.airflow.test_workers import clear_work, task_process
+from tests.airflow.test_workers import clear_work
 
 DAGS = Path(__file__).resolve().parents[1] / "tests" / "airflow" / "dags"
 HANG = 240.0  # seconds; a hang bound

@@ -65,6 +65,7 @@ class LocalAirflow:
         self.password = secrets.token_urlsafe(12)
         self.url = ""
         self.components: dict[str, ChildProcess] = {}
+        self._programs = COMPONENTS
         self._api: AirflowApi | None = None
         self._env = _clean_environment() | _settings(self.home) | dict(variables or {})
         for conn_id, connection in (connections or {}).items():
@@ -86,18 +87,14 @@ class LocalAirflow:
 
     def start(self) -> None:
         """Make the database and start every component; returns when all are up and the DAGs are known."""
-        (self.home / "dags").mkdir(parents=True)
-        for number, folder in enumerate(self.dags):
-            (self.home / "dags" / f"{number}-{folder.name}").symlink_to(folder)
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._place_dags()
         passwords = self.home / "passwords.json"
         passwords.write_text(json.dumps({USERNAME: self.password}))
         passwords.chmod(0o600)
-        self.command("db", "migrate")
-        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            # The file remembers it. Otherwise who reads keeps out who writes, and many tasks at a time meet locks.
-            database.execute("PRAGMA journal_mode=WAL")
+        self._make_database()
         self._start_api_server()
-        for name in list(COMPONENTS)[1:]:
+        for name in list(self._programs)[1:]:
             self.start_component(name)
         self._api = AirflowApi(self.url, USERNAME, self.password)
         self.wait_until(self._healthy, "every component reports a heartbeat")
@@ -114,7 +111,8 @@ class LocalAirflow:
             for component in reversed(self.components.values()):
                 component.stop()
             self.components.clear()
-            end_marked("AIRFLOW_HOME", str(self.home))
+            for home in {self._environment_of(name)["AIRFLOW_HOME"] for name in self._programs}:
+                end_marked("AIRFLOW_HOME", home)
 
     def __enter__(self) -> Self:
         try:
@@ -133,9 +131,9 @@ class LocalAirflow:
         """Start a component, for the first time or again after `kill_component`."""
         component = ChildProcess(
             name,
-            (*_airflow(), *COMPONENTS[name], *arguments),
+            (*_airflow(), *self._programs[name], *arguments),
             log=self.home / "logs" / f"{name}.log",
-            env=self._env,
+            env=self._environment_of(name),
             cwd=self.home,
         )
         self.components[name] = component
@@ -163,6 +161,33 @@ class LocalAirflow:
         if result.returncode != 0:
             raise AirflowFailed(f"airflow {' '.join(arguments)}:\n{result.stdout[-2000:]}{result.stderr[-4000:]}")
         return result.stdout
+
+    # What another arrangement of the same components does otherwise (`dev/production/stack.py`)
+
+    def _place_dags(self) -> None:
+        """Put the DAGs where the components look for them."""
+        (self.home / "dags").mkdir()
+        for number, folder in enumerate(self.dags):
+            (self.home / "dags" / f"{number}-{folder.name}").symlink_to(folder)
+
+    def _make_database(self) -> None:
+        """Make the database's tables."""
+        self.command("db", "migrate")
+        with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            # The file remembers it. Otherwise who reads keeps out who writes, and many tasks at a time meet locks.
+            database.execute("PRAGMA journal_mode=WAL")
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        """The environment of one component."""
+        return self._env
+
+    def _has_ended(self, name: str, what: str) -> None:
+        """A component that nobody ended has ended."""
+        raise AirflowFailed(f"{name} ended while waiting until {what}:\n{self.components[name].tail()}")
+
+    def _log_folders(self) -> list[Path]:
+        """Where tasks and triggers write their logs."""
+        return [self.home / "logs"]
 
     def _start_api_server(self) -> None:
         """Start the API server on a free port, and on another one when somebody was faster."""
@@ -200,9 +225,9 @@ class LocalAirflow:
         deadline = time.monotonic() + limit
         while True:
             yield
-            for name, component in self.components.items():
+            for name, component in list(self.components.items()):
                 if not component.running:
-                    raise AirflowFailed(f"{name} ended while waiting until {what}:\n{component.tail()}")
+                    self._has_ended(name, what)
             if time.monotonic() > deadline:
                 raise AirflowFailed(f"gave up after {limit:.0f} s waiting until {what}; logs: {self.home}/logs")
             time.sleep(0.3)
@@ -238,8 +263,11 @@ class LocalAirflow:
         self.wait_for_task(dag_id, run_id, task_id, *(states or ("deferred",)))
         [task] = [each for each in self.api.tasks(dag_id, run_id) if each.task_id == task_id]
         line = f"dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}', try_number={task.try_number},"
-        log = self.components["scheduler"].log
-        self.wait_until(lambda: line in log.read_text(errors="replace"), f"the scheduler knows that {task_id} waits")
+        logs = [each.log for name, each in self.components.items() if name.startswith("scheduler")]
+        self.wait_until(
+            lambda: any(line in log.read_text(errors="replace") for log in logs),
+            f"the scheduler knows that {task_id} waits",
+        )
 
     def wait_for_run(self, dag_id: str, run_id: str, limit: float = RUN_LIMIT) -> str:
         """Wait until a run has ended; returns `success` or `failed`."""
@@ -256,9 +284,9 @@ class LocalAirflow:
 
     def task_log(self, dag_id: str, run_id: str, task_id: str) -> list[Json]:
         """What a task has logged so far, all attempts and its trigger included, oldest first."""
-        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        place = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}"
         records: list[Json] = []
-        for file in folder.rglob("attempt=*.log*"):
+        for file in (file for folder in self._log_folders() for file in (folder / place).rglob("attempt=*.log*")):
             for line in file.read_text(errors="replace").splitlines():
                 with contextlib.suppress(json.JSONDecodeError):  # a line that is being written
                     records.append(json.loads(line))

@@ -13,8 +13,8 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.airflow_api import TaskState
 from dev.local_airflow import LocalAirflow
+from dev.task_processes import TASK_PROCESS
 from tests.airflow.test_examples import NAME
-from tests.airflow.test_workers import TASK_PROCESS
 
 pytestmark = pytest.mark.extended
 

@@ -15,9 +15,10 @@ import pytest
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from dev.local_airflow import LocalAirflow
+from dev.task_processes import task_process
 from tests.airflow.cases import actions, state
 from tests.airflow.test_live import AN_HOUR, create_endpoint, wait_for_a_look
-from tests.airflow.test_workers import clear_work, task_process
+from tests.airflow.test_workers import clear_work
 
 DAG = "live_use"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -22,27 +21,10 @@ from airflow.triggers.base import BaseTrigger
 
 from dev.airflow_api import TaskState
 from dev.local_airflow import LocalAirflow
+from dev.task_processes import task_process
 from tests.airflow.cases import AN_HOUR, BEGUN, Case, Cases
 from tests.airflow.test_ends import DAG, deferred_create
 from tests.airflow.test_live import wait_for_words
-
-# The process in which a task's code runs names itself after its task instance, in every Airflow.
-TASK_PROCESS = re.compile(r"^airflow worker -- ([0-9a-f]{8}-[0-9a-f-]{27})$")
-
-
-def task_process(airflow: LocalAirflow, attempt: TaskState | None = None) -> int:
-    """The process that runs an attempt of a task, or the only task there is."""
-    children = psutil.Process(airflow.components["scheduler"].pid).children(recursive=True)
-    names = {child.pid: TASK_PROCESS.match(command_of(child)) for child in children}
-    (found,) = [pid for pid, name in names.items() if name and (attempt is None or name[1] == attempt.id)]
-    return int(found)
-
-
-def command_of(process: psutil.Process) -> str:
-    """Its command line; nothing of one that has ended in between."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline()).strip()
-    return ""
 
 
 def end_process(airflow: LocalAirflow, attempt: TaskState, number: signal.Signals) -> None:
