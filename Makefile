@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit test-live test-system demo lint format check lock clean
+.PHONY: help setup test test-unit test-live test-production test-system demo lint format check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ test-unit: ## the tests that start no Airflow, on the newest one only
 
 test-live: setup ## every live case, on the newest and the oldest Airflow; much longer than test
 	@$(BIN)/python dev/run_tests.py --live
+
+test-production: ## PostgreSQL, Celery, Redis, two of everything, and what is killed or stopped there (newest Airflow)
+	@$(SETUP) production
+	@.venv-production/bin/python -m pytest tests/production -q
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
 	@$(SETUP) newest
@@ -51,4 +55,4 @@ lock: ## write the pins in requirements/*.txt anew from the *.in files
 	@$(SETUP) lock
 
 clean: ## remove the environments and caches of this checkout
-	rm -rf .venv .venv-oldest .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-production .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ class Environment:
 
 
 NEWEST = Environment(ROOT / ".venv", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "model.txt"))
+# The newest Airflow with what it has in production: Celery, Redis, PostgreSQL. Pins of both files agree.
+PRODUCTION = Environment(ROOT / ".venv-production", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "production.txt"))
 
 
 def oldest() -> Environment | None:
@@ -143,12 +146,36 @@ def make(environment: Environment) -> None:
     say(f"{environment.directory.name} is ready")
 
 
+def install_servers() -> None:
+    """Debian's PostgreSQL and Redis, where they are missing. Only their programs are used, no service is started."""
+    # Debian keeps PostgreSQL's server programs outside PATH.
+    there = {
+        "postgresql": shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+        "redis-server": shutil.which("redis-server"),
+    }
+    missing = [package for package, found in there.items() if not found]
+    if not missing:
+        return
+    command = ("apt-get", "install", "--yes", "--no-install-recommends", *missing)
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        sys.exit(
+            f"set-up: {' and '.join(missing)} not found, and only root on Debian can have them installed "
+            "from here. Install PostgreSQL's server and Redis with your system's packages (on Debian: "
+            f"sudo {' '.join(command)}) "
+            "and have `redis-server` and PostgreSQL's `initdb` and `postgres` on PATH."
+        )
+    say(f"installing {' and '.join(missing)} with apt-get")
+    run("apt-get", "update", "--quiet")
+    run(*command)
+
+
 def lock() -> None:
     """Write the pins anew from the .in files and pyproject.toml; for whoever raises a version."""
     compile_pins = (uv(), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--upgrade",
                     "--no-header", "--no-annotate", "--no-emit-index-url")  # fmt: skip
     run(*compile_pins, "requirements/airflow-3.3.in", "pyproject.toml", "--extra", "emulator",
         "--extra", "parquet", "--extra", "zstd", "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
+    run(*compile_pins, "requirements/production.in", "--output-file", "requirements/production.txt")
     for release, date in RELEASED_BEFORE.items():
         run(*compile_pins, f"requirements/airflow-{release}.in", "pyproject.toml", "--exclude-newer", date,
             "--exclude-newer-package", COMPAT_BEFORE,
@@ -158,7 +185,7 @@ def lock() -> None:
 def main() -> None:
     """Make the environments that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["newest", "all", "lock"])
+    parser.add_argument("what", choices=["newest", "all", "production", "lock"])
     what = parser.parse_args().what
     old = oldest()
     with locked():
@@ -167,6 +194,9 @@ def main() -> None:
                 lock()
             case "newest":
                 make(NEWEST)
+            case "production":
+                install_servers()
+                make(PRODUCTION)
             case "all":
                 make(NEWEST)
                 if old is None:
