@@ -22,7 +22,8 @@ LATENCY = 1.0  # seconds for each, two at a time, until a test lets the endpoint
 ANSWERED = 10  # rows, when something happens to a batch
 #: States in which an endpoint costs nothing.
 FREE = {"pending", "paused", "scaledToZero", "failed", "deleted"}
-_RELEASE = ("release", "released")
+#: Tasks of a group that are none of its start and work.
+_AROUND = ("release", "released", "watch", "work_ended")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Run:
             datetime.fromisoformat(each["end_date"]).timestamp()
             for run in (self, *runs)
             for each in run.instances()
-            if each["end_date"] and each["task_id"].removeprefix("use.") not in _RELEASE
+            if each["end_date"] and each["task_id"].removeprefix("use.") not in _AROUND
         ]
         ahead = self.production.advanced if self.emulator is self.production.starting else 0.0
         return billed_since(self.emulator.history(self.endpoint), max(ends) + ahead)
