@@ -142,7 +142,7 @@ def _run(job: BatchJob, server: HostileServer, case: Case | None) -> Run:
         return await task
 
     try:
-        report, seconds = clock.run(main, real_bound=300.0REAL_BOUND)
+        report, seconds = clock.run(main, real_bound=REAL_BOUND)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
