@@ -11,6 +11,8 @@ because others may still work then; all other tasks share one.
 `watch` stands beside the start and the work, and ends when any of the work has begun. It is a teardown so that it is
 none of the last tasks of the work or the group, and is before `released`, so that the run fails by it.
 
+A task that takes the endpoint is work, wherever it stands: one outside of the group, too, is before the release.
+
 Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
 teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
 behind the work, which then counts itself, and `released` behind the release, which counts for it.
@@ -48,11 +50,11 @@ _WATCH_DOC = "Releases the endpoint when nothing of the work begins. In the trig
 class Tasks:
     """The tasks of one use in their group, and the arrows between them and the work."""
 
-    def __init__(
-        self, acquire: Any, start: Any, release: Any, released: Any, watch: Callable[[str, list[str]], Any] | None
-    ) -> None:
+    def __init__(self, acquire: Any, start: Any, release: Any, released: Any, watch: Callable[..., Any] | None) -> None:
         self.acquire, self.start, self.release, self.released = acquire, start, release, released
         self._watch = watch  # makes it, of its label and the work; None without a bound
+        self._busy: list[str] = []  # the work that the watch looks at
+        self._shared: Any = None  # `work_ended`, where there is one
 
     @classmethod
     def place(
@@ -131,28 +133,53 @@ class Tasks:
         # Each of them, not the last ones only: those have ended as soon as one before them has failed, and others may
         # still be sending.
         awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
-        skipping = [each for each in awaited if _can_skip(each)]
-        for task in skipping:
-            self._end_of([task], f"{self._label(task)}_ended")
-        if self._watch is not None and (busy := [each.task_id for each in work if _is_work(each)]):
-            self._place_watch(self._watch(self._free("watch"), busy))
-        others = [each for each in awaited if each not in skipping]
-        if others:
-            self._end_of(others, "work_ended")
+        self._await(awaited)
+        self._look_at(work)
+        self._follow()
 
-    def _end_of(self, tasks: Iterable[Any], label: str) -> None:
-        """A task between these and the release."""
-        ended = WorkEndedOperator(task_id=self._free(label), doc_md=_ENDED_DOC, **OF_AN_EMPTY_TASK)
+    def _await(self, tasks: Iterable[Any]) -> None:
+        """Have the release wait for these."""
+        for task in tasks:
+            if _can_skip(task):
+                task >> self._ended(f"{self._label(task)}_ended")
+                continue
+            if self._shared is None:
+                self._shared = self._ended("work_ended")
+            task >> self._shared
+
+    def _ended(self, label: str) -> Any:
+        """A task between the work and the release."""
+        ended = WorkEndedOperator(
+            task_id=self._free(label), doc_md=_ENDED_DOC, task_group=self.acquire.task_group, **OF_AN_EMPTY_TASK
+        )
         # A teardown, so that it is none of the last tasks: of the run, which is judged by them, nor of the group, from
         # which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
         ended.as_teardown(setups=[self.acquire])
-        for task in tasks:
-            task >> ended
         ended >> self.release
+        return ended
 
-    def _place_watch(self, watch: Any) -> None:
-        watch.as_teardown(setups=[self.acquire])
-        watch >> self.released
+    def _look_at(self, work: Iterable[Any]) -> None:
+        """Have the watch end with the first of these, too, that begins."""
+        busy = [each.task_id for each in work if _is_work(each)]
+        if self._watch is None or not busy:
+            return
+        if not self._busy:
+            watch = self._watch(self._free("watch"), self._busy, task_group=self.acquire.task_group)
+            watch.as_teardown(setups=[self.acquire])
+            watch >> self.released
+        self._busy += busy
+
+    def _follow(self) -> None:
+        """From now on, what takes the endpoint stands outside, or was added later: nobody else would wait for it."""
+
+        def took(other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:
+            if not upstream:
+                refuse_waiting_work([other])
+                self._await([other])
+                self._look_at([other])
+
+        # Airflow tells a task so of each one that is put behind it, and does nothing more itself.
+        self.start.update_relative = took
 
     @property
     def _prefix(self) -> str:
@@ -171,6 +198,7 @@ class Tasks:
 
 
 def _watch(label: str, work: list[str], **given: Any) -> Any:
+    """The watch. It keeps the list, to which work may be added until the DAG is stored."""
     return WatchIdleOperator(task_id=label, work=work, doc_md=_WATCH_DOC, **{**OURS, "retries": 0}, **given)
 
 

@@ -56,7 +56,7 @@ class WatchIdleOperator(BaseOperator):
             trigger_kwargs={
                 "acquire_task_id": acquire_task_id,
                 "start_task_id": start_task_id,
-                "work": list(work),
+                "work": work,
                 "max_idle": max_idle,
                 "release": release,
                 "hf_endpoints_conn_id": hf_endpoints_conn_id,
