@@ -54,6 +54,9 @@ FOUND = (
         "started and never released: the run never ends",
         _inside(Task(ends=("fail",)), runs=(0, 4000), past=True),
     ),
+    # Airflow fails such a run as soon as nothing else can run, and then no teardown runs.
+    Found("work_that_never_runs", "left running", _inside(Task(), Task(over=True))),
+    Found("work_that_never_runs_beside", "left running", _beside(Task(over=True))),
     Found(
         "release_waits_after_its_undo",
         "release waits too long",

@@ -212,7 +212,7 @@ def _without_reason(play: Any) -> Iterable[Fault]:
     every = [each for part in parts for each in (part.tasks if isinstance(part, Group | Alone) else (part,))]
     plain = all(
         isinstance(each, Group)
-        or (each.kind == "work" and set(each.ends) == {"ok"} and not each.rule and not each.limit)
+        or (each.kind == "work" and set(each.ends) == {"ok"} and not each.rule and not each.limit and not each.over)
         for each in every
     )
     alone = any(isinstance(part, Alone) for part in parts)

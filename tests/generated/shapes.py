@@ -41,6 +41,7 @@ class Task:
     :param endpoint: what it is about, where it stands outside of a group.
     :param picks: what a branch returns: nothing, the task behind it, or one outside of the group.
     :param mapped: into how many it is expanded; 0: it is not.
+    :param over: whether its `end_date` lies before every run, so that Airflow never runs it.
     """
 
     kind: Kind = "work"
@@ -54,6 +55,7 @@ class Task:
     pool: bool = False
     limit: float | None = None  # seconds: execution_timeout
     endpoint: str = "demo"
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ class _Writer:
         common |= {"retries": task.retries} if task.retries else {}
         common |= {"depends_on_past": True} if task.past else {}
         common |= {"pool": "small"} if task.pool else {}
+        if task.over:
+            common["end_date"] = _Raw("datetime(2026, 1, 2, tzinfo=timezone.utc)")
         if task.limit:
             common["execution_timeout"] = _Raw(f"timedelta(seconds={task.limit})")
         match task.kind:

@@ -1,0 +1,61 @@
+"""Work that Airflow never runs in a DAG run, by its dates: no endpoint is started for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk import DAG, BaseOperator
+
+from airflow_provider_hf_endpoints.operators.using.dates import refuse_work_that_never_runs
+from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
+
+RUN = datetime(2026, 5, 1, tzinfo=UTC)
+EARLIER, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def a_dag(**dates: Any) -> DAG:
+    """A group with two tasks inside, one of them behind a task outside that has the dates."""
+    with DAG("dag", schedule=None) as dag:
+        with inference_endpoint("demo"):
+            BaseOperator(task_id="one")
+            two = BaseOperator(task_id="two")
+        BaseOperator(task_id="before", **dates) >> two
+    return dag
+
+
+@pytest.mark.parametrize(
+    ("dates", "words"), [({"end_date": EARLIER}, "end_date=2026"), ({"start_date": LATER}, "2027")]
+)
+def test_an_endpoint_is_not_started_for_work_that_never_runs(dates: dict[str, Any], words: str) -> None:
+    """Also where the task is further up, outside of the group: nothing is asked of the service, and no retry helps."""
+    acquire: Any = a_dag(**dates).get_task("demo.acquire")
+    with pytest.raises(AirflowFailException, match=f"'before' has .*{words}"):
+        acquire.execute({"logical_date": RUN})
+
+
+@pytest.mark.parametrize(
+    ("dates", "logical_date"),
+    [
+        ({}, RUN),
+        ({"start_date": EARLIER, "end_date": LATER}, RUN),
+        ({"start_date": RUN, "end_date": RUN}, RUN),
+        ({"end_date": EARLIER}, None),
+    ],
+)
+def test_what_airflow_runs_is_let_by(dates: dict[str, Any], logical_date: datetime | None) -> None:
+    """As Airflow compares: a run without a logical date runs everything."""
+    acquire = a_dag(**dates).get_task("demo.acquire")
+    refuse_work_that_never_runs(acquire, "demo.release", logical_date)
+
+
+def test_what_the_use_waited_for_is_over() -> None:
+    """A task before `acquire` has run, or `acquire` would not."""
+    with DAG("dag", schedule=None) as dag:
+        group = inference_endpoint("demo")
+        with group:
+            BaseOperator(task_id="work")
+        BaseOperator(task_id="before", end_date=EARLIER) >> group
+    refuse_work_that_never_runs(dag.get_task("demo.acquire"), "demo.release", RUN)
