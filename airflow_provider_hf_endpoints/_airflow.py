@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import Asset
+from airflow.sdk.definitions._internal.mixins import DependencyMixin  # 3.0.6, 3.1.8, 3.3.2: what takes arrows
 from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1.8, 3.3.2
 from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1.8, 3.3.2
 from airflow.triggers.base import BaseTrigger
@@ -37,6 +38,7 @@ __all__ = [
     "TRIGGERS_STORE_XCOMS",
     "AirflowRescheduleException",
     "AirflowRuntimeError",
+    "DependencyMixin",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "asset_names",

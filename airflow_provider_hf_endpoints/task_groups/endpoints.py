@@ -18,6 +18,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskGroup
 from airflow.sdk import task_group
 
+from airflow_provider_hf_endpoints._airflow import DependencyMixin
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
@@ -94,12 +95,12 @@ def inference_endpoint(
     return InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
 
 
-class InferenceEndpointGroup:
+class InferenceEndpointGroup(DependencyMixin):
     """What `inference_endpoint` returns; see there.
 
     `with … as endpoint` gives the started endpoint, for the argument `endpoint` of operators and sensors; it is a
     mapping, the endpoint's summary and its lease, when a task gets it. The group itself takes arrows (`>>`) once
-    it was entered: what comes after it waits for the work.
+    it was entered, also in `chain(…)`: what comes after it waits for the work. A `Label` takes its `task_group`.
     """
 
     def __init__(
@@ -196,22 +197,6 @@ class InferenceEndpointGroup:
     def set_downstream(self, *args: Any, **kwargs: Any) -> None:
         """As `TaskGroup.set_downstream`."""
         self._group.set_downstream(*args, **kwargs)
-
-    def __rshift__(self, other: Any) -> Any:
-        self.set_downstream(other)
-        return other
-
-    def __lshift__(self, other: Any) -> Any:
-        self.set_upstream(other)
-        return other
-
-    def __rrshift__(self, other: Any) -> InferenceEndpointGroup:
-        self.set_upstream(other)
-        return self
-
-    def __rlshift__(self, other: Any) -> InferenceEndpointGroup:
-        self.set_downstream(other)
-        return self
 
 
 def _default_id(name: Any) -> str:

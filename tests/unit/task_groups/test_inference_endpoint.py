@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
-from airflow.sdk import DAG, TaskGroup, task
+from airflow.sdk import DAG, TaskGroup, chain, cross_downstream, task
 from airflow.serialization import serialized_objects
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
@@ -113,6 +113,24 @@ def test_what_comes_after_the_group_waits_for_the_work() -> None:
     found = arrows(dag)
     assert {"demo.acquire"} == found["before"]
     assert [each for each, following in found.items() if "after" in following] == ["demo.ask"]
+
+
+def test_a_group_stands_wherever_arrows_are_drawn() -> None:
+    """In `chain`, in `cross_downstream`, in lists on either side, and after another group."""
+    with DAG("dag", schedule=None) as dag:
+        one, two = inference_endpoint("one"), inference_endpoint("two")
+        for group in (one, two):
+            with group as endpoint:
+                ask("ask", endpoint)
+        chain(ask("a", "x"), one, [two, ask("b", "x")])
+        cross_downstream([two], [ask("c", "x"), ask("d", "x")])
+        [ask("e", "x"), ask("f", "x")] >> two
+        two << ask("g", "x")
+    found = arrows(dag)
+    assert {"one.acquire"} == found["a"]
+    assert {"two.acquire", "b", "one.work_ended"} == found["one.ask"]
+    assert {"c", "d", "two.work_ended"} == found["two.ask"]
+    assert [{"two.acquire"}] * 3 == [found[each] for each in ("e", "f", "g")]
 
 
 def test_mapped_tasks_sensors_and_taskflow_take_the_endpoint() -> None:
