@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL
 from airflow_provider_hf_endpoints.operators.common.operator import DEFAULT_TIMEOUT
+from airflow_provider_hf_endpoints.operators.using.held_back import WAITING
 
 _KNOWN = inspect.signature(BaseOperator.__init__).parameters
 
@@ -62,7 +63,7 @@ OF_AN_EMPTY_TASK: dict[str, Any] = {
 def refuse_waiting_work(work: Iterable[Any]) -> None:
     """Refuse tasks that wait for the DAG run before: the endpoint would bill meanwhile."""
     for task in work:
-        names = [name for name in ("depends_on_past", "wait_for_downstream") if getattr(task, name, False)]
+        names = [name for name in WAITING if getattr(task, name, False)]
         if names:
             raise ValueError(
                 f"Task {task.task_id!r} uses an endpoint and has {' and '.join(f'{name}=True' for name in names)} (its "

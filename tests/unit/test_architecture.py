@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },
-    "task_groups": {"endpoints", "hooks", "inference", "operators"},
+    "task_groups": {"_airflow", "endpoints", "hooks", "inference", "operators"},
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.

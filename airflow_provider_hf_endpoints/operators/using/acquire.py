@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
-from airflow_provider_hf_endpoints.operators.using.dates import refuse_work_that_never_runs
+from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import Held
 from airflow_provider_hf_endpoints.ownership import attempt_id
 
@@ -86,7 +86,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         began = time.time()
         with in_airflow_terms():
             check_name(self.endpoint)
-            refuse_work_that_never_runs(self, self.release_task_id, context.get("logical_date"))
+            refuse_work_that_is_held_back(self, self.release_task_id, context.get("logical_date"))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 namespace = self.namespace or hook.get_conn().default_namespace()
                 if self.must_exist:

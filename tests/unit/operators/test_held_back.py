@@ -1,4 +1,4 @@
-"""Work that Airflow never runs in a DAG run, by its dates: no endpoint is started for it."""
+"""Work that Airflow never runs in a DAG run, or only after another one: no endpoint is started for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_provider_hf_endpoints.operators.using.dates import refuse_work_that_never_runs
+from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 
 RUN = datetime(2026, 5, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_an_endpoint_is_not_started_for_work_that_never_runs(dates: dict[str, An
 def test_what_airflow_runs_is_let_by(dates: dict[str, Any], logical_date: datetime | None) -> None:
     """As Airflow compares: a run without a logical date runs everything."""
     acquire = a_dag(**dates).get_task("demo.acquire")
-    refuse_work_that_never_runs(acquire, "demo.release", logical_date)
+    refuse_work_that_is_held_back(acquire, "demo.release", logical_date)
 
 
 def test_what_the_use_waited_for_is_over() -> None:
@@ -57,5 +57,5 @@ def test_what_the_use_waited_for_is_over() -> None:
         group = inference_endpoint("demo")
         with group:
             BaseOperator(task_id="work")
-        BaseOperator(task_id="before", end_date=EARLIER) >> group
-    refuse_work_that_never_runs(dag.get_task("demo.acquire"), "demo.release", RUN)
+        BaseOperator(task_id="before", end_date=EARLIER, depends_on_past=True) >> group
+    refuse_work_that_is_held_back(dag.get_task("demo.acquire"), "demo.release", RUN)
