@@ -94,10 +94,27 @@ def test_force_stops_it_under_the_others(emulator: Emulator, use: Use, left: str
 
 
 @pytest.mark.parametrize("action", [*REFUSED.values(), *LEFT.values()])
-def test_one_s_own_run_is_nobody_else(emulator: Emulator, use: Use, action: Any) -> None:
-    """A task of the group's own DAG run may do what it likes, whether or not the endpoint came with the lease."""
-    run(action(), use.dag_run.context("t"))
+def test_what_comes_after_the_use_in_its_own_run_is_nobody_else(emulator: Emulator, use: Use, action: Any) -> None:
+    """A task behind the group may do what it likes, whether or not the endpoint came with the lease."""
+    run(action(), use.dag_run.context("t", after=["use.acquire", "use.start"]))
     assert USED != calls(emulator)
+
+
+@pytest.mark.parametrize("action", REFUSED)
+def test_what_stands_beside_the_use_in_its_own_run_is_refused(emulator: Emulator, use: Use, action: str) -> None:
+    """No arrow says that the use has to bear it: as for any other run."""
+    with pytest.raises(HeldByOthersError, match=r"in use: nightly run-1 use.acquire"):
+        run(REFUSED[action](), use.dag_run.context("t", after=["unrelated"]))
+    assert calls(emulator) == USED
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_what_stands_beside_the_use_in_its_own_run_stops_nothing(emulator: Emulator, use: Use, left: str) -> None:
+    """The use goes on, and stops the endpoint when it leaves."""
+    run(LEFT[left](), use.dag_run.context("t"))
+    assert calls(emulator) == USED
+    use.release()
+    assert left == state(emulator)
 
 
 @pytest.mark.parametrize("action", [*REFUSED.values(), *LEFT.values()])

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,9 +82,10 @@ class Run:
         self.attempt, self.retries = 1, 0  # of the task that comes next
         self.states: dict[str, str] = {}  # of other runs
 
-    def context(self, task_id: str) -> dict[str, Any]:
+    def context(self, task_id: str, *, after: Sequence[str] = ()) -> dict[str, Any]:
         self.xcoms[task_id] = {}
-        task = SimpleNamespace(get_flat_relatives=lambda upstream: [])
+        relatives = [SimpleNamespace(task_id=each) for each in after]
+        task = SimpleNamespace(get_flat_relatives=lambda upstream: relatives if upstream else [])
         run = SimpleNamespace(start_date=self.began, dag_id="nightly", run_id=self.run_id)
         return {"ti": Attempt(self, task_id), "task": task, "dag_run": run}
 

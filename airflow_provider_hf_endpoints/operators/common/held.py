@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import Context
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder
+from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder, task_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.leases.store import other_leases, store_for
@@ -33,12 +33,14 @@ class Holders:
     """Of one endpoint, as one task sees them.
 
     :param mine: the lease by which this task uses the endpoint, None where it has none: then those of its own DAG run
-        are no others
+        are no others, where they were taken before it. A use beside it goes on, and the DAG's author ordered nothing.
     """
 
     def __init__(self, endpoint: EndpointRef, context: Context, mine: Lease | None) -> None:
         self._endpoint, self._mine = endpoint, mine
         self._ti: Any = context["ti"]
+        task: Any = context.get("task")
+        self._before = None if task is None else {each.task_id for each in task.get_flat_relatives(upstream=True)}
 
     def refuse(self, hook: InferenceEndpointsHook, done: str) -> None:
         """Raise `HeldByOthersError` where others hold the endpoint, or nobody can say so.
@@ -84,8 +86,14 @@ class Holders:
         held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, ask)
         if mine is not None:
             return held
-        here, origin = self._run(), origin_of(hook.lease_path)
-        return [each for each in held if run_of_holder(each.who) != here or each.origin not in ("", origin)]
+        origin = origin_of(hook.lease_path)
+        return [each for each in held if each.origin not in ("", origin) or not self._was_taken_before(each)]
+
+    def _was_taken_before(self, lease: Lease) -> bool:
+        """By a task of this run that this one comes after."""
+        return run_of_holder(lease.who) == self._run() and (
+            self._before is None or task_of_holder(lease.who) in self._before
+        )
 
     def _note(self, hook: InferenceEndpointsHook, state: str) -> Lease:
         """How the endpoint is to be found: the record of a holder that has left."""
