@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.generated.shapes import Case, Dag, Group, Person, Task
+from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ def _inside(*tasks: Task | Group, runs: tuple[int, ...] = (0,), past: bool = Fal
 def _beside(task: Task) -> Case:
     """A task that skips what is behind it, and one that works on."""
     return Case(dags=(Dag(parts=(Group(tasks=(task, Task(seconds=900)), parallel=True),)),))
+
+
+def _after(task: Task) -> Alone:
+    """A task that comes when the endpoint has answered, beside who uses it."""
+    return Alone(tasks=(task,))
 
 
 FOUND = (
@@ -57,6 +62,16 @@ FOUND = (
     # Airflow fails such a run as soon as nothing else can run, and then no teardown runs.
     Found("work_that_never_runs", "left running", _inside(Task(), Task(over=True))),
     Found("work_that_never_runs_beside", "left running", _beside(Task(over=True))),
+    Found(
+        "pause_beside_a_use",
+        "stopped under others by a pause",
+        Case(dags=(Dag(parts=(Group(tasks=(Task(seconds=900),)), Alone()), parallel=True),)),
+    ),
+    Found(
+        "delete_beside_a_use",
+        "stopped under others by a delete",
+        Case(dags=(Dag(parts=(Group(tasks=(Task(seconds=900),)), _after(Task(kind="delete"))), parallel=True),)),
+    ),
     Found(
         "release_waits_after_its_undo",
         "release waits too long",

@@ -239,10 +239,10 @@ def _rows(play: Any) -> Iterable[Fault]:
 
 
 def _swept(play: Any) -> Iterable[Fault]:
-    """A sweeper, an update and a delete leave alone what a group works with; see `_stopped_under_others`."""
+    """Sweepers and tasks outside of groups leave alone what a group works with; see `_stopped_under_others`."""
     for change in play.wire.changes:
         about_it = change.who is not None and change.status < 300 and change.state in BILLING
-        if not about_it or _kind_of(change.who) not in ("sweep", "update", "delete", "zero"):
+        if not about_it or _kind_of(change.who) not in ("sweep", "update", "delete", "zero", "pause"):
             continue
         mine = _group_of(play, change.who)
         for use in tasks.USES:
