@@ -135,7 +135,7 @@ class Tasks:
         awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
         self._await(awaited)
         self._look_at(work)
-        self._follow()
+        self._follow(ids)
 
     def _await(self, tasks: Iterable[Any]) -> None:
         """Have the release wait for these."""
@@ -169,11 +169,12 @@ class Tasks:
             watch >> self.released
         self._busy += busy
 
-    def _follow(self) -> None:
+    def _follow(self, known: set[str]) -> None:
         """From now on, what takes the endpoint stands outside, or was added later: nobody else would wait for it."""
 
         def took(other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:
-            if not upstream:
+            if not upstream and other.task_id not in known:
+                known.add(other.task_id)  # told once for each argument that takes the endpoint
                 refuse_waiting_work([other])
                 self._await([other])
                 self._look_at([other])

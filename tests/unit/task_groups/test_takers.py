@@ -49,15 +49,15 @@ def test_the_release_waits_for_whoever_takes_the_endpoint() -> None:
 
 
 def test_what_can_skip_outside_skips_no_release() -> None:
-    """It has an empty task of its own between, as inside."""
+    """It has an empty task of its own between, as inside, and one only, however often it takes the endpoint."""
     with DAG("dag", schedule=None) as dag:
         with inference_endpoint("demo") as endpoint:
             ask("inside", endpoint)
 
         @task.branch
-        def pick(endpoint: dict[str, Any]) -> None: ...
+        def pick(endpoint: dict[str, Any], again: dict[str, Any]) -> None: ...
 
-        pick(endpoint)
+        pick(endpoint, endpoint)
     assert {"demo.pick_ended"} == dag.get_task("pick").downstream_task_ids
     assert "demo.pick_ended" in dag.get_task("demo.release").upstream_task_ids
 
