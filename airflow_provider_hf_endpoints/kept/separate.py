@@ -40,9 +40,13 @@ class SeparateVariables(Records):
             return
         document = self._document(key)
         before = document.read()
-        document.write(record)
-        # Airflow 3.0 logs an error of writing and goes on. (Another value than either is that of another writer.)
-        if document.read() == before != record:
+        for _ in range(_WRITE_TRIES):
+            document.write(record)
+            # Airflow 3.0 logs an error of writing and goes on. (Another value than either is that of another writer.)
+            if not document.read() == before != record:
+                break
+            # Or somebody has removed the record at this moment, as others do with that of a holder that has left.
+        else:
             raise StoreError(f"{document} does not keep what is written to it.")
         self._enlist(key, new=before is None)
 

@@ -25,6 +25,7 @@ from airflow_provider_hf_endpoints.kept import (
     separate_records_at,
     variables,
 )
+from airflow_provider_hf_endpoints.kept.variables import VariableDocument
 from tests.variables import OldVariables, Variables
 
 PLACE: dict[str, Any] = {"key": "the.key", "description": "of a test"}
@@ -154,6 +155,23 @@ def test_nobody_puts_back_what_a_writer_has_replaced(stand_in: Variables) -> Non
     at_once(partial(come_and_mark, number) for number in range(8))
     stand_in.slow = 0.0
     assert {f"writer-{number}": {"left": True} for number in range(8)} == separate().read()
+
+
+def test_a_record_that_somebody_removes_meanwhile_is_written_again(
+    stand_in: Variables, old: Variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As others do with that of a holder that has left: which is no store that loses what is written to it."""
+    write, written = VariableDocument.write, []
+
+    def tidied_at_once(document: VariableDocument, record: object) -> None:
+        write(document, record)
+        written.append(record)
+        if len(written) == 1:
+            document.remove()
+
+    monkeypatch.setattr(VariableDocument, "write", tidied_at_once)
+    separate().write("one", {"left": True})
+    assert {"one": {"left": True}} == separate().read()
 
 
 def test_on_a_slow_server_the_list_of_airflow_3_0_loses_nobody(stand_in: Variables, old: Variables) -> None:
