@@ -9,6 +9,7 @@ from typing import Any
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 
 def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | None:
@@ -52,5 +53,7 @@ def size_of(path: UPath) -> int | None:
 
     :raises FileNotFoundError: it is not there
     """
+    if local_path(path) is None:
+        path.fs.invalidate_cache()  # a listing kept by the client would hide what another machine wrote
     size = path.fs.info(path.path).get("size")
     return None if size is None else int(size)
