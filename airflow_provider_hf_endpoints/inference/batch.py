@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_first_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
+from airflow_provider_hf_endpoints.inference.job.ends import BatchStopped
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.holder import task_of
@@ -108,7 +109,8 @@ async def arun_batch(
     if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
         await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
         return judge_job(job, finished)
-    ids = await patiently(partial(check_input, job, source), "checking the input", sent=False)
+    go_on = partial(_stop_where_asked, job, layout, lambda: ends() or orphaned())
+    ids = await patiently(partial(check_input, job, source, go_on), "checking the input", sent=False)
     await patiently(partial(suggest_ids, job, source), "reading the first row", sent=False)
     lock = OutputLock(layout.journal)
     try:
@@ -128,6 +130,21 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
     if finished is not None:
         log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
     return finished
+
+
+def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bool]) -> None:
+    """
+    :raises BatchStopped: `stop`, before anything was sent
+    """
+    if stop():
+        nothing = BatchReport(
+            output_path=str(job.output_path),
+            errors_path=str(layout.errors),
+            manifest_path=str(layout.manifest),
+            results_path=str(layout.results),
+            complete=False,
+        )
+        raise BatchStopped(nothing, "asked to stop while the input was read")
 
 
 async def _without_failing(work: Callable[[], None], doing: str) -> None:

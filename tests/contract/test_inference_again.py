@@ -226,3 +226,19 @@ def test_a_csv_goes_on_in_the_encoding_that_was_named_later(tmp_path: Path) -> N
         assert (3001, done) == (report.succeeded, report.resumed)
         with pytest.raises(OutputConflictError, match="encoding was 'cp1252' and is 'latin-1'"):
             run_batch(job_of(server.url, tmp_path, input_path=path, encoding="latin-1"))
+
+
+def test_a_batch_that_still_reads_its_input_stops_at_once(tmp_path: Path) -> None:
+    """Where ids are compared all lines are read first; nothing is sent, and the next run does everything."""
+    rows = [{"id": number, "text": "a"} for number in range(20_000)]
+    write_rows(tmp_path, rows)
+    looks: list[int] = []
+
+    def stop() -> bool:
+        looks.append(1)
+        return len(looks) > 2
+
+    with serving(echo) as server:
+        with pytest.raises(BatchStopped, match="while the input was read"):
+            run_batch(job_of(server.url, tmp_path, id_column="id"), stop=stop)
+        assert (3, []) == (len(looks), server.posts)

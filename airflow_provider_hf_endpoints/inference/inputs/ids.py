@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
+from collections.abc import Callable
 from hashlib import blake2b
 
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError
@@ -12,6 +13,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import RowId, parse_li
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 
 _BUCKETS = 256
+_LINES_AT_A_TIME = 4096
 
 
 def hash_id(identity: RowId) -> int:
@@ -20,14 +22,19 @@ def hash_id(identity: RowId) -> int:
     return int.from_bytes(hashed, "big")
 
 
-def hashes_of(source: Input, id_column: str, *, stop_on_bad: bool) -> list[array[int]]:
+def hashes_of(
+    source: Input, id_column: str, *, stop_on_bad: bool, go_on: Callable[[], None] = lambda: None
+) -> list[array[int]]:
     """The hashes of all ids, in order: eight bytes a row, sorted in parts.
 
     :param stop_on_bad: refuse a line that is no row; otherwise it has no id
+    :param go_on: called every few thousand lines, since all are read; may raise
     :raises BatchInputError: an id is missing, or stands on two lines
     """
     buckets = [array("Q") for _ in range(_BUCKETS)]
     for line in read_lines(source):
+        if line.place % _LINES_AT_A_TIME == 0:
+            go_on()
         try:
             row = parse_line(line)
         except BadLineError:

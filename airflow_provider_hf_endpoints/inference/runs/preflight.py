@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Callable
 from dataclasses import replace
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
@@ -60,10 +61,13 @@ def suggest_ids(job: BatchJob, source: Input) -> None:
         )
 
 
-def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
+def check_input(
+    job: BatchJob, source: Input | None = None, go_on: Callable[[], None] = lambda: None
+) -> list[array[int]]:
     """Refuse an input that cannot be used, before anything is sent.
 
     :param source: the job's files, None to look for them
+    :param go_on: called now and then where the whole input is read; may raise
     :return: where rows have ids, the hashes of them, in order
     :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
         doubled
@@ -72,4 +76,4 @@ def check_input(job: BatchJob, source: Input | None = None) -> list[array[int]]:
     stop = job.on_bad_input == "stop"
     may_be_empty = job.shard is not None or job.on_empty == "succeed"
     check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
-    return [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop)
+    return [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop, go_on=go_on)
