@@ -38,7 +38,17 @@ UNIT, UNIT_OLDEST = (
     Suite(f"unit, {which} Airflow", environment, ("tests/unit",))
     for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
-CONTRACT = Suite("contract, newest Airflow", ".venv", ("tests/contract",))
+# In two halves, which take about as long: both wait for servers more than they compute.
+BATCH = "*/contract/test_inference_*"
+CONTRACT = Suite(
+    "contract but for the batch, newest Airflow", ".venv", ("tests/contract",), (f"--ignore-glob={BATCH}",)
+)
+CONTRACT_OF_BATCH = Suite(
+    "contract of the batch, newest Airflow",
+    ".venv",
+    ("tests/contract",),
+    ("--ignore-glob=*/contract/test_[!i]*", "--ignore-glob=*/contract/client"),
+)
 WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "tests/generated"))
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
@@ -48,11 +58,11 @@ LIVE, LIVE_OLDEST = (
 )
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
-    (CONTRACT,),
-    (UNIT, WORLDS, UNIT_OLDEST),
+    (CONTRACT, UNIT_OLDEST),
+    (UNIT, WORLDS, CONTRACT_OF_BATCH),
     (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE)),
 )
-QUICK = ((CONTRACT,), (UNIT, WORLDS))
+QUICK = ((CONTRACT,), (UNIT, WORLDS, CONTRACT_OF_BATCH))
 
 
 @dataclass(frozen=True)
