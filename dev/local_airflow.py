@@ -348,6 +348,8 @@ def _settings(home: Path) -> dict[str, str]:
         ("triggerer", "triggerer_health_check_threshold"): "6",
         ("dag_processor", "refresh_interval"): "5",
         ("dag_processor", "min_file_process_interval"): "600",
+        # 3.0.6 takes DAGs for gone whose file was read again a while before they are stored.
+        ("dag_processor", "stale_dag_threshold"): "3600",
         ("dag_processor", "parsing_processes"): "1",
         ("usage_data_collection", "enabled"): "False",
         # Hang bounds. By default 5 s for a worker's request, 30 and 50 s for a DAG file, which a busy machine exceeds.
