@@ -139,9 +139,7 @@ def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bo
     if stop():
         nothing = BatchReport(
             output_path=str(job.output_path),
-            errors_path=str(layout.errors),
-            manifest_path=str(layout.manifest),
-            results_path=str(layout.results),
+            **layout.told,
             complete=False,
         )
         raise BatchStopped(nothing, "asked to stop while the input was read")

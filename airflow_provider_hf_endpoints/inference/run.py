@@ -332,9 +332,7 @@ class Run:
         tally = self._tally
         return BatchReport(
             output_path=str(self._job.output_path if self._job.shard is None else self._layout.results.parent),
-            results_path=str(self._layout.results),
-            errors_path=str(self._layout.errors),
-            manifest_path=str(self._layout.manifest),
+            **self._layout.told,
             resumed=tally.resumed,
             requests=tally.requests + self._resent(),
             retries=tally.retries + self._resent(),

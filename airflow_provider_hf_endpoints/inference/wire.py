@@ -21,7 +21,7 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 class Asked:
     """What a request asks for and its engine does not see to: it is seen to when the answer is read.
 
-    :param cut_at: texts at which the answer's text ends; they are no part of it
+    :param cut_at: stop texts: the answer ends before the first of them
     :param most_tokens: of one text, None where nothing was said
     :param texts: how many there are to be: of several, no count of tokens tells which reached the limit
     :param as_it_came: the whole answer is handed on, so it is cut in the answer too

@@ -4,8 +4,8 @@ A holder that leaves while others stay leaves its record there, as a note of how
 then knows the state before them all, and not the state that the others' use has made. So does a record that expired.
 Of such notes that are a day old one is kept, which says how it was: uses that overlap for ever leave no more than that.
 
-Who stops the endpoint notes that, too, before it does: the service's reads may lag, and who comes right after would see
-the endpoint running and take that for how it was.
+A use that is about to stop the endpoint notes that first: the service's reads may lag, and a use that begins right
+after would read that the endpoint runs, and would leave it running in the end.
 """
 
 from __future__ import annotations

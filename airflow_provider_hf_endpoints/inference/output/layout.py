@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from upath import UPath
 
@@ -56,6 +56,15 @@ class OutputLayout:
             shards=path / "_shards",
             ids=path / "ids.bin",
         )
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The paths that a report has, by the names of its fields."""
+        return {
+            "results_path": str(self.results),
+            "errors_path": str(self.errors),
+            "manifest_path": str(self.manifest),
+        }
 
     @property
     def any_results(self) -> tuple[UPath, ...]:

@@ -249,9 +249,7 @@ def _manifest(
     ended = max(part.manifest["finished_at"] for part in parts)
     report = BatchReport(
         output_path=str(output_path),
-        results_path=str(layout.results),
-        errors_path=str(layout.errors),
-        manifest_path=str(layout.manifest),
+        **layout.told,
         seconds=(datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds(),
         engine=_all("engine", parts),
         model=_all("model", parts),

@@ -35,8 +35,6 @@ def _report_of_shard(manifest: Mapping[str, Any], shard: Shard, layout: OutputLa
     counts = {**manifest["shards"][shard.number], "requests": 0, "retries": 0}
     return BatchReport(
         output_path=str(layout.results),
-        results_path=str(layout.results),
-        errors_path=str(layout.errors),
-        manifest_path=str(layout.manifest),
+        **layout.told,
         **counts,
     )

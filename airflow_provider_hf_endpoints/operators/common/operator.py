@@ -206,7 +206,7 @@ class EndpointOperator(BaseOperator):
         raise AssertionError("unreachable: defer always raises")
 
     def _namespace_learnt(self, endpoint: InferenceEndpoint) -> dict[str, str]:
-        """For the deferral's kwargs: what comes after the wait must not have to ask the Hub whose the token is."""
+        """For the deferral's kwargs: the task that resumes after the wait need not ask the Hub for the namespace."""
         return {"namespace": endpoint.namespace} if self.namespace is None else {}
 
     def _conclude(self, event: dict[str, Any] | None) -> Arrived:

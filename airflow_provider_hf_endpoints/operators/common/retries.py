@@ -104,7 +104,7 @@ class FirstTry:
     """When the first of an attempt and its retries began to wait, so that a retry extends no deadline.
 
     Kept in Airflow's task state store, which outlives an attempt (Airflow 3.3). Where there is none each attempt has
-    the whole time. A clear begins anew: it raises `max_tries`, and a retry leaves that alone.
+    the whole time. A clear starts again: it raises `max_tries`, and a retry leaves that alone.
     """
 
     _KEY = "hf_endpoint_wait_began"
