@@ -60,6 +60,14 @@ def leave_claim(task_instance: Any, attempt: str | None) -> None:
     task_instance.xcom_push(key=CLAIM_KEY, value=attempt or True)
 
 
+def withdraw_claim(task_instance: Any) -> None:
+    """After a release: the attempt's trigger, which Airflow may take away late, has nothing left to do."""
+    try:
+        task_instance.xcom_push(key=CLAIM_KEY, value=False)
+    except Exception as error:  # noqa: BLE001 - an XCom backend's may be any; what led here must be raised
+        log.warning("The trigger of this task may release its endpoint once more: %s", error)
+
+
 def has_left_claim(task_instance: Any) -> bool:
     """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
     key = {"task_ids": task_instance.task_id, "key": CLAIM_KEY, "map_indexes": task_instance.map_index}

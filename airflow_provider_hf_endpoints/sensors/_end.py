@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointErro
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, Policies
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.ownership import withdraw_claim
 
 
 class Ending:
@@ -75,6 +76,8 @@ class Ending:
             if next_method == ENDED_BY_AIRFLOW:
                 self.emergency.recall_namespace(task_instance)
                 self.emergency.release("on_timeout" if _ran_out_of_time(error) else "on_failure")
+                if self.emergency.released:
+                    withdraw_claim(task_instance)
             raise
 
     def _raise(self, error: InferenceEndpointError) -> NoReturn:

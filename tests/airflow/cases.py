@@ -103,7 +103,8 @@ class Case:
         """Exactly these calls have reached the service, as soon as all have."""
         self.expected = list(calls)
         self.airflow.wait_until(lambda: len(self.calls()) >= len(calls), f"{calls} reached the service")
-        assert list(calls) == self.calls()
+        reached = self.calls()
+        assert reached == list(calls), f"{reached} reached the service, and {list(calls)} should have"
 
     def _all_calls(self) -> list[str]:
         pattern = re.compile(rf"/v2/endpoint/{re.escape(self.namespace)}(/{re.escape(self.endpoint)}(/[a-z-]+)?)?")

@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
 )
+from airflow_provider_hf_endpoints.ownership import has_left_claim
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from tests.contract.operators_play import (
     FAST,
@@ -349,6 +350,7 @@ def test_a_deferral_that_airflow_ends_releases(
     with pytest.raises(raised):
         create(deferrable=True, **policies).resume_execution("__fail__", {"error": error}, context)
     assert calls(slow) == ["POST ", "DELETE /demo"]
+    assert not has_left_claim(context["ti"])  # the trigger, where Airflow takes it away late, does it no second time
 
 
 @pytest.mark.parametrize("error", ["Trigger failure", "Trigger timeout"])

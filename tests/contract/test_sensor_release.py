@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
-from airflow_provider_hf_endpoints.ownership import CLAIM_KEY
+from airflow_provider_hf_endpoints.ownership import CLAIM_KEY, has_left_claim, leave_claim
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.waits import WaitBrokenError
 from tests.contract.operators_play import (
@@ -150,9 +150,12 @@ def test_marked_before_it_has_deferred(slow: Emulator, policy: str) -> None:
 def test_a_deferral_that_airflow_ends(slow: Emulator, error: str, policy: str) -> None:
     """Airflow calls no method of the task then but the one that is ours."""
     made = sensor("deferred", **{policy: "pause"}, **others(policy))
+    context = new_context()
+    leave_claim(context["ti"], "attempt-1")
     with pytest.raises(Exception, match=error):
-        made.resume_execution("__fail__", {"error": error}, new_context())
+        made.resume_execution("__fail__", {"error": error}, context)
     assert done(slow) == ["POST /demo/pause"]
+    assert not has_left_claim(context["ti"])
 
 
 def test_an_event_that_ends_badly_releases_once(slow: Emulator) -> None:

@@ -44,7 +44,7 @@ from airflow_provider_hf_endpoints.operators.starting.intent import is_kept
 from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
-from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim
+from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, withdraw_claim
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,8 @@ class Start(Guard):
         if has_left_claim(self._context["ti"]):
             self.emergency.recall_namespace(self._context["ti"])
             self.emergency.release("on_timeout" if timeout else "on_failure")
+            if self.emergency.released:
+                withdraw_claim(self._context["ti"])
             self.ownership.end()
 
     def on_kill(self) -> None:
