@@ -4,6 +4,10 @@ Three at a time: the live tests mostly wait for Airflow, the contract tests for 
 compute. A suite's output is shown when it has
 ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the last line
 the sum: `tests: N passed, N failed, …`.
+
+Two cores serve an Airflow of six processes and two other lanes, and Airflow has races of its own. A few live tests that
+failed are therefore run a second time, alone and in a new Airflow. What fails twice has failed; what passes the second
+time is named in the summary, with the whole output of its first failure above.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTHING_COLLECTED = 5  # pytest's exit status when it found no test
+A_FEW = 3  # failed tests; more are no chance
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Suite:
     environment: str
     paths: tuple[str, ...]
     options: tuple[str, ...] = ()
+    twice: bool = False  # whether a few that failed are tried again, alone
 
 
 UNIT, UNIT_OLDEST = (
@@ -53,7 +59,7 @@ WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "t
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (
-    Suite(f"live, {which} Airflow", environment, ("tests/airflow",))
+    Suite(f"live, {which} Airflow", environment, ("tests/airflow",), twice=True)
     for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
 # What is in one lane runs one after the other, the lanes side by side.
@@ -92,11 +98,15 @@ class Result:
 
     :param seconds: how long it took, pytest's own start included
     :param took: seconds of each test with its fixtures, by `tests.unit.test_x` and the test's name
+    :param failed: the failed tests, as pytest takes them: `tests/airflow/test_x.py::test_y`
+    :param second: those that failed at first and passed when they were tried again
     """
 
     counts: Counts
     seconds: float = 0.0
     took: dict[tuple[str, str], float] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
 
 
 def read(report: Path, returncode: int, seconds: float = 0.0) -> Result:
@@ -111,9 +121,27 @@ def read(report: Path, returncode: int, seconds: float = 0.0) -> Result:
         skipped += int(suite.get("skipped", 0))
     broken = returncode not in (0, 1) or (returncode == 1 and failed == 0)
     took: dict[tuple[str, str], float] = defaultdict(float)
+    bad: dict[str, None] = {}  # in order; a test and the end of its fixture can fail both
     for case in root.iter("testcase"):
-        took[case.get("classname", ""), case.get("name", "")] += float(case.get("time", 0))
-    return Result(Counts(max(0, total - failed - skipped), failed, skipped, broken), seconds, took)
+        file, name = case.get("classname", ""), case.get("name", "")
+        took[file, name] += float(case.get("time", 0))
+        if case.find("failure") is not None or case.find("error") is not None:
+            bad[f"{file.replace('.', '/')}.py::{name}"] = None
+    counts = Counts(max(0, total - failed - skipped), failed, skipped, broken)
+    return Result(counts, seconds, took, failed=tuple(bad))
+
+
+def settled(first: Result, again: Result) -> Result:
+    """What a suite came to whose failed tests were tried again: the second run of a test counts."""
+    counts = replace(
+        first.counts,
+        passed=first.counts.passed + again.counts.passed,
+        failed=again.counts.failed,
+        skipped=first.counts.skipped + again.counts.skipped,
+        broken=first.counts.broken or again.counts.broken,
+    )
+    second = tuple(test for test in first.failed if test not in again.failed)
+    return replace(first, counts=counts, seconds=first.seconds + again.seconds, failed=again.failed, second=second)
 
 
 def _longest(seconds: dict[str, float]) -> list[tuple[str, float]]:
@@ -139,7 +167,7 @@ def slowest(results: Iterable[Result], most: int = 10) -> list[str]:
 
 def run(suite: Suite, extra: list[str]) -> Result:
     """Run one suite and show its output when it has ended."""
-    paths = [path for path in suite.paths if any((ROOT / path).rglob("test_*.py"))]
+    paths = [path for path in suite.paths if "::" in path or any((ROOT / path).rglob("test_*.py"))]
     if not paths:
         print(f"\n=== {suite.name}: no tests here ===", flush=True)
         return Result(Counts())
@@ -154,6 +182,14 @@ def run(suite: Suite, extra: list[str]) -> Result:
         )
         print(f"\n=== {suite.name} ===\n{result.stdout}", flush=True)
         return read(report, result.returncode, time.monotonic() - began)
+
+
+def run_again(suite: Suite, first: Result, extra: list[str]) -> Result:
+    """Where a few tests failed of a suite for which that is allowed, run these once more."""
+    if not suite.twice or first.counts.broken or not 0 < len(first.failed) <= A_FEW:
+        return first
+    alone = replace(suite, name=f"{suite.name}, a second time", paths=first.failed)
+    return settled(first, run(alone, extra))
 
 
 def run_lane(lane: tuple[Suite, ...], extra: list[str]) -> list[tuple[Suite, Result]]:
@@ -176,10 +212,13 @@ def main() -> int:
     lanes = QUICK if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
     with ThreadPoolExecutor(len(lanes)) as pool:
         results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
+    results = [(suite, run_again(suite, result, extra)) for suite, result in results]
     print("", *slowest(result for _, result in results), "", sep="\n")
     for suite, result in results:
         ended = " (pytest did not end well)" if result.counts.broken else ""
         print(f"{suite.name}: {result.counts} in {result.seconds:.0f} s{ended}")
+        for test in result.second:
+            print(f"    failed at first and passed the second time: {test}")
     total = sum((result.counts for _, result in results), Counts())
     print(f"tests: {total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed or total.broken else 0

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dev.run_tests import Counts, Result, read, slowest
+from dev.run_tests import Counts, Result, read, settled, slowest
 
 TESTS = """
 import pytest
@@ -43,6 +43,22 @@ def test_a_report_is_counted(tmp_path: Path) -> None:
     result = read(report, ended.returncode, 7.0)
     assert (Counts(passed=1, failed=2, skipped=1), 7.0) == (result.counts, result.seconds)
     assert {"test_good", "test_bad", "test_left_out", "test_without_its_fixture"} == {name for _, name in result.took}
+    assert ("test_sample.py::test_bad", "test_sample.py::test_without_its_fixture") == result.failed
+
+
+def test_a_second_run_counts_and_its_first_is_told() -> None:
+    """One of two failed tests failed again: that one has failed, the other is named."""
+    first = Result(Counts(passed=40, failed=2, skipped=1), 500.0, failed=("a.py::test_x", "a.py::test_y"))
+    again = Result(Counts(passed=1, failed=1), 60.0, failed=("a.py::test_y",))
+    both = settled(first, again)
+    assert (Counts(passed=41, failed=1, skipped=1), 560.0) == (both.counts, both.seconds)
+    assert (("a.py::test_x",), ("a.py::test_y",)) == (both.second, both.failed)
+
+
+def test_a_second_run_that_breaks_is_no_success() -> None:
+    """Its tests have not run: nothing may count as passed."""
+    first = Result(Counts(passed=40, failed=1), failed=("a.py::test_x",))
+    assert settled(first, Result(Counts(broken=True))).counts.broken
 
 
 def test_no_report_is_a_crash(tmp_path: Path) -> None:
