@@ -43,6 +43,19 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
     refuse_waiting_work,
 )
 
+# What Airflow's grid and graph show of each.
+_ACQUIRE_DOC = (
+    "Takes a lease on the endpoint, so that no other user of it stops it meanwhile, and records how it was found."
+)
+_START_DOC = (
+    "Starts the endpoint and waits until it answers; with `deferrable`, in the triggerer. Its result describes the "
+    "endpoint."
+)
+_RELEASE_DOC = (
+    "Ends the lease. If nobody else uses the endpoint, stops it as `release` says and reports its cost. Runs however "
+    "the work ended, and is retried until the endpoint is known to be stopped."
+)
+_RELEASED_DOC = "Fails if `release` has failed, so that the run fails too. No worker runs this task."
 _ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
 _WATCH_DOC = "Releases the endpoint when nothing of the work begins. In the triggerer; no worker runs it."
 
@@ -69,7 +82,7 @@ class Tasks:
         """Put them into the current group."""
         create = "repository" in start_arguments
         # Made first, because it says what the ids of the others are in this group.
-        released = EndpointReleasedOperator(task_id="released", **OF_AN_EMPTY_TASK)
+        released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
@@ -78,11 +91,13 @@ class Tasks:
             start_task_id=f"{prefix}start",
             release_task_id=f"{prefix}release",
             max_startup=start_arguments["timeout"],
+            doc_md=_ACQUIRE_DOC,
             **use,
             **connection,
             **OURS,
         )
-        start_arguments = {**OF_THE_START, "keep": policy == "keep", **start_arguments, **connection}
+        defaults = {**OF_THE_START, "keep": policy == "keep", "doc_md": _START_DOC}
+        start_arguments = {**defaults, **start_arguments, **connection}
         start: Any
         if create:
             start = CreateInferenceEndpointOperator(
@@ -97,6 +112,7 @@ class Tasks:
             acquired=acquire.output,
             release=policy,
             hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
+            doc_md=_RELEASE_DOC,
             **RELEASE_RETRIES,
             **OF_THE_RELEASE,
         )

@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
 
 DEFAULT_MAX_IDLE = timedelta(hours=1)
+_TOOLTIP = "An inference endpoint that runs while the tasks inside do."
 
 
 def inference_endpoint(
@@ -166,7 +167,7 @@ class InferenceEndpointGroup(DependencyMixin):
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.
         defaults = {"hf_endpoints_conn_id": self._connection["hf_endpoints_conn_id"]}
-        return {"group_id": self._group_id or default_id, "default_args": defaults}
+        return {"group_id": self._group_id or default_id, "default_args": defaults, "tooltip": _TOOLTIP}
 
     # What Airflow asks of something that takes arrows
 

@@ -64,6 +64,17 @@ def test_one_line_around_one_task() -> None:
     assert {"demo.ask", "demo.released"} == leaves_of_run(dag)
 
 
+def test_the_graph_explains_each_task_that_is_not_the_user_s() -> None:
+    """As the task's documentation, and the group's tooltip; a description of the start that is given stays."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    assert [] == [each.task_id for each in dag.tasks if not each.doc_md and each.label != "ask"]
+    assert "An inference endpoint that runs while the tasks inside do." == dag.task_group.children["demo"].tooltip
+    with DAG("other", schedule=None) as dag, inference_endpoint("demo", doc_md="Ours", **MODEL) as endpoint:
+        ask("ask", endpoint)
+    assert "Ours" == dag.get_task("demo.start").doc_md
+
+
 def test_release_waits_for_every_task_of_the_work() -> None:
     """Not for the last ones only: they have failed as soon as one before them has, and others may still be sending."""
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
