@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_hf_endpoints.emulator.control.admin import Admin
+from airflow_provider_hf_endpoints.emulator.control.page import is_page
 from airflow_provider_hf_endpoints.emulator.control.routes import ControlPlane
 from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.errors import error_body
@@ -48,7 +49,7 @@ class EmulatorApp:
         if scope["type"] != "http":
             return
         method, path, started = str(scope["method"]), str(scope["path"]), self._service.now()
-        admin = path.startswith("/_emulator")
+        admin = path.startswith("/_emulator") or is_page(path)
         fault = None if admin else self._faults.draw(method, path)
 
         def record(status: int) -> None:

@@ -25,15 +25,14 @@ UI_URL = "https://endpoints.huggingface.co"
 
 
 def endpoint_page_url(base_url: str, namespace: str, name: str) -> str:
-    """The endpoint's page in Hugging Face's UI; with another control plane, its answer about the endpoint.
+    """The endpoint's page in Hugging Face's UI; with another control plane, the same path there (the emulator has it).
 
     :param base_url: the control plane that the connection points to.
     """
-    path = f"{quote(namespace, safe='')}/{quote(name, safe='')}"
     host = urlsplit(base_url).hostname or ""
-    if host == "huggingface.cloud" or host.endswith(".huggingface.cloud"):
-        return f"{UI_URL}/{quote(namespace, safe='')}/endpoints/{quote(name, safe='')}"
-    return f"{base_url.rstrip('/')}/v2/endpoint/{path}"
+    of_hugging_face = host == "huggingface.cloud" or host.endswith(".huggingface.cloud")
+    site = UI_URL if of_hugging_face else base_url.rstrip("/")
+    return f"{site}/{quote(namespace, safe='')}/endpoints/{quote(name, safe='')}"
 
 
 class InferenceEndpointLink(BaseOperatorLink):

@@ -62,7 +62,7 @@ def test_creates_waits_and_returns_a_summary(emulator: Emulator) -> None:
         "state": "running",
         "url": emulator.endpoint("demo")["status"]["url"],
     }
-    assert context["ti"].xcoms == {"hf_endpoint_link": f"{emulator.url}/v2/endpoint/acme/demo"}
+    assert context["ti"].xcoms == {"hf_endpoint_link": f"{emulator.url}/acme/endpoints/demo"}
 
 
 def test_sends_defaults_that_do_not_bill_for_ever(emulator: Emulator) -> None:

@@ -246,7 +246,7 @@ def test_the_link_is_there(emulator: Emulator) -> None:
     run(create())
     context = new_context()
     run(ask("text-generation"), context)
-    assert {"hf_endpoint_link": f"{emulator.url}/v2/endpoint/acme/demo"} == context["ti"].xcoms
+    assert {"hf_endpoint_link": f"{emulator.url}/acme/endpoints/demo"} == context["ti"].xcoms
 
 
 def test_a_task_that_is_not_served_names_what_the_endpoint_was_created_with(emulator: Emulator, tmp_path: Path) -> None:

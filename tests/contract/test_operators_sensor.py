@@ -461,4 +461,4 @@ def test_the_link_is_there_while_it_waits(emulator: Emulator) -> None:
     starting(emulator, initializing_seconds=600)
     context = new_context()
     deferred(sensor("deferred"), context)
-    assert {"hf_endpoint_link": f"{emulator.url}/v2/endpoint/acme/demo"} == context["ti"].xcoms
+    assert {"hf_endpoint_link": f"{emulator.url}/acme/endpoints/demo"} == context["ti"].xcoms

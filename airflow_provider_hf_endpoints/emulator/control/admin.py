@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from airflow_provider_hf_endpoints.emulator.control import page
 from airflow_provider_hf_endpoints.emulator.control.routes import catching
 from airflow_provider_hf_endpoints.emulator.errors import ApiError
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
@@ -28,6 +29,8 @@ It is not Hugging Face's service: nothing here costs money, and nothing here is 
   /api/v1/catalog    the catalog
   /endpoints/{id}    an endpoint's data plane
   /_emulator/        requests, meter, history, faults, behaviours, clock
+
+  /{namespace}/endpoints/{name}   a page for your browser: state, cost, history, last requests
 """
 
 
@@ -62,6 +65,7 @@ class Admin:
             ("POST", "/_emulator/capacity", self.capacity),
             ("POST", "/_emulator/quota", self.quota),
             ("POST", "/_emulator/clock", self.clock),
+            ("GET", page.ROUTE, self.page),
         ]
         return [Route(path, catching(handler), methods=[method]) for method, path, handler in table]
 
@@ -80,6 +84,9 @@ class Admin:
 
     async def history(self, request: Request) -> Response:
         return json_response({"items": history_json(self._ever(request))})
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(page.render(self._service, self._ever(request), list(self._requests)))
 
     def _ever(self, request: Request) -> Endpoint:
         endpoint = self._service.ever(request.path_params["name"], request.path_params["namespace"])

@@ -60,19 +60,19 @@ def persist(hook: InferenceEndpointsHook, namespace: str | None) -> dict[str, An
     ("base_url", "expected"),
     [
         ("https://api.endpoints.huggingface.cloud", "https://endpoints.huggingface.co/acme/endpoints/e"),
-        ("http://127.0.0.1:1234", "http://127.0.0.1:1234/v2/endpoint/acme/e"),
-        ("https://plane.example/", "https://plane.example/v2/endpoint/acme/e"),
-        ("https://huggingface.cloud.example", "https://huggingface.cloud.example/v2/endpoint/acme/e"),
+        ("http://127.0.0.1:1234", "http://127.0.0.1:1234/acme/endpoints/e"),
+        ("https://plane.example/", "https://plane.example/acme/endpoints/e"),
+        ("https://huggingface.cloud.example", "https://huggingface.cloud.example/acme/endpoints/e"),
     ],
 )
 def test_where_it_leads(base_url: str, expected: str) -> None:
-    """To Hugging Face's page for its own control plane; to the endpoint's own route for any other."""
+    """To Hugging Face's page; with another control plane to the same path there, where the emulator has a page."""
     assert endpoint_page_url(base_url, "acme", "e") == expected
 
 
 def test_names_are_escaped() -> None:
     """A name from a template can't lead elsewhere."""
-    assert endpoint_page_url("http://h", "a/b", "c?d") == "http://h/v2/endpoint/a%2Fb/c%3Fd"
+    assert endpoint_page_url("http://h", "a/b", "c?d") == "http://h/a%2Fb/endpoints/c%3Fd"
 
 
 def test_it_is_there_before_the_wait() -> None:
