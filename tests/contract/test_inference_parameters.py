@@ -60,6 +60,23 @@ def test_each_row_of_the_toolkit_has_its_own_stops(tmp_path: Path, own: bool) ->
     assert [(f"q{n}{ends[n % 3]}", cut[n % 3]) for n in range(30)] == [(x["output"], x["truncated"]) for x in lines]
 
 
+def test_a_chat_on_the_toolkit_is_put_to_its_pipeline(tmp_path: Path) -> None:
+    """Its image has no route for chats: `POST /` with the messages is what it takes, and stops are cut as elsewhere."""
+    write_rows(tmp_path, [{"text": f"q{n}"} for n in range(10)])
+
+    def chats(request: Request) -> Reply:
+        if request.method == "GET" or request.path != "/":
+            return Reply(404, {"detail": "Not Found"})
+        return Reply(json=[{"generated_text": f"{request.body['inputs'][-1]['content']} one STOP two"}])
+
+    with serving(chats) as server:
+        job = job_of(server.url, tmp_path, engine="huggingface", parameters={"stop": "STOP", "max_tokens": 9})
+        assert run_batch(job).succeeded == 10
+        asked = server.posts[0].body
+    assert {"max_new_tokens": 9, "return_full_text": False} == asked["parameters"]
+    assert [f"q{n} one " for n in range(10)] == [line["output"] for line in results(tmp_path)]
+
+
 def test_another_stop_of_a_row_is_another_request(tmp_path: Path) -> None:
     """Though the engine is sent the same: a resume does not take the old text for it."""
     write_rows(tmp_path, [{"text": f"q{n}", "stop": "STOP"} for n in range(150)])

@@ -166,6 +166,8 @@ class LlamaCppEngine(Engine):
         if not isinstance(parameters, dict):
             raise BadRequest("`parameters` must be an object", 422)
         prompt = _prompt(call, body, parameters)
+        if isinstance(prompt, list):
+            return await self._chat_of_toolkit(prompt, parameters, process)
         streaming = call.path == "/generate_stream" or (call.path == "/" and body.get("stream") is True)
         most = toolkit.DEFAULT_NEW_TOKENS if call.path == "/" else tgi.DEFAULT_NEW_TOKENS
         asked = completion_request(prompt, parameters, stream=streaming, default_tokens=most)
@@ -189,12 +191,29 @@ class LlamaCppEngine(Engine):
             completion_tokens=result["tokens_predicted"],
         )
 
+    async def _chat_of_toolkit(
+        self, messages: list[Any], parameters: dict[str, Any], process: LlamaCppProcess
+    ) -> Reply:
+        """A chat in the toolkit's form, put to llama.cpp's own route for chats."""
+        asked = completion_request("", parameters, stream=False, default_tokens=toolkit.DEFAULT_NEW_TOKENS)
+        asked = {**asked, "messages": messages, "max_tokens": asked.pop("n_predict")}
+        del asked["prompt"]
+        response = await self._send("POST", "/v1/chat/completions", dump_json(asked), process)
+        result = json.loads(await _whole(response))
+        if response.status_code != 200:
+            raise BadRequest(str(result.get("error", {}).get("message", "llama.cpp refused")))
+        text = result["choices"][0]["message"]["content"]
+        whole = toolkit.generated(messages, text, full=parameters.get("return_full_text") is not False)
+        return json_reply([{"generated_text": whole}], **_spent(dump_json(result)))
 
-def _prompt(call: Call, body: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """The prompt, refused as the endpoint's own engine would refuse it."""
+
+def _prompt(call: Call, body: dict[str, Any], parameters: dict[str, Any]) -> str | list[Any]:
+    """The prompt, or the messages of a chat; refused as the endpoint's own engine would refuse them."""
     if dialects.dialect_of(call.endpoint) == "huggingface":
         toolkit.check_generate_arguments(parameters)
         prompt = body.get("inputs")
+        if isinstance(prompt, list) and toolkit.is_chat(prompt):
+            return prompt
         if not isinstance(prompt, str):
             raise BadRequest("Body needs to provide a `inputs` key with a text")
         return prompt

@@ -42,7 +42,7 @@ def models(call: Call) -> Reply:
 
 def chat(call: Call, body: dict[str, Any]) -> Reply:
     """`POST /v1/chat/completions`. Raises BadRequest."""
-    prompt, prompt_tokens = _conversation(body.get("messages"))
+    prompt, prompt_tokens = conversation(body.get("messages"))
     asked = body.get("max_completion_tokens")
     return _generate(call, body, [prompt], prompt_tokens, asked if asked is not None else body.get("max_tokens"))
 
@@ -140,8 +140,8 @@ def _generate(call: Call, body: dict[str, Any], prompts: Sequence[str], prompt_t
     )
 
 
-def _conversation(messages: Any) -> tuple[str, int]:
-    """The last user message's text, and the tokens of the whole conversation."""
+def conversation(messages: Any) -> tuple[str, int]:
+    """The last user message's text, and the tokens of the whole conversation. Raises BadRequest."""
     if not isinstance(messages, list) or not messages:
         raise BadRequest("`messages` must be a list with at least one message")
     last, tokens = "", 0

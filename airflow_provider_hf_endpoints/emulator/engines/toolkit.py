@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.emulator.engines import words
 from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply, json_reply
-from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
+from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest, conversation
 from airflow_provider_hf_endpoints.emulator.engines.tei import classify
 
 DEFAULT_NEW_TOKENS = 256
@@ -89,18 +89,30 @@ def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
     max_new = parameters.get("max_new_tokens", DEFAULT_NEW_TOKENS)
     stop = parameters.get("stop_sequence")
     full = parameters.get("return_full_text", True)
-    prompts = inputs if isinstance(inputs, list) else [inputs]
+    chats = is_chat(inputs)
+    prompts = [conversation(inputs)[0]] if chats else inputs if isinstance(inputs, list) else [inputs]
     answers, spent, made = [], 0, 0
     for prompt in map(_text, prompts):
         completion = words.complete(
             prompt, max_tokens=min(max_new, 100_000), stop=[stop] if isinstance(stop, str) else ()
         )
-        text = f"{prompt} {completion.text}" if full else completion.text
-        answers.append({"generated_text": text})
+        answers.append({"generated_text": generated(inputs if chats else f"{prompt} ", completion.text, full=full)})
         spent += words.count_tokens(prompt)
         made += len(completion.tokens)
-    nested = [[answer] for answer in answers] if isinstance(inputs, list) else answers
+    nested = [[answer] for answer in answers] if isinstance(inputs, list) and not chats else answers
     return json_reply(nested, prompt_tokens=spent, completion_tokens=made)
+
+
+def is_chat(inputs: Any) -> bool:
+    """Whether the text-generation pipeline takes its inputs for the messages of one chat."""
+    return isinstance(inputs, list) and bool(inputs) and all(isinstance(each, dict) for each in inputs)
+
+
+def generated(inputs: Any, text: str, *, full: bool) -> Any:
+    """What the pipeline calls `generated_text`: all of it begins with what was given, be that a prompt or messages."""
+    if not full:
+        return text
+    return [*inputs, {"role": "assistant", "content": text}] if isinstance(inputs, list) else f"{inputs}{text}"
 
 
 # ------------------------------------------------------------------------------------------- one text, one answer

@@ -88,7 +88,7 @@ _TRAITS: dict[Dialect, Traits] = {
         images=("huggingface", "huggingfaceNeuron"),
         build=toolkit.build,
         read=toolkit.read,
-        ask_schema=openai.ask_schema_of_chat,
+        ask_schema=toolkit.ask_schema,
         refuses=refusals.OF_TOOLKIT,
         cuts_stops=True,  # `stop_sequence` is another thing in each release of transformers
         # What other pipelines make of a list differs from task to task.

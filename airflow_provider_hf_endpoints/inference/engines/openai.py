@@ -1,5 +1,4 @@
-"""OpenAI's routes, which vLLM, SGLang, llama.cpp and many containers serve; TGI and the toolkit serve them
-for chat."""
+"""OpenAI's routes, which vLLM, SGLang, llama.cpp and many containers serve; TGI serves that of chats."""
 
 from __future__ import annotations
 

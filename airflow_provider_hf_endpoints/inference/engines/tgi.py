@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.details import read_details
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi, for_tgis_chat
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -46,16 +47,7 @@ def read(task: str, answer: Any) -> InferenceResult:
         return openai.read(task, answer)
     item = answer[0] if isinstance(answer, list) and answer else answer
     item = item if isinstance(item, Mapping) else {}
-    details = item.get("details")
-    details = details if isinstance(details, Mapping) else {}
-    reason = openai.text_or_none(details.get("finish_reason"))
-    generated = details.get("generated_tokens")
-    prefill = details.get("prefill")
-    usage = Usage(
-        # Only told when decoder_input_details was asked for.
-        prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
-        completion_tokens=openai.count(generated),
-    )
+    reason, usage = read_details(item)
     if not isinstance(item.get("generated_text"), str):
         raise MalformedAnswerError("no generated_text in the answer", usage=usage)
     openai.refuse_given_up(reason)

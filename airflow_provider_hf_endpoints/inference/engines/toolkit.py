@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.details import read_details
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, gives_text
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_toolkit
-from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
+from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
 # Pipelines whose answer is a text in a list of one object, and the name it goes by there.
 _TEXT_FIELDS = {
+    CHAT: "generated_text",
     GENERATE: "generated_text",
     "text2text-generation": "generated_text",
     "image-to-text": "generated_text",
@@ -27,15 +29,30 @@ _MAY_FIND_NOTHING = frozenset(
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
-    """The request for a task. Chat goes to OpenAI's route, which newer images serve for text-generation
-    models."""
-    if task == CHAT:
-        return openai.build(task, inputs, parameters, model)
-    params = for_toolkit(parameters, continues=task == GENERATE) if gives_text(task) else dict(parameters)
-    body: dict[str, Any] = {"inputs": inputs}
+    """The request for a task.
+
+    The toolkit has no route for chats. Its text-generation pipeline takes messages as `inputs`, and puts them into the
+    model's chat template.
+    """
+    del model  # a container serves one
+    continues = task in (CHAT, GENERATE)
+    params = for_toolkit(parameters, continues=continues) if gives_text(task) else dict(parameters)
+    body: dict[str, Any] = {"inputs": openai.as_messages(inputs) if task == CHAT else inputs}
     if params:
         body["parameters"] = params
     return WireRequest("/", body)
+
+
+def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
+    """Nothing makes a pipeline keep to a schema.
+
+    :raises UnsupportedTaskError: always
+    """
+    del task, schema, engine
+    raise UnsupportedTaskError(
+        "the pipelines of the toolkit know no schema, so response_schema would pay for texts that do not fit. Ask for "
+        "JSON in the prompt, or serve the model with vLLM or TGI"
+    )
 
 
 def read(task: str, answer: Any) -> InferenceResult:
@@ -43,8 +60,8 @@ def read(task: str, answer: Any) -> InferenceResult:
 
     :raises MalformedAnswerError: the body lacks what the task needs
     """
-    if task == CHAT:
-        return openai.read(task, answer)
+    if task == CHAT and isinstance(answer, Mapping) and "choices" in answer:
+        return openai.read(task, answer)  # a handler of somebody's own that keeps to OpenAI's form
     if task == EMBED:
         return InferenceResult(_vectors(answer), raw=answer)
     field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
@@ -54,11 +71,28 @@ def read(task: str, answer: Any) -> InferenceResult:
         return InferenceResult(answer, raw=answer)
     # A list of inputs comes back as a list of lists, each of one object for each text that was asked for.
     items = answer if isinstance(answer, list) else [answer]
-    texts = [_text(each, field) for item in items for each in (item if isinstance(item, list) else [item])]
+    texts = [each for item in items for each in (item if isinstance(item, list) else [item])]
     if not texts:
         raise MalformedAnswerError("an empty answer")
-    # It tells neither why a text ends nor how many tokens it has, so that nobody can tell whether it was cut.
-    return InferenceResult(texts[0] if len(texts) == 1 else texts, truncated=None, raw=answer)
+    return _read_texts(texts, field, answer)
+
+
+def _read_texts(texts: list[Any], field: str, answer: Any) -> InferenceResult:
+    """The pipelines themselves tell neither why a text ends nor how many tokens it has; some handlers do."""
+    told = [read_details(each) for each in texts]
+    reasons = [reason for reason, _ in told]
+    made = [usage.completion_tokens for _, usage in told]
+    usage = Usage(completion_tokens=sum(filter(None, made))) if None not in made else openai.read_usage(answer)
+    outputs = [_text(each, field) for each in texts]
+    for reason in reasons:
+        openai.refuse_given_up(reason)
+    return InferenceResult(
+        outputs[0] if len(outputs) == 1 else outputs,
+        "length" if "length" in reasons else reasons[0],
+        usage,
+        truncated=openai.is_truncated(reasons),
+        raw=answer,
+    )
 
 
 def _is_empty(answer: Any) -> bool:
@@ -69,10 +103,13 @@ def _is_empty(answer: Any) -> bool:
 
 
 def _text(item: Any, field: str) -> str:
-    if not isinstance(item, Mapping) or not isinstance(item.get(field), str):
-        raise MalformedAnswerError(f"no {field} in the answer")
-    text: str = item[field]
-    return text
+    match item.get(field) if isinstance(item, Mapping) else None:
+        case str(text):
+            return text
+        case [*_, {"role": "assistant", "content": str(text)}]:  # a chat that is given back whole
+            return text
+        case _:
+            raise MalformedAnswerError(f"no {field} in the answer")
 
 
 def _vectors(answer: Any) -> list[Any]:

@@ -428,6 +428,15 @@ def test_the_toolkit_does_not_chat_but_for_a_quirk() -> None:
     assert call(TOOLKIT, CHAT, body, task="summarization", toolkit_chats=True).status == 404
 
 
+def test_the_toolkits_pipeline_takes_the_messages_of_a_chat() -> None:
+    """As `inputs`; the answer stands behind the messages, or alone where they are not to come back."""
+    whole = said(call(TOOLKIT, "/", {"inputs": user("a b")}))
+    assert [{"generated_text": [*user("a b"), {"role": "assistant", "content": "Echo: a b"}]}] == whole
+    alone = said(call(TOOLKIT, "/", {"inputs": user("a b"), "parameters": {"return_full_text": False}}))
+    assert [{"generated_text": "Echo: a b"}] == alone
+    assert call(TOOLKIT, "/", {"inputs": [{"content": "no role"}]}).status == 400
+
+
 # ------------------------------------------------------------------------------------------- transformers serve
 
 

@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     build_request,
     read_result,
 )
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireResponse
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireResponse
 
 
 def answered(
@@ -108,6 +108,38 @@ def test_a_text_that_has_all_the_tokens_asked_for_is_truncated(
     """Where the engine says why a text ends that counts; where it says nothing and counts tokens, the count tells."""
     answer = completion("x", reason=reason, tokens=tokens)
     assert truncated is answered(Dialect.OPENAI, "text-generation", {name: 8}, answer).truncated
+
+
+@pytest.mark.parametrize("task", ["text-generation", "chat-completion", "summarization"])
+@pytest.mark.parametrize(
+    ("details", "truncated"),
+    [
+        ({"generated_tokens": 8}, True),
+        ({"generated_tokens": 7}, None),
+        ({"generated_tokens": 8, "finish_reason": "eos_token"}, False),
+        ({"finish_reason": "length"}, True),
+        ({"generated_tokens": "8"}, None),
+        ({"generated_tokens": -1, "finish_reason": 3}, None),
+        ("8", None),
+        (None, None),
+    ],
+)
+def test_a_handler_of_the_toolkit_that_tells_details_is_heard(task: str, details: Any, truncated: bool | None) -> None:
+    """The pipelines tell nothing; a handler may give what TGI gives, and the number of tokens decides as everywhere."""
+    field = "summary_text" if task == "summarization" else "generated_text"
+    answer = [{field: "x"} if details is None else {field: "x", "details": details}]
+    assert truncated is answered(Dialect.TOOLKIT, task, {"max_tokens": 8}, answer).truncated
+
+
+def test_details_of_several_texts_are_put_together() -> None:
+    """One that reached the limit makes the row truncated, and their tokens are one sum."""
+    texts = [
+        {"generated_text": text, "details": {"finish_reason": reason, "generated_tokens": 4}}
+        for text, reason in (("a", "eos_token"), ("b", "length"))
+    ]
+    result = answered(Dialect.TOOLKIT, "text-generation", {"n": 2}, texts)
+    assert (["a", "b"], "length", True) == (result.output, result.finish_reason, result.truncated)
+    assert Usage(None, 8) == result.usage
 
 
 def test_an_answer_that_is_handed_on_whole_is_cut_as_well() -> None:

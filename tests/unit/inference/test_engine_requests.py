@@ -144,7 +144,14 @@ def test_a_task_goes_by_several_names(name: str, task: str) -> None:
                 "parameters": {"max_new_tokens": 4, "return_full_text": False},
             },
         ),
-        (Dialect.TOOLKIT, "chat-completion", "hi", {}, "/v1/chat/completions", {"model": "m", "messages": MESSAGES}),
+        (
+            Dialect.TOOLKIT,
+            "chat-completion",
+            "hi",
+            {"max_tokens": 4},
+            "/",
+            {"inputs": MESSAGES, "parameters": {"max_new_tokens": 4, "return_full_text": False}},
+        ),
         (
             Dialect.TOOLKIT,
             "fill-mask",

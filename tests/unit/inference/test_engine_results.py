@@ -41,6 +41,22 @@ def test_a_chat_answer_is_read_alike_everywhere(dialect: Dialect) -> None:
     assert Usage(3, 2) == result.usage
 
 
+@pytest.mark.parametrize(
+    "generated", ["yes", [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]]
+)
+def test_a_chat_with_a_pipeline_gives_the_text_of_the_assistant(generated: Any) -> None:
+    """By itself, or at the end of the messages where the pipeline gives them all back; why it ends nobody says."""
+    result = read_result(Dialect.TOOLKIT, "chat-completion", ok([{"generated_text": generated}]), "/")
+    assert ("yes", None, None) == (result.output, result.finish_reason, result.truncated)
+
+
+@pytest.mark.parametrize("generated", [None, [], [{"role": "user", "content": "hi"}], [{"role": "assistant"}], 3])
+def test_a_chat_without_an_answer_is_none(generated: Any) -> None:
+    """The caller's own message does not pass for one."""
+    with pytest.raises(MalformedAnswerError, match="no generated_text"):
+        read_result(Dialect.TOOLKIT, "chat-completion", ok([{"generated_text": generated}]), "/")
+
+
 def test_a_text_that_stops_at_the_limit_is_truncated() -> None:
     """`finish_reason: length` is reported."""
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason="length"))).truncated

@@ -77,7 +77,7 @@ _PIPELINE = {
     **dict.fromkeys(("logit_bias", "response_format", "truncate", "watermark", "tools", "ignore_eos"), _UNKNOWN),
 }
 #: Without `_PIPELINE` of other tasks: a pipeline of its own, or somebody's own handler, knows what it takes.
-OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: _PIPELINE}
+OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_PIPELINE, **_ECHO}, GENERATE: _PIPELINE}
 
 _LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "it is ignored; llama.cpp has repeat_penalty"}
 #: Beside its dialect's, what one engine ignores; by the engine's name in lower case.
