@@ -22,7 +22,7 @@ QUIRKS = {
     "failed_takes_updates": "PUT on a failed endpoint is accepted and starts it, in place of a 500",
     "engine_changes": "PUT may change the engine, in place of a 400",
     "names_of_50": "names may have 50 characters in place of 32",
-    "toolkit_chats": "the default image serves /v1/chat/completions, in place of a 404",
+    "toolkit_chats": "the default image serves /v1/chat/completions, and chats with every model",
 }
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
-from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_first_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
@@ -249,6 +249,7 @@ def _opened(job: BatchJob, run: Run) -> Transport:
             ASK,
             name=job.transport,
             max_response_bytes=job.max_response_bytes,
+            connect_timeout=min(CONNECT_TIMEOUT, max(1.0, job.startup_timeout)),
         )
     except Exception as error:
         raise BatchInputError(

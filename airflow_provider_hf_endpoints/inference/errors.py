@@ -182,10 +182,20 @@ class AnswerTooLargeError(InferenceError):
     todo = "Ask for fewer tokens or inputs in one call, or raise max_response_bytes."
 
 
-class CertificateError(InferenceError):
-    """The server's certificate is not trusted, has expired, or is another host's; nothing was sent."""
+class TlsError(InferenceError):
+    """What answers at the address speaks no TLS, or none that this machine accepts; nothing was sent."""
 
     fault = "network"
+    what = "No encrypted connection to the endpoint can be made"
+    todo = (
+        "Trying again does not help. Check that the URL's port is one for https, and that nothing between here and the "
+        "endpoint changes the connection; `openssl s_client -connect HOST:PORT` shows what answers there."
+    )
+
+
+class CertificateError(TlsError):
+    """The server's certificate is not trusted, has expired, or is another host's; nothing was sent."""
+
     what = "The endpoint's certificate could not be verified"
     todo = (
         "Trying again does not help. Check the host in the URL; for an authority of your own set SSL_CERT_FILE to its "
@@ -267,6 +277,14 @@ class InternalError(InferenceError):
     fault = "provider"
     what = "The provider failed on this row"
     todo = "The row is recorded with this error. Please report the error with the traceback in the log."
+
+
+class DiscoveryError(InferenceError):
+    """Something that nobody foresaw, raised while the engine was asked what it is."""
+
+    fault = "provider"
+    what = "What the engine speaks could not be found out, because asking it failed"
+    todo = "Nothing was sent for any row. Look at the transport, if it is your own; else report the error."
 
 
 class CutAnswerError(MalformedAnswerError):

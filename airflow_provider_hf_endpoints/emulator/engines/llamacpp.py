@@ -212,7 +212,7 @@ def _prompt(call: Call, body: dict[str, Any], parameters: dict[str, Any]) -> str
     if dialects.dialect_of(call.endpoint) == "huggingface":
         toolkit.check_generate_arguments(parameters)
         prompt = body.get("inputs")
-        if isinstance(prompt, list) and toolkit.is_chat(prompt):
+        if isinstance(prompt, list) and toolkit.is_chat(call, prompt):
             return prompt
         if not isinstance(prompt, str):
             raise BadRequest("Body needs to provide a `inputs` key with a text")

@@ -5,6 +5,7 @@ Every exception inside the toolkit is a 400 with `{"error": text}`, so that is w
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,8 @@ _GENERATE_ARGUMENTS = frozenset(
      "clean_up_tokenization_spaces", "stop_sequence", "stop_strings", "handle_long_generation", "pad_token_id",
      "eos_token_id", "use_cache"}
 )  # fmt: skip
+#: Models that only go on with a text.
+_HAS_NO_TEMPLATE = re.compile(r"gpt-?2|-base\b", re.I)
 _BINARY_TASKS = frozenset(
     {"audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
      "object-detection"}
@@ -47,7 +50,7 @@ def predict(call: Call, task: str, body: Any) -> Reply:
     inputs = body["inputs"]
     match task:
         case "text-generation" | "image-text-to-text" | "any-to-any":
-            return _generation(inputs, parameters)
+            return _generation(call, inputs, parameters)
         case "text-to-image":
             return Reply(200, _png(_text(inputs)), "image/png")
         case _ if task in _BINARY:
@@ -84,12 +87,12 @@ def check_generate_arguments(parameters: dict[str, Any]) -> None:
         raise BadRequest(f"`max_new_tokens` must be greater than 0, but is {max_new}.")
 
 
-def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
+def _generation(call: Call, inputs: Any, parameters: dict[str, Any]) -> Reply:
     check_generate_arguments(parameters)
     max_new = parameters.get("max_new_tokens", DEFAULT_NEW_TOKENS)
     stop = parameters.get("stop_sequence")
     full = parameters.get("return_full_text", True)
-    chats = is_chat(inputs)
+    chats = is_chat(call, inputs)
     prompts = [conversation(inputs)[0]] if chats else inputs if isinstance(inputs, list) else [inputs]
     answers, spent, made = [], 0, 0
     for prompt in map(_text, prompts):
@@ -103,9 +106,19 @@ def _generation(inputs: Any, parameters: dict[str, Any]) -> Reply:
     return json_reply(nested, prompt_tokens=spent, completion_tokens=made)
 
 
-def is_chat(inputs: Any) -> bool:
-    """Whether the text-generation pipeline takes its inputs for the messages of one chat."""
-    return isinstance(inputs, list) and bool(inputs) and all(isinstance(each, dict) for each in inputs)
+def is_chat(call: Call, inputs: Any) -> bool:
+    """Whether the text-generation pipeline takes its inputs for the messages of one chat.
+
+    Raises BadRequest for a chat with a model that has no chat template.
+    """
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(each, dict) for each in inputs):
+        return False
+    if _HAS_NO_TEMPLATE.search(call.endpoint.spec["model"]["repository"]) and not call.toolkit_chats:
+        raise BadRequest(
+            "Cannot use chat template functions because tokenizer.chat_template is not set and no template argument"
+            " was passed!"
+        )
+    return True
 
 
 def generated(inputs: Any, text: str, *, full: bool) -> Any:

@@ -29,6 +29,10 @@ _TOO_LONG = re.compile(
 )
 _TOO_MANY = re.compile(r"batch size .{0,20}maximum allowed", re.I)
 _NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available)|model_not_found", re.I | re.S)
+# A model that only goes on with a text, as the pipelines of transformers, vLLM and TGI say it.
+_NO_TEMPLATE = re.compile(
+    r"chat_template is not set|default chat template is no longer allowed|template error: template not found", re.I
+)
 # The toolkit answers 400 to every exception in the container, its own failures included.
 _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
 
@@ -101,6 +105,8 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 400 | 422 if _TOO_MANY.search(words):
             return errors.PayloadTooLargeError
         case 405 | 501:
+            return errors.UnsupportedTaskError
+        case 400 | 422 if _NO_TEMPLATE.search(words):
             return errors.UnsupportedTaskError
         case 424 | 499:
             # 499: something on the way believed that its caller had left.

@@ -7,8 +7,10 @@ that failed, or was overtaken, comes last for a minute, so that a dead one costs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -47,7 +49,7 @@ class Addresses:
         self._asking = self._asking or asyncio.Lock()
         async with self._asking:
             if time.monotonic() >= self._found_until:
-                found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                found = await _look_up(self._host, self._port)
                 self._found = alternating(dict.fromkeys((info[0], info[1], info[2], info[4]) for info in found))
                 self._found_until = time.monotonic() + ADDRESS_LIFETIME
             return self._found
@@ -102,6 +104,35 @@ def alternating(targets: Iterable[Target]) -> list[Target]:
     of_others = [target for target in found if target[0] != found[0][0]]
     pairs = itertools.zip_longest(of_first, of_others)
     return [target for pair in pairs for target in pair if target is not None]
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """A host's addresses, asked for in a thread of its own.
+
+    A resolver may take minutes and cannot be interrupted: the event loop waits for its own threads before it closes.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(answer: list[Any] | None, error: Exception | None) -> None:
+        if found.done():
+            return  # nobody waits any more
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(answer or [])
+
+    def ask() -> None:
+        answer, trouble = None, None
+        try:
+            answer = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+            trouble = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, answer, trouble)
+
+    threading.Thread(target=ask, name=f"addresses of {host}", daemon=True).start()
+    return await found
 
 
 async def _connected(target: Target) -> socket.socket:

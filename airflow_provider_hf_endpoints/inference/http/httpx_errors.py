@@ -8,13 +8,13 @@ import httpx
 
 from airflow_provider_hf_endpoints.inference.errors import (
     BadRequestError,
-    CertificateError,
     ConnectionFailedError,
     CutAnswerError,
     InferenceError,
     InferenceTimeoutError,
     MalformedAnswerError,
 )
+from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, is_hopeless, tls_failure
 
 #: What a request can raise. Not every error of httpx is an `HTTPError`, broken TLS may come as it is, and
 #: Python itself refuses a URL that is no text.
@@ -26,8 +26,8 @@ MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 def typed_error(error: Exception, route: str) -> InferenceError:
     """What `error`, one of `RAISED`, means to whoever sent a request to `route`."""
     words = str(error) or type(error).__name__
-    if (certificate := certificate_error(error)) is not None:
-        return CertificateError(str(certificate), path=route)
+    if (failure := tls_failure(error)) is not None and is_hopeless(failure):
+        return hopeless(failure, route)
     match error:
         case httpx.InvalidURL() | UnicodeError() | httpx.LocalProtocolError():
             return BadRequestError(f"nothing was sent: {words}", path=route)
@@ -41,15 +41,6 @@ def typed_error(error: Exception, route: str) -> InferenceError:
             return MalformedAnswerError(words, path=route)
         case _:
             return CutAnswerError(words, path=route)
-
-
-def certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """The certificate that was not accepted, where that is what stands behind `error`."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def closed_before_answer(error: Exception) -> bool:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 
 from airflow_provider_hf_endpoints._http import silence_httpx
-from airflow_provider_hf_endpoints.inference.errors import AnswerTooLargeError, InferenceTimeoutError
+from airflow_provider_hf_endpoints.inference.errors import (
+    AnswerTooLargeError,
+    ConnectionFailedError,
+    InferenceError,
+    InferenceTimeoutError,
+)
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers, endpoint_url
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     MAYBE_STALE,
@@ -19,6 +25,7 @@ from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     closed_before_answer,
     typed_error,
 )
+from airflow_provider_hf_endpoints.inference.http.tls_failures import Handshakes, tls_failure
 from airflow_provider_hf_endpoints.inference.http.transport import (
     CONNECT_TIMEOUT,
     HttpRequest,
@@ -30,6 +37,36 @@ from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, Wir
 JSON_BODY = {"content-type": "application/json"}
 
 
+class _Stage:
+    """How far a request is: while it has no connection, `timer` ends earlier."""
+
+    def __init__(self, timer: asyncio.Timeout, request: HttpRequest, connect_timeout: float) -> None:
+        self._timer = timer
+        self._request = request
+        self._clock = asyncio.get_running_loop().time
+        self._ends = self._clock() + request.timeout
+        self._patience = min(connect_timeout, request.timeout)
+        self._has_connection = False
+
+    def connecting(self) -> None:
+        """A connection is looked for."""
+        self._has_connection = False
+        self._timer.reschedule(min(self._ends, self._clock() + self._patience))
+
+    def connected(self) -> None:
+        """The request is on its way."""
+        self._has_connection = True
+        self._timer.reschedule(self._ends)
+
+    @property
+    def error(self) -> InferenceError:
+        """What it means that the time is over."""
+        route = self._request.route
+        if self._has_connection:
+            return InferenceTimeoutError(f"none within {round(self._request.timeout, 2):g} s", path=route)
+        return ConnectionFailedError(f"no connection within {round(self._patience, 2):g} s", path=route)
+
+
 class HttpxTransport(Transport):
     """httpx: proxies, CA bundles and environment variables as everywhere. Its pool slows with what is in
     flight.
@@ -38,16 +75,24 @@ class HttpxTransport(Transport):
     :param headers: sent with every request
     :param connections: most connections at once
     :param max_response_bytes: most bytes of an answer's body
+    :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
     :raises ValueError: no http or https URL, or a header that cannot be sent
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], connections: int, max_response_bytes: int = MAX_RESPONSE_BYTES
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        connections: int,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         silence_httpx()
         Address.of(url)  # httpx itself would find a mistake at the first request
         self._base = endpoint_url(url)
+        self._tls = Handshakes()
         self._max_bytes = max_response_bytes
+        self._connect_timeout = connect_timeout
         lines = {"accept-encoding": "identity", **headers}
         check_headers(lines)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
@@ -56,38 +101,61 @@ class HttpxTransport(Transport):
 
     async def send(self, request: HttpRequest) -> WireResponse:
         """See `Transport.send`."""
+        # httpx's timeouts bound one step each, and a proxy's silence not at all; this one bounds the whole.
         try:
-            # httpx's timeouts bound one read each; this one bounds the whole.
-            async with asyncio.timeout(request.timeout):
+            async with asyncio.timeout(None) as timer:
+                stage = _Stage(timer, request, self._connect_timeout)
                 try:
-                    return await self._exchange(request)
+                    return await self._exchange(request, stage)
                 except MAYBE_STALE as error:
                     if not closed_before_answer(error):
                         raise
                 # Most likely a kept connection that the server had given up: once more, on a new one.
                 self.resent += 1
-                return await self._exchange(request)
+                return await self._exchange(request, stage)
         except TimeoutError as error:
-            raise InferenceTimeoutError(f"none within {request.timeout:g} s", path=request.route) from error
+            raise stage.error from error
         except RAISED as error:
             raise typed_error(error, request.route) from error
 
-    async def _exchange(self, request: HttpRequest) -> WireResponse:
-        exchange = self._client.stream(
+    async def _exchange(self, request: HttpRequest, stage: _Stage) -> WireResponse:
+        answer = await self._begin(request, stage)
+        try:
+            packed = await self._body(answer)
+        except RAISED as error:
+            raise typed_error(error, request.route) from error  # never sent again: an answer has begun
+        finally:
+            await answer.aclose()
+        # Header names come lower case from httpx.
+        body = unpack(packed, answer.headers.get("content-encoding"), self._max_bytes)
+        return WireResponse(answer.status_code, answer.headers, body)
+
+    async def _begin(self, request: HttpRequest, stage: _Stage) -> httpx.Response:
+        """An answer whose head has come.
+
+        :raises TlsError: no connection will come about
+        """
+        stage.connecting()
+
+        async def follow(event: str, info: Mapping[str, Any]) -> None:
+            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+                self._tls.worked()
+                stage.connected()
+
+        asked = self._client.build_request(
             request.method,
             self._base + request.route,
             content=request.body or None,
             headers=JSON_BODY if request.body else None,
-            timeout=httpx.Timeout(None, connect=min(CONNECT_TIMEOUT, request.timeout)),
+            timeout=None,
+            extensions={"trace": follow},
         )
-        async with exchange as answer:
-            try:
-                packed = await self._body(answer)
-            except RAISED as error:
-                raise typed_error(error, request.route) from error  # never sent again: an answer has begun
-        # Header names come lower case from httpx.
-        body = unpack(packed, answer.headers.get("content-encoding"), self._max_bytes)
-        return WireResponse(answer.status_code, answer.headers, body)
+        try:
+            return await self._client.send(asked, stream=True)
+        except httpx.ConnectError as error:
+            if (failure := tls_failure(error)) is None:
+                raise
+            raise self._tls.failed(failure, request.route) from error
 
     async def _body(self, answer: httpx.Response) -> bytes:
         """The body as it came; leaving in the middle closes the connection."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_hf_endpoints.inference.http.streams import StreamsTransport
-from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, Transport
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,14 @@ def open_transport(
     *,
     name: TransportName = "auto",
     max_response_bytes: int = MAX_RESPONSE_BYTES,
+    connect_timeout: float = CONNECT_TIMEOUT,
 ) -> Transport:
     """The fast transport, or httpx where it was asked for or the environment sets a proxy for the endpoint.
 
     :param connections: most requests at once
     :param ask: headers that ask the engine for more than its answer
     :param max_response_bytes: most bytes of an answer's body
+    :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
     :raises ValueError: no http or https URL, or a token that no header can carry
     """
     headers = {"accept": "application/json", **(ask or {})}
@@ -35,12 +37,12 @@ def open_transport(
         headers["authorization"] = f"Bearer {token}"
     proxied = uses_proxy(url)
     if name == "auto" and not proxied:
-        return StreamsTransport(url, headers, max_response_bytes=max_response_bytes)
+        return StreamsTransport(url, headers, max_response_bytes=max_response_bytes, connect_timeout=connect_timeout)
     from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 
     if proxied:
         log.info("a proxy is set for this endpoint: using httpx")
-    return HttpxTransport(url, headers, connections, max_response_bytes)
+    return HttpxTransport(url, headers, connections, max_response_bytes, connect_timeout)
 
 
 def uses_proxy(url: str) -> bool:

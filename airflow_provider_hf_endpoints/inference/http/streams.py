@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 from airflow_provider_hf_endpoints.inference.errors import (
     BadRequestError,
-    CertificateError,
     ConnectionFailedError,
     CutAnswerError,
     InferenceError,
@@ -26,6 +25,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers
 from airflow_provider_hf_endpoints.inference.http.connecting import Addresses
 from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
+from airflow_provider_hf_endpoints.inference.http.tls_failures import Handshakes, tls_failure
 from airflow_provider_hf_endpoints.inference.http.transport import (
     CONNECT_TIMEOUT,
     HttpRequest,
@@ -143,6 +143,7 @@ class StreamsTransport(Transport):
     :param headers: sent with every request
     :param ssl_context: for `https`; None for httpx's own choice of CA bundle (`SSL_CERT_FILE`, certifi)
     :param max_response_bytes: most bytes of an answer's body
+    :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
     :raises ValueError: no http or https URL, or a header that cannot be sent
     """
 
@@ -152,10 +153,12 @@ class StreamsTransport(Transport):
         headers: Mapping[str, str],
         ssl_context: ssl.SSLContext | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         self._address = Address.of(url)
         self._addresses = Addresses(self._address.host, self._address.port)
         self._max_bytes = max_response_bytes
+        self._connect_timeout = connect_timeout
         self._ssl: ssl.SSLContext | None = None
         if self._address.secure:
             self._ssl = ssl_context or default_ssl_context()
@@ -167,6 +170,7 @@ class StreamsTransport(Transport):
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
         self._handshakes: asyncio.Semaphore | None = None
+        self._tls = Handshakes()
 
     async def send(self, request: HttpRequest) -> WireResponse:
         """See `Transport.send`."""
@@ -208,7 +212,7 @@ class StreamsTransport(Transport):
 
     @staticmethod
     def _time_out(connection: _Connection, request: HttpRequest) -> None:
-        connection.fail(InferenceTimeoutError(f"none within {request.timeout:g} s", path=request.route))
+        connection.fail(InferenceTimeoutError(f"none within {round(request.timeout, 2):g} s", path=request.route))
 
     def _take_idle(self) -> _Connection | None:
         """The connection used last, which is the likeliest to be open still."""
@@ -225,12 +229,20 @@ class StreamsTransport(Transport):
         if self._ssl is None:
             return await self._connect_now(request, deadline)
         self._handshakes = self._handshakes or asyncio.Semaphore(HANDSHAKES_AT_ONCE)
-        async with self._handshakes:
+        try:
+            async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
+                await self._handshakes.acquire()
+        except TimeoutError as error:
+            words = f"no connection within {round(request.timeout, 2):g} s, as all handshakes before it take long"
+            raise ConnectionFailedError(words, path=request.route) from error
+        try:
             return await self._connect_now(request, deadline)
+        finally:
+            self._handshakes.release()
 
     async def _connect_now(self, request: HttpRequest, deadline: float) -> _Connection:
         loop = asyncio.get_running_loop()
-        patience = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
+        patience = min(self._connect_timeout, max(0.001, deadline - time.monotonic()))
         try:
             async with asyncio.timeout(patience):
                 sock = await self._addresses.connect()
@@ -239,12 +251,13 @@ class StreamsTransport(Transport):
                     _Connection, sock=sock, ssl=self._ssl, server_hostname=name
                 )
         except TimeoutError as error:
-            words = f"no connection within {patience:g} s"
+            words = f"no connection within {round(patience, 2):g} s"
             raise ConnectionFailedError(words, path=request.route) from error
-        except ssl.SSLCertVerificationError as error:
-            raise CertificateError(str(error), path=request.route) from error
         except OSError as error:  # refused, unreachable, unknown host, TLS that fails
+            if (failure := tls_failure(error)) is not None:
+                raise self._tls.failed(failure, request.route) from error
             raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+        self._tls.worked()
         self._all.add(connection)
         return connection
 

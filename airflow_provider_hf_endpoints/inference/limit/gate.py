@@ -130,7 +130,8 @@ class Gate:
         if self._closed_at is not None:
             self._next_probe = max(self._next_probe, now + self._probe_interval)
         elif not self._ever_open or self._waves >= WAVES or self._all_refused(in_flight):
-            self._closed_at = now
+            # An endpoint of which no answer has come was not there when it was first asked.
+            self._closed_at = now if self._ever_open or sent_at is None else sent_at
             self._next_probe = now + self._probe_interval
 
     @property

@@ -14,17 +14,26 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import (
     ConnectionFailedError,
+    DiscoveryError,
+    InferenceError,
+    InferenceTimeoutError,
+    InternalError,
     OverloadedError,
     ServerError,
     StartingError,
 )
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import typed_failure
 from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
 
 log = logging.getLogger(__name__)
 
 TICK = 0.05  # seconds; how soon a stop is noticed
+LONGEST = 60.0  # seconds for one answer
+SHORTEST = 1.0  # seconds, where hardly any are left
+#: After these the endpoint is asked again.
+_MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, InferenceTimeoutError)
 
 
 async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
@@ -36,10 +45,10 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
     said = False
     while True:
         try:
-            target = await _discover(job, transport)
+            target = await _discover(job, transport, deadline)
             log.info("the engine is spoken to as %s: %s", target.dialect, target.why)
             return target
-        except (StartingError, ConnectionFailedError, OverloadedError, ServerError) as error:
+        except _MAY_COME as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)
             if time.monotonic() + pause > deadline:
                 raise
@@ -53,17 +62,26 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
                 await asyncio.sleep(min(TICK, pause))
 
 
-async def _discover(job: BatchJob, transport: Transport) -> discovery.Target:
-    questions = _questions(job)
+async def _discover(job: BatchJob, transport: Transport, deadline: float) -> discovery.Target:
+    questions, route = _questions(job), ""
     try:
         request = next(questions)
         while True:
+            route = request.route
             body = b"" if request.json is None else fastjson.encode(request.json)
-            wire = HttpRequest(request.method, request.route, body, min(60.0, job.request_timeout))
+            left = max(SHORTEST, deadline - time.monotonic())
+            wire = HttpRequest(request.method, route, body, min(LONGEST, left, job.request_timeout))
             request = questions.send(await transport.send(wire))
     except StopIteration as end:
         target: discovery.Target = end.value
         return target
+    except InferenceError:
+        raise
+    except Exception as error:
+        failure = typed_failure(error, route)
+        if isinstance(failure, InternalError):
+            failure = DiscoveryError(f"{type(error).__name__}: {str(error)[:300]}", path=route)
+        raise failure from error
 
 
 def _questions(job: BatchJob) -> Generator[WireRequest, WireResponse, discovery.Target]:

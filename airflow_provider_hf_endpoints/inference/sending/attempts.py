@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import Dialect, read_result
 from airflow_provider_hf_endpoints.inference.engines.load import read_load
 from airflow_provider_hf_endpoints.inference.errors import (
-    CertificateError,
-    ConnectionFailedError,
     InferenceError,
     InferenceTimeoutError,
 )
@@ -28,7 +25,7 @@ from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 from airflow_provider_hf_endpoints.inference.sending.progress import Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
-from airflow_provider_hf_endpoints.inference.sending.unforeseen import internal_error
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import typed_failure
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load, WireResponse
 
 
@@ -95,7 +92,7 @@ class Exchange:
                 raise
             raise clean from error.__cause__
         except Exception as error:  # whatever it is: it is this request's, and no reason to end the batch
-            raise _typed(error, route).without(self._token) from error
+            raise typed_failure(error, route).without(self._token) from error
         self._timeout.answered(self._clock() - now)
         return results, read_load(response.headers)
 
@@ -121,15 +118,6 @@ class Exchange:
                 if now - sent_at > self._timeout.seconds(failures):
                     del self._early[task]
                     task.cancel()
-
-
-def _typed(error: Exception, route: str) -> InferenceError:
-    """The error of a request for an exception that neither the transport nor the reading of answers has typed."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return CertificateError(str(error), path=route)
-    if isinstance(error, OSError):
-        return ConnectionFailedError(f"{type(error).__name__}: {error}", path=route)
-    return internal_error(error, "sending the request and reading its answer")
 
 
 class Attempts:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 import traceback
 
-from airflow_provider_hf_endpoints.inference.errors import InternalError
+from airflow_provider_hf_endpoints.inference.errors import ConnectionFailedError, InferenceError, InternalError
+from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, is_hopeless, tls_failure
 
 log = logging.getLogger(__name__)
 
 _TOLD: set[tuple[str, str]] = set()
 _MOST_TOLD = 100  # kinds of exceptions with a traceback in the log; a batch has a million rows
+
+
+def typed_failure(error: Exception, route: str) -> InferenceError:
+    """The error of a request for an exception that neither the transport nor the reading of answers has typed."""
+    if (failure := tls_failure(error)) is not None and is_hopeless(failure):
+        return hopeless(failure, route)
+    if isinstance(error, OSError):
+        return ConnectionFailedError(f"{type(error).__name__}: {error}", path=route)
+    return internal_error(error, "sending the request and reading its answer")
 
 
 def internal_error(error: Exception, doing: str) -> InternalError:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.engines import scrape
 from airflow_provider_hf_endpoints.inference.engines.scrape import Scraper
-from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
 from airflow_provider_hf_endpoints.inference.sending.attempts import Attempts
@@ -129,8 +128,9 @@ async def watch_metrics(transport: Transport, pace: Pace, outcomes: Outcomes, en
             continue
         try:
             answer = await transport.send(HttpRequest("GET", scrape.ROUTE, b"", scrape.TIMEOUT))
-        except InferenceError:
-            continue  # rows will tell what is wrong
+        except Exception as error:  # noqa: BLE001 - whatever it is: rows will tell what is wrong
+            log.debug("the engine's metrics cannot be read just now: %s", error)
+            continue
         now = time.monotonic()
         scraper.saw(now, answer.status, answer.body.decode("utf-8", "replace"))
         pace.limiter.saw(scraper.load(now))

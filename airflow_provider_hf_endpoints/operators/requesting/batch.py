@@ -30,7 +30,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BudgetExceeded,
     OutputBusyError,
 )
-from airflow_provider_hf_endpoints.inference.errors import CertificateError
+from airflow_provider_hf_endpoints.inference.errors import TlsError
 from airflow_provider_hf_endpoints.inference.input_errors import EmptyInputError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
@@ -250,7 +250,7 @@ class BatchInferenceOperator(RequestingOperator):
                 observer=batch_metrics(context, self.endpoint),
             )
         except BatchAborted as error:
-            if isinstance(error.cause, CertificateError):  # no retry changes a certificate
+            if isinstance(error.cause, TlsError):  # no retry changes what answers there
                 raise AirflowFailException(str(error)) from error
             raise  # the rows that are done are kept: a retry of the task goes on from there
         except (BatchStopped, BatchStoreError, OutputBusyError):

@@ -155,7 +155,7 @@ class RequestingOperator(BaseOperator):
         )
 
     def _why_not_served(self, hook: InferenceEndpointsHook, error: Exception) -> str | None:
-        """Of a 404: what the endpoint was created with, where the endpoint is still there."""
+        """Of a task that is not served: what the endpoint was created with, where the endpoint is still there."""
         if not_served(error) is None:
             return None
         try:

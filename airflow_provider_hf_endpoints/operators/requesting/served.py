@@ -1,23 +1,25 @@
-"""Why an endpoint that runs answers 404: what the endpoint was created with, and what would serve the request."""
+"""Why an endpoint that runs does not serve a task: what the endpoint was created with, and what would serve it."""
 
 from __future__ import annotations
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
-from airflow_provider_hf_endpoints.inference.errors import NotFoundError
+from airflow_provider_hf_endpoints.inference.errors import NotFoundError, UnsupportedTaskError
 
 _DEFAULT_IMAGE = "huggingface"
 _VLLM = "custom_image={'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}}"
 
 
-def not_served(error: Exception) -> NotFoundError | None:
-    """The 404 that has ended a call or a batch; None where something else has."""
+def not_served(error: Exception) -> NotFoundError | UnsupportedTaskError | None:
+    """The answer (a 404, or a refusal of the task) that has ended a call or a batch; None where something else has."""
     cause = error.cause if isinstance(error, BatchAborted) else error
-    return cause if isinstance(cause, NotFoundError) else None
+    if isinstance(cause, UnsupportedTaskError) and cause.status is None:
+        return None  # nothing was asked
+    return cause if isinstance(cause, NotFoundError | UnsupportedTaskError) else None
 
 
 def why_not_served(error: Exception, endpoint: InferenceEndpoint, task: str) -> str | None:
-    """What to say in place of a 404's own words; None where the endpoint does not run.
+    """What to say in place of the answer's own words; None where the endpoint does not run.
 
     :param error: of a call or a batch
     :param endpoint: as it is after the error
@@ -39,4 +41,7 @@ def _advice(endpoint: InferenceEndpoint, task: str) -> str:
     if endpoint.engine != _DEFAULT_IMAGE:
         return f"Ask for a task that this engine serves, or create the endpoint with another engine, such as {_VLLM}."
     served = f"Ask for task={endpoint.task!r}, or create" if endpoint.task and endpoint.task != task else "Create"
-    return f"This image serves one pipeline, and no chat. {served} the endpoint with {_VLLM}."
+    return (
+        "This image serves one pipeline, and chats only with models that have a chat template. "
+        f"{served} the endpoint with {_VLLM}."
+    )

@@ -437,6 +437,13 @@ def test_the_toolkits_pipeline_takes_the_messages_of_a_chat() -> None:
     assert call(TOOLKIT, "/", {"inputs": [{"content": "no role"}]}).status == 400
 
 
+def test_a_model_without_a_chat_template_does_not_chat() -> None:
+    """The pipeline's own words, with the 400 that every exception is."""
+    refused = call(TOOLKIT, "/", {"inputs": user("x")}, repository="gpt2")
+    assert (400, True) == (refused.status, "tokenizer.chat_template is not set" in said(refused)["error"])
+    assert call(TOOLKIT, "/", {"inputs": user("x")}, repository="gpt2", toolkit_chats=True).status == 200
+
+
 # ------------------------------------------------------------------------------------------- transformers serve
 
 

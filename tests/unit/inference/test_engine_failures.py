@@ -147,6 +147,19 @@ CASES = [
     (500, b"Internal Server Error", errors.ServerError, "Internal"),
     (408, b"", errors.InferenceTimeoutError, ""),
     (405, {"detail": "Method Not Allowed"}, errors.UnsupportedTaskError, "Method"),
+    (
+        400,  # a pipeline of transformers
+        {"error": "Cannot use chat template functions because tokenizer.chat_template is not set and no template …"},
+        errors.UnsupportedTaskError,
+        "chat_template",
+    ),
+    (
+        400,  # vLLM
+        {"message": "As of transformers v4.44, default chat template is no longer allowed, so you must provide a …"},
+        errors.UnsupportedTaskError,
+        "chat template",
+    ),
+    (422, {"error": "Template error: template not found"}, errors.UnsupportedTaskError, "template"),  # TGI
     (302, b"", errors.MalformedAnswerError, ""),
     (418, {"unknown": {"shape": 1}}, errors.BadRequestError, "shape"),
 ]
