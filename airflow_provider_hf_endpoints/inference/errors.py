@@ -279,6 +279,22 @@ class InternalError(InferenceError):
     todo = "The row is recorded with this error. Please report the error with the traceback in the log."
 
 
+class FewerChoicesError(MalformedAnswerError):
+    """A whole answer with fewer texts than were asked for: an engine that ignores `n` does so every time."""
+
+    retryable = False
+    what = "The engine gave fewer texts than were asked for"
+    todo = (
+        "Leave `n` out and give each row as often as it is to be answered, or serve the model with an engine that does "
+        "`n` (docs/engines.md has the table)."
+    )
+
+    @property
+    def kind(self) -> str:
+        """That of any answer which is not what was asked for."""
+        return "malformed_answer"
+
+
 class DiscoveryError(InferenceError):
     """Something that nobody foresaw, raised while the engine was asked what it is."""
 

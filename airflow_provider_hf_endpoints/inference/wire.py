@@ -23,7 +23,8 @@ class Asked:
 
     :param cut_at: stop texts: the answer ends before the first of them
     :param most_tokens: of one text, None where nothing was said
-    :param texts: how many there are to be: of several, no count of tokens tells which reached the limit
+    :param texts: how many there are to be, 0 where that cannot be told: of several, no count of tokens tells which
+        reached the limit
     :param as_it_came: the whole answer is handed on, so it is cut in the answer too
     """
 

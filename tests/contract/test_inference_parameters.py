@@ -77,6 +77,25 @@ def test_a_chat_on_the_toolkit_is_put_to_its_pipeline(tmp_path: Path) -> None:
     assert [f"q{n} one " for n in range(10)] == [line["output"] for line in results(tmp_path)]
 
 
+@pytest.mark.parametrize("form", ["parameters", "openai-batch"])
+@pytest.mark.parametrize("engine", ["vLLM", "tei"])
+def test_an_engine_that_ignores_n_is_asked_once(tmp_path: Path, form: str, engine: str) -> None:
+    """Each row costs one request, its tokens are counted, and the error says what to do."""
+    if form == "parameters" and engine == "tei":
+        return  # which has no chats
+    batch_form = form == "openai-batch"
+    body = {"messages": [{"role": "user", "content": "x"}], "n": 3}
+    lines = [{"custom_id": f"r{n}", "method": "POST", "url": CHAT, "body": body} for n in range(4)]
+    write_rows(tmp_path, lines if batch_form else [{"text": f"q{n}"} for n in range(4)])
+    settings = {"input_format": form, "prompt": None} if batch_form else {"parameters": {"n": 3}}
+    with serving(lambda request: chat_reply("whole")) as server:
+        one = job_of(server.url, tmp_path, engine=engine, model="m", max_error_rate=None, **settings)
+        report = run_batch(one)
+        assert (4, 0, 4) == (len(server.posts), report.succeeded, report.failed)
+    assert report.completion_tokens > 0
+    assert all("ignore `n`" in json.dumps(line["error"]) for line in results(tmp_path))
+
+
 def test_another_stop_of_a_row_is_another_request(tmp_path: Path) -> None:
     """Though the engine is sent the same: a resume does not take the old text for it."""
     write_rows(tmp_path, [{"text": f"q{n}", "stop": "STOP"} for n in range(150)])

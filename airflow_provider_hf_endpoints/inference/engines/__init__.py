@@ -65,7 +65,8 @@ def build_request(
     name, known = canonical_task(task), traits(dialect)
     given = accepted(parameters or {}, known.refuses, name, dialect, engine, cuts=known.cuts_stops)
     request = known.build(name, inputs, given, model)
-    asked = asked_of(given, inputs, cuts=known.cuts_stops) if given and gives_text(name) else None
+    several = given or isinstance(inputs, list)
+    asked = asked_of(given, inputs, cuts=known.cuts_stops) if several and gives_text(name) else None
     return request if asked is None else replace(request, asked=asked)
 
 
@@ -79,7 +80,7 @@ def asked_in_body(
     :raises UnsupportedParameterError: as `build_request`
     """
     known = traits(dialect)
-    if task not in known.refuses or not isinstance(body, Mapping):
+    if not isinstance(body, Mapping) or not (task in known.refuses or gives_text(task)):
         return None
     accepted(body, known.refuses, task, dialect, engine, cuts=known.cuts_stops)
     if not gives_text(task):

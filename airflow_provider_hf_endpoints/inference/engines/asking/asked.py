@@ -1,7 +1,7 @@
 """What a request asks for and its engine does not see to, so that it is seen to when the answer is read.
 
 Stops at which some engines do not end a text as asked, and the limit of tokens where an engine does not say that a text
-reached it. Whether there are as many texts as were asked for is told elsewhere (`requests/choices.py`). No I/O.
+reached it. Whether there are as many texts as were asked for is checked elsewhere (`requests/choices.py`). No I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def asked_of(parameters: Mapping[str, Any], inputs: Any, *, cuts: bool, as_it_ca
     :param as_it_came: see `Asked`
     """
     limit = _count(parameters, _LIMITS)
-    number = _count(parameters, _NUMBERS) or 1
+    number = _count(parameters, _NUMBERS)
+    if number is None:
+        number = 1 if all(parameters.get(name) is None for name in _NUMBERS) else 0
     prompts = len(inputs) if isinstance(inputs, list) and inputs and isinstance(inputs[0], str | list) else 1
     stops = stops_of(parameters) if cuts else ()
     asked = Asked(stops, limit, number * prompts, as_it_came and bool(stops))
