@@ -27,7 +27,7 @@ def main() -> int:
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         from tests.generated.found import KNOWN
         from tests.generated.search import search
-        from tests.generated.shapes import read
+        from tests.generated.written import read
 
         known = () if arguments.all else KNOWN
         report = search(arguments.seed, known, seconds=arguments.seconds, shrink=not arguments.no_shrink)

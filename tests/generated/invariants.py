@@ -14,6 +14,7 @@ BILLING = frozenset({"pending", "initializing", "running", "updating", "updateFa
 STOPPED = frozenset({"paused", "failed", "deleted"})
 LONGEST_STOP = 300.0  # seconds that a release may take where the service answers
 LONGEST_IDLE = 2 * 3600.0 + 300.0  # seconds: max_startup and max_idle, where nobody sees the end of the start
+QUIET = 1200.0  # seconds without a use, after which a sweeper stops what is left over, and some more
 SLACK = 600.0  # seconds beyond a limit: boots, retries of requests, troubles of the service
 COST_ERROR = 0.03  # of the meter
 SMALL_COST = 0.004  # USD: a run begins some seconds before its first task does
@@ -38,6 +39,9 @@ def broken(played: Any, idle: bool) -> list[Fault]:
         _left_running,
         _stopped_under_others,
         _swept,
+        _kept,
+        _stays_swept,
+        _resumed_for_nobody,
         _work_without,
         _idle,
         _twice,
@@ -80,19 +84,21 @@ def _is_left_on_purpose(play: Any, name: str) -> bool:
             (isinstance(part, Group) and part.release == "keep") or (isinstance(part, Alone) and not part.teardown)
         ):
             return True
+    if play.world.timed_out and not _is_swept_at_the_end(play):
+        return True  # Airflow runs no teardown then, and only a sweeper is left
     return any(_ends_a_release(play, person) for person in play.case.people if person not in play.left)
 
 
 def _ends_a_release(play: Any, person: Any) -> bool:
     """A person who ends a release has the endpoint; a process that dies has not."""
-    if person.deed not in ("fail", "succeed", "fail run", "pause dag"):
+    if person.deed not in ("fail", "succeed", "fail run", "succeed run", "pause dag"):
         return False
     if person.deed == "pause dag":
         return True
     dag = play.dags[person.dag % len(play.dags)]
     ids = [task.task_id for task in dag.tasks if not task.inherits_from_empty_operator]
     task_id = ids[person.task % len(ids)]
-    return person.deed != "fail run" and ("release" in task_id or "pause" in task_id)
+    return person.deed not in ("fail run", "succeed run") and ("release" in task_id or "pause" in task_id)
 
 
 def _state_at(play: Any, name: str, at: float) -> str | None:
@@ -104,10 +110,11 @@ def _state_at(play: Any, name: str, at: float) -> str | None:
 
 
 def _group_of(play: Any, attempt: Any) -> tuple[str, str, str, int] | None:
-    """Who holds the lease that the attempt belongs to; None outside of groups."""
-    if "." not in attempt.task_id:
-        return None
+    """Who holds the lease that the attempt belongs to; None where it takes no endpoint of a group."""
     task = play.world.dags[attempt.dag_id].get_task(attempt.task_id)
+    if "." not in attempt.task_id:
+        taken = [each for each in task.upstream_task_ids if each.endswith(".start")]
+        return (attempt.dag_id, attempt.run_id, taken[0].rpartition(".")[0], -1) if taken else None
     mapped = task.get_closest_mapped_task_group() is not None
     return (attempt.dag_id, attempt.run_id, attempt.task_id.rpartition(".")[0], attempt.map_index if mapped else -1)
 
@@ -251,6 +258,79 @@ def _swept(play: Any) -> Iterable[Fault]:
             if use.name == change.name and group not in (None, mine) and use.since <= change.at < until:
                 words = f"{_who(change.who)}: {change.action} {change.name} while {_who(use.who)} works with it"
                 yield Fault(f"stopped under others by a {_kind_of(change.who)}", words)
+
+
+def _kept(play: Any) -> Iterable[Fault]:
+    """A sweeper leaves alone what a person keeps, and what every DAG that uses it means to keep."""
+    for change in _sweeps(play):
+        by_dags = all(
+            isinstance(part, Group) and part.release == "keep" for part in _parts(play) if part.name == change.name
+        )
+        if change.name in play.case.kept or by_dags:
+            yield Fault("swept although kept", f"{_who(change.who)}: {change.action} {change.name}")
+
+
+def _stays_swept(play: Any) -> Iterable[Fault]:
+    """What is swept stays stopped until somebody starts it."""
+    for change in _sweeps(play):
+        started = [
+            each.at for each in play.wire.changes if each.name == change.name and each.at >= change.at and _starts(each)
+        ]
+        until = min(started, default=play.world.now)
+        for moment in play._history(change.name):
+            if change.action == "pause" and change.at < moment["at"] < until and moment["state"] in BILLING:
+                words = f"{change.name} is {moment['state']} {moment['at'] - change.at:.0f} s after {_who(change.who)}"
+                yield Fault("runs again after a sweep", words)
+
+
+def _resumed_for_nobody(play: Any) -> Iterable[Fault]:
+    """What is stopped at the end of a use is resumed only where somebody else has begun to use it."""
+    for change in play.wire.changes:
+        ends = change.who is not None and _kind_of(change.who) in ("release", "watch", "sweep")
+        if not ends or change.action != "resume" or change.status >= 300:
+            continue
+        if not any(_is_in_use(play, each, change) for each in play.world.attempts):
+            yield Fault("resumed for nobody", f"{_who(change.who)} resumes {change.name}, which nobody uses")
+
+
+def _is_in_use(play: Any, acquire: Any, change: Any) -> bool:
+    """Whether that attempt has acquired the endpoint for somebody else, and its release has not ended."""
+    if not acquire.task_id.endswith(".acquire") or acquire.began > change.at:
+        return False
+    task = play.world.dags[acquire.dag_id].get_task(acquire.task_id)
+    if task.endpoint != change.name or _group_of(play, acquire) == _group_of(play, change.who):
+        return False
+    release = f"{acquire.task_id.removesuffix('acquire')}release"
+    place = (acquire.dag_id, acquire.run_id, release, acquire.map_index)
+    ended = [each.ended for each in play.world.attempts if each.place == place and each.end == "success"]
+    return not any(each is not None and acquire.began < each < change.at for each in ended)
+
+
+def _sweeps(play: Any) -> list[Any]:
+    """What sweepers have stopped."""
+    stops = ("pause", "scale-to-zero", "delete")
+    return [
+        each
+        for each in play.wire.changes
+        if each.who is not None and _kind_of(each.who) == "sweep" and each.action in stops and each.status < 300
+    ]
+
+
+def _starts(change: Any) -> bool:
+    return change.action in ("create", "resume", "update") and change.status < 300
+
+
+def _is_swept_at_the_end(play: Any) -> bool:
+    """Whether a sweeper has looked when all runs were long over."""
+    runs = [
+        run.end_date.timestamp() if run.end_date else play.world.now
+        for run in play.world.tables.runs()
+        if run.dag_id != "sweeper"
+    ]
+    last = max(
+        (each.began for each in play.world.attempts if each.dag_id == "sweeper" and each.end == "success"), default=0.0
+    )
+    return last > max(runs, default=0.0) + QUIET and not play.case.troubles and not play.case.kept
 
 
 def _kind_of(attempt: Any) -> str:

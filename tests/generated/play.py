@@ -21,12 +21,14 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from tests.generated import database, tasks
 from tests.generated.attempts import Attempt
 from tests.generated.invariants import Fault, broken
-from tests.generated.shapes import Alone, Case, Dag, Group, Person, RefusedCase, Task, build
+from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task
 from tests.generated.wire import URL, Wire, all_requests_through
 from tests.generated.world import LOST_AFTER, a_world
+from tests.generated.written import RefusedCase, build
 
 TOKEN = "hf_canaryOfTheToken"
 NAMESPACE = "acme"
+KEEP = "hf_endpoints_keep"  # the Variable by which a person keeps endpoints from sweepers
 HORIZON = 3 * 86400.0  # seconds: what has not ended by then never does
 MOST_MOMENTS = 8000  # of the hub: a case of three runs has some hundred
 
@@ -148,11 +150,14 @@ class _Play:
         world.limited = any(part.pool for part in parts) or any(dag.max_active_tasks != 16 for dag in case.dags)
         world.on_state = self._came_to
         world.memory.on_xcom = self._cost
+        world.memory.variables |= {KEEP: " ".join(case.kept)} if case.kept else {}
         for shape, dag in zip(case.dags, self.dags, strict=True):
             world.add(dag)
             for run, after in enumerate(sorted(shape.runs)):
                 day = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(days=run)
-                world.hub.after(after, lambda dag=dag, run=run, day=day: world.scheduler.new_run(dag.dag_id, run, day))  # type: ignore[misc]
+                world.hub.after(
+                    after, lambda dag=dag, run=run, day=day: world.scheduler.new_run(dag.dag_id, f"run{run}", day)
+                )  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------------- meanwhile
 
@@ -168,7 +173,7 @@ class _Play:
     def _is_meant(self, person: Person, attempt: Attempt) -> bool:
         dag = self.dags[person.dag % len(self.dags)]
         task_ids = [task.task_id for task in dag.tasks if not task.inherits_from_empty_operator]
-        runs = self.case.dags[person.dag % len(self.dags)].runs
+        runs = self.case.dags[person.dag % len(self.dags)].runs or (0,)
         wanted = (dag.dag_id, f"run{person.run % len(runs)}", task_ids[person.task % len(task_ids)])
         return (attempt.dag_id, attempt.run_id, attempt.task_id) == wanted
 
@@ -188,11 +193,13 @@ class _Play:
             case "clear":
                 world.clear(attempt.dag_id, attempt.run_id, attempt.task_id)
             case "fail run":
-                world.fail_run(attempt.dag_id, attempt.run_id)
+                world.end_run(attempt.dag_id, attempt.run_id, "failed")
+            case "succeed run":
+                world.end_run(attempt.dag_id, attempt.run_id, "success")
             case "trigger":
                 self.triggered += 1
                 day = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=self.triggered)
-                world.scheduler.new_run(self.dags[-1].dag_id, 100 + self.triggered, day)
+                world.scheduler.new_run(self.dags[-1].dag_id, f"run{100 + self.triggered}", day)
             case "pause dag":
                 world.pause_dag(attempt.dag_id)
 

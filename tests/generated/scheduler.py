@@ -38,13 +38,13 @@ class Scheduler:
         self._tick: Due | None = None
         self._runner = versions.scheduler_runner()
 
-    def new_run(self, dag_id: str, number: int, logical_date: datetime) -> None:
+    def new_run(self, dag_id: str, run_id: str, logical_date: datetime) -> None:
         """A scheduled run, queued."""
         world = self._world
         interval = (logical_date, logical_date + timedelta(days=1))
         world.session.flush()
         run = world.seen[dag_id].create_dagrun(
-            run_id=f"run{number}",
+            run_id=run_id,
             logical_date=logical_date,
             data_interval=interval,
             run_after=interval[1],
@@ -87,7 +87,7 @@ class Scheduler:
             self._runs_changed = False
             self._runner._start_queued_dagruns(session)
         for run in world.tables.runs(DagRunState.RUNNING):
-            if run.dag_id not in world.paused and self._is_to_be_judged(run):
+            if run.dag_id not in world.paused and not self._is_out_of_time(run) and self._is_to_be_judged(run):
                 self._judge(run)
         self._time_out()
         world.triggerer.drop()
@@ -95,6 +95,19 @@ class Scheduler:
         for ti in self._to_be_queued():
             world.workers.queue(ti)
         self._look_when_something_is_due()
+
+    def _is_out_of_time(self, run: Any) -> bool:
+        """Whether `dagrun_timeout` ends it now. Then all that is left is skipped, as Airflow's scheduler does."""
+        limit = self._world.seen[run.dag_id].dagrun_timeout
+        if limit is None or run.start_date is None or run.start_date + limit > when(self._world.now):
+            return False
+        run.set_state(DagRunState.FAILED)
+        for ti in self._world.tables.tis(run.dag_id, run.run_id):
+            if ti.state not in _FINISHED:
+                ti.state = TaskInstanceState.SKIPPED
+        self._world.timed_out.add((run.dag_id, run.run_id))
+        self._world.ends_from_outside()
+        return True
 
     def _judge(self, run: Any) -> None:
         world, session = self._world, self._world.session
@@ -160,6 +173,10 @@ class Scheduler:
             elif ti.state == TaskInstanceState.UP_FOR_RESCHEDULE:
                 moments.append(self._rescheduled_to(ti))
                 self._changed.add((ti.dag_id, ti.run_id))
+        for run in self._world.tables.runs(DagRunState.RUNNING):
+            limit = self._world.seen[run.dag_id].dagrun_timeout
+            if limit is not None and run.start_date is not None and run.dag_id not in self._world.paused:
+                moments.append(run.start_date + limit)
         later = [moment.timestamp() - self._world.now for moment in moments if moment is not None]
         if later:
             self.look_soon(max(TICK, min(later) + 0.5))

@@ -6,28 +6,37 @@ after each change of a file.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
+from tests.generated import versions
 from tests.generated.shapes import Alone, Case, Dag, Group, Part, Person, Task
 from tests.generated.wire import Trouble
 
+DEEDS = ["fail", "kill", "clear", "succeed", "terminate", "lose"]
+DEEDS += ["fail run", "trigger", "pause dag", "succeed run"]
 ENDS = st.sampled_from(["ok", "ok", "ok", "fail", "skip", "fail for good"])
 SECONDS = st.sampled_from([60, 20, 240, 900])
 RULES = st.sampled_from([None, None, None, "all_done", "none_failed", "one_failed", "all_skipped", "always"])
 KINDS = ["work"] * 5 + ["branch", "short circuit", "latest only", "sensor"]
 KINDS += ["call", "batch", "update", "delete", "scale to zero", "sweep"]
+KINDS += ["approval"] if versions.ApprovalOperator is not None else []
+TAKERS = st.sampled_from(["work", "work", "call", "batch", "sensor"])
 NAMES = st.sampled_from(["demo", "demo", "other"])
 RARELY = st.sampled_from([False, False, False, True])
+NEARLY_NEVER = st.sampled_from([False] * 11 + [True])
+LIMITS = st.sampled_from([None, None, None, 30])
 
 
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
     """A user's task: mostly work."""
     kind = draw(st.sampled_from(KINDS))
-    if kind in ("branch", "short circuit"):
+    if kind in ("branch", "short circuit", "approval"):
         return Task(kind=kind, picks=draw(st.sampled_from(["next", "nothing", "outside"])))  # type: ignore[arg-type]
     if kind != "work":
-        return Task(kind=kind, retries=draw(st.sampled_from([0, 1])), endpoint=draw(NAMES))  # type: ignore[arg-type]
+        return _of_this_provider(draw, kind)
     return Task(
         seconds=draw(SECONDS),
         ends=tuple(draw(st.lists(ENDS, min_size=1, max_size=2))),
@@ -36,8 +45,24 @@ def tasks(draw: st.DrawFn) -> Task:
         past=draw(RARELY),
         mapped=draw(st.sampled_from([0, 0, 0, 2])),
         pool=draw(RARELY),
-        limit=draw(st.sampled_from([None, None, None, 30])),
+        limit=draw(LIMITS),
+        over=draw(NEARLY_NEVER),
     )
+
+
+def _of_this_provider(draw: st.DrawFn, kind: str) -> Task:
+    limit = draw(LIMITS) if kind in ("call", "batch", "sensor") else None
+    return Task(kind=kind, retries=draw(st.sampled_from([0, 1])), endpoint=draw(NAMES), limit=limit)  # type: ignore[arg-type]
+
+
+@st.composite
+def takers(draw: st.DrawFn) -> Task:
+    """A task outside of a group that takes the endpoint of the group."""
+    kind = draw(TAKERS)
+    if kind != "work":
+        return replace(_of_this_provider(draw, kind), takes=True)
+    ends = tuple(draw(st.lists(ENDS, min_size=1, max_size=2)))
+    return Task(seconds=draw(SECONDS), ends=ends, retries=draw(st.sampled_from([0, 0, 1])), takes=True)
 
 
 @st.composite
@@ -72,7 +97,7 @@ def alones(draw: st.DrawFn) -> Alone:
 @st.composite
 def dags(draw: st.DrawFn, dag_id: str) -> Dag:
     """A DAG with one or two parts, and its runs: what breaks needs little, and small ones are quick."""
-    part: st.SearchStrategy[Part] = st.one_of(groups(), groups(), alones(), tasks())
+    part: st.SearchStrategy[Part] = st.one_of(groups(), groups(), alones(), takers(), tasks())
     return Dag(
         dag_id=dag_id,
         parts=(draw(groups()), *draw(st.lists(part, max_size=1))),
@@ -81,15 +106,14 @@ def dags(draw: st.DrawFn, dag_id: str) -> Dag:
         max_active_tasks=draw(st.sampled_from([16, 16, 16, 1, 2])),
         max_active_runs=draw(st.sampled_from([16, 16, 1])),
         runs=tuple(draw(st.lists(st.sampled_from(range(401)), min_size=1, max_size=2))),
+        timeout=draw(st.sampled_from([None] * 11 + [200])),
     )
 
 
 @st.composite
 def people(draw: st.DrawFn) -> Person:
     """Somebody, or an operating system, that interferes."""
-    deed = draw(
-        st.sampled_from(["fail", "kill", "clear", "succeed", "terminate", "lose", "fail run", "trigger", "pause dag"])
-    )
+    deed = draw(st.sampled_from(DEEDS))
     if deed == "trigger":
         after = draw(st.sampled_from(range(21))) / 10  # around the moment at which the release behind the task begins
         return Person(deed="trigger", task=draw(st.sampled_from(range(7))), state="success", after=after)
@@ -119,13 +143,16 @@ def troubles(draw: st.DrawFn) -> Trouble:
 def cases(draw: st.DrawFn) -> Case:
     """A whole case."""
     first = draw(dags("a"))
-    others = st.sampled_from([None, None, None, "another", "a sweeper"])
+    others = st.sampled_from([None, None, None, "another", "a triggered one", "a sweeper"])
     more: tuple[Dag, ...] = ()
     match draw(others):
         case "another":
             more = (draw(dags("b")),)
+        case "a triggered one":
+            first = replace(first, parts=(*first.parts, Task(kind="trigger dag", endpoint="b")))
+            more = (replace(draw(dags("b")), runs=()),)
         case "a sweeper":
-            runs = draw(st.lists(st.sampled_from([100, 300, 900, 4000]), min_size=1, max_size=2, unique=True))
+            runs = draw(st.lists(st.sampled_from([100, 300, 900, 2500, 4000, 20_000]), min_size=1, max_size=2, unique=True))
             more = (Dag(dag_id="sweeper", parts=(Task(kind="sweep"),), runs=tuple(runs)),)
     return Case(
         dags=(first, *more),
@@ -137,5 +164,6 @@ def cases(draw: st.DrawFn) -> Case:
         fails_to_start=draw(st.sampled_from([False] * 7 + [True])),
         found=draw(st.sampled_from([None, None, "paused", "running", "scaledToZero"])),
         leases=draw(st.sampled_from(["files", "files", "variables"])),
+        kept=("demo",) if draw(RARELY) else (),
         seed=draw(st.sampled_from(range(1001))),
     )

@@ -16,6 +16,8 @@ from greenlet import GreenletExit  # type: ignore[import-untyped]
 
 XComKey = tuple[str, str, str, int, str]  # dag, run, task, map index, key
 
+_TOLD_AS_ANSWER = ("GetVariable", "GetTaskStateStore", "TriggerDagRun")  # errors that the task itself looks at
+_RUN_EXISTS = ErrorType.DAGRUN_ALREADY_EXISTS
 _UNTOUCHED = ("running", "success", "failed")  # states that a skip from upstream leaves alone
 
 
@@ -27,6 +29,7 @@ class Memory:
         self.variables: dict[str, str] = {}
         self.states: dict[tuple[str, str, str, int], dict[str, Any]] = {}
         self.rendered: list[Any] = []  # fields, as the UI shows them
+        self.asked: dict[str, str] = {}  # by the id of a task instance: what a person is asked
         self.unanswered: set[str] = set()  # questions that this supervisor does not know
         self.on_xcom: Callable[[XComKey, Any], None] = lambda key, value: None
 
@@ -41,7 +44,7 @@ class Line:
 
     :param attempt: the attempt whose process has its turn; None in the triggerer
     :param ended: called with an attempt and the message that ends it
-    :param states_of, state_of_run: answer `GetTaskStates` and `GetDagRunState`
+    :param states_of, state_of_run, trigger: answer `GetTaskStates`, `GetDagRunState` and `TriggerDagRun`
     """
 
     _thread_lock = None  # as Airflow 3.3's has one: it may be asked from several threads
@@ -54,11 +57,12 @@ class Line:
         states_of: Callable[[Any], dict[str, Any]],
         state_of_run: Callable[[str, str], Any],
         skip: Callable[[Any, Any], None],
+        trigger: Callable[[Any], bool],
         closed: Callable[[], bool],
     ) -> None:
         self._memory, self._attempt, self._ended = memory, attempt, ended
         self._states_of, self._skip, self._closed = states_of, skip, closed
-        self._state_of_run = state_of_run
+        self._state_of_run, self._trigger = state_of_run, trigger
 
     def send(self, msg: Any) -> Any:
         """One question, one answer; an error is raised as Airflow's own line does."""
@@ -69,7 +73,7 @@ class Line:
             self._memory.unanswered.add(type(msg).__name__)
             raise NotImplementedError(f"the simulated supervisor has no answer to {type(msg).__name__}")
         found = answer(msg)
-        if isinstance(found, comms.ErrorResponse) and type(msg).__name__ not in ("GetVariable", "GetTaskStateStore"):
+        if isinstance(found, comms.ErrorResponse) and type(msg).__name__ not in _TOLD_AS_ANSWER:
             raise AirflowRuntimeError(found)
         return found
 
@@ -172,6 +176,13 @@ class Line:
             return comms.ErrorResponse(error=ErrorType.GENERIC_ERROR)
         return comms.DagRunStateResult(state=state)
 
+    def _TriggerDagRun(self, msg: Any) -> Any:
+        return comms.OKResponse(ok=True) if self._trigger(msg) else comms.ErrorResponse(error=_RUN_EXISTS)
+
+    def _CreateHITLDetailPayload(self, msg: Any) -> Any:
+        self._memory.asked[str(msg.ti_id)] = msg.subject
+        return None
+
     def _GetTICount(self, msg: Any) -> Any:
         states = [state for of_run in self._states_of(msg).values() for state in of_run.values()]
         return comms.TICount(count=len([state for state in states if not msg.states or state in msg.states]))
@@ -190,7 +201,7 @@ class Line:
         self._ended(self._attempt(), msg)
         return None
 
-    _SucceedTask = _TaskState = _RetryTask = _DeferTask = _RescheduleTask = _end
+    _SucceedTask = _TaskState = _RetryTask = _DeferTask = _AwaitInputTask = _RescheduleTask = _end
 
 
 def may_be_skipped(state: str | None) -> bool:

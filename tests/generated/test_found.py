@@ -8,7 +8,7 @@ import pytest
 
 from tests.generated.found import FOUND, Found
 from tests.generated.play import play
-from tests.generated.shapes import read
+from tests.generated.written import read
 
 
 def _cases() -> list[Any]:

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.generated.play import play
-from tests.generated.shapes import Case, Dag, Group, Person, Task, read
+from tests.generated.shapes import Case, Dag, Group, Person, Task
+from tests.generated.written import read
 
 LONG = 2 * 86400  # seconds
 BLOCKED = Group(create=False, tasks=(Task(pool=True),))

@@ -10,7 +10,7 @@ import os
 
 from tests.generated.found import KNOWN
 from tests.generated.search import search
-from tests.generated.shapes import read
+from tests.generated.written import read
 
 CASES = int(os.environ.get("GENERATED_CASES", "30"))
 

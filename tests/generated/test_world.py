@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.generated.play import play
-from tests.generated.shapes import Case, Dag, Group, Person, Task, read
+from tests.generated.shapes import Case, Dag, Group, Person, Task
 from tests.generated.strategies import cases
+from tests.generated.written import read
 
 
 def test_a_plain_case_breaks_nothing() -> None:

@@ -18,6 +18,11 @@ NEWEST = importlib.util.find_spec("airflow.sdk.serde") is not None  # 3.3; other
 _errors: Any = importlib.import_module("airflow.sdk.exceptions" if NEWEST else "airflow.exceptions")
 _serialized: Any = importlib.import_module("airflow.serialization.serialized_objects")
 
+# Tasks that ask a person: Airflow 3.0 has none.
+ApprovalOperator: Any = (
+    importlib.import_module("airflow.providers.standard.operators.hitl").ApprovalOperator if NEWEST else None
+)
+
 AirflowFailException = _errors.AirflowFailException
 AirflowSkipException = _errors.AirflowSkipException
 AirflowTaskTimeout = _errors.AirflowTaskTimeout

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from airflow.models.taskreschedule import TaskReschedule
+from airflow.models.trigger import handle_event_submit
 from airflow.sdk.execution_time import task_runner
+from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import TaskInstanceState
 
 from tests.generated import versions
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tests.generated.world import World
 
 BOOT = 2.0  # seconds from `queued` to the first line of a task's code, more or less
+ANSWER = 120.0  # seconds until a person answers
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -142,9 +145,30 @@ class Workers:
                 ti.state = TaskInstanceState.UP_FOR_RESCHEDULE
             case "DeferTask":
                 world.triggerer.defer(ti, attempt, msg)
+            case "AwaitInputTask":
+                self._ask(ti, msg)
         attempt.end, attempt.ended = str(ti.state.value), world.now
         world.on_state(attempt, attempt.end)
         world.scheduler.changed(attempt.dag_id, attempt.run_id)
+
+    def _ask(self, ti: Any, msg: Any) -> None:
+        """A person is asked, who answers after a while as the question itself says, or not in time."""
+        world, ti_id, place = self._world, ti.id, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        ti.state = TaskInstanceState.AWAITING_INPUT
+        ti.next_method, ti.next_kwargs = msg.next_method, msg.next_kwargs
+        answer = {"next": "Approve", "nothing": "Reject"}.get(world.memory.asked[str(ti_id)])
+        event: dict[str, Any] = {"chosen_options": [answer], "params_input": {}, "responded_by_user": None}
+        if answer is None:
+            event = {"error": "nobody has answered", "error_type": "timeout"}
+
+        def resume() -> None:
+            ti = world.tables.ti(place)
+            if ti is not None and ti.id == ti_id and ti.state == TaskInstanceState.AWAITING_INPUT:
+                event["responded_at"] = when(world.now)
+                handle_event_submit(TriggerEvent(event), task_instance=ti, session=world.session)
+                world.scheduler.look_soon()
+
+        world.hub.after(msg.timeout.total_seconds() if answer is None else ANSWER, resume)
 
     def _note_reschedule(self, ti: Any, attempt: Attempt, msg: Any) -> None:
         began = when(attempt.began)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 from airflow.sdk.execution_time import task_runner
@@ -23,7 +23,7 @@ from tests.generated.hub import Hub
 from tests.generated.scheduler import Scheduler
 from tests.generated.supervisor import Line, Memory, when
 from tests.generated.surroundings import surroundings
-from tests.generated.tables import Tables
+from tests.generated.tables import RunKey, Tables
 from tests.generated.triggerer import Triggerer
 from tests.generated.wire import ACTOR
 from tests.generated.workers import Workers
@@ -44,6 +44,7 @@ class World:
         self.seen: dict[str, Any] = {}  # as the scheduler sees them
         self.stored: dict[str, str] = {}  # as the database keeps them
         self.paused: set[str] = set()  # DAGs that somebody has paused
+        self.timed_out: set[RunKey] = set()  # runs that `dagrun_timeout` has ended
         self.limited = False  # whether pools or concurrency limits have a say
         self.on_state: Callable[[Attempt, str], None] = lambda attempt, state: None
         self.said: list[str] = []  # every line that any process has logged
@@ -71,7 +72,13 @@ class World:
     def end(self, place: Any, state: TaskInstanceState) -> None:
         """Mark a task that is not over."""
         ti = self.tables.ti(place)
-        if ti is not None and ti.state in ("running", "deferred", "up_for_retry", "up_for_reschedule"):
+        if ti is not None and ti.state in (
+            "running",
+            "deferred",
+            "awaiting_input",
+            "up_for_retry",
+            "up_for_reschedule",
+        ):
             ti.state = state
             ti.end_date = when(self.now)
         self.ends_from_outside()
@@ -86,13 +93,21 @@ class World:
         clear_task_instances([ti for ti in tis if ti.state is not None], session=self.session)
         self.ends_from_outside()
 
-    def fail_run(self, dag_id: str, run_id: str) -> None:
-        """Mark a run as failed."""
-        from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+    def end_run(self, dag_id: str, run_id: str, state: Literal["success", "failed"]) -> None:
+        """Mark a run."""
+        from airflow.api.common import mark_tasks
 
         self.session.flush()
-        set_dag_run_state_to_failed(dag=self.seen[dag_id], run_id=run_id, commit=True, session=self.session)
+        mark = getattr(mark_tasks, f"set_dag_run_state_to_{state}")
+        mark(dag=self.seen[dag_id], run_id=run_id, commit=True, session=self.session)
         self.ends_from_outside()
+
+    def trigger(self, msg: Any) -> bool:
+        """A task asks for a run of another DAG; whether there was none of that name."""
+        if self.tables.run(msg.dag_id, msg.run_id) is not None:
+            return False
+        self.scheduler.new_run(msg.dag_id, msg.run_id, msg.logical_date or when(self.now))
+        return True
 
     def pause_dag(self, dag_id: str) -> None:
         """Pause a DAG: nothing of it is scheduled any more."""
@@ -153,6 +168,7 @@ def a_world(everything: bool = False) -> Iterator[World]:
             world.states_of,
             world.state_of_run,
             world.workers.skip,
+            world.trigger,
             lambda: hub.closed,
         )
         stack.enter_context(Decisions(world.tables, everything).in_force())
