@@ -26,14 +26,16 @@ def main() -> int:
         # Before anything imports Airflow, which reads its configuration then.
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         from tests.generated.found import KNOWN
-        from tests.generated.search import search
+        from tests.generated.search import Report, search
         from tests.generated.written import read
 
+        def tell(report: Report, kind: str) -> None:
+            case, words = report.found[kind]
+            print(f"\n=== {kind} (after {report.cases} cases)\n{words}\n{read(case)}", flush=True)
+
         known = () if arguments.all else KNOWN
-        report = search(arguments.seed, known, seconds=arguments.seconds, shrink=not arguments.no_shrink)
-    print(report)
-    for kind, (case, words) in report.found.items():
-        print(f"\n=== {kind}\n{words}\n{read(case)}")
+        report = search(arguments.seed, known, seconds=arguments.seconds, shrink=not arguments.no_shrink, tell=tell)
+    print(f"\n{report}")
     return 1 if report.found else 0
 
 

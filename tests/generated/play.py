@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,8 +21,9 @@ from airflow.utils.state import TaskInstanceState
 from airflow_provider_hf_endpoints.emulator import Emulator
 from tests.generated import database, tasks
 from tests.generated.attempts import Attempt
-from tests.generated.invariants import Fault, broken
+from tests.generated.invariants import broken
 from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task
+from tests.generated.wanted import Fault
 from tests.generated.wire import URL, Wire, all_requests_through
 from tests.generated.world import LOST_AFTER, a_world
 from tests.generated.written import RefusedCase, build
@@ -138,7 +140,7 @@ class _Play:
                 },
             }
             self.emulator._service.create(NAMESPACE, body, "somebody")
-            self.world.hub.clock.now += 3600 if self.case.found == "scaledToZero" else 600
+            self.world.hub.clock.now += 7200 if self.case.found == "scaledToZero" else 600
             self.emulator.endpoint(name)
             if self.case.found in (None, "paused"):
                 self.emulator._service.pause(NAMESPACE, name)
@@ -155,9 +157,7 @@ class _Play:
             world.add(dag)
             for run, after in enumerate(sorted(shape.runs)):
                 day = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(days=run)
-                world.hub.after(
-                    after, lambda dag=dag, run=run, day=day: world.scheduler.new_run(dag.dag_id, f"run{run}", day)
-                )  # type: ignore[misc]
+                world.hub.after(after, partial(world.scheduler.new_run, dag.dag_id, f"run{run}", day))
 
     # ------------------------------------------------------------------------------------------- meanwhile
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -74,18 +74,23 @@ def search(
     seconds: float = float("inf"),
     most: float = float("inf"),
     shrink: bool = True,
+    tell: Callable[[Report, str], None] = lambda report, kind: None,
 ) -> Report:
     """Draw and play cases; with the same `number` the same ones.
 
     :param known: kinds of fault that are counted and not reported
     :param seconds: how long
+    :param tell: called with each new kind of fault, when its smallest case is there
     :param most: how many cases, the same ones on every machine; what shrinking a fault plays is not counted
     """
     report, began, cpu = Report(), time.perf_counter(), time.process_time()
     batch = 0
     while time.perf_counter() - began < seconds and report.cases < most:
         examples = int(min(BATCH, most - report.cases))
+        before = {*report.found}
         _one_batch(report, began + seconds, number + batch, {*known, *report.found}, shrink, examples)
+        for kind in report.found.keys() - before:
+            tell(report, kind)
         batch += 1000
     report.seconds, report.cpu = time.perf_counter() - began, time.process_time() - cpu
     return report

@@ -152,7 +152,9 @@ def cases(draw: st.DrawFn) -> Case:
             first = replace(first, parts=(*first.parts, Task(kind="trigger dag", endpoint="b")))
             more = (replace(draw(dags("b")), runs=()),)
         case "a sweeper":
-            runs = draw(st.lists(st.sampled_from([100, 300, 900, 2500, 4000, 20_000]), min_size=1, max_size=2, unique=True))
+            runs = draw(
+                st.lists(st.sampled_from([100, 300, 900, 2500, 4000, 20_000]), min_size=1, max_size=2, unique=True)
+            )
             more = (Dag(dag_id="sweeper", parts=(Task(kind="sweep"),), runs=tuple(runs)),)
     return Case(
         dags=(first, *more),

@@ -162,10 +162,10 @@ class Workers:
             event = {"error": "nobody has answered", "error_type": "timeout"}
 
         def resume() -> None:
+            come: Any = TriggerEvent(event | {"responded_at": when(world.now)})  # type: ignore[no-untyped-call]
             ti = world.tables.ti(place)
             if ti is not None and ti.id == ti_id and ti.state == TaskInstanceState.AWAITING_INPUT:
-                event["responded_at"] = when(world.now)
-                handle_event_submit(TriggerEvent(event), task_instance=ti, session=world.session)
+                handle_event_submit(come, task_instance=ti, session=world.session)
                 world.scheduler.look_soon()
 
         world.hub.after(msg.timeout.total_seconds() if answer is None else ANSWER, resume)
