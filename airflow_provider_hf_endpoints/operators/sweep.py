@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -118,7 +118,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         report = []
         with in_airflow_terms(), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
             rule = SweepRule(self.idle, self.older_than, tuple(self.names), _patterns(self.keep), self.quiet)
-            ask = _Facts(hook, context["ti"].get_dagrun_state)
+            ask = _Facts(hook, context["ti"])
             for endpoint in self._billing(hook.get_conn()):
                 known = ask.known(endpoint, rule)
                 verdict = judge(known, rule, datetime.now(UTC))
@@ -172,11 +172,12 @@ class SweepInferenceEndpointsOperator(BaseOperator):
 class _Facts:
     """What is known of an endpoint, asked of the service, the leases and Airflow."""
 
-    def __init__(self, hook: InferenceEndpointsHook, run_state: Callable[..., Any]) -> None:
+    def __init__(self, hook: InferenceEndpointsHook, task_instance: Any) -> None:
         self._client = hook.get_conn()
         self._lease_path = hook.lease_path
         self._notes = StartNotes(hook.lease_path)
-        self._runs = RunStates(run_state, hook.lease_path)
+        ask_dag = getattr(task_instance, "get_dag", None)
+        self._runs = RunStates(task_instance.get_dagrun_state, hook.lease_path, ask_dag)
 
     def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
         """All that the verdict needs, and no more: of what is left alone at sight, or is nobody's, little is asked."""
@@ -195,6 +196,10 @@ class _Facts:
         live = [lease for lease in leases or () if lease.is_live(time.time())]
         over = self._runs.over(live)  # their release was skipped, or killed for good
         live = [lease for lease in live if lease.holder not in over]
+        ended = None if note is None else self._runs.ended(note.dag_id, note.run_id)
+        at_it = {run[0] for lease in live if (run := self._runs.run_of(lease)) is not None}
+        if note is not None and ended is False:
+            at_it.add(note.dag_id)
         crashed = [lease for lease in leases or () if not lease.left and lease not in live]
         return Known(
             endpoint,
@@ -202,9 +207,10 @@ class _Facts:
             started_by=None if note is None else note.who,
             keeps=note is not None and note.keep,
             started=None if note is None else datetime.fromtimestamp(note.at, UTC),
-            run_ended=None if note is None else self._runs.ended(note.dag_id, note.run_id),
+            run_ended=ended,
             # Leases that can't be read may be anybody's.
             users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
+            paused=self._runs.paused(at_it),
             # Who found it running leaves it running, and so does who crashed.
             expired=bool(crashed) and (started or not found),
             since=since,

@@ -55,6 +55,13 @@ class InRun(TaskInstance):
         return self.states[run_id]
 
 
+class WithDags(InRun):
+    """The same on an Airflow that also tells which DAGs are switched off (3.3)."""
+
+    def get_dag(self, dag_id: str) -> Any:
+        return SimpleNamespace(is_paused=dag_id == "nightly")
+
+
 @pytest.fixture
 def leases(tmp_path: Path) -> Path:
     return tmp_path / "leases"
@@ -151,6 +158,18 @@ def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator
     store_for(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     assert sweep()["forgotten"]["reason"] == "the run of nightly/r1/create has ended"
     assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "nightly r1 use.acquire uses it"
+
+
+def test_a_run_of_a_dag_that_is_switched_off_is_told(emulator: Emulator, leases: Path) -> None:
+    """Its release waits and the endpoint bills: by the note of the start, and by the lease of a use."""
+    started("noted")
+    started("held")
+    store_for(str(leases), "acme", "held").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
+    report = sweep(WithDags(r1="running"))
+    said = "The DAG nightly is paused: Airflow begins no task of its run"
+    for name in ("noted", "held"):
+        assert ("leave", True) == (report[name]["verdict"], said in report[name]["reason"])
+    assert said not in sweep(InRun(r1="running"))["held"]["reason"]
 
 
 @pytest.mark.parametrize("use", [("d", "r 1", "g.acquire", None), ("d", "r 1", "g.acquire", -1), ("d", "r 1", "t", 3)])

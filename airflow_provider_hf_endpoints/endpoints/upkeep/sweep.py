@@ -62,6 +62,7 @@ class Known:
     :param started: when that was
     :param run_ended: whether that task's DAG run has ended; None where it is not known
     :param users: who holds a lease on it that has not expired, for a person
+    :param paused: the DAGs of those users and of that task's run, as far as they are switched off
     :param expired: a lease on it has expired, and nobody has given it back
     :param since: when the replica that has run for longest was started; None where there is none
     :param pending: whether requests are under way; None where that was not asked, or is not known
@@ -75,6 +76,7 @@ class Known:
     started: datetime | None = None
     run_ended: bool | None = None
     users: Sequence[str] = ()
+    paused: Sequence[str] = ()
     expired: bool = False
     since: datetime | None = None
     pending: bool | None = None
@@ -110,14 +112,14 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
     if not known.own and not named:
         return Leave("this provider has not started it")
     if known.users:
-        return Leave(f"{', '.join(known.users)} uses it")
+        return Leave(f"{', '.join(known.users)} uses it{_held_back(known)}")
     if known.keeps and not named:
         return Leave(f"{known.started_by} keeps it until somebody says otherwise")
     for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _as_named(rule)):
         if condition is not None:
             return _unless_used(condition, known, rule, now)
     if known.run_ended is False:
-        return Leave(f"the run of {known.started_by} goes on")
+        return Leave(f"the run of {known.started_by} goes on{_held_back(known)}")
     return Leave("nothing says that it is left over")
 
 
@@ -152,6 +154,16 @@ def _unless_used(why: str, known: Known, rule: SweepRule, now: datetime) -> Swee
     if known.endpoint.last_used_at is None and known.pending is None:
         return Sweep(f"{why} (the service does not say whether somebody uses it)")
     return Sweep(why)
+
+
+def _held_back(known: Known) -> str:
+    """What is added for a run that can't go on to its release. It is not swept: the run may have rows to send."""
+    if not known.paused:
+        return ""
+    return (
+        f". The DAG {', '.join(known.paused)} is paused: Airflow begins no task of its run, the release neither, and "
+        "the endpoint bills meanwhile. Switch the DAG on, or mark the run as failed"
+    )
 
 
 def _by_run(known: Known) -> str | None:

@@ -14,6 +14,10 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import Known, Leave, S
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+PAUSED = (
+    ". The DAG dag is paused: Airflow begins no task of its run, the release neither, and the endpoint bills "
+    "meanwhile. Switch the DAG on, or mark the run as failed"
+)
 
 
 def endpoint(state: str = "running", *, used: float | None = None, tags: Sequence[str] = ()) -> InferenceEndpoint:
@@ -55,6 +59,9 @@ def verdict(facts: Known, **rule: Any) -> str:
         # somebody uses it
         (known(run_ended=True, users=["b/run/g"]), {}, "leave: b/run/g uses it"),
         (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: b/run/g uses it"),
+        # its DAG is switched off
+        (known(run_ended=False, paused=["dag"]), {}, f"leave: the run of dag/run/create goes on{PAUSED}"),
+        (known(run_ended=False, users=["dag run g"], paused=["dag"]), {}, f"leave: dag run g uses it{PAUSED}"),
         # it costs nothing
         (known(endpoint("paused"), run_ended=True), {}, "leave: it is paused and bills nothing"),
         (known(endpoint("scaledToZero"), run_ended=True), {}, "leave: it is scaledToZero and bills nothing"),
