@@ -20,6 +20,7 @@ from dev.production.servers import PostgreSQL, Redis
 HOSTS = Path(__file__).parent / "hosts"
 SLOTS = 4  # of each worker
 OUTAGE = 30.0  # seconds: what the tests are about
+SERVERS = ("postgresql", "redis", "api-server")  # in the order in which each finds what it needs
 MANY_ENDS = 30  # components that end by themselves, until we stop believing in starting them again
 WORKER = ("celery", "worker", "--concurrency", str(SLOTS), "--skip-serve-logs")
 PROGRAMS = {
@@ -43,6 +44,7 @@ class ProductionAirflow(LocalAirflow):
         self.redis = Redis(home.resolve() / "redis")
         #: What ended by itself or was killed, and was started again, in order.
         self.ended: list[str] = []
+        self.many_ends = MANY_ENDS
         self._up = False
         super().__init__(home, dags, variables={**self._settings(), **(variables or {})})
         self._programs = PROGRAMS
@@ -82,16 +84,21 @@ class ProductionAirflow(LocalAirflow):
         return self.start_component(name)
 
     @contextmanager
-    def outage(self, name: str) -> Iterator[None]:
-        """PostgreSQL, Redis or the API server is away for the block and until `OUTAGE` seconds have passed."""
+    def outage(self, *names: str) -> Iterator[None]:
+        """PostgreSQL, Redis or the API server is away for the block and until `OUTAGE` seconds have passed.
+
+        :param names: of `SERVERS`; several are away at the same time
+        """
         begun = time.monotonic()
-        server = {"postgresql": self.postgresql, "redis": self.redis}.get(name)
-        server.stop() if server else self.kill_component(name)
+        servers = {"postgresql": self.postgresql, "redis": self.redis}
+        for name in names:
+            servers[name].stop() if name in servers else self.kill_component(name)
         try:
             yield
             time.sleep(max(0.0, begun + OUTAGE - time.monotonic()))
         finally:
-            server.start() if server else self.start_component(name)
+            for name in (each for each in SERVERS if each in names):
+                servers[name].start() if name in servers else self.start_component(name)
         self.wait_until(self._answers, "the API server answers")
 
     def host(self, name: str) -> Path:
@@ -146,7 +153,7 @@ class ProductionAirflow(LocalAirflow):
         return [self.host(name) / "logs" for name in self._programs]
 
     def _has_ended(self, name: str, what: str) -> None:
-        if not self._up or len(self.ended) > MANY_ENDS:
+        if not self._up or len(self.ended) > self.many_ends:
             super()._has_ended(name, what)
         self.ended.append(name)
         self.start_component(name)

@@ -13,6 +13,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from dev.production.stack import ProductionAirflow
+from dev.task_processes import task_process
 
 TOKEN = "hf_productionTestsSecretToken"
 STORE = "object_store"  # the id of the connection to S3
@@ -82,6 +83,12 @@ class Run:
     def states(self) -> dict[str, str | None]:
         """The state of each task."""
         return {each["task_id"].removeprefix("use."): each["state"] for each in self.instances()}
+
+    def process(self, task: str) -> int:
+        """The process that runs a task."""
+        airflow = self.production.airflow
+        (attempt,) = [each for each in airflow.api.tasks(self.dag, self.id) if each.task_id == task]
+        return task_process(airflow, attempt)
 
     def messages(self) -> str:
         """What the tasks have logged, for a test that fails."""

@@ -1,22 +1,15 @@
-"""One production Airflow for all tests here, the services that it uses, and the table of what came of each case."""
+"""One production Airflow for all tests here, and the table of what came of each case."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import Emulator
-from dev.processes import signals_raise
-from dev.production.stack import ProductionAirflow
 from tests.contract.s3_server import S3, s3_server
-from tests.production.cases import STORE, TOKEN, Production, Row, on_store
+from tests.production.cases import Production, Row
+from tests.production.world import production_world
 
-ROOT = Path(__file__).resolve().parents[2]
 _rows: list[Row] = []
 
 
@@ -30,54 +23,8 @@ def s3() -> Iterator[S3]:
 @pytest.fixture(scope="session")
 def production(s3: S3) -> Iterator[Production]:
     """The stack, up, with its connections in the database."""
-    quirks = frozenset({"toolkit_chats"})  # the DAGs chat with endpoints of the default image
-    with (
-        signals_raise(),
-        Emulator(token=TOKEN, namespace="acme", quirks=quirks) as service,
-        Emulator(token=TOKEN, namespace="acme", quirks=quirks) as starting,
-        tempfile.TemporaryDirectory(prefix="hf-endpoints-production-", ignore_cleanup_errors=True) as folder,
-    ):
-        Path(folder).chmod(0o711)
-        shared = Path(folder) / "shared"
-        shared.mkdir()
-        os.environ.update(s3.environment)  # the tests write the batches' inputs
-        variables = {
-            "HF_ENDPOINTS_EXAMPLE_OUTPUT": on_store(s3.folder / "examples"),
-            "HF_ENDPOINTS_EXAMPLE_LOOK_EVERY": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        dags = [ROOT / "example_dags", Path(__file__).parent / "dags"]
-        with ProductionAirflow(Path(folder) / "airflow", dags, variables=variables) as airflow:
-            made = Production(airflow, service, starting, s3.folder, _rows)
-            _connect(made, on_store(s3.folder / "leases"), f"{shared}/leases")
-            made.airflow.api.add_connection(
-                {
-                    "connection_id": STORE,
-                    "conn_type": "aws",
-                    "login": s3.environment["AWS_ACCESS_KEY_ID"],
-                    "password": s3.environment["AWS_SECRET_ACCESS_KEY"],
-                    "extra": json.dumps(
-                        {"endpoint_url": s3.environment["AWS_ENDPOINT_URL"], "region_name": "us-east-1"}
-                    ),
-                }
-            )
-            yield made
-
-
-def _connect(made: Production, on_s3: str, in_files: str) -> None:
-    """Save the connections, as a person would."""
-    for store, where in (("default", None), ("s3", on_s3), ("files", f"file://{in_files}"), ("starting", None)):
-        emulator = made.starting if store == "starting" else made.service
-        extra = {"lease_path": where} if where else {}
-        made.airflow.api.add_connection(
-            {
-                "connection_id": f"hf_endpoints_{store}",
-                "conn_type": "hf_endpoints",
-                "host": emulator.url,
-                "password": TOKEN,
-                "extra": json.dumps(extra),
-            }
-        )
+    with production_world(s3, _rows) as made:
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,15 +10,7 @@ import signal
 
 import psutil
 
-from dev.task_processes import task_process
 from tests.production.cases import Production, Run
-
-
-def process_of(run: Run) -> int:
-    """The process that runs the batch."""
-    airflow = run.production.airflow
-    (attempt,) = [each for each in airflow.api.tasks(run.dag, run.id) if each.task_id == "use.batch"]
-    return task_process(airflow, attempt)
 
 
 def expect_batch(run: Run, case: str) -> None:
@@ -40,14 +32,14 @@ def test_the_example(production: Production) -> None:
 def test_the_process_of_a_task(production: Production) -> None:
     """Its supervisor reports it, and the retry goes on."""
     run = production.batch("kill-task")
-    os.kill(process_of(run), signal.SIGKILL)
+    os.kill(run.process("use.batch"), signal.SIGKILL)
     expect_batch(run, "batch: SIGKILL of the task's process")
 
 
 def test_the_pool_child_above_a_task(production: Production) -> None:
     """The supervisor is gone: the orphan stops by itself, and the retry meets no lock."""
     run = production.batch("kill-pool-child")
-    process = psutil.Process(process_of(run))
+    process = psutil.Process(run.process("use.batch"))
     process.parent().kill()  # type: ignore[union-attr]
     production.airflow.wait_until(lambda: not process.is_running(), "the orphan has ended")
     expect_batch(run, "batch: SIGKILL of Celery's pool child")
@@ -56,7 +48,7 @@ def test_the_pool_child_above_a_task(production: Production) -> None:
 def test_a_whole_worker(production: Production) -> None:
     """Airflow misses the heartbeats, and another worker goes on without the disk of the first."""
     run = production.batch("kill-worker")
-    airflow, victim = production.airflow, process_of(run)
+    airflow, victim = production.airflow, run.process("use.batch")
     above = {process.pid for process in psutil.Process(victim).parents()}
     (worker,) = [name for name, each in airflow.components.items() if each.pid in above]
     airflow.replace_component(worker)
