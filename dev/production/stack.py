@@ -117,6 +117,8 @@ class ProductionAirflow(LocalAirflow):
             ("celery", "broker_url"): self.redis.url,
             # With the driver's name: without one, provider and SQLAlchemy look for psycopg 3.
             ("celery", "result_backend"): f"db+postgresql+psycopg2://{self.postgresql.address}",
+            # Otherwise a warning at each lookup of a connection whose type has an underscore.
+            ("logging", "namespace_levels"): "airflow.models.connection.Connection=ERROR",
             # What a killed worker had is found by its missing heartbeats; `OUTAGE` has to be shorter.
             ("scheduler", "task_instance_heartbeat_timeout"): "90",
             ("scheduler", "task_instance_heartbeat_timeout_detection_interval"): "5",

@@ -53,10 +53,12 @@ def _connect(made: Production, on_s3: str, in_files: str) -> None:
     for store, where in (("default", None), ("s3", on_s3), ("files", f"file://{in_files}"), ("starting", None)):
         emulator = made.starting if store == "starting" else made.service
         extra = {"lease_path": where} if where else {}
+        # Either form serves a task, which knows a connection by its id (docs/production.md).
+        conn_type = "hf-endpoints" if store == "files" else "hf_endpoints"
         made.airflow.api.add_connection(
             {
                 "connection_id": f"hf_endpoints_{store}",
-                "conn_type": "hf_endpoints",
+                "conn_type": conn_type,
                 "host": emulator.url,
                 "password": TOKEN,
                 "extra": json.dumps(extra),

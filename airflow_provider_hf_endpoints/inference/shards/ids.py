@@ -43,8 +43,8 @@ def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
     own = layout_of(job).ids
     with replacing(own) as file:
         write_hashes(file, itertools.chain.from_iterable(hashes))
-    others = [path for path in _ids_of_others(layout_of_whole(job), own) if path.exists()]
-    if sum(path.stat().st_size for path in others) > COMPARED_AT_MOST:
+    others = worth_comparing(_ids_of_others(layout_of_whole(job), own))
+    if others is None:
         return
     doubled = find_doubled([own, *others])
     for line in read_lines(source) if doubled else ():
@@ -57,6 +57,19 @@ def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
                 f"id {identity!r} in column {job.names_rows_by!r} stands on {line.where} and in another shard of "
                 f"{job.output_path}; ids must differ"
             )
+
+
+def worth_comparing(paths: Iterable[UPath]) -> list[UPath] | None:
+    """Those that are there; None as soon as they are too many bytes: of a thousand shards the rest is not asked for."""
+    there: list[UPath] = []
+    size = 0
+    for path in paths:
+        if path.exists():
+            there.append(path)
+            size += path.stat().st_size
+        if size > COMPARED_AT_MOST:
+            return None
+    return there
 
 
 def _ids_of_others(layout: OutputLayout, own: UPath) -> list[UPath]:

@@ -247,6 +247,20 @@ def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.
     assert len(shard_ids.find_doubled([files[0], *files])) == 50
 
 
+def test_too_many_ids_to_compare_are_told_by_the_first_of_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand shards each would ask the store for all others, which is half a million requests."""
+    monkeypatch.setattr(shard_ids, "COMPARED_AT_MOST", 100)
+    files = [UPath(tmp_path / f"{number}.bin") for number in range(50)]
+    for file in files[::2]:
+        file.write_bytes(bytes(20))
+    asked = iter(files)
+    assert None is shard_ids.worth_comparing(asked)
+    assert files[11:] == list(asked)
+    assert files[:9:2] == shard_ids.worth_comparing(files[:10])
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
