@@ -1,8 +1,8 @@
-"""The typed errors of the control plane, and the one function that turns an answer into one of them.
+"""The typed errors of the control plane, and the one function that turns a response into one of them.
 
-Every error says what was asked (method, path), what came back (status, the service's own words), whether trying again
-can help, and what to do. The names `InferenceEndpointError` and `InferenceEndpointTimeoutError` are huggingface_hub's.
-No error ever carries a token: texts are redacted on the way in.
+The text of an error has three parts: what happened, what to do, and whether a retry can help. Method, path, status and
+request id stand at the end. The names `InferenceEndpointError` and `InferenceEndpointTimeoutError` are
+huggingface_hub's. No error contains a token: every text is redacted first.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from urllib.parse import unquote
 
 from airflow_provider_hf_endpoints._http import wait_told
 from airflow_provider_hf_endpoints._redact import redact
 
 WHOAMI = "/api/whoami-v2"  # the Hub's route that says whose a token is
-# Statuses of a server that stay as they are however often it is asked: not implemented, HTTP version, a loop, …
+# Statuses that a retry does not change: not implemented, HTTP version, a loop, …
 _LASTING = frozenset({501, 505, 506, 508, 510, 511})
 _LONGEST_LOCATION = 200  # characters of a redirect's target that an error quotes
-_LONGEST_QUOTE = 2000  # characters of an answer's body that an error quotes
-# Only where an endpoint is made can its name be taken.
+_LONGEST_QUOTE = 2000  # characters of a response's body that an error quotes
+# Only a create can find its name taken.
+_ENDPOINT = re.compile(r"/v\d+/endpoint/(?P<namespace>[^/]+)(?:/(?P<name>[^/]+))?(?:/.*)?")
 _CREATES = re.compile(r"POST (/v2/endpoint/[^/]+|/(model|recipe)/.+/deploy)")
 
 
 class InferenceEndpointError(Exception):
-    """Anything that went wrong with an endpoint or with the service; the base of all errors of this room."""
+    """Something went wrong with an endpoint or with the service. The base class of all errors of the control plane."""
 
-    retryable: bool = False  # whether the same call may succeed later without anybody acting
+    retryable: bool = False  # whether the same call may succeed later although nobody changed anything
 
 
 class EndpointFailedError(InferenceEndpointError):
-    """A wait ended because the endpoint can't get where it was to go: failed, updateFailed, paused, deleted."""
+    """A wait ended because the endpoint cannot reach the target state: it failed, was paused, or was deleted."""
 
 
 class InferenceEndpointTimeoutError(InferenceEndpointError, TimeoutError):
@@ -41,19 +43,24 @@ class InferenceEndpointTimeoutError(InferenceEndpointError, TimeoutError):
 
 
 class NoHardwareError(InferenceEndpointError):
-    """None of several choices of hardware led to an endpoint that runs; the text lists them, each with its reason."""
+    """No choice of hardware led to a running endpoint. The text lists each choice with the reason."""
 
     retryable = True
 
 
 class InvalidArgumentError(InferenceEndpointError, ValueError):
-    """An argument is refused before anything is sent; the text names the field, the value and the fix."""
+    """An argument is not valid; no request was sent. The text names the argument, the value and the fix."""
 
 
 class ApiError(InferenceEndpointError):
-    """The service refused or failed a call."""
+    """The service refused a call, or failed.
 
-    advice: str = "See the service's own words above."
+    :param message: the service's own words, redacted.
+    :param happened: the first part of the text; default `what`, followed by `message`.
+    """
+
+    what: str = "The service refused the request"
+    advice: str = "Change the request as the service's message says."
 
     def __init__(
         self,
@@ -66,13 +73,17 @@ class ApiError(InferenceEndpointError):
         retry_after: float | None = None,
         advice: str | None = None,
         retryable: bool | None = None,
+        happened: str | None = None,
+        request_id: str | None = None,
     ) -> None:
-        self.message = message  # the service's own words, redacted
+        self.message = message
+        self.happened = happened or f"{self.what}: {message}"
         self.method = method
         self.path = path
         self.status = status
         self.code = code
-        self.retry_after = retry_after  # seconds, by the service's Retry-After or RateLimit header
+        self.retry_after = retry_after  # seconds, from the Retry-After or RateLimit header
+        self.request_id = request_id
         if advice is not None:
             self.advice = advice
         if retryable is not None or status in _LASTING:
@@ -80,15 +91,31 @@ class ApiError(InferenceEndpointError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        answer = f"status {self.status}" if self.status is not None else "no answer"
-        again = "Trying again won't help."
+        again = "A retry does not help."
         if self.retryable:
-            later = f" in {self.retry_after:.0f} s, by the service's answer" if self.retry_after else ""
-            again = f"Trying again can help{later}."
-        return f"{self.method} {self.path}: {answer}: {self.message} [{type(self).__name__}] {self.advice} {again}"
+            again = f"A retry can help{f' after {self.retry_after:.0f} s' if self.retry_after else ''}."
+        call = f"{self.method} {self.path}, " if self.method else ""
+        status = f"status {self.status}" if self.status is not None else "no response"
+        request_id = f", request id {self.request_id}" if self.request_id else ""
+        end = "" if self.happened.endswith((".", "!", "?")) else "."
+        return f"{self.happened}{end} {self.advice} {again} ({type(self).__name__}: {call}{status}{request_id})"
+
+    def with_advice(self, advice: str, kind: type[ApiError] | None = None) -> ApiError:
+        """The same error with other advice, as an error of `kind` where that is given."""
+        return (kind or type(self))(
+            self.message,
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            code=self.code,
+            retry_after=self.retry_after,
+            advice=advice,
+            happened=self.happened if kind is None else None,
+            request_id=self.request_id,
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with every field: Airflow moves exceptions between processes."""
+        """Pickle every field: Airflow sends exceptions from one process to another."""
         return (_rebuild, (type(self), self.message, self.__dict__.copy()))
 
 
@@ -102,45 +129,51 @@ def _rebuild(cls: type[ApiError], message: str, state: dict[str, object]) -> Api
 class AuthenticationError(ApiError):
     """401: the token is missing, wrong or expired."""
 
+    what = "The service does not accept the token"
     advice = (
-        "The service does not accept the token: check the connection's password (a token that starts with hf_, "
-        "made under your account's Access Tokens). For an organisation it can also mean that billing is not set up."
+        "Check the password of the connection: it must be a valid access token, which starts with hf_. For an "
+        "organisation, a 401 can also mean that billing is not set up."
     )
 
 
 class PermissionDeniedError(ApiError):
-    """403: the token is valid and may not do this."""
+    """403: the token is valid, but lacks the permission for this call."""
 
+    what = "The token lacks a permission"
     advice = (
-        "Give the token the permission (fine-grained tokens: inference.endpoints.read to look, "
-        "inference.endpoints.write to manage, inference.endpoints.infer.write to call), or use the right namespace."
+        "Check the namespace, or add the permission to the token (fine-grained tokens: inference.endpoints.read to "
+        "list, inference.endpoints.write to manage, inference.endpoints.infer.write to send requests)."
     )
 
 
 class PaymentRequiredError(ApiError):
-    """402, or 403 with words about payment: the namespace has no payment method."""
+    """402, or 403 with a message about payment: the namespace has no payment method."""
 
+    what = "The namespace has no valid payment method"
     advice = (
-        "Someone who owns the namespace has to add a payment method, or replace one that has expired. Inference "
-        "Endpoints has a billing of its own, at endpoints.huggingface.co: a card in the Hub's settings is not enough."
+        "Ask the owner of the namespace to add a payment method, or to replace one that has expired. Inference "
+        "Endpoints has its own billing page, at endpoints.huggingface.co: a card in the Hub's settings is not enough."
     )
 
 
 class EndpointNotFoundError(ApiError):
-    """404: no such endpoint (or route)."""
+    """404: the endpoint or the route does not exist."""
 
-    advice = "Check the endpoint's name and namespace, and that nobody has deleted it."
+    what = "Not found"
+    advice = "Check the endpoint's name and namespace. Somebody may also have deleted the endpoint."
 
 
 class NameTakenError(ApiError):
-    """409: an endpoint of this name exists already."""
+    """409: an endpoint with this name exists already."""
 
-    advice = "Choose another name, or reuse, update or delete the endpoint that has it."
+    what = "The name is already in use"
+    advice = "Choose another name, or reuse, update or delete the existing endpoint."
 
 
 class QuotaExceededError(ApiError):
-    """409 (or 400) with words about quota: the namespace has used up what it may run of this hardware."""
+    """409 (or 400) with a message about quota: the namespace has used its quota for this hardware."""
 
+    what = "The quota is used up"
     advice = (
         "Pause or delete endpoints on the same hardware, choose other hardware, or ask Hugging Face for more quota."
     )
@@ -148,58 +181,67 @@ class QuotaExceededError(ApiError):
 
 
 class NoCapacityError(ApiError):
-    """400 'Compute instance not available yet': the cloud has none of this hardware at the moment."""
+    """400 'Compute instance not available yet': the cloud has no free instance of this hardware."""
 
-    advice = "The hardware is short at the moment: try another instance type or region, or wait."
+    what = "The hardware is not available at the moment"
+    advice = "Try another instance type or region, or wait."
     retryable = True
 
 
 class BadRequestError(ApiError):
-    """400 or 422: the service does not accept the request as it is."""
+    """400 or 422: the service does not accept the request."""
 
+    what = "The service does not accept the request"
     advice = "Correct the argument that the service names."
 
 
 class RateLimitError(ApiError):
     """429: too many requests."""
 
+    what = "The service limits the rate of requests"
     advice = "Poll less often, or share one token between fewer clients."
     retryable = True
 
 
 class ServiceError(ApiError):
-    """5xx, or an answer that makes no sense: the service's fault."""
+    """5xx, or a response that makes no sense: the fault is the service's."""
 
-    advice = "The service has a problem; its status page says more if it lasts."
+    what = "The service failed"
+    advice = "If the problem lasts, look at the service's status page."
     retryable = True
 
 
 class InvalidAnswerError(ServiceError):
-    """The answer is not what the contract promises, e.g. no JSON."""
+    """The response does not follow the contract, for example because it is not JSON."""
 
+    what = "The response is not valid"
     advice = (
-        "Check that the connection's host is the control plane: the login page of a proxy or of a web site answers "
-        "like this, and so does a page that says that the service is under maintenance."
+        "Check that the connection's host is the control plane. The login page of a proxy or a web site also answers "
+        "like this, and so does a maintenance page."
     )
 
 
 class RequestTimeoutError(ServiceError):
-    """No answer in time; the request may have been carried out all the same."""
+    """No response in time. The service may have carried out the request."""
 
-    advice = "The service or the network is slow; the connection's extra `timeout` (seconds) sets how long to wait."
+    what = "The service did not respond in time"
+    advice = "The service or the network is slow. To wait longer, raise `timeout` (seconds) in the connection's extra."
 
 
 class ServiceUnreachableError(ServiceError):
-    """The request never reached the service (name not found, connection refused, TLS failure).
+    """The request did not reach the service (name not found, connection refused, TLS failure).
 
-    What can't change without somebody acting, such as a certificate that is refused, is not `retryable`.
+    An error that only a person can remove, such as a refused certificate, is not `retryable`.
     """
 
-    advice = "Check the network, the proxy settings, and the connection's host."
+    what = "Cannot connect to the service"
+    advice = "Check the connection's host, the network and the proxy settings."
 
 
 class ConnectionLostError(ServiceError):
-    """The connection broke before the answer was there; the request may have been carried out all the same."""
+    """The connection broke before the response arrived. The service may have carried out the request."""
+
+    what = "The connection to the service broke"
 
 
 def error_from_response(
@@ -212,46 +254,64 @@ def error_from_response(
     now: datetime,
     secrets: Iterable[str] = (),
 ) -> ApiError:
-    """The typed error for an answer that is not a success, by its status *and* its words."""
+    """The typed error for a response that is not a success, by its status *and* its message."""
     words, code = _words(body)
     words = redact(words, secrets)[:_LONGEST_QUOTE] or "(no text)"
     kind = _classify(status, words.lower())
-    advice = _advice(status, path)
     if 300 <= status < 400:
-        words = f"redirected to {redact(headers.get('location') or 'nowhere', secrets)[:_LONGEST_LOCATION]}"
+        words = f"redirected to {redact(headers.get('location') or '(no address)', secrets)[:_LONGEST_LOCATION]}"
+    advice = _advice(status, path)
     if kind is NameTakenError and not _CREATES.fullmatch(f"{method} {path}"):
-        kind, advice = BadRequestError, "The endpoint's state does not allow this now: look at it, then try again."
+        kind = BadRequestError
+        advice = "The endpoint's state does not allow this now. Look at the endpoint, then try again."
     if kind is PermissionDeniedError and (missing := re.search(r"missing permissions: ([\w., ]+\w)", words)):
-        advice = f"The token lacks {missing.group(1)}: add it to the token, or use another token."
+        advice = f"Check the namespace, or add the permission {missing.group(1)} to the token."
     if kind is RateLimitError and path == WHOAMI:
         advice = (
-            "The Hub limits how often a token may ask whose it is: name the namespace in the connection's extra "
-            "(`namespace`), so that nobody has to ask."
+            "The Hub limits how often a client may look up the token's owner. Set `namespace` in the connection's "
+            "extra: no lookup is needed then."
         )
-    told = wait_told(headers, now)
     return kind(
         words,
         method=method,
         path=path,
         status=status,
         code=code,
-        retry_after=told,
+        retry_after=wait_told(headers, now),
         advice=advice,
         retryable=False if 300 <= status < 400 else None,
+        happened=_happened(kind, method, path, words),
+        request_id=headers.get("x-request-id"),
     )
 
 
+def _happened(kind: type[ApiError], method: str, path: str, words: str) -> str | None:
+    """What happened, where the path says more than the kind of the error."""
+    place = _ENDPOINT.fullmatch(path)
+    if place is None:
+        return None
+    namespace, name = unquote(place["namespace"]), unquote(place["name"] or "")
+    if kind is EndpointNotFoundError:
+        what = f"No endpoint {name!r} in namespace {namespace!r}" if name else f"No namespace {namespace!r}"
+        return what if "not found" in words.lower() else f"{what}: {words}"
+    if kind is PermissionDeniedError:
+        may = "read" if method == "GET" else "change"
+        what = f"The token may not {may} namespace {namespace!r}"
+        return what if "missing permissions" in words else f"{what}: {words}"
+    return None
+
+
 def _advice(status: int, path: str) -> str | None:
-    """What to do where the status and the path say more than the kind of the error."""
+    """What to do, where the status and the path say more than the kind of the error."""
     match status:
         case 407 | 511:
-            return "Something between here and the service asks for credentials: check the proxy's settings."
+            return "A proxy asks for credentials. Check the proxy settings (HTTPS_PROXY)."
         case _ if status in _LASTING:
-            return "The service does not offer this, and will not when it is asked again."
+            return "The service does not support this request. Check the connection's host."
         case _ if 300 <= status < 400:
-            return "The service redirects nobody: check the connection's host, and whether a proxy asks for a login."
+            return "The service itself never redirects. Check the connection's host, and whether a proxy wants a login."
         case 404 | 410 if path in (WHOAMI, "/list") or path.startswith("/v2/provider"):
-            return "The service has no such route: check the connection's host (and `hub_url`, `catalog_url`)."
+            return "The server does not have this route. Check the connection's host (and `hub_url`, `catalog_url`)."
         case _:
             return None
 
@@ -285,7 +345,7 @@ def _classify(status: int, words: str) -> type[ApiError]:
 
 
 def _words(body: str) -> tuple[str, str | None]:
-    """The text and the code of an error body; the body itself where it is not the service's JSON."""
+    """The text and the code of an error body. A body that is not the service's JSON is the text itself."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -295,7 +355,7 @@ def _words(body: str) -> tuple[str, str | None]:
 
 
 def _text_in(data: object) -> str | None:
-    """The text of an error: as it is, under one of the usual keys, or one level deeper; else that part as JSON."""
+    """The text of an error: the value itself, or what stands under one of the usual keys, at most one level deeper."""
     if isinstance(data, str):
         return data
     if not isinstance(data, dict):

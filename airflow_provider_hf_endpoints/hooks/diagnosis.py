@@ -134,20 +134,19 @@ def _failure(error: InferenceEndpointError, me: WhoAmI | None, settings: Connect
             case AuthenticationError():
                 return f"Hugging Face does not accept the token of {settings.source}: {error.message}. {error.advice}"
             case ServiceError():
-                return f"The hub can't be asked whose token it is: {_reason(error)}"
+                return f"Could not look up the owner of the token. {_reason(error)}"
             case _:
-                return f"It can't be found out whose token it is: {error}"
-    text = f"{_whose(me)} But the control plane "
+                return f"Could not look up the owner of the token. {error}"
     match error:
         case AuthenticationError() | PermissionDeniedError():
             namespace = settings.namespace or me.name
-            return " ".join([f"{text}refuses it: {error.message}. {error.advice}", *lacks(me, namespace)])
+            return " ".join([_reason(error), _whose(me), *lacks(me, namespace)])
         case ServiceError():
-            return f"{text}can't be reached: {_reason(error)}"
+            return f"{_reason(error)} {_whose(me)}"
         case _:
-            return f"{text}could not be asked: {error}"
+            return f"The check of the control plane failed. {error} {_whose(me)}"
 
 
 def _reason(error: ApiError) -> str:
     status = f" (status {error.status})" if error.status is not None else ""
-    return f"{error.message}{status}. {error.advice}"
+    return f"{error.happened}{status}. {error.advice}"

@@ -294,7 +294,11 @@ def test_used_up_quota_is_said_before_the_create(emulator: Emulator) -> None:
     ("settings", "token", "words"),
     [
         ({}, "hf_Wrong1", "does not accept the token"),
-        ({"tokens": (Token("hf_Reader1", frozenset({"read"})),)}, "hf_Reader1", "lacks inference.endpoints.write"),
+        (
+            {"tokens": (Token("hf_Reader1", frozenset({"read"})),)},
+            "hf_Reader1",
+            "add the permission inference.endpoints.write",
+        ),
         ({"can_pay": False}, TOKEN, "payment method"),
     ],
 )

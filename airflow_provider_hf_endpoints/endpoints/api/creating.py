@@ -77,19 +77,13 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
     raise _explained(uncertain, spec.repository)
 
 
-def _explained(error: ServiceError, repository: str) -> ServiceError:
-    """A create that is answered 500 every time was seen for models that a token may not read (huggingface_hub#2338)."""
+def _explained(error: ServiceError, repository: str) -> ApiError:
+    """A create of a model that the token may not read was answered with 500 every time (huggingface_hub#2338)."""
     if error.status != 500:
         return error
-    return ServiceError(
-        error.message,
-        method=error.method,
-        path=error.path,
-        status=error.status,
-        code=error.code,
-        retry_after=error.retry_after,
-        advice="Where this goes on, the model may be gated and closed to the token's owner: look at "
-        f"https://huggingface.co/{repository}, and accept its terms. Otherwise the service has a problem.",
+    return error.with_advice(
+        "If this lasts, the model may be gated, and its terms not accepted by the token's owner: look at "
+        f"https://huggingface.co/{repository}. Otherwise the service has a problem."
     )
 
 

@@ -6,6 +6,7 @@ the result. It does no I/O and never sleeps, so the two clients can't drift, and
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ from airflow_provider_hf_endpoints.endpoints.spec import (
 )
 
 log = logging.getLogger(__name__)
+
+_NAMES_COMPARED = 100  # names, one page, among which a similar one is looked for
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,28 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
         seen.add(cursor)
 
 
+def with_nearest_name(
+    session: Session, error: EndpointNotFoundError, name: str, namespace: str | None
+) -> Flow[ApiError]:
+    """`error` with the existing name that is most similar to `name`, if the first page of the list has one."""
+    hint = yield from nearest_name(session, name, namespace)
+    return error.with_advice(f"{hint} {error.advice}") if hint else error
+
+
+def nearest_name(session: Session, name: str, namespace: str | None) -> Flow[str]:
+    """`Did you mean 'my-run'?`, or "". One request, and an error of that request is no error here."""
+    try:
+        chosen = yield from resolve_namespace(session, namespace)
+        request = requests.list_page(chosen, limit=_NAMES_COMPARED, once=True)
+        answer = yield request
+        names = [str(item.get("name")) for item in page_of(answer, request).items]
+    except (ApiError, InvalidArgumentError) as error:
+        log.debug("Could not list the endpoints to suggest a name: %s", error)
+        return ""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
 def get(session: Session, name: str, namespace: str | None, *, once: bool = False) -> Flow[InferenceEndpoint]:
     """One endpoint. `once` is for who looks again anyway: a passing error is raised at once."""
     return (yield from _one(session, partial(requests.get, once=once), name, namespace))
@@ -285,29 +310,21 @@ def update(
     return made.model_copy(update={"updated_from": current.status})
 
 
-def _refused_engine(error: BadRequestError, engine: str | None, wanted: str | None) -> BadRequestError:
-    """An endpoint keeps its engine by the documentation; one report of April 2026 has it changed by an update."""
-    return BadRequestError(
-        error.message,
-        method=error.method,
-        path=error.path,
-        status=error.status,
-        code=error.code,
-        advice=f"The endpoint runs the engine {engine!r}, and the service may refuse to change that to {wanted!r}: "
-        "create the endpoint anew (CreateInferenceEndpointOperator: if_exists='recreate'), or choose another name.",
+def _refused_engine(error: BadRequestError, engine: str | None, wanted: str | None) -> ApiError:
+    """The documentation says that an endpoint keeps its engine; one report (April 2026) has an update change it."""
+    return error.with_advice(
+        f"The endpoint runs the engine {engine!r}, and the service may refuse to change the engine to {wanted!r}. "
+        "Delete and create the endpoint (CreateInferenceEndpointOperator: if_exists='recreate'), or choose another "
+        "name."
     )
 
 
-def _refused_to_failed(error: ServiceError) -> BadRequestError:
-    """An update of a failed endpoint was answered 500 (viraj-s15/openenv-faultline, April 2026): no passing trouble."""
-    return BadRequestError(
-        error.message,
-        method=error.method,
-        path=error.path,
-        status=error.status,
-        code=error.code,
-        advice="The endpoint has failed, and the service may refuse to update a failed endpoint. Delete the endpoint "
-        "and create it anew with the changed settings (CreateInferenceEndpointOperator: if_exists='recreate').",
+def _refused_to_failed(error: ServiceError) -> ApiError:
+    """The service answered an update of a failed endpoint with 500 (viraj-s15/openenv-faultline, April 2026)."""
+    return error.with_advice(
+        "The endpoint has failed, and the service may refuse to update a failed endpoint. Delete and create the "
+        "endpoint with the new settings (CreateInferenceEndpointOperator: if_exists='recreate').",
+        BadRequestError,
     )
 
 

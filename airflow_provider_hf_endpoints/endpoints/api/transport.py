@@ -62,6 +62,7 @@ _LASTING = (
         "The proxy asks for credentials: check the proxy's settings (HTTPS_PROXY).",
     ),
 )
+_LOCAL = re.compile(r"\w+://(localhost|127\.|\[::1\])")
 _LONGEST_QUOTE = 200  # characters of an answer that is no JSON
 
 
@@ -251,12 +252,19 @@ class Transport:
                 kind, words = RequestTimeoutError, f"no answer within {self.http_timeout.read:g} s"
             case _:
                 kind = ConnectionLostError
+        happened = None
+        if kind is ServiceUnreachableError:
+            server = "{0.scheme}://{0.netloc}".format(urlsplit(self._bases.url(request)))
+            happened = f"Cannot connect to {server} ({_plain(words)})"
+            if advice is None and _LOCAL.match(server):
+                advice = "Check the connection's host; is the emulator running?"
         return kind(
             words,
             method=request.method,
             path=_shown_path(request),
             advice=advice,
             retryable=False if lasting else None,
+            happened=happened,
         )
 
     def retry_settings(self, request: Request) -> dict[str, Any]:
@@ -297,3 +305,9 @@ def _say_retry(state: tenacity.RetryCallState) -> None:
 def _shown_path(request: Request) -> str:
     """The path for an error: of an absolute URL only what identifies it, without a query."""
     return urlsplit(request.path).path if request.base == "absolute" else request.path
+
+
+def _plain(words: str) -> str:
+    """The words of an operating system's error without its number, to stand within a sentence."""
+    text = re.sub(r"^\[Errno -?\d+\] ", "", words)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

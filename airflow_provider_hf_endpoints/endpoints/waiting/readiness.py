@@ -195,7 +195,7 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
     if endpoint is None and DELETED in goal.target_states:
         return Ready(None)
     if endpoint is None:
-        return Failed("The endpoint does not exist (any more): somebody deleted it, or the name or namespace is wrong.")
+        return Failed("The endpoint does not exist. Check its name and namespace. Somebody may also have deleted it.")
     if endpoint.status in goal.target_states:
         return _judge_arrived(endpoint, snapshot.health, moment)
     if goal.target_states == {DELETED}:

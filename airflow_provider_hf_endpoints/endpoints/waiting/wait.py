@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from airflow_provider_hf_endpoints.endpoints.api import requests
-from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Pause, Session, get, is_ridden_out
+from airflow_provider_hf_endpoints.endpoints.api.flows import (
+    Flow,
+    Pause,
+    Session,
+    get,
+    is_ridden_out,
+    nearest_name,
+    resolve_namespace,
+)
 from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
@@ -105,10 +113,19 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
             raise
         return after_error(error, goal, session.now())
     verdict = judge(snapshot, goal, session.now())
+    if isinstance(verdict, Failed) and snapshot.endpoint is None:
+        return Failed((yield from _why_missing(session, name, namespace)))
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
         health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
         return judge_wake(verdict, snapshot.endpoint, health)
     return verdict
+
+
+def _why_missing(session: Session, name: str, namespace: str | None) -> Flow[str]:
+    chosen = yield from resolve_namespace(session, namespace)
+    hint = yield from nearest_name(session, name, chosen)
+    what = f"No endpoint {name!r} in namespace {chosen!r}."
+    return " ".join(filter(None, (what, hint, EndpointNotFoundError.advice)))
 
 
 def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look: OnLook | None = None) -> Flow[End]:

@@ -152,14 +152,9 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
     except BadRequestError as error:
         if "cannot be scaled to zero" not in error.message:
             raise
-        raise BadRequestError(
-            error.message,
-            method=error.method,
-            path=error.path,
-            status=error.status,
-            code=error.code,
-            advice="Let it scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15), "
-            "or pause it instead (PauseInferenceEndpointOperator).",
+        raise error.with_advice(
+            "Let it scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15), or pause it "
+            "instead (PauseInferenceEndpointOperator)."
         ) from error
 
 

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.api import flows
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    ApiError,
+    EndpointNotFoundError,
+    InferenceEndpointError,
+    InvalidArgumentError,
+)
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.waits import WaitBrokenError
 
 
@@ -20,6 +28,18 @@ class TaskKilledError(InferenceEndpointError):
     def while_waiting(cls, endpoint: str) -> TaskKilledError:
         """What a killed task raises: after its signal Airflow lets `execute` go on, and even succeed."""
         return cls(f"The task was killed while it waited for endpoint {endpoint!r}.")
+
+
+@contextmanager
+def suggesting_a_name(hook: InferenceEndpointsHook, endpoint: EndpointRef) -> Iterator[None]:
+    """If the endpoint does not exist, name the existing endpoint with the most similar name."""
+    try:
+        yield
+    except EndpointNotFoundError as error:
+        client = hook.get_conn()
+        raise client.run(
+            flows.with_nearest_name(client.session, error, endpoint.name, endpoint.namespace)
+        ) from error.__cause__
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
-from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms, suggesting_a_name
 from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.retries import FirstTry, endpoint_faults_final
@@ -128,7 +128,8 @@ class EndpointOperator(BaseOperator):
             attempt.action.check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 attempt.guard.prepare(hook)
-                at = attempt.action.act(hook)
+                with suggesting_a_name(hook, self._ref):
+                    at = attempt.action.act(hook)
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 arrived = self._arrive(hook, at)
             self._announce(context, arrived)

@@ -77,14 +77,14 @@ TABLE: list[tuple[int, object, type[ApiError], bool, str]] = [
         said("Forbidden: missing permissions: inference.endpoints.read"),
         errors.PermissionDeniedError,
         False,
-        "lacks inference.endpoints.read:",
+        "permission inference.endpoints.read to",
     ),
     (
         403,
         said("Forbidden: missing permissions: inference.endpoints.write"),
         errors.PermissionDeniedError,
         False,
-        "lacks inference.endpoints.write:",
+        "permission inference.endpoints.write to",
     ),
     (403, said("Forbidden"), errors.PermissionDeniedError, False, "inference.endpoints.write"),
     (404, said("Not Found"), errors.EndpointNotFoundError, False, "name and namespace"),
@@ -98,9 +98,9 @@ TABLE: list[tuple[int, object, type[ApiError], bool, str]] = [
     (408, "", errors.RequestTimeoutError, True, "timeout"),
     (429, said("Too Many Requests"), errors.RateLimitError, True, "less often"),
     (500, "", errors.ServiceError, True, "status page"),
-    (501, said("Not Implemented"), errors.ServiceError, False, "does not offer this"),
-    (505, "", errors.ServiceError, False, "does not offer this"),
-    (508, "", errors.ServiceError, False, "does not offer this"),
+    (501, said("Not Implemented"), errors.ServiceError, False, "does not support this"),
+    (505, "", errors.ServiceError, False, "does not support this"),
+    (508, "", errors.ServiceError, False, "does not support this"),
     (511, "<html>log in</html>", errors.ServiceError, False, "proxy"),
     (407, "", errors.BadRequestError, False, "proxy"),
     (502, "<html>Bad gateway</html>", errors.ServiceError, True, "status page"),
@@ -146,7 +146,7 @@ def test_the_text_says_everything() -> None:
     text = str(of(409, said("Conflict: Quota exceeded", "CONFLICT")))
     for part in ("POST", "/v2/endpoint/acme", "409", "Conflict: Quota exceeded", "Pause or delete", "can help"):
         assert part in text
-    assert "won't help" in str(of(422, "no"))
+    assert "does not help" in str(of(422, "no"))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_redirect_says_where_to() -> None:
     """Nobody follows it, and it does not change by being asked again: its target says who answered."""
     error = of(302, "<html>moved</html>", headers={"location": f"https://login.example/?token={TOKEN}"})
     assert error.message == "redirected to https://login.example/?token=***"
-    assert "Trying again won't help." in str(error)
+    assert "A retry does not help." in str(error)
 
 
 @pytest.mark.parametrize("path", ["/api/whoami-v2", "/v2/provider/acme", "/list"])
@@ -223,7 +223,7 @@ def test_the_hubs_rate_limit_is_carried() -> None:
     """The Hub's 429 has no Retry-After; the text says when to come back, and how to do without the question."""
     error = of(429, said("we had to rate limit you"), path="/api/whoami-v2", headers={"ratelimit": '"api";r=0;t=42'})
     assert error.retry_after == 42.0
-    assert "in 42 s" in str(error)
+    assert "after 42 s" in str(error)
     assert "`namespace`" in str(error)
 
 

@@ -305,7 +305,7 @@ def test_a_connection_that_cannot_come_about_is_tried_once(
     with pytest.raises(errors.ServiceUnreachableError, match=words) as caught:
         Either(wire, asynchronous)("get_inference_endpoint", "tickets")
     assert (len(wire.sent), slept, caught.value.retryable) == (1, [], False)
-    assert "Trying again won't help." in str(caught.value)
+    assert "A retry does not help." in str(caught.value)
 
 
 @both

@@ -17,6 +17,7 @@ from tests.unit.endpoints.play import NOW, Play, raw
 GET = "GET /v2/endpoint/acme/tickets"
 HEALTH = "GET https://tickets.example/health"
 NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
+NO_NAMES: dict[str, Any] = {"items": []}
 LOADING = errors.ServiceError("Loading model", status=503)
 BUSY = errors.ServiceError("Service Unavailable", status=503)
 HEALTHY: dict[str, Any] = {}
@@ -65,9 +66,19 @@ def test_an_end_is_an_end(state: str) -> None:
 
 def test_a_deletion_ends_the_wait() -> None:
     """If the endpoint is deleted while we wait, waiting ends with an error that says so."""
-    end = wait(Play(raw("pending"), NOT_FOUND))
+    end = wait(Play(raw("pending"), NOT_FOUND, NO_NAMES))
     assert isinstance(end, Failed)
     assert "deleted" in end.reason
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_one() -> None:
+    """One page of names is asked for; if the page fails, too, the error is the one about the endpoint."""
+    end = wait(Play(NOT_FOUND, {"items": [raw("running") | {"name": "ticket"}, raw("paused") | {"name": "other"}]}))
+    assert isinstance(end, Failed)
+    assert end.reason.startswith("No endpoint 'tickets' in namespace 'acme'. Did you mean 'ticket'?")
+    end = wait(Play(NOT_FOUND, BUSY))
+    assert isinstance(end, Failed)
+    assert "Did you mean" not in end.reason
 
 
 def test_a_deletion_can_be_waited_for() -> None:

@@ -69,7 +69,7 @@ def test_a_token_that_may_only_call() -> None:
     with Emulator(token=TOKEN, namespace="alice", tokens=(caller,)) as emulator:
         ok, text = diagnose(settings(emulator.url, token="hf_caller_token"))
     assert not ok
-    assert "refuses it" in text
+    assert text.startswith("The token may not read namespace")
     assert f"The token lacks, for alice: {READ} (to look at endpoints), {WRITE} (to manage endpoints)." in text
 
 
@@ -94,8 +94,8 @@ def test_the_hub_can_not_be_reached() -> None:
     """A network error of the hub is said in words."""
     ok, text = diagnose(settings(CLOSED, timeout=1.0))
     assert not ok
-    assert text.startswith("The hub can't be asked whose token it is:")
-    assert "Check the network" in text
+    assert text.startswith("Could not look up the owner of the token. Cannot connect to http://127.0.0.1:")
+    assert "is the emulator running?" in text
 
 
 def test_the_control_plane_can_not_be_reached() -> None:
@@ -103,8 +103,8 @@ def test_the_control_plane_can_not_be_reached() -> None:
     with Emulator(token=TOKEN, namespace="alice") as emulator:
         ok, text = diagnose(settings(CLOSED, hub_url=emulator.url, timeout=1.0))
     assert not ok
-    assert text.startswith("The token is alice's")
-    assert "control plane can't be reached" in text
+    assert text.startswith("Cannot connect to http://127.0.0.1:")
+    assert "The token is alice's" in text
 
 
 def test_an_answer_that_is_no_list() -> None:
@@ -121,7 +121,7 @@ def test_a_namespace_that_is_not_the_tokens() -> None:
     with Emulator(token=TOKEN, namespace="alice") as emulator:
         ok, text = diagnose(settings(emulator.url, namespace="strangers"))
     assert not ok
-    assert "refuses it" in text
+    assert text.startswith("The token may not read namespace")
 
 
 def test_scopes_count_where_they_are_granted() -> None:
