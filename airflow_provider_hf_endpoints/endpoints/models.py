@@ -160,7 +160,7 @@ class Place(NamedTuple):
 class EndpointSummary:
     """What operators, sensor and events say of an endpoint: small and free of secrets, fit for an XCom.
 
-    The one place of these fields; `docs/index.md` tells them, and a test compares the two.
+    The one place of these fields; `docs/reference/operators/index.md` lists them, and a test compares the two.
     """
 
     name: str

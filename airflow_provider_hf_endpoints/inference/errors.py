@@ -172,7 +172,7 @@ class UnsupportedParameterError(BadRequestError):
     """A parameter that the engine ignores, or takes for something else."""
 
     what = "The engine does not do what a parameter asks for"
-    todo = "Leave the parameter out, or serve the model with an engine that does it (docs/engines.md has the table)."
+    todo = "Leave the parameter out, or serve the model with an engine that does it (table: docs/reference/engines.md)."
 
 
 class AnswerTooLargeError(InferenceError):

@@ -63,7 +63,7 @@ def inference_endpoint(
         not exist.
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
     :param lease: seconds (or a timedelta) for which others that share the endpoint count this use as going on, from
-        the start and from each renewal by this provider's operators; default 6 hours. See docs/leases.md.
+        the start and from each renewal by this provider's operators; default 6 hours. See docs/reference/leases.md.
     :param max_idle: seconds (or a timedelta) that the endpoint waits for its work: when nothing inside has begun by
         then (a full pool, `max_active_tasks`, a DAG that is paused), the endpoint is released and the run fails.
         Watched in the triggerer, with `deferrable`; None for no bound. Default 1 hour.

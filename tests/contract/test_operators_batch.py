@@ -201,7 +201,7 @@ def test_bad_input_is_refused_before_the_endpoint_is_woken(
     ("changes", "words"),
     [
         ({"job_options": {"response_schem": {}}}, "unknown 'response_schem'. Did you mean 'response_schema'"),
-        ({"job_options": {"no_such": 1}}, r"unknown 'no_such'. The options are listed in docs/batch\.md"),
+        ({"job_options": {"no_such": 1}}, r"unknown 'no_such'. The options are listed in docs/reference/batch\.md"),
         ({"job_options": {"task": "x"}}, "'task' is an argument of the operator itself: give it as task="),
         ({"job_options": {"token": "x"}}, "'token' is none: it is the connection's"),
         ({"job_options": {"job_timeout": 1}}, "batch_timeout"),

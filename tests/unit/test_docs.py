@@ -37,17 +37,17 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WORDS = {"deferrable", "retry_delay"}
 
 PARAMETERS: dict[str, type | tuple[type, ...]] = {
-    "operators/create.md": operators.CreateInferenceEndpointOperator,
-    "operators/update.md": operators.UpdateInferenceEndpointOperator,
-    "operators/pause.md": operators.PauseInferenceEndpointOperator,
-    "operators/resume.md": operators.ResumeInferenceEndpointOperator,
-    "operators/scale_to_zero.md": operators.ScaleToZeroInferenceEndpointOperator,
-    "operators/delete.md": operators.DeleteInferenceEndpointOperator,
-    "operators/inference.md": InferenceOperator,
-    "batch.md": BatchInferenceOperator,
-    "sharding.md": (PlanBatchShardsOperator, MergeBatchShardsOperator),
-    "sensor.md": InferenceEndpointSensor,
-    "events.md": InferenceEndpointEventTrigger,
+    "reference/operators/create.md": operators.CreateInferenceEndpointOperator,
+    "reference/operators/update.md": operators.UpdateInferenceEndpointOperator,
+    "reference/operators/pause.md": operators.PauseInferenceEndpointOperator,
+    "reference/operators/resume.md": operators.ResumeInferenceEndpointOperator,
+    "reference/operators/scale_to_zero.md": operators.ScaleToZeroInferenceEndpointOperator,
+    "reference/operators/delete.md": operators.DeleteInferenceEndpointOperator,
+    "reference/operators/inference.md": InferenceOperator,
+    "reference/batch.md": BatchInferenceOperator,
+    "how_to/many_workers.md": (PlanBatchShardsOperator, MergeBatchShardsOperator),
+    "reference/sensor.md": InferenceEndpointSensor,
+    "how_to/events.md": InferenceEndpointEventTrigger,
 }
 
 
@@ -141,7 +141,7 @@ def shown(default: Any) -> str:
     return "required" if default is inspect.Parameter.empty else f"`{default!r}`".replace("'", '"')
 
 
-COMMON = documented((ROOT / "docs" / "index.md").read_text(encoding="utf-8"), 3)
+COMMON = documented((ROOT / "docs" / "reference" / "operators" / "index.md").read_text(encoding="utf-8"), 3)
 
 
 @pytest.mark.parametrize("page", PARAMETERS)
@@ -163,7 +163,7 @@ def test_parameter_tables_are_complete_and_right(page: str) -> None:
 
 def test_the_options_of_a_batch_are_told() -> None:
     """The page's second table has every name that `job_options` takes alone, with its default."""
-    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "batch.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| option \| default \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
     known = {name: default for name, default in options.FIELDS.items() if name not in options.BOTH}
@@ -179,22 +179,22 @@ def test_the_options_of_a_batch_are_told() -> None:
 
 def test_every_setting_of_an_endpoint_is_told() -> None:
     """Create's tables and update's list hold what the service takes."""
-    create = (ROOT / "docs" / "operators" / "create.md").read_text(encoding="utf-8")
+    create = (ROOT / "docs" / "reference" / "operators" / "create.md").read_text(encoding="utf-8")
     assert set(EndpointSpec.model_fields) <= {*documented(create, 2), *documented(create, 3)}
-    update = (ROOT / "docs" / "operators" / "update.md").read_text(encoding="utf-8")
+    update = (ROOT / "docs" / "reference" / "operators" / "update.md").read_text(encoding="utf-8")
     assert set(EndpointUpdate.model_fields) <= set(re.findall(r"`(\w+)`", update))
 
 
 def test_the_summary_of_an_endpoint_is_told() -> None:
     """The page's table has the fields of what operators, sensor and events say of an endpoint, in their order."""
-    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "operators" / "index.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| field \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     assert [each.name for each in fields(EndpointSummary)] == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
 
 
 def test_the_result_of_a_batch_is_told() -> None:
     """The page's table has every key of the report that a batch returns, and no other."""
-    text = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "batch_output.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| key \| \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     told = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
     assert sorted(each.name for each in fields(BatchReport)) == sorted(told)
@@ -210,7 +210,7 @@ def error_types(module: Any, base: type) -> set[str]:
 
 def test_every_error_is_told_with_whether_to_try_again() -> None:
     """The page of errors names each typed error, and says of it what the code says."""
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
     control, calls, batches = re.split(r"^## (?:Calls to an endpoint|Batches)$", text, flags=re.MULTILINE)
     for module, base, part in (
         (control_errors, control_errors.InferenceEndpointError, control),

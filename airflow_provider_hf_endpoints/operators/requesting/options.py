@@ -64,7 +64,7 @@ def _check_name(name: str, own: Collection[str]) -> None:
         raise ValueError(f"job_options: {name!r} is none: {TOLD[name]}.")
     if name not in FIELDS:
         near = difflib.get_close_matches(name, set(FIELDS) - set(own) - set(TOLD), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else " The options are listed in docs/batch.md."
+        hint = f" Did you mean {near[0]!r}?" if near else " The options are listed in docs/reference/batch.md."
         raise ValueError(f"job_options: unknown {name!r}.{hint}")
 
 

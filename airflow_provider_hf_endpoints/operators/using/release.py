@@ -268,7 +268,7 @@ class _Releasing(Action):
             return self._switch_off(hook, self._acquired.found)
         raise NotReleasedError(
             self._undecided(why, f"The service has seen requests in the last {self._quiet:.0f} s, so somebody may. ")
-            + "Mend the store of the leases (docs/leases.md), or release the endpoint when nobody uses it."
+            + "Mend the store of the leases (docs/reference/leases.md), or release the endpoint when nobody uses it."
         )
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:

@@ -1,4 +1,4 @@
-"""The tables of parameters in `docs/engines.md` are what the code does: each cell is computed and compared."""
+"""The tables of parameters in `docs/reference/engines.md` say what the code does: each cell is computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, traits
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedParameterError, UnsupportedTaskError
 
-PAGE = Path(__file__).parents[3] / "docs" / "engines.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "engines.md"
 COLUMNS: dict[str, tuple[Dialect, str | None]] = {
     "vLLM": (Dialect.OPENAI, "vllm"),
     "SGLang": (Dialect.OPENAI, "sglang"),

@@ -1,6 +1,6 @@
 """Parameters that an engine ignores, or takes for something else: tables of them, and the check of a request.
 
-Each table is of one dialect: by task, by parameter, why. Where the facts were tried is in `docs/engines.md`.
+Each table is of one dialect: by task, by parameter, why. Where the facts were tried is in `docs/reference/engines.md`.
 """
 
 from __future__ import annotations

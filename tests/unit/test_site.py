@@ -1,0 +1,127 @@
+"""The documentation as a site: the navigation, the pictures, the links to the repository, the dashboard, the language.
+
+What needs no generator is checked here; `make docs` builds the site and checks every link and anchor once more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_provider_hf_endpoints.operators.common import metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+READ = [*sorted(ROOT.glob("*.md")), *PAGES]
+# Generated or written elsewhere: they have a place in the navigation as soon as they are there.
+MAY_BE_MISSING = {"messages.md", "scale.md"}
+# Phrases that a reader has to read twice, each with what to write. See CONTRIBUTING, "How the text reads".
+HABITS = {
+    "becomes of": "say what happens to it",
+    "anew": "again",
+    "for good": "without a retry, or finally",
+    "can't be had": "is not available",
+    "Nobody here": "say what is not known",
+    "passes for": "is taken for",
+    "come to nothing": "fail",
+    "came to nothing": "failed",
+    "as far as": "if, or where",
+    "all but a twentieth": "the 95th percentile",
+}
+
+
+def page_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+class _Loader(yaml.SafeLoader):
+    """The configuration has a tag of Python's, for the generator."""
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+
+
+def configuration() -> dict[str, Any]:
+    return dict(yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader=_Loader))
+
+
+def named(entries: list[Any]) -> Iterator[str]:
+    """The pages of a navigation, at any depth."""
+    for entry in entries:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from [value] if isinstance(value, str) else named(value)
+
+
+def test_the_navigation_names_every_page_once() -> None:
+    """A page that no reader finds is none, and a name without a page is a dead link."""
+    pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    told = sorted(named(configuration()["nav"]))
+    assert sorted(set(told)) == told
+    assert set(told) <= pages
+    assert pages - set(told) <= MAY_BE_MISSING
+
+
+@pytest.mark.parametrize("page", READ, ids=page_id)
+def test_pictures_are_there_and_have_a_text(page: Path) -> None:
+    """Every picture of a page is a file of the repository and says in words what it shows."""
+    for words, path in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        assert words, path
+        local = path.removeprefix(f"{repository()}/raw/main/")
+        folder = ROOT if local != path else page.parent
+        assert (folder / local).is_file(), path
+
+
+def repository() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["urls"]["Repository"])
+
+
+@pytest.mark.parametrize("page", READ, ids=page_id)
+def test_links_to_the_repository_name_a_file_and_a_heading(page: Path) -> None:
+    """A whole URL of this repository, as the index of packages needs, leads to what is there."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for path, anchor in re.findall(rf"{re.escape(repository())}/(?:blob|tree|raw)/main/([^)\s#]*)#?([^)\s]*)", text):
+        target = ROOT / path
+        assert target.exists(), path
+        assert not anchor or anchor in headings(target.read_text(encoding="utf-8")), (path, anchor)
+
+
+def headings(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_configuration_names_the_same_repository() -> None:
+    """Site, package and pages lead to one place."""
+    assert repository() == configuration()["repo_url"]
+
+
+def test_the_dashboard_asks_for_metrics_that_are_sent() -> None:
+    """Each name in the dashboard's queries is one of the page of metrics, as the exporter writes it."""
+    dashboard = json.loads((DOCS / "operations" / "grafana_dashboard.json").read_text(encoding="utf-8"))
+    queries = json.dumps([dashboard["panels"], dashboard["templating"]])
+    asked = set(re.findall(r"airflow_(hf_endpoints_\w+)", queries))
+    page = (DOCS / "operations" / "metrics.md").read_text(encoding="utf-8")
+    told = set()
+    for row in re.findall(r"^\| (`hf_endpoints\.[^|]*) \|", page, re.MULTILINE):
+        first, *others = re.findall(r"`([\w.]+)`", row)
+        stem = first if others and others[0].startswith("_") else first.rpartition(".")[0]
+        told |= {first, *(f"{stem.rpartition('_')[0] if each.startswith('_') else stem}{each}" for each in others)}
+    assert {metrics.PREFIX, "hf_endpoints.cost"} == {name.rpartition(".")[0] for name in told}
+    assert asked == {name.replace(".", "_") for name in told}
+
+
+@pytest.mark.parametrize("page", READ, ids=page_id)
+def test_the_text_has_none_of_the_habits(page: Path) -> None:
+    """Plain technical English: none of the phrases that were replaced comes back."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text)
+    assert {} == {phrase: better for phrase, better in HABITS.items() if re.search(rf"\b{phrase}\b", text)}
