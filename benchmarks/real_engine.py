@@ -1,8 +1,8 @@
 """A file of prompts through a real model: `python benchmarks/real_engine.py questions.jsonl --prompt "{question}"`.
 
 The emulator creates an endpoint with llama.cpp and SmolLM2-135M-Instruct behind it (docs/reference/emulator.md says
-what to install); the batch finds its own number in flight. Prints what came of the rows, held against the requests that the
-emulator counted, and then runs the finished job once more.
+what to install); the batch finds its own number in flight. Prints what came of the rows, held against the requests
+that the emulator counted, and then runs the finished job once more.
 """
 
 from __future__ import annotations
