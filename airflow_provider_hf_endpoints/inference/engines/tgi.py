@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines import openai
-from airflow_provider_hf_endpoints.inference.engines.details import read_details
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi, for_tgis_chat
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
+from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -58,3 +57,19 @@ def read(task: str, answer: Any) -> InferenceResult:
         truncated=openai.is_truncated([reason]),
         raw=answer,
     )
+
+
+def read_details(item: Any) -> tuple[str | None, Usage]:
+    """Why a text ended and how many tokens it has, by its `details`; None for each that is not told.
+
+    Handlers of the toolkit tell the same where they took the form over.
+    """
+    details = item.get("details") if isinstance(item, Mapping) else None
+    details = details if isinstance(details, Mapping) else {}
+    prefill = details.get("prefill")
+    usage = Usage(
+        # Only told when decoder_input_details was asked for.
+        prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
+        completion_tokens=openai.count(details.get("generated_tokens")),
+    )
+    return openai.text_or_none(details.get("finish_reason")), usage

@@ -28,6 +28,7 @@ BYTES_APART = 64 * 1024
 AHEAD = 2
 #: Rows read at once before the first is sent; others run in between.
 AT_FIRST = 64
+BLOCK = 4096  # bytes that are compared at once
 #: Bytes of request bodies in a window, whatever its rows.
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -46,8 +47,11 @@ def beginning_alike(bodies: Sequence[bytes]) -> list[list[int]]:
 
 def _common(one: bytes, other: bytes) -> int:
     """Length of the common beginning of two bodies. Of a sorted list, the first and the last tell that of all."""
-    pairs = zip(one, other, strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    most = min(len(one), len(other))
+    # By blocks, as bodies may be megabytes, and a window may hold one body alone.
+    begins = next((at for at in range(0, most, BLOCK) if one[at : at + BLOCK] != other[at : at + BLOCK]), most)
+    pairs = zip(one[begins : begins + BLOCK], other[begins : begins + BLOCK], strict=False)
+    return begins + next((count for count, (a, b) in enumerate(pairs) if a != b), min(BLOCK, most - begins))
 
 
 def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) -> list[int]:
