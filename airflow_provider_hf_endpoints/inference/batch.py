@@ -27,10 +27,10 @@ from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.holder import task_of
 from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
-from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, told_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
 from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by_earlier_runs
-from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input, suggest_ids
+from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
 from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
@@ -110,8 +110,7 @@ async def arun_batch(
         await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
         return judge_job(job, finished)
     go_on = partial(_stop_where_asked, job, layout, lambda: ends() or orphaned())
-    ids = await patiently(partial(check_input, job, source, go_on), "checking the input", sent=False)
-    await patiently(partial(suggest_ids, job, source), "reading the first row", sent=False)
+    ids = await patiently(partial(check_input, job, source, go_on, suggest=True), "checking the input", sent=False)
     lock = OutputLock(layout.journal)
     try:
         await _take(lock, lambda: ends() or orphaned())
@@ -138,8 +137,7 @@ def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bo
     """
     if stop():
         nothing = BatchReport(
-            output_path=str(job.output_path),
-            **layout.told,
+            **told_of(job, layout),
             complete=False,
         )
         raise BatchStopped(nothing, "asked to stop while the input was read")

@@ -157,8 +157,14 @@ def _typed(error: Exception, request: WireRequest) -> InferenceError:
 
 
 def _chat_completion(result: InferenceResult) -> ChatCompletion:
+    raw = result.raw
+    if not isinstance(raw, dict) or "choices" not in raw:  # a pipeline's, which has a text and hardly more
+        texts = result.output if isinstance(result.output, list) else [result.output]
+        messages = [{"index": place, "message": {"content": text}} for place, text in enumerate(texts)]
+        raw = {"choices": [{**each, "finish_reason": result.finish_reason} for each in messages]}
+        raw |= {"usage": result.usage.as_dict()} if result.usage is not None else {}
     try:
-        return ChatCompletion.model_validate(result.raw)
+        return ChatCompletion.model_validate(raw)
     except ValueError as error:
         raise MalformedAnswerError(str(error).replace("\n", " ")[:500]) from error
 

@@ -41,7 +41,7 @@ from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.limit.limiter import Limiter
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
 from airflow_provider_hf_endpoints.inference.output.existing import description_of, may_resume, refuse_foreign
-from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, told_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
 from airflow_provider_hf_endpoints.inference.output.publish import count, publish
@@ -331,8 +331,7 @@ class Run:
     def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
         tally = self._tally
         return BatchReport(
-            output_path=str(self._job.output_path if self._job.shard is None else self._layout.results.parent),
-            **self._layout.told,
+            **told_of(self._job, self._layout),
             resumed=tally.resumed,
             requests=tally.requests + self._resent(),
             retries=tally.retries + self._resent(),

@@ -94,6 +94,19 @@ def test_text_generation_in_the_engines_dialect(
         assert call(server.url, "text_generation", "abc", engine=engine, params={"max_tokens": 2}) == "ABC"
 
 
+def test_a_chat_with_the_toolkit_is_shaped_as_any_other(call: Call) -> None:
+    """Its pipeline takes messages and gives a text, and no more than that is known of the chat."""
+
+    def chats(request: Request) -> Reply:
+        if request.path == "/" and request.method == "POST":
+            return Reply(json=[{"generated_text": request.body["inputs"][-1]["content"].upper()}])
+        return Reply(404, {"error": "Not Found"})
+
+    with serving(chats) as server:
+        answer = call(server.url, "chat_completion", [{"role": "user", "content": "abc"}], engine="huggingface")
+    assert ("ABC", None, None) == (answer.choices[0].message.content, answer.choices[0].finish_reason, answer.usage)
+
+
 def test_embeddings_of_one_text_and_of_several(call: Call) -> None:
     """A vector for each, always a list of vectors."""
     with serving(tei) as server:

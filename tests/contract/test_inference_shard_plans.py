@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_hf_endpoints.inference.batch import run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchInputError,
+    BatchStopped,
     OutputConflictError,
     ShardsMissingError,
 )
@@ -57,6 +58,39 @@ def test_a_shard_of_what_was_not_planned_sends_nothing(
         with pytest.raises((BatchInputError, OutputConflictError), match=words):
             run_batch(replace(job_of(server.url, tmp_path), shard=shards[1]))
         assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", "{", "[" * 5000, '{"format": 1}', "\x00"])
+def test_a_plan_that_somebody_damaged_is_named(tmp_path: Path, text: str) -> None:
+    """Neither the planner, nor a shard, nor the merge takes it for a plan, and each says which file it is."""
+    write_rows(tmp_path, questions(40))
+    shards = planned(tmp_path)
+    (tmp_path / "out/_shards/plan.json").write_text(text)
+    with serving(echo) as server:
+        for work in (
+            lambda: planned(tmp_path),
+            lambda: run_batch(replace(job_of(server.url, tmp_path), shard=shards[1])),
+            lambda: merge_shards(tmp_path / "out"),
+        ):
+            with pytest.raises(OutputConflictError, match=r"plan\.json.*overwrite"):
+                work()
+        assert server.requests == []
+
+
+def test_a_shard_that_is_stopped_while_it_reads_tells_its_own_folder(tmp_path: Path) -> None:
+    """As the report of any other shard does, wherever it stopped."""
+    write_rows(tmp_path, questions(4000))
+    shard = planned(tmp_path, 2)[1]
+    stops = iter([False])
+    with serving(echo) as server:
+        job = replace(job_of(server.url, tmp_path, id_column="id"), shard=shard)
+        with pytest.raises(BatchStopped) as caught:
+            run_batch(job, stop=lambda: next(stops, True))
+        assert server.posts == []
+        report = run_batch(job)
+    told = caught.value.report
+    assert (report.output_path, report.results_path) == (told.output_path, told.results_path)
+    assert told.output_path == str(tmp_path / "out/_shards" / shard.name)
 
 
 def test_planning_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ which engine speaks which. How an engine is reached, and how many rows it is sen
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,7 @@ __all__ = [
     "traits",
 ]
 
+_LONGEST_WORD = len("\\ud83d")
 Decoder = Callable[[bytes], Any]
 Reader = Callable[[Any], InferenceResult]
 
@@ -146,13 +148,23 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
         raise MalformedAnswerError(f"text that is not UTF-8: {body[:200]!r}") from error
     except ValueError as error:
         start = body[:200].decode("utf-8", "replace")
-        if body.lstrip()[:1] in (b"{", b"[") and "Extra data" not in str(error):
+        if body.lstrip()[:1] not in (b"{", b"["):
+            raise MalformedAnswerError(f"no JSON but {start!r}") from error
+        if _is_cut(error):
             raise CutAnswerError(f"JSON that does not end, beginning {start!r}") from error
-        raise MalformedAnswerError(f"no JSON but {start!r}") from error
+        raise MalformedAnswerError(f"JSON that is none ({str(error)[:200]}), beginning {start!r}") from error
     # Some proxies, and streams, put the engine's failure into a 200.
     if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
         raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))
     return answer
+
+
+def _is_cut(error: ValueError) -> bool:
+    """Whether a document is no JSON because it ends too early."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    # A word, an escape or a number may be cut in its middle, before which the decoder stops.
+    return error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - _LONGEST_WORD
 
 
 def model_from_models(answer: Any) -> str | None:

@@ -24,6 +24,8 @@ WHOLE = frozenset({"stop", "eos_token", "stop_sequence", "end_turn", "tool_calls
 #: Why it is not: vLLM and SGLang say `abort` when a request is cancelled or the engine shuts down, vLLM and gateways
 #: `error` when it broke down.
 GIVEN_UP = frozenset({"abort", "error", "cancelled", "canceled", "timeout"})
+#: Why it is cut at a number of tokens: words of OpenAI's, of Anthropic's, of Mistral's.
+CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
 _MOST_TOKENS = 2**48  # more than any answer has; what a record of the journal can hold is 2**63
 
 
@@ -150,7 +152,7 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
         beside = beside if any(beside) else None
     return InferenceResult(
         output,
-        "length" if "length" in reasons else reasons[0],
+        reason_of(reasons),
         usage,
         truncated=is_truncated(reasons),
         filtered="content_filter" in reasons,
@@ -172,7 +174,13 @@ def _in_order(choices: list[Any]) -> list[Any]:
 
 def is_truncated(reasons: Sequence[str | None]) -> bool | None:
     """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
-    return True if "length" in reasons else False if WHOLE.issuperset(reasons) else None
+    words = {None if reason is None else reason.lower() for reason in reasons}  # some gateways write them in capitals
+    return True if words & CUT else False if WHOLE >= words else None
+
+
+def reason_of(reasons: Sequence[str | None]) -> str | None:
+    """Why some texts ended, in one word: that of one that is cut, where there is one."""
+    return next((reason for reason in reasons if is_truncated([reason])), reasons[0])
 
 
 def refuse_given_up(reason: str | None) -> None:
@@ -180,7 +188,7 @@ def refuse_given_up(reason: str | None) -> None:
 
     :raises CutAnswerError: it did
     """
-    if reason in GIVEN_UP:
+    if reason is not None and reason.lower() in GIVEN_UP:
         raise CutAnswerError(f"the engine gave up the request (finish_reason: {reason})")
 
 
@@ -219,7 +227,8 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
         if calls:
             return calls, extra or None, reason
     # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
-    if text is None and reason not in ("length", "content_filter") and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
+    withheld = is_truncated([reason]) or reason == "content_filter"
+    if text is None and not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
         raise MalformedAnswerError(f"a message without content: {str(message)[:200]}")
     return text or "", extra or None, reason
 

@@ -88,7 +88,7 @@ def _read_texts(texts: list[Any], field: str, answer: Any) -> InferenceResult:
         openai.refuse_given_up(reason)
     return InferenceResult(
         outputs[0] if len(outputs) == 1 else outputs,
-        "length" if "length" in reasons else reasons[0],
+        openai.reason_of(reasons),
         usage,
         truncated=openai.is_truncated(reasons),
         raw=answer,

@@ -25,7 +25,7 @@ FIRST_FILES = 100
 
 def check_rows(
     source: Input, columns: Sequence[str], *, keep: Sequence[str] = (), stop_on_bad: bool, may_be_empty: bool
-) -> None:
+) -> Line | None:
     """Refuse an input without a row, or whose rows are not what is expected.
 
     A line that is no row is not refused, unless none of a file's first hundred is one. That is asked of a hundred files
@@ -35,15 +35,17 @@ def check_rows(
     :param keep: columns that some row must have
     :param stop_on_bad: refuse a single line that is no row too
     :param may_be_empty: the input may have no row
+    :return: the first row, None where there was none in the files that were looked at
     :raises BatchInputError: there is no file, it is empty or torn, or its rows lack a column
     """
-    rows = 0
+    rows, first = 0, None
     present: dict[str, None] = {}
     for file in source.files[:FIRST_FILES]:
         lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
         if stop_on_bad or not _is_fragment(file, lines):
             _check_first(file, lines, columns, stop_on_bad)
         rows += len(lines)
+        first = first or next(iter(lines), None)
         if keep:
             present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
@@ -53,12 +55,14 @@ def check_rows(
         for name in keep:
             if name not in present:
                 raise MissingColumnError(name, present, f"input {source}", "keep_columns names")
+    return first
 
 
-def columns_of_first_row(source: Input) -> tuple[str, ...]:
-    """All columns of the first row; none where there is no row, or where the line is none."""
-    first = next(read_lines(replace(source, columns=None)), None)
-    return () if first is None else tuple(_names_in(first))
+def columns_of(first: Line, source: Input) -> tuple[str, ...]:
+    """All columns of the first row, also those that are not read; none where the line is no row."""
+    if source.columns is not None and source.files[0].format is not JSONL:
+        first = next(read_lines(replace(source, columns=None)), first)
+    return tuple(_names_in(first))
 
 
 def _names_in(line: Line) -> Iterable[str]:

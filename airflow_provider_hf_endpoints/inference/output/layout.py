@@ -87,6 +87,11 @@ def layout_of(job: BatchJob) -> OutputLayout:
     return layout if job.shard is None else layout.of_shard(job.shard.name)
 
 
+def told_of(job: BatchJob, layout: OutputLayout) -> dict[str, Any]:
+    """The paths that a job's report has: of a shard, its own folder."""
+    return {"output_path": str(job.output_path if job.shard is None else layout.results.parent), **layout.told}
+
+
 def layout_of_whole(job: BatchJob) -> OutputLayout:
     """Where the files of the whole batch go; those of its shards are put together there."""
     return OutputLayout.of(job.output_path, job.output_format)

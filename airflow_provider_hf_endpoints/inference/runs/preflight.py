@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.check import check_rows, columns_of_first_row
+from airflow_provider_hf_endpoints.inference.inputs.check import check_rows, columns_of
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, find_input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hashes_of
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
@@ -48,26 +49,14 @@ def find_job_input(job: BatchJob) -> Input:
     return replace(source, versions=versions_of(source))
 
 
-def suggest_ids(job: BatchJob, source: Input) -> None:
-    """Say, once, that rows which have an `id` are named by their place all the same."""
-    first_shard = job.shard is None or job.shard.number == 0
-    if job.names_rows_by is None and first_shard and _ID in columns_of_first_row(source):
-        log.info(
-            "The input has a column %r. The field %r of the output is the place of a row in the input all the same. To "
-            "name rows by their column, set id_column=%r.",
-            _ID,
-            _ID,
-            _ID,
-        )
-
-
 def check_input(
-    job: BatchJob, source: Input | None = None, go_on: Callable[[], None] = lambda: None
+    job: BatchJob, source: Input | None = None, go_on: Callable[[], None] = lambda: None, *, suggest: bool = False
 ) -> list[array[int]]:
     """Refuse an input that cannot be used, before anything is sent.
 
     :param source: the job's files, None to look for them
     :param go_on: called now and then where the whole input is read; may raise
+    :param suggest: say in the log that rows which have an `id` are named by their place all the same
     :return: where rows have ids, the hashes of them, in order
     :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
         doubled
@@ -75,5 +64,20 @@ def check_input(
     source = source or find_job_input(job)
     stop = job.on_bad_input == "stop"
     may_be_empty = job.shard is not None or job.on_empty == "succeed"
-    check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
-    return [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop, go_on=go_on)
+    first = check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
+    hashes = [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop, go_on=go_on)
+    if suggest and first is not None:
+        _suggest_ids(job, source, first)
+    return hashes
+
+
+def _suggest_ids(job: BatchJob, source: Input, first: Line) -> None:
+    first_shard = job.shard is None or job.shard.number == 0
+    if job.names_rows_by is None and first_shard and _ID in columns_of(first, source):
+        log.info(
+            "The input has a column %r. The field %r of the output is the place of a row in the input all the same. To "
+            "name rows by their column, set id_column=%r.",
+            _ID,
+            _ID,
+            _ID,
+        )

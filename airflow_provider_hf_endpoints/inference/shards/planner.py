@@ -7,7 +7,6 @@ those that changed since.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.shards.plan import (
     plan_shards,
 )
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
-from airflow_provider_hf_endpoints.inference.stores.documents import encoded
+from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
 
@@ -93,12 +92,11 @@ def read_plan(layout: OutputLayout) -> Plan | None:
     :raises OutputConflictError: there is something else in its place
     """
     path = layout.shards / PLAN
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    found = read_document(path)
+    if found is None:
         return None
     try:
-        return Plan.from_dict(json.loads(text))
+        return Plan.from_dict(found)
     except ValueError as error:
         raise OutputConflictError(f"{path} is {error}; plan anew with on_existing='overwrite'") from error
 

@@ -57,9 +57,52 @@ def test_a_chat_without_an_answer_is_none(generated: Any) -> None:
         read_result(Dialect.TOOLKIT, "chat-completion", ok([{"generated_text": generated}]), "/")
 
 
+@given(st.integers(1, 200))
+def test_an_answer_that_ends_too_early_is_cut_wherever_that_is(missing: int) -> None:
+    """In a word, a number, an escape or a name."""
+    body = json.dumps({**chat("a\ud83d\ude00 \u00e9"), "a": [True, None, -1.5e-7], "b": {}}).encode()
+    with pytest.raises(CutAnswerError, match="does not end|is empty"):
+        read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body[: -(missing % len(body)) or None][:-1]))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"choices": [{"message": {"content": "a\x00b"}}]}', "control character"),
+        (b'{"created": ' + b"9" * 5000 + b', "choices": []}', "digits"),
+        (b"[" * 3000 + b"]" * 3000, "nested"),
+        (b'{"choices": [1, 2, oops], "more": "' + b"x" * 50 + b'"}', "Expecting value"),
+        (b'{"choices": []}{"choices": []}', "Extra data"),
+    ],
+)
+def test_an_answer_that_is_whole_and_no_json_does_not_pass_for_cut(body: bytes, words: str) -> None:
+    """The error says what is wrong with it."""
+    with pytest.raises(MalformedAnswerError, match=words) as caught:
+        read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, body))
+    assert type(caught.value) is MalformedAnswerError
+
+
 def test_a_text_that_stops_at_the_limit_is_truncated() -> None:
     """`finish_reason: length` is reported."""
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason="length"))).truncated
+
+
+@pytest.mark.parametrize(
+    "reason", ["length", "LENGTH", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"]
+)
+def test_a_limit_of_tokens_has_several_names(reason: str) -> None:
+    """Gateways hand on the word of whoever stands behind them; a text that is null for it is empty, and no mistake."""
+    result = read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason)))
+    assert (True, reason) == (result.truncated, result.finish_reason)
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(None, reason))).output == ""
+
+
+@pytest.mark.parametrize("reason", ["STOP", "End_Turn"])
+def test_an_end_may_be_written_in_capitals(reason: str) -> None:
+    """It is as good an end."""
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated is False
+    with pytest.raises(CutAnswerError):
+        read_result(Dialect.OPENAI, "chat", ok(chat(reason="ABORT")))
 
 
 def test_a_filtered_text_is_marked() -> None:

@@ -12,12 +12,14 @@ from unittest import mock
 
 import pytest
 
+from airflow_provider_hf_endpoints.inference.batch import BatchJob
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStoreError
 from airflow_provider_hf_endpoints.inference.inputs import source as source_module
 from airflow_provider_hf_endpoints.inference.inputs import unpack
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, find_input
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
+from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.stores import patience
 
 ROWS = 2000
@@ -138,3 +140,20 @@ def test_a_file_that_is_cut_while_it_is_read_is_no_whole_input(tmp_path: Path, b
     with pytest.raises(BatchInputError, match=r"in\.jsonl was changed while it was read"):
         asyncio.run(drained(source))
     source.close()
+
+
+def test_a_column_of_ids_is_seen_without_a_further_look(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first row was read already by the check of the input."""
+    (tmp_path / "in.jsonl").write_text('{"id": 1, "text": "a"}\n')
+    job = BatchJob(
+        url="http://x", task="chat-completion", input_path=tmp_path / "in.jsonl", output_path=tmp_path, prompt="{text}"
+    )
+    opened, counts = unpack.open_path, []
+    for suggest in (False, True):
+        opens: list[Any] = []
+        counting = mock.patch.object(unpack, "open_path", lambda path, opens=opens: opens.append(path) or opened(path))
+        with counting, caplog.at_level("INFO"):
+            check_input(job, suggest=suggest)
+        counts.append(len(opens))
+        assert suggest == ("set id_column" in caplog.text)
+    assert counts[0] == counts[1] > 0
