@@ -248,14 +248,16 @@ class InferenceEndpointsHook(BaseHook):
                 spec.name,
                 spec.min_replica,
             )
-        return self._handle(self.get_conn().create(spec, namespace=namespace), secrets=secrets)
+        created = self.get_conn().create(spec, namespace=namespace)
+        return self._handle(created, secrets=secrets, resumed_at=datetime.now(UTC))
 
     def create_inference_endpoint_from_catalog(
         self, repo_id: str | None = None, *, namespace: str | None = None, **choice: str | None
     ) -> EndpointHandle:
         """Create from a catalog model, or one recipe (`recipe_id`); also `name`, `accelerator`, `gguf_file`."""
         client = self.get_conn()
-        return self._handle(client.create_inference_endpoint_from_catalog(repo_id, namespace=namespace, **choice))
+        created = client.create_inference_endpoint_from_catalog(repo_id, namespace=namespace, **choice)
+        return self._handle(created, resumed_at=datetime.now(UTC))
 
     def update_inference_endpoint(
         self, name: str, *, namespace: str | None = None, **changes: Unpack[UpdateArguments]

@@ -63,7 +63,7 @@ class EndpointHandle:
     :param token: for calls to the endpoint.
     :param secrets: values that no error may show, e.g. those of the endpoint's own `secrets`.
     :param conceal: is told every such value, for a log that masks.
-    :param resumed_at: when it was resumed, where it was just now: a wait then sees over `paused` for a moment.
+    :param resumed_at: when it was created or resumed, where it was just now: a wait then sees over reads that lag.
     """
 
     def __init__(

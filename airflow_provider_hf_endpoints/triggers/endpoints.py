@@ -50,7 +50,7 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param deadline: when it ends, seconds since the epoch; None waits for ever.
     :param target_states: states that end it well; `running` also needs the health route's 200.
     :param on_scaled_to_zero: `wake`, `accept` or `fail`.
-    :param resumed_at: when the task resumed the endpoint, if it did.
+    :param resumed_at: when the task created or resumed the endpoint, if it did.
     :param check_health: whether `running` needs the health route.
     :param poll_interval: seconds between looks at most.
     :param seconds: where the wait begins in the triggerer (`start_from_trigger`), instead of `started` and `deadline`:

@@ -81,6 +81,12 @@ FOUND = (
             seed=6,
         ),
     ),
+    Found("created_and_not_seen_yet", "failed without a reason", Case(lag=2.0)),
+    Found(
+        "created_and_not_seen_yet_on_a_worker",
+        "failed without a reason",
+        Case(dags=(Dag(parts=(Group(deferrable=False),)),), lag=5.0),
+    ),
     Found(
         "acquired_on_a_lagging_read",
         "left running",

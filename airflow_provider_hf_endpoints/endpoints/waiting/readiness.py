@@ -25,7 +25,8 @@ OnScaledToZero = Literal["wake", "accept", "fail"]
 SHORTEST_POLL = 1.0  # seconds
 LONGEST_POLL = 30.0  # seconds
 _JITTER = 0.2  # the part by which a pause may be shorter or longer
-# After a resume, reads of the endpoint may still say "paused" for a moment: the time given to the service to catch up.
+# After a resume, reads of the endpoint may still say "paused" for a moment, and after a create that there is none: the
+# time given to the service to catch up.
 # Never longer, whatever the replicas say: `targetReplica` may remain above 0 on a paused endpoint for good
 # (huggingface/harbor-hf, docs/endpoint-provisioning.md, July 2026).
 RESUME_GRACE = timedelta(seconds=60)
@@ -42,7 +43,8 @@ class Goal:
         answer 200 too: `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
     :param on_scaled_to_zero: what a scaledToZero endpoint means when that is no target: `wake` it by a request,
         `accept` it as ready (the first request wakes it), or `fail`.
-    :param resumed_at: when the waiting side itself resumed the endpoint: `paused` is then no end for a minute.
+    :param resumed_at: when the waiting side itself created or resumed the endpoint: that it is paused, or that there is
+        none, is then no end for a minute.
     :param check_health: whether `running` needs the health route's 200.
     :param longest_poll: seconds between looks at most; they are shorter at first.
     """
@@ -194,6 +196,8 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
     endpoint = snapshot.endpoint
     if endpoint is None and DELETED in goal.target_states:
         return Ready(None)
+    if endpoint is None and _started_by_us(moment):
+        return _wait(None, moment, "reads do not show the endpoint yet, which was created or resumed a moment ago")
     if endpoint is None:
         return Failed("The endpoint does not exist. Check its name and namespace. Somebody may also have deleted it.")
     if endpoint.status in goal.target_states:
@@ -267,23 +271,30 @@ def _being_resumed(endpoint: InferenceEndpoint, moment: _Moment) -> bool:
 
     Replicas that are wanted hint at somebody else's resume shortly before the wait began, and at nothing later.
     """
-    goal, now = moment.goal, moment.now
-    by_us = goal.resumed_at is not None and now < goal.resumed_at + RESUME_GRACE
-    return by_us or (endpoint.target_replica > 0 and now < goal.started + RESUME_GRACE)
+    hinted = endpoint.target_replica > 0 and moment.now < moment.goal.started + RESUME_GRACE
+    return hinted or _started_by_us(moment)
 
 
-def _wait(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> Verdict:
+def _started_by_us(moment: _Moment) -> bool:
+    """Whether the waiting side has created or resumed the endpoint so recently that reads may lag behind that."""
+    resumed_at = moment.goal.resumed_at
+    return resumed_at is not None and moment.now < resumed_at + RESUME_GRACE
+
+
+def _wait(endpoint: InferenceEndpoint | None, moment: _Moment, reason: str) -> Verdict:
     return _timed_out(endpoint, moment, reason) if moment.late else Wait(moment.pause(), reason)
 
 
-def _timed_out(endpoint: InferenceEndpoint, moment: _Moment, reason: str) -> TimedOut:
+def _timed_out(endpoint: InferenceEndpoint | None, moment: _Moment, reason: str) -> TimedOut:
     waited = (moment.now - moment.goal.started).total_seconds()
     return TimedOut(f"Not {_targets(moment.goal)} after {waited:.0f} s: {reason}. {_way_out(endpoint)}", endpoint)
 
 
-def _way_out(endpoint: InferenceEndpoint) -> str:
+def _way_out(endpoint: InferenceEndpoint | None) -> str:
     """What to do after a wait that has taken too long, by what the endpoint does meanwhile."""
-    match endpoint.status:
+    match None if endpoint is None else endpoint.status:
+        case None:
+            return "The endpoint may still be starting, and bills while it does: look for the endpoint, or allow more time."
         case InferenceEndpointStatus.PAUSED:
             return "The endpoint is still paused and bills nothing: resume the endpoint, then wait again."
         case InferenceEndpointStatus.SCALED_TO_ZERO:

@@ -26,7 +26,7 @@ class Sent:
 
     :param goal_states: where it goes
     :param began: since when the time limit counts, seconds since the epoch
-    :param resumed: whether the request was a resume, after which reads may lag behind
+    :param resumed: whether the request was a create or a resume, after which reads may lag behind
     """
 
     endpoint: InferenceEndpoint

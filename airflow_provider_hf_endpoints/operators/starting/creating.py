@@ -176,7 +176,7 @@ class Creating(Action):
             refusal=refusal,
             attempt=lambda choice: self._create(hook, wanted.spec(choice), checked=True),
         )
-        return Sent(endpoint, start.search.started)
+        return Sent(endpoint, start.search.started, resumed=True)
 
     def go_on(self, hook: InferenceEndpointsHook, error: InferenceEndpointError) -> Sent:
         """An endpoint that failed to start makes room for the next choice."""
@@ -212,19 +212,19 @@ class Creating(Action):
     def _carry_out(
         self, hook: InferenceEndpointsHook, spec: EndpointSpec, existing: InferenceEndpoint | None, decision: Plan
     ) -> tuple[InferenceEndpoint, bool]:
-        """Do it; the endpoint, and whether it was resumed."""
+        """Do it; the endpoint, and whether it was created or resumed."""
         client, wanted, start = hook.get_conn(), self._wanted, self._start
         match decision:
             case Refuse(reason=reason):
                 raise InvalidArgumentError(reason)
             case Create():
-                return self._create(hook, spec), False
+                return self._create(hook, spec), True
             case Recreate():
                 self._check_hardware(client, spec, replaces=existing)
                 start.budget.check(client, wanted.starts(spec))
                 self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
                 self._remove(client, "it is to be created anew")
-                return self._create(hook, spec, checked=True), False
+                return self._create(hook, spec, checked=True), True
             case Update(resume=resume):
                 assert existing is not None
                 self._refuse_held(hook, existing, "updated (if_exists='update')")

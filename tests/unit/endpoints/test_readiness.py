@@ -127,12 +127,22 @@ def test_what_each_look_means(
     assert verdict is type(judge(Snapshot(endpoint(state, **status), health), goal(**changes), NOW))
 
 
-@pytest.mark.parametrize("changes", [{}, LATE, targets("paused"), RESUMED, {"on_scaled_to_zero": "accept"}])
+@pytest.mark.parametrize("changes", [{}, LATE, targets("paused"), {"on_scaled_to_zero": "accept"}])
 def test_an_endpoint_that_is_gone_ends_every_wait(changes: dict[str, Any]) -> None:
     """A deletion while somebody waits ends the wait with an error that says so."""
     verdict = judge(Snapshot(None), goal(**changes), NOW)
     assert isinstance(verdict, Failed)
     assert "deleted" in verdict.reason
+
+
+def test_an_endpoint_that_was_started_a_moment_ago_may_not_be_seen_yet() -> None:
+    """Reads lag behind our own create: that there is no endpoint is no end for a minute, but for the deadline."""
+    assert isinstance(judge(Snapshot(None), goal(**RESUMED), NOW), Wait)
+    late = judge(Snapshot(None), goal(**RESUMED, **LATE), NOW)
+    assert isinstance(late, TimedOut)
+    assert "may still be starting" in late.reason
+    assert isinstance(judge(Snapshot(None), goal(**RESUMED), NOW + RESUME_GRACE), Failed)
+
 
 
 def test_an_endpoint_that_is_gone_is_what_a_deletion_waits_for() -> None:
