@@ -24,12 +24,13 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.operators import endpoints, inference
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
-from tests.contract.operators_play import FAST, MODEL, TOKEN, VLLM, connected, create, run
+from tests.contract.operators_play import FAST, MODEL, TEI, TOKEN, VLLM, connected, create, run
 from tests.contract.pages_play import ROOT, Block, blocks, localised, play, write_files
 from tests.unit.task_groups.test_inference_endpoint import stored
 
 # Endpoints that pages take for there; who creates one of these names takes it up.
 THERE = ("support-llm", "shared-llm", "my-llm", "nightly", "experiment-42")
+EMBEDDER = "my-embedder"
 PYTHON = [block for block in blocks("python") if not block.marked]
 SHELL = [block for block in blocks("bash", "sh", "console") if not block.marked]
 
@@ -84,6 +85,8 @@ def test_python_runs(block: Block, emulator: Emulator, tmp_path: Path, monkeypat
     """It runs as it stands; the DAGs that it makes are stored as Airflow stores them, and their tasks are played."""
     for each in [name for name in THERE if f'name="{name}"' not in block.code]:
         run(create(each, custom_image=VLLM))
+    if EMBEDDER in block.code:
+        run(create(EMBEDDER, custom_image=TEI))
     if "read_table" in block.code:
         _write_answers(tmp_path)
     code = localised(block.code, tmp_path, emulator.endpoint("my-llm")["status"]["url"], TOKEN)
