@@ -93,7 +93,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "external-doc-url": "https://huggingface.co/docs/inference-endpoints",
-                "tags": ["service"],
+                "tags": ["service", "ai", "ai-inference", "llm", "text-generation", "embeddings", "machine-learning"],
             }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": [f"{_ROOT}.hooks.endpoints"]}],
