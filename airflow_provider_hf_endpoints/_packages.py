@@ -34,6 +34,6 @@ def missing_store(who: str, scheme: str) -> str:
     if scheme in STORES:
         return missing_package(who, STORES[scheme])
     return (
-        f"{who}: no installed package reads {scheme}://. Install the provider of Airflow for this store, or check the "
-        "scheme of the path."
+        f"{who}: no installed package reads {scheme}://. Check the scheme of the path, or install Airflow's provider "
+        "for this store."
     )

@@ -37,18 +37,18 @@ EXIT_ROWS_FAILED = 3
 EXIT_STOPPED = 4
 
 _EPILOG = """\
-The token comes from --token-file, or from the environment variable HF_TOKEN; without either none is sent.
+The token is read from --token-file or from the environment variable HF_TOKEN. Without either, no token is sent.
 
-The same command, run again after it was stopped or killed, goes on where it was; after it finished, it prints the
-report again and sends nothing.
+If the batch was stopped or killed, run the same command again to resume it. If the batch has finished, the same command
+prints the report again and sends nothing.
 
 exit status:
   0  every row was answered
-  1  the endpoint is paused, gone, refuses the token or did not come up, or too many rows failed, or another run has
-     the output; run again to go on
-  2  wrong arguments, input that cannot be used, or another job's output at --output; nothing was sent
-  3  finished, and some rows failed: see the errors file
-  4  stopped by SIGTERM or SIGINT, or its time was over; run again to go on
+  1  the endpoint is paused or deleted, refuses the token or did not start; or too many rows failed; or another run
+     uses the output; run again to resume
+  2  wrong arguments, invalid input, or another job's output at --output; nothing was sent
+  3  finished, but some rows failed: see the errors file
+  4  stopped by SIGTERM or SIGINT, or by --job-timeout; run again to resume
 
 example:
   python -m airflow_provider_hf_endpoints.batch --url https://….endpoints.huggingface.cloud --task chat-completion \\
@@ -162,65 +162,112 @@ def _json(text: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_hf_endpoints.batch",
-        description="Put every row of the input to an inference endpoint.",
+        description="Send every row of the input to an inference endpoint.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--url", required=True, help="the endpoint's URL")
-    add("--task", required=True, help="chat-completion, text-generation, feature-extraction, …")
+    add("--url", required=True, help="URL of the endpoint")
+    add("--task", required=True, help="task of the endpoint: chat-completion, text-generation, feature-extraction, …")
     add(
         "--input",
         required=True,
         nargs="+",
         metavar="PATH",
-        help="JSONL, CSV or Parquet, .gz and .zst unpacked: files, folders or quoted patterns; s3://… with s3fs",
+        help=(
+            "input files, folders or quoted patterns: JSONL, CSV or Parquet, also compressed (.gz, .zst); s3://… "
+            "needs s3fs"
+        ),
     )
-    add("--input-format", choices=get_args(InputFormat), help="of every file (by its name)")
-    add("--encoding", metavar="NAME", help="of CSV files, such as cp1252 (utf-8)")
-    add("--delimiter", metavar="CHARACTER", help="between the values of CSV files, such as ';' (a comma)")
-    add("--output", required=True, metavar="PATH", help="a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder")
-    add("--output-format", choices=get_args(OutputFormat), help="of the results in a folder (jsonl)")
-    add("--prompt", help="template over columns, e.g. 'Summarise: {text}'")
-    add("--messages", type=_json, metavar="JSON", help="template of a chat's messages, or @file")
-    add("--body", type=_json, metavar="JSON", help="template of the whole body, or @file")
-    add("--system", help="template of a system prompt")
-    add("--route", help="path to post --body to, instead of the task's own")
-    add("--parameters", type=_json, metavar="JSON", help="""sent with every row, e.g. '{"max_tokens": 64}', or @file""")
+    add("--input-format", choices=get_args(InputFormat), help="format of all input files (default: by the file name)")
+    add("--encoding", metavar="NAME", help="encoding of CSV files, such as cp1252 (default: utf-8)")
+    add("--delimiter", metavar="CHARACTER", help="delimiter of CSV files, such as ';' (default: comma)")
+    add(
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="output: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder",
+    )
+    add("--output-format", choices=get_args(OutputFormat), help="format of the results in a folder (default: jsonl)")
+    add("--prompt", help="template of the prompt, with columns in braces, e.g. 'Summarise: {text}'")
+    add("--messages", type=_json, metavar="JSON", help="template of the chat messages (JSON), or @file")
+    add("--body", type=_json, metavar="JSON", help="template of the whole request body (JSON), or @file")
+    add("--system", help="template of the system prompt")
+    add("--route", help="route that --body is posted to, instead of the route of the task")
+    add(
+        "--parameters",
+        type=_json,
+        metavar="JSON",
+        help="parameters sent with every row (JSON), e.g. '{\"max_tokens\": 64}', or @file",
+    )
     add(
         "--row-parameters",
         type=_json,
         metavar="JSON",
-        help="""of each row, e.g. '{"seed": "{seed}"}', or @file""",
+        help='parameters of each row (JSON template), e.g. \'{"seed": "{seed}"}\', or @file',
     )
-    add("--id-column", help="column that names a row; its place otherwise")
-    add("--keep-column", action="append", default=[], metavar="NAME", help="carry a column to the output; repeatable")
-    add("--engine", help="key of the endpoint's image (vLLM, sGLang, tgi, tei, llamacpp, …); asked for otherwise")
-    add("--model", help="model name in requests; asked for otherwise")
-    add("--max-concurrency", type=_number_or_auto, default="auto", metavar="N|auto", help="requests in flight")
+    add("--id-column", help="column with a unique id per row (default: the row's position)")
+    add("--keep-column", action="append", default=[], metavar="NAME", help="column to copy to the output; repeatable")
+    add("--engine", help="engine of the endpoint (vLLM, sGLang, tgi, tei, llamacpp, …); default: detected")
+    add("--model", help="model name sent in requests; default: detected")
+    add(
+        "--max-concurrency",
+        type=_number_or_auto,
+        default="auto",
+        metavar="N|auto",
+        help="number of requests in flight",
+    )
     add(
         "--rows-per-request",
         type=_number_or_auto,
         metavar="N|auto",
-        help="embeddings that share a request (auto)",
+        help="embedding inputs per request (default: auto)",
     )
-    add("--order-window", type=int, metavar="ROWS", help="among which the order of sending is free (2000; 0: none)")
-    add("--max-attempts", type=int, help="tries of a row on which the engine fails (5)")
-    add("--request-timeout", type=float, metavar="SECONDS", help="for one answer (600)")
-    add("--hedge-after", type=_seconds_or_auto, metavar="SECONDS|auto", help="send a slow row once more (never)")
-    add("--startup-timeout", type=float, metavar="SECONDS", help="to wait for an endpoint that is not ready (1200)")
-    add("--job-timeout", type=float, metavar="SECONDS", help="for the whole run (7 days)")
-    add("--keep-response", action="store_true", help="keep each answer as it came, under `response`")
-    add("--on-bad-input", choices=("error_row", "stop"), help="a line that is no row (error_row)")
-    add("--on-existing", choices=("resume", "overwrite", "fail"), help="the output is there already (resume)")
+    add(
+        "--order-window",
+        type=int,
+        metavar="ROWS",
+        help="number of rows within which the batch may reorder requests (default: 2000; 0: input order)",
+    )
+    add("--max-attempts", type=int, help="attempts per row when the engine fails (default: 5)")
+    add("--request-timeout", type=float, metavar="SECONDS", help="seconds to wait for one response (default: 600)")
+    add(
+        "--hedge-after",
+        type=_seconds_or_auto,
+        metavar="SECONDS|auto",
+        help="send a slow request a second time after this time (default: never)",
+    )
+    add(
+        "--startup-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="seconds to wait for an endpoint that is not ready (default: 1200)",
+    )
+    add("--job-timeout", type=float, metavar="SECONDS", help="seconds for the whole run (default: 7 days)")
+    add("--keep-response", action="store_true", help="keep the engine's full response under `response`")
+    add(
+        "--on-bad-input",
+        choices=("error_row", "stop"),
+        help="what to do with a line that is not a valid row (default: error_row)",
+    )
+    add(
+        "--on-existing",
+        choices=("resume", "overwrite", "fail"),
+        help="what to do if the output exists (default: resume)",
+    )
     add(
         "--transport",
         choices=get_args(TransportName),
-        help="what sends: its own client, httpx where there is a proxy (auto)",
+        help="HTTP client: own (the built-in one), httpx, or auto (httpx only behind a proxy; default)",
     )
-    add("--max-response-bytes", type=int, metavar="BYTES", help="most bytes of one answer (64 MiB)")
-    add("--token-file", type=Path, metavar="PATH", help="file that holds the token")
-    add("--quiet", action="store_true", help="no progress on stderr")
+    add(
+        "--max-response-bytes",
+        type=int,
+        metavar="BYTES",
+        help="maximum size of one response in bytes (default: 64 MiB)",
+    )
+    add("--token-file", type=Path, metavar="PATH", help="file that contains the token")
+    add("--quiet", action="store_true", help="do not print progress to stderr")
     return parser
 
 

@@ -17,37 +17,37 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "namespace": {
         "label": "Namespace",
         "schema": {"type": ["string", "null"]},
-        "description": "User or organisation that owns the endpoints. Empty: the token's user.",
+        "description": "User or organisation that owns the endpoints. Default: the token's user.",
     },
     "timeout": {
         "label": "Timeout (seconds)",
         "schema": {"type": ["number", "null"]},
-        "description": "How long one request to the control plane may take. Empty: 30.",
+        "description": "Time limit of one request to the control plane. Default: 30.",
     },
     "hub_url": {
         "label": "Hub URL",
         "schema": {"type": ["string", "null"]},
-        "description": "Where the token's owner is looked up. Empty: Hugging Face, or the control plane URL if set.",
+        "description": "Service that knows the token's owner. Default: Hugging Face, or the control plane URL.",
     },
     "catalog_url": {
         "label": "Catalog URL",
         "schema": {"type": ["string", "null"]},
-        "description": "Where the catalog of models is. Empty: Hugging Face, or the control plane URL if set.",
+        "description": "Service with the model catalog. Default: Hugging Face, or the control plane URL.",
     },
     "max_price_per_hour": {
-        "label": "Ceiling (USD per hour)",
+        "label": "Price limit (USD per hour)",
         "schema": {"type": ["number", "null"]},
-        "description": "What one endpoint may cost an hour with all its replicas. Empty: no limit.",
+        "description": "Maximum price per hour of one endpoint with all its replicas. Default: no limit.",
     },
     "allowed_hardware": {
         "label": "Allowed hardware",
         "schema": {"type": ["string", "null"]},
-        "description": "With commas: nvidia-t4, intel-*, aws/us-east-1/nvidia-l4/x1. Empty: all.",
+        "description": "Comma-separated: nvidia-t4, intel-*, aws/us-east-1/nvidia-l4/x1. Default: all.",
     },
     "lease_path": {
         "label": "Lease path",
         "schema": {"type": ["string", "null"]},
-        "description": "Storage where those who share endpoints keep their leases. Empty: an Airflow Variable.",
+        "description": "Storage for the leases of shared endpoints. Default: Airflow Variables.",
     },
 }
 

@@ -65,7 +65,7 @@ def withdraw_claim(task_instance: Any) -> None:
     try:
         task_instance.xcom_push(key=CLAIM_KEY, value=False)
     except Exception as error:  # noqa: BLE001 - an XCom backend's may be any; what led here must be raised
-        log.warning("The trigger of this task may release its endpoint once more: %s", error)
+        log.warning("The trigger of this task may release its endpoint a second time: %s", error)
 
 
 def has_left_claim(task_instance: Any) -> bool:
@@ -93,7 +93,7 @@ def ask_task_store(store: Any, what: str, *arguments: Any) -> Any:
     try:
         return getattr(store, what)(*arguments)
     except AirflowRuntimeError as error:
-        log.warning("Airflow's task state store does not answer (%s): %s", what, error)
+        log.warning("Airflow's task state store failed (%s): %s", what, error)
         return None
 
 

@@ -89,7 +89,7 @@ def deadline_after(started: float, *limits: float | timedelta | None) -> float |
     """The moment at which the tightest of `limits` (seconds) has passed; None where there is no limit."""
     seconds = [float(seconds_of(each)) for each in limits if each is not None]
     if any(each <= 0 for each in seconds):
-        raise InvalidArgumentError(f"A time limit must be positive; given: {seconds} seconds.")
+        raise InvalidArgumentError(f"A time limit must be positive, not {seconds} seconds.")
     return started + min(seconds) if seconds else None
 
 
@@ -150,7 +150,7 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | No
             raise EndpointFailedError(f"Endpoint {name!r}: {words}")
         case _:
             # An event of a version that did not say: a retry does no harm.
-            raise WaitBrokenError(f"Waiting for endpoint {name!r} ended: {reason}", event.get("retryable", True))
+            raise WaitBrokenError(f"The wait for endpoint {name!r} failed: {reason}", event.get("retryable", True))
 
 
 class ProgressLog:

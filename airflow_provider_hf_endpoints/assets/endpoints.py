@@ -40,11 +40,11 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     given = uri.geturl()
     try:
         if len(parts) != 2 or uri.query or uri.fragment:
-            raise InvalidArgumentError("it is not exactly a namespace and a name")
+            raise InvalidArgumentError("the URI must consist of exactly a namespace and a name")
         endpoint_uri(namespace, parts[1])
     except InvalidArgumentError as error:
         raise InvalidArgumentError(
-            f"Asset URI {given!r}: {error} Write {SCHEME}://<namespace>/<endpoint's name>, e.g. "
+            f"Asset URI {given!r}: {error} Write {SCHEME}://<namespace>/<endpoint name>, e.g. "
             f"{SCHEME}://acme/support-llm, or use endpoint_asset(namespace, name)."
         ) from None
     return uri

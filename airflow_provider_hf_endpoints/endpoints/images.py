@@ -57,11 +57,13 @@ def build_image(
         engine does not know.
     """
     if password is not None and username is None:
-        raise InvalidArgumentError("container_registry_password needs container_registry_username beside it.")
+        raise InvalidArgumentError(
+            "container_registry_password is given without container_registry_username. Give both."
+        )
     if custom_image is None:
         if username is not None:
             raise InvalidArgumentError(
-                "container_registry_username is for a custom image: give custom_image={'url': …} too."
+                "container_registry_username applies only to a custom image. Add custom_image={'url': …}."
             )
         image = Image({"huggingface": {}})
     else:
@@ -89,8 +91,8 @@ def with_parallelism(
             continue
         if engine in ENGINES and engine not in known:
             raise InvalidArgumentError(
-                f"{name}={value} has no effect on the engine {engine!r}: the service would drop it without a word. "
-                f"Engines that know it: {', '.join(known)}."
+                f"{name}={value} has no effect on engine {engine!r}: the service would ignore it silently. Engines "
+                f"that support it: {', '.join(known)}."
             )
         settings[key] = value
     return {engine: settings}
@@ -100,13 +102,14 @@ def reusable_image(raw_image: Mapping[str, Any] | None, endpoint: str) -> dict[s
     """The image of an existing endpoint, fit to be sent back. Raises where that would overwrite credentials."""
     if not raw_image:
         raise InvalidArgumentError(
-            f"Endpoint {endpoint!r} reports no image to put the parallelism sizes into: pass custom_image."
+            f"Endpoint {endpoint!r} reports no image, so the parallelism sizes cannot be added to it. Give "
+            "custom_image."
         )
     engine, settings = _variant(raw_image)
     if settings.get("credentials"):
         raise InvalidArgumentError(
-            f"Endpoint {endpoint!r} runs an image with registry credentials. The service shows them redacted, so the "
-            "image can't be sent back as it is: pass custom_image and the credentials with the parallelism sizes."
+            f"Endpoint {endpoint!r} uses an image with registry credentials. The service redacts them, so the image "
+            "cannot be sent again. Give custom_image and the credentials together with the parallelism sizes."
         )
     return {engine: dict(settings)}
 
@@ -114,25 +117,25 @@ def reusable_image(raw_image: Mapping[str, Any] | None, endpoint: str) -> dict[s
 def _normalise(custom_image: Mapping[str, Any]) -> Image:
     if not isinstance(custom_image, Mapping) or not custom_image:
         raise InvalidArgumentError(
-            "custom_image must be a dict such as {'url': 'registry/image:tag'} or {'vLLM': {'url': …}}, "
-            f"not {'empty' if custom_image == {} else type(custom_image).__name__}."
+            f"custom_image is {'empty' if custom_image == {} else type(custom_image).__name__}, not a dict. Write it "
+            "as {'url': 'registry/image:tag'} or {'vLLM': {'url': …}}."
         )
     # A flat image is the `custom` variant.
     keyed: Mapping[str, Any] = {"custom": custom_image} if "url" in custom_image else custom_image
     if len(keyed) != 1:
         raise InvalidArgumentError(
-            f"custom_image has the keys {sorted(keyed)}: it must be flat with a 'url', or hold exactly one "
-            f"engine ({', '.join(ENGINES)})."
+            f"custom_image has the keys {sorted(keyed)}. Write it flat with a 'url', or with exactly one engine "
+            f"({', '.join(ENGINES)})."
         )
     engine, settings = _variant(keyed)
     by_lower = {known.lower(): known for known in ENGINES}
     engine = by_lower.get(engine.lower(), engine)
     if engine not in _WITHOUT_URL and not settings.get("url"):
         raise InvalidArgumentError(
-            f"custom_image[{engine!r}] lacks 'url', which the service requires: name the container image to run."
+            f"custom_image[{engine!r}] has no 'url', which the service requires. Add the URL of the container image."
         )
     if engine == "llamacpp" and not settings.get("modelPath"):
-        raise InvalidArgumentError("custom_image['llamacpp'] lacks 'modelPath': name the GGUF file to serve.")
+        raise InvalidArgumentError("custom_image['llamacpp'] has no 'modelPath'. Add the name of the GGUF file.")
     return _modernise(engine, settings)
 
 
@@ -141,17 +144,19 @@ def _modernise(engine: str, given: Mapping[str, Any]) -> Image:
     settings = dict(given)
     env = settings.pop("env", None) or {}
     if not isinstance(env, Mapping):
-        raise InvalidArgumentError(f"`env` inside custom_image must be a dict, not {type(env).__name__}: pass env=….")
+        raise InvalidArgumentError(
+            f"`env` inside custom_image must be a dict, not {type(env).__name__}. Better: give it as env=…."
+        )
     if env:
         warnings.warn(
-            "`env` inside custom_image is dropped by today's service: it is sent as the endpoint's `env` instead. "
-            "Pass env=… to silence this.",
+            "The service ignores `env` inside custom_image, so it is sent as the endpoint's `env`. Give env=… to "
+            "remove this warning.",
             FutureWarning,
             stacklevel=2,
         )
     for old, new in _OLD_SPELLINGS.items():
         if old in settings:
-            warnings.warn(f"`{old}` inside custom_image is now `{new}`.", FutureWarning, stacklevel=2)
+            warnings.warn(f"`{old}` inside custom_image is deprecated. Use `{new}`.", FutureWarning, stacklevel=2)
             value = settings.pop(old)
             settings.setdefault(new, value)
     return Image({engine: settings}, {str(key): str(value) for key, value in env.items()})
@@ -161,8 +166,8 @@ def _with_credentials(payload: Mapping[str, Any], username: str, password: str |
     engine, settings = _variant(payload)
     if engine != "custom":
         raise InvalidArgumentError(
-            f"Registry credentials are for a custom image only, and custom_image is {engine!r}: pass it flat, "
-            "as {'url': …}."
+            f"Registry credentials work only with a custom image, but custom_image is {engine!r}. Write custom_image "
+            "flat: {'url': …}."
         )
     # The contract requires both, and the password may be null.
     return {"custom": {**settings, "credentials": {"username": username, "password": password}}}

@@ -138,8 +138,8 @@ class Difference(_Answer):
 
     def __str__(self) -> str:
         """`model.env.X: sent 1, the service answered 2`."""
-        got = "dropped it" if self.dropped else f"answered {self.answered!r}"
-        return f"{self.field}: sent {self.sent!r}, the service {got}"
+        got = "ignored it" if self.dropped else f"answered {self.answered!r}"
+        return f"{self.field}: sent {self.sent!r}, but the service {got}"
 
 
 class Place(NamedTuple):

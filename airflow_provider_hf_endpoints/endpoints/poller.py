@@ -195,7 +195,7 @@ class EndpointPoller:
             async with asyncio.timeout(longest):
                 return await ticket.answer
         except TimeoutError:
-            return RequestTimeoutError("the shared poll gave no look before the deadline")
+            return RequestTimeoutError("the shared poll returned no result before the deadline")
         finally:
             self._tickets.discard(ticket)
 
@@ -283,7 +283,7 @@ class EndpointPoller:
         try:
             return await client.run(survey(client.session, self._namespace, names, self.memory))
         except AuthenticationError:
-            log.info("The token is refused: the connection is looked up again.")
+            log.info("The service does not accept the token. Reading the connection again.")
             await self._close()
             client = await self._current_client()
             return await client.run(survey(client.session, self._namespace, names, self.memory))

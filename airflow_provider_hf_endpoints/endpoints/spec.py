@@ -61,17 +61,17 @@ def _name_problem(name: object) -> str | None:
         return None
     if isinstance(name, str) and len(name) > LONGEST_NAME:
         return (
-            f"an endpoint's name has at most {LONGEST_NAME} characters, this one {len(name)}. Shorten it; to cut a "
-            "generated name, keep a hash of the whole in it, or two names become one"
+            f"the name of an endpoint has at most {LONGEST_NAME} characters, and this one has {len(name)}. Shorten "
+            "it; if you cut a generated name, append a hash of the full name so that names stay unique"
         )
-    return "an endpoint's name consists of lower-case letters, digits and '-', and is not empty"
+    return "the name of an endpoint consists of lower-case letters, digits and '-', and must not be empty"
 
 
 def check_namespace(namespace: str) -> str:
     """`namespace` when it can be one."""
     if isinstance(namespace, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace):
         return namespace
-    raise InvalidArgumentError(f"namespace={namespace!r} is no user or organisation name.")
+    raise InvalidArgumentError(f"namespace={namespace!r} is not a valid user or organisation name.")
 
 
 class EndpointUpdate(BaseModel):
@@ -146,21 +146,21 @@ class EndpointUpdate(BaseModel):
     def _known_type(cls, value: str | None) -> str | None:
         if value == "protected":
             warnings.warn(
-                "type='protected' is now called 'authenticated'; the service would make it 'private'.",
+                "type='protected' is deprecated, and the service would treat it as 'private'. Use 'authenticated'.",
                 FutureWarning,
                 stacklevel=2,
             )
             return InferenceEndpointType.AUTHENTICATED
         if value is not None and value not in set(InferenceEndpointType):
             allowed = ", ".join(InferenceEndpointType)
-            raise ValueError(f"must be one of {allowed}; the service would silently make it private")
+            raise ValueError(f"must be one of {allowed}; the service would silently use private")
         return value
 
     @field_validator("scale_to_zero_timeout")
     @classmethod
     def _idle_minutes(cls, value: int | None) -> int | None:
         if value is not None and not SHORTEST_IDLE <= value <= LONGEST_IDLE:
-            raise ValueError(f"must be between {SHORTEST_IDLE} and {LONGEST_IDLE} minutes, by the service's rule")
+            raise ValueError(f"must be between {SHORTEST_IDLE} and {LONGEST_IDLE} minutes (the service's limit)")
         return value
 
     @field_validator("custom_image", "network", "notifications", "custom_router", "experimental_features")
@@ -169,20 +169,20 @@ class EndpointUpdate(BaseModel):
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            raise ValueError("must hold nothing but what JSON has: text, numbers, booleans, lists, dicts") from None
+            raise ValueError("must contain only JSON values: text, numbers, booleans, lists, dicts") from None
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.container_registry_password is not None and self.container_registry_username is None:
-            raise ValueError("container_registry_password needs container_registry_username beside it")
+            raise ValueError("container_registry_password is given without container_registry_username; give both")
         if self.scaling_threshold is not None and self.scaling_metric is None:
-            raise ValueError("scaling_threshold needs scaling_metric beside it, or it is ignored")
+            raise ValueError("scaling_threshold has no effect without scaling_metric; give both")
         if self.min_replica is not None and self.max_replica is not None and self.min_replica > self.max_replica:
-            raise ValueError(f"min_replica={self.min_replica} is above max_replica={self.max_replica}")
+            raise ValueError(f"min_replica={self.min_replica} is greater than max_replica={self.max_replica}")
         for one, other in (("domain", "path"), ("vendor", "region")):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
-                raise ValueError(f"{one} and {other} go together: give both or none")
+                raise ValueError(f"{one} and {other} belong together: give both or none")
         return self
 
     def payload(self, current_image: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class EndpointUpdate(BaseModel):
             features = {"cacheHttpResponses": self.cache_http_responses}
             body["experimentalFeatures"] = {**features, **(self.experimental_features or {})}
         if not body:
-            raise InvalidArgumentError("Nothing to update: give at least one argument that changes something.")
+            raise InvalidArgumentError("Nothing to update: no argument changes anything. Give at least one.")
         return body
 
     @property
@@ -279,10 +279,10 @@ class EndpointSpec(EndpointUpdate):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.private_link_account_id is None) != (self.private_link_region is None):
-            raise ValueError("private_link_account_id and private_link_region go together: give both or none")
+            raise ValueError("private_link_account_id and private_link_region belong together: give both or none")
         if self.account_id is not None:
             warnings.warn(
-                "`account_id` is ignored by the service: use private_link_account_id and private_link_region.",
+                "The service ignores `account_id`. Use private_link_account_id and private_link_region.",
                 FutureWarning,
                 stacklevel=2,
             )

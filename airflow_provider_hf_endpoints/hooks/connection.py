@@ -108,7 +108,7 @@ def read_token_file(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"The token file {path} can't be read: {type(error).__name__}.") from None
+        raise InvalidArgumentError(f"Cannot read the token file {path}: {type(error).__name__}.") from None
 
 
 def resolve_settings(
@@ -156,19 +156,19 @@ def how_to_connect(conn_id: str) -> str:
     """What to do when there is no connection."""
     fallback = ""
     if conn_id == DEFAULT_CONN_ID:
-        fallback = f" There is no token in {_TOKEN_VARIABLES[0]} and none of `hf auth login` either."
+        fallback = f" There is also no token in {_TOKEN_VARIABLES[0]}, and none from `hf auth login`."
     return (
-        f"There is no connection {conn_id!r}.{fallback} Create it (Admin > Connections, or the variable "
+        f"The connection {conn_id!r} does not exist.{fallback} Create it (Admin > Connections, or the variable "
         f"AIRFLOW_CONN_{conn_id.upper()}) with the type 'Hugging Face Inference Endpoints' (hf_endpoints) and a "
         "Hugging Face token in the password field."
     )
 
 
 def _no_token(conn_id: str, fields: ConnectionFields) -> str:
-    where = "'Hugging Face token' in the form, `password` in JSON, the part after ':' and before '@' in a URI"
-    text = f"The connection {conn_id!r} has no token: its password is empty ({where})."
+    where = "'Hugging Face token' in the form, `password` in JSON, the part between ':' and '@' in a URI"
+    text = f"The connection {conn_id!r} has no token: its password is empty. Set the password ({where})."
     if (fields.login or "").startswith("hf_"):
-        text += " There is one in `login`: move it to the password."
+        text += " The field `login` contains a token: move it to the password."
     return text
 
 

@@ -70,7 +70,7 @@ def _count(session: Session) -> Flow[int]:
         page = EndpointPage.model_validate(answer.data)
     except ValidationError:
         raise InvalidAnswerError(
-            "the answer is no list of endpoints", method="GET", path=request.path, retryable=False
+            "the body is not a list of endpoints", method="GET", path=request.path, retryable=False
         ) from None
     return max(page.total_items, len(page.items))
 
@@ -80,14 +80,14 @@ def describe(found: Finding) -> str:
     count = f"{found.endpoints} endpoint" + ("" if found.endpoints == 1 else "s")
     parts = [_whose(found.me), f"The control plane answers: {count} in namespace {found.namespace}."]
     if found.namespace not in found.me.namespaces:
-        parts.append(f"The token's user is no member of {found.namespace}.")
+        parts.append(f"The user of the token is not a member of {found.namespace}.")
     return " ".join(parts + lacks(found.me, found.namespace))
 
 
 def _whose(me: WhoAmI) -> str:
     sees = ", ".join(me.namespaces) or "none"
     role = f", role {me.role}" if me.role else ""
-    return f"The token is {me.name}'s{role}. Namespaces: {sees}."
+    return f"The token belongs to {me.name}{role}. Namespaces: {sees}."
 
 
 def lacks(me: WhoAmI, namespace: str) -> list[str]:
@@ -100,14 +100,17 @@ def lacks(me: WhoAmI, namespace: str) -> list[str]:
             missing.remove(READ)  # who may manage may look
         if missing:
             scopes = ", ".join(f"{scope} (to {_WHAT_FOR[scope]})" for scope in missing)
-            problems.append(f"The token lacks, for {namespace}: {scopes}.")
+            problems.append(f"The token lacks these permissions for {namespace}: {scopes}.")
     elif me.role == "read":
         problems.append(
-            "The token has the role read: it can't create, pause or delete. Managing needs the role write, or a "
-            f"fine-grained token with {WRITE}."
+            "The token has the role read, so it cannot create, pause or delete endpoints. Use a token with the role "
+            f"write, or a fine-grained token with {WRITE}."
         )
     if me.can_pay is False:
-        problems.append(f"{me.name} has no payment method: the service will refuse to create endpoints there.")
+        problems.append(
+            f"{me.name} has no payment method, so the service will refuse to create endpoints there. Add one at "
+            "endpoints.huggingface.co."
+        )
     return problems
 
 

@@ -244,7 +244,7 @@ class InferenceEndpointsHook(BaseHook):
         secrets = _masked_secrets(spec)
         if spec.never_scales_down:
             log.warning(
-                "Endpoint %s keeps min_replica=%s: it bills until somebody pauses or deletes it.",
+                "Endpoint %s has min_replica=%s: it bills until it is paused or deleted.",
                 spec.name,
                 spec.min_replica,
             )
@@ -346,7 +346,7 @@ class InferenceEndpointsHook(BaseHook):
         try:
             return CostRecords(self.lease_path).sum(dag_id, since, until)
         except StoreError as error:
-            raise InferenceEndpointError(f"The costs of DAG {dag_id!r} can't be summed. {error}") from error
+            raise InferenceEndpointError(f"Could not sum the costs of DAG {dag_id!r}. {error}") from error
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True
@@ -379,6 +379,6 @@ def _mask(secret: str) -> None:
         mask_secret(secret)
     except RuntimeError as error:
         # Airflow 3.0 raises outside of its own processes, where no log of Airflow's is written.
-        log.debug("Nothing to mask secrets in: %s", error)
+        log.debug("No secrets to mask: %s", error)
         return
     _masked.add(hash(secret))

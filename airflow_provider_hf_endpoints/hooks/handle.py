@@ -144,12 +144,14 @@ class EndpointHandle:
             while nobody resumes it.
         """
         if fetch_every is not None:
-            warnings.warn("`fetch_every` is now called `refresh_every`.", FutureWarning, stacklevel=2)
+            warnings.warn("`fetch_every` is deprecated. Use `refresh_every`.", FutureWarning, stacklevel=2)
             refresh_every = fetch_every
         if timeout is not None and timeout < 0:
-            raise InvalidArgumentError(f"timeout={timeout!r} must not be negative (seconds).")
+            raise InvalidArgumentError(f"timeout={timeout!r} is not valid. Give 0 or more seconds.")
         if refresh_every <= 0:
-            raise InvalidArgumentError(f"refresh_every={refresh_every!r} must be positive (seconds).")
+            raise InvalidArgumentError(
+                f"refresh_every={refresh_every!r} is not valid. Give a positive number of seconds."
+            )
         started = datetime.now(UTC)
         goal = Goal(
             started=started,
@@ -262,19 +264,19 @@ class EndpointHandle:
         todo = None
         match self.status:
             case state.PAUSED:
-                todo = "Resume it first and wait: endpoint.resume().wait()."
+                todo = "Resume it and wait: endpoint.resume().wait()."
             case state.FAILED:
-                todo = "It failed to start: endpoint.logs() says why."
+                todo = "It failed to start: endpoint.logs() shows why."
             case state.PENDING | state.INITIALIZING:
-                todo = "It is starting: endpoint.wait()."
+                todo = "It is starting. Wait for it: endpoint.wait()."
             case state.UPDATING if not self.snapshot.ready_replica:
-                todo = "It is being updated and no replica is ready: endpoint.wait()."
+                todo = "It is being updated, and no replica is ready. Wait for it: endpoint.wait()."
             case _ if not self.url:
-                todo = "The service has given no URL yet: endpoint.wait()."
+                todo = "The service has not reported a URL yet. Wait for it: endpoint.wait()."
         if todo is not None or not self.url:
             raise InferenceEndpointError(
-                f"Endpoint {self._path} is not deployed: it was {self.status} at the last look. {todo} "
-                "Where that is old news: endpoint.fetch() looks again."
+                f"Endpoint {self._path} is not deployed: it was {self.status} at the last look. {todo} To look again: "
+                "endpoint.fetch()."
             )
         return self.url
 

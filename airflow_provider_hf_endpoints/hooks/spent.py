@@ -25,6 +25,10 @@ def usd_since(
     except EndpointNotFoundError:
         return 0.0
     except InferenceEndpointError as error:
-        log.warning("What endpoint %s has cost can't be told, and is counted by the clock: %s", name, error)
+        log.warning(
+            ("The service does not report the cost of endpoint %s. The cost is estimated from the running time: %s"),
+            name,
+            error,
+        )
         usd = None
     return (usd_per_hour or 0.0) * max(0.0, time.time() - began) / 3600.0 if usd is None else usd

@@ -127,7 +127,7 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
     """The report of the same job, where another run has finished it."""
     finished = finished_earlier(job, layout, source) or merged_earlier(job, source)
     if finished is not None:
-        log.info("%s is finished already: %d rows, nothing sent", layout.manifest, finished.rows)
+        log.info("%s is already finished: %d rows; nothing was sent", layout.manifest, finished.rows)
     return finished
 
 
@@ -140,7 +140,7 @@ def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bo
             **told_of(job, layout),
             complete=False,
         )
-        raise BatchStopped(nothing, "asked to stop while the input was read")
+        raise BatchStopped(nothing, "stop requested while the input was read")
 
 
 async def _without_failing(work: Callable[[], None], doing: str) -> None:
@@ -251,8 +251,8 @@ def _opened(job: BatchJob, run: Run) -> Transport:
         )
     except Exception as error:
         raise BatchInputError(
-            f"no connection to {job.url} can be opened ({type(error).__name__}: {error}). Check the URL, the token, "
-            "and SSL_CERT_FILE, SSL_CERT_DIR and the proxies in the environment"
+            f"cannot connect to {job.url} ({type(error).__name__}: {error}). Check the URL, the token, the proxy "
+            "settings, and the variables SSL_CERT_FILE and SSL_CERT_DIR"
         ) from error
 
 
@@ -262,7 +262,7 @@ async def _follow_replicas(tell: Sequence[Callable[[int, float], None]], ready_r
         try:
             count = await asyncio.to_thread(ready_replicas)
         except Exception as error:  # noqa: BLE001 - whatever the caller's function raises: the batch goes on without
-            log.warning("the number of ready replicas is not known just now: %s", error)
+            log.warning("could not read the number of ready replicas: %s", error)
         else:
             for each in tell:
                 each(count, time.monotonic())

@@ -58,10 +58,10 @@ class _Settings:
     ) -> None:
         if not url:
             raise ValueError(
-                "the endpoint has no URL: it is not deployed yet, or was deleted. Create or resume it first"
+                "the endpoint has no URL: it is not deployed yet, or was deleted. Create or resume the endpoint first"
             )
         if timeout <= 0:
-            raise ValueError("timeout is in seconds and must be above 0")
+            raise ValueError("timeout must be greater than 0 seconds")
         dialect_of(engine)  # an unknown engine is an error now, not at the first call
         self.url = endpoint_url(url)
         self._token = token
@@ -172,7 +172,7 @@ def _chat_completion(result: InferenceResult) -> ChatCompletion:
 def _single_text(result: InferenceResult) -> str:
     if isinstance(result.output, str):
         return result.output
-    raise MalformedAnswerError("several texts in the answer: use run() for more than one")
+    raise MalformedAnswerError("the answer contains several texts. Use run() for more than one text")
 
 
 class InferenceClient(_Settings):

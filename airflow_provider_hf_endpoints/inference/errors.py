@@ -26,7 +26,7 @@ class InferenceError(Exception):
     retryable: ClassVar[bool] = False
     #: `caller` (the request is wrong), `endpoint` (its state, its engine), `token`, `network`, `provider` (us).
     fault: ClassVar[str] = "endpoint"
-    what: ClassVar[str] = "The endpoint gave no usable answer"
+    what: ClassVar[str] = "The endpoint returned no usable answer"
     todo: ClassVar[str] = ""
 
     def __init__(
@@ -95,8 +95,8 @@ class AuthenticationError(InferenceError):
     """401: no token, or one that the endpoint does not know."""
 
     fault = "token"
-    what = "The endpoint did not accept the token"
-    todo = "Check the token of the connection; a 401 does not wake an endpoint that is scaled to zero."
+    what = "The endpoint does not accept the token"
+    todo = "Check the token of the connection. A 401 does not wake an endpoint that is scaled to zero."
 
 
 class PermissionDeniedError(InferenceError):
@@ -104,14 +104,14 @@ class PermissionDeniedError(InferenceError):
 
     fault = "token"
     what = "The token may not call this endpoint"
-    todo = "Give the token the permission inference.endpoints.infer.write on this namespace."
+    todo = "Add the permission inference.endpoints.infer.write for this namespace to the token."
 
 
 class EndpointPausedError(InferenceError):
     """The proxy's 400 for a paused endpoint, which never wakes by itself."""
 
     what = "The endpoint is paused"
-    todo = "Resume it first; a paused endpoint does not wake on a request."
+    todo = "Resume the endpoint first. Requests do not wake a paused endpoint."
 
 
 class EndpointFailedError(InferenceError):
@@ -119,24 +119,26 @@ class EndpointFailedError(InferenceError):
 
     what = "The endpoint has failed"
     todo = (
-        "The endpoint's log says why. Start the endpoint again (resume it, or create it anew), then send what is left: "
-        "no row is at fault."
+        "The endpoint's log says why. No row is at fault. Resume the endpoint, or delete and create it, then send "
+        "the remaining rows."
     )
 
 
 class NotFoundError(InferenceError):
     """404 or 410: the endpoint is gone, or its engine has no such route."""
 
-    what = "Nothing answers at this address"
-    todo = "The endpoint may have been deleted, or its engine does not serve this route."
+    what = "No endpoint or route at this address"
+    todo = (
+        "The endpoint may have been deleted, or its engine does not serve this route. Check the endpoint and the task."
+    )
 
 
 class ModelNotFoundError(InferenceError):
     """404 of an engine that runs and serves another model than the one asked for."""
 
     fault = "caller"
-    what = "The endpoint does not serve the model that was asked for"
-    todo = "Leave `model` out to have it asked of /v1/models."
+    what = "The endpoint does not serve the requested model"
+    todo = "Leave `model` out: the model is then read from /v1/models."
 
 
 class BadRequestError(InferenceError):
@@ -144,27 +146,27 @@ class BadRequestError(InferenceError):
 
     fault = "caller"
     what = "The engine refused the request"
-    todo = "Sending it again gives the same answer; change the request."
+    todo = "The same request would be refused again. Change the request."
 
 
 class PromptTooLongError(BadRequestError):
     """The input does not fit into the model's context or the engine's limit."""
 
     what = "The input is too long for the model"
-    todo = "Shorten the input or ask for fewer new tokens."
+    todo = "Shorten the input, or ask for fewer new tokens."
 
 
 class PayloadTooLargeError(BadRequestError):
     """413: too many items or bytes in one call."""
 
-    what = "The call holds too much for the engine"
-    todo = "Send fewer items in one call."
+    what = "The request contains too many items for the engine"
+    todo = "Send fewer items per request."
 
 
 class UnsupportedTaskError(BadRequestError):
     """The engine has no route for the task; nothing was sent."""
 
-    what = "The engine does not serve this task"
+    what = "The engine does not support this task"
     todo = "Choose another task, or call the container's own route."
 
 
@@ -178,8 +180,8 @@ class UnsupportedParameterError(BadRequestError):
 class AnswerTooLargeError(InferenceError):
     """A body of more than `max_response_bytes`; the connection was closed."""
 
-    what = "The answer is larger than allowed"
-    todo = "Ask for fewer tokens or inputs in one call, or raise max_response_bytes."
+    what = "The response is larger than max_response_bytes"
+    todo = "Ask for fewer tokens or inputs per request, or raise max_response_bytes."
 
 
 class TlsError(InferenceError):
@@ -198,16 +200,16 @@ class CertificateError(TlsError):
 
     what = "The endpoint's certificate could not be verified"
     todo = (
-        "Trying again does not help. Check the host in the URL; for an authority of your own set SSL_CERT_FILE to its "
-        "certificate, and check this machine's clock."
+        "A retry does not help. Check the host in the URL and this machine's clock. For your own certificate "
+        "authority, set SSL_CERT_FILE to its certificate."
     )
 
 
 class RedirectedError(NotFoundError):
     """3xx with a Location: what is called lives at another address."""
 
-    what = "The endpoint sends its callers elsewhere, and no redirect is followed"
-    todo = "Check the endpoint's URL, https in place of http first; its token goes to no address but that."
+    what = "The endpoint redirects requests, and redirects are not followed"
+    todo = "Check the endpoint's URL (https, not http). The token is sent only to that URL."
 
 
 class OverloadedError(InferenceError):
@@ -215,15 +217,15 @@ class OverloadedError(InferenceError):
 
     retryable = True
     what = "The endpoint refuses requests because it is overloaded"
-    todo = "Send fewer at once, or wait as long as it asked."
+    todo = "Send fewer requests at once, or wait as long as the endpoint asks."
 
 
 class StartingError(InferenceError):
     """503: no replica is ready, be it a cold start, a loading model or an update."""
 
     retryable = True
-    what = "The endpoint has no replica ready"
-    todo = "It wakes on a request; wait, or set scale_up_timeout."
+    what = "The endpoint has no ready replica"
+    todo = "A request wakes the endpoint. Wait, or raise scale_up_timeout."
 
 
 class ServerError(InferenceError):
@@ -231,7 +233,7 @@ class ServerError(InferenceError):
 
     retryable = True
     what = "The engine failed"
-    todo = "When the same request fails every time, the request itself may be what breaks the engine."
+    todo = "If the same request fails every time, the request itself may be the cause."
 
 
 class InferenceTimeoutError(InferenceError):
@@ -239,7 +241,7 @@ class InferenceTimeoutError(InferenceError):
 
     retryable = True
     fault = "network"
-    what = "No complete answer came in time"
+    what = "No complete response arrived in time"
     todo = "Raise the timeout, or ask for fewer tokens."
 
 
@@ -249,25 +251,22 @@ class ConnectionFailedError(InferenceError):
     retryable = True
     fault = "network"
     what = "The endpoint could not be reached"
-    todo = "Check its URL and that it is running."
+    todo = "Check the URL, and whether the endpoint is running."
 
 
 class RetryBudgetError(InferenceError):
     """So many requests of a batch failed and had to be sent again that going on would mostly repeat."""
 
     retryable = True
-    what = "The engine fails too often for the batch to go on"
-    todo = (
-        "Look into the endpoint's logs, or at a replica that is broken. A larger retry_budget lets the batch go on all "
-        "the same."
-    )
+    what = "The engine fails too often to continue the batch"
+    todo = "Check the endpoint's logs for a broken replica. To continue in spite of the failures, raise retry_budget."
 
 
 class MalformedAnswerError(InferenceError):
     """200 with a body that is no answer: not JSON, empty, or without the parts that the task needs."""
 
     retryable = True
-    what = "The endpoint's answer makes no sense"
+    what = "The response of the endpoint is not valid"
     todo = "Check that the task fits the endpoint's engine and model."
 
 
@@ -276,7 +275,7 @@ class InternalError(InferenceError):
 
     fault = "provider"
     what = "The provider failed on this row"
-    todo = "The row is recorded with this error. Please report the error with the traceback in the log."
+    todo = "The row is recorded with this error. Please report the error, with the traceback from the log."
 
 
 class FewerChoicesError(MalformedAnswerError):
@@ -306,5 +305,5 @@ class DiscoveryError(InferenceError):
 class CutAnswerError(MalformedAnswerError):
     """An answer or a stream that ended before it was complete."""
 
-    what = "The answer was cut short"
-    todo = "The text is not complete and was thrown away."
+    what = "The answer was truncated"
+    todo = "The text is incomplete and was discarded."

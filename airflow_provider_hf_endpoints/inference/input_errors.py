@@ -49,13 +49,13 @@ class MissingColumnError(BatchInputError):
 def _hint(column: str, present: tuple[str, ...]) -> str:
     """What somebody may have meant who names a column that is not there."""
     if len(present) == 1 and (signs := [sign for sign in ";\t|" if sign in present[0]]):
-        return f". Is {signs[0]!r} what stands between the file's values? Then set delimiter={signs[0]!r}"
+        return f". If {signs[0]!r} separates the values of the file, set delimiter={signs[0]!r}"
     if any(sign in column for sign in "\"'\n,"):
-        return ". Braces that are meant to stay in the text are doubled: {{ and }}"
+        return ". To keep braces in the text, double them: {{ and }}"
     if near := get_close_matches(column, present, 1):
         return f". Did you mean {near[0]!r}?"
     if any(sign in column for sign in ".[!:"):
-        return ". A placeholder is the name of a column, without attribute, index or format"
+        return ". A placeholder is a column name only, without attribute, index or format"
     return ""
 
 

@@ -60,8 +60,7 @@ REMOVE_PATIENCE = 10.0  # seconds
 LOCK_TICK = 0.25  # seconds between two looks whether this run still has its output
 #: Why a batch stops whose parent process is gone.
 ORPHANED = (
-    "the process that began the batch is gone: a worker was killed, or ran out of memory. A retry goes on from what "
-    "is done"
+    "the process that began the batch has ended: a worker was killed, or ran out of memory. A retry resumes the batch"
 )
 
 
@@ -121,7 +120,7 @@ class Run:
                 file.write(encoded(about))
         done = self._resume.read_journal()
         if done:
-            log.info("taking up an earlier run: %d rows are done and will not be sent again", done)
+            log.info("resuming an earlier run: %d rows are done and are not sent again", done)
 
     async def discover(self, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
         """Find out how to speak to the endpoint, waiting for it as long as the job allows.
@@ -134,7 +133,7 @@ class Run:
         except InferenceError as error:
             report = await asyncio.to_thread(self._unsent)
             if stop():
-                raise BatchStopped(report, "asked to stop") from error
+                raise BatchStopped(report, "stop requested") from error
             raise BatchAborted(report, error.without(self._job.token)) from error
         if self._target.slots is not None:
             self.limiter.knows_slots(self._target.slots)
@@ -177,12 +176,12 @@ class Run:
         limits += [f"max_runtime {job.max_runtime:g} s"] if job.max_runtime is not None else []
         limits += [each.name for each in job.every_shared_budget]
         log.info(
-            "batch begins: %s rows of task %s to %s (engine %s, model %s), results in %s, %s requests in flight, %s",
+            "batch starts: %s rows of task %s to %s (engine %s, model %s), results in %s, %s requests in flight, %s",
             "an unknown number of" if total is None else total,
             job.task,
             job.url,
             self._engine,
-            (self._target.model if self._target else None) or job.model or "as the endpoint has it",
+            (self._target.model if self._target else None) or job.model or "the endpoint's own",
             self._layout.results,
             "an adaptive number of" if job.max_concurrency == "auto" else job.max_concurrency,
             f"budget: {', '.join(limits)}" if limits else "no budget",
@@ -237,7 +236,7 @@ class Run:
             except OutputBusyError as error:
                 ending.end_early(error)
             except Exception as error:  # noqa: BLE001 - stores raise what they like; nothing is sent until they work
-                log.warning("the lock of the output cannot be seen just now (%s: %s)", type(error).__name__, error)
+                log.warning("could not check the lock of the output (%s: %s)", type(error).__name__, error)
 
     def replicas_changed(self, count: int, now: float) -> None:
         """So many replicas are ready, and billed."""
@@ -273,7 +272,7 @@ class Run:
             try:
                 patiently_here(self._resume.journal.remove, "deleting the journal", patience=REMOVE_PATIENCE)
             except BatchStoreError as error:
-                log.warning("%s. The output is finished; the same job, run again, deletes the journal", error)
+                log.warning("%s. The output is finished. Run the same job again to delete the journal", error)
         return report
 
     def _judge(self, report: BatchReport, sender: Sender) -> BatchReport:

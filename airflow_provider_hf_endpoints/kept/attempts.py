@@ -39,12 +39,12 @@ def attempt(place: object, what: str, act: Callable[[], T]) -> T:
         try:
             return act()
         except Exception as error:  # every storage has errors of its own
-            told = f"{place} can't be {what}: {type(error).__name__}: {error}"
+            told = f"{place} cannot be {what}: {type(error).__name__}: {error}"
             if isinstance(error, _FOR_GOOD):
                 raise StoreError(told) from error
             took = time.monotonic() - began
             if pause is None or took > _LONGEST:
-                raise StoreError(f"{told} (the last of {number} attempts in {took:.1f} s)") from error
-            log.info("%s; another attempt follows.", told)
+                raise StoreError(f"{told} (last of {number} attempts in {took:.1f} s)") from error
+            log.info("%s; trying again.", told)
         time.sleep(pause * (1 + random.random()))
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -109,7 +109,7 @@ def folder_at(path: str, folder: Sequence[str]) -> Any:
             found = found / each
         return found
     except Exception as error:  # of the storage that is named, or of a package that is missing
-        raise StoreError(f"{path} can't be used: {type(error).__name__}: {error}") from error
+        raise StoreError(f"Cannot use {path}: {type(error).__name__}: {error}") from error
 
 
 def is_folder(path: Any) -> bool:

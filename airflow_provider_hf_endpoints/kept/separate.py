@@ -26,7 +26,7 @@ class SeparateVariables(Records):
 
     def __init__(self, key: str, description: str) -> None:
         self._key, self._description = key, description
-        self._list = VariableDocument(key, f"{description}: which there are")
+        self._list = VariableDocument(key, f"{description}: the index")
 
     def read(self) -> dict[str, Any]:
         """All of them."""
@@ -47,7 +47,7 @@ class SeparateVariables(Records):
                 break
             # Or somebody has removed the record at this moment, as others do with that of a holder that has left.
         else:
-            raise StoreError(f"{document} does not keep what is written to it.")
+            raise StoreError(f"{document} did not store what was written to it.")
         self._enlist(key, new=before is None)
 
     def remove(self, keys: Iterable[str]) -> None:
@@ -68,7 +68,7 @@ class SeparateVariables(Records):
         keys = self._list.read()
         if keys is None or (isinstance(keys, list) and all(isinstance(each, str) for each in keys)):
             return keys or []
-        raise StoreError(f"{self._list} holds no list of keys but {keys!r}: somebody else wrote it. Delete it.")
+        raise StoreError(f"{self._list} contains {keys!r}, not a list of keys. Something else wrote it. Delete it.")
 
     def _enlist(self, key: str, *, new: bool) -> None:
         """See that the list has `key`.
@@ -87,4 +87,4 @@ class SeparateVariables(Records):
             settle(turn, time.monotonic() - began)
             gone = set()  # who was gone may have come again meanwhile
         if key not in self._enlisted():
-            raise StoreError(f"{self._list} does not keep what is added to it, {_WRITE_TRIES} times in a row.")
+            raise StoreError(f"{self._list} lost an added entry {_WRITE_TRIES} times in a row.")

@@ -43,7 +43,7 @@ class VariableDocument(Document):
             # From 3.1 on an API server that fails reads as a variable that is not there (seen in 3.3.2,
             # `ExecutionAPISecretsBackend.get_variable`). Listing says which of the two; 3.0 raises.
             if value is None and can_list() and self._key in Variable.keys(prefix=self._key):
-                raise ConnectionError("Airflow lists it and does not give its value")
+                raise ConnectionError("Airflow lists it, but does not return its value")
             return None if value is None else json.loads(value)
 
         return attempt(self, "read", get)
@@ -87,7 +87,7 @@ class VariableRecords(Records):
         records = self._document.read()
         if records is None or isinstance(records, Mapping):
             return dict(records or {})
-        raise StoreError(f"{self._document} holds no records but {records!r}: somebody else wrote it. Delete it.")
+        raise StoreError(f"{self._document} contains {records!r}, not records. Something else wrote it. Delete it.")
 
     def write(self, key: str, record: Any) -> None:
         """Keep this one, and see that it stays."""
@@ -97,7 +97,7 @@ class VariableRecords(Records):
             settle(turn, time.monotonic() - began)
             if self.read().get(key) == record:
                 return
-        raise StoreError(f"{self._document} does not keep what is written to it, {_WRITE_TRIES} times in a row.")
+        raise StoreError(f"{self._document} lost a written record {_WRITE_TRIES} times in a row.")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove these. What another writer brings back is the business of whoever reads."""
@@ -113,7 +113,7 @@ class VariableRecords(Records):
         surplus = 0 if self._most is None else len(records) - self._most
         if surplus <= 0:
             return records
-        log.warning("%s is full: its %d oldest records make room.", self._document, surplus)
+        log.warning("%s is full; removed its %d oldest records.", self._document, surplus)
         return dict(list(records.items())[surplus:])
 
 

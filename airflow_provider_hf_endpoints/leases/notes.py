@@ -80,14 +80,14 @@ class StartNotes:
         try:
             self._document(namespace, name).write(asdict(note))
         except StoreError as error:
-            log.warning("Who started an endpoint can't be noted: %s", error)
+            log.warning("Could not record who started the endpoint: %s", error)
 
     def read(self, namespace: str, name: str) -> StartNote | None:
         """Who started the endpoint; None where that is not known."""
         try:
             return StartNote.of(self._document(namespace, name).read())
         except StoreError as error:
-            log.warning("The note of who started an endpoint can't be read: %s", error)
+            log.warning("Could not read who started the endpoint: %s", error)
             return None
 
     def _document(self, namespace: str, name: str) -> Document:

@@ -159,8 +159,8 @@ def leave(
                 yield Remove(tuple(dict.fromkeys([*(each.holder for each in records), mine.holder])))
             return SwitchedOff(found)
     raise UndecidedError(
-        f"Others have come to the endpoint and gone again {_MOST_TURNS} times while this use was leaving: whether one "
-        "of them uses it now is not known. A retry looks again."
+        f"Other runs acquired and released the endpoint {_MOST_TURNS} times while this run was releasing it, so it is "
+        "not known whether one of them uses it now. A retry looks again."
     )
 
 

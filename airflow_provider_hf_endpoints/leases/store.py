@@ -74,7 +74,9 @@ class KeptLeases(LeaseStore):
             # Others that left at the same moment may have tidied it away.
             for holder in missing:
                 self.write(self._written[holder])
-        raise StoreError("The leases are not read back as they were written: who else is there can't be told.")
+        raise StoreError(
+            "The leases read back differ from those written, so other holders of the endpoint cannot be determined."
+        )
 
     def write(self, lease: Lease) -> None:
         """Store the record of its holder."""
@@ -98,8 +100,8 @@ def _lease(key: str, stored: object) -> Lease:
     lease = Lease.of(stored)
     if lease is None:
         raise StoreError(
-            f"The lease {key!r} can't be read, it holds {stored!r}. Another version of this provider may have written "
-            "it. Remove it when its holder is done."
+            f"Could not read the lease {key!r}: it contains {stored!r}. Another version of this provider may have "
+            "written it. Remove it when its holder has ended."
         )
     return lease
 
@@ -146,5 +148,5 @@ def other_users(
     try:
         return [each.who for each in other_leases(lease_path, namespace, name, holder, run_state)]
     except StoreError as error:
-        log.warning("Who else uses endpoint %s can't be read: %s", name, error)
-        return ["somebody (the leases can't be read)"]
+        log.warning("Could not read the leases of endpoint %s: %s", name, error)
+        return ["unknown holder (the leases cannot be read)"]

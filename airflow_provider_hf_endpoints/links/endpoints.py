@@ -59,7 +59,7 @@ class InferenceEndpointLink(BaseOperatorLink):
             url = endpoint_page_url(client.base_url, namespace or client.default_namespace(), name)
             context["ti"].xcom_push(key=cls().xcom_key, value=url)
         except Exception as error:  # noqa: BLE001 - XCom may have any backend, and a link is a convenience
-            log.warning("There is no link to endpoint %s: %s: %s", name, type(error).__name__, error)
+            log.warning("Could not make a link to endpoint %s: %s: %s", name, type(error).__name__, error)
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """What `persist` stored; empty when it stored nothing."""
@@ -67,6 +67,6 @@ class InferenceEndpointLink(BaseOperatorLink):
             url = read_link(ti_key, self.xcom_key)
         except AirflowRuntimeError as error:
             # Airflow 3.0 asks at the end of a task, and an error here would fail one that has succeeded.
-            log.warning("The link to the endpoint can't be read: %s", error)
+            log.warning("Could not read the link to the endpoint: %s", error)
             return ""
         return url if isinstance(url, str) else ""

@@ -57,7 +57,7 @@ class ApproveHardwareOperator(ApprovalOperator):
     ) -> None:
         super().__init__(subject=subject, **kwargs)
         if not 0 <= price_above < float("inf"):
-            raise ValueError(f"price_above={price_above!r} must be a number of USD per hour.")
+            raise ValueError(f"price_above={price_above!r} is not valid. Give a number of USD per hour.")
         self.hardware = hardware
         self.price_above = price_above
         self.max_replica = max_replica
@@ -76,11 +76,12 @@ class ApproveHardwareOperator(ApprovalOperator):
         most = max((price * replicas for price in prices if price is not None), default=0.0)
         listed = "\n".join(f"* {describe(each)}" for each in choices)
         if not unknown and most <= self.price_above:
-            self.log.info("At most %s an hour, so nobody is asked:\n%s", usd(most), listed)
+            self.log.info("The price is at most %s an hour, so no approval is needed:\n%s", usd(most), listed)
             return None
-        price = "at a price that is not listed" if unknown else f"for up to {usd(most)} an hour"
+        price = "at an unknown price" if unknown else f"for up to {usd(most)} an hour"
         question = (
-            f"An endpoint with up to {replicas} replica(s), {price}; asked above {usd(self.price_above)}.\n\n{listed}"
+            f"An endpoint with up to {replicas} replica(s), {price}. Approval is needed above "
+            f"{usd(self.price_above)}.\n\n{listed}"
         )
         self.body = f"{self.body}\n\n{question}" if self.body else question
         return super().execute(context)

@@ -99,7 +99,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if action not in get_args(Release) or action == "none":
-            raise ValueError(f"action={action!r}: it is 'pause', 'scale_to_zero' or 'delete'.")
+            raise ValueError(f"action={action!r} is not valid. Use 'pause', 'scale_to_zero' or 'delete'.")
         SweepRule(idle, older_than, quiet=quiet)  # a bad limit is told when the DAG is read
         self.only_report = only_report
         self.action = action
@@ -132,7 +132,8 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         self._tell(report, dry=dry)
         if failed:
             raise AirflowFailException(
-                f"Could not be switched off ({self.action}) and MAY STILL BE BILLING: {'; '.join(failed)}"
+                f"Endpoints could not be released ({self.action}) and MAY STILL BE BILLING: {'; '.join(failed)}. "
+                "Release them by hand."
             )
         return report
 
@@ -161,11 +162,11 @@ class SweepInferenceEndpointsOperator(BaseOperator):
             done = each["done"] or ("would be swept" if dry else "NOT swept") if each["verdict"] == "sweep" else "left"
             log.info("%s (%s, %s): %s, because %s", name, each["state"], price, done, each["reason"])
         log.info(
-            "%d endpoint(s) bill, %d left over at %s an hour%s.",
+            "%d endpoint(s) bill; %d are left over, at %s an hour%s.",
             len(report),
             len(swept),
             usd(left_over),
-            "; nothing was done, this is a dry run (only_report=False acts)" if dry and swept else "",
+            "; dry run, nothing was done (only_report=False releases them)" if dry and swept else "",
         )
 
 
@@ -225,7 +226,7 @@ class _Facts:
                 name, "pending-request", start=begin, namespace=endpoint.namespace
             )
         except InferenceEndpointError as error:
-            log.info("Pending requests of endpoint %s can't be told: %s", name, error)
+            log.info("Could not read the pending requests of endpoint %s: %s", name, error)
             return None
         return are_pending(metric)
 

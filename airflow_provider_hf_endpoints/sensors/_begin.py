@@ -65,13 +65,13 @@ def _check(named: Mapping[str, Any]) -> None:
         for text in _texts(value):
             if not isinstance(text, str):
                 raise ValueError(
-                    f"start_from_trigger=True: {name} is another task's result, which the triggerer does not look up. "
+                    f"start_from_trigger=True: {name} is the result of another task, which the triggerer cannot read. "
                     'Use deferrable=True, or a template such as "{{ params.name }}".'
                 )
             if ("{{" in text or "{%" in text) and not TRIGGERS_RENDER:
                 raise ValueError(
-                    f"start_from_trigger=True: {name}={text!r} is a template, which the triggerer renders from Airflow "
-                    "3.3 on. Use deferrable=True, or a fixed value."
+                    f"start_from_trigger=True: {name}={text!r} is a template, which the triggerer renders only on "
+                    "Airflow 3.3 and later. Use deferrable=True, or a fixed value."
                 )
 
 

@@ -107,11 +107,11 @@ class InferenceEndpointSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         if on_scaled_to_zero not in ("wake", "accept", "fail"):
-            raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r}: it is 'wake', 'accept' or 'fail'.")
+            raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r} is not valid. Use 'wake', 'accept' or 'fail'.")
         if self.poke_interval <= 0:
-            raise ValueError(f"poke_interval={poke_interval!r} must be positive (seconds).")
+            raise ValueError(f"poke_interval={poke_interval!r} is not valid. Give a positive number of seconds.")
         if target_states in ("", [], ()):
-            raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
+            raise ValueError("target_states is empty. Give at least one state to wait for, e.g. 'running'.")
         if isinstance(target_states, list | tuple):
             check_words("target_states", target_states, [*InferenceEndpointStatus, DELETED])
         self.endpoint = endpoint
@@ -150,7 +150,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
         """As every operator's; a mapped task cannot begin in the triggerer."""
         if kwargs.get("start_from_trigger"):
             raise ValueError(
-                "start_from_trigger=True: Airflow starts no mapped task in the triggerer. Use deferrable=True."
+                "start_from_trigger=True does not work for a mapped task: Airflow does not start mapped tasks in the "
+                "triggerer. Use deferrable=True."
             )
         return partial_retried(super().partial(**kwargs), kwargs)
 
@@ -226,7 +227,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
         verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
         if isinstance(verdict, Wait | Wake):
             seconds = max(verdict.seconds, min(_SHORTEST_RESCHEDULE, self.poke_interval))
-            self.log.info("Waiting for endpoint %s: %s; next look in %.0f s", self.endpoint, verdict.reason, seconds)
+            self.log.info("Waiting for endpoint %s: %s. Next look in %.0f s", self.endpoint, verdict.reason, seconds)
             raise AirflowRescheduleException(  # type: ignore[no-untyped-call]
                 datetime.now(UTC) + timedelta(seconds=seconds)
             )

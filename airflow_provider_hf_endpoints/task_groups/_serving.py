@@ -34,14 +34,17 @@ def settle_task(start: Any, work: Iterable[Any]) -> None:
     what = f"inference_endpoint({start.name!r}): the endpoint is created with Hugging Face's default image and no task"
     who = ", ".join(sorted(asked))
     if not tasks:
-        why = "and no operator inside tells the task. Set task=…, e.g. task='text-generation', or custom_image=…."
+        why = "and no operator in the group names the task. Set task=…, e.g. task='text-generation', or custom_image=…."
     elif CHAT in tasks:
         why = (
-            f"and that image serves no chat: every request of {who} would be answered with 404. Set {_AN_ENGINE}; or "
-            "set task='text-generation' here and in the work."
+            f"and this image does not serve chats: every request of {who} would get a 404. Set {_AN_ENGINE}; or set "
+            "task='text-generation' here and in the work."
         )
     else:
-        why = f"and {who} ask for several ({', '.join(tasks)}): the image serves one. Set task=…, or use two endpoints."
+        why = (
+            f"and {who} use several tasks ({', '.join(tasks)}), but the image serves only one. Set task=…, or use two "
+            "endpoints."
+        )
     warnings.warn(f"{what}, {why}", UserWarning, stacklevel=4)
 
 

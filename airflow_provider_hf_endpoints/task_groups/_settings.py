@@ -66,8 +66,9 @@ def refuse_waiting_work(work: Iterable[Any]) -> None:
         names = [name for name in WAITING if getattr(task, name, False)]
         if names:
             raise ValueError(
-                f"Task {task.task_id!r} uses an endpoint and has {' and '.join(f'{name}=True' for name in names)} (its "
-                "own, or from default_args): the endpoint would be started and bill while the task waits for the DAG "
-                "run before, for ever where that has failed. Set it to False for this task, and put it on a task "
-                "before the endpoint's group; max_active_runs=1 has runs follow each other."
+                f"Task {task.task_id!r} uses an endpoint and has {' and '.join(f'{name}=True' for name in names)} "
+                "(its own, or from default_args). The endpoint would start and bill while the task waits for the "
+                "previous DAG run, and would never stop if that run failed. Set it to False for this task, and set "
+                "it on a task before the endpoint's group. Alternatively, max_active_runs=1 runs one DAG run after "
+                "the other."
             )

@@ -81,7 +81,10 @@ def inference_endpoint(
     if isinstance(name, str) and "{{" not in name:
         check_name(name)
     if repository is None and hardware is not None:
-        raise ValueError("hardware is given and no repository: an endpoint that exists is resumed on its own hardware.")
+        raise ValueError(
+            "hardware is given without repository. An existing endpoint keeps its own hardware: leave hardware out, "
+            "or give repository to create an endpoint."
+        )
     # A start that fails is released by the task `release`, which knows who else uses the endpoint.
     policies = {"on_timeout": "none", "on_failure": "none"}
     start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **policies, **options}
@@ -92,7 +95,10 @@ def inference_endpoint(
     use = {"lease": lease, "max_cost": max_cost, "max_runtime": max_runtime}
     idle = None if max_idle is None else float(seconds_of(max_idle))
     if idle is not None and not 0 < idle < math.inf:
-        raise ValueError(f"max_idle={max_idle!r} must be positive (seconds, or a timedelta); None is no bound.")
+        raise ValueError(
+            f"max_idle={max_idle!r} is not valid. Give a positive number of seconds or a timedelta, or None for no "
+            "limit."
+        )
     return InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
 
 
@@ -149,7 +155,7 @@ class InferenceEndpointGroup(DependencyMixin):
         """
         first, *rest = inspect.signature(function).parameters.values()
         if first.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-            raise TypeError(f"{function.__name__} takes no endpoint: its first parameter is to be one.")
+            raise TypeError(f"{function.__name__} takes no endpoint. Add the endpoint as its first parameter.")
 
         @wraps(function)
         def work(*args: Any, **kwargs: Any) -> Any:
@@ -174,7 +180,7 @@ class InferenceEndpointGroup(DependencyMixin):
     @property
     def _group(self) -> Any:
         if self.task_group is None:
-            raise RuntimeError("inference_endpoint(…) has no tasks yet: draw arrows after its `with` block.")
+            raise RuntimeError("inference_endpoint(…) has no tasks yet. Set dependencies after its `with` block.")
         return self.task_group
 
     @property

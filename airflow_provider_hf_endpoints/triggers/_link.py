@@ -23,4 +23,4 @@ async def store_link(task_instance: Any, client: AsyncEndpointsClient, namespace
         async with line():
             await store_xcom(task_instance, InferenceEndpointLink().xcom_key, url)
     except (InferenceEndpointError, AirflowRuntimeError) as error:
-        log.warning("There is no link to endpoint %s: %s", name, error)
+        log.warning("Could not make a link to endpoint %s: %s", name, error)

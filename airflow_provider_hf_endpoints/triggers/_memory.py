@@ -40,7 +40,7 @@ class Memory:
             async with line():
                 self._kept = await self._store.aget(self._key)
         except _STORE_ERRORS as error:
-            log.warning("What was seen of %s before can't be read: %s", self._key, error)
+            log.warning("Could not read the earlier state of %s: %s", self._key, error)
         return self._kept if isinstance(self._kept, str) else None
 
     async def keep(self, state: str) -> None:
@@ -52,7 +52,7 @@ class Memory:
                 await self._store.aset(self._key, state)
             self._kept = state
         except _STORE_ERRORS as error:
-            log.warning("What was seen of %s can't be kept: %s", self._key, error)
+            log.warning("Could not store the state of %s: %s", self._key, error)
 
 
 def _of_one_asset(store: Any) -> Any:

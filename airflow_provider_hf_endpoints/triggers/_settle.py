@@ -29,7 +29,7 @@ def min_deferral() -> float:
         seconds = math.nan
     if 0 <= seconds < math.inf:
         return seconds
-    log.warning("[%s] %s = %s is not a number of seconds. %g is used instead.", SECTION, OPTION, text, DEFAULT)
+    log.warning("[%s] %s = %s is not a number of seconds. Using %g instead.", SECTION, OPTION, text, DEFAULT)
     return DEFAULT
 
 

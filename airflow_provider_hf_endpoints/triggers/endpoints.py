@@ -202,20 +202,20 @@ class InferenceEndpointTrigger(BaseTrigger):
     async def _release_if_over(self, task_instance: Any) -> None:
         name = self.endpoint
         if not await task_is_over(task_instance, self._claim):
-            self.log.info("The wait for endpoint %s goes on elsewhere; the endpoint is left alone.", name)
+            self.log.info("Another process continues the wait for endpoint %s; the endpoint is not touched.", name)
             return
         if users := await self._other_users():
-            self.log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(users))
+            self.log.info("Endpoint %s keeps running: %s still use it.", name, ", ".join(users))
             return
         async with await self._open_client() as client:
             client.limit(_KILL_BUDGET)
             namespace = self._known_namespace()
             done = await client.release(name, self.release_on_kill, namespace=namespace)
-            self.log.warning("The task was ended while it waited for endpoint %s; it is %s.", name, done)
+            self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As whoever leaves a lease: what was switched off under somebody who came in between goes on.
             if self.release_on_kill == "pause" and (users := await self._other_users()):
                 await client.resume_inference_endpoint(name, namespace=namespace)
-                self.log.warning("Endpoint %s is resumed: %s began to use it meanwhile.", name, ", ".join(users))
+                self.log.warning("Resumed endpoint %s: %s acquired it in the meantime.", name, ", ".join(users))
 
     def _known_namespace(self) -> str | None:
         """As the wait has learnt it: the Hub may refuse to be asked at the moment of a kill."""
@@ -250,7 +250,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         except InferenceEndpointError as error:
             return event_of_error(error, wait.endpoint)
         except Exception as error:  # raised out of here it would fail the task without its clean-up
-            self.log.exception("Waiting for endpoint %s broke.", wait.endpoint)
+            self.log.exception("The wait for endpoint %s failed.", wait.endpoint)
             return event_of_error(error, wait.endpoint)
         return event_of(end, wait.endpoint)
 

@@ -86,12 +86,16 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
             if self.namespace is not None:
                 check_namespace(self.namespace)
         except InvalidArgumentError as error:
-            raise BadWatchError(f"{error} (A watcher's arguments are not templated.)") from None
+            raise BadWatchError(f"{error} (The arguments of a watcher are not templates.)") from None
         unknown = [state for state in self.states if state not in WATCHABLE]
         if unknown or not self.states:
-            raise BadWatchError(f"states={list(self.states)!r}: name one or more of {', '.join(WATCHABLE)}.")
+            raise BadWatchError(
+                f"states={list(self.states)!r} is not valid. Use one or more of {', '.join(WATCHABLE)}."
+            )
         if self.poll_interval <= 0:
-            raise BadWatchError(f"poll_interval={self.poll_interval!r} must be positive (seconds).")
+            raise BadWatchError(
+                f"poll_interval={self.poll_interval!r} is not valid. Give a positive number of seconds."
+            )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Only what is not at its default, always in the same order: Airflow knows a watcher by a hash of it."""
@@ -119,16 +123,16 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
         """Look, tell what is new, and look again, for ever."""
         watch, memory = self.watch, self._memory()
         poller = poller_for(self.hf_endpoints_conn_id, self.namespace, self._open_client)
-        trouble = ProgressLog(lambda words: self.log.warning("Endpoint %s can't be watched: %s", self.endpoint, words))
+        trouble = ProgressLog(lambda words: self.log.warning("Could not watch endpoint %s: %s", self.endpoint, words))
         last = await memory.recall()
         pause = 0.0
         while True:
             snapshot = await self._look(poller, pause, watch.needs_health(last), trouble)
             state = state_in(snapshot, watch, last)
             if last is None:
-                self.log.info("Endpoint %s is watched from here on: %s.", self.endpoint, state)
+                self.log.info("Watching endpoint %s, which is %s.", self.endpoint, state)
             if is_news(state, last, watch):
-                self.log.info("Endpoint %s: %s, after %s.", self.endpoint, state, last or "nothing was known")
+                self.log.info("Endpoint %s is %s, after %s.", self.endpoint, state, last or "an unknown state")
                 told = news(state, snapshot.endpoint, self.endpoint, self.namespace, last)
                 yield TriggerEvent(told)  # type: ignore[no-untyped-call]
                 await asyncio.sleep(_HANDED_OVER)
@@ -142,8 +146,9 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
             if not isinstance(look, InferenceEndpointError):
                 if look.health is not None and look.health.refused:
                     trouble(
-                        f"its health route answers {look.health.status}, so that nobody can say when it is ready. Give "
-                        "the token the permission inference.endpoints.infer.write, or set check_health=False."
+                        f"its health route answers {look.health.status}, so the watcher cannot see when the endpoint "
+                        "is ready. Add the permission inference.endpoints.infer.write to the token, or set "
+                        "check_health=False."
                     )
                 return look
             trouble(str(look))

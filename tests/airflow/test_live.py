@@ -47,7 +47,7 @@ def wait_for_a_look(airflow: LocalAirflow, emulator: Emulator, name: str) -> Non
 def watched(airflow: LocalAirflow, name: str, times: int = 1) -> bool:
     """Whether watchers of the endpoint have so often begun with a state that they saw, in all triggerers so far."""
     log = airflow.components["triggerer"].log.read_text(errors="replace")
-    return log.count(f"Endpoint {name} is watched from here on") >= times
+    return log.count(f"Watching endpoint {name}, which is ") >= times
 
 
 def wait_for_words(airflow: LocalAirflow, dag_id: str, run: str, task: str, *words: str) -> None:

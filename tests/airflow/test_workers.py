@@ -172,7 +172,7 @@ def test_reassignment_to_a_second_triggerer(
     case.wait_for_a_look()
     for process in stalled_triggerer:
         process.resume()
-    wait_for_words(airflow, DAG, run, "create", "goes on elsewhere")
+    wait_for_words(airflow, DAG, run, "create", "Another process continues the wait")
     case.emulator.advance(AN_HOUR)
     assert airflow.wait_for_run(DAG, run) == "success", airflow.task_messages(DAG, run, "create")
     case.expect("create")

@@ -75,7 +75,7 @@ def stopped_early(url: str, folder: Path, after: int, **options: Any) -> None:
         asked[0] = len((folder / "seen").read_text()) if (folder / "seen").exists() else 0
         return asked[0] >= after
 
-    with pytest.raises(BatchStopped, match="asked to stop"):
+    with pytest.raises(BatchStopped, match="stop requested"):
         run_batch(job_of(url, folder, **options), stop=stop)
 
 

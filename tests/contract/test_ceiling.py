@@ -89,7 +89,7 @@ def test_the_connection_sets_it(emulator: Emulator, monkeypatch: pytest.MonkeyPa
     [
         ({"max_price_per_hour": "much"}, "max_price_per_hour of the connection .* positive number of USD"),
         ({"allowed_hardware": 5}, "allowed_hardware of the connection"),
-        ({"allowed_hardware": "aws/x1"}, "allowed_hardware has 'aws/x1'"),
+        ({"allowed_hardware": "aws/x1"}, "allowed_hardware contains 'aws/x1'"),
     ],
 )
 def test_a_bad_ceiling_is_told(

@@ -340,9 +340,9 @@ def test_ended_it_leaves_the_endpoint_alone(emulator: Emulator, client: Endpoint
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"states": ("scaled_to_zero",)}, "name one or more of pending"),
-        ({"states": ()}, "name one or more of pending"),
-        ({"endpoint": "{{ params.name }}"}, "not templated"),
+        ({"states": ("scaled_to_zero",)}, "Use one or more of pending"),
+        ({"states": ()}, "Use one or more of pending"),
+        ({"endpoint": "{{ params.name }}"}, "are not templates"),
         ({"namespace": "a/b"}, "namespace='a/b'"),
         ({"poll_interval": 0}, "poll_interval=0 must be positive"),
     ],

@@ -66,7 +66,7 @@ def test_the_token_goes_to_the_connections_own_hub(
 
 def test_an_output_on_the_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part of the journal and each sign of life of the lock would be a commit."""
-    with pytest.raises(BatchInputError, match="every file written is a commit"):
+    with pytest.raises(BatchInputError, match="each written file is a commit"):
         require_writer(UPath("hf://datasets/org/name/out/results-00000.jsonl"))
 
 
@@ -162,12 +162,12 @@ def test_shards_of_a_dataset_read_their_ranges(tmp_path: Path, hub: Hub) -> None
     ("path", "words"),
     [
         ("good@lines/data/none.jsonl", r"data/none.jsonl does not exist$"),
-        ("good@lines/none/*.jsonl", "fits no file$"),
-        ("good@none/a.jsonl", "does not exist: there is no such repository, or the token may not see it"),
-        ("good@none/*.jsonl", "fits no file: there is no such repository, or the token may not see it"),
-        ("good@lines@v9/data/a.jsonl", "there is no such revision"),
-        ("good@gated/a.jsonl", r"terms of a gated repository were not accepted .*\(403\)"),
-        ("bad@lines/data/a.jsonl", r"does not accept the token \(401\); the token is that of the conn"),
+        ("good@lines/none/*.jsonl", "matches no file$"),
+        ("good@none/a.jsonl", "does not exist: the repository does not exist, or the token may not see it"),
+        ("good@none/*.jsonl", "matches no file: the repository does not exist, or the token may not see it"),
+        ("good@lines@v9/data/a.jsonl", "the revision does not exist"),
+        ("good@gated/a.jsonl", r"terms of the gated repository \(403\)"),
+        ("bad@lines/data/a.jsonl", r"does not accept the token \(401\); the token comes from the conn"),
         ("bad@lines/data/*.jsonl", r"does not accept the token \(401\)"),
     ],
 )

@@ -181,10 +181,10 @@ def test_an_output_in_another_form_is_not_finished(tmp_path: Path) -> None:
     with serving(echo) as server:
         run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.jsonl"))
         for name in ("out.parquet", "out.jsonl.gz"):
-            with pytest.raises(OutputConflictError, match=rf"belongs to the results in out\.jsonl, and not to {name}"):
+            with pytest.raises(OutputConflictError, match=rf"belongs to the results in out\.jsonl, not to {name}"):
                 run_batch(job_of(server.url, tmp_path, output_path=tmp_path / name))
         (tmp_path / "out.jsonl").unlink()
-        with pytest.raises(OutputConflictError, match=r"its results .*out\.jsonl are not there"):
+        with pytest.raises(OutputConflictError, match=r"its results .*out\.jsonl are missing"):
             run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.jsonl"))
         assert 5 == len(server.posts)
 
@@ -194,7 +194,7 @@ def test_an_unfinished_output_in_another_form_is_refused(tmp_path: Path) -> None
     write_rows(tmp_path, questions(100))
     with serving(counting(tmp_path)) as server:
         stopped_early(server.url, tmp_path, after=30, output_path=tmp_path / "out.jsonl")
-        with pytest.raises(OutputConflictError, match=r"unfinished output in another form, out\.jsonl"):
+        with pytest.raises(OutputConflictError, match=r"unfinished output in another format, out\.jsonl"):
             run_batch(job_of(server.url, tmp_path, output_path=tmp_path / "out.parquet"))
 
 

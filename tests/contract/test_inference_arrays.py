@@ -222,13 +222,13 @@ def test_row_parameters_are_part_of_which_job_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"parameters": {"seed": 1}}, r"row_parameters\['seed'\] and parameters\['seed'\] say the same"),
+        ({"parameters": {"seed": 1}}, r"row_parameters\['seed'\] and parameters\['seed'\] mean the same"),
         (
             {"row_parameters": {"max_tokens": "{m}"}, "parameters": {"max_new_tokens": 4}},
             "only one of them",
         ),
-        ({"row_parameters": {"temperature": "{t}"}, "parameters": {"do_sample": False}}, "say the same to an engine"),
-        ({"input_format": "openai-batch"}, "whole requests"),
+        ({"row_parameters": {"temperature": "{t}"}, "parameters": {"do_sample": False}}, "mean the same to the engine"),
+        ({"input_format": "openai-batch"}, "complete requests"),
         ({"rows_per_request": 4}, "without row_parameters"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_missing_column_of_row_parameters_is_named_before_anything_is_sent(tmp
 def test_a_number_where_it_makes_no_sense_is_refused(tmp_path: Path) -> None:
     """When the job is made, or before the first row where it depends on the engine."""
     write(tmp_path, ["a"])
-    with pytest.raises(ValueError, match='rows_per_request is "auto" or at least 1, not 0'):
+    with pytest.raises(ValueError, match='rows_per_request must be "auto" or at least 1, not 0'):
         job_of("http://x", tmp_path, rows_per_request=0)
     with pytest.raises(ValueError, match="rows_per_request=4: only feature-extraction"):
         job_of("http://x", tmp_path, task="chat-completion", prompt="{inputs}", rows_per_request=4)

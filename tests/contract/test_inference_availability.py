@@ -55,7 +55,7 @@ def test_an_endpoint_that_does_not_come_ends_the_batch(tmp_path: Path) -> None:
     """After `startup_timeout`, with the endpoint's words."""
     write_rows(tmp_path, questions(5))
     with serving(lambda r: Reply(503, {"error": "503 Service Unavailable"})) as server:
-        with pytest.raises(BatchAborted, match="no replica ready") as caught:
+        with pytest.raises(BatchAborted, match="no ready replica") as caught:
             run_batch(job_of(server.url, tmp_path, startup_timeout=0.4, probe_interval=0.1))
         assert len(server.requests) < 20
     assert isinstance(caught.value.cause, errors.StartingError)

@@ -83,8 +83,8 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
             [{"text": "a", "id": 1}, {"text": "b", "id": 1}],
             "id 1 in column 'id' stands on line 1 of in.jsonl and on line 2",
         ),
-        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no usable id"),
-        ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no usable id"),
+        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no valid id"),
+        ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no valid id"),
     ],
 )
 def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], words: str) -> None:
@@ -119,7 +119,7 @@ def test_a_csv_that_breaks_far_down_keeps_what_is_done(tmp_path: Path) -> None:
     path.write_text("\n".join(["id,text", *broken]))
     with serving(echo) as server:
         job = job_of(server.url, tmp_path, input_path=path, order_window=0)
-        with pytest.raises(BatchInputError, match=r"in\.csv is no CSV from line \d+ on"):
+        with pytest.raises(BatchInputError, match=r"in\.csv is not valid CSV from line \d+ on"):
             run_batch(job)
         done = len(results(tmp_path))
         assert 0 < done <= 250

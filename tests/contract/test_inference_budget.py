@@ -101,7 +101,7 @@ def test_more_replicas_spend_faster(tmp_path: Path, clock: Clock) -> None:
 def test_what_cannot_fit_is_refused_before_a_row_is_sent(tmp_path: Path, clock: Clock) -> None:
     """At the pace of an earlier run, as its report has it."""
     with serving(slow, sleep=clock.sleep) as server:
-        with pytest.raises(BudgetExceeded, match="150 rows can't be done within the budget at the pace of an earlier"):
+        with pytest.raises(BudgetExceeded, match="150 rows do not fit into the budget at the pace of an earlier"):
             run_batch(job_of(server.url, tmp_path, max_cost=0.01, rows_per_replica_second=10.0))
         assert [] == server.posts
 

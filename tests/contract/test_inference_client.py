@@ -146,7 +146,7 @@ def test_retry_after_is_not_undercut(call: Call) -> None:
 def test_waiting_ends_with_the_attempts(call: Call) -> None:
     """An endpoint that stays away is an error with what to do."""
     with serving(lambda r: Reply(503, {"error": "503 Service Unavailable"})) as server:
-        with pytest.raises(errors.StartingError, match="set scale_up_timeout"):
+        with pytest.raises(errors.StartingError, match="raise scale_up_timeout"):
             call(server.url, "run", "chat", "ab", engine="tgi", max_attempts=2)
         assert len(server.requests) == 2
 

@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_sends_and_writes_nothing_after_another_took_over
     if local:
         assert (0, ROWS) == (first.returncode, len(server.posts)), words
     else:
-        assert "OutputBusyError: another run has taken" in words
+        assert "OutputBusyError: another run took over" in words
         now = objects_in(place)
         # One write may have been on its way when the process was stopped: a part of the journal, which counts for none.
         late = sorted(name for name in now | there if now.get(name) != there.get(name))

@@ -139,7 +139,7 @@ def test_an_output_among_the_input_is_refused(folder: Path) -> None:
     """Else the second run would read what the first one wrote."""
     with serving(echo) as server:
         one = replace(job(server.url, folder, folder / "in"), output_path=folder / "in/answers.jsonl")
-        with pytest.raises(BatchInputError, match="lies where input_path reads"):
+        with pytest.raises(BatchInputError, match="is inside input_path"):
             run_batch(one)
         assert [] == server.requests
 
@@ -154,6 +154,6 @@ def test_a_packed_file_that_is_torn_ends_the_batch_with_its_name(tmp_path: Path)
     path.write_bytes(packed[: len(packed) // 2])
     with serving(echo) as server:
         one = job(server.url, tmp_path, path, max_concurrency=64)
-        with pytest.raises(BatchInputError, match=r"in\.jsonl\.gz is cut short"):
+        with pytest.raises(BatchInputError, match=r"in\.jsonl\.gz is truncated"):
             run_batch(one)
         assert not (tmp_path / "out/manifest.json").exists()

@@ -96,8 +96,8 @@ def test_doubled_custom_ids_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_openai_batch_takes_no_template(tmp_path: Path) -> None:
-    """Its lines are whole requests."""
-    with pytest.raises(ValueError, match="whole requests"):
+    """Its lines are complete requests."""
+    with pytest.raises(ValueError, match="complete requests"):
         job("http://x", tmp_path, "in.jsonl", input_format="openai-batch", prompt="{text}")
 
 
@@ -209,7 +209,7 @@ def test_a_route_of_ones_own_gives_the_answers_json(
 )
 def test_a_stream_is_refused_when_the_job_is_made(tmp_path: Path, options: dict[str, Any]) -> None:
     """A batch reads whole answers."""
-    with pytest.raises(ValueError, match="cannot stream: leave `stream` out"):
+    with pytest.raises(ValueError, match=r"reads complete responses\. Leave `stream` out"):
         job("http://x", tmp_path, "in.jsonl", **options)
 
 
@@ -243,7 +243,7 @@ def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path) -> None:
         run_batch(replace(job(server.url, tmp_path, "in.jsonl", **settings), task="feature-extraction"))
     lines = lines_of(tmp_path / "out.jsonl")
     assert [n for n in range(8) if n != 5] == [line["index"] for line in lines if line["output"] == [[0.5, 0.5]]]
-    assert "a vector of 3 numbers, where the batch's first has 2" in lines[5]["error"]["message"]
+    assert "a vector of 3 numbers, but the first vector of the batch has 2" in lines[5]["error"]["message"]
 
 
 @pytest.mark.parametrize(("temperature", "asked"), [(0, 1), (0.7, 3)])

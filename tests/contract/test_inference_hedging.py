@@ -169,5 +169,5 @@ def test_arrays_are_hedged_whole(tmp_path: Path, clock: Clock) -> None:
 @pytest.mark.parametrize("after", [0, -1, "soon", True])
 def test_a_time_that_is_none_is_refused(tmp_path: Path, after: Any) -> None:
     """When the job is made."""
-    with pytest.raises(ValueError, match="hedge_after is in seconds and above 0"):
+    with pytest.raises(ValueError, match="hedge_after must be greater than 0 seconds"):
         job_of("http://x", tmp_path, 1, hedge_after=after)

@@ -148,7 +148,7 @@ def test_a_lock_that_somebody_deleted_is_lost(objects: UPath) -> None:
     for name in names_in(path):
         (path / name).unlink(missing_ok=True)
     until(lambda: not lock.sure)
-    with pytest.raises(OutputBusyError, match="it has ended since, or somebody deleted the lock"):
+    with pytest.raises(OutputBusyError, match="that run has ended since, or somebody deleted the lock"):
         lock.check()
     lock.release()
 

@@ -54,7 +54,7 @@ BY_CONNECTION: dict[str, Expected] = {
 # The answer is whole: an error's status decides, a 200 has to make sense.
 IN_A_200: dict[str, Expected | None] = {
     "whole": None,
-    "no JSON": (errors.MalformedAnswerError, Verdict.TRY_AGAIN, "endpoint"),
+    "not JSON": (errors.MalformedAnswerError, Verdict.TRY_AGAIN, "endpoint"),
     "JSON of something else": (errors.MalformedAnswerError, Verdict.TRY_AGAIN, "endpoint"),
     "JSON that stops": CUT,
     "empty": CUT,
@@ -86,7 +86,7 @@ def answer(request: Request) -> Reply:
             return Reply(int(status), raw=body, chunked=True, cut=head + 10)
         case "never answered":
             return Reply(hang=True)
-        case "no JSON":
+        case "not JSON":
             return Reply(int(status), raw=b"<html>Something is in the way</html>")
         case "JSON of something else":
             return Reply(int(status), raw=b'{"weather": "fine"}')

@@ -78,7 +78,7 @@ def test_an_address_or_a_token_that_is_none_is_refused_as_input(
     """With what to check, and no other exception."""
     write_rows(tmp_path, questions(1))
     url = options.get("url", "http://127.0.0.1:9")
-    with pytest.raises(BatchInputError, match=r"can be opened .*Check the URL, the token"):
+    with pytest.raises(BatchInputError, match=r"cannot connect to .*Check the URL, the token"):
         run_batch(job_of(url, tmp_path, transport=transport, token=options.get("token")))
 
 

@@ -80,10 +80,14 @@ def test_a_folder_may_hold_parquet(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "options", "words"),
     [
-        ("out.jsonl", {"output_format": "parquet"}, "end it in .parquet"),
-        ("out.parquet", {"output_format": "jsonl"}, "end it in .jsonl"),
-        ("out", {"output_format": "csv"}, "output_format is one of None, jsonl, parquet, not 'csv'"),
-        ("out", {"output_format": "parquet", "shard": Shard(0, 2, "a" * 16)}, "shards have no output_format"),
+        ("out.jsonl", {"output_format": "parquet"}, "Use the suffix .parquet"),
+        ("out.parquet", {"output_format": "jsonl"}, "Use the suffix .jsonl"),
+        ("out", {"output_format": "csv"}, "output_format='csv' is not valid. Use one of None, jsonl, parquet"),
+        (
+            "out",
+            {"output_format": "parquet", "shard": Shard(0, 2, "a" * 16)},
+            "output_format is not allowed for a shard",
+        ),
     ],
 )
 def test_a_form_that_cannot_be_is_refused(folder: Path, output: str, options: dict[str, Any], words: str) -> None:
@@ -154,7 +158,7 @@ def test_an_output_feeds_the_next_batch(folder: Path) -> None:
 def test_answers_in_openais_form_are_no_parquet(folder: Path) -> None:
     """Refused before anything is sent."""
     with serving(echo) as server:
-        with pytest.raises(BatchInputError, match=r"end it in \.jsonl"):
+        with pytest.raises(BatchInputError, match=r"Use the suffix \.jsonl"):
             run_batch(job(server.url, folder, folder / "out.parquet", prompt=None, input_format="openai-batch"))
         assert [] == server.requests
 

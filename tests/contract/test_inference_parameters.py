@@ -17,7 +17,7 @@ CHAT = "/v1/chat/completions"
 
 
 def serve(request: Request) -> Reply:
-    """`transformers serve`: it does not tell its model, and leaves a stop in the text with what follows it."""
+    """`transformers serve`: it could not list its models, and leaves a stop in the text with what follows it."""
     if request.path == "/v1/models":
         return Reply(500, raw=b"Internal Server Error")
     if request.path == "/openapi.json":
@@ -128,13 +128,13 @@ def test_another_stop_of_a_row_is_another_request(tmp_path: Path) -> None:
         ("huggingface", "text-generation", {"row_parameters": {"presence_penalty": "{seed}"}}, "`presence_penalty`"),
         ("hfServe", "chat-completion", {"parameters": {"n": 2}}, "`n`.*ignored"),
         ("hfServe", "chat-completion", {"parameters": {"logprobs": True}}, "`logprobs`.*ignored"),
-        ("hfServe", "chat-completion", {"response_schema": {"type": "object"}}, "ignores a schema"),
-        ("hfServe", "feature-extraction", {}, "routes for"),
+        ("hfServe", "chat-completion", {"response_schema": {"type": "object"}}, "ignores schemas"),
+        ("hfServe", "feature-extraction", {}, "supports"),
         ("hfServe", "chat-completion", {"prompt": None, "body": {"messages": "{text}", "n": 2}}, "`n`"),
         ("tgi", "chat-completion", {"parameters": {"n": 2}}, "`n`"),
         ("tgi", "text-generation", {"parameters": {"logprobs": True}}, "keep_response"),
-        ("tei", "feature-extraction", {"parameters": {"stop": "x"}}, "gives no text"),
-        ("vLLM", "feature-extraction", {"parameters": {"n": 2}}, "gives no text"),
+        ("tei", "feature-extraction", {"parameters": {"stop": "x"}}, "returns no text"),
+        ("vLLM", "feature-extraction", {"parameters": {"n": 2}}, "returns no text"),
         ("vLLM", "chat-completion", {"parameters": {"echo": True}}, "does not repeat"),
     ],
 )

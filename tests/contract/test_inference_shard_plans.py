@@ -41,7 +41,7 @@ def removed_plan(folder: Path) -> None:
     [
         (changed_input, r"in.jsonl changed since the batch was planned \(\d+ bytes then, \d+ now\)"),
         (touched_input, r"in.jsonl changed since the batch was planned \(version"),
-        (removed_plan, "no plan is in .*run the planner again"),
+        (removed_plan, "contains no plan. Run the planner again"),
         (lambda folder: planned(folder, 3, on_existing="overwrite"), "another plan"),
         (lambda folder: (folder / "in.jsonl").unlink(), "in.jsonl"),
     ],
@@ -98,9 +98,9 @@ def test_planning_again(tmp_path: Path) -> None:
     write_rows(tmp_path, questions(40))
     shards = planned(tmp_path)
     assert shards == planned(tmp_path)
-    with pytest.raises(OutputConflictError, match="plan of 4 shards, this one has 5"):
+    with pytest.raises(OutputConflictError, match="plan of 4 shards, but this one has 5"):
         planned(tmp_path, 5)
-    with pytest.raises(OutputConflictError, match="same plan already"):
+    with pytest.raises(OutputConflictError, match="already contains this plan"):
         planned(tmp_path, on_existing="fail")
     with serving(echo) as server:
         run_shards(job_of(server.url, tmp_path), shards)
@@ -112,7 +112,7 @@ def test_planning_again(tmp_path: Path) -> None:
         run_shards(job_of(server.url, tmp_path), new)
         assert merge_shards(tmp_path / "out").rows == 41
         write_rows(tmp_path, questions(3), "other.jsonl")
-        with pytest.raises(OutputConflictError, match="plan of another input"):
+        with pytest.raises(OutputConflictError, match="plan for another input"):
             plan_batch(tmp_path / "other.jsonl", tmp_path / "out", shards=2)
 
 
@@ -136,9 +136,9 @@ def test_the_planner_refuses_what_it_cannot_divide(tmp_path: Path) -> None:
         planned(tmp_path)
     write_rows(tmp_path, questions(40))
     with pytest.raises(
-        TooManyShardsError, match=r"bytes_per_shard=2 of \d+ bytes makes \d+ shards, and 99 are the most"
+        TooManyShardsError, match=r"bytes_per_shard=2 of \d+ bytes would give \d+ shards, but the maximum is 99"
     ):
         plan_batch(tmp_path / "in.jsonl", tmp_path / "out", bytes_per_shard=2, most=99)
-    with pytest.raises(BatchInputError, match="lies where input_path reads"):
+    with pytest.raises(BatchInputError, match="is inside input_path"):
         plan_batch(tmp_path / "*.jsonl", tmp_path / "x.jsonl", shards=2)
     assert not (tmp_path / "out").exists()

@@ -230,7 +230,7 @@ def test_a_shard_whose_file_lost_a_line_is_not_merged(tmp_path: Path) -> None:
         run_shards(job_of(server.url, tmp_path), planned(tmp_path))
     path = tmp_path / "out/_shards/00001-of-00004/results-00000.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(JournalCorruptError, match=r"00001-of-00004 has . lines and its manifest tells"):
+    with pytest.raises(JournalCorruptError, match=r"00001-of-00004 has . lines, but its manifest says"):
         merge_shards(tmp_path / "out")
     assert not (tmp_path / "out/results-00000.jsonl").exists()
 
@@ -260,7 +260,7 @@ def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.Monk
     doubled(tmp_path)
     with serving(echo) as server:
         run_shards(job_of(server.url, tmp_path, id_column="id"), planned(tmp_path))
-    with pytest.raises(BatchInputError, match="id 'q2' stands in row 2 and in row 35"):
+    with pytest.raises(BatchInputError, match="id 'q2' appears in row 2 and in row 35"):
         merge_shards(tmp_path / "out")
     assert not (tmp_path / "out/results-00000.jsonl").exists()
     assert merge_shards(tmp_path / "out", unique_ids=False).rows == 40

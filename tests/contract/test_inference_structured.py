@@ -71,7 +71,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_again_and_then_marked(tmp_path
     assert (3, {"invalid_output": 2}) == (report.succeeded, report.errors)
     assert (1, 2, 3, 3) == (tries["t0"], tries["t1"], tries["t2"], tries["t3"])
     assert "'urgent' is a required property" in lines[2]["error"]["message"]
-    assert "cut at its token limit" in lines[3]["error"]["message"]
+    assert "truncated at its token limit" in lines[3]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_completions_are_asked_as_each_engine_takes_it(
 def test_what_gives_no_text_takes_no_schema(tmp_path: Path) -> None:
     """Said before anything is sent; a schema that is none, when the job is made."""
     with serving(lambda r: chat_reply(GOOD)) as server:
-        with pytest.raises(BatchInputError, match="response_schema is for texts"):
+        with pytest.raises(BatchInputError, match="response_schema applies only to texts"):
             run_batch(job(server.url, tmp_path, engine="tei", task="feature-extraction"))
         assert server.posts == []
-    with pytest.raises(ValueError, match="no JSON schema"):
+    with pytest.raises(ValueError, match="not a valid JSON schema"):
         job("http://x", tmp_path, response_schema={"type": "nonsense"})

@@ -68,7 +68,7 @@ def test_a_row_that_got_lost_is_noticed(tmp_path: Path, monkeypatch: pytest.Monk
             add(self, record, *rest)
 
     monkeypatch.setattr(recorder.Recorder, "add", lose)
-    lost = "row 5 is missing although every row is done"
+    lost = "row 5 is missing, although every row is done"
     with serving(echo) as server, pytest.raises(JournalCorruptError, match=lost):
         run_batch(job_of(server.url, tmp_path, 20))
     assert not (tmp_path / "out.manifest.json").exists()

@@ -190,9 +190,9 @@ def test_what_is_no_lease_is_an_error_and_not_nobody(tmp_path: Path) -> None:
     path = f"file://{tmp_path}"
     (tmp_path / "acme" / "demo").mkdir(parents=True)
     (tmp_path / "acme" / "demo" / "x.json").write_text('{"holder": "x"}')
-    with pytest.raises(StoreError, match=r"lease 'x' can't be read, it holds \{'holder': 'x'\}"):
+    with pytest.raises(StoreError, match=r"lease 'x': it contains \{'holder': 'x'\}"):
         store_for(path, "acme", "demo").read()
-    assert ["somebody (the leases can't be read)"] == other_users(path, "acme", "demo", "me")
+    assert ["unknown holder (the leases cannot be read)"] == other_users(path, "acme", "demo", "me")
 
 
 def test_a_store_that_does_not_show_what_was_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_store_that_does_not_show_what_was_written_is_an_error(monkeypatch: py
     store = store_for(None, "acme", "demo")
     store.write(new_lease("a", time.time(), 1.0))
     monkeypatch.setattr(stand_in, "keys", lambda prefix=None: [])
-    with pytest.raises(StoreError, match="not read back as they were written"):
+    with pytest.raises(StoreError, match="read back differ from those written"):
         store.read()
 
 

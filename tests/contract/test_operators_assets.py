@@ -121,7 +121,7 @@ def test_a_namespace_that_no_asset_can_have_fails_no_task(caplog: pytest.LogCapt
     told = context()
     announce(told, [], "not a namespace", "demo", {})
     assert emitted(told) == []
-    assert "No asset event for endpoint demo" in caplog.text
+    assert "Could not emit the asset event of endpoint demo" in caplog.text
     announce({}, [], "acme", "demo", {})
 
 

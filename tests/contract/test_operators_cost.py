@@ -76,7 +76,7 @@ def test_a_release_tells_the_cost(kind: Any, monkeypatch: pytest.MonkeyPatch, ca
     assert billed["usd"] > 0
     assert cost["usd"] == pytest.approx(billed["usd"], rel=0.03)
     assert (500, 1000, "replica lifetimes") == (cost["rows"], cost["tokens"], cost["source"])
-    assert "This run's cost of acme/demo" in caplog.text
+    assert "Cost of this run: acme/demo" in caplog.text
 
 
 def test_a_cost_that_cannot_be_told_fails_nothing(
@@ -91,7 +91,7 @@ def test_a_cost_that_cannot_be_told_fails_nothing(
         run(pause, context_of(pause, ti, datetime.now(UTC)))
         assert emulator.history("demo")[-1]["state"] == "paused"
     assert "cost" not in ti.xcoms
-    assert "What endpoint demo has cost can't be told" in caplog.text
+    assert "Could not read the cost of endpoint demo" in caplog.text
 
 
 class Mute(TaskInstance):
@@ -119,7 +119,11 @@ def test_a_release_that_is_done_is_not_repeated_for_its_xcom(
             work >> pause
         run(pause, context_of(pause, Mute(), datetime.now(UTC)))
         assert emulator.history("demo")[-1]["state"] == "paused"
-    for words in ("Rows and tokens of the batches", "This run's cost of acme/demo", "can't be left in XCom"):
+    for words in (
+        "Could not count the rows and tokens",
+        "Cost of this run: acme/demo",
+        "Could not store the cost in XCom",
+    ):
         assert words in caplog.text
 
 
@@ -282,6 +286,8 @@ def test_a_sum_that_cannot_be_read_says_where(monkeypatch: pytest.MonkeyPatch, v
 def _sum_can_not_be_read() -> None:
     with (
         InferenceEndpointsHook() as hook,
-        pytest.raises(InferenceEndpointError, match=r"costs of DAG 'costs' can't be summed.*hf_endpoints_costs\.costs"),
+        pytest.raises(
+            InferenceEndpointError, match=r"Could not sum the costs of DAG 'costs'.*hf_endpoints_costs\.costs"
+        ),
     ):
         hook.sum_costs("costs")

@@ -76,7 +76,7 @@ def test_what_never_scales_down_is_said(emulator: Emulator, caplog: pytest.LogCa
     """A kept replica is allowed, and the log says that it bills until somebody stops it; once."""
     run(create(min_replica=1))
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert len([line for line in said if "never scales down" in line]) == 1
+    assert len([line for line in said if "never scales to zero" in line]) == 1
     assert emulator.endpoint("demo")["compute"]["scaling"]["minReplica"] == 1
 
 
@@ -238,11 +238,11 @@ def test_a_secret_that_is_none_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "a" * 33}, "at most 32 characters, this one 33"),
+        ({"name": "a" * 33}, "at most 32 characters, and this one has 33"),
         ({"name": "Demo"}, "lower-case"),
         ({"name": ""}, "lower-case"),
         ({"scale_to_zero_timeout": 5}, "between 15 and 2880 minutes"),
-        ({"min_replica": 3, "max_replica": 2}, "min_replica=3 is above max_replica=2"),
+        ({"min_replica": 3, "max_replica": 2}, "min_replica=3 is greater than max_replica=2"),
         ({"repository": ""}, "repository"),
     ],
 )
@@ -378,7 +378,7 @@ def test_fail_refuses_any_endpoint_of_the_name(emulator: Emulator, there: str) -
     """`if_exists="fail"` touches nothing and fails without retries."""
     into(emulator, there)
     before = len(calls(emulator))
-    with pytest.raises(AirflowFailException, match=f"exists already \\({there}\\)"):
+    with pytest.raises(AirflowFailException, match=f"already exists \\({there}\\)"):
         run(create(if_exists="fail"))
     assert since(emulator, before) == []
     assert there == state(emulator)
@@ -387,10 +387,10 @@ def test_fail_refuses_any_endpoint_of_the_name(emulator: Emulator, there: str) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"repository": "gpt2-large"}, "repository: wanted 'gpt2-large', it has 'gpt2'"),
-        ({"instance_size": "x4"}, "instance_size: wanted 'x4', it has 'x2'"),
-        ({"instance_type": "intel-spr"}, "instance_type: wanted 'intel-spr', it has 'intel-icl'"),
-        ({"custom_image": VLLM}, "engine: wanted 'vLLM', it has 'huggingface'"),
+        ({"repository": "gpt2-large"}, "repository: wanted 'gpt2-large', found 'gpt2'"),
+        ({"instance_size": "x4"}, "instance_size: wanted 'x4', found 'x2'"),
+        ({"instance_type": "intel-spr"}, "instance_type: wanted 'intel-spr', found 'intel-icl'"),
+        ({"custom_image": VLLM}, "engine: wanted 'vLLM', found 'huggingface'"),
     ],
 )
 @pytest.mark.parametrize("there", ["running", "paused"])

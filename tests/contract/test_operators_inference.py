@@ -110,7 +110,7 @@ def test_truncation_is_reported(emulator: Emulator) -> None:
     long = ask(inputs="one two three four five six seven", parameters={"max_tokens": 2})
     assert run(long)["truncated"] is True
     long.fail_on_truncated = True
-    with pytest.raises(AirflowFailException, match="cut short"):
+    with pytest.raises(AirflowFailException, match="truncated"):
         run(long)
 
 

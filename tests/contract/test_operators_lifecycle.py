@@ -132,7 +132,7 @@ def test_delete_deferred(demo: Emulator) -> None:
 def test_delete_that_never_ends_is_a_timeout(demo: Emulator) -> None:
     """An endpoint that stays there is not called deleted."""
     demo.behave("demo", deleting_seconds=600)
-    with pytest.raises(InferenceEndpointTimeoutError, match="still there"):
+    with pytest.raises(InferenceEndpointTimeoutError, match="still exists"):
         run(op(DeleteInferenceEndpointOperator, timeout=0.3))
 
 
@@ -245,7 +245,7 @@ def test_update_takes_changes_as_one_argument_too(demo: Emulator) -> None:
 
 def test_update_refuses_a_change_given_twice() -> None:
     """Which one was meant can't be known."""
-    with pytest.raises(ValueError, match="max_replica: given as an argument and in `changes`"):
+    with pytest.raises(ValueError, match="max_replica: given both as an argument and in `changes`"):
         op(UpdateInferenceEndpointOperator, changes={"max_replica": 2}, max_replica=3)
 
 
@@ -298,7 +298,7 @@ def test_update_that_fails_tells_why(demo: Emulator, deferrable: bool) -> None:
     operator = op(UpdateInferenceEndpointOperator, revision="x", deferrable=deferrable)
     with pytest.raises(EndpointFailedError) as caught:
         run_deferred(operator) if deferrable else run(operator)
-    for words in ("last update failed", "image not found", "Last", "pulling with ***"):
+    for words in ("last update of the endpoint failed", "image not found", "Last", "pulling with ***"):
         assert words in str(caught.value)
     assert state(demo) == "updateFailed"
 
@@ -309,7 +309,7 @@ def test_update_that_fails_tells_why(demo: Emulator, deferrable: bool) -> None:
         ({}, "Nothing to update"),
         ({"scale_to_zero_timeout": 5}, "between 15 and 2880"),
         ({"changes": {"no_such_setting": 1}}, "no_such_setting"),
-        ({"region": "eu-west-1"}, "vendor and region go together"),
+        ({"region": "eu-west-1"}, "vendor and region belong together"),
     ],
 )
 def test_update_refuses_what_makes_no_sense(demo: Emulator, changes: dict[str, Any], words: str) -> None:

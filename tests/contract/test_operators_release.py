@@ -90,7 +90,7 @@ def test_on_failure(emulator: Emulator, policy: str) -> None:
 
 def test_an_unknown_policy_is_refused_when_the_dag_is_read() -> None:
     """A misspelt policy is no surprise at the moment it is needed."""
-    with pytest.raises(ValueError, match="on_kill='stop': it is one of pause"):
+    with pytest.raises(ValueError, match=r"on_kill='stop' is not valid\. Use one of pause"):
         create(on_kill="stop")
 
 

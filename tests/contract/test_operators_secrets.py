@@ -188,7 +188,7 @@ def test_a_secret_that_cannot_be_looked_up_leaves_the_rest_hidden(
     with dag:
         said = failure_of(sensor("poke"))
     assert "exit 1 after ***" in said
-    assert "hidden by its name alone" in caplog.text
+    assert "redacted by its name only" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["call", "batch"])

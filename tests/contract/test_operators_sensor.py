@@ -159,7 +159,7 @@ def test_a_failed_update_ends_it(emulator: Emulator, mode: str) -> None:
     run(create())
     emulator.behave("demo", fail_update="no such image")
     run(UpdateInferenceEndpointOperator(task_id="u", endpoint="demo", revision="x", wait_for_completion=False, **FAST))
-    with pytest.raises(AirflowFailException, match=r"last update failed(.|\n)*no such image"):
+    with pytest.raises(AirflowFailException, match=r"last update of the endpoint failed(.|\n)*no such image"):
         watch(mode)
 
 

@@ -89,9 +89,9 @@ def test_tasks_that_airflow_holds_back_count_for_the_limit(paths: dict[str, Any]
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"shards": 2000}, r"2000 shards, and 1024 are the most. .*max_map_length"),
+        ({"shards": 2000}, r"2000 shards, but the maximum is 1024. .*max_map_length"),
         ({"shards": None, "bytes_per_shard": 1}, r"bytes_per_shard=1 of \d+ bytes makes .*max_map_length"),
-        ({"shards": "many"}, "shards is a whole number, not 'many'"),
+        ({"shards": "many"}, "shards='many' is not an integer"),
         ({"input_path": "/nowhere/in.jsonl"}, "/nowhere/in.jsonl"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_plan_that_cannot_be_run_fails_for_good(paths: dict[str, Any], changes
 
 def test_a_word_that_is_none_is_told_when_the_dag_is_read(paths: dict[str, Any]) -> None:
     """Before any task runs, with the words that there are."""
-    with pytest.raises(ValueError, match="on_existing='replace': it is one of resume, overwrite, fail"):
+    with pytest.raises(ValueError, match=r"on_existing='replace' is not valid\. Use one of resume, overwrite, fail"):
         plan(paths, on_existing="replace")
 
 
@@ -125,7 +125,7 @@ def test_a_division_that_is_none_is_told_when_the_dag_is_read() -> None:
     [
         ({"number": 9, "of": 4, "plan": "x"}, {}, "shard"),
         (None, {"max_concurrency": 3}, "max_concurrency: 3 requests in flight are too few for 4 shards at once"),
-        (None, {"job_options": {"on_existing": "overwrite"}}, "give it to the planner"),
+        (None, {"job_options": {"on_existing": "overwrite"}}, "Give it to the planner"),
     ],
 )
 def test_a_shard_that_cannot_be_run_wakes_no_endpoint(

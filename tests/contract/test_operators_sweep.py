@@ -113,7 +113,7 @@ def test_it_switches_off_what_is_left_over(emulator: Emulator, leases: Path, act
     StartNotes(str(leases)).write("acme", "busy", note)
     report = sweep(InRun(r1="failed", r2="running"), only_report="False", action=action)
     assert (report["left-over"]["verdict"], report["busy"]["verdict"]) == ("sweep", "leave")
-    assert report["busy"]["reason"] == "the run of nightly/r2/create goes on"
+    assert report["busy"]["reason"] == "the run of nightly/r2/create is still active"
     assert state(emulator, "busy") == "running"
     if expected is None:
         wait_until(emulator, "left-over", lambda: "left-over" not in states(emulator))
@@ -197,7 +197,7 @@ def test_a_note_of_an_earlier_start_says_nothing(emulator: Emulator, leases: Pat
         client.create_inference_endpoint("mine", **MODEL)
     StartNotes(str(leases)).write("acme", "mine", StartNote(**RUN, at=time.time() - 86_400))
     wait_until(emulator, "mine", lambda: states(emulator)["mine"] == "running")
-    assert sweep()["mine"]["reason"] == "this provider has not started it"
+    assert sweep()["mine"]["reason"] == "this provider did not start it"
 
 
 def states(emulator: Emulator) -> dict[str, str]:
@@ -252,7 +252,7 @@ def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], 
 
 def test_names_that_mean_everything_are_refused(emulator: Emulator) -> None:
     """They may come from a template, so they are looked at when the task runs."""
-    with pytest.raises(AirflowFailException, match="means every endpoint"):
+    with pytest.raises(AirflowFailException, match="matches every endpoint"):
         sweep(names=["*"])
 
 
@@ -271,9 +271,9 @@ def test_what_is_left_alone_costs_no_request(emulator: Emulator) -> None:
         client.create_inference_endpoint("theirs", **MODEL)
     started("ours")
     before = len(received(emulator))
-    assert sweep()["theirs"]["reason"] == "this provider has not started it"
+    assert sweep()["theirs"]["reason"] == "this provider did not start it"
     named = sweep(names=["other-*"])
-    assert {"its name is not asked for"} == {each["reason"] for each in named.values()}
+    assert {"its name does not match"} == {each["reason"] for each in named.values()}
     asked = received(emulator)[before:]
     assert ["GET /v2/endpoint/acme/ours/replica"] == [each for each in asked if "replica" in each]
     assert not [each for each in asked if "/theirs" in each]

@@ -169,7 +169,7 @@ def test_what_a_start_is_for(
     report = sweep()["demo"]
     assert (kept, "kept" if kept else "a run") == (note_of(leases, "demo").keep, report["started_for"])
     expected = (
-        ("leave", "nightly/r1/start keeps it until somebody says otherwise", None, "running")
+        ("leave", "nightly/r1/start keeps it until it is released by hand", None, "running")
         if kept
         else ("sweep", "the run of nightly/r1/start has ended", "paused", "paused")
     )
@@ -193,14 +193,14 @@ def test_a_group_that_keeps_what_it_found_running_says_so(emulator: Emulator, le
     acquired = {"name": "demo", "namespace": "acme", "found": "running", "use": "u", "lease": lease, "budget": None}
     release = ReleaseAcquiredOperator(task_id="release", acquired=acquired, release="keep")
     run(release, context("g.release"))
-    assert "nightly/r1/g.release keeps it until somebody says otherwise" == sweep()["demo"]["reason"]
+    assert "nightly/r1/g.release keeps it until it is released by hand" == sweep()["demo"]["reason"]
 
 
 def test_a_deployment_that_finds_its_endpoint_running_keeps_it(emulator: Emulator) -> None:
     """Whoever started the endpoint is done with it; the DAG that wants it to stay says so."""
     run(create("demo", keep=False), context("crashed"))
     run(ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", **FAST), context())
-    assert "nightly/r1/start keeps it until somebody says otherwise" == sweep()["demo"]["reason"]
+    assert "nightly/r1/start keeps it until it is released by hand" == sweep()["demo"]["reason"]
 
 
 def test_what_is_kept_can_be_swept_by_its_name(emulator: Emulator) -> None:
@@ -226,7 +226,7 @@ def test_a_person_keeps_an_endpoint_by_its_name(emulator: Emulator, keep: Any) -
     run(create("demo", keep=False), context())
     report = sweep(keep=keep, names=["demo"])["demo"]
     assert ("leave", "running") == (report["verdict"], state(emulator))
-    assert "keep says so" in report["reason"]
+    assert "it matches keep" in report["reason"]
 
 
 def test_the_variable_is_asked_by_default(emulator: Emulator) -> None:
@@ -265,7 +265,7 @@ def test_a_request_that_takes_long_is_a_use(emulator: Emulator) -> None:
     call = threading.Thread(target=httpx.post, args=(url_of(emulator),), kwargs=given)
     call.start()
     try:
-        report = until(lambda: sweep(quiet=timedelta(seconds=1), only_report=True)["demo"], "under way")
+        report = until(lambda: sweep(quiet=timedelta(seconds=1), only_report=True)["demo"], "in flight")
         assert "leave" == report["verdict"]
     finally:
         call.join(timeout=HANG)
@@ -307,7 +307,7 @@ def test_the_examples_of_the_fallback_and_of_the_sweeper_live_together(
     run(ResumeInferenceEndpointOperator(task_id="start", endpoint="left-over", keep=False, **FAST), context())
     two_hours_pass(emulator, monkeypatch)
     report = hourly(sweeping)
-    assert ("leave", "nightly/r1/resume_fallback keeps it until somebody says otherwise") == (
+    assert ("leave", "nightly/r1/resume_fallback keeps it until it is released by hand") == (
         report["fallback"]["verdict"],
         report["fallback"]["reason"],
     )

@@ -200,7 +200,7 @@ def test_a_reschedule_is_no_end(slow: Emulator) -> None:
 @pytest.mark.parametrize("why", ["on_kill", "on_timeout", "on_failure"])
 def test_an_unknown_policy_is_refused_when_the_dag_is_read(why: str) -> None:
     """A misspelt policy is no surprise at the moment it is needed."""
-    with pytest.raises(ValueError, match=f"{why}='stop': it is one of pause"):
+    with pytest.raises(ValueError, match=f"{why}='stop' is not valid. Use one of pause"):
         sensor("deferred", **{why: "stop"})
 
 

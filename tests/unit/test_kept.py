@@ -125,7 +125,7 @@ def test_a_server_that_fails_is_not_nobody(stand_in: Variables) -> None:
 
     stand_in.get = get  # type: ignore[method-assign]
     for records in (in_variable(), separate()):
-        with pytest.raises(StoreError, match=r"lists it and does not give its value"):
+        with pytest.raises(StoreError, match=r"lists it, but does not return its value"):
             records.read()
     with pytest.raises(StoreError):
         in_variable().write("two", 2)
@@ -140,7 +140,7 @@ def test_a_write_that_only_a_log_tells_of_is_an_error(stand_in: Variables, old: 
         raise ConnectionError("no API server")
 
     stand_in.set = put  # type: ignore[method-assign]
-    with pytest.raises(StoreError, match=r"'the\.key\.one' does not keep what is written to it"):
+    with pytest.raises(StoreError, match=r"'the\.key\.one' did not store what was written to it"):
         separate().write("one", 2)
 
 
@@ -208,19 +208,17 @@ def test_a_full_variable_makes_room(stand_in: Variables, caplog: pytest.LogCaptu
     for key in ("one", "two", "one", "three"):
         records.write(key, key)
     assert {"one": "one", "three": "three"} == records.read()
-    assert "1 oldest records make room" in caplog.text
+    assert "removed its 1 oldest records" in caplog.text
 
 
 def test_a_place_that_fails_says_which(stand_in: Variables, tmp_path: Path) -> None:
     """Whatever the storage or Airflow raises, and how often it was tried."""
     stand_in.broken = True
-    with pytest.raises(
-        StoreError, match=r"'all\.in\.one' can't be read: ConnectionError: no API server \(the last of 4"
-    ):
+    with pytest.raises(StoreError, match=r"'all\.in\.one' cannot be read: ConnectionError: no API server \(last of 4"):
         in_variable().read()
     (tmp_path / "file").touch()
     document = document_at(f"file://{tmp_path}/file", (), "note", key="k", description="d")
-    with pytest.raises(StoreError, match=r"note\.json can't be written"):
+    with pytest.raises(StoreError, match=r"note\.json cannot be written"):
         document.write({})
 
 
@@ -233,7 +231,7 @@ def test_what_cannot_be_read_is_no_empty_place(stand_in: Variables, tmp_path: Pa
     for path in (None, f"file://{tmp_path}"):
         with pytest.raises(StoreError, match=r"'k'|note\.json"):
             document_at(path, (), "note", key="k", description="d").read()
-    with pytest.raises(StoreError, match=r"one\.json can't be read"):
+    with pytest.raises(StoreError, match=r"one\.json cannot be read"):
         separate(f"file://{tmp_path}").read()
 
 

@@ -35,8 +35,8 @@ class Ceiling:
         for pattern in self.allowed_hardware:
             if not isinstance(pattern, str) or pattern.count("/") not in (0, 3) or not pattern:
                 raise InvalidArgumentError(
-                    f"allowed_hardware has {pattern!r}: write an instance type (nvidia-t4, intel-*) or "
-                    "vendor/region/instance-type/instance-size, each part with * where it does not matter."
+                    f"allowed_hardware contains {pattern!r}, which is not valid. Write an instance type (nvidia-t4, "
+                    "intel-*) or vendor/region/instance-type/instance-size, with * for any part that does not matter."
                 )
 
     @property
@@ -52,23 +52,24 @@ class Ceiling:
         """
         if self.allowed_hardware and not any(_fits(hardware, each) for each in self.allowed_hardware):
             raise CeilingError(
-                f"Endpoint {name!r} is to run on {hardware}, and the connection allows only "
-                f"{', '.join(self.allowed_hardware)} (allowed_hardware). Choose one of these, or ask whoever owns the "
-                "connection."
+                f"Endpoint {name!r} needs {hardware}, but the connection allows only "
+                f"{', '.join(self.allowed_hardware)} (allowed_hardware). Choose hardware from this list, or ask the "
+                "owner of the connection."
             )
         if self.max_price_per_hour is None:
             return
         if price_per_hour is None:
             raise CeilingError(
-                f"The connection allows at most {usd(self.max_price_per_hour)} an hour (max_price_per_hour), and the "
-                f"service lists no price for {hardware}, on which endpoint {name!r} is to run. Choose listed hardware."
+                f"The price of {hardware} for endpoint {name!r} is not known: the service does not list it. The "
+                f"connection allows at most {usd(self.max_price_per_hour)} an hour (max_price_per_hour). Choose "
+                "hardware with a listed price."
             )
         most = price_per_hour * replicas
         if most > self.max_price_per_hour:
             raise CeilingError(
-                f"Endpoint {name!r} may cost {usd(most)} an hour ({replicas} x {usd(price_per_hour)}, {hardware}), and "
-                f"the connection allows at most {usd(self.max_price_per_hour)} (max_price_per_hour). Choose cheaper "
-                "hardware or a smaller max_replica, or ask whoever owns the connection."
+                f"Endpoint {name!r} can cost up to {usd(most)} an hour ({replicas} x {usd(price_per_hour)}, "
+                f"{hardware}), but the connection allows at most {usd(self.max_price_per_hour)} (max_price_per_hour). "
+                "Choose cheaper hardware or a smaller max_replica, or ask the owner of the connection."
             )
 
 

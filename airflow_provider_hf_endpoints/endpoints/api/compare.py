@@ -75,7 +75,7 @@ def conflicts(spec: EndpointSpec, existing: InferenceEndpoint) -> list[str]:
         ("instance_size", spec.instance_size, existing.instance_size),
     ]
     return [
-        f"{field}: wanted {wanted!r}, it has {has!r}"
+        f"{field}: wanted {wanted!r}, found {has!r}"
         for field, wanted, has in pairs
         if wanted is not None and has is not None and wanted != has
     ]

@@ -63,7 +63,7 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
             uncertain = error
         except NameTakenError as error:
             return (yield from _settle_conflict(session, error, chosen, spec, began, uncertain))
-        log.warning("It is unknown whether the create of %s/%s arrived: %s", chosen, spec.name, uncertain)
+        log.warning("Could not confirm whether endpoint %s/%s was created: %s", chosen, spec.name, uncertain)
         told = uncertain.retry_after or 0.0
         yield Pause(min(max(told, _CREATE_PAUSE), _LONGEST_CREATE_PAUSE))
         made = yield from _find_made(session, chosen, spec.name, began, payload)
@@ -72,7 +72,7 @@ def create(session: Session, spec: EndpointSpec, namespace: str | None) -> Flow[
         if told > _LONGEST_CREATE_PAUSE or not uncertain.retryable:
             break
         if attempt < _CREATE_TRIES:
-            log.info("There is no endpoint %s/%s: the create is sent again.", chosen, spec.name)
+            log.info("Endpoint %s/%s does not exist. Sending the create request again.", chosen, spec.name)
     assert uncertain is not None
     raise _explained(uncertain, spec.repository)
 
@@ -101,7 +101,7 @@ def _settle_conflict(
         answer = yield request
     except EndpointNotFoundError:
         raise QuotaExceededError(
-            f"{error.message} (no endpoint has the name {spec.name!r}, so it is not the name)",
+            f"{error.message} (no endpoint is named {spec.name!r}, so the name is not the cause)",
             method=error.method,
             path=error.path,
             status=error.status,
@@ -126,10 +126,10 @@ def _find_made(
         return None
     found = endpoint_of(answer.data, namespace, request, sent)
     if _is_young(found, answer, session, began):
-        log.info("The create of %s/%s had arrived.", namespace, name)
+        log.info("The create request of %s/%s did succeed.", namespace, name)
         return found
     raise NameTakenError(
-        f"an endpoint {name!r} existed before",
+        f"an endpoint {name!r} existed before this request",
         method="POST",
         path=f"/v2/endpoint/{namespace}",
         status=409,
@@ -157,11 +157,14 @@ def create_from_catalog(
     """Create from a catalog model or recipe, once: where its fate is unknown it is looked up, and not sent again."""
     repo_id, recipe_id = choice.get("repo_id"), choice.get("recipe_id")
     if (repo_id is None) == (recipe_id is None):
-        raise InvalidArgumentError("Give exactly one of repo_id (a model) and recipe_id (one of its recipes).")
+        raise InvalidArgumentError("Give exactly one of repo_id (a model) and recipe_id (a recipe of a model).")
     if recipe_id is not None and (choice.get("accelerator") or choice.get("gguf_file")):
-        raise InvalidArgumentError("accelerator and gguf_file choose among a model's recipes; recipe_id is one.")
+        raise InvalidArgumentError(
+            "recipe_id already names one recipe. accelerator and gguf_file are for repo_id: remove them, or give "
+            "repo_id."
+        )
     if repo_id is not None and not _REPOSITORY.fullmatch(repo_id):
-        raise InvalidArgumentError(f"repo_id={repo_id!r} is no model of the hub: write it as owner/name.")
+        raise InvalidArgumentError(f"repo_id={repo_id!r} is not a model id. Write it as owner/name.")
     if (name := choice.get("name")) is not None:
         check_name(name)
     chosen = yield from resolve_namespace(session, namespace)
@@ -176,7 +179,7 @@ def create_from_catalog(
     except ServiceError:
         if name is None:
             raise  # the service has chosen a name that nobody knows
-        log.warning("It is unknown whether the create of %s/%s arrived: it is looked up.", chosen, name)
+        log.warning("Could not confirm whether endpoint %s/%s was created. Looking it up.", chosen, name)
         yield Pause(_CREATE_PAUSE)
         made = yield from _find_made(session, chosen, name, began)
         if made is None:

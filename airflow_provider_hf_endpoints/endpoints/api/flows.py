@@ -107,7 +107,7 @@ def endpoint_of(
     try:
         if not isinstance(data, dict):
             raise InvalidAnswerError(
-                f"the answer is {type(data).__name__} and no endpoint",
+                f"the body is of type {type(data).__name__}, not an endpoint",
                 method=request.method,
                 path=request.path,
                 retryable=False,
@@ -123,7 +123,7 @@ def endpoint_of(
 def _odd_answer(request: Request, error: ValidationError) -> InvalidAnswerError:
     problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
     return InvalidAnswerError(
-        f"the answer is not what the contract promises ({problems})",
+        f"the body does not follow the contract ({problems})",
         method=request.method,
         path=request.path,
         retryable=False,
@@ -135,7 +135,7 @@ def items_of(data: Any, key: str, request: Request) -> list[dict[str, Any]]:
     items = data.get(key) if isinstance(data, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidAnswerError(
-            f"the answer has no list {key!r}", method=request.method, path=request.path, retryable=False
+            f"the body has no list {key!r}", method=request.method, path=request.path, retryable=False
         )
     return items
 
@@ -156,8 +156,8 @@ def resolve_namespace(session: Session, namespace: str | None) -> Flow[str]:
         me = yield from whoami(session)
         if me.type != "user":
             raise InvalidArgumentError(
-                f"The token belongs to {me.type or 'something'} {me.name!r} and not to a user, so there is no default "
-                "namespace: give `namespace` (in the connection's extra, or as an argument)."
+                f"The token belongs to {me.type or 'something'} {me.name!r}, not to a user, so there is no default "
+                "namespace. Set `namespace` in the connection's extra, or as an argument."
             )
         session.namespace = chosen = me.name
     return check_namespace(chosen)
@@ -178,7 +178,7 @@ def list_endpoints(
             found += yield from _list_one(each, filters)
         except (AuthenticationError, PermissionDeniedError, PaymentRequiredError) as error:
             # 401 is also what an organisation without billing answers, and a token may be for one namespace only.
-            log.info("Endpoints of %s can't be listed and are left out: %s", each, error.message)
+            log.info("Could not list the endpoints of %s; they are left out: %s", each, error.message)
             refusals.append(error)
     if refusals and len(refusals) == len(me.namespaces):
         raise refusals[0]
@@ -199,7 +199,7 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
             return found
         if cursor in seen:
             raise InvalidAnswerError(
-                f"the list repeats its cursor {cursor!r} and would never end",
+                f"the list repeats its cursor {cursor!r}, so it would never end",
                 method="GET",
                 path=request.path,
                 retryable=False,
@@ -361,7 +361,7 @@ def delete(
         yield Pause(pause_seconds)
         pause_seconds = min(pause_seconds * 1.5, 10.0)
     raise InferenceEndpointTimeoutError(
-        f"Endpoint {chosen}/{name} was deleted and is still there after {timeout:.0f} s. Look at it in the web UI."
+        f"Endpoint {chosen}/{name} still exists {timeout:.0f} s after its deletion. Check the endpoint in the web UI."
     )
 
 

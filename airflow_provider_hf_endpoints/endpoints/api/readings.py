@@ -61,7 +61,7 @@ def logs(
     """
     check_name(name)
     if not 1 <= tail <= _LONGEST_LOG:
-        raise InvalidArgumentError(f"tail={tail!r} must be between 1 and {_LONGEST_LOG} lines, by the service's rule.")
+        raise InvalidArgumentError(f"tail={tail!r} is out of range. The service allows 1 to {_LONGEST_LOG} lines.")
     chosen = yield from flows.resolve_namespace(session, namespace)
     request = requests.logs_v3(
         chosen, name, limit=tail, replica=replica, level=level, search=search, since=since, until=until, order="desc"
@@ -73,7 +73,7 @@ def logs(
             raise
     else:
         if not isinstance(answer.data, list):
-            raise InvalidAnswerError("the log is no list", method=request.method, path=request.path, retryable=False)
+            raise InvalidAnswerError("the log is not a list", method=request.method, path=request.path, retryable=False)
         return _oldest_first([flows.parse(LogEntry, item, request) for item in answer.data])[-tail:]
     answer = yield requests.logs_v2(chosen, name, tail=tail, replica=replica)
     return [LogEntry(line=line) for line in str(answer.data).splitlines()][-tail:]
@@ -104,7 +104,7 @@ def metric(
     check_name(name)
     for label, moment in (("start", start), ("stop", stop)):
         if moment is not None and moment.tzinfo is None:
-            raise InvalidArgumentError(f"{label}={moment!r} has no time zone: give an aware datetime.")
+            raise InvalidArgumentError(f"{label}={moment!r} has no time zone. Give a datetime with a time zone.")
     chosen = yield from flows.resolve_namespace(session, namespace)
     request = requests.metric(chosen, name, which, start=start, stop=stop or session.now(), replica_id=replica_id)
     answer = yield request
@@ -157,7 +157,7 @@ def describe_failure(
         entries = yield from logs(session, endpoint.name, endpoint.namespace, tail=tail)
     except InferenceEndpointError as error:
         words = error.message if isinstance(error, ApiError) else str(error)
-        return conceal(f"(Its log could not be read: {words})", endpoint, secrets)
+        return conceal(f"(Could not read its log: {words})", endpoint, secrets)
     if not entries:
         return "(Its log is empty.)"
     # Before the lines are indented: a secret of several lines is found as it was printed.

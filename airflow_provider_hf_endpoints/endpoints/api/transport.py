@@ -50,16 +50,16 @@ _INVALID_TRIES = 3  # of a request that is answered with something that is no JS
 _LASTING = (
     (
         re.compile("CERTIFICATE_VERIFY_FAILED|HOSTNAME_MISMATCH", re.I),
-        "The certificate of the server is refused: check the connection's host. Where a proxy of your network opens "
-        "connections, name its certificates in the environment variable SSL_CERT_FILE.",
+        "The server's certificate is not trusted. Check the connection's host. If a proxy of your network decrypts "
+        "TLS, set the environment variable SSL_CERT_FILE to its certificates.",
     ),
     (
         re.compile("WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|HTTP_REQUEST", re.I),
-        "The server does not speak TLS as asked: check the connection's host, its port, and whether http:// is meant.",
+        "The server does not use TLS on this port. Check the connection's host and port; the URL may need http://.",
     ),
     (
         re.compile(r"\b407\b|proxy authentication", re.I),
-        "The proxy asks for credentials: check the proxy's settings (HTTPS_PROXY).",
+        "The proxy asks for credentials. Check the proxy settings (HTTPS_PROXY).",
     ),
 )
 _LOCAL = re.compile(r"\w+://(localhost|127\.|\[::1\])")
@@ -102,11 +102,13 @@ def _clean(field: str, url: str) -> str:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
-        raise InvalidArgumentError(f"{field} is no URL: write it as https://host[:port].") from None
+        raise InvalidArgumentError(f"{field} is not a valid URL. Write it as https://host[:port].") from None
     if parts.username or parts.password:
-        raise InvalidArgumentError(f"{field} holds a user name or password: the token goes into the password field.")
+        raise InvalidArgumentError(
+            f"{field} contains a user name or password. Remove them; the token goes into the password field."
+        )
     if not usable or parts.query or parts.fragment:
-        raise InvalidArgumentError(f"{field}={url!r} is no URL of a service: write it as https://host[:port].")
+        raise InvalidArgumentError(f"{field}={url!r} is not a valid service URL. Write it as https://host[:port].")
     return url.rstrip("/")
 
 
@@ -142,13 +144,18 @@ class Transport:
         ceiling: Ceiling = NO_CEILING,
     ) -> None:
         if not token or not token.strip():
-            raise InvalidArgumentError("The token is empty: give a Hugging Face access token (it starts with hf_).")
+            raise InvalidArgumentError("The token is empty. Give a Hugging Face access token (it starts with hf_).")
         if not (token.strip().isascii() and token.strip().isprintable()) or " " in token.strip():
-            raise InvalidArgumentError("The token has characters that no token has (blanks, controls or non-ASCII).")
+            raise InvalidArgumentError(
+                "The token contains blanks, control characters or non-ASCII characters, so it is not a Hugging Face "
+                "token. Copy it again."
+            )
         if not 0 < timeout < float("inf"):
-            raise InvalidArgumentError(f"timeout={timeout!r} must be a positive number of seconds.")
+            raise InvalidArgumentError(f"timeout={timeout!r} is not valid. Give a positive number of seconds.")
         if not 0 <= retry_budget < float("inf"):
-            raise InvalidArgumentError(f"retry_budget={retry_budget!r} must be a number of seconds, 0 for no retries.")
+            raise InvalidArgumentError(
+                f"retry_budget={retry_budget!r} is not valid. Give a number of seconds; 0 means no retries."
+            )
         self._token = token.strip()
         self._sent: set[str] = set()  # the secrets in requests
         self._bases = Bases.of(base_url, hub_url, catalog_url)
@@ -213,7 +220,7 @@ class Transport:
                 except (ValueError, RecursionError):
                     words = redact(response.text, self._secrets())[:_LONGEST_QUOTE]
                     raise InvalidAnswerError(
-                        f"the answer is no JSON: {words!r}",
+                        f"the body is not JSON: {words!r}",
                         method=request.method,
                         path=path,
                         status=response.status_code,
@@ -249,7 +256,7 @@ class Transport:
             ):
                 kind = ServiceUnreachableError
             case httpx.TimeoutException():
-                kind, words = RequestTimeoutError, f"no answer within {self.http_timeout.read:g} s"
+                kind, words = RequestTimeoutError, f"no response within {self.http_timeout.read:g} s"
             case _:
                 kind = ConnectionLostError
         happened = None
@@ -299,7 +306,7 @@ def _wait_as_told(state: tenacity.RetryCallState) -> float:
 
 def _say_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
-    log.info("Try %d failed, again in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
+    log.info("Attempt %d failed; retry in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
 
 
 def _shown_path(request: Request) -> str:

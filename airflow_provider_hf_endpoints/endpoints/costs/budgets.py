@@ -40,7 +40,7 @@ class Limits:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise InvalidArgumentError(f"{name}={value!r} must be a positive number, or left out.")
+                raise InvalidArgumentError(f"{name}={value!r} is not valid. Give a positive number, or leave it out.")
         return cls(max_cost=max_cost, max_runtime=seconds)
 
     @property
@@ -89,16 +89,19 @@ class Account:
         :param usd_per_hour: with all replicas that a start begins with; None where no price is listed
         """
         if self.max_runtime is not None and now - self.began >= self.max_runtime:
-            return f"{what} is not started, the budget is spent: {self.words(spent, usd_per_hour, now)}"
+            return f"{what} is not started: the budget is spent: {self.words(spent, usd_per_hour, now)}"
         if self.max_cost is None:
             return None
         if usd_per_hour is None:
-            return f"{what} is not started: max_cost needs a price, and the service lists none for its hardware"
+            return (
+                f"{what} is not started: max_cost needs a price, and the service does not list the price of this "
+                "hardware"
+            )
         if self.max_cost - spent >= usd_per_hour * SMALLEST_BILL / 3600.0:
             return None
         return (
-            f"{what} is not started: {self.words(spent, usd_per_hour, now)}, and what is left does not pay for one "
-            f"billed minute ({usd(usd_per_hour * SMALLEST_BILL / 3600.0, places=4)})"
+            f"{what} is not started: {self.words(spent, usd_per_hour, now)}, and the rest does not cover one billed "
+            f"minute ({usd(usd_per_hour * SMALLEST_BILL / 3600.0, places=4)})"
         )
 
     def deadline(self, spent: float, usd_per_hour: float | None, now: float) -> float | None:

@@ -90,7 +90,7 @@ class Cost:
         if self.running_seconds is not None:
             idle = max(0.0, self.replica_seconds - self.running_seconds)
             minutes += f" ({idle / 60:.1f} initializing, {self.running_seconds / 60:.1f} running)"
-        price = "at a price that the service does not list"
+        price = "at an unknown price"
         if self.usd is not None and self.price_per_hour is not None:
             price = f"at {usd(self.price_per_hour)} an hour: {usd(self.usd, places=4)}"
         work = "".join(

@@ -25,8 +25,8 @@ def create_from_catalog(
     """As `creating.create_from_catalog`, which chooses the hardware itself: refused under a ceiling."""
     if session.ceiling.is_set:
         raise CeilingError(
-            "The catalog chooses the hardware, so the connection's ceiling can't be kept: create the endpoint with "
-            "hardware of your choice, or ask whoever owns the connection."
+            "The connection limits price or hardware, but the catalog chooses the hardware itself. Create the "
+            "endpoint with hardware that you choose, or ask the owner of the connection."
         )
     return (yield from creating.create_from_catalog(session, namespace, choice))
 

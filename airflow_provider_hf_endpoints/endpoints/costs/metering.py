@@ -25,7 +25,7 @@ def cost(session: Session, name: str, namespace: str | None, *, start: datetime,
     """
     for label, moment in (("start", start), ("stop", stop)):
         if moment is not None and moment.tzinfo is None:
-            raise InvalidArgumentError(f"{label}={moment!r} has no time zone: give an aware datetime.")
+            raise InvalidArgumentError(f"{label}={moment!r} has no time zone. Give a datetime with a time zone.")
     endpoint = yield from flows.get(session, name, namespace)
     stop = stop or session.now()
     if endpoint.created_at is not None:
@@ -57,5 +57,5 @@ def _or_none(flow: Flow[T]) -> Flow[T | None]:
     try:
         return (yield from flow)
     except ApiError as error:
-        log.warning("A cost is measured without this: %s", error)
+        log.warning("The cost is incomplete; this part is missing: %s", error)
         return None

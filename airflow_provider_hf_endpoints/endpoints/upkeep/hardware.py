@@ -24,16 +24,18 @@ def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
         if choice.place == spec.place:
             if choice.accelerator and choice.accelerator != spec.accelerator:
                 raise InvalidArgumentError(
-                    f"accelerator={spec.accelerator!r}: {choice.path} is of the kind {choice.accelerator!r}."
+                    f"accelerator={spec.accelerator!r} does not fit: {choice.path} is of the kind "
+                    f"{choice.accelerator!r}."
                 )
             return choice
     raise _unknown(spec.place.path, spec.accelerator, offered)
 
 
 def _unknown(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -> InvalidArgumentError:
-    names = ", ".join(describe(choice) for choice in nearest(wanted, accelerator, offered)) or "none is offered"
+    names = ", ".join(describe(choice) for choice in nearest(wanted, accelerator, offered)) or "none available"
     return InvalidArgumentError(
-        f"There is no hardware {wanted!r} ({_FORM}). Nearest: {names}. All of it: list_inference_endpoints_hardware."
+        f"Hardware {wanted!r} ({_FORM}) does not exist. Nearest: {names}. For the full list, call "
+        "list_inference_endpoints_hardware."
     )
 
 
@@ -50,13 +52,19 @@ def nearest(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -
 def check_choices(choices: object, order: str = "given") -> tuple[str, ...]:
     """The paths of a list of choices. Raises `InvalidArgumentError` when one can't be a path, or the order is none."""
     if order not in get_args(HardwareOrder):
-        raise InvalidArgumentError(f"hardware_order={order!r}: it is one of {', '.join(get_args(HardwareOrder))}.")
+        raise InvalidArgumentError(
+            f"hardware_order={order!r} is not valid. Use one of {', '.join(get_args(HardwareOrder))}."
+        )
     listed = [choices] if isinstance(choices, str) else choices
     if not isinstance(listed, list | tuple) or not listed:
-        raise InvalidArgumentError(f"hardware={choices!r} must be a list of {_FORM}, with at least one in it.")
+        raise InvalidArgumentError(
+            f"hardware={choices!r} is not valid. Give a list of {_FORM}, with at least one entry."
+        )
     for path in listed:
         if not isinstance(path, str) or len(path.split("/")) != 4 or not all(path.split("/")):
-            raise InvalidArgumentError(f"hardware: {path!r} is no {_FORM}, e.g. 'aws/us-east-1/nvidia-l4/x1'.")
+            raise InvalidArgumentError(
+                f"hardware: {path!r} is not of the form {_FORM}, e.g. 'aws/us-east-1/nvidia-l4/x1'."
+            )
     return tuple(dict.fromkeys(listed))
 
 
@@ -84,15 +92,16 @@ def shortage(choice: Hardware, offered: Sequence[Hardware]) -> str | None:
             if other.status == "available" and other.accelerator == choice.accelerator and other.path != choice.path
         ]
         same_type = sorted(others, key=lambda other: (other.instance_type != choice.instance_type, other.path))
-        names = ", ".join(describe(other) for other in same_type[:_NEAREST]) or "nothing of that kind"
+        names = ", ".join(describe(other) for other in same_type[:_NEAREST]) or "none of this kind"
         return f"{choice.path} is {choice.status.replace('_', ' ')} at the moment. Available: {names}."
     if choice.max_accelerators is not None and choice.used_accelerators is not None:
         left = choice.max_accelerators - choice.used_accelerators
         if left < max(1, choice.num_accelerators):
             return (
                 f"The quota for {choice.instance_type} is used up: {choice.used_accelerators} of "
-                f"{choice.max_accelerators} accelerators, and one replica needs {max(1, choice.num_accelerators)}. "
-                "Pause or delete an endpoint on it, or ask Hugging Face for more."
+                f"{choice.max_accelerators} accelerators are in use, and one replica needs "
+                f"{max(1, choice.num_accelerators)}. Pause or delete an endpoint on this hardware, or ask Hugging "
+                "Face for more quota."
             )
     return None
 

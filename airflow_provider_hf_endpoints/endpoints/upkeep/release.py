@@ -58,10 +58,10 @@ def release(session: Session, name: str, namespace: str | None, policy: Release)
                     yield from flows.scale_to_zero(session, name, namespace)
                 except BadRequestError:  # an endpoint without a scaleToZeroTimeout can't be scaled to zero
                     yield from flows.pause(session, name, namespace)
-                    return "paused, because it can't be scaled to zero"
+                    return "paused, because it cannot be scaled to zero"
                 return "scaled to zero"
             case "delete":
                 yield from flows.delete(session, name, namespace, missing_ok=True, wait=False)
                 return "deleted"
     except EndpointNotFoundError:
-        return "gone already"
+        return "already deleted"

@@ -40,15 +40,16 @@ class SweepRule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.quiet.total_seconds() < math.inf:
-            raise InvalidArgumentError(f"quiet={self.quiet!r} must be a timedelta of 0 or more.")
+            raise InvalidArgumentError(f"quiet={self.quiet!r} is not valid. Give a timedelta of 0 or more.")
         for name in ("idle", "older_than"):
             limit = getattr(self, name)
             if limit is not None and not 0 < limit.total_seconds() < math.inf:
-                raise InvalidArgumentError(f"{name}={limit!r} must be a positive timedelta.")
+                raise InvalidArgumentError(f"{name}={limit!r} is not valid. Give a positive timedelta.")
         for pattern in self.names:
             if not isinstance(pattern, str) or not pattern.strip("*? "):
                 raise InvalidArgumentError(
-                    f"names has {pattern!r}, which means every endpoint: write more of the name than wildcards."
+                    f"names contains {pattern!r}, which matches every endpoint. Use a pattern with more letters than "
+                    "wildcards."
                 )
 
 
@@ -110,11 +111,11 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
         return at_sight
     named = bool(rule.names)
     if not known.own and not named:
-        return Leave("this provider has not started it")
+        return Leave("this provider did not start it")
     if known.users:
         return Leave(f"{', '.join(known.users)} uses it{_held_back(known)}")
     if known.keeps and not named:
-        return Leave(f"{known.started_by} keeps it until somebody says otherwise")
+        return Leave(f"{known.started_by} keeps it until it is released by hand")
     for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _as_named(rule)):
         if condition is not None:
             return _unless_used(condition, known, rule, now)
@@ -126,13 +127,13 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
 def judge_at_sight(endpoint: InferenceEndpoint, rule: SweepRule) -> Leave | None:
     """What of the verdict needs nothing but the endpoint as it is listed; None where more is to be asked."""
     if endpoint.status not in COSTLY:
-        return Leave(f"it is {endpoint.status} and bills nothing")
+        return Leave(f"it is {endpoint.status} and does not bill")
     if rule.names and not any(fnmatchcase(endpoint.name, pattern) for pattern in rule.names):
-        return Leave("its name is not asked for")
+        return Leave("its name does not match")
     if KEEP_TAG in (endpoint.tags or ()):
         return Leave(f"it has the tag {KEEP_TAG}")
     if pattern := _keeping(endpoint, rule.keep):
-        return Leave(f"keep says so ({pattern})")
+        return Leave(f"it matches keep ({pattern})")
     return None
 
 
@@ -146,13 +147,13 @@ def _unless_used(why: str, known: Known, rule: SweepRule, now: datetime) -> Swee
     if not rule.quiet:
         return Sweep(why)
     if known.pending:
-        return Leave(f"requests to it are under way, though {why}")
+        return Leave(f"requests are in flight, although {why}")
     last = _latest(_running_since(known), known.started, known.endpoint.last_used_at)
     if last is not None and now - last < rule.quiet:
         did = "used" if last == known.endpoint.last_used_at else "started"
-        return Leave(f"it was {did} at {last:%Y-%m-%d %H:%M}, less than {_hours(rule.quiet)} ago, though {why}")
+        return Leave(f"it was {did} at {last:%Y-%m-%d %H:%M}, less than {_hours(rule.quiet)} ago, although {why}")
     if known.endpoint.last_used_at is None and known.pending is None:
-        return Sweep(f"{why} (the service does not say whether somebody uses it)")
+        return Sweep(f"{why} (the service does not report whether it is in use)")
     return Sweep(why)
 
 
@@ -178,7 +179,7 @@ def _by_age(known: Known, rule: SweepRule, now: datetime) -> str | None:
     began = _running_since(known)
     if rule.older_than is None or began is None or now - began < rule.older_than:
         return None
-    return f"it has been running since {began:%Y-%m-%d %H:%M}, for longer than {_hours(rule.older_than)}"
+    return f"it has been running since {began:%Y-%m-%d %H:%M}, longer than {_hours(rule.older_than)}"
 
 
 def _by_idleness(known: Known, rule: SweepRule, now: datetime) -> str | None:
@@ -186,11 +187,11 @@ def _by_idleness(known: Known, rule: SweepRule, now: datetime) -> str | None:
     quiet = _latest(_running_since(known), known.endpoint.last_used_at)
     if rule.idle is None or quiet is None or now - quiet < rule.idle:
         return None
-    return f"nobody has used it since {quiet:%Y-%m-%d %H:%M}, for longer than {_hours(rule.idle)}"
+    return f"it has been idle since {quiet:%Y-%m-%d %H:%M}, longer than {_hours(rule.idle)}"
 
 
 def _as_named(rule: SweepRule) -> str | None:
-    return "its name is asked for" if rule.names and rule.idle is None and rule.older_than is None else None
+    return "its name matches" if rule.names and rule.idle is None and rule.older_than is None else None
 
 
 def _latest(*moments: datetime | None) -> datetime | None:

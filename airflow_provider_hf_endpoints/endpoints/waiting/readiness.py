@@ -59,14 +59,12 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not self.target_states:
-            raise ValueError("target_states is empty: name at least one state to wait for, e.g. 'running'.")
+            raise ValueError("target_states is empty. Give at least one state to wait for, e.g. 'running'.")
         for moment in (self.started, self.deadline, self.resumed_at):
             if moment is not None and moment.tzinfo is None:
-                raise ValueError(
-                    f"{moment!r} has no time zone: a goal's moments are aware, or no wait could compare them."
-                )
+                raise ValueError(f"{moment!r} has no time zone. Give a datetime with a time zone.")
         if self.longest_poll <= 0:
-            raise ValueError(f"The poll interval must be positive, not {self.longest_poll!r} seconds.")
+            raise ValueError(f"poll_interval={self.longest_poll!r} is not valid. Give a positive number of seconds.")
 
 
 @dataclass(frozen=True)
@@ -203,13 +201,13 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
     if endpoint.status in goal.target_states:
         return _judge_arrived(endpoint, snapshot.health, moment)
     if goal.target_states == {DELETED}:
-        return _wait(endpoint, moment, f"it is still there, {endpoint.status}")
+        return _wait(endpoint, moment, f"it still exists, {endpoint.status}")
     if endpoint.status in BROKEN:
         return Failed(why_broken(endpoint), endpoint)
     if endpoint.status == InferenceEndpointStatus.PAUSED and not _being_resumed(endpoint, moment):
         return Failed(
-            f"The endpoint is paused and nobody is resuming it: waiting for {_targets(goal)} would never end. "
-            "A paused endpoint never wakes by itself: resume it first (ResumeInferenceEndpointOperator).",
+            f"The endpoint is paused and nobody is resuming it, so it will never be {_targets(goal)}. Requests do not "
+            "wake a paused endpoint. Resume it first (ResumeInferenceEndpointOperator).",
             endpoint,
         )
     if endpoint.status == InferenceEndpointStatus.SCALED_TO_ZERO:
@@ -221,16 +219,16 @@ def _judge_arrived(endpoint: InferenceEndpoint, health: Health | None, moment: _
     if endpoint.status != InferenceEndpointStatus.RUNNING or not moment.goal.check_health:
         return Ready(endpoint)
     if endpoint.health_url is None:
-        return _wait(endpoint, moment, "it is running but the service has not given its URL yet")
+        return _wait(endpoint, moment, "it is running, but the service has not reported its URL yet")
     if health is None:
-        return _wait(endpoint, moment, "it is running and its health is not known yet")
+        return _wait(endpoint, moment, "it is running, but its health is not known yet")
     if health.ok:
         return Ready(endpoint)
     if health.refused:
         return _not_callable(endpoint, health, "runs")
-    got = f"answers {health.status}" if health.status is not None else "can't be reached"
+    got = f"answers {health.status}" if health.status is not None else "cannot be reached"
     detail = _detail(health)
-    return _wait(endpoint, moment, f"it is running but its health route {endpoint.health_url} {got}{detail}")
+    return _wait(endpoint, moment, f"it is running, but its health route {endpoint.health_url} {got}{detail}")
 
 
 def judge_wake(wake: Wake, endpoint: InferenceEndpoint, health: Health) -> Verdict:
@@ -240,9 +238,9 @@ def judge_wake(wake: Wake, endpoint: InferenceEndpoint, health: Health) -> Verdi
 
 def _not_callable(endpoint: InferenceEndpoint, health: Health, state: str) -> Failed:
     return Failed(
-        f"The endpoint {state}, but its health route {endpoint.health_url} answers {health.status}"
-        f"{_detail(health)}. The token may manage the endpoint and not call it: "
-        "give it the permission inference.endpoints.infer.write.",
+        f"The endpoint {state}, but its health route {endpoint.health_url} answers {health.status}{_detail(health)}. "
+        "The token may manage the endpoint, but not call it. Add the permission inference.endpoints.infer.write to "
+        "the token.",
         endpoint,
     )
 
@@ -252,14 +250,14 @@ def _judge_scaled_to_zero(endpoint: InferenceEndpoint, moment: _Moment) -> Verdi
         case "accept":
             return Ready(endpoint)
         case "wake" if InferenceEndpointStatus.RUNNING in moment.goal.target_states:
-            waking = "it was scaled to zero and is being woken"
+            waking = "it was scaled to zero and is waking up"
             if moment.late:
                 return _timed_out(endpoint, moment, waking)
             return Wake(moment.pause(), waking)
         case "fail":
             return Failed(
-                "The endpoint is scaled to zero and this wait was told not to wake it "
-                "(on_scaled_to_zero='fail'): any authorised request wakes it.",
+                "The endpoint is scaled to zero, and on_scaled_to_zero='fail' forbids this wait to wake it. Any "
+                "authorised request wakes it.",
                 endpoint,
             )
         case _:
@@ -296,13 +294,13 @@ def _way_out(endpoint: InferenceEndpoint | None) -> str:
         case None:
             return "The endpoint may still be starting, and bills while it does: look for the endpoint, or allow more time."
         case InferenceEndpointStatus.PAUSED:
-            return "The endpoint is still paused and bills nothing: resume the endpoint, then wait again."
+            return "The endpoint is still paused and does not bill. Resume it, then wait again."
         case InferenceEndpointStatus.SCALED_TO_ZERO:
-            return "The endpoint is scaled to zero and bills nothing: an authorised request starts the endpoint."
+            return "The endpoint is scaled to zero and does not bill. Any authorised request starts it."
         case InferenceEndpointStatus.RUNNING | InferenceEndpointStatus.UPDATE_FAILED:
-            return "The endpoint runs and bills: allow more time, or pause the endpoint."
+            return "The endpoint is running and billing. Allow more time, or pause it."
         case _:
-            return "The endpoint may still be starting, and bills while it does: allow more time, or pause it."
+            return "The endpoint may still be starting, and bills meanwhile. Allow more time, or pause it."
 
 
 def _targets(goal: Goal) -> str:
@@ -325,7 +323,7 @@ def why_broken(endpoint: InferenceEndpoint, *, quote: bool = True) -> str:
         without their names are in there, and whoever knows these values has to hide them.
     """
     failed_update = endpoint.status == InferenceEndpointStatus.UPDATE_FAILED
-    what = "The endpoint's last update failed" if failed_update else "The endpoint failed to start"
+    what = "The last update of the endpoint failed" if failed_update else "The endpoint failed to start"
     if not quote:
         return f"{what} (state {endpoint.status})."
     error = f" Error: {endpoint.error_message}" if endpoint.error_message else ""

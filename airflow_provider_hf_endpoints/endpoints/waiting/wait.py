@@ -96,7 +96,7 @@ def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
 def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
     """What the health route says; an error answer is a finding here, not an error."""
     if endpoint.health_url is None:
-        return Health(None, "the service has given no URL")
+        return Health(None, "the service has not reported a URL")
     try:
         answer = yield requests.health(endpoint.health_url)
     except ApiError as error:
@@ -163,9 +163,9 @@ def settle(session: Session, updated: InferenceEndpoint, on_look: OnLook | None 
         case Ready(endpoint=endpoint) if endpoint is not None:
             return endpoint
         case TimedOut(reason=reason):
-            raise InferenceEndpointTimeoutError(f"The update of endpoint {updated.name!r} does not end: {reason}")
+            raise InferenceEndpointTimeoutError(f"The update of endpoint {updated.name!r} did not finish: {reason}")
         case _:
-            reason = end.reason if isinstance(end, Failed) else "it is gone"
+            reason = end.reason if isinstance(end, Failed) else "the endpoint no longer exists"
             raise EndpointFailedError(f"The update of endpoint {updated.name!r} failed: {reason}")
 
 
@@ -173,9 +173,9 @@ def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | Time
     """A look that failed in passing: go on, as far as the deadline and the service's Retry-After allow."""
     if goal.deadline is not None and now >= goal.deadline:
         waited = (now - goal.started).total_seconds()
-        return TimedOut(f"No answer after {waited:.0f} s of waiting; the last error: {error}")
+        return TimedOut(f"No response after {waited:.0f} s of waiting. Last error: {error}")
     what = "the service answers" if isinstance(error, ServiceError) else "the service limits the rate"
     seconds = max(error.retry_after or 0.0, min(5.0, goal.longest_poll))
     if goal.deadline is not None:
         seconds = min(seconds, max(0.0, (goal.deadline - now).total_seconds()))
-    return Unanswered(seconds, f"{what}: {error.message} (status {error.status}); asking again")
+    return Unanswered(seconds, f"{what}: {error.message} (status {error.status}). Trying again")

@@ -130,7 +130,7 @@ def _reader(dialect: Dialect, task: str, path: str) -> Reader:
 
 def _read_as_it_is(answer: Any) -> InferenceResult:
     if answer is None:
-        raise MalformedAnswerError("an empty answer")
+        raise MalformedAnswerError("an empty response")
     return InferenceResult(answer, usage=openai.read_usage(answer), truncated=None, raw=answer)
 
 

@@ -126,8 +126,8 @@ def names_of(images: Mapping[Dialect, Iterable[str]], to_be_asked: Iterable[str]
         if known is not dialect:
             owners = " and ".join(each.value if each else "the images that are asked" for each in (known, dialect))
             raise ValueError(
-                f"the name {name!r} belongs to two dialects ({owners}): it would silently take one's engines over to "
-                "the other. Names are compared in lower case; give the newer dialect one that is free"
+                f"the name {name!r} belongs to two dialects ({owners}), so the second would silently replace the "
+                "first. Names are compared in lower case. Choose another name for the newer dialect"
             )
     return names
 
@@ -147,4 +147,4 @@ def dialect_of(engine: str | None) -> Dialect | None:
     try:
         return _BY_NAME[engine.lower()]
     except KeyError:
-        raise ValueError(f"unknown engine {engine!r}; known are {', '.join(_IMAGES)}") from None
+        raise ValueError(f"unknown engine {engine!r}. Use one of {', '.join(_IMAGES)}") from None

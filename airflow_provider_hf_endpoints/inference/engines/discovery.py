@@ -117,10 +117,10 @@ def discover(engine: str | None, model: str | None) -> Generator[WireRequest, Wi
     if traits(dialect).lists_models and model is None:
         models = yield from _ask_twice(MODELS_ROUTE)
         if models.failed:
-            raise ServerError("the engine does not tell its model just now", status=models.status, path=MODELS_ROUTE)
+            raise ServerError("the engine could not list its models", status=models.status, path=MODELS_ROUTE)
         named = owner_from_models(models.answer) or named
         model = model_from_models(models.answer)
-    return Target(dialect, model, engine=named, why=f"the engine is said to be {engine!r}")
+    return Target(dialect, model, engine=named, why=f"the engine is given as {engine!r}")
 
 
 def _find(named: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
@@ -146,7 +146,7 @@ def _find(named: str | None, model: str | None) -> Generator[WireRequest, WireRe
 
 
 def _without_name(why: str, model: str | None) -> str:
-    return why if model else f"{why}; it tells no model, so requests name none (`model` names one)"
+    return why if model else f"{why}; it reports no model, so requests contain none (set `model` to name one)"
 
 
 def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse, str]:
@@ -173,14 +173,18 @@ def _rest(named: str | None, asked: list[_Told]) -> Generator[WireRequest, WireR
     failed = next((told for told in asked if told.failed), None)
     if failed is not None:
         raise ServerError(
-            f"what the engine speaks cannot be told while it fails on what it is asked ({words}); "
-            "name the engine if it never answers these",
+            f"the engine could not be detected, because these requests failed: {words}. If the engine never answers "
+            "them, name it with `engine`",
             status=failed.status,
             path=failed.asked.partition(" ")[2],
         )
     root = yield from _ask("/")
     ok = root.status == 200 and root.text.strip().strip('"').lower() == "ok"
-    sign = "GET / answers as the toolkit's does" if ok else "what is left is a POST to /, as the toolkit takes it"
+    sign = (
+        "GET / answers like the inference toolkit"
+        if ok
+        else ("no other engine matches, so requests go to POST / as for the inference toolkit")
+    )
     return Target(Dialect.TOOLKIT, None, engine=named, why=f"{sign} ({words})")
 
 

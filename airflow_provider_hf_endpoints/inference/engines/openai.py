@@ -50,8 +50,8 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
             return WireRequest(RERANK_ROUTE, {**head, "query": query, "documents": documents, **params})
         case _:
             raise UnsupportedTaskError(
-                f"{task!r} has no route on an engine that speaks OpenAI's API; it serves {CHAT}, {GENERATE}, "
-                f"{EMBED} and {RERANK}. Most other tasks can be put to it as a chat"
+                f"{task!r} has no route on an OpenAI-compatible engine, which serves {CHAT}, {GENERATE}, {EMBED} and "
+                f"{RERANK}. Most other tasks can be sent as a chat"
             )
 
 
@@ -69,7 +69,7 @@ def as_messages(inputs: Any) -> list[Any]:
             return list(inputs)
         case _:
             raise UnsupportedTaskError(
-                f"a chat needs a text, or a list of messages {{'role': …, 'content': …}}; got {type(inputs).__name__}"
+                f"a chat needs a text, or a list of messages {{'role': …, 'content': …}}, not {type(inputs).__name__}"
             )
 
 
@@ -106,7 +106,9 @@ def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) ->
     """
     del engine
     if task != CHAT:
-        raise UnsupportedTaskError(f"response_schema is for texts; {task!r} gives none, or its engine takes no schema")
+        raise UnsupportedTaskError(
+            f"response_schema applies only to texts: {task!r} returns none, or its engine does not support schemas"
+        )
     return {
         "response_format": {
             "type": "json_schema",
@@ -122,21 +124,21 @@ def read(task: str, answer: Any) -> InferenceResult:
     :raises MalformedAnswerError: the body lacks what the task needs
     """
     if not isinstance(answer, dict):
-        raise MalformedAnswerError(f"expected an object, got {type(answer).__name__}")
+        raise MalformedAnswerError(f"expected an object, not {type(answer).__name__}")
     if task in (CHAT, GENERATE):
         return _read_choices(task, answer)
     if task == EMBED:
         return _read_embeddings(answer)
     output = answer.get("results", answer.get("data"))
     if output is None:
-        raise MalformedAnswerError("neither `results` nor `data` in the answer")
+        raise MalformedAnswerError("the response has neither `results` nor `data`")
     return InferenceResult(output, usage=read_usage(answer), model=text_or_none(answer.get("model")), raw=answer)
 
 
 def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise MalformedAnswerError(f"no choices in the answer: {str(answer)[:200]}")
+        raise MalformedAnswerError(f"the response has no choices: {str(answer)[:200]}")
     usage = read_usage(answer)
     try:
         contents = [_content(task, choice) for choice in _in_order(choices)]
@@ -204,7 +206,7 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     :raises MalformedAnswerError: there is neither a text nor anything else that is understood
     """
     if not isinstance(choice, dict):
-        raise MalformedAnswerError("a choice that is no object")
+        raise MalformedAnswerError("a choice is not an object")
     reason = text_or_none(choice.get("finish_reason"))
     refuse_given_up(reason)
     if choice.get("error"):
@@ -213,11 +215,11 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     if task == GENERATE:
         text = choice.get("text")
         if not isinstance(text, str):
-            raise MalformedAnswerError("a choice without text")
+            raise MalformedAnswerError("a choice has no text")
         return text, extra or None, reason
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise MalformedAnswerError("a choice without a message")
+        raise MalformedAnswerError("a choice has no message")
     text = _text_of(message.get("content"))
     for name, value in message.items():
         if value and name != "content" and name != "role":
@@ -244,13 +246,13 @@ def _text_of(content: Any) -> str | None:
         case [*parts] if parts and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
             return "".join(part["text"] for part in parts)
         case _:
-            raise MalformedAnswerError(f"a content that is no text: {str(content)[:200]}")
+            raise MalformedAnswerError(f"a content is not a text: {str(content)[:200]}")
 
 
 def _read_embeddings(answer: dict[str, Any]) -> InferenceResult:
     data = answer.get("data")
     if not isinstance(data, list) or not data:
-        raise MalformedAnswerError("no embeddings in the answer")
+        raise MalformedAnswerError("the response has no embeddings")
     try:
         places = [item.get("index") for item in data]
         vectors = [item["embedding"] for item in data]
@@ -259,7 +261,7 @@ def _read_embeddings(answer: dict[str, Any]) -> InferenceResult:
             by_place = dict(zip(places, vectors, strict=True))
             vectors = [by_place[place] for place in range(len(data))]
     except (AttributeError, KeyError, TypeError) as error:
-        raise MalformedAnswerError("items without an embedding, or with indexes that are missing or double") from error
+        raise MalformedAnswerError("items have no embedding, or missing or duplicate indexes") from error
     return InferenceResult(vectors, usage=read_usage(answer), model=text_or_none(answer.get("model")), raw=answer)
 
 

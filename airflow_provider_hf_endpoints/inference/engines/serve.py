@@ -21,9 +21,9 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     :raises UnsupportedTaskError: it has no route for the task, or takes one text for each call
     """
     if task not in (CHAT, GENERATE):
-        raise UnsupportedTaskError(f"transformers serve has routes for {CHAT} and {GENERATE}, not for {task!r}")
+        raise UnsupportedTaskError(f"transformers serve supports {CHAT} and {GENERATE}, not {task!r}")
     if task == GENERATE and not isinstance(inputs, str):
-        raise UnsupportedTaskError(f"transformers serve takes one text in a call, not a {type(inputs).__name__}")
+        raise UnsupportedTaskError(f"transformers serve takes one text per request, not {type(inputs).__name__}")
     return openai.build(task, inputs, parameters, model)
 
 
@@ -34,6 +34,6 @@ def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[st
     """
     del task, schema, engine
     raise UnsupportedTaskError(
-        "transformers serve ignores a schema, so response_schema would pay for texts that do not fit. Ask for JSON in "
-        "the prompt, or serve the model with vLLM"
+        "transformers serve ignores schemas, so answers that do not match response_schema would still be paid for. "
+        "Ask for JSON in the prompt, or serve the model with vLLM"
     )

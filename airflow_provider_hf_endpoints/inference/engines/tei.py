@@ -44,7 +44,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     :raises MalformedAnswerError: the body lacks what the task needs
     """
     if not isinstance(answer, list) or not answer:
-        raise MalformedAnswerError(f"expected a list, got {str(answer)[:100]}")
+        raise MalformedAnswerError(f"expected a list, not {str(answer)[:100]}")
     if task == EMBED and not (isinstance(answer[0], list) and answer[0]):
         raise MalformedAnswerError("expected one vector per input")
     return InferenceResult(answer, raw=answer)

@@ -48,7 +48,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     item = item if isinstance(item, Mapping) else {}
     reason, usage = read_details(item)
     if not isinstance(item.get("generated_text"), str):
-        raise MalformedAnswerError("no generated_text in the answer", usage=usage)
+        raise MalformedAnswerError("the response has no generated_text", usage=usage)
     openai.refuse_given_up(reason)
     return InferenceResult(
         output=item["generated_text"],

@@ -67,7 +67,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
     if field is None:
         if _is_empty(answer) and not (answer == [] and task in _MAY_FIND_NOTHING):
-            raise MalformedAnswerError("an empty answer")
+            raise MalformedAnswerError("an empty response")
         return InferenceResult(answer, raw=answer)
     # A list of inputs comes back as a list of lists, each of one object for each text that was asked for.
     items = answer if isinstance(answer, list) else [answer]
@@ -117,5 +117,5 @@ def _vectors(answer: Any) -> list[Any]:
     if isinstance(answer, Mapping):
         answer = answer.get("embeddings", answer.get("embedding"))
     if not isinstance(answer, list) or not answer:
-        raise MalformedAnswerError("no embeddings in the answer")
+        raise MalformedAnswerError("the response has no embeddings")
     return answer if isinstance(answer[0], list) else [answer]

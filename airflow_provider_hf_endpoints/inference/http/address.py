@@ -32,11 +32,11 @@ class Address:
         """
         parts = urlsplit(endpoint_url(url))
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http or https URL")
+            raise ValueError(f"{url!r} is not an http or https URL")
         try:
             host = parts.hostname.encode("idna").decode("ascii")
         except UnicodeError as error:
-            raise ValueError(f"{url!r} has no possible name of a host: {error}") from error
+            raise ValueError(f"{url!r} has no valid host name: {error}") from error
         port = parts.port or (443 if parts.scheme == "https" else 80)
         authority = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
         return cls(parts.scheme == "https", host, port, authority, parts.path)
@@ -54,6 +54,6 @@ def check_headers(headers: dict[str, str]) -> None:
     """
     for name, value in headers.items():
         if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
-            raise ValueError(f"the header {name!r} holds a control character: a token is one line of text")
+            raise ValueError(f"the header {name!r} contains a control character. A token must be one line of text")
         if any(ord(c) > 255 for c in name + value):
-            raise ValueError(f"the header {name!r} holds a character that headers cannot carry (outside Latin-1)")
+            raise ValueError(f"the header {name!r} contains a character that headers do not allow (outside Latin-1)")

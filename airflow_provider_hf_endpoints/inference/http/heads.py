@@ -53,14 +53,14 @@ def read_head(text: str, method: str) -> Head | None:
     line, _, rest = text.removesuffix("\r").replace("\r\n", "\n").partition("\n")
     found = _STATUS_LINE.fullmatch(line)
     if found is None:
-        raise MalformedAnswerError(f"no HTTP/1.1 but {line[:60]!r}")
+        raise MalformedAnswerError(f"not an HTTP/1.1 response: {line[:60]!r}")
     headers = _headers(rest)
     length = _content_length(headers)
     chunked = _is_chunked(headers)
     status = int(found[2])
     if status < 200:
         if status < 100 or status == 101:
-            raise MalformedAnswerError(f"status {found[2]}, which nothing was asked for")
+            raise MalformedAnswerError(f"unexpected status {found[2]}")
         return None
     # HTTP/1.0 keeps connections only where both sides agree on it, and nobody here asks for it.
     keep_alive = found[1] != "0" and not _says_close(headers)
@@ -120,7 +120,7 @@ def _unfolded(text: str) -> list[tuple[str, str]]:
         if len(found) == joined.count("\n") + 1:
             return found
     wrong = next((line for line in text.split("\n") if not _HEADERS.fullmatch(line)), text)
-    raise MalformedAnswerError(f"a line that is no header: {wrong[:60]!r}")
+    raise MalformedAnswerError(f"not a valid header line: {wrong[:60]!r}")
 
 
 def _content_length(headers: dict[str, str]) -> int | None:

@@ -67,7 +67,7 @@ class AnswerParser:
         """
         if self._head is not None and self._head.framing == CLOSE:
             return self._whole(len(self._buffer))
-        raise CutAnswerError("the connection was closed in the middle of the answer")
+        raise CutAnswerError("the connection was closed in the middle of the response")
 
     def _read_heads(self) -> Head | None:
         """The head before the body, behind those that only announce it."""
@@ -80,7 +80,7 @@ class AnswerParser:
                     self._bound(head.length)
                 return head
         if self._buffer and not b"HTTP/1.".startswith(self._buffer[:7]):
-            raise MalformedAnswerError(f"no HTTP/1.1 but {bytes(self._buffer[:60])!r}")
+            raise MalformedAnswerError(f"not an HTTP/1.1 response: {bytes(self._buffer[:60])!r}")
         return None
 
     def _lines(self) -> bytes | None:
@@ -92,7 +92,7 @@ class AnswerParser:
         found = _EMPTY_LINE.search(buffer, self._seen)
         size = len(buffer) if found is None else found.start()
         if size > MAX_HEAD:
-            raise MalformedAnswerError(f"a head of more than {MAX_HEAD} bytes")
+            raise MalformedAnswerError(f"response headers larger than {MAX_HEAD} bytes")
         if found is None:
             self._seen = max(0, size - 2)
             return None
@@ -110,7 +110,7 @@ class AnswerParser:
             if left == 0:
                 return self._read_trailer()
             if not b"\r\n".startswith(buffer[left : left + 2]):
-                raise MalformedAnswerError("a chunk that is longer than it says")
+                raise MalformedAnswerError("a chunk longer than its declared size")
             if len(buffer) < left + 2:
                 return None
             self._body += buffer[:left]
@@ -124,14 +124,14 @@ class AnswerParser:
         end = buffer.find(b"\r\n", self._seen)
         size = len(buffer) if end < 0 else end
         if size > MAX_HEAD:
-            raise MalformedAnswerError(f"a line of more than {MAX_HEAD} bytes before a chunk")
+            raise MalformedAnswerError(f"a line longer than {MAX_HEAD} bytes before a chunk")
         if end < 0:
             self._seen = max(0, size - 1)
             return False
         self._seen = 0
         found = _CHUNK_LINE.fullmatch(buffer, 0, end)
         if found is None:
-            raise MalformedAnswerError(f"a chunk of size {bytes(buffer[: min(end, 20)])!r}")
+            raise MalformedAnswerError(f"a chunk with the invalid size {bytes(buffer[: min(end, 20)])!r}")
         self._chunk_left = int(found[1], 16)
         del found  # it holds the buffer, which could not shrink
         del buffer[: end + 2]
@@ -154,7 +154,7 @@ class AnswerParser:
 
     def _bound(self, size: int) -> None:
         if size > self._max_bytes:
-            raise AnswerTooLargeError(f"a body of more than {self._max_bytes} bytes")
+            raise AnswerTooLargeError(f"a body larger than {self._max_bytes} bytes")
 
     def _whole(self, size: int) -> WireResponse:
         body = bytes(self._buffer[:size])

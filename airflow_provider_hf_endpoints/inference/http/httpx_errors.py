@@ -30,13 +30,13 @@ def typed_error(error: Exception, route: str) -> InferenceError:
         return hopeless(failure, route)
     match error:
         case httpx.InvalidURL() | UnicodeError() | httpx.LocalProtocolError():
-            return BadRequestError(f"nothing was sent: {words}", path=route)
+            return BadRequestError(f"the request was not sent: {words}", path=route)
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
             return ConnectionFailedError(words, path=route)
         case httpx.TimeoutException():
             return InferenceTimeoutError(words, path=route)
         case httpx.DecodingError() | httpx.StreamError():
-            return CutAnswerError(f"a body that cannot be unpacked: {words}", path=route)
+            return CutAnswerError(f"the body could not be decompressed: {words}", path=route)
         case httpx.RemoteProtocolError() if broke_rules(error):
             return MalformedAnswerError(words, path=route)
         case _:

@@ -163,7 +163,7 @@ class HttpxTransport(Transport):
         async for part in answer.aiter_raw():
             body += part
             if len(body) > self._max_bytes:
-                raise AnswerTooLargeError(f"a body of more than {self._max_bytes} bytes")
+                raise AnswerTooLargeError(f"a body larger than {self._max_bytes} bytes")
         return bytes(body)
 
     async def aclose(self) -> None:

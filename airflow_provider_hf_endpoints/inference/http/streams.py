@@ -186,7 +186,7 @@ class StreamsTransport(Transport):
         try:
             return await self._exchange(connection, data, request, deadline)
         except _ClosedBeforeAnswerError as error:
-            words = f"the connection was closed without an answer ({error})"
+            words = f"the connection was closed without a response ({error})"
             raise CutAnswerError(words, path=request.route) from error
 
     async def _exchange(
@@ -268,7 +268,7 @@ class StreamsTransport(Transport):
             try:
                 target = quote(self._address.path + request.route, safe="/%:@!$&'()*+,;=~?-._")
             except UnicodeError as error:
-                raise BadRequestError(f"nothing was sent: the route {request.route!r} is no text") from error
+                raise BadRequestError(f"the request was not sent: the route {request.route!r} is not a text") from error
             start = f"{request.method} {target} HTTP/1.1\r\n".encode("ascii") + self._head
             if len(self._starts) < 100:
                 self._starts[key] = start

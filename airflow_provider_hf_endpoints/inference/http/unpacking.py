@@ -22,18 +22,18 @@ def unpack(body: bytes, encoding: str | None, most: int) -> bytes:
     if name in ("identity", ""):
         return body
     if name not in ("gzip", "x-gzip", "deflate"):
-        raise MalformedAnswerError(f"content-encoding {name[:60]!r}, and none was asked for")
+        raise MalformedAnswerError(f"unexpected content-encoding {name[:60]!r}")
     if not body:
         return body
     try:
         return _inflate(body, _WITH_HEADER, most)
     except zlib.error as error:
         if name != "deflate":
-            raise CutAnswerError(f"a body that cannot be unpacked: {error}") from error
+            raise CutAnswerError(f"the body could not be decompressed: {error}") from error
     try:
         return _inflate(body, _BARE, most)
     except zlib.error as error:
-        raise CutAnswerError(f"a body that cannot be unpacked: {error}") from error
+        raise CutAnswerError(f"the body could not be decompressed: {error}") from error
 
 
 def _inflate(packed: bytes, window: int, most: int) -> bytes:
@@ -43,8 +43,8 @@ def _inflate(packed: bytes, window: int, most: int) -> bytes:
         member = zlib.decompressobj(window)
         out += member.decompress(packed, most + 1 - len(out))
         if len(out) > most:
-            raise AnswerTooLargeError(f"more than {most} bytes when unpacked")
+            raise AnswerTooLargeError(f"more than {most} bytes after decompression")
         if not member.eof:
-            raise CutAnswerError("a packed body that stops in the middle")
+            raise CutAnswerError("a truncated compressed body")
         packed = member.unused_data
     return bytes(out)

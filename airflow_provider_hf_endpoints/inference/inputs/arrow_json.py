@@ -88,7 +88,7 @@ def _map(kind: Any) -> Convert:
     def change(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = {key: value if item is None else item(value) for key, value in pairs}
         if len(found) != len(pairs):
-            raise ValueError("a key of the map stands there twice")
+            raise ValueError("a key of the map is duplicated")
         return found
 
     return _unless_null(change)

@@ -49,7 +49,7 @@ def check_rows(
         if keep:
             present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
-        raise EmptyInputError(f"input file {source} is empty: there is nothing to do")
+        raise EmptyInputError(f"input file {source} is empty")
     # Of a shard, whose rows may be few, another part of the input may have the column.
     if present and not source.whole:
         for name in keep:
@@ -87,8 +87,8 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
     if problems and lines[0].raw.startswith(b"[") and file.format is JSONL:
         # One line of an array, by chance, may be an object.
         raise BatchInputError(
-            f"input file {file} begins with a JSON array, not with an object: write one object a line (JSON Lines), "
-            "for instance with: jq -c '.[]'"
+            f"input file {file} starts with a JSON array. Write one object per line (JSON Lines), for example with: "
+            "jq -c '.[]'"
         )
     if problems and (len(problems) == len(lines) or stop_on_bad):
         raise BatchInputError.within(file, problems[0])

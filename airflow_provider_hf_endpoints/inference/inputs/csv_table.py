@@ -65,13 +65,15 @@ def _rows(file: InputFile, text: io.TextIOWrapper) -> Iterator[tuple[int, list[s
             yield reader.line_num, values
     except UnicodeError as error:
         raise BatchInputError(
-            f"input file {file} is not in {file.csv.encoding or 'utf-8'} ({error}, behind line {reader.line_num}): "
-            'name its encoding, such as encoding="cp1252", or write it as UTF-8. The rows before that place can be used'
+            f"input file {file} is not valid {file.csv.encoding or 'utf-8'} ({error}, after line {reader.line_num}). "
+            'Set its encoding, such as encoding="cp1252", or convert the file to UTF-8. The rows before this line '
+            "are valid"
         ) from None
     except csv.Error as error:
         raise BatchInputError(
-            f"input file {file} is no CSV from line {reader.line_num} on ({error}), and nobody can tell where the next "
-            'row begins: close every quote, and double those within a value (""). The rows before it can be used'
+            f"input file {file} is not valid CSV from line {reader.line_num} on ({error}), so the start of the next "
+            'row is unknown. Close every quote, and double quotes within a value (""). The rows before this line '
+            "are valid"
         ) from None
 
 
@@ -82,7 +84,7 @@ def _checked(file: InputFile, names: list[str]) -> list[str]:
     """
     doubled = [name for name, count in Counter(names).items() if count > 1 and name]
     if doubled:
-        raise BatchInputError(f"input file {file} has two columns of the name {doubled[0]!r}: give each its own name")
+        raise BatchInputError(f"input file {file} has two columns with the name {doubled[0]!r}. Rename one of them")
     return names
 
 
@@ -90,7 +92,7 @@ def _line(file: InputFile, place: int, number: int, names: list[str], values: li
     problem = ""
     row: Any = {name: value or None for name, value in zip(names, values, strict=False)}
     if len(values) > len(names):
-        problem = f"has {len(values)} values, and the table has {len(names)} columns"
+        problem = f"has {len(values)} values, but the table has {len(names)} columns"
         row = values
     for name in names[len(values) :]:
         row[name] = None

@@ -109,8 +109,8 @@ class Input:
             reader = self.would_read(path)
             if reader is not None:
                 raise BatchInputError(
-                    f"output {path} lies where input_path reads ({reader}), so a later run would take the output for "
-                    "input: choose another folder for it"
+                    f"output {path} is inside input_path ({reader}), so a later run would read the output as input. "
+                    "Choose another folder for the output"
                 )
 
     def __str__(self) -> str:
@@ -137,13 +137,16 @@ def find_input(
     """
     entries = list(given) if isinstance(given, list | tuple) else [given]
     if not entries:
-        raise BatchInputError("input_path is an empty list: name at least one file")
+        raise BatchInputError("input_path is an empty list. Name at least one file")
     paths = [as_upath(entry) for entry in entries]
     files = [file for path in paths for file in _found(path, input_format, len(paths) > 1)]
     _refuse_doubled(files)
     if csv is not None:
         if not any(file.format is CSV for file in files):
-            raise BatchInputError(f"encoding and delimiter are of CSV, and no file of the input is CSV: {files[0]}")
+            raise BatchInputError(
+                f"encoding and delimiter apply only to CSV, but no input file is CSV: {files[0]}. Remove them, or set "
+                "input_format"
+            )
         files = [replace(file, csv=csv) for file in files]
     patterns = tuple(path if is_pattern(path) else path / "*" for path in paths if not _is_file(path, files))
     return Input(tuple(files), patterns, columns=None if columns is None else tuple(dict.fromkeys(columns)))
@@ -158,7 +161,9 @@ def _refuse_doubled(files: Sequence[InputFile]) -> None:
         first = seen.setdefault(_content_of(file.path), file)
         if first is not file:
             same = "" if str(first) == str(file) else f", once as {first}"
-            raise BatchInputError(f"input_path names {file} twice{same}: its rows would be done twice")
+            raise BatchInputError(
+                f"input_path contains {file} twice{same}, so its rows would be sent twice. Name the file only once"
+            )
 
 
 def _content_of(path: UPath) -> object:
@@ -210,7 +215,7 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
         yield from _inside(path, input_format)
     elif in_list and not path.exists():  # a single file says so itself when it is opened
         path.fs.info(path.path)  # which raises the reason, where that is another one
-        raise BatchInputError(f"input file {path} does not exist")
+        raise BatchInputError(f"input file {path} does not exist. Check the path")
     else:
         yield _describe(path, path.name, input_format)
 
@@ -220,8 +225,8 @@ def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
     files = [_known(path, path.name, input_format) for path in found if path.is_file()]
     if not files:
         raise BatchInputError(
-            f"input folder {folder} holds no file (folders in it are not read, nor are names that begin with '.' "
-            f"or '_'): give a pattern such as {folder / '**' / '*.jsonl'}"
+            f"input folder {folder} contains no input file. Subfolders, and names that start with '.' or '_', are not "
+            f"read. Give a pattern such as {folder / '**' / '*.jsonl'}"
         )
     yield from files
 
@@ -239,7 +244,7 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
         if about["type"] == "file" and not _is_left_out(key.removeprefix(prefix), wanted)
     )
     if not names:
-        raise BatchInputError(f"input pattern {pattern} fits no file{_why_not(base)}")
+        raise BatchInputError(f"input pattern {pattern} matches no file{_why_not(base)}")
     for name in names:
         yield _known(base / name, name, input_format)
 
@@ -280,8 +285,8 @@ def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:
     """A file that was found, not named, so that its name has to tell its format."""
     if format_of(_suffix(name)[0], input_format) is None:
         raise BatchInputError(
-            f"input file {path} has a name that does not tell its format ({', '.join(SUFFIXES)}, packed or not): "
-            "name the files with a narrower pattern, or set input_format"
+            f"input file {path} has no known suffix ({', '.join(SUFFIXES)}, optionally compressed). Narrow the "
+            "pattern, or set input_format"
         )
     return _describe(path, name, input_format)
 
@@ -291,7 +296,7 @@ def _describe(path: UPath, name: str, input_format: InputFormat) -> InputFile:
     kind = format_of(suffix, input_format) or JSONL
     if packing and not kind.may_be_packed:
         raise BatchInputError(
-            f"input file {path}: {kind.name.capitalize()} is packed inside; unpack the {packing} around it first"
+            f"input file {path}: {kind.name.capitalize()} is already compressed internally. Unpack the outer {packing}"
         )
     return InputFile(path, name, kind, packing)
 

@@ -55,12 +55,11 @@ class CsvForm:
             "".encode(encoding or "utf-8")  # refuses a codec that is none of text
             name = codecs.lookup(encoding or "utf-8").name
         except (LookupError, TypeError, ValueError):
-            raise ValueError(
-                f"encoding={encoding!r} is none that Python knows: take a name such as utf-8, cp1252 or utf-16"
-            ) from None
+            raise ValueError(f"encoding={encoding!r} is unknown. Use a name such as utf-8, cp1252 or utf-16") from None
         if delimiter is not None and not (isinstance(delimiter, str) and re.fullmatch(r'[^"\r\n]', delimiter)):
             raise ValueError(
-                f"delimiter={delimiter!r}: it is one character, neither a quote nor a line break, such as ';' or a tab"
+                f"delimiter={delimiter!r} is not valid. Use one character, such as ';' or a tab, but no quote or line "
+                "break"
             )
         return cls(None if name == "utf-8" else name, delimiter)
 
@@ -91,4 +90,6 @@ def format_of(suffix: str, input_format: InputFormat) -> FileFormat | None:
         case name if name in _BY_NAME:
             return _BY_NAME[name]
         case _:
-            raise ValueError(f"input_format is one of {', '.join(get_args(InputFormat))}, not {input_format!r}")
+            raise ValueError(
+                f"input_format={input_format!r} is not valid. Use one of {', '.join(get_args(InputFormat))}"
+            )

@@ -61,7 +61,8 @@ def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
         hashed = hash_id(identity)
         if hashed in seen:
             return (
-                f"id {identity!r} in column {id_column!r} stands on {seen[hashed]} and on {line.where}; ids must differ"
+                f"id {identity!r} in column {id_column!r} appears on {seen[hashed]} and on {line.where}. Ids must be "
+                "unique"
             )
         if hashed in doubled:
             seen[hashed] = line.where

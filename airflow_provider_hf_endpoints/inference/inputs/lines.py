@@ -51,13 +51,13 @@ def parse_line(line: Line) -> dict[str, Any]:
         row = fastjson.decode(line.raw)
     except UnicodeDecodeError as error:
         raise BadLineError(
-            f"{line.where} is not UTF-8 (byte 0x{line.raw[error.start]:02x} at {error.start}): {_start(line.raw)}. "
-            "Write the file as UTF-8"
+            f"{line.where} is not valid UTF-8 (byte 0x{line.raw[error.start]:02x} at {error.start}): "
+            f"{_start(line.raw)}. Convert the file to UTF-8"
         ) from None
     except ValueError as error:
-        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}") from None
+        raise BadLineError(f"{line.where} is not valid JSON ({error}): {_start(line.raw)}") from None
     if not isinstance(row, dict):
-        raise BadLineError(f"{line.where} is not a JSON object but {_start(line.raw)}")
+        raise BadLineError(f"{line.where} is not a JSON object: {_start(line.raw)}")
     return row
 
 
@@ -74,7 +74,7 @@ def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
         return line.place
     value = row.get(id_column)
     if value is None or isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadLineError(f"{line.where} has no usable id: {id_column!r} is {value!r}")
+        raise BadLineError(f"{line.where} has no valid id: {id_column!r} is {value!r}")
     return value
 
 

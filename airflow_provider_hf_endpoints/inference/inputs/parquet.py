@@ -87,7 +87,7 @@ def count(file: InputFile) -> int:
 @contextmanager
 def _opened(file: InputFile) -> Iterator[Any]:
     if pa is None:
-        raise BatchInputError(f"{missing_package(f'input file {file}', 'Parquet')}, or write it as JSONL")
+        raise BatchInputError(f"{missing_package(f'input file {file}', 'Parquet')}, or convert the file to JSONL")
     with open_path(file.path) as content:
         try:
             yield pq.ParquetFile(content, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
@@ -95,8 +95,8 @@ def _opened(file: InputFile) -> Iterator[Any]:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the storage's trouble, not the file's
             raise BatchInputError(
-                f"input file {file} is no Parquet file, is cut short or damaged ({error}): put the whole file there "
-                "and run the same job again"
+                f"input file {file} is not a Parquet file, or is truncated or damaged ({error}). Replace it with the "
+                "complete file, and run the same job again"
             ) from error
 
 
@@ -107,13 +107,13 @@ def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> d
         if name not in schema.names:
             raise MissingColumnError(name, schema.names, f"input file {file}", "the batch needs")
         if schema.names.count(name) > 1:
-            raise BatchInputError(f"input file {file} has two columns of the name {name!r}: give each its own name")
+            raise BatchInputError(f"input file {file} has two columns with the name {name!r}. Rename one of them")
         try:
             found[name] = arrow_json.converter(schema.field(name).type)
         except arrow_json.NoJsonError as error:
             raise BatchInputError(
-                f"input file {file}: column {name!r} is of type {error}, which JSON does not have: write it as text "
-                "(bytes in base64, a duration as its seconds), or leave it out of the batch"
+                f"input file {file}: column {name!r} has the type {error}, which JSON does not support. Write it as "
+                "text (bytes as base64, a duration in seconds), or leave the column out of the batch"
             ) from None
     return found
 
@@ -145,6 +145,6 @@ def _alone(batch: Any, changes: dict[str, Any]) -> tuple[bytes, str]:
             value = _values(batch, name, change)[0]
             fastjson.encode(value)
         except (ValueError, OverflowError, TypeError, pa.ArrowException) as error:
-            value, problem = None, problem or f"has a value that JSON does not have in column {name!r} ({error})"
+            value, problem = None, problem or f"has a value in column {name!r} that JSON does not support ({error})"
         row[name] = value
     return fastjson.encode(row), problem

@@ -10,18 +10,16 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 
-_HUB_TOKEN = (
-    "the token is that of the connection which the path names (hf://conn_id@datasets/…), else of the default one"
-)
+_HUB_TOKEN = "the token comes from the connection in the path (hf://conn_id@datasets/…), or from the default connection"
 
-_UNPACK = "Give it a name that ends in {}, or unpack it"
+_UNPACK = "Rename it to end in {}, or unpack it"
 _CONVERT = "Convert it to JSON Lines, CSV or Parquet"
 _UTF8 = "Write it as UTF-8"
 #: By what a file begins with, longer ones first: what it is, and what to do.
 _KINDS = (
     (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", _UNPACK.format(".zst")),
-    (b"PAR1", "a Parquet file", 'Give it a name that ends in .parquet, or set input_format="parquet"'),
+    (b"PAR1", "a Parquet file", 'Rename it to end in .parquet, or set input_format="parquet"'),
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook", _CONVERT),
     (b"Obj\x01", "an Avro file", _CONVERT),
     (b"ARROW1", "an Arrow file", _CONVERT),
@@ -49,15 +47,15 @@ def refusal(path: UPath, error: OSError) -> BatchInputError | None:
         case IsADirectoryError():
             return BatchInputError(f"input {path} is a folder, not a file")
         case PermissionError():
-            return BatchInputError(f"input file {path} may not be read: {error}")
+            return BatchInputError(f"no permission to read input file {path}: {error}")
     # huggingface_hub's errors, which this room does not import, carry the answer.
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
-        return BatchInputError(f"input {path} may not be read: the Hub does not accept the token (401); {_HUB_TOKEN}")
+        return BatchInputError(f"cannot read input {path}: the Hub does not accept the token (401); {_HUB_TOKEN}")
     if status == 403:
         return BatchInputError(
-            f"input {path} may not be read: the token has not the permission, or the terms of a gated repository were "
-            f"not accepted by its owner (403); {_HUB_TOKEN}"
+            f"cannot read input {path}: the token lacks the permission, or its owner has not accepted the terms of "
+            f"the gated repository (403); {_HUB_TOKEN}"
         )
     return None
 
@@ -67,8 +65,8 @@ def words_of_hub(path: UPath, error: FileNotFoundError) -> str:
     if path.protocol != "hf":
         return ""
     if "repository not found" in str(error):
-        return f": there is no such repository, or the token may not see it; {_HUB_TOKEN}"
-    return ": there is no such revision in its repository" if "revision not found" in str(error) else ""
+        return f": the repository does not exist, or the token may not see it; {_HUB_TOKEN}"
+    return ": the revision does not exist in this repository" if "revision not found" in str(error) else ""
 
 
 def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, text: bool = True) -> None:

@@ -133,8 +133,8 @@ class LineSource:
         for path, version in self._input.versions.items():
             if path in found and found[path] != version:
                 raise BatchInputError(
-                    f"input file {path} was changed while it was read: rows of it may be missing or cut. Leave it as "
-                    "it is, and run the same job again: rows that are done are not sent again"
+                    f"input file {path} was changed while the batch read it, so rows may be missing or truncated. Do "
+                    "not change the file, and run the same job again; finished rows are not sent again"
                 )
 
     def _counted(self, file: InputFile, lines: int) -> None:
@@ -147,7 +147,7 @@ class LineSource:
         try:
             return count_lines(self._input)
         except Exception as error:  # noqa: BLE001 - only the log needs the number; whoever reads the rows says the rest
-            log.warning("the rows of the input could not be counted (%s: %s)", type(error).__name__, error)
+            log.warning("could not count the rows of the input (%s: %s)", type(error).__name__, error)
             return None
 
     def close(self) -> None:

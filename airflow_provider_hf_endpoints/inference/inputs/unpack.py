@@ -93,8 +93,8 @@ def unpacked(file: InputFile) -> Iterator[IO[bytes]]:
                 yield content
         except _TORN as error:
             raise BatchInputError(
-                f"input file {file} is cut short, or is no {file.packing} file ({error}): the rows before that "
-                "place can be used; put the whole file there and run the same job again"
+                f"input file {file} is truncated, or is not a {file.packing} file ({error}). The rows before this "
+                "place are valid. Replace it with the complete file, and run the same job again"
             ) from error
 
 

@@ -44,11 +44,14 @@ class Budget:
         for name in ("max_cost", "max_runtime", "rows_per_replica_second"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r} must be a positive number")
+                raise ValueError(f"{name}={value!r} is not valid. Give a positive number")
         if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
-            raise ValueError(f"price_per_hour={self.price_per_hour!r} must be a number of USD")
+            raise ValueError(f"price_per_hour={self.price_per_hour!r} is not valid. Give a number of USD")
         if self.max_cost is not None and self.price_per_hour is None:
-            raise ValueError("max_cost needs price_per_hour: the price of the endpoint's instance is not known")
+            raise ValueError(
+                "max_cost needs price_per_hour, and the price of the endpoint's hardware is not known. Use "
+                "max_runtime instead"
+            )
 
 
 @dataclass(slots=True)
@@ -112,7 +115,7 @@ class SharedBudget:
     def refusal(self, price_per_hour: float | None, wall: float) -> str | None:
         """Why nothing more is to be sent; None where something may be."""
         if self.max_cost is not None and price_per_hour is None:
-            return f"the {self.name} has a max_cost, and the service lists no price for the endpoint's hardware"
+            return f"the {self.name} has a max_cost, but the service does not list the price of the endpoint's hardware"
         notice = self.spending(price_per_hour, None, wall, 0.0).refusal(None)
         return None if notice is None else notice.text
 
@@ -222,7 +225,7 @@ class Spending:
             "usd_per_1000_rows": None if usd is None or not spent.rows else usd * 1000 / spent.rows,
             "usd_per_million_tokens": None if usd is None or not tokens else usd * 1e6 / tokens,
             "rows_per_replica_second": spent.rows / spent.replica_seconds if spent.replica_seconds else None,
-            "source": "observed replicas while the batch ran",
+            "source": "observed replicas during the batch",
         }
 
     def _pass(self, now: float) -> None:
@@ -254,5 +257,5 @@ class Spending:
             return None
         return Notice(
             "cannot fit",
-            f"{rows} rows can't be done within the {self.budget.name} {why}: that comes to {self.words(whole)}",
+            f"{rows} rows do not fit into the {self.budget.name} {why}: they would need {self.words(whole)}",
         )

@@ -22,7 +22,7 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
     :raises ValueError: the value is none of those that are known
     """
     if value not in known:
-        raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {value!r}")
+        raise ValueError(f"{name}={value!r} is not valid. Use one of {', '.join(map(str, known))}")
 
 
 def kinds(job: object, hints: Mapping[str, Any]) -> None:
@@ -35,7 +35,7 @@ def kinds(job: object, hints: Mapping[str, Any]) -> None:
         if any(_is_of(value, each) for each in alternatives):
             continue
         expected = " or ".join(dict.fromkeys(_called(each) for each in alternatives))
-        raise ValueError(f"{name} is {expected}, not {value!r}")
+        raise ValueError(f"{name} must be {expected}, not {value!r}")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -57,7 +57,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _called(kind: Any) -> str:
-    names = {NoneType: "None", float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+    names = {NoneType: "None", float: "a number", int: "an integer", str: "a text", bool: "True or False"}
     return names.get(kind, "a mapping")
 
 
@@ -66,7 +66,7 @@ def url(value: str) -> None:
     :raises ValueError: nothing that HTTP reaches
     """
     if not value.lower().startswith(("http://", "https://")):
-        raise ValueError(f"url is an address that begins with https:// or http://, not {value!r}")
+        raise ValueError(f"url must start with https:// or http://, not {value!r}")
 
 
 def listed(name: str, value: object) -> None:
@@ -74,9 +74,9 @@ def listed(name: str, value: object) -> None:
     :raises ValueError: a text, whose letters would count, or no list of texts
     """
     if isinstance(value, str):
-        raise ValueError(f"{name} is a list, not the text {value!r}: give [{value!r}]")
+        raise ValueError(f"{name} must be a list, not the text {value!r}. Give [{value!r}]")
     if not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"{name} is a list of texts, not {value!r}")
+        raise ValueError(f"{name} must be a list of texts, not {value!r}")
 
 
 def paths(name: str, value: object) -> None:
@@ -88,7 +88,7 @@ def paths(name: str, value: object) -> None:
         try:
             as_upath(each)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} is a path or a list of paths, not {value!r}: {error}") from None
+            raise ValueError(f"{name} must be a path or a list of paths, not {value!r}: {error}") from None
 
 
 def seconds(**values: float) -> None:
@@ -97,7 +97,7 @@ def seconds(**values: float) -> None:
     """
     for name, value in values.items():
         if value <= 0:
-            raise ValueError(f"{name} is in seconds and must be above 0, not {value!r}")
+            raise ValueError(f"{name} must be greater than 0 seconds, not {value!r}")
 
 
 def at_least_zero(**values: float) -> None:
@@ -106,7 +106,7 @@ def at_least_zero(**values: float) -> None:
     """
     for name, value in values.items():
         if value < 0:
-            raise ValueError(f"{name} must not be below 0, and is {value!r}")
+            raise ValueError(f"{name} must be 0 or greater, not {value!r}")
 
 
 def share(name: str, value: float | None) -> None:
@@ -114,7 +114,7 @@ def share(name: str, value: float | None) -> None:
     :raises ValueError: no share of a whole
     """
     if value is not None and not 0 <= value <= 1:
-        raise ValueError(f"{name} is a share of the rows from 0 to 1, as 0.2, or None, not {value!r}")
+        raise ValueError(f"{name} must be a share of the rows from 0 to 1, such as 0.2, or None, not {value!r}")
 
 
 def at_least_one(**values: int) -> None:
@@ -131,7 +131,7 @@ def max_concurrency(value: object) -> None:
     :raises ValueError: neither "auto" nor a number of requests
     """
     if value != "auto" and (not isinstance(value, int) or value < 1):
-        raise ValueError(f'max_concurrency is "auto" or at least 1, not {value!r}')
+        raise ValueError(f'max_concurrency must be "auto" or at least 1, not {value!r}')
 
 
 def hedge_after(value: Any) -> None:
@@ -139,7 +139,7 @@ def hedge_after(value: Any) -> None:
     :raises ValueError: neither None, "auto" nor seconds
     """
     if value not in (None, "auto") and not (isinstance(value, int | float) and value is not True and value > 0):
-        raise ValueError(f'hedge_after is in seconds and above 0, or "auto", or None, not {value!r}')
+        raise ValueError(f'hedge_after must be greater than 0 seconds, "auto" or None, not {value!r}')
 
 
 def order_window(value: int) -> None:
@@ -147,7 +147,7 @@ def order_window(value: int) -> None:
     :raises ValueError: no number of rows
     """
     if value < 0:
-        raise ValueError(f"order_window is a number of rows, 0 for the input's order, not {value!r}")
+        raise ValueError(f"order_window must be a number of rows (0 for the input's order), not {value!r}")
 
 
 def retry_budget(value: float | None) -> None:
@@ -155,7 +155,7 @@ def retry_budget(value: float | None) -> None:
     :raises ValueError: no share
     """
     if value is not None and not value >= 0:
-        raise ValueError(f"retry_budget is a share of the rows, as 0.2, or None, not {value!r}")
+        raise ValueError(f"retry_budget must be a share of the rows, such as 0.2, or None, not {value!r}")
 
 
 def rows_per_request(value: Any, *, may_share: bool) -> None:
@@ -166,11 +166,12 @@ def rows_per_request(value: Any, *, may_share: bool) -> None:
     if value == "auto":
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f'rows_per_request is "auto" or at least 1, not {value!r}')
+        raise ValueError(f'rows_per_request must be "auto" or at least 1, not {value!r}')
     if value > 1 and not may_share:
         raise ValueError(
-            f"rows_per_request={value}: only {EMBED} and, on TEI, {CLASSIFY} take several rows in one request, made "
-            "of a prompt or the column `inputs`, without row_parameters; leave it out for one row each"
+            f"rows_per_request={value} is not possible here. Only {EMBED} and, on TEI, {CLASSIFY} take several rows "
+            "in one request, from a prompt or the column `inputs` and without row_parameters. Leave rows_per_request "
+            "out"
         )
 
 
@@ -181,7 +182,7 @@ def no_stream(**given: Any) -> None:
     """
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("stream"):
-            raise ValueError(f"{name}: a batch reads whole answers and cannot stream: leave `stream` out")
+            raise ValueError(f"{name} contains `stream`, but a batch reads complete responses. Leave `stream` out")
 
 
 def sendable(**given: Any) -> None:
@@ -191,7 +192,7 @@ def sendable(**given: Any) -> None:
     """
     for name, value in given.items():
         if not _is_finite(value):
-            raise ValueError(f"{name} holds NaN or infinity, which JSON cannot say: {value!r}")
+            raise ValueError(f"{name} contains NaN or infinity, which JSON does not support: {value!r}")
         try:
             fastjson.encode(value)
         except (TypeError, ValueError) as error:
@@ -218,7 +219,7 @@ def rows_own(**given: Mapping[str, Any] | None) -> None:
     for name, value in given.items():
         for own in ("messages", "prompt", "input", "inputs"):
             if own in (value or {}):
-                raise ValueError(f"{name}[{own!r}] would take the place of each row's own {own}: leave it out")
+                raise ValueError(f"{name}[{own!r}] would replace the {own} of each row. Leave it out")
 
 
 def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
@@ -226,7 +227,7 @@ def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
     :raises ValueError: parameters beside a template of the whole body
     """
     if body is not None and parameters:
-        raise ValueError("with a body template, write the parameters into the body")
+        raise ValueError("body is given together with parameters. Write the parameters into the body")
 
 
 def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str, Any]) -> None:
@@ -236,8 +237,8 @@ def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str,
     for name, of_row in ((name, of_row) for name in parameters for of_row in row_parameters):
         if mean_the_same(name, of_row):
             raise ValueError(
-                f"row_parameters[{of_row!r}] and parameters[{name!r}] say the same to an engine, and only one of them "
-                "would count: leave one out"
+                f"row_parameters[{of_row!r}] and parameters[{name!r}] mean the same to the engine, so one of them "
+                "would be ignored. Leave one of them out"
             )
 
 
@@ -247,4 +248,6 @@ def lines_alone(*others: Any) -> None:
     :raises ValueError: one is given beside lines of an OpenAI Batch
     """
     if any(others):
-        raise ValueError("lines of an OpenAI Batch are whole requests: they take no template, id_column or parameters")
+        raise ValueError(
+            "lines of an OpenAI Batch file are complete requests. Remove the template, id_column and parameters"
+        )

@@ -18,7 +18,7 @@ class BatchAborted(BatchError):
         self.cause = cause
         super().__init__(
             f"the batch stopped after {report.rows} rows ({report.failed} failed): {cause} "
-            "Run the same job again to go on from here; rows already done are not sent again."
+            "Run the same job again to resume; finished rows are not sent again."
         )
 
 
@@ -27,9 +27,7 @@ class BatchStopped(BatchError):
 
     def __init__(self, report: BatchReport, why: str) -> None:
         self.report = report
-        super().__init__(
-            f"the batch was stopped ({why}) after {report.rows} rows; run the same job again to go on from here"
-        )
+        super().__init__(f"the batch was stopped ({why}) after {report.rows} rows. Run the same job again to resume")
 
 
 class BudgetExceeded(BatchError):
@@ -43,8 +41,8 @@ class BudgetExceeded(BatchError):
         self.report = report
         self.budget = budget
         super().__init__(
-            f"{why}. The batch was stopped after {report.rows} rows. Give it more (max_cost, max_runtime) and run the "
-            "same job again to go on from here; rows already done are not sent again"
+            f"{why}. The batch stopped after {report.rows} rows. Raise the budget (max_cost, max_runtime) and run the "
+            "same job again to resume; finished rows are not sent again"
         )
 
 
@@ -54,7 +52,7 @@ class BatchFailed(BatchError):
     def __init__(self, report: BatchReport, why: str) -> None:
         self.report = report
         kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(report.errors.items()))
-        super().__init__(f"{why} ({kinds or 'no kinds'}); see {report.errors_path}")
+        super().__init__(f"{why} ({kinds or 'unknown errors'}). See {report.errors_path}")
 
 
 def judge(report: BatchReport, *, fail_on_errors: bool, max_error_rate: float | None) -> BatchReport:

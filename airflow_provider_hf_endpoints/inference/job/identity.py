@@ -36,7 +36,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequenc
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Files that both know, and that are not what they were. An earlier release knew none."""
     changed = [path for path in old if path in new and old[path] != new[path]]
-    return [f"input file {path} was {_version(old[path])} and is {_version(new[path])}" for path in changed[:3]]
+    return [f"input file {path} was {_version(old[path])}, and is now {_version(new[path])}" for path in changed[:3]]
 
 
 def _version(known: Sequence[Any]) -> str:
@@ -46,16 +46,16 @@ def _version(known: Sequence[Any]) -> str:
 
 def _difference(name: str, old: Any, new: Any) -> str:
     if name != "input_path" or not (isinstance(old, list) or isinstance(new, list)):
-        return f"{name} was {old!r} and is {new!r}"
+        return f"{name} was {old!r}, and is now {new!r}"
     before, after = ([value] if isinstance(value, str) else value or [] for value in (old, new))
     gone, added = (
         [each for each in before if each not in set(after)],
         [each for each in after if each not in set(before)],
     )
     if not gone and not added:
-        return "input_path names the same files in another order"
+        return "input_path contains the same files in another order"
     parts = [f"{words} {_some(files)}" for words, files in (("no longer", gone), ("in addition", added)) if files]
-    return f"input_path names {' and '.join(parts)}"
+    return f"input_path contains {' and '.join(parts)}"
 
 
 def _some(names: Sequence[str]) -> str:

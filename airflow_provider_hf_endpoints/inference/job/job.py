@@ -163,7 +163,9 @@ class BatchJob:
 
     def __post_init__(self) -> None:
         if not self.url:
-            raise ValueError("the endpoint has no URL: it is not deployed yet, or was deleted")
+            raise ValueError(
+                "the endpoint has no URL: it is not deployed yet, or was deleted. Create or resume it first"
+            )
         checks.kinds(self, _hints())
         checks.url(self.url)
         dialect_of(self.engine)
@@ -195,7 +197,7 @@ class BatchJob:
                 checks.sendable(response_schema=self.response_schema)
             structured.as_json_schema(self.response_schema)
             if self.body is not None or self._has_whole_requests:
-                raise ValueError("with a whole body, write the schema into the body")
+                raise ValueError("body is given together with response_schema. Write the schema into the body")
         if self._has_whole_requests:
             checks.lines_alone(
                 self.prompt,
@@ -235,15 +237,17 @@ class BatchJob:
 
     def _check_shard(self) -> None:
         if self.concurrent_shards is not None and self.concurrent_shards < 1:
-            raise ValueError(f"concurrent_shards is at least 1, not {self.concurrent_shards!r}")
+            raise ValueError(f"concurrent_shards must be at least 1, not {self.concurrent_shards!r}")
         if self.shard is None:
             return
         object.__setattr__(self, "shard", Shard.parse(self.shard))
         _ = self.limits
         if self.output_format is not None:
-            raise ValueError("shards have no output_format: the merge writes what the name of output_path tells")
+            raise ValueError(
+                "output_format is not allowed for a shard: the merge uses the suffix of output_path. Leave it out"
+            )
         if self.on_existing != "resume":
-            raise ValueError(f"a shard cannot have on_existing={self.on_existing!r}: give it to the planner")
+            raise ValueError(f"on_existing={self.on_existing!r} is not allowed for a shard. Give it to the planner")
 
     @property
     def _has_whole_requests(self) -> bool:
@@ -321,7 +325,7 @@ class BatchJob:
             own = share(fixed or self.concurrency_ceiling, self.shard, self.senders)
         except ValueError as error:
             name = "concurrency_ceiling" if fixed is None else "max_concurrency"
-            raise ValueError(f"{name}: {error}; raise it, or set concurrent_shards") from error
+            raise ValueError(f"{name}: {error}. Raise it, or set concurrent_shards") from error
         return (None if fixed is None else own), own
 
     @property

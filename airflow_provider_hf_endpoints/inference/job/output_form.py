@@ -27,11 +27,13 @@ def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | 
     suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
     if suffix is None and path.suffix.lower() in _OTHER_FILES:
         raise ValueError(
-            f"output_path {path.name!r} ends like a file in a form that results do not have: end it in "
-            f"{', '.join(RESULT_SUFFIXES)}, or name a folder"
+            f"output_path {path.name!r} has a suffix that results do not support. Use {', '.join(RESULT_SUFFIXES)}, "
+            "or name a folder"
         )
     if suffix is not None and output_format is not None and not suffix.startswith(f".{output_format}"):
-        raise ValueError(f"output_path {path.name!r} is not {output_format}: end it in .{output_format}")
+        raise ValueError(
+            f"output_path {path.name!r} does not match output_format {output_format}. Use the suffix .{output_format}"
+        )
     return suffix
 
 

@@ -42,16 +42,18 @@ class Shard:
         if isinstance(value, Shard):
             return value
         if not isinstance(value, Mapping) or set(value) - {"began"} != {"number", "of", "plan"}:
-            raise ValueError(f"shard is one of the planner's results, with number, of and plan; not {value!r}")
+            raise ValueError(f"shard must be a result of the planner, with number, of and plan, not {value!r}")
         number, of, plan = value["number"], value["of"], value["plan"]
         for each in (number, of):
             if not isinstance(each, int) or isinstance(each, bool):
-                raise ValueError(f"shard has whole numbers as number and of, not {each!r}")
+                raise ValueError(f"shard: number and of must be integers, not {each!r}")
         if not 0 <= number < of or not isinstance(plan, str):
-            raise ValueError(f"shard {value!r} is none: number counts from 0 to below of, and plan is a text")
+            raise ValueError(
+                f"shard {value!r} is not valid: number must be from 0 to below of, and plan must be a text"
+            )
         began = value.get("began")
         if began is not None and (not isinstance(began, int | float) or isinstance(began, bool)):
-            raise ValueError(f"shard has seconds since the epoch as began, not {began!r}")
+            raise ValueError(f"shard: began must be seconds since the epoch, not {began!r}")
         return cls(number, of, plan, began)
 
 
@@ -65,6 +67,6 @@ def share(limit: int, shard: Shard, at_once: int) -> int:
     :raises ValueError: there is not one for each
     """
     if limit < at_once:
-        raise ValueError(f"{limit} requests in flight are too few for {at_once} shards at once: each needs one")
+        raise ValueError(f"{limit} requests in flight are too few for {at_once} shards at once: each shard needs one")
     rest = limit % at_once if at_once >= shard.of else 0
     return limit // at_once + (shard.number < rest)

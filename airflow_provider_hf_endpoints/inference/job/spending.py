@@ -28,7 +28,7 @@ def load(path: UPath, key: str) -> Spent:
     except FileNotFoundError:
         return Spent()
     except (ValueError, TypeError, KeyError):
-        log.warning("%s cannot be read: the budget starts again from zero", path)
+        log.warning("could not read %s: the budget starts again from zero", path)
         return Spent()
 
 
@@ -81,7 +81,7 @@ async def _save_if_possible(account: Callable[[], None], path: UPath) -> None:
         await asyncio.to_thread(account)
     except Exception as error:  # noqa: BLE001 - stores raise what they like; the budget goes on being watched
         log.warning(
-            "%s could not be written (%s: %s); it is tried again in %g s",
+            "could not write %s (%s: %s); trying again in %g s",
             path,
             type(error).__name__,
             error,

@@ -118,7 +118,7 @@ class Compaction:
                     except OutputBusyError:
                         raise
                     except Exception as error:  # noqa: BLE001 - stores raise what they like
-                        log.warning("compacting the journal failed (%s: %s)", type(error).__name__, error)
+                        log.warning("could not compact the journal (%s: %s)", type(error).__name__, error)
                         return
                     self._place(level + 1, (whole, start, size))
                 del parts[:FANOUT]  # those that are large together stay as they are

@@ -151,7 +151,7 @@ class EpochLock:
                 return  # kept, and raised by whoever checks
             except Exception as error:  # noqa: BLE001 - stores raise what they like
                 if not failed:
-                    log.warning("a sign of life in %s failed (%s: %s)", self._folder, type(error).__name__, error)
+                    log.warning("could not renew the lock in %s (%s: %s)", self._folder, type(error).__name__, error)
                 pause, failed = self._beat / 4, True
             else:
                 pause, failed = self._beat, False

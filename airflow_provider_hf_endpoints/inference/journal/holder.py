@@ -83,15 +83,15 @@ def task_of(environment: Mapping[str, str]) -> dict[str, str]:
 def held_by(lock: object, holder: Holder | None) -> OutputBusyError:
     """The error of a run that finds the lock held."""
     return OutputBusyError(
-        f"another run holds {lock}: {holder or 'it does not say which'}. Two runs of one output would send its rows "
-        "twice. Wait until that run has ended, or end it, and run the job again: it goes on from there"
+        f"another run holds {lock}: {holder or 'holder unknown'}. Two runs with one output would send its rows twice. "
+        "Wait until the other run has ended, or end it, then run the job again to resume"
     )
 
 
 def taken_by(lock: object, holder: Holder | None) -> OutputBusyError:
     """The error of a run that has lost the lock."""
     return OutputBusyError(
-        f"another run has taken {lock} over: {holder or 'it has ended since, or somebody deleted the lock'}. This run "
-        "showed no sign of life for so long that it counted as dead: its process was stopped, or its store failed. It "
-        "sends and writes nothing more. What it had recorded is kept, and the other run goes on from there"
+        f"another run took over {lock}: {holder or 'that run has ended since, or somebody deleted the lock'}. This run "
+        "did not renew its lock in time, because its process was suspended or its store failed, so it counted as dead. "
+        "This run stops. Its recorded rows are kept, and the other run resumes from them"
     )

@@ -59,9 +59,9 @@ class Journal:
                 bad_at = offset if bad_at is None else bad_at
             elif bad_at is not None:
                 raise JournalCorruptError(
-                    f"{path} is damaged at byte {bad_at - start}: a record that does not match its "
-                    "checksum stands before good ones. Rows may be lost in it; delete the journal or use "
-                    'on_existing="overwrite" to do all rows again'
+                    f"{path} is damaged at byte {bad_at - start}: a record with a wrong checksum is followed by valid "
+                    'records, so rows may be lost. Delete the journal, or set on_existing="overwrite" to send all '
+                    "rows again"
                 )
             else:
                 place, key, line_key, flags, prompt, completion = head
@@ -117,7 +117,9 @@ class Journal:
             return None
         record = self.read_at(place)
         if record.place != index:
-            raise JournalCorruptError(f"the journal in {self.folder} has row {record.place} in place of {index}")
+            raise JournalCorruptError(
+                f"the journal in {self.folder} contains row {record.place} where row {index} belongs"
+            )
         return record
 
     def read_at(self, place: tuple[int, int, int]) -> Record:
@@ -127,7 +129,7 @@ class Journal:
         """
         record = decode_record(self._segments.read(*place))
         if record is None:
-            raise JournalCorruptError(f"a record of the journal in {self.folder} cannot be read back")
+            raise JournalCorruptError(f"a record of the journal in {self.folder} could not be read")
         return record
 
     def close(self) -> None:

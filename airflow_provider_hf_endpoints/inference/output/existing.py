@@ -27,12 +27,18 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
     manifest = read_manifest(layout, lenient=job.on_existing == "overwrite")
     if manifest is None:
         if job.on_existing == "fail" and (layout.results.exists() or layout.journal.exists()):
-            raise OutputConflictError(f"{job.output_path} holds an unfinished output and on_existing is 'fail'")
+            raise OutputConflictError(
+                f"{job.output_path} contains an unfinished output, and on_existing is 'fail'. Choose another "
+                'output_path, or on_existing="resume"'
+            )
         return None
     if job.on_existing == "overwrite" and not _finished_in_this_attempt(manifest, job, source):
         return None
     if job.on_existing == "fail":
-        raise OutputConflictError(f"{job.output_path} holds a finished output and on_existing is 'fail'")
+        raise OutputConflictError(
+            f"{job.output_path} contains a finished output, and on_existing is 'fail'. Choose another output_path, or "
+            'on_existing="resume"'
+        )
     same_job(manifest.get("identity", {}), job, source)
     results_there(manifest, layout)
     return replace(report_in(manifest, layout), requests=0, retries=0)
@@ -50,10 +56,10 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
     :raises OutputConflictError: the manifest is of results in another form, or they are gone
     """
     name = manifest.get("files", {}).get("results", layout.results.name)
-    end = 'choose another output_path, or on_existing="overwrite" to do all rows again'
+    end = 'choose another output_path, or set on_existing="overwrite" to send all rows again'
     if name != layout.results.name:
         raise OutputConflictError(
-            f"{layout.manifest} belongs to the results in {name}, and not to {layout.results.name}: {end}"
+            f"{layout.manifest} belongs to the results in {name}, not to {layout.results.name}: {end}"
         )
     for what, path in (("results", layout.results), ("errors", layout.errors)):
         written = (manifest.get("sizes") or {}).get(what)
@@ -63,13 +69,13 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
             if written == 0 or (what == "errors" and not manifest["report"].get("failed")):
                 continue  # an empty list of errors is no loss
             raise OutputConflictError(
-                f"{layout.manifest} says that the output is finished, and its {what} {path} are not there: put them "
-                f"back, {end}"
+                f"{layout.manifest} says that the output is finished, but its {what} {path} are missing. Restore "
+                f"them, {end}"
             ) from None
         if None not in (size, written) and size != written:
             raise OutputConflictError(
-                f"{layout.manifest} says that the output is finished, and its {what} {path} were changed since: "
-                f"{written} bytes then, {size} now. Put them back, {end}"
+                f"{layout.manifest} says that the output is finished, but its {what} {path} were changed since: "
+                f"{written} bytes then, {size} now. Restore them, {end}"
             )
 
 
@@ -81,8 +87,8 @@ def refuse_foreign(layout: OutputLayout) -> None:
     for path in layout.any_results:
         if path.exists():
             raise OutputConflictError(
-                f"{path} is there already, and no manifest or journal beside it says that a batch wrote it. Move it "
-                'away, choose another output_path, or on_existing="overwrite" to write over it'
+                f"{path} already exists, and no manifest or journal shows that a batch wrote it. Move it away, choose "
+                'another output_path, or set on_existing="overwrite" to replace it'
             )
 
 
@@ -102,8 +108,8 @@ def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: O
     same_format(begun.get("format"), job)
     if run.get("results", layout.results.name) != layout.results.name:
         raise OutputConflictError(
-            f"{layout.journal} is of an unfinished output in another form, {run['results']}: finish that one, choose "
-            'another output_path, or on_existing="overwrite" to do all rows again'
+            f"{layout.journal} belongs to an unfinished output in another format, {run['results']}. Finish that "
+            'batch, choose another output_path, or set on_existing="overwrite" to send all rows again'
         )
     return True
 
@@ -123,8 +129,8 @@ def same_job(old: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequ
     different = differences({**old, "format": FORMAT}, job.identity(source), but_for)
     if different:
         raise OutputConflictError(
-            f"{job.output_path} holds the output of another job: {'; '.join(different)}. Choose another output_path, "
-            'or on_existing="overwrite" to throw that output away'
+            f"{job.output_path} contains the output of another job: {'; '.join(different)}. Choose another "
+            'output_path, or set on_existing="overwrite" to discard that output'
         )
 
 
@@ -135,7 +141,7 @@ def same_format(found: object, job: BatchJob) -> None:
     """
     if found != FORMAT:
         raise OutputConflictError(
-            f"the unfinished output in {job.output_path} was begun by another release of this provider "
-            f"(journal format {found}, this one has {FORMAT}): finish it with that release, or throw it away with "
+            f"another version of this provider began the unfinished output in {job.output_path} (journal format "
+            f"{found}; this version has {FORMAT}). Finish it with that version, or discard it with "
             'on_existing="overwrite"'
         )

@@ -46,4 +46,4 @@ def report_in(manifest: Mapping[str, Any], layout: OutputLayout) -> BatchReport:
         told = {name: value for name, value in manifest["report"].items() if name in known}
         return BatchReport(**{**told, "results_path": str(layout.results)})  # an earlier release did not write that
     except TypeError as error:
-        raise damaged(layout.manifest, f"has no whole report ({error})") from None
+        raise damaged(layout.manifest, f"has no complete report ({error})") from None

@@ -73,7 +73,7 @@ def publish(
             record = journal.read(index) if complete else resume.read(index)
             if record is None:
                 if complete:
-                    raise JournalCorruptError(f"row {index} is missing although every row is done")
+                    raise JournalCorruptError(f"row {index} is missing, although every row is done")
                 continue
             line = output_line(record)
             results.write(line + b"\n")

@@ -52,9 +52,9 @@ def require_writer(path: UPath) -> None:
     """
     if path.protocol == "hf":
         raise BatchInputError(
-            f"output_path {path} is on the Hub, where every file written is a commit: a journal of many small parts "
-            "and a lock cannot be kept there. Write to a disk or an object store, and upload what is finished"
+            f"output_path {path} is on the Hub, where each written file is a commit, so a journal and a lock cannot "
+            "be kept there. Write to a disk or an object store, and upload the finished output"
         )
     what = {".parquet": "Parquet", ".zst": "zstd"}.get(path.suffix)
     if what is not None and not (can_zstd() if what == "zstd" else importlib.util.find_spec("pyarrow")):
-        raise BatchInputError(f"{missing_package(f'output_path {path}', what)}, or end it in .jsonl")
+        raise BatchInputError(f"{missing_package(f'output_path {path}', what)}, or use a path that ends in .jsonl")

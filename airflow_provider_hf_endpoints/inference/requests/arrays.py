@@ -84,7 +84,7 @@ class ArrayForm:
                 raise MalformedAnswerError(f"{len(output)} vectors for {wanted} texts", usage=result.usage)
             return [result]
         if not isinstance(output, list) or len(output) != len(rows):
-            count = len(output) if isinstance(output, list) else "no list of"
+            count = len(output) if isinstance(output, list) else "not a list of"
             raise MalformedAnswerError(f"{count} answers for {len(rows)} rows", usage=result.usage)
         usages = share_out(result.usage, [len(self.part(row.request)) for row in rows])
         return [
@@ -108,8 +108,8 @@ def array_form(
         if rows_per_request == "auto":
             return None
         raise BatchInputError(
-            f"rows_per_request={rows_per_request}: this engine ({target.dialect}) takes one row per request "
-            f"for {task!r}"
+            f"rows_per_request={rows_per_request} is not possible: this engine ({target.dialect}) takes one row per "
+            f"request for {task!r}"
         )
     return None if frame is None else ArrayForm(frame.route, name, frame.before, frame.after, wrapped=known[name])
 

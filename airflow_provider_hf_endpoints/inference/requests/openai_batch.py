@@ -36,11 +36,11 @@ def compile_lines(target: Target) -> Render:
         route = _ROUTES.get(url) if isinstance(url, str) else None
         if (row.get("method") or "POST") != "POST" or route is None or not isinstance(body, dict):
             raise BadLineError(
-                f"a line of an OpenAI Batch needs method POST, a body, and one of {', '.join(_ROUTES)} as url; "
-                f"got {row.get('method')!r}, {type(body).__name__}, {url!r}"
+                f"a line of an OpenAI Batch file needs method POST, a body, and one of {', '.join(_ROUTES)} as url, "
+                f"not {row.get('method')!r}, {type(body).__name__}, {url!r}"
             )
         if body.get("stream"):
-            raise BadLineError("an OpenAI Batch cannot stream")
+            raise BadLineError("an OpenAI Batch line sets `stream`, but a batch reads complete responses. Leave it out")
         if target.model is not None:
             body = {**body, "model": target.model}
         task = task_of(route, "", None)

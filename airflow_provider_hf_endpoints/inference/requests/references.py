@@ -72,8 +72,8 @@ class _Walk:
         if part in above:
             name = next(self._names[each] for each in above[above.index(part) :] if each in self._names)
             raise ValueError(
-                f"response_schema has a $ref that leads back to itself: {name!r}. No answer could be checked: put what "
-                "it says into properties or items"
+                f"response_schema has a $ref that leads back to itself: {name!r}, so answers cannot be checked. Add "
+                "properties or items to it"
             )
         if part in done:
             return
@@ -96,6 +96,6 @@ def _looked_up(resolver: Any, reference: str) -> Any:
         return resolver.lookup(reference)
     except (Unresolvable, ValueError):
         raise ValueError(
-            f"response_schema has a $ref that leads nowhere: {reference!r}. Define it below `$defs`; other documents "
+            f"response_schema has a $ref without a target: {reference!r}. Define it below `$defs`; other documents "
             "are not fetched"
         ) from None

@@ -26,15 +26,18 @@ _FENCE = re.compile(r"```(?:\w+\s)?\s*(.*?)\s*```", re.DOTALL)
 class InvalidOutputError(MalformedAnswerError):
     """The engine answered, and the text does not fit the schema that was asked for."""
 
-    what = "The text does not fit the response_schema"
-    todo = "Raise max_tokens if it was cut; not every engine and model keeps to a schema."
+    what = "The text does not match response_schema"
+    todo = "If the text was truncated, raise max_tokens. Not every engine and model follows a schema."
 
 
 class SettledOutputError(InvalidOutputError):
     """The same at temperature 0, where the same request gives the same text."""
 
     retryable = False
-    todo = "At temperature 0 asking again gives the same text. Raise max_tokens if it was cut, or the temperature."
+    todo = (
+        "At temperature 0, a retry gives the same text. If the text was truncated, raise max_tokens; otherwise raise "
+        "the temperature."
+    )
 
     @property
     def kind(self) -> str:
@@ -61,9 +64,11 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
             try:
                 schema = schema.model_json_schema()
             except PydanticUserError as error:
-                raise ValueError(f"response_schema {schema.__name__} has no JSON schema: {error.message}") from None
+                raise ValueError(
+                    f"response_schema {schema.__name__} cannot be converted to a JSON schema: {error.message}"
+                ) from None
     if not isinstance(schema, Mapping):
-        raise ValueError(f"response_schema is a JSON schema or a pydantic model, not {type(schema).__name__}")
+        raise ValueError(f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}")
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
 
@@ -75,7 +80,7 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
     try:
         validator_for(found).check_schema(found)
     except SchemaError as error:
-        raise ValueError(f"response_schema is no JSON schema: {error.message}") from None
+        raise ValueError(f"response_schema is not a valid JSON schema: {error.message}") from None
     check_references(found)
     return found
 
@@ -110,7 +115,7 @@ def _candidates(text: str) -> Iterator[str]:
 def _number(text: str) -> float:
     value = float(text)
     if not isfinite(value):
-        raise ValueError(f"{text}, which is no number of JSON")
+        raise ValueError(f"{text}, which is not a JSON number")
     return value
 
 
@@ -130,7 +135,7 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
         try:
             value = value_in(text)
         except (AttributeError, ValueError, RecursionError) as error:  # a message without text has none to strip
-            cut = ", cut at its token limit" if result.truncated else ""
+            cut = ", truncated at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(text)[:200]!r}"
             raise invalid(words, usage=result.usage) from error
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,26 +35,28 @@ class Template:
     def __post_init__(self) -> None:
         given = [name for name in ("prompt", "messages", "body") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"give one of prompt, messages and body, not {' and '.join(given)}")
+            raise ValueError(
+                f"only one of prompt, messages and body is allowed, but these are given: {' and '.join(given)}. Leave "
+                "the others out"
+            )
         chat = canonical_task(self.task) == CHAT
         if self.messages is not None and not chat:
-            raise ValueError(f"messages are for {CHAT}; {self.task!r} takes a prompt or a body")
+            raise ValueError(f"messages are only for {CHAT}; use a prompt or a body for {self.task!r}")
         if self.system is not None and (not chat or self.body is not None):
-            raise ValueError(f"system is for {CHAT} with a prompt or messages")
+            raise ValueError(f"system is only for {CHAT} with a prompt or messages")
         if self.route is not None and self.body is None:
-            raise ValueError("a route of your own needs a body template")
+            raise ValueError("route needs a body template. Give body, or leave route out")
         for name in given:
             if not columns_of(getattr(self, name)):
-                doubled = "{{" in str(getattr(self, name))
-                hint = "{column}, in single braces: doubled ones stay in the text" if doubled else "{column}"
-                raise ValueError(f"{name} names no column, so every row would be the same request: use {hint}")
+                hint = _single_braces(str(getattr(self, name))) or "Write a column's name in braces: {column}"
+                raise ValueError(f"{name} names no column, so every row would be the same request. {hint}")
         if self.row_parameters and self.body is not None:
-            raise ValueError("with a body template, write the row_parameters into the body")
+            raise ValueError("body is given together with row_parameters. Write the row_parameters into the body")
         for name, part in (self.row_parameters or {}).items():
             if not columns_of(part):
                 raise ValueError(
-                    f"row_parameters[{name!r}] is {part!r} and names no column, so it is the same for every row: put "
-                    "it into parameters, or use {column}"
+                    f"row_parameters[{name!r}] is {part!r} and names no column, so it is the same for every row. Move "
+                    "it to parameters, or use {column}"
                 )
 
     @property
@@ -64,6 +67,12 @@ class Template:
         if self.prompt is None and self.messages is None and self.body is None:
             names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
         return list(dict.fromkeys(names))
+
+
+def _single_braces(text: str) -> str | None:
+    """What to write in place of Jinja's `{{ text }}`, which a row's template takes for literal braces."""
+    jinja = re.search(r"\{\{\s*(\w+)", text)
+    return f"Use single braces: {{{jinja[1]}}}. Jinja is not applied to this argument" if jinja else None
 
 
 class Parts(NamedTuple):

@@ -49,7 +49,7 @@ def _of_vectors(output: Any, request: RowRequest, path: str) -> str:
     packed = b'"encoding_format"' in request.body
     for vector in output if isinstance(output, list) else [None]:
         if not (_is_vector(vector) or (packed and isinstance(vector, str) and vector)):
-            return f"a vector that is none, or holds something else than numbers: {str(vector)[:100]}"
+            return f"not a vector of numbers: {str(vector)[:100]}"
     field = _TEXTS_OF.get(path)
     if field is None or (len(output) == 1 and b'"%b":[' % field.encode() not in request.body):
         return ""
@@ -82,11 +82,11 @@ def _of_ranking(output: Any, body: Any) -> str:
     items = output.get("results", output.get("data")) if isinstance(output, Mapping) else output
     texts = body.get("documents", body.get("texts"))
     if not isinstance(items, list):
-        return f"a ranking that is no list: {str(items)[:100]}"
+        return f"a ranking is not a list: {str(items)[:100]}"
     for item in items:
         score = item.get("relevance_score", item.get("score")) if isinstance(item, Mapping) else None
         if not is_number(score):
-            return f"a ranked text without a score: {str(item)[:100]}"
+            return f"a ranked text has no score: {str(item)[:100]}"
     places = [item.get("index") for item in items]
     if not isinstance(texts, list):
         return ""
@@ -111,7 +111,7 @@ def _of_classes(output: Any, body: Any) -> str:
     for entry in entries:
         classes = entry if isinstance(entry, list) else [entry]
         if not classes or not all(isinstance(each, Mapping) and is_number(each.get("score")) for each in classes):
-            return f"a text without classes, or a class without a score: {str(entry)[:100]}"
+            return f"a text has no classes, or a class has no score: {str(entry)[:100]}"
     return ""
 
 

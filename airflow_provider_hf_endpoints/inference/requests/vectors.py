@@ -24,7 +24,7 @@ class VectorLengths:
             if self._length is None:
                 self._length = len(vector)
             elif len(vector) != self._length:
-                words = f"a vector of {len(vector)} numbers, where the batch's first has {self._length}"
+                words = f"a vector of {len(vector)} numbers, but the first vector of the batch has {self._length}"
                 raise MalformedAnswerError(words, usage=result.usage)
         return result
 

@@ -27,8 +27,8 @@ def chat_in(value: Any) -> Any:
         found = fastjson.decode(value.encode("utf-8", "surrogatepass"))
     except ValueError as error:
         raise BatchInputError(
-            f"the chat begins as messages in JSON do, and is no JSON ({error}): {value[:80]!r}. Write it with "
-            "json.dumps; names in single quotes are Python's form"
+            f"the chat starts like a JSON list of messages, but is not valid JSON ({error}): {value[:80]!r}. Write it "
+            "with json.dumps (names in single quotes are Python, not JSON)"
         ) from None
     return found if _is_chat(found) else value
 

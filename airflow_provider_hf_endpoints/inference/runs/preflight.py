@@ -42,7 +42,8 @@ def find_job_input(job: BatchJob) -> Input:
     require_writer(layout.results)
     if layout.results.name.endswith(".parquet") and job.input_format == "openai-batch":
         raise BatchInputError(
-            f"output_path {job.output_path}: answers in OpenAI Batch's form are JSON lines: end it in .jsonl"
+            f"output_path {job.output_path} is not valid: answers in the OpenAI Batch format are JSON lines. Use the "
+            "suffix .jsonl"
         )
     if job.shard is not None:
         return only_shard(job, job.shard, source)  # whose plan holds what the files were

@@ -107,7 +107,7 @@ class Exchange:
             if task in self._early or task.cancelling() > 1:
                 raise
             task.uncancel()
-            raise InferenceTimeoutError(f"none within {self._clock() - now:.0f} s", path=request.route) from None
+            raise InferenceTimeoutError(f"no response within {self._clock() - now:.0f} s", path=request.route) from None
         finally:
             self._early.pop(task, None)
 

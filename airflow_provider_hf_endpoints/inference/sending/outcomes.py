@@ -151,7 +151,7 @@ class Outcomes:
         seconds = self._backoff.seconds(failures, error.retry_after)
         if seconds > left and not self._told_of_cut:
             self._told_of_cut = True
-            words = "An answer asks to wait %.0f s. The batch waits %.0f s, as row_timeout allows: %s"
+            words = "The endpoint asks to wait %.0f s. The batch waits %.0f s, limited by row_timeout: %s"
             log.warning(words, seconds, left, error)
         return min(seconds, left)
 
@@ -178,5 +178,5 @@ class Outcomes:
         tally, budget = self._tally, self._budget
         if on_budget(error) and not budget.spend(tally.begun, self._pace.limiter.limit):
             kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(tally.faults.items()))
-            words = f"{budget.spent} repeated requests for {tally.begun} rows ({kinds}); the last: {error}"
+            words = f"{budget.spent} retries for {tally.begun} rows ({kinds}); last error: {error}"
             self._ending.end_early(RetryBudgetError(words))

@@ -141,7 +141,7 @@ class Progress:
         try:
             self._observer(snapshot)
         except Exception:
-            log.warning("the batch's observer failed and is not asked again", exc_info=True)
+            log.warning("the observer of the batch failed and is not called again", exc_info=True)
             self._observer = None
 
     def table(self, report: BatchReport, tally: Tally) -> str:
@@ -168,7 +168,9 @@ class Progress:
         for kind, count in sorted(tally.faults.items(), key=lambda pair: -pair[1]):
             if kind not in report.errors:
                 words = tally.first_words.get(kind, "")
-                lines.append(f"  survived  {kind}: {count} requests, no row failed of it; the first: {words}")
+                lines.append(
+                    f"recovered {kind}: {count} requests failed, every row succeeded on retry; the first: {words}"
+                )
         return "\n".join(lines)
 
     def _share(self, done: int, rate: float) -> str:

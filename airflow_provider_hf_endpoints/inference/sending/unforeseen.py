@@ -33,5 +33,5 @@ def internal_error(error: Exception, doing: str) -> InternalError:
     kind = (type(error).__name__, place)
     if kind not in _TOLD and len(_TOLD) < _MOST_TOLD:
         _TOLD.add(kind)
-        log.error("%s failed while %s. The row gets this error; the batch goes on.", kind[0], doing, exc_info=error)
+        log.error("%s failed while %s. The row gets this error; the batch continues.", kind[0], doing, exc_info=error)
     return InternalError(f"{type(error).__name__} at {place} while {doing}: {str(error)[:300]}")

@@ -56,7 +56,7 @@ class Status:
     def tell(self, now: float) -> None:
         """A line in the log, and a snapshot for the observer."""
         flight = f"{self._attempts.in_flight} in flight of {self._pace.limiter.limit} ({self._pace.state})"
-        busy = f"{flight}, {len(self._queue)} to be tried again"
+        busy = f"{flight}, {len(self._queue)} waiting for a retry"
         log.info("%s", self.progress.line(self._tally, now, busy))
         self.observe()
 
@@ -112,9 +112,9 @@ class Watch:
         """Notice a stop, the end of the job's time, an endpoint that does not come."""
         rules, gate = self._rules, self._pace.gate
         if rules.stop():
-            self._ending.end_early(stopped="asked to stop")
+            self._ending.end_early(stopped="stop requested")
         elif now - self._began > rules.job_timeout:
-            self._ending.end_early(stopped=f"job_timeout of {rules.job_timeout:g} s is over")
+            self._ending.end_early(stopped=f"job_timeout of {rules.job_timeout:g} s has passed")
         elif gate.gave_up(now):
             self._ending.end_early(gate.last_error)
 

@@ -54,8 +54,8 @@ def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
             continue
         if hash_id(identity) in doubled:
             raise BatchInputError(
-                f"id {identity!r} in column {job.names_rows_by!r} stands on {line.where} and in another shard of "
-                f"{job.output_path}; ids must differ"
+                f"id {identity!r} in column {job.names_rows_by!r} appears on {line.where} and in another shard of "
+                f"{job.output_path}. Ids must be unique"
             )
 
 

@@ -82,7 +82,7 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     layout = OutputLayout.of(output_path)
     plan = read_plan(layout)
     if plan is None:
-        raise ShardsMissingError(f"there is no plan of shards below {layout.shards}: plan them, and run them, first")
+        raise ShardsMissingError(f"no plan of shards below {layout.shards}. Plan and run the shards first")
     lock = OutputLock(layout.journal)
     lock.acquire(WAIT)
     try:
@@ -104,8 +104,8 @@ def _finished(layout: OutputLayout, plan: Plan) -> dict[str, Any] | None:
     manifest = read_manifest(layout)
     if manifest is not None and manifest.get("plan") != plan.digest:
         raise OutputConflictError(
-            f"{layout.manifest} belongs to another job than the shards below {layout.shards}: choose another "
-            'output_path, or plan with on_existing="overwrite" to throw away what is there'
+            f"{layout.manifest} belongs to another job than the shards below {layout.shards}. Choose another "
+            'output_path, or plan with on_existing="overwrite" to discard the existing output'
         )
     return manifest
 
@@ -118,7 +118,7 @@ def _merge(
         _check_ids(parts)
     totals = _totals(parts)
     if not totals["rows"]:
-        raise BatchInputError(f"the input {plan.input_path} has no row: there is nothing to do")
+        raise BatchInputError(f"the input {plan.input_path} has no rows")
     vectors = answers_vectors(parts[0].manifest["identity"].get("task", ""))
     with (
         writing_rows(layout.results, check, vectors=vectors) as results,
@@ -151,8 +151,8 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
         different = differences(first, manifest["identity"])
         if different:
             raise OutputConflictError(
-                f"shard {shard.name} in {own.manifest.parent} is of another job than the rest: {'; '.join(different)}. "
-                "Remove that folder and run the shard again"
+                f"shard {shard.name} in {own.manifest.parent} belongs to another job than the other shards: "
+                f"{'; '.join(different)}. Remove that folder, and run the shard again"
             )
         parts.append(_Part(shard, own, manifest, start, lines.get(pieces[0].file.path, 0)))
         start += manifest["report"]["rows"]
@@ -163,7 +163,7 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
         more = f" and {len(missing) - _TOLD_AT_MOST} more" if len(missing) > _TOLD_AT_MOST else ""
         raise ShardsMissingError(
             f"{len(missing)} of {len(plan.shards)} shards are not finished: {names}{more} have no manifest below "
-            f"{layout.shards}. Run them again (in Airflow, clear the mapped tasks of those numbers), then merge"
+            f"{layout.shards}. Run them again (in Airflow, clear the mapped tasks with these numbers), then merge"
         )
     return parts
 
@@ -198,8 +198,8 @@ def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
     for name, found, told in (("lines", rows, part.report["rows"]), ("dead letters", failed, part.report["failed"])):
         if found != told:
             raise JournalCorruptError(
-                f"{part.layout.results} of shard {part.shard.name} has {found} {name} and its manifest tells {told}: "
-                "something else changed it. Remove that shard's folder and run the shard again"
+                f"{part.layout.results} of shard {part.shard.name} has {found} {name}, but its manifest says {told}, "
+                "so something else changed it. Remove the folder of the shard, and run the shard again"
             )
 
 
@@ -232,8 +232,8 @@ def _check_ids(parts: Sequence[_Part]) -> None:
                     continue
                 if identity in seen:
                     raise BatchInputError(
-                        f"id {identity!r} stands in row {seen[identity]} and in row {place} of the input (shard "
-                        f"{part.shard.name}); ids must differ. Merge with unique_ids=False to have both in the output"
+                        f"id {identity!r} appears in row {seen[identity]} and in row {place} of the input (shard "
+                        f"{part.shard.name}). Ids must be unique. To keep both rows, merge with unique_ids=False"
                     )
                 seen[identity] = place
 

@@ -108,7 +108,7 @@ class Plan:
             )
             return cls(value["input_path"], value["input_format"], files, shards)
         except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"no plan of shards: {error!r}") from error
+            raise ValueError(f"not a plan of shards: {error!r}") from error
 
 
 def plan_shards(
@@ -133,7 +133,7 @@ def plan_shards(
     total = ends[-1] if ends else 0
     count = shards if shards is not None else -(-total // (bytes_per_shard or 1))
     if count > most:
-        raise TooManyShardsError(f"{_asked(shards, bytes_per_shard, total)} {count} shards, and {most} are the most.")
+        raise TooManyShardsError(f"{_asked(shards, bytes_per_shard, total)} {count} shards, but the maximum is {most}.")
     count = max(1, min(count, total))
     cuts = {_cut(files, ends, total * number // count) for number in range(1, count)}
     edges = sorted({0, total} | cuts)
@@ -146,16 +146,16 @@ def check_division(shards: int | None, bytes_per_shard: int | None) -> None:
     :raises ValueError: neither or both are given, or they are not positive whole numbers
     """
     if (shards is None) == (bytes_per_shard is None):
-        raise ValueError("give either shards (how many) or bytes_per_shard (how large)")
+        raise ValueError("shards (how many) and bytes_per_shard (how large) exclude each other. Give exactly one")
     for name, value in (("shards", shards), ("bytes_per_shard", bytes_per_shard)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is a whole number of at least 1, not {value!r}")
+            raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
 
 
 def _asked(shards: int | None, bytes_per_shard: int | None, total: int) -> str:
     if shards is not None:
         return f"shards={shards} makes"
-    return f"bytes_per_shard={bytes_per_shard} of {total} bytes makes"
+    return f"bytes_per_shard={bytes_per_shard} of {total} bytes would give"
 
 
 def _cut(files: Sequence[PlannedFile], ends: Sequence[int], place: int) -> int:

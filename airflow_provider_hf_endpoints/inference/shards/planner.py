@@ -68,14 +68,14 @@ def plan_batch(
     began = int(time.time())
     check_division(shards, bytes_per_shard)
     if on_existing not in ("resume", "overwrite", "fail"):
-        raise ValueError(f"on_existing is one of resume, overwrite, fail, not {on_existing!r}")
+        raise ValueError(f"on_existing={on_existing!r} is not valid. Use resume, overwrite or fail")
     layout = OutputLayout.of(output_path)
     found = find_input(input_path, input_format)
     found.refuse_output(layout.results, layout.errors)
     files = tuple(_measure(file) for file in found.files)
     parts = plan_shards(files, shards=shards, bytes_per_shard=bytes_per_shard, most=most)
     if not parts:
-        raise BatchInputError(f"input {found} is empty: there is nothing to do")
+        raise BatchInputError(f"input {found} is empty")
     plan = Plan(_as_text(input_path), input_format, files, parts)
     if on_existing == "overwrite":
         _throw_away(layout)
@@ -98,7 +98,7 @@ def read_plan(layout: OutputLayout) -> Plan | None:
     try:
         return Plan.from_dict(found)
     except ValueError as error:
-        raise OutputConflictError(f"{path} is {error}; plan anew with on_existing='overwrite'") from error
+        raise OutputConflictError(f"{path} is {error}. Plan again with on_existing='overwrite'") from error
 
 
 def only_shard(job: BatchJob, shard: Shard, found: Input) -> Input:
@@ -113,20 +113,23 @@ def only_shard(job: BatchJob, shard: Shard, found: Input) -> Input:
     if plan is None or plan.digest != shard.plan:
         there = "no plan" if plan is None else f"another plan ({plan.digest})"
         raise OutputConflictError(
-            f"shard {shard.name} is of plan {shard.plan}, and {there} is in {layout.shards}: run the planner again, "
-            "with the same output_path, and the shards after it"
+            f"shard {shard.name} belongs to plan {shard.plan}, but {layout.shards} contains {there}. Run the planner "
+            "again with the same output_path, then the shards"
         )
     if (plan.input_path, plan.input_format) != (_as_text(job.input_path), job.input_format):
         raise BatchInputError(
-            f"the plan in {layout.shards} is of input {plan.input_path} ({plan.input_format}), and the job reads "
-            f"{_as_text(job.input_path)} ({job.input_format}): give both the same input_path and input_format"
+            f"the plan in {layout.shards} is for input {plan.input_path} ({plan.input_format}), but the job reads "
+            f"{_as_text(job.input_path)} ({job.input_format}). Give both the same input_path and input_format"
         )
     by_path = {str(file): file for file in found.files}
     files = []
     for piece in plan.shards[shard.number]:
         file = by_path.get(piece.file.path)
         if file is None:
-            raise BatchInputError(f"input file {piece.file.path} was there when the batch was planned, and is gone")
+            raise BatchInputError(
+                f"input file {piece.file.path} existed when the batch was planned, and is now missing. Restore it, or "
+                'plan again with on_existing="overwrite"'
+            )
         changed = _changes(piece.file, _measure(file))
         if changed:
             raise BatchInputError(_changed_words(piece.file.path, changed))
@@ -141,7 +144,7 @@ def _as_text(given: Any) -> str:
 def _changed_words(path: str, changed: str) -> str:
     return (
         f"input file {path} changed since the batch was planned ({changed}), so its rows would be cut at wrong "
-        'places. Put the file back, or plan anew with on_existing="overwrite" and do all rows again'
+        'places. Restore the file, or plan again with on_existing="overwrite" and send all rows again'
     )
 
 
@@ -175,8 +178,8 @@ def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:
         for path in (layout.manifest, layout.results, layout.journal):
             if path.exists():
                 raise OutputConflictError(
-                    f"{path} belongs to a batch without shards: choose another output_path, or "
-                    'on_existing="overwrite" to throw that output away'
+                    f"{path} belongs to a batch without shards. Choose another output_path, or set "
+                    'on_existing="overwrite" to discard that output'
                 )
         return False
     if old.digest == plan.digest and on_existing == "resume":
@@ -186,20 +189,20 @@ def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:
 
 def _conflict(layout: OutputLayout, old: Plan, new: Plan) -> str:
     """Why a plan cannot take the place of the one that is there."""
-    end = 'choose another output_path, or on_existing="overwrite" to throw that batch away and begin anew'
+    end = 'choose another output_path, or set on_existing="overwrite" to discard that batch'
     if old.digest == new.digest:
-        return f"{layout.shards} holds the same plan already and on_existing is 'fail': {end}"
+        return f"{layout.shards} already contains this plan, and on_existing is 'fail': {end}"
     if old.input_path != new.input_path:
-        return f"{layout.shards} holds a plan of another input, {old.input_path}: {end}"
+        return f"{layout.shards} contains a plan for another input, {old.input_path}: {end}"
     before, now = ({file.path: file for file in plan.files} for plan in (old, new))
     for path, file in before.items():
         if path not in now:
-            return f"{layout.shards} holds a plan with input file {path}, which is gone: {end}"
+            return f"{layout.shards} contains a plan with input file {path}, which is now missing: {end}"
         if changed := _changes(file, now[path]):
-            return f"{layout.shards} holds a plan from before input file {path} changed ({changed}): {end}"
+            return f"{layout.shards} contains a plan from before input file {path} changed ({changed}): {end}"
     for path in now.keys() - before.keys():
-        return f"{layout.shards} holds a plan from before input file {path} was there: {end}"
-    return f"{layout.shards} holds a plan of {len(old.shards)} shards, this one has {len(new.shards)}: {end}"
+        return f"{layout.shards} contains a plan from before input file {path} was added: {end}"
+    return f"{layout.shards} contains a plan of {len(old.shards)} shards, but this one has {len(new.shards)}: {end}"
 
 
 def _throw_away(layout: OutputLayout) -> None:

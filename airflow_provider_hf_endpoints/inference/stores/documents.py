@@ -24,7 +24,7 @@ def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | Non
         return None
     try:
         found = json.loads(text)
-        words = f"holds {type(found).__name__} where an object is expected"
+        words = f"contains {type(found).__name__}, but an object is expected"
     except (ValueError, RecursionError) as error:
         found, words = None, f"is not JSON ({error})"
     if isinstance(found, dict):
@@ -43,8 +43,8 @@ def encoded(document: Mapping[str, Any], *, indent: int | None = None) -> bytes:
 def damaged(path: UPath, words: str) -> OutputConflictError:
     """The error of a document that cannot be used."""
     return OutputConflictError(
-        f"{path} {words}: something other than a batch changed it. Put the file back, choose another output_path, or "
-        'on_existing="overwrite" to do all rows again'
+        f"{path} {words}, so something other than a batch changed it. Restore the file, choose another output_path, "
+        'or set on_existing="overwrite" to send all rows again'
     )
 
 

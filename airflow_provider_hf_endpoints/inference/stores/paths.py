@@ -33,7 +33,7 @@ def as_upath(value: PathLike) -> UPath:
         return cast(UPath, value)
     if isinstance(value, os.PathLike):
         return UPath(os.fspath(value))
-    raise TypeError(f"expected a path, got {type(value).__name__}")
+    raise TypeError(f"expected a path, not {type(value).__name__}")
 
 
 def require_store(who: str, path: UPath) -> None:

@@ -41,8 +41,8 @@ def pauses(patience: float = PATIENCE) -> Iterator[float]:
 def store_error(error: Exception, doing: str) -> BatchStoreError:
     """The end of a batch whose store did not come right."""
     return BatchStoreError(
-        f"{doing} failed: {type(error).__name__}: {error}. The store or the disk does not work, is full, or refuses "
-        "access. Mend that and run the same job again: rows that are recorded are not sent again"
+        f"{doing} failed: {type(error).__name__}: {error}. The store or the disk is full, refuses access, or is down. "
+        "Repair it, and run the same job again to resume; recorded rows are not sent again"
     )
 
 

@@ -216,7 +216,7 @@ class _Stopping(Action):
         except EndpointNotFoundError:
             if not self._missing_ok:
                 raise
-            log.warning("There is no endpoint %s to release; missing_ok says that is fine.", self._endpoint.name)
+            log.warning("Endpoint %s does not exist; missing_ok=True accepts that.", self._endpoint.name)
             return Done(None)
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
         tell_cost(self._endpoint, self._context, cost)

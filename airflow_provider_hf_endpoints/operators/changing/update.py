@@ -66,7 +66,9 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         super().__init__(**kwargs)
         if own and changes is not None:  # alone, `changes` may be another task's result, which is not known yet
             if doubled := sorted(set(own) & set(changes)):
-                raise ValueError(f"{', '.join(doubled)}: given as an argument and in `changes` too.")
+                raise ValueError(
+                    f"{', '.join(doubled)}: given both as an argument and in `changes`. Give each only once."
+                )
             own = {**changes, **own}
         self.endpoint = endpoint
         self.force = force
@@ -108,14 +110,14 @@ class _Updating(Action):
         change = EndpointUpdate.from_arguments(**{**self._changes, **self._secrets.reveal()})
         if change.min_replica:
             log.warning(
-                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                "Endpoint %s has min_replica=%s: it never scales to zero, and bills until it is paused or deleted.",
                 self._endpoint.name,
                 change.min_replica,
             )
         if self._holders is not None:
             self._holders.refuse(hook, "updated")
         endpoint = hook.get_conn().update(self._endpoint.name, change, namespace=self._endpoint.namespace)
-        log.info("Updated endpoint %s/%s: it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        log.info("Updated endpoint %s/%s (status: %s).", endpoint.namespace, endpoint.name, endpoint.status)
         if endpoint.status in PARKED:
             return Done(endpoint)
         return Sent(endpoint, self._began, tuple(sorted(states_after_update(endpoint))))

@@ -120,14 +120,16 @@ def _number(text: str, *, whole: bool) -> float | None:
 def _truth(name: str, text: str) -> bool:
     known = {"true": True, "false": False}
     if text.lower() not in known:
-        raise ValueError(f"{name}={text!r} is a text, and every text counts as true: give True or False.")
+        raise ValueError(f"{name}={text!r} is a string, and any string counts as true. Give True or False.")
     return known[text.lower()]
 
 
 def _listed(name: str, text: str) -> list[str]:
     """A text without blanks is one element; one with blanks may be meant as several."""
     if not text or text.split() != [text] or "," in text:
-        raise ValueError(f"{name}={text!r} is one text where a list is expected: give [{text!r}], or each by itself.")
+        raise ValueError(
+            f"{name}={text!r} is a single string, but a list is expected. Give [{text!r}], or one string per element."
+        )
     return [text]
 
 
@@ -144,11 +146,13 @@ def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> No
 def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) -> str:
     near = difflib.get_close_matches(str(value), [str(word) for word in words], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{name}={value!r}: it is one of {', '.join(words)}{', or a number' if also_number else ''}.{hint}"
+    return (
+        f"{name}={value!r} is not valid. Use one of {', '.join(words)}{', or a number' if also_number else ''}.{hint}"
+    )
 
 
 def _no_number(name: str, text: str, *, whole: bool) -> str:
-    kind = "a whole number" if whole else "a number"
+    kind = "an integer" if whole else "a number"
     if is_template(text):
-        return f"{name}={text!r} is a template, and {name} is not rendered: give {kind}."
-    return f"{name}={text!r} is no number: give {kind}."
+        return f"{name}={text!r} is a template, but {name} is not a template field. Give {kind}."
+    return f"{name}={text!r} is not a number. Give {kind}."

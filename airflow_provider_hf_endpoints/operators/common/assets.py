@@ -43,7 +43,7 @@ def announce(
         if not listed:
             events[AssetAlias(ALIAS)].add(asset, extra=dict(extra))
     except Exception as error:  # noqa: BLE001 - an event is no reason to release what has arrived
-        log.warning("No asset event for endpoint %s: %s: %s", name, type(error).__name__, error)
+        log.warning("Could not emit the asset event of endpoint %s: %s: %s", name, type(error).__name__, error)
 
 
 def describe(context: Context, outlets: Iterable[Any], uri: str, extra: Mapping[str, Any]) -> None:

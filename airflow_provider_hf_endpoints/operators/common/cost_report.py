@@ -35,7 +35,7 @@ def report_cost(endpoint: EndpointRef, context: Context) -> None:
     start = _start_of(context)
     if start is None:
         return
-    with _only_warning(f"What endpoint {endpoint.name} has cost can't be told"):
+    with _only_warning(f"Could not read the cost of endpoint {endpoint.name}"):
         with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
             cost = hook.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
         tell_cost(endpoint, context, cost)
@@ -49,7 +49,7 @@ def cost_before_delete(hook: InferenceEndpointsHook, endpoint: EndpointRef, cont
     start = _start_of(context)
     if start is None:
         return None
-    with _only_warning(f"What endpoint {endpoint.name} has cost can't be told"), hook.fresh_client() as client:
+    with _only_warning(f"Could not read the cost of endpoint {endpoint.name}"), hook.fresh_client() as client:
         client.limit(_BEFORE_DELETE)
         return client.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
     return None
@@ -60,15 +60,15 @@ def tell_cost(endpoint: EndpointRef, context: Context, cost: Cost | None) -> Non
     if cost is None:
         return
     dag_run: Any = context.get("dag_run")
-    with _only_warning("Rows and tokens of the batches can't be told"):
+    with _only_warning("Could not count the rows and tokens of the batches"):
         rows, tokens = work_of(_batch_results(context))
         cost = cost.for_work(rows=rows, tokens=tokens)
-    log.info("This run's cost of %s", cost.summary())
-    with _only_warning("The cost can't be left in XCom"):
+    log.info("Cost of this run: %s", cost.summary())
+    with _only_warning("Could not store the cost in XCom"):
         context["ti"].xcom_push(key=COST_KEY, value=cost.as_dict())
-    with _only_warning("The cost can't be sent as metrics"):
+    with _only_warning("Could not send the cost as metrics"):
         send_cost(context, cost)
-    with _only_warning("The cost can't be kept for sums over runs"):
+    with _only_warning("Could not store the cost for sums over runs"):
         with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
             records = CostRecords(hook.lease_path)
         records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)

@@ -30,7 +30,7 @@ def secrets_of_dag(task: Any) -> list[str]:
             try:
                 values += each.values()
             except LOOKUP_ERRORS as error:
-                log.warning("A secret that this DAG gives to an endpoint is hidden by its name alone: %s", error)
+                log.warning("Could not read a secret of this DAG; logs are redacted by its name only: %s", error)
     return values
 
 

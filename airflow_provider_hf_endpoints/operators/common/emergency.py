@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.triggers._killed import is_over
 
 log = logging.getLogger(__name__)
 
-_NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING: release it by hand. %s"
+_NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING. Pause or delete it by hand. %s"
 
 # Between SIGTERM and SIGKILL a worker gives about 5 seconds.
 KILL_BUDGET = 4.0  # seconds
@@ -40,7 +40,7 @@ def check_policies(on_timeout: Release, on_failure: Release, on_kill: Release) -
     policies = {"on_timeout": on_timeout, "on_failure": on_failure, "on_kill": on_kill}
     for name, policy in policies.items():
         if policy not in get_args(Release):
-            raise ValueError(f"{name}={policy!r}: it is one of {', '.join(get_args(Release))}.")
+            raise ValueError(f"{name}={policy!r} is not valid. Use one of {', '.join(get_args(Release))}.")
     return policies
 
 
@@ -84,7 +84,7 @@ class EmergencyRelease:
             with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
                 self.prepare(hook)
         except LOOKUP_ERRORS as error:
-            log.warning("A kill could not release endpoint %s now: %s", self._endpoint.name, error)
+            log.warning("If the task is killed now, endpoint %s cannot be released: %s", self._endpoint.name, error)
 
     @property
     def prepared(self) -> bool:
@@ -104,7 +104,9 @@ class EmergencyRelease:
         try:
             self._endpoint = replace(self._endpoint, namespace=left_namespace(task_instance))
         except AirflowRuntimeError as error:
-            log.warning("The namespace of endpoint %s is asked of the Hub again: %s", self._endpoint.name, error)
+            log.warning(
+                "Could not read the namespace of endpoint %s; asking the Hub again: %s", self._endpoint.name, error
+            )
 
     @property
     def _may_act(self) -> bool:
@@ -132,7 +134,7 @@ class EmergencyRelease:
         try:
             self.killed = self.killed or (ask is not None and is_over(task_instance, ask))
         except AirflowRuntimeError as error:
-            log.warning("Airflow does not say whether this task is still wanted: %s", error)
+            log.warning("Could not read from Airflow whether this task was ended: %s", error)
 
     def release(self, why: BadEnd) -> None:
         """By the policy `why`, or by `on_kill` where the task was killed: the handler may have come too early for it,

@@ -52,13 +52,13 @@ class Holders:
             held = self._others(hook)
         except StoreError as error:
             raise HeldByOthersError(
-                f"Endpoint {name!r} is not {done}: who uses it can't be told, since the leases can't be read: {error} "
-                "A retry reads them again. force=True does not ask."
+                f"Endpoint {name!r} is not {done}, because its leases cannot be read and other DAGs may use it: "
+                f"{error} A retry reads the leases again. force=True skips the check."
             ) from error
         if held:
             raise HeldByOthersError(
-                f"Endpoint {name!r} is not {done}, because it is in use: {_listed(held)}. Try again when that has "
-                "ended, or say force=True to do it to whoever uses the endpoint."
+                f"Endpoint {name!r} is not {done}, because it is in use: {_listed(held)}. Try again when these runs "
+                "have ended. force=True does it nevertheless."
             )
 
     def left_to_them(self, hook: InferenceEndpointsHook, state: str) -> bool:
@@ -71,11 +71,12 @@ class Holders:
             if held:
                 store_for(hook.lease_path, *self._place(hook)).write(self._note(hook, state))
         except StoreError as error:
-            log.warning("Who else uses endpoint %s can't be told: %s", self._endpoint.name, error)
+            log.warning("Could not read who else uses endpoint %s: %s", self._endpoint.name, error)
             return False
         if held:
             log.warning(
-                "Endpoint %s goes on, because it is in use: %s. The last to leave stops it; force=True does not ask.",
+                "Endpoint %s keeps running, because it is in use: %s. The last holder stops it. force=True skips the "
+                "check.",
                 self._endpoint.name,
                 _listed(held),
             )

@@ -95,7 +95,7 @@ class EndpointOperator(BaseOperator):
             self.outlets = with_alias(self.outlets)
         deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
         if poll_interval <= 0:
-            raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
+            raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         """What this attempt does, by the operator's arguments. The one method that a lifecycle operator defines.

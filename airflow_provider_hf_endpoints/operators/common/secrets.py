@@ -38,7 +38,10 @@ class FromConnection:
         else:
             value = connection.extra_dejson.get(self.field)
         if not value:
-            raise InvalidArgumentError(f"Connection {self.conn_id!r} has no {self.field!r} to take a secret from.")
+            raise InvalidArgumentError(
+                f"Connection {self.conn_id!r} has no {self.field!r}, so the secret cannot be read. Set it, or name "
+                "another field."
+            )
         return str(value)
 
 
@@ -52,7 +55,7 @@ class FromVariable:
         """Look it up. Raises `InvalidArgumentError` when it is empty, and Airflow's error when there is none."""
         value = Variable.get(self.key)
         if not value:
-            raise InvalidArgumentError(f"Variable {self.key!r} is empty.")
+            raise InvalidArgumentError(f"Variable {self.key!r} is empty, so the secret cannot be read. Set it.")
         return str(value)
 
 
@@ -78,14 +81,14 @@ class SecretArguments:
         refuse_shown(default_args or {}, "default_args")
         if secrets is not None and not isinstance(secrets, Mapping):
             raise InvalidArgumentError(
-                f"secrets is {type(secrets).__name__}, not a mapping of names to values: what another task returns, "
-                "Airflow stores in clear. Give FromConnection(…) or FromVariable(…) by the secret's name."
+                f"secrets is {type(secrets).__name__}, not a mapping of names to values. Airflow stores the result of "
+                "another task in clear text. Give FromConnection(…) or FromVariable(…) for each secret."
             )
         for field, secret in [*(secrets or {}).items(), ("container_registry_password", password)]:
             if isinstance(secret, str) and ("{{" in secret or "{%" in secret):
                 raise InvalidArgumentError(
-                    f"{field} is a template, and secrets are not rendered, because Airflow stores and shows what is: "
-                    "give FromConnection(…) or FromVariable(…)."
+                    f"{field} is a template, but secrets are not rendered: Airflow stores and shows rendered values. "
+                    "Give FromConnection(…) or FromVariable(…)."
                 )
             if secret is None and field == "container_registry_password":
                 continue
@@ -121,15 +124,15 @@ def refuse_shown(arguments: Mapping[str, Any], where: str) -> None:
     secrets = arguments.get("secrets")
     if secrets is not None and not isinstance(secrets, Mapping):
         raise ValueError(
-            f"secrets is {type(secrets).__name__}: what another task returns, Airflow stores in clear. Give a "
+            f"secrets is {type(secrets).__name__}. Airflow stores the result of another task in clear text. Give a "
             "mapping of names to FromConnection(…) or FromVariable(…)."
         )
     given = {**(secrets or {}), "container_registry_password": arguments.get("container_registry_password")}
     for name, value in given.items():
         if value is not None and not isinstance(value, FromConnection | FromVariable):
             raise ValueError(
-                f"{name}: {where} are stored in clear with the DAG, so give this secret as FromConnection(…) or "
-                "FromVariable(…)."
+                f"{name}: Airflow stores the {where} in clear text with the DAG. Give this secret as "
+                "FromConnection(…) or FromVariable(…)."
             )
 
 
@@ -145,7 +148,7 @@ def refuse_templated(arguments: Mapping[str, Any]) -> None:
     for settings in (image, *image.values()) if isinstance(image, Mapping) else ():
         if isinstance(settings, Mapping) and settings.get("credentials"):
             raise ValueError(
-                "custom_image holds registry credentials, and Airflow stores and shows rendered templates: give "
+                "custom_image contains registry credentials, but Airflow stores and shows rendered templates. Give "
                 "container_registry_username and container_registry_password (FromConnection(…)) instead."
             )
     for name in ("env", "custom_image", "container_command", "container_args"):
@@ -165,7 +168,7 @@ def refuse_in_changes(changes: Mapping[str, Any]) -> None:
     for name in ("secrets", "container_registry_password"):
         if changes.get(name) is not None:
             raise InvalidArgumentError(
-                f"changes[{name!r}]: Airflow stores and shows `changes`. Give {name} as an argument of its own."
+                f"changes[{name!r}]: Airflow stores and shows `changes`. Give {name} as a separate argument."
             )
     refuse_templated(changes)
 
@@ -232,7 +235,7 @@ def _mask_all(revealed: Mapping[str, Any]) -> list[str]:
             mask_secret(value)
         except RuntimeError as error:
             # Airflow 3.0 raises outside of its own processes, where no log of Airflow's is written.
-            log.debug("Nothing to mask secrets in: %s", error)
+            log.debug("No secrets to mask: %s", error)
     return known
 
 

@@ -83,8 +83,8 @@ def explain_failure(
         known = tuple(secrets())
     except LOOKUP_ERRORS as error:
         return (
-            f"It is {summary.get('state')}. Its message and log are not shown, because the secrets that may stand in "
-            f"them can't be looked up: {error}"
+            f"The endpoint is {summary.get('state')}. Its message and log are not shown, because the secrets to "
+            f"redact could not be read: {error}"
         )
     try:
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
@@ -94,5 +94,5 @@ def explain_failure(
                 reason = why_broken(endpoint)
             log_lines = client.describe_failure(endpoint, secrets=known)
     except LOOKUP_ERRORS as error:
-        log_lines = f"(Its log could not be read: {error})"
+        log_lines = f"(Could not read its log: {error})"
     return redact(f"{reason}\n{log_lines}", known)

@@ -179,7 +179,7 @@ class BatchInferenceOperator(RequestingOperator):
         # Bad limits are told when the DAG is read; the price is known when the endpoint is.
         Budget(max_cost=max_cost, max_runtime=seconds_of(max_runtime), price_per_hour=0.0)
         if on_budget not in get_args(Release):
-            raise ValueError(f"on_budget={on_budget!r}: it is one of {', '.join(get_args(Release))}.")
+            raise ValueError(f"on_budget={on_budget!r} is not valid. Use one of {', '.join(get_args(Release))}.")
         self.shard = shard
         self.input_format = input_format
         self.encoding = encoding
@@ -221,8 +221,8 @@ class BatchInferenceOperator(RequestingOperator):
         price = target.price_per_hour()
         if self.max_cost is not None and self.shard is None and price is None:
             raise AirflowFailException(
-                f"max_cost={self.max_cost!r}: the service lists no price for the hardware of endpoint "
-                f"{self.endpoint!r}, so that the cost of the batch is not known. Set max_runtime in place of max_cost."
+                f"max_cost={self.max_cost!r} cannot be checked: the service does not list the price of endpoint "
+                f"{self.endpoint!r}'s hardware. Use max_runtime instead of max_cost."
             )
         try:
             job = replace(
@@ -279,8 +279,8 @@ class BatchInferenceOperator(RequestingOperator):
             return f"Endpoint {self.endpoint} is {target.release(self.on_budget)}"
         except InferenceEndpointError as error:
             return (
-                f"Endpoint {self.endpoint} could not be released ({self.on_budget}) and MAY STILL BE BILLING: release "
-                f"it by hand. {error}"
+                f"Endpoint {self.endpoint} could not be released ({self.on_budget}) and MAY STILL BE BILLING. Pause "
+                f"or delete it by hand. {error}"
             )
 
     def _announce(self, context: Context, endpoint: InferenceEndpoint, result: dict[str, Any]) -> None:

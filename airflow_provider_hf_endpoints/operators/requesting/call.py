@@ -59,11 +59,11 @@ class InferenceOperator(RequestingOperator):
 
     def _check(self) -> None:
         if self.inputs is None or self.inputs in ("", [], {}):
-            raise InvalidArgumentError(f"inputs={self.inputs!r} is empty: give what the task {self.task!r} works on.")
+            raise InvalidArgumentError(f"inputs={self.inputs!r} is empty. Give the input for task {self.task!r}.")
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
         if target.use_budget is not None and (spent := target.use_budget.refusal(target.price_per_hour(), time.time())):
-            raise InvalidArgumentError(f"Nothing is sent: {spent}.")
+            raise InvalidArgumentError(f"Nothing was sent: {spent}.")
         with InferenceClient(
             target.url,
             target.token.get_secret_value(),
@@ -76,7 +76,8 @@ class InferenceOperator(RequestingOperator):
             result = client.run(self.task, self.inputs, self.parameters)
         if result.truncated:
             message = (
-                f"The answer is cut short by a token limit (finish_reason {result.finish_reason!r}): raise max_tokens."
+                f"The answer was truncated by the token limit (finish_reason {result.finish_reason!r}). Raise "
+                "max_tokens."
             )
             if self.fail_on_truncated:
                 raise InvalidArgumentError(message)

@@ -72,7 +72,7 @@ class RequestingOperator(BaseOperator):
         self._killed = False
         deadline_after(0.0, startup_timeout)
         if poll_interval <= 0:
-            raise ValueError(f"poll_interval={poll_interval!r} must be positive (seconds).")
+            raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
 
     def render_template(
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
@@ -161,7 +161,7 @@ class RequestingOperator(BaseOperator):
         try:
             endpoint = hook.get_conn().get_inference_endpoint(self.endpoint, namespace=self.namespace)
         except InferenceEndpointError as trouble:
-            self.log.warning("What endpoint %s was created with is not known: %s", self.endpoint, trouble)
+            self.log.warning("Could not read the settings of endpoint %s: %s", self.endpoint, trouble)
             return None
         return why_not_served(error, endpoint, str(getattr(self, "task", "")))
 

@@ -25,12 +25,12 @@ BOTH = (
 )
 # Fields that no DAG gives, by who does.
 TOLD = {
-    "url": "the endpoint tells it",
-    "token": "it is the connection's",
-    "price_per_hour": "the service tells it",
-    "budget_key": "the task's tries tell it",
-    "shared_budgets": "the group and the planner tell them",
-    "job_timeout": "give it as batch_timeout",
+    "url": "the operator reads it from the endpoint",
+    "token": "it comes from the connection",
+    "price_per_hour": "the operator reads it from the service",
+    "budget_key": "the operator sets it from the task's tries",
+    "shared_budgets": "the group and the planner set it",
+    "job_timeout": "use the argument batch_timeout",
 }
 FIELDS = {field.name: field.default for field in fields(BatchJob)}
 
@@ -51,7 +51,7 @@ def options_of(given: Mapping[str, Any] | None, arguments: Mapping[str, Any], ow
         if value == FIELDS[name]:
             continue
         if name in options:
-            raise ValueError(f"{name} is given as an argument and in job_options too: give one of them.")
+            raise ValueError(f"{name} is given both as an argument and in job_options. Give it only once.")
         options[name] = value
     _check_values(options)
     return options
@@ -59,9 +59,9 @@ def options_of(given: Mapping[str, Any] | None, arguments: Mapping[str, Any], ow
 
 def _check_name(name: str, own: Collection[str]) -> None:
     if name in own:
-        raise ValueError(f"job_options: {name!r} is an argument of the operator itself: give it as {name}=….")
+        raise ValueError(f"job_options: {name!r} is an argument of the operator. Give it as {name}=….")
     if name in TOLD:
-        raise ValueError(f"job_options: {name!r} is none: {TOLD[name]}.")
+        raise ValueError(f"job_options: {name!r} cannot be set here: {TOLD[name]}.")
     if name not in FIELDS:
         near = difflib.get_close_matches(name, set(FIELDS) - set(own) - set(TOLD), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " The options are listed in docs/reference/batch.md."

@@ -31,9 +31,9 @@ def why_not_served(error: Exception, endpoint: InferenceEndpoint, task: str) -> 
     image = "Hugging Face's default image" if endpoint.engine == _DEFAULT_IMAGE else f"the engine {endpoint.engine}"
     kept = f" The batch stopped after {error.report.rows} rows." if isinstance(error, BatchAborted) else ""
     return (
-        f"Endpoint {endpoint.name!r} runs, but does not serve the task {task!r} (HTTP {cause.status} on {cause.path})."
-        f"{kept} The endpoint was created from {endpoint.repository} with {image} and "
-        f"{f'task={endpoint.task!r}' if endpoint.task else 'no task'}. {_advice(endpoint, task)} A retry does not help."
+        f"Endpoint {endpoint.name!r} runs, but does not serve the task {task!r}.{kept} The endpoint was created from "
+        f"{endpoint.repository} with {image} and {f'task={endpoint.task!r}' if endpoint.task else 'no task'}. "
+        f"{_advice(endpoint, task)} A retry does not help. (status {cause.status}, route {cause.path})"
     )
 
 

@@ -84,12 +84,12 @@ class PlanBatchShardsOperator(BaseOperator):
             )
         except TooManyShardsError as error:
             raise AirflowFailException(
-                f"{error} Airflow maps over {most} at most ([core] max_map_length): ask for fewer shards, or larger "
-                "ones, or raise that setting."
+                f"{error} Airflow allows at most {most} mapped tasks ([core] max_map_length). Use fewer or larger "
+                "shards, or raise this setting."
             ) from error
         except (BatchError, ValueError, TypeError) as error:
             raise AirflowFailException(str(error)) from error
-        self.log.info("%d shards, planned next to %s", len(planned), self.output_path)
+        self.log.info("Planned %d shards, next to %s", len(planned), self.output_path)
         return [shard.as_dict() for shard in planned]
 
 
@@ -144,4 +144,4 @@ def _number(name: str, value: int | str | None) -> int | None:
     try:
         return int(value)
     except ValueError:
-        raise ValueError(f"{name} is a whole number, not {value!r}") from None
+        raise ValueError(f"{name}={value!r} is not an integer. Give an integer") from None

@@ -49,7 +49,9 @@ def target_of(hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, budget:
     :param budget: the account of the use that came with the endpoint
     """
     if not endpoint.url:
-        raise InferenceEndpointError(f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL.")
+        raise InferenceEndpointError(
+            f"Endpoint {endpoint.name!r} is {endpoint.status} and has no URL. Resume it, or wait until it is running."
+        )
     client = hook.get_conn()
 
     def price_per_hour() -> float | None:

@@ -93,7 +93,7 @@ class StartBudget:
             if refusal := self.account.refusal(what, spent, rate, time.time()):
                 refused[each.place] = refusal
         if len(refused) == len(choices):
-            raise BudgetSpentError("\n".join([*refused.values(), "Give more, or choose cheaper hardware."]))
+            raise BudgetSpentError("\n".join([*refused.values(), "Raise the budget, or choose cheaper hardware."]))
         return refused
 
     def deadline(self, client: EndpointsClient, endpoint: InferenceEndpoint, otherwise: float | None) -> float | None:
@@ -118,8 +118,7 @@ class StartBudget:
         spent = self._spent(client, name, namespace, self._rate)
         words = self.account.words(spent, self._rate, time.time())
         return BudgetSpentError(
-            f"The budget has come to its end before endpoint {name!r} was ready (time in which it waits for hardware "
-            f"counts, too): {words}. {why}"
+            f"The budget was spent before endpoint {name!r} was ready: {words}. Waiting for hardware also counts. {why}"
         )
 
     def lose(self, client: EndpointsClient, name: str, namespace: str | None) -> None:

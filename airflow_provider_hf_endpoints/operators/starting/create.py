@@ -146,7 +146,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         super().__init__(**kwargs)
         refuse_templated(options)
         if if_exists not in get_args(IfExists):
-            raise ValueError(f"if_exists={if_exists!r}: it is one of {', '.join(get_args(IfExists))}.")
+            raise ValueError(f"if_exists={if_exists!r} is not valid. Use one of {', '.join(get_args(IfExists))}.")
         self.name = name
         self.repository = repository
         self.framework = framework

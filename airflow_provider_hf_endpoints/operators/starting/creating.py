@@ -96,7 +96,7 @@ class Creating(Action):
         wanted = self._wanted
         if wanted.min_replica not in (0, "0", None):  # it may come as text
             log.warning(
-                "Endpoint %s keeps min_replica=%s: it never scales down, and bills until somebody stops it.",
+                "Endpoint %s has min_replica=%s: it never scales to zero, and bills until it is paused or deleted.",
                 wanted.name,
                 wanted.min_replica,
             )
@@ -113,11 +113,12 @@ class Creating(Action):
             except NameTakenError:
                 if wanted.if_exists == "fail" or existing is not None:
                     raise
-                log.info("Another task has created endpoint %s in between.", wanted.name)
+                log.info("Another task created endpoint %s in the meantime.", wanted.name)
                 continue
             return Sent(endpoint, self._began, resumed=resumed)
         raise InvalidArgumentError(
-            f"name={wanted.name!r}: an endpoint of that name comes and goes; choose another name."
+            f"name={wanted.name!r}: another client keeps creating and deleting an endpoint with this name. Choose "
+            "another name."
         )
 
     def secrets(self) -> Sequence[str]:
@@ -138,7 +139,7 @@ class Creating(Action):
         if existing is None:
             return self._try_next(hook, search)
         if own and existing.status == InferenceEndpointStatus.FAILED:
-            self._remove(client, "an earlier attempt of this task has left it, failed")
+            self._remove(client, "an earlier attempt of this task created it, and it failed")
             return self._try_next(hook, search)
         here = next((each for each in chosen if each.path == existing.hardware), None)
         spec = wanted.spec(here or chosen[0])
@@ -146,7 +147,7 @@ class Creating(Action):
         if isinstance(decision, Recreate):
             start.budget.check(client, *map(wanted.starts, chosen))
             self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
-            self._remove(client, "it is to be created anew")
+            self._remove(client, "if_exists='recreate'")
             return self._try_next(hook, search)
         # It is there, and only what this task has created may be given up for another choice.
         after = search.left[search.left.index(here.path) + 1 :] if here is not None else ()
@@ -230,13 +231,13 @@ class Creating(Action):
                 self._refuse_held(hook, existing, "updated (if_exists='update')")
                 change = EndpointUpdate.from_arguments(**_update_arguments(spec, existing))
                 endpoint = client.update(spec.name, change, namespace=wanted.namespace)
-                log.info("Updated endpoint %s; it is %s.", spec.name, endpoint.status)
+                log.info("Updated endpoint %s (status: %s).", spec.name, endpoint.status)
                 if resume:
                     endpoint = client.settle(endpoint, on_look=lambda _: start.check())
             case Reuse(resume=resume):
                 assert existing is not None
                 endpoint = existing
-                log.info("Reusing endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+                log.info("Reusing endpoint %s/%s (status: %s).", endpoint.namespace, endpoint.name, endpoint.status)
         if not resume:
             return endpoint, False
         log.info("Resuming endpoint %s.", spec.name)
@@ -253,7 +254,7 @@ class Creating(Action):
             spec = spec.model_copy(update={"task": wanted.task_of_work})
         with start.starting(hook):
             endpoint = client.create(start.ownership.tagged(spec), namespace=wanted.namespace)
-        log.info("Created endpoint %s/%s; it is %s.", endpoint.namespace, endpoint.name, endpoint.status)
+        log.info("Created endpoint %s/%s (status: %s).", endpoint.namespace, endpoint.name, endpoint.status)
         return endpoint
 
     def _check_hardware(
@@ -266,7 +267,7 @@ class Creating(Action):
         try:
             return client.list_inference_endpoints_hardware(namespace=self._wanted.namespace)
         except ApiError as error:
-            log.warning("The hardware can't be checked before the create: %s", error)
+            log.warning("Could not check the hardware before the create: %s", error)
             return []
 
 

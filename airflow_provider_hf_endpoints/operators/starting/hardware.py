@@ -27,11 +27,9 @@ def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
     """Either every part of one place, or a list of choices. A list with templates in it is checked when rendered."""
     given = [name for name, value in place.items() if value is not None]
     if hardware is None and (missing := [name for name, value in place.items() if value is None]):
-        raise ValueError(
-            f"{', '.join(missing)}: missing. Give all of {', '.join(PLACE)}, or `hardware` in their place."
-        )
+        raise ValueError(f"Missing: {', '.join(missing)}. Give all of {', '.join(PLACE)}, or `hardware` instead.")
     if hardware is not None and given:
-        raise ValueError(f"hardware is given and {', '.join(given)} too: give one or the other.")
+        raise ValueError(f"Both hardware and {', '.join(given)} are given. Give one or the other.")
     if isinstance(hardware, list | tuple) and not any("{{" in str(path) for path in hardware):
         check_choices(hardware, order)
 
@@ -52,7 +50,7 @@ def refuse_shortage(spec: EndpointSpec, offered: Sequence[Hardware], replaces: I
     # Without a quota to look at, what is left is that the cloud has none: no deletion of ours helps there.
     no_capacity = shortage(choice.model_copy(update={"max_accelerators": None}), offered) is not None
     if replaces is not None and not no_capacity and replaces.instance_type == spec.instance_type:
-        log.warning("%s Deleting the endpoint that is replaced may free enough.", problem)
+        log.warning("%s Deleting the endpoint that is replaced may free enough quota.", problem)
         return
     kind = NoCapacityError if no_capacity else QuotaExceededError
     raise kind(problem, method="GET", path="/v2/provider", status=200, advice="Nothing was created or deleted.")
@@ -76,7 +74,7 @@ def create_on_next(
     while (following := search.go_on()) is not None:
         search = following
         choice = listed.get(str(search.at))
-        problem = "it is not offered any more." if choice is None else refusal(choice)
+        problem = "it is no longer offered." if choice is None else refusal(choice)
         if choice is not None and problem is None:
             log.info("Trying hardware %s.", describe(choice))
             try:
@@ -85,12 +83,12 @@ def create_on_next(
                 problem = error.message
         search = give_up_choice(search, str(problem))
     raise NoHardwareError(
-        f"No endpoint {name!r} on any of its {len(search.tried)} choices of hardware:\n"
-        f"{search.report()}\nNothing of it is left. Give more choices, or try again later."
+        f"Endpoint {name!r} could not be started on any of {len(search.tried)} choices of "
+        f"hardware:\n{search.report()}\nThe failed endpoints are deleted. Give more choices, or try again later."
     )
 
 
 def give_up_choice(search: Search, why: str) -> Search:
     """The same without the choice of now, and why is in the log."""
-    log.warning("Hardware %s came to nothing: %s", search.at, why)
+    log.warning("Hardware %s failed: %s", search.at, why)
     return search.failed(why)

@@ -61,8 +61,8 @@ def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfEx
     match if_exists:
         case "fail":
             return Refuse(
-                f"An endpoint {existing.namespace}/{existing.name} exists already ({existing.status}) and "
-                "if_exists='fail'. Choose another name, or if_exists='reuse', 'update' or 'recreate'."
+                f"Endpoint {existing.namespace}/{existing.name} already exists ({existing.status}), and "
+                "if_exists='fail'. Choose another name, or set if_exists='reuse', 'update' or 'recreate'."
             )
         case "recreate":
             return Recreate()
@@ -72,8 +72,8 @@ def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfEx
             different = conflicts(spec, existing)
             if different:
                 return Refuse(
-                    f"The endpoint {existing.namespace}/{existing.name} exists and is another one: "
-                    f"{'; '.join(different)}. Choose another name, or if_exists='update' or 'recreate'."
+                    f"Endpoint {existing.namespace}/{existing.name} already exists with other settings: "
+                    f"{'; '.join(different)}. Choose another name, or set if_exists='update' or 'recreate'."
                 )
             return Reuse(resume)
 

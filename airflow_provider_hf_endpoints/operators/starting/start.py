@@ -143,8 +143,8 @@ class Start(Guard):
             return
         if self._acquired is None:
             raise InvalidArgumentError(
-                f"acquired={self._given!r} is no result of acquiring an endpoint: this task starts nothing alone. "
-                "Clear the whole group."
+                f"acquired={self._given!r} is not the result of a task that acquires an endpoint, so this task starts "
+                "nothing. Clear the whole group."
             )
         if self._begins:
             self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
@@ -221,7 +221,7 @@ class Start(Guard):
             with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
                 self.prepare(hook)
         except LOOKUP_ERRORS as error:
-            log.warning("A kill could not release endpoint %s now: %s", self._endpoint.name, error)
+            log.warning("If the task is killed now, endpoint %s cannot be released: %s", self._endpoint.name, error)
 
     @contextmanager
     def starting(self, hook: InferenceEndpointsHook, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
@@ -253,7 +253,9 @@ class Start(Guard):
                 self.budget.lose(hook.get_conn(), endpoint.name, endpoint.namespace)
                 self._note_start(hook)
         except LOOKUP_ERRORS as error:
-            log.warning("What endpoint %s has cost is not in the account: %s", endpoint.name, error)
+            log.warning(
+                "Could not read the cost of endpoint %s; it is missing in the account: %s", endpoint.name, error
+            )
 
     def _note_start(self, hook: InferenceEndpointsHook) -> None:
         if self.ownership.notes_starts:
@@ -265,8 +267,8 @@ class Start(Guard):
             return
         if self._terms.keep is None:
             log.warning(
-                "Nothing behind this task stops endpoint %s, so the endpoint is kept when the run has ended, and the "
-                "sweeper leaves it alone. keep=False says that it is for this run; keep=True that this is meant.",
+                "No task after this one stops endpoint %s, so the endpoint is kept after the run, and the sweeper "
+                "ignores it. Set keep=False if the endpoint is only for this run, or keep=True if this is intended.",
                 self._endpoint.name,
             )
         if self.ownership.owned:

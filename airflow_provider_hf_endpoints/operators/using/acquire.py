@@ -76,7 +76,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         self.release_task_id = release_task_id
         self.lease_seconds, self.max_startup = float(seconds_of(lease)), float(seconds_of(max_startup))
         if self.lease_seconds <= 0:
-            raise ValueError(f"lease={lease!r} must be positive (seconds, or a timedelta).")
+            raise ValueError(f"lease={lease!r} is not valid. Give a positive number of seconds, or a timedelta.")
         self.limits = Limits.of(max_cost, max_runtime)
         self.namespace = namespace
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
@@ -95,9 +95,9 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         before = self._unreleased(context)
         if before is not None:
             lease = replace(lease, found=before.get("found"))
-            self.log.info("Endpoint %s was %s before this use began.", self.endpoint, lease.found or "not there")
+            self.log.info("Endpoint %s was %s before this run acquired it.", self.endpoint, lease.found or "missing")
         else:
-            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "not there")
+            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "missing")
         use = before["use"] if before is not None else f"{lease.holder}-{attempt_id(context['ti'])}"
         place = {"name": self.endpoint, "namespace": namespace}
         limits = self.limits
@@ -112,7 +112,9 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         try:
             lease: Lease = held.play(take(mine, time.time))
         except StoreError as error:
-            self.log.warning("Others can't see that endpoint %s is used here: %s", self.endpoint, error)
+            self.log.warning(
+                "Could not write the lease of endpoint %s; other DAGs may pause it: %s", self.endpoint, error
+            )
             return replace(mine, found=held.state())
         return lease
 

@@ -109,7 +109,9 @@ class IdleTrigger(BaseTrigger):
                         yield TaskFailedEvent()
                         return
             except Exception as error:  # noqa: BLE001 - raised out of here it would fail a run whose work goes on
-                self.log.warning("The watch could not look, or not let go, and tries again: %r", error)
+                self.log.warning(
+                    ("The watch failed to read the task states or to release the endpoint; trying again: %r"), error
+                )
             await asyncio.sleep(min(_LONGEST, max(_SHORTEST, _GROWTH * (now - began))))
 
     @property
@@ -137,7 +139,7 @@ class IdleTrigger(BaseTrigger):
         acquired = Acquired.of(read_xcom(acquire, "return_value"))
         mine = None if acquired is None else acquired.held
         if acquired is None or mine is None:
-            self.log.warning("There is no lease to leave: %s has left none.", self.acquire_task_id)
+            self.log.warning("No lease to release: task %s has left none.", self.acquire_task_id)
             return
         with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
 
@@ -151,9 +153,9 @@ class IdleTrigger(BaseTrigger):
             again, self._tried = self._tried, True
             outcome = held.play(leave(mine, time.time, becomes, again=again))
         self.log.error(
-            "Nothing of the work has begun on endpoint %s/%s within max_idle=%.0f s, so that the endpoint is %s. Look "
-            "what holds the tasks back (a full pool, max_active_tasks, a DAG that is paused), then clear the group's "
-            "task acquire. A longer max_idle of inference_endpoint(…) waits longer.",
+            "No task has begun to use endpoint %s/%s within max_idle=%.0f s, so the endpoint was %s. Find out what "
+            "delays the tasks (a full pool, max_active_tasks, a paused DAG), then clear the group's task acquire. To "
+            "wait longer, raise max_idle of inference_endpoint(…).",
             acquired.namespace,
             acquired.name,
             self.max_idle,

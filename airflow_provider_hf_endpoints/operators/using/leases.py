@@ -97,9 +97,9 @@ class Held:
         # Without a look: of a pause of a moment ago, by an attempt before this one too, a read may not know yet.
         try:
             self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
-            log.warning("Endpoint %s is resumed: somebody else began to use it while it was switched off.", self.name)
+            log.warning("Resumed endpoint %s: another holder acquired it while it was being stopped.", self.name)
         except EndpointNotFoundError:
-            log.warning("Endpoint %s is gone, and somebody else began to use it.", self.name)
+            log.warning("Endpoint %s was deleted, but another holder has acquired it.", self.name)
         self.did = "none"
 
     def quiet_for(self, seconds: float) -> bool:
@@ -119,7 +119,7 @@ class Held:
                 self.name, "pending-request", start=began, namespace=self.namespace
             )
         except InferenceEndpointError as error:
-            log.info("Pending requests of endpoint %s can't be told: %s", self.name, error)
+            log.info("Could not read the pending requests of endpoint %s: %s", self.name, error)
             return None
 
 
@@ -136,7 +136,7 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
     try:
         store = store_for(hook.lease_path, endpoint.lease["namespace"], endpoint.lease["name"])
     except StoreError as error:
-        log.warning("The lease on endpoint %s can't be renewed: %s", endpoint.endpoint, error)
+        log.warning("Could not renew the lease on endpoint %s: %s", endpoint.endpoint, error)
         yield
         return
     renew(store, lease)
@@ -157,7 +157,9 @@ def renew(store: LeaseStore, lease: Lease) -> None:
     try:
         store.renew(lease.renewed(time.time()))
     except StoreError as error:
-        log.warning("A lease can't be renewed, and ends at %s: %s", datetime.fromtimestamp(lease.expires, UTC), error)
+        log.warning(
+            "Could not renew a lease, which expires at %s: %s", datetime.fromtimestamp(lease.expires, UTC), error
+        )
 
 
 def _renew_until(done: threading.Event, store: LeaseStore, lease: Lease) -> None:
@@ -174,4 +176,4 @@ def renew_acquired(acquired: Acquired, hf_endpoints_conn_id: str) -> None:
         try:
             renew(store_for(hook.lease_path, acquired.namespace, acquired.name), lease)
         except StoreError as error:
-            log.warning("The lease on endpoint %s can't be renewed: %s", acquired.name, error)
+            log.warning("Could not renew the lease on endpoint %s: %s", acquired.name, error)

@@ -87,7 +87,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     ) -> None:
         super().__init__(**kwargs)
         if release is not None and release not in get_args(AfterUse):
-            raise ValueError(f"release={release!r}: it is one of {', '.join(get_args(AfterUse))}, or None.")
+            raise ValueError(f"release={release!r} is not valid. Use one of {', '.join(get_args(AfterUse))}, or None.")
         self.acquired = acquired
         self.release = release
         self.quiet = quiet
@@ -133,14 +133,14 @@ class _ToldAtTheEnd(Guard):
 
     def ended_by_airflow(self, *, timeout: bool) -> None:
         """While it waited for the endpoint to stop."""
-        self._tell("the wait took too long" if timeout else "the wait broke", for_good=timeout)
+        self._tell("the wait timed out" if timeout else "the wait failed", for_good=timeout)
 
     def _tell(self, why: str, *, for_good: bool) -> None:
         if self._tries.another and not for_good:
-            log.warning("Endpoint %s is not released yet, another attempt follows: %s", self._endpoint.name, why)
+            log.warning("Endpoint %s is not released yet; trying again: %s", self._endpoint.name, why)
             return
         log.error(
-            "Endpoint %s/%s could not be released and MAY STILL BE BILLING: release it by hand. %s",
+            "Endpoint %s/%s could not be released and MAY STILL BE BILLING. Pause or delete it by hand. %s",
             self._endpoint.namespace,
             self._endpoint.name,
             why,
@@ -156,8 +156,8 @@ class _NothingAcquired(Action):
     def check(self) -> None:
         """Say what to do instead."""
         raise InvalidArgumentError(
-            f"acquired={self._acquired!r} is no result of acquiring an endpoint: this task releases nothing alone. "
-            "Clear the whole group, or pause the endpoint by hand."
+            f"acquired={self._acquired!r} is not the result of a task that acquires an endpoint, so this task "
+            "releases nothing. Clear the whole group, or pause the endpoint by hand."
         )
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
@@ -207,14 +207,17 @@ class _Releasing(Action):
         else:
             self._was_last = isinstance(outcome, SwitchedOff)
             if isinstance(outcome, Shared):
-                log.info("Endpoint %s is left as it is: %s still use it.", name, ", ".join(outcome.by))
+                log.info("Endpoint %s keeps running: %s still use it.", name, ", ".join(outcome.by))
         endpoint = self._look(hook)
         if endpoint is None or held.did == "none":
             return Done(endpoint)
         return Sent(endpoint, self._began, RELEASED_IN[held.did])
 
     def _undecided(self, why: Exception, then: str) -> str:
-        return f"Endpoint {self._endpoint.name!r} is not released, since who else uses it can't be told: {why} {then}"
+        return (
+            f"Endpoint {self._endpoint.name!r} is not released, because other holders cannot be determined: {why} "
+            f"{then}"
+        )
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Note that it is released, and say what it has cost."""
@@ -239,7 +242,7 @@ class _Releasing(Action):
             with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
                 Held(hook, self._acquired.namespace, endpoint.name, self._run_state).play(forget(mine, time.time))
         except StoreError as error:
-            log.warning("The leases of endpoint %s can't be tidied up: %s", endpoint.name, error)
+            log.warning("Could not remove old leases of endpoint %s: %s", endpoint.name, error)
 
     def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release:
         policy = after_use(self._policy, found)
@@ -263,7 +266,7 @@ class _Releasing(Action):
         name = self._endpoint.name
         if after_use(self._policy, self._acquired.found) == "none" or held.state() is None:
             return "none"
-        log.warning("Who else uses endpoint %s can't be read: %s", name, why)
+        log.warning("Could not read the leases of endpoint %s: %s", name, why)
         if held.quiet_for(self._quiet):
             return self._switch_off(hook, self._acquired.found)
         raise NotReleasedError(

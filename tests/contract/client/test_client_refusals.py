@@ -121,7 +121,7 @@ def test_a_duplicate_name_and_a_used_up_quota(emulator: Emulator, client: Either
 def test_a_409_that_says_nothing_is_looked_up(emulator: Emulator, client: Either) -> None:
     """A body without words: no endpoint has the name, so it is the quota; one has it, so it is the name."""
     emulator.add_fault("/v2/endpoint/acme$", method="POST", status=409, body={"error": "Conflict"})
-    with pytest.raises(errors.QuotaExceededError, match="not the name"):
+    with pytest.raises(errors.QuotaExceededError, match="the name is not the cause"):
         client.create()
     emulator.clear_faults()
     client.create()

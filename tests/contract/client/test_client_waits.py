@@ -122,5 +122,5 @@ def test_a_delete_that_does_not_end(emulator: Emulator, client: Either) -> None:
     """An endpoint that stays is said to be still there."""
     emulator.behave("tickets", deleting_seconds=HANG)
     client.create()
-    with pytest.raises(errors.InferenceEndpointTimeoutError, match="still there"):
+    with pytest.raises(errors.InferenceEndpointTimeoutError, match="still exists"):
         client("delete_inference_endpoint", "tickets", timeout=0.3)

@@ -20,7 +20,7 @@ def test_the_helper_and_the_uri_are_one_asset() -> None:
 def test_airflow_asks_the_provider() -> None:
     """The scheme is registered: Airflow asks the provider about the URI, and drops a slash at its end."""
     assert Asset("x", uri="hf-endpoint://Acme/support-llm/").uri == "hf-endpoint://Acme/support-llm"
-    with pytest.raises(ValueError, match="hf-endpoint://<namespace>/<endpoint's name>"):
+    with pytest.raises(ValueError, match="hf-endpoint://<namespace>/<endpoint name>"):
         Asset("hf-endpoint://acme/Not_A_Name")
 
 

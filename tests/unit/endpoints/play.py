@@ -29,7 +29,7 @@ NEEDED: dict[str, Any] = {"name": "tickets", "repository": "acme/small", "framew
 NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
 UNAUTHORIZED = errors.AuthenticationError("Unauthorized", status=401)
 FORBIDDEN = errors.PermissionDeniedError("Forbidden", status=403)
-TIMEOUT = errors.RequestTimeoutError("no answer within 30 s")
+TIMEOUT = errors.RequestTimeoutError("no response within 30 s")
 CUT = errors.ConnectionLostError("Server disconnected")
 
 

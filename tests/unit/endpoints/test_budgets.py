@@ -34,7 +34,7 @@ def account(**given: Any) -> Account:
 )
 def test_a_limit_is_a_positive_number(limits: Any, name: str) -> None:
     """The error names the argument."""
-    with pytest.raises(InvalidArgumentError, match=f"{name}=.* must be a positive number"):
+    with pytest.raises(InvalidArgumentError, match=f"{name}=.* Give a positive number"):
         Limits.of(*limits)
 
 
@@ -49,7 +49,7 @@ def test_limits_as_a_dag_writes_them() -> None:
     [
         ({"max_cost": 1.0}, 0.0, 60.0, None),  # exactly one minute
         ({"max_cost": 1.0}, 0.01, 60.0, r"\$0\.0100 of max_cost \$1 at \$60 an hour.*one billed minute \(\$1\.0000\)"),
-        ({"max_cost": 1.0}, 0.0, None, "lists none for its hardware"),
+        ({"max_cost": 1.0}, 0.0, None, "does not list the price of this hardware"),
         ({"max_cost": 1.0}, 0.0, 0.0, None),
         ({"max_runtime": 50.0}, 0.0, None, None),
         ({"max_runtime": 10.0}, 0.0, None, "10 s of max_runtime 10 s"),

@@ -24,7 +24,7 @@ def test_allowed_hardware(allowed: str) -> None:
 @pytest.mark.parametrize("allowed", ["nvidia-t4", "l4", "gcp/*/nvidia-l4/*", "aws/us-east-1/nvidia-l4/x4"])
 def test_hardware_that_is_not_allowed(allowed: str) -> None:
     """The error names the endpoint, the hardware and what is allowed."""
-    with pytest.raises(CeilingError, match=r"'e' is to run on aws/us-east-1/nvidia-l4/x1.*allows only"):
+    with pytest.raises(CeilingError, match=r"'e' needs aws/us-east-1/nvidia-l4/x1.*allows only"):
         Ceiling(allowed_hardware=[allowed]).check("e", L4, 0.8, 1)
 
 
@@ -37,13 +37,13 @@ def test_the_price_counts_with_all_replicas(price: float, replicas: int, fits: b
     if fits:
         ceiling.check("e", L4, price, replicas)
         return
-    with pytest.raises(CeilingError, match=r"may cost \$2(\.4)? an hour .*at most \$1.6"):
+    with pytest.raises(CeilingError, match=r"can cost up to \$2(\.4)? an hour .*at most \$1.6"):
         ceiling.check("e", L4, price, replicas)
 
 
 def test_an_unknown_price_is_refused() -> None:
     """A limit that can't be checked is not kept by hoping."""
-    with pytest.raises(CeilingError, match="lists no price"):
+    with pytest.raises(CeilingError, match="does not list it"):
         Ceiling(max_price_per_hour=100.0).check("e", L4, None, 1)
 
 
@@ -58,8 +58,8 @@ def test_no_ceiling_forbids_nothing() -> None:
     [
         ({"max_price_per_hour": 0}, "max_price_per_hour=0 must be a positive"),
         ({"max_price_per_hour": float("nan")}, "must be a positive"),
-        ({"allowed_hardware": ["aws/nvidia-t4"]}, "allowed_hardware has 'aws/nvidia-t4'"),
-        ({"allowed_hardware": [""]}, "allowed_hardware has ''"),
+        ({"allowed_hardware": ["aws/nvidia-t4"]}, "allowed_hardware contains 'aws/nvidia-t4'"),
+        ({"allowed_hardware": [""]}, "allowed_hardware contains ''"),
     ],
 )
 def test_a_ceiling_that_makes_no_sense(fields: dict[str, Any], words: str) -> None:

@@ -34,7 +34,7 @@ def test_a_coerced_type_is_reported() -> None:
         difference.answered,
         difference.dropped,
     ) == ("type", "authenticated", "private", False)
-    assert str(difference) == "type: sent 'authenticated', the service answered 'private'"
+    assert str(difference) == "type: sent 'authenticated', but the service answered 'private'"
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_the_same_endpoint_has_no_conflict() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("model.repository", "acme/large", "repository: wanted 'acme/small', it has 'acme/large'"),
-        ("compute.instanceType", "nvidia-t4", "instance_type: wanted 'nvidia-l4', it has 'nvidia-t4'"),
-        ("compute.instanceSize", "x4", "instance_size: wanted 'x1', it has 'x4'"),
-        ("compute.accelerator", "cpu", "accelerator: wanted 'gpu', it has 'cpu'"),
-        ("provider.vendor", "gcp", "vendor: wanted 'aws', it has 'gcp'"),
-        ("provider.region", "eu-west-1", "region: wanted 'us-east-1', it has 'eu-west-1'"),
+        ("model.repository", "acme/large", "repository: wanted 'acme/small', found 'acme/large'"),
+        ("compute.instanceType", "nvidia-t4", "instance_type: wanted 'nvidia-l4', found 'nvidia-t4'"),
+        ("compute.instanceSize", "x4", "instance_size: wanted 'x1', found 'x4'"),
+        ("compute.accelerator", "cpu", "accelerator: wanted 'gpu', found 'cpu'"),
+        ("provider.vendor", "gcp", "vendor: wanted 'aws', found 'gcp'"),
+        ("provider.region", "eu-west-1", "region: wanted 'us-east-1', found 'eu-west-1'"),
     ],
 )
 def test_another_model_or_hardware_is_a_conflict(path: str, value: str, words: str) -> None:

@@ -119,7 +119,7 @@ def test_an_unlisted_price_makes_no_dollars() -> None:
     """Minutes are still told, and that the price is missing."""
     cost = weighed(price_per_hour=None, replicas=[replica(0)]).for_work(rows=1, tokens=1)
     assert (None, None, None) == (cost.usd, cost.usd_per_1000_rows, cost.usd_per_million_tokens)
-    assert "a price that the service does not list" in cost.summary()
+    assert "at an unknown price" in cost.summary()
 
 
 def test_the_price_is_that_of_the_instance() -> None:

@@ -313,6 +313,6 @@ def test_a_missing_endpoint_is_an_error_or_not_by_choice() -> None:
 def test_a_delete_that_never_ends_is_given_up() -> None:
     """The wait is bounded, and the error says that the endpoint is still there."""
     play = Play(raw(), None, *([raw()] * 100))
-    with pytest.raises(errors.InferenceEndpointTimeoutError, match="still there"):
+    with pytest.raises(errors.InferenceEndpointTimeoutError, match="still exists"):
         play.run(flows.delete(play.session, "tickets", None, timeout=60))
     assert sum(play.pauses) < 90

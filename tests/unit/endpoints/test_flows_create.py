@@ -48,7 +48,7 @@ def test_what_the_service_changed_is_logged_and_returned(caplog: pytest.LogCaptu
     play = Play(changed(raw("pending"), "type", "private"))
     made = play.run(creating.create(play.session, spec(), None))
     assert [each.field for each in made.unapplied] == ["type"]
-    assert "acme/tickets: type: sent 'authenticated', the service answered 'private'" in caplog.text
+    assert "acme/tickets: type: sent 'authenticated', but the service answered 'private'" in caplog.text
 
 
 @pytest.mark.parametrize("error", [TIMEOUT, CUT, service_error(500), service_error(504)], ids=str)
@@ -172,7 +172,7 @@ def test_a_409_with_words_of_quota_is_one() -> None:
 def test_a_409_without_words_and_without_an_endpoint_is_a_quota() -> None:
     """Neither body nor name explains it: no endpoint has the name, so it is not the name."""
     play = Play(VAGUE, NOT_FOUND)
-    with pytest.raises(errors.QuotaExceededError, match="not the name") as caught:
+    with pytest.raises(errors.QuotaExceededError, match="the name is not the cause") as caught:
         play.run(creating.create(play.session, spec(), None))
     assert (caught.value.method, caught.value.path, caught.value.status) == ("POST", "/v2/endpoint/acme", 409)
 

@@ -59,7 +59,7 @@ def test_unknown_hardware_is_refused_with_the_nearest() -> None:
 )
 def test_every_part_of_the_path_counts(changes: dict[str, str]) -> None:
     """Region, vendor, type and size all have to be offered together."""
-    with pytest.raises(InvalidArgumentError, match="There is no hardware"):
+    with pytest.raises(InvalidArgumentError, match="does not exist"):
         check_hardware(spec(**changes), OFFERED)
 
 
@@ -77,7 +77,7 @@ def test_an_answer_without_the_accelerator_refuses_nothing() -> None:
 
 def test_nothing_offered() -> None:
     """An empty list is said to be empty."""
-    with pytest.raises(InvalidArgumentError, match="none is offered"):
+    with pytest.raises(InvalidArgumentError, match="none available"):
         check_hardware(spec(), [])
 
 
@@ -109,7 +109,7 @@ def test_a_shortage_names_what_can_be_had(status: str) -> None:
 def test_a_shortage_of_everything() -> None:
     """Nothing else of that kind is said, too."""
     short = instance("aws/us-east-1/nvidia-l4/x1", status="not_available")
-    assert "nothing of that kind" in str(shortage(short, [short]))
+    assert "none of this kind" in str(shortage(short, [short]))
 
 
 @pytest.mark.parametrize(

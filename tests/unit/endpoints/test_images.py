@@ -94,9 +94,9 @@ def test_the_callers_dict_is_not_changed() -> None:
     [
         ({}, ["custom_image", "empty"]),
         ("r/i:1", ["custom_image", "str"]),
-        ({"url": ""}, ["lacks 'url'"]),
-        ({"url": None}, ["lacks 'url'"]),
-        ({"vLLM": {}}, ["custom_image['vLLM']", "lacks 'url'"]),
+        ({"url": ""}, ["has no 'url'"]),
+        ({"url": None}, ["has no 'url'"]),
+        ({"vLLM": {}}, ["custom_image['vLLM']", "has no 'url'"]),
         ({"vLLM": None}, ["custom_image['vLLM']", "dict"]),
         ({"vLLM": "r/i:1"}, ["custom_image['vLLM']", "dict"]),
         ({"llamacpp": {"url": "r/i:1"}}, ["modelPath"]),
@@ -181,7 +181,7 @@ def test_the_running_image_can_be_sent_back() -> None:
     [
         (None, "no image"),
         ({}, "no image"),
-        ({"custom": {"url": "r", "credentials": {"username": "u", "password": "***"}}}, "redacted"),
+        ({"custom": {"url": "r", "credentials": {"username": "u", "password": "***"}}}, "redacts"),
         ({"vLLM": None}, "dict"),
     ],
 )

@@ -158,7 +158,9 @@ def test_a_target_is_a_success_whatever_it_is(state: str, target: str) -> None:
     assert (state == target) is isinstance(verdict, Ready)
 
 
-@pytest.mark.parametrize(("state", "words"), [("failed", "failed to start"), ("updateFailed", "last update failed")])
+@pytest.mark.parametrize(
+    ("state", "words"), [("failed", "failed to start"), ("updateFailed", "last update of the endpoint failed")]
+)
 def test_a_failure_says_why(state: str, words: str) -> None:
     """The state's message, the error message and what the debugger found are in the reason."""
     broken = endpoint(
@@ -193,9 +195,9 @@ def test_a_wait_on_a_paused_endpoint_ends_whatever_its_replicas_say() -> None:
     ("state", "changes", "words"),
     [
         ("initializing", {}, "may still be starting, and bills"),
-        ("paused", RESUMED, "is still paused and bills nothing"),
-        ("scaledToZero", targets("paused"), "bills nothing"),
-        ("running", targets("paused"), "runs and bills"),
+        ("paused", RESUMED, "is still paused and does not bill"),
+        ("scaledToZero", targets("paused"), "does not bill"),
+        ("running", targets("paused"), "is running and billing"),
     ],
 )
 def test_a_timeout_says_whether_the_endpoint_bills(state: str, changes: dict[str, Any], words: str) -> None:
@@ -210,7 +212,7 @@ def test_a_pause_is_named() -> None:
     verdict = judge(Snapshot(endpoint("paused")), goal(), NOW)
     assert isinstance(verdict, Failed)
     assert "paused" in verdict.reason
-    assert "resume" in verdict.reason
+    assert "Resume it first" in verdict.reason
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -231,7 +233,7 @@ def test_a_refused_health_route_names_the_permission(status: int) -> None:
     ("health", "words"),
     [
         (Health(503, "Loading model"), "answers 503: Loading model"),
-        (Health(None, "refused"), "can't be reached: refused"),
+        (Health(None, "refused"), "cannot be reached: refused"),
     ],
 )
 def test_a_wait_says_what_it_waits_for(health: Health, words: str) -> None:
@@ -243,7 +245,7 @@ def test_a_wait_says_what_it_waits_for(health: Health, words: str) -> None:
     assert words in wait.reason
     assert words in late.reason
     assert "100 s" in late.reason
-    assert "bills" in late.reason
+    assert "running and billing" in late.reason
 
 
 def test_the_services_message_is_passed_on() -> None:

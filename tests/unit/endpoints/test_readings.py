@@ -233,7 +233,7 @@ def test_a_log_that_cannot_be_read_is_said(replies: list[Any]) -> None:
     """Explaining a failure never fails itself, nor shows what it must not."""
     play = Play(*replies)
     said = play.run(readings.describe_failure(play.session, endpoint("failed"), secrets=("s3cr3t-value",)))
-    assert said.startswith("(Its log could not be read: ")
+    assert said.startswith("(Could not read its log:  ")
     assert "s3cr3t-value" not in said
 
 
@@ -245,7 +245,7 @@ def test_an_empty_log_is_said() -> None:
 def test_an_endpoint_with_an_odd_name_can_be_described() -> None:
     """An old endpoint whose name this package would refuse still gets its explanation, not an error."""
     odd = endpoint("failed").model_copy(update={"name": "Odd_Name"})
-    assert "could not be read" in Play().run(readings.describe_failure(Play().session, odd))
+    assert "Could not read" in Play().run(readings.describe_failure(Play().session, odd))
 
 
 def test_the_clock_of_a_session_is_aware() -> None:

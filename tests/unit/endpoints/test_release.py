@@ -21,8 +21,8 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
         ("pause", [raw("paused")], [f"POST {ONE}/pause"], "paused"),
         ("scale_to_zero", [raw("scaledToZero")], [f"POST {ONE}/scale-to-zero"], "scaled to zero"),
         ("delete", [raw(), None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
-        ("pause", [NOT_FOUND], [f"POST {ONE}/pause"], "gone already"),
-        ("scale_to_zero", [NOT_FOUND], [f"POST {ONE}/scale-to-zero"], "gone already"),
+        ("pause", [NOT_FOUND], [f"POST {ONE}/pause"], "already deleted"),
+        ("scale_to_zero", [NOT_FOUND], [f"POST {ONE}/scale-to-zero"], "already deleted"),
     ],
 )
 def test_each_policy(policy: Release, replies: list[Any], asked: list[str], words: str) -> None:

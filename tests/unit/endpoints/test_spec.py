@@ -208,7 +208,7 @@ def test_an_update_with_env_in_its_image_sends_it_as_env_too() -> None:
         ({"name": "x" * 33}, ["name", "x" * 33, "32", "33", "hash"]),
         ({"name": "Tickets"}, ["name", "'Tickets'", "lower-case"]),
         ({"name": "a_b"}, ["name", "'a_b'", "lower-case"]),
-        ({"name": ""}, ["name", "''", "not empty"]),
+        ({"name": ""}, ["name", "''", "not be empty"]),
         ({"name": "a\n"}, ["name", "lower-case"]),
         ({"name": 7}, ["name=7", "string"]),
         ({"scale_to_zero_timeout": 5}, ["scale_to_zero_timeout=5", "15", "2880"]),

@@ -52,10 +52,10 @@ def verdict(facts: Known, **rule: Any) -> str:
     [
         # whose run has ended
         (known(run_ended=True), {}, "sweep: the run of dag/run/create has ended"),
-        (known(run_ended=False), {}, "leave: the run of dag/run/create goes on"),
+        (known(run_ended=False), {}, "leave: the run of dag/run/create is still active"),
         (known(run_ended=None, expired=True), {}, "sweep: its last lease has expired"),
-        (known(run_ended=False, expired=True), {}, "leave: the run of dag/run/create goes on"),
-        (known(run_ended=None), {}, "leave: nothing says that it is left over"),
+        (known(run_ended=False, expired=True), {}, "leave: the run of dag/run/create is still active"),
+        (known(run_ended=None), {}, "leave: nothing marks it as left over"),
         # somebody uses it
         (known(run_ended=True, users=["b/run/g"]), {}, "leave: b/run/g uses it"),
         (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: b/run/g uses it"),
@@ -63,67 +63,72 @@ def verdict(facts: Known, **rule: Any) -> str:
         (known(run_ended=False, paused=["dag"]), {}, f"leave: the run of dag/run/create goes on{PAUSED}"),
         (known(run_ended=False, users=["dag run g"], paused=["dag"]), {}, f"leave: dag run g uses it{PAUSED}"),
         # it costs nothing
-        (known(endpoint("paused"), run_ended=True), {}, "leave: it is paused and bills nothing"),
-        (known(endpoint("scaledToZero"), run_ended=True), {}, "leave: it is scaledToZero and bills nothing"),
-        (known(endpoint("failed"), run_ended=True), {"names": ["n"]}, "leave: it is failed and bills nothing"),
+        (known(endpoint("paused"), run_ended=True), {}, "leave: it is paused and does not bill"),
+        (known(endpoint("scaledToZero"), run_ended=True), {}, "leave: it is scaledToZero and does not bill"),
+        (known(endpoint("failed"), run_ended=True), {"names": ["n"]}, "leave: it is failed and does not bill"),
         (known(endpoint("pending"), run_ended=True), {}, "sweep: the run of dag/run/create has ended"),
         # somebody else's
-        (known(own=False, run_ended=None), {"idle": HOUR}, "leave: this provider has not started it"),
-        (known(own=False, run_ended=None), {"idle": HOUR, "names": ["other-*"]}, "leave: its name is not asked for"),
-        (known(own=False, run_ended=None), {"names": ["n"]}, "sweep: its name is asked for"),
-        (known(own=False, users=["x"]), {"names": ["n"]}, "leave: x uses it"),
-        (known(run_ended=True), {"names": ["other-*"]}, "leave: its name is not asked for"),
+        (known(own=False, run_ended=None), {"idle": HOUR}, "leave: this provider did not start it"),
+        (known(own=False, run_ended=None), {"idle": HOUR, "names": ["other-*"]}, "leave: its name does not match"),
+        (known(own=False, run_ended=None), {"names": ["n"]}, "sweep: its name matches"),
+        (known(own=False, users=["x"]), {"names": ["n"]}, "leave: in use by x"),
+        (known(run_ended=True), {"names": ["other-*"]}, "leave: its name does not match"),
         # idle, old
         (
             known(endpoint(used=2), run_ended=False),
             {"idle": HOUR},
-            "sweep: nobody has used it since 2026-11-01 10:00, for longer than 60 min",
+            "sweep: it has been idle since 2026-11-01 10:00, longer than 60 min",
         ),
-        (known(endpoint(used=0.5), run_ended=False), {"idle": HOUR}, "leave: the run of dag/run/create goes on"),
-        (known(endpoint(used=50), since=NOW - HOUR / 2), {"idle": HOUR}, "leave: nothing says that it is left over"),
+        (
+            known(endpoint(used=0.5), run_ended=False),
+            {"idle": HOUR},
+            "leave: the run of dag/run/create is still active",
+        ),
+        (known(endpoint(used=50), since=NOW - HOUR / 2), {"idle": HOUR}, "leave: nothing marks it as left over"),
         (
             known(endpoint(used=1), run_ended=False),
             {"older_than": 4 * HOUR},
-            "sweep: it has been running since 2026-11-01 07:00, for longer than 4.0 h",
+            "sweep: it has been running since 2026-11-01 07:00, longer than 4.0 h",
         ),
-        (known(run_ended=False), {"older_than": 6 * HOUR}, "leave: the run of dag/run/create goes on"),
-        (known(own=False), {"names": ["n"], "older_than": 6 * HOUR}, "leave: nothing says that it is left over"),
+        (known(run_ended=False), {"older_than": 6 * HOUR}, "leave: the run of dag/run/create is still active"),
+        (known(own=False), {"names": ["n"], "older_than": 6 * HOUR}, "leave: nothing marks it as left over"),
         (
             known(since=None),
             {"older_than": 99 * HOUR},
-            "sweep: it has been running since 2026-10-28 08:00, for longer than 99.0 h",
+            "sweep: it has been running since 2026-10-28 08:00, longer than 99.0 h",
         ),
         # left over, and used
         (
             known(endpoint(used=0.1), run_ended=True),
             {},
-            "leave: it was used at 2026-11-01 11:54, less than 15 min ago, though the run of dag/run/create has ended",
+            "leave: it was used at 2026-11-01 11:54, less than 15 min ago, "
+            "although the run of dag/run/create has ended",
         ),
         (
             known(endpoint(used=0), run_ended=False),
             {"older_than": 4 * HOUR},
-            "leave: it was used at 2026-11-01 12:00, less than 15 min ago, though it has been running since "
-            "2026-11-01 07:00, for longer than 4.0 h",
+            "leave: it was used at 2026-11-01 12:00, less than 15 min ago, although it has been running since "
+            "2026-11-01 07:00, longer than 4.0 h",
         ),
         (
             known(own=False, since=NOW - HOUR / 6),
             {"names": ["n"]},
-            "leave: it was started at 2026-11-01 11:50, less than 15 min ago, though its name is asked for",
+            "leave: it was started at 2026-11-01 11:50, less than 15 min ago, although its name matches",
         ),
         (
             known(endpoint("pending"), since=None, started=NOW - HOUR / 30, expired=True),
             {},
-            "leave: it was started at 2026-11-01 11:58, less than 15 min ago, though its last lease has expired",
+            "leave: it was started at 2026-11-01 11:58, less than 15 min ago, although its last lease has expired",
         ),
         (
             known(endpoint(used=2), run_ended=True, pending=True),
             {},
-            "leave: requests to it are under way, though the run of dag/run/create has ended",
+            "leave: requests are in flight, although the run of dag/run/create has ended",
         ),
         (
             known(endpoint(used=2), run_ended=True),
             {"quiet": 3 * HOUR},
-            "leave: it was used at 2026-11-01 10:00, less than 3.0 h ago, though the run of dag/run/create has ended",
+            "leave: it was used at 2026-11-01 10:00, less than 3.0 h ago, although the run of dag/run/create has ended",
         ),
         (
             known(endpoint(used=0), run_ended=True, pending=True),
@@ -133,19 +138,19 @@ def verdict(facts: Known, **rule: Any) -> str:
         (
             known(run_ended=True, pending=None),
             {},
-            "sweep: the run of dag/run/create has ended (the service does not say whether somebody uses it)",
+            "sweep: the run of dag/run/create has ended (the service does not report whether it is in use)",
         ),
         # kept
-        (known(run_ended=True, keeps=True), {}, "leave: dag/run/create keeps it until somebody says otherwise"),
+        (known(run_ended=True, keeps=True), {}, "leave: dag/run/create keeps it until it is released by hand"),
         (
             known(endpoint(used=9), run_ended=True, keeps=True, expired=True),
             {"idle": HOUR, "older_than": HOUR},
-            "leave: dag/run/create keeps it until somebody says otherwise",
+            "leave: dag/run/create keeps it until it is released by hand",
         ),
         (known(run_ended=True, keeps=True), {"names": ["n"]}, "sweep: the run of dag/run/create has ended"),
-        (known(run_ended=None, keeps=True), {"names": ["n"]}, "sweep: its name is asked for"),
-        (known(run_ended=True), {"keep": ["m", "n*"]}, "leave: keep says so (n*)"),
-        (known(run_ended=True), {"keep": ["acme/*"], "names": ["n"]}, "leave: keep says so (acme/*)"),
+        (known(run_ended=None, keeps=True), {"names": ["n"]}, "sweep: its name matches"),
+        (known(run_ended=True), {"keep": ["m", "n*"]}, "leave: it matches keep (n*)"),
+        (known(run_ended=True), {"keep": ["acme/*"], "names": ["n"]}, "leave: it matches keep (acme/*)"),
         (known(run_ended=True), {"keep": ["other/*"]}, "sweep: the run of dag/run/create has ended"),
         (
             known(endpoint(tags=["airflow-keep"]), run_ended=True),
@@ -170,8 +175,8 @@ def test_what_it_costs_counts_every_replica() -> None:
         ({"idle": timedelta(0)}, "idle="),
         ({"older_than": -HOUR}, "older_than="),
         ({"quiet": -HOUR}, "quiet="),
-        ({"names": ["*"]}, "names has '\\*', which means every endpoint"),
-        ({"names": [""]}, "names has ''"),
+        ({"names": ["*"]}, "names contains '\\*', which matches every endpoint"),
+        ({"names": [""]}, "names contains ''"),
     ],
 )
 def test_a_rule_that_makes_no_sense(rule: dict[str, Any], words: str) -> None:

@@ -185,13 +185,13 @@ def test_where_the_three_services_are(given: tuple[str | None, ...], urls: tuple
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://x.example", "no URL"),
-        ("https://", "no URL"),
-        ("   ", "no URL"),
-        ("https://x.example:port", "no URL"),
-        ("https://[::1", "no URL"),
-        ("https://x.example/?a=1", "no URL"),
-        ("https://x.example/#a", "no URL"),
+        ("ftp://x.example", "not a valid"),
+        ("https://", "not a valid"),
+        ("   ", "not a valid"),
+        ("https://x.example:port", "not a valid"),
+        ("https://[::1", "not a valid"),
+        ("https://x.example/?a=1", "not a valid"),
+        ("https://x.example/#a", "not a valid"),
         ("https://user:s3cr3t@x.example", "password field"),
     ],
 )
@@ -261,7 +261,7 @@ def test_budgets_that_are_none_are_refused(budget: float) -> None:
 )
 def test_a_success_that_is_no_json_is_a_typed_error(asynchronous: bool, body: str | bytes, slept: list[float]) -> None:
     """A proxy's login page answers 200: it is quoted, and the advice is to check the host."""
-    with pytest.raises(errors.InvalidAnswerError, match="no JSON") as caught:
+    with pytest.raises(errors.InvalidAnswerError, match="not JSON") as caught:
         Either(Wire(answer(200, body)), asynchronous)("get_inference_endpoint", "tickets")
     assert "host" in str(caught.value)
     assert len(str(caught.value)) < 1000

@@ -118,7 +118,7 @@ def test_a_wake_that_is_refused_ends_the_wait(status: int) -> None:
         errors.RequestTimeoutError("late"),
         errors.ConnectionLostError("cut"),
         errors.ServiceUnreachableError("refused"),
-        errors.InvalidAnswerError("no JSON", status=200),
+        errors.InvalidAnswerError("not JSON", status=200),
         errors.InvalidAnswerError("redirected to a page", status=302, retryable=False),
     ],
     ids=lambda error: type(error).__name__,

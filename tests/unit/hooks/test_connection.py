@@ -197,7 +197,7 @@ def test_reading_the_token_file(tmp_path: Path) -> None:
     assert read_token_file(file) is None
     file.write_text(f"{TOKEN}\n")
     assert read_token_file(file) == TOKEN
-    with pytest.raises(InvalidArgumentError, match="can't be read"):
+    with pytest.raises(InvalidArgumentError, match="Cannot read"):
         read_token_file(tmp_path)
 
 

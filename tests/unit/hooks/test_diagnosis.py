@@ -41,7 +41,7 @@ def test_a_good_connection() -> None:
         asked = [request.path.partition("?")[0] for request in emulator.requests]
     assert ok
     assert text == (
-        "The token is alice's, role write. Namespaces: alice, acme. "
+        "The token belongs to alice, role write. Namespaces: alice, acme. "
         "The control plane answers: 0 endpoints in namespace alice."
     )
     assert asked == ["/api/whoami-v2", "/v2/endpoint/alice"]
@@ -70,7 +70,10 @@ def test_a_token_that_may_only_call() -> None:
         ok, text = diagnose(settings(emulator.url, token="hf_caller_token"))
     assert not ok
     assert text.startswith("The token may not read namespace")
-    assert f"The token lacks, for alice: {READ} (to look at endpoints), {WRITE} (to manage endpoints)." in text
+    assert (
+        f"The token lacks these permissions for alice: {READ} (to look at endpoints), {WRITE} (to manage endpoints)."
+        in text
+    )
 
 
 def test_a_token_that_may_only_look() -> None:
@@ -104,7 +107,7 @@ def test_the_control_plane_can_not_be_reached() -> None:
         ok, text = diagnose(settings(CLOSED, hub_url=emulator.url, timeout=1.0))
     assert not ok
     assert text.startswith("Cannot connect to http://127.0.0.1:")
-    assert "The token is alice's" in text
+    assert "The token belongs to alice" in text
 
 
 def test_an_answer_that_is_no_list() -> None:
@@ -113,7 +116,7 @@ def test_an_answer_that_is_no_list() -> None:
         emulator.add_fault(path="/v2/", kind="not_json")
         ok, text = diagnose(settings(emulator.url))
     assert not ok
-    assert "no JSON" in text
+    assert "not JSON" in text
 
 
 def test_a_namespace_that_is_not_the_tokens() -> None:

@@ -60,7 +60,7 @@ def test_what_cannot_fit_is_not_begun() -> None:
     refusal = spending(max_cost=0.4, rows_per_replica_second=1.0).refusal(1000)
     assert refusal is not None
     assert (refusal.kind, refusal.end) == ("cannot fit", True)
-    assert "1000 rows can't be done within the budget at the pace of an earlier run" in refusal.text
+    assert "1000 rows do not fit into the budget at the pace of an earlier run" in refusal.text
     assert spending(max_cost=0.6, rows_per_replica_second=1.0).refusal(1000) is None
     assert spending(max_cost=0.4, rows_per_replica_second=1.0).refusal(None) is None, "nobody counted the rows"
     assert spending(max_cost=0.4).refusal(1000) is None, "nobody measured a pace"
@@ -123,7 +123,7 @@ def test_the_report_has_the_figures() -> None:
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"max_cost": 0}, "max_cost=0 must be a positive number"),
+        ({"max_cost": 0}, "max_cost=0 Give a positive number"),
         ({"max_runtime": -1}, "max_runtime=-1"),
         ({"max_cost": 1.0, "price_per_hour": None}, "max_cost needs price_per_hour"),
         ({"price_per_hour": -1.0}, "price_per_hour=-1.0"),
@@ -157,11 +157,11 @@ def test_the_pace_of_one_of_several_says_nothing_of_the_end() -> None:
     assert ["cannot fit", None] == [kind(each.notice(61.0, 120, 10_000)) for each in (alone, together)]
     refusal = shared(max_cost=1.0, began=1000.0, pace=1.0).refusal(10_000)
     assert refusal is not None
-    assert "can't be done within the budget of all" in refusal.text
+    assert "do not fit into the budget of all" in refusal.text
 
 
 def test_a_shared_budget_without_a_price_refuses() -> None:
     """With what is missing."""
     told = SharedBudget(name="budget of all", began=0.0, max_cost=1.0).refusal(None, 10.0)
     assert told is not None
-    assert "lists no price" in told
+    assert "does not list the price" in told

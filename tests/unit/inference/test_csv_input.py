@@ -44,14 +44,14 @@ def test_a_broken_quote_ends_the_input(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     found = read_lines(find_input(path))
     assert b'{"a":"1","b":"x"}' == next(found).raw
-    with pytest.raises(BatchInputError, match=r"in\.csv is no CSV from line \d+ on .*close every quote"):
+    with pytest.raises(BatchInputError, match=r"in\.csv is not valid CSV from line \d+ on .*Close every quote"):
         next(found)
 
 
 def test_another_encoding_is_refused_until_it_is_named(tmp_path: Path) -> None:
     """No U+FFFD is ever made of what is not understood."""
     content = "a\nété\n".encode("cp1252")
-    with pytest.raises(BatchInputError, match=r"in\.csv is not in utf-8 .*name its encoding"):
+    with pytest.raises(BatchInputError, match=r"in\.csv is not valid utf-8 .*Set its encoding"):
         rows_of(tmp_path, content)
     assert [{"a": "été"}] == rows_of(tmp_path, content, CsvForm.of("latin-1", None))
     assert [{"a": "été"}] == rows_of(tmp_path, "a\nété\n".encode("utf-16"), CsvForm.of("UTF-16", None))
@@ -67,12 +67,12 @@ def test_the_delimiter_may_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "delimiter", "words"),
     [
-        ("utf-9", None, "encoding='utf-9' is none that Python knows"),
+        ("utf-9", None, "encoding='utf-9' is unknown"),
         ("base64", None, "encoding='base64' is none"),
-        (None, ";;", "delimiter=';;': it is one character"),
-        (None, "", "delimiter='': it is one character"),
-        (None, '"', "it is one character"),
-        (None, "\n", "it is one character"),
+        (None, ";;", "delimiter=';;' is not valid. Use one character"),
+        (None, "", "delimiter='' is not valid. Use one character"),
+        (None, '"', "Use one character"),
+        (None, "\n", "Use one character"),
     ],
 )
 def test_a_form_that_cannot_be_is_refused(encoding: str | None, delimiter: str | None, words: str) -> None:
@@ -84,7 +84,7 @@ def test_a_form_that_cannot_be_is_refused(encoding: str | None, delimiter: str |
 def test_a_form_of_csv_is_refused_where_no_file_is_csv(tmp_path: Path) -> None:
     """It would be ignored."""
     (tmp_path / "in.jsonl").write_text("{}")
-    with pytest.raises(BatchInputError, match="encoding and delimiter are of CSV, and no file of the input is CSV"):
+    with pytest.raises(BatchInputError, match="encoding and delimiter apply only to CSV, but no input file is CSV"):
         find_input(tmp_path / "in.jsonl", csv=CsvForm())
 
 
@@ -99,12 +99,12 @@ def test_a_row_with_more_values_than_names_is_its_own_error(tmp_path: Path) -> N
     """The rows around it are as they are."""
     first, second, third = lines_of(tmp_path, "a,b\n1,2\n1,2,3\n4,5\n")
     assert ({"a": "1", "b": "2"}, {"a": "4", "b": "5"}) == (parse_line(first), parse_line(third))
-    with pytest.raises(BatchInputError, match=r"line 3 of in\.csv has 3 values, and the table has 2 columns"):
+    with pytest.raises(BatchInputError, match=r"line 3 of in\.csv has 3 values, but the table has 2 columns"):
         parse_line(second)
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     """Which of them is meant nobody can tell. Columns without a name are nobody's."""
-    with pytest.raises(BatchInputError, match=r"in\.csv has two columns of the name 'a'"):
+    with pytest.raises(BatchInputError, match=r"in\.csv has two columns with the name 'a'"):
         rows_of(tmp_path, "a,b,a\n1,2,3\n")
     assert 1 == len(rows_of(tmp_path, "a,,\n1,,\n"))

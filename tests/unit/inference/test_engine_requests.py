@@ -194,7 +194,7 @@ def test_a_task_becomes_the_engines_own_request(
     [
         (Dialect.TEI, "text-generation", "TEI serves feature-extraction"),
         (Dialect.TGI, "feature-extraction", "TGI serves chat-completion"),
-        (Dialect.OPENAI, "token-classification", "no route on an engine that speaks OpenAI"),
+        (Dialect.OPENAI, "token-classification", "no route on an OpenAI-compatible engine"),
     ],
 )
 def test_a_task_without_a_route_is_refused_before_anything_is_sent(dialect: Dialect, task: str, words: str) -> None:

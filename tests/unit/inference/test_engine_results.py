@@ -221,7 +221,7 @@ def test_an_answer_cut_anywhere_is_no_answer(cut: int) -> None:
 
 def test_a_page_instead_of_json_is_named() -> None:
     """The error quotes the beginning of what came."""
-    with pytest.raises(MalformedAnswerError, match="no JSON but '<html>"):
+    with pytest.raises(MalformedAnswerError, match="not JSON: '<html>"):
         read_result(Dialect.OPENAI, "chat", WireResponse(200, {}, b"<html>hello</html>"))
 
 
@@ -309,7 +309,7 @@ def test_nothing_that_a_message_says_is_lost(beside: dict[str, Any]) -> None:
 
 def test_a_message_of_an_unknown_kind_is_no_empty_text() -> None:
     """Where there is no text, only what is known may stand in its place."""
-    with pytest.raises(MalformedAnswerError, match="without content"):
+    with pytest.raises(MalformedAnswerError, match="has no content"):
         read_result(Dialect.OPENAI, "chat", ok(chat(None, novelty={"a": 1})))
     calls = {"name": "f", "arguments": "{}"}
     assert {"function_call": calls} == read_result(Dialect.OPENAI, "chat", ok(chat(None, function_call=calls))).output

@@ -111,7 +111,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_read_on(tmp_path: Path, monkey
     source = LineSource(Input(found.files, versions=known))
     monkeypatch.setattr(Failing, "fails", {3})
     path.write_text(path.read_text() + "\n")
-    with pytest.raises(BatchInputError, match="was changed while it was read"):
+    with pytest.raises(BatchInputError, match="was changed while the batch read it"):
         read(source)
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_no_whole_input(tmp_path: Path, b
     source = LineSource(Input(found.files, versions=versions_of(found)))
     asyncio.run(source.fill())
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:begins]))
-    with pytest.raises(BatchInputError, match=r"in\.jsonl was changed while it was read"):
+    with pytest.raises(BatchInputError, match=r"in\.jsonl was changed while the batch read it"):
         asyncio.run(drained(source))
     source.close()
 

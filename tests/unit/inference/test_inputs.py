@@ -89,13 +89,13 @@ def test_signs_of_a_pattern_in_a_file_that_is_there(tmp_path: Path) -> None:
     ("given", "words"),
     [
         ([], "empty list"),
-        ("{}/*.parq", "fits no file"),
-        ("{}/nowhere/*.jsonl", "fits no file"),
-        ("{}/empty", "holds no file"),
+        ("{}/*.parq", "matches no file"),
+        ("{}/nowhere/*.jsonl", "matches no file"),
+        ("{}/empty", "contains no input file"),
         (["{}/a.jsonl", "{}/b.jsonl"], "b.jsonl does not exist"),
         (["{}/a.jsonl", "{}/*.jsonl"], "twice"),
-        ("{}/docs", "README.md has a name that does not tell its format"),
-        ("{}/docs/*", "README.md has a name that does not tell its format"),
+        ("{}/docs", "README.md has no known suffix"),
+        ("{}/docs/*", "README.md has no known suffix"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, given: str | list[str], words: str) -> None:
@@ -135,7 +135,7 @@ def test_every_format_that_may_be_set_is_one() -> None:
     assert {format_of(suffix, "auto") for suffix in SUFFIXES} == {
         format_of("", name) for name in get_args(InputFormat)
     } - {None}
-    with pytest.raises(ValueError, match="input_format is one of auto, jsonl"):
+    with pytest.raises(ValueError, match="Use one of auto, jsonl"):
         format_of("", "xlsx")  # type: ignore[arg-type]
 
 
@@ -217,7 +217,7 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_named(tmp_path: Path, pac
         packed[:20] + b"XXXX" + packed[24:],
     ):
         path.write_bytes(content)
-        with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is cut short, or is no {packing} file"):
+        with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is truncated, or is not a {packing} file"):
             list(read_lines(find_input(path)))
 
 
@@ -235,7 +235,7 @@ def test_an_identity_says_which_files_changed() -> None:
     assert ["input_path names no longer 'a'"] == differences(before, identity("b"))
     assert ["input_path names in addition 'c'"] == differences(before, identity("a", "b", "c"))
     assert ["input_path names no longer 'b' and in addition 'c'"] == differences(before, identity("a", "c"))
-    assert ["input_path names the same files in another order"] == differences(before, identity("b", "a"))
+    assert ["input_path contains the same files in another order"] == differences(before, identity("b", "a"))
     assert ["input_path was 'a' and is 'b'"] == differences(identity("a"), identity("b"))
 
 
@@ -244,4 +244,4 @@ def test_an_error_that_may_pass_is_not_the_inputs() -> None:
     path = UPath("memory://bucket/in.jsonl")
     assert refusal(path, ConnectionResetError("reset")) is None
     assert refusal(path, OSError("503")) is None
-    assert "in.jsonl may not be read: denied" in str(refusal(path, PermissionError("denied")))
+    assert "no permission to read input file" in str(refusal(path, PermissionError("denied")))

@@ -36,7 +36,7 @@ def test_what_is_not_a_number_is_refused(name: str, value: object) -> None:
 @pytest.mark.parametrize("value", [5, b"x", ["x"], {"a": 1}])
 def test_what_is_not_a_text_is_refused(name: str, value: object) -> None:
     """With the argument's name."""
-    with pytest.raises(ValueError, match=rf"^{name} is a text"):
+    with pytest.raises(ValueError, match=rf"^{name} must be a text"):
         BatchJob(**{**GIVEN, name: value})
 
 
@@ -53,7 +53,7 @@ def test_what_json_cannot_say_is_refused(value: object, around: list[bool]) -> N
     """However deep it stands: NaN would be sent as null, anything else would fail with the first row."""
     for listed in around:
         value = [value] if listed else {"a": value}
-    with pytest.raises(ValueError, match=r"^parameters (holds NaN|cannot be written as JSON)"):
+    with pytest.raises(ValueError, match=r"^parameters (contains NaN|cannot be written as JSON)"):
         BatchJob(**GIVEN, parameters={"temperature": value})
 
 
@@ -61,21 +61,21 @@ def test_what_json_cannot_say_is_refused(value: object, around: list[bool]) -> N
 @pytest.mark.parametrize("name", ["messages", "prompt", "input", "inputs"])
 def test_no_parameter_takes_the_place_of_the_row(argument: str, name: str) -> None:
     """Every request would say the same."""
-    with pytest.raises(ValueError, match=rf"{argument}\['{name}'\] would take the place"):
+    with pytest.raises(ValueError, match=rf"{argument}\['{name}'\] would replace"):
         BatchJob(**{**GIVEN, argument: {name: "{text}"}})
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "host:8080", "s3://bucket/x", "/v1"])
 def test_a_url_is_one_of_http(url: str) -> None:
     """Anything else would be taken for an endpoint that is away."""
-    with pytest.raises(ValueError, match=r"^url is an address"):
+    with pytest.raises(ValueError, match=r"^url must start with"):
         BatchJob(**{**GIVEN, "url": url})
 
 
 @pytest.mark.parametrize("path", ["out.csv", "out.json", "s3://bucket/x.xlsx", "out.jsonl.zip", "out.parquet.gz"])
 def test_an_output_in_a_form_that_does_not_exist_is_refused(path: str) -> None:
     """It would become a folder of that name."""
-    with pytest.raises(ValueError, match=r"ends like a file .* \.jsonl.*or name a folder"):
+    with pytest.raises(ValueError, match=r"has a suffix that .* \.jsonl.*or name a folder"):
         BatchJob(**{**GIVEN, "output_path": path})
 
 
@@ -89,26 +89,26 @@ def test_an_output_has_a_name(path: str) -> None:
 @pytest.mark.parametrize("value", [None, 5, "", ["in.jsonl", 5], "s9://bucket/x"])
 def test_an_input_that_is_no_path_is_refused(value: Any) -> None:
     """With the argument's name, before a file is looked for."""
-    with pytest.raises(ValueError, match=r"^input_path is a path or a list of paths, not"):
+    with pytest.raises(ValueError, match=r"^input_path must be a path or a list of paths, not"):
         BatchJob(**{**GIVEN, "input_path": value})
 
 
 @pytest.mark.parametrize("value", ["a", [1], [None], 5, {"a"}])
 def test_columns_to_keep_are_a_list_of_texts(value: Any) -> None:
     """Anything else would fail with the first row, or keep another order each time."""
-    with pytest.raises(ValueError, match=r"^keep_columns is a list"):
+    with pytest.raises(ValueError, match=r"^keep_columns must be a list"):
         BatchJob(**{**GIVEN, "keep_columns": value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, 50])
 def test_an_error_rate_is_a_share(value: float) -> None:
     """A percentage would never be reached."""
-    with pytest.raises(ValueError, match=r"^max_error_rate is a share"):
+    with pytest.raises(ValueError, match=r"^max_error_rate must be a share"):
         BatchJob(**{**GIVEN, "max_error_rate": value})
 
 
 @pytest.mark.parametrize("name", ["drain_timeout", "checkpoint_interval", "progress_interval", "max_error_rate_after"])
 def test_no_time_and_no_number_is_below_zero(name: str) -> None:
     """With the argument's name."""
-    with pytest.raises(ValueError, match=rf"^{name} must not be below 0"):
+    with pytest.raises(ValueError, match=rf"^{name} must be 0 or greater"):
         BatchJob(**{**GIVEN, name: -1})

@@ -127,6 +127,6 @@ def test_the_error_says_which_parameter_and_why() -> None:
     """Parameter, task, engine, reason, and what to do."""
     with pytest.raises(
         UnsupportedParameterError,
-        match=r"`n` for 'chat-completion' on transformers-serve: it is ignored.*Leave",
+        match=r"`n` for 'chat-completion' on transformers-serve: the engine ignores it.*Leave",
     ):
         build_request(Dialect.SERVE, "chat", "hi", {"n": 2}, engine="hfserve")

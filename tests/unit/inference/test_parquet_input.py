@@ -110,7 +110,7 @@ def test_two_columns_of_one_name_are_refused_if_they_are_needed(tmp_path: Path) 
     """Which of them is meant nobody can tell."""
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["text", "n", "n"])
     pq.write_table(table, tmp_path / "in.parquet")
-    with pytest.raises(BatchInputError, match=r"in\.parquet has two columns of the name 'n'"):
+    with pytest.raises(BatchInputError, match=r"in\.parquet has two columns with the name 'n'"):
         rows_of(tmp_path / "in.parquet", "text", "n")
     with pytest.raises(BatchInputError, match="two columns"):
         rows_of(tmp_path / "in.parquet")
@@ -195,7 +195,7 @@ def test_a_file_that_is_torn_anywhere_is_named(tmp_path: Path) -> None:
     damaged = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
     for content in (*torn, damaged):
         path.write_bytes(content)
-        with pytest.raises(BatchInputError, match=r"in\.parquet is no Parquet file, is cut short or damaged"):
+        with pytest.raises(BatchInputError, match=r"in\.parquet is not a Parquet file, or is truncated or damaged"):
             rows_of(path)
 
 

@@ -66,7 +66,7 @@ def test_the_table_names_each_error_with_its_share_and_its_first_message() -> No
     assert table[8:] == [
         "  failed    prompt_too_long: 3 (1.5 %), the first: 9000 tokens, 8192 fit",
         "  failed    bad_line: 1 (0.5 %), the first: see out/errors.jsonl",
-        "  survived  server: 7 requests, no row failed of it; the first: CUDA error",
+        "  recovered server: 7 requests failed, every row succeeded on retry; the first: CUDA error",
     ]
 
 
@@ -123,5 +123,5 @@ def test_the_budget_is_for_failures_of_the_engine(error: errors.InferenceError, 
 
 def test_a_budget_is_a_share() -> None:
     """Anything else is refused with its value."""
-    with pytest.raises(ValueError, match=r"retry_budget is a share of the rows.*-1"):
+    with pytest.raises(ValueError, match=r"retry_budget must be a share of the rows.*-1"):
         BatchJob(url="http://u", task="text-generation", input_path="i", output_path="o", retry_budget=-1)

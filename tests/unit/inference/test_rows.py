@@ -97,8 +97,8 @@ def test_a_frame_is_there_where_rows_differ_in_one_text_alone(task: str, templat
         ({"prompt": "{a}", "messages": [{"content": "{a}"}]}, "one of prompt, messages and body"),
         ({"prompt": "no column"}, "names no column"),
         ({"prompt": "{a}", "route": "/x"}, "needs a body"),
-        ({"body": {"x": "{a}"}, "system": "s"}, "system is for"),
-        ({"body": {"x": "{a}"}, "row_parameters": {"seed": "{b}"}}, "write the row_parameters into the body"),
+        ({"body": {"x": "{a}"}, "system": "s"}, "system is only for"),
+        ({"body": {"x": "{a}"}, "row_parameters": {"seed": "{b}"}}, "Write the row_parameters into the body"),
         ({"prompt": "{a}", "row_parameters": {"seed": 5}}, r"row_parameters\['seed'\] is 5 and names no column"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_template_that_makes_no_sense_is_refused(template: dict[str, Any], wor
 
 def test_messages_are_for_a_chat() -> None:
     """Other tasks say what they take."""
-    with pytest.raises(ValueError, match="messages are for chat-completion"):
+    with pytest.raises(ValueError, match="messages are only for chat-completion"):
         Template("text-generation", messages=[{"content": "{a}"}])
 
 
@@ -164,7 +164,9 @@ def test_a_text_that_is_no_chat_is_what_the_user_says(text: str) -> None:
 @pytest.mark.parametrize("text", [str(CHAT), json.dumps(CHAT)[:-3]])
 def test_a_chat_that_is_broken_is_not_sent(text: str) -> None:
     """Python's own form of it, and one that was cut: the row has an error that says so."""
-    with pytest.raises(BatchInputError, match=r"begins as messages in JSON do, and is no JSON .*json\.dumps"):
+    with pytest.raises(
+        BatchInputError, match=r"starts like a JSON list of messages, but is not valid JSON .*json\.dumps"
+    ):
         compile_requests(Template("chat-completion"), Target(Dialect.OPENAI, "m"), None)({"messages": text})
 
 

@@ -12,7 +12,7 @@ def test_the_first_reason_to_end_is_the_one_that_counts() -> None:
     """Whoever gives a later one is told that it does not."""
     ending, error = Ending(), RuntimeError("no disk")
     assert (False, False) == (ending.over, ending.early)
-    assert [True, False] == [ending.end_early(error), ending.end_early(stopped="asked to stop")]
+    assert [True, False] == [ending.end_early(error), ending.end_early(stopped="stop requested")]
     assert (True, True, error, None) == (ending.over, ending.early, ending.cause, ending.stopped)
 
 

@@ -117,12 +117,12 @@ def test_bytes_per_shard() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "either shards"),
-        ({"shards": 2, "bytes_per_shard": 5}, "either shards"),
-        ({"shards": 0}, "shards is a whole number of at least 1, not 0"),
-        ({"shards": True}, "shards is a whole number"),
+        ({}, "exclude each other"),
+        ({"shards": 2, "bytes_per_shard": 5}, "exclude each other"),
+        ({"shards": 0}, "shards must be an integer of at least 1, not 0"),
+        ({"shards": True}, "shards must be an integer"),
         ({"shards": "4"}, "'4'"),
-        ({"bytes_per_shard": -1}, "bytes_per_shard is a whole number of at least 1"),
+        ({"bytes_per_shard": -1}, "bytes_per_shard must be an integer of at least 1"),
         ({"shards": 100_000}, "99999"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_json_array_is_refused(tmp_path: Path, text: str) -> None:
     """Also where one of its lines happens to be an object, which would be sent."""
     path = tmp_path / "in.jsonl"
     path.write_text(text)
-    with pytest.raises(BatchInputError, match=r"begins with a JSON array.*one object a line"):
+    with pytest.raises(BatchInputError, match=r"starts with a JSON array.*one object per line"):
         check(path)
 
 
@@ -103,7 +103,7 @@ def test_a_tsv_file_has_tabs(tmp_path: Path) -> None:
     [
         ("id;text", "{text}", r"delimiter=';'"),
         ("id\ttext", "{text}", r"delimiter='\\t'"),
-        ("id,text", 'Answer {"label": "x"} for {text}', r"doubled: \{\{ and \}\}"),
+        ("id,text", 'Answer {"label": "x"} for {text}', r"double them: \{\{ and \}\}"),
         ("id,text", "{tekst}", "Did you mean 'text'"),
         ("id,text", "{row.title}", "without attribute, index or format"),
     ],
@@ -120,5 +120,5 @@ def test_a_column_that_is_not_there_says_what_may_be_meant(
 
 def test_jinja_in_a_prompt_is_explained() -> None:
     """Doubled braces are literal ones here."""
-    with pytest.raises(ValueError, match="in single braces"):
+    with pytest.raises(ValueError, match="Use single braces"):
         Template(task="chat-completion", prompt="Sum up {{ text }}")

@@ -92,17 +92,17 @@ def test_a_misspelt_word_is_refused_with_the_nearest(kind: type[Any], name: str,
     """When the DAG is read, and not by the timeout."""
     words = [word for each in _alternatives(annotation) if get_origin(each) is Literal for word in get_args(each)]
     misspelt = f"{words[0]}x"
-    with pytest.raises(ValueError, match=f"{name}='{misspelt}': it is one of .*Did you mean '{words[0]}'"):
+    with pytest.raises(ValueError, match=f"{name}='{misspelt}' is not valid. Use one of .*Did you mean '{words[0]}'"):
         made(kind, **{name: misspelt})
 
 
 @pytest.mark.parametrize(("kind", "name", "annotation"), cases(is_number))
 def test_a_text_that_is_no_number_is_refused(kind: type[Any], name: str, annotation: Any) -> None:
     """With the argument, the value and the fix; a template too, where the argument is not rendered."""
-    with pytest.raises(ValueError, match=f"{name}='soon' is no number: give a"):
+    with pytest.raises(ValueError, match=f"{name}='soon' is not a number. Give a"):
         made(kind, **{name: "soon"})
     if name not in kind.template_fields:
-        with pytest.raises(ValueError, match=f"{name}='{{{{ x }}}}' is a template, and {name} is not rendered"):
+        with pytest.raises(ValueError, match=f"{name}='{{{{ x }}}}' is a template, but {name} is not a template field"):
             made(kind, **{name: "{{ x }}"})
 
 
@@ -119,7 +119,7 @@ def test_a_text_is_no_list_of_letters(kind: type[Any], name: str, annotation: An
     """One word is one element; several in one text are refused."""
     word = "running" if name == "target_states" else "abc"
     assert [word] == list(getattr(made(kind, **{name: word}), name))
-    with pytest.raises(ValueError, match=f"{name}='a b' is one text where a list is expected"):
+    with pytest.raises(ValueError, match=f"{name}='a b' is a single string, but a list is expected"):
         made(kind, **{name: "a b"})
 
 
@@ -127,7 +127,7 @@ def test_a_text_is_no_list_of_letters(kind: type[Any], name: str, annotation: An
 def test_no_text_counts_as_true(kind: type[Any], name: str, annotation: Any) -> None:
     """`"False"` is a text, and Python takes every text for true."""
     assert understand(name, "False", annotation) is False
-    with pytest.raises(ValueError, match=f"{name}='no' is a text, and every text counts as true"):
+    with pytest.raises(ValueError, match=f"{name}='no' is a string, and any string counts as true"):
         made(kind, **{name: "no"})
 
 
@@ -138,13 +138,13 @@ def test_the_lists_of_an_endpoint(field: str) -> None:
     given = {"task_id": "task", "name": "demo", **MODEL}
     assert ["a"] == getattr(create(**given, **{field: "a"}), field)
     assert "{{ x }}" == getattr(create(**given, **{field: "{{ x }}"}), field)
-    with pytest.raises(ValueError, match=f"{field}='--a 1' is one text where a list is expected"):
+    with pytest.raises(ValueError, match=f"{field}='--a 1' is a single string, but a list is expected"):
         create(**given, **{field: "--a 1"})
 
 
 def test_a_misspelt_state_is_refused_with_the_nearest() -> None:
     """Not by the timeout of the sensor."""
-    with pytest.raises(ValueError, match=r"target_states='runing': it is one of .*Did you mean 'running'"):
+    with pytest.raises(ValueError, match=r"target_states='runing' is not valid. Use one of .*Did you mean 'running'"):
         InferenceEndpointSensor(task_id="wait", endpoint="demo", target_states=("paused", "runing"))
     InferenceEndpointSensor(task_id="wait", endpoint="demo", target_states=["{{ params.state }}"])
 
@@ -152,7 +152,7 @@ def test_a_misspelt_state_is_refused_with_the_nearest() -> None:
 def test_a_batch_without_airflow_takes_no_letters_for_columns() -> None:
     """The same of `BatchJob`."""
     columns: Any = "id"
-    with pytest.raises(ValueError, match=r"keep_columns is a list, not the text 'id': give \['id'\]"):
+    with pytest.raises(ValueError, match=r"keep_columns must be a list, not the text 'id'. Give \['id'\]"):
         BatchJob(url="http://u", task="chat-completion", input_path="i", output_path="o", keep_columns=columns)
 
 

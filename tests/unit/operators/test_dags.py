@@ -202,7 +202,7 @@ def test_a_mapped_task_takes_secrets_only_as_references(kind: type[Any]) -> None
     given = {**MODEL} if kind is CreateInferenceEndpointOperator else {"changes": {"tags": ["a"]}}
     field = "name" if kind is CreateInferenceEndpointOperator else "endpoint"
     for secret in ({"secrets": {"KEY": SECRET}}, {"container_registry_password": SECRET}):
-        with pytest.raises(ValueError, match="stored in clear") as caught:
+        with pytest.raises(ValueError, match=r"stores the .* in clear text") as caught:
             kind.partial(task_id="task", **given, **secret)
         assert SECRET not in str(caught.value)
     references = {"secrets": {"KEY": FromVariable("key"), "OTHER": FromConnection("vault")}}
@@ -255,7 +255,7 @@ def test_no_secret_is_in_default_args() -> None:
         with DAG("dag", schedule=None, default_args=dict[str, Any](secret)):
             make: Any
             for make in (CreateInferenceEndpointOperator, CreateInferenceEndpointOperator.partial):
-                with pytest.raises(ValueError, match=r"default_args.* are stored in clear") as caught:
+                with pytest.raises(ValueError, match=r"stores the default_args.* in clear text") as caught:
                     make(task_id="task", name="demo", **MODEL)
                 assert SECRET not in str(caught.value)
     with DAG("dag", schedule=None, default_args={"secrets": {"KEY": FromVariable("key")}}):

@@ -67,15 +67,15 @@ def test_an_image_that_is_not_asked_for_is_taken_as_it_is() -> None:
 
 
 DIFFERENT = {
-    "model.repository": ("acme/other", "repository: wanted 'acme/small', it has 'acme/other'"),
-    "model.task": ("fill-mask", "task: wanted 'text-generation', it has 'fill-mask'"),
-    "model.revision": ("abc", "revision: wanted 'main', it has 'abc'"),
-    "model.image": ({"vLLM": {"url": "x"}}, "engine: wanted 'tgi', it has 'vLLM'"),
-    "provider.vendor": ("gcp", "vendor: wanted 'aws', it has 'gcp'"),
-    "provider.region": ("eu-west-1", "region: wanted 'us-east-1', it has 'eu-west-1'"),
-    "compute.accelerator": ("cpu", "accelerator: wanted 'gpu', it has 'cpu'"),
-    "compute.instanceType": ("nvidia-t4", "instance_type: wanted 'nvidia-l4', it has 'nvidia-t4'"),
-    "compute.instanceSize": ("x4", "instance_size: wanted 'x1', it has 'x4'"),
+    "model.repository": ("acme/other", "repository: wanted 'acme/small', found 'acme/other'"),
+    "model.task": ("fill-mask", "task: wanted 'text-generation', found 'fill-mask'"),
+    "model.revision": ("abc", "revision: wanted 'main', found 'abc'"),
+    "model.image": ({"vLLM": {"url": "x"}}, "engine: wanted 'tgi', found 'vLLM'"),
+    "provider.vendor": ("gcp", "vendor: wanted 'aws', found 'gcp'"),
+    "provider.region": ("eu-west-1", "region: wanted 'us-east-1', found 'eu-west-1'"),
+    "compute.accelerator": ("cpu", "accelerator: wanted 'gpu', found 'cpu'"),
+    "compute.instanceType": ("nvidia-t4", "instance_type: wanted 'nvidia-l4', found 'nvidia-t4'"),
+    "compute.instanceSize": ("x4", "instance_size: wanted 'x1', found 'x4'"),
 }
 
 

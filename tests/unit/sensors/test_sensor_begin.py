@@ -66,7 +66,7 @@ def test_a_result_of_another_task_is_refused() -> None:
     """The triggerer looks no XCom up: the error says what to do instead."""
     with DAG("d", schedule=None):
         resume = ResumeInferenceEndpointOperator(task_id="resume", endpoint="demo")
-        with pytest.raises(ValueError, match="endpoint is another task's result"):
+        with pytest.raises(ValueError, match="endpoint is the result of another task"):
             sensor(endpoint=resume.output)
 
 

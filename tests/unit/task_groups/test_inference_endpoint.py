@@ -318,13 +318,13 @@ def test_it_serializes_as_what_it_is() -> None:
     ("arguments", "words"),
     [
         ({"name": "No Name"}, "name='No Name'"),
-        ({"name": "demo", "hardware": ["aws/us-east-1/nvidia-l4/x1"]}, "no repository"),
+        ({"name": "demo", "hardware": ["aws/us-east-1/nvidia-l4/x1"]}, "without repository"),
         ({"name": "demo", "repository": "gpt2"}, "vendor, region"),
         ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is no vendor/region"),
         ({"name": "demo", "release": "forget"}, "release='forget'"),
         ({"name": "demo", "max_startup": 0}, "time limit"),
-        ({"name": "demo", "max_cost": 0}, "max_cost=0 must be a positive number"),
-        ({"name": "demo", "max_runtime": timedelta(0)}, "max_runtime=0.0 must be a positive number"),
+        ({"name": "demo", "max_cost": 0}, "max_cost=0 Give a positive number"),
+        ({"name": "demo", "max_runtime": timedelta(0)}, "max_runtime=0.0 Give a positive number"),
     ],
 )
 def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:

@@ -62,9 +62,9 @@ def test_a_template_is_known_later() -> None:
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [
-        (("chat-completion",), "serves no chat.*demo.work-0.*custom_image="),
-        (("chat", "text-generation"), "serves no chat"),
-        (("text-generation", "feature-extraction"), "ask for several"),
+        (("chat-completion",), "does not serve chats.*demo.work-0.*custom_image="),
+        (("chat", "text-generation"), "does not serve chats"),
+        (("text-generation", "feature-extraction"), "use several tasks"),
     ],
 )
 def test_work_that_would_not_be_served_is_warned_of(tasks: tuple[str, ...], words: str) -> None:
@@ -84,5 +84,5 @@ def test_work_that_does_not_tell_is_warned_of() -> None:
         with DAG("dag", schedule=None), inference_endpoint("demo", **MODEL) as endpoint:
             work(endpoint)
 
-    with pytest.warns(UserWarning, match="no operator inside tells the task"):
+    with pytest.warns(UserWarning, match="no operator in the group names the task"):
         read()

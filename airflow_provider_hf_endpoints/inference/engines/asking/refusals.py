@@ -14,9 +14,9 @@ from airflow_provider_hf_endpoints.inference.errors import UnsupportedParameterE
 
 Refusals = Mapping[str, Mapping[str, str]]
 
-_TGI_ALONE = "it is a parameter of TGI's alone"
-_IGNORED = "it is ignored"
-_UNKNOWN = "it is not known there"
+_TGI_ALONE = "only TGI has this parameter"
+_IGNORED = "the engine ignores it"
+_UNKNOWN = "the engine does not know it"
 _ECHO = dict.fromkeys(("echo", "return_full_text"), "a chat does not repeat its prompt")
 _TGIS = dict.fromkeys(("truncate", "watermark", "top_n_tokens", "decoder_input_details"), _TGI_ALONE)
 
@@ -35,7 +35,7 @@ OF_TEXTS = (
     "response_format",
     "tools",
 )
-_NO_TEXT = dict.fromkeys(OF_TEXTS, "the task gives no text")
+_NO_TEXT = dict.fromkeys(OF_TEXTS, "this task returns no text")
 _NO_TEXTS: dict[str, Mapping[str, str]] = dict.fromkeys((EMBED, CLASSIFY, RERANK, SIMILARITY), _NO_TEXT)
 
 _NO_TOOLS = {"tools": "only a chat calls tools"}
@@ -44,8 +44,10 @@ OF_OPENAI: Refusals = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: {**_TGIS
 _SERVE = {
     **_TGIS,
     **dict.fromkeys(("n", "best_of", "logprobs", "top_logprobs", "presence_penalty"), _IGNORED),
-    "frequency_penalty": "it is taken for a repetition penalty of transformers, which is another",
-    "logit_bias": "it makes the engine fail, or is ignored",
+    "frequency_penalty": (
+        "the engine would use it as the repetition penalty of transformers, which is a different parameter"
+    ),
+    "logit_bias": "it makes the engine fail, or the engine ignores it",
     "response_format": _IGNORED,
     **dict.fromkeys(("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "typical_p"), _UNKNOWN),
 }
@@ -55,7 +57,7 @@ OF_SERVE: Refusals = {
     GENERATE: {**_SERVE, **dict.fromkeys(("echo", "return_full_text"), _IGNORED), **_NO_TOOLS},
 }
 
-_DETAILS = "TGI tells them in its `details`: keep_response=True keeps these"
+_DETAILS = "TGI returns them in `details`; set keep_response=True to keep these"
 OF_TGI: Refusals = {
     **_NO_TEXTS,
     CHAT: {
@@ -66,7 +68,7 @@ OF_TGI: Refusals = {
         **_NO_TOOLS,
         **dict.fromkeys(("n", "presence_penalty", "logit_bias", "min_tokens", "min_p"), _IGNORED),
         **dict.fromkeys(("logprobs", "top_logprobs"), _DETAILS),
-        "response_format": "give response_schema, which TGI knows as its grammar",
+        "response_format": "use response_schema, which TGI supports as its grammar",
     },
 }
 
@@ -79,7 +81,7 @@ _PIPELINE = {
 #: Without `_PIPELINE` of other tasks: a pipeline of its own, or somebody's own handler, knows what it takes.
 OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_PIPELINE, **_ECHO}, GENERATE: _PIPELINE}
 
-_LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "it is ignored; llama.cpp has repeat_penalty"}
+_LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "the engine ignores it; use llama.cpp's repeat_penalty"}
 #: Beside its dialect's, what one engine ignores; by the engine's name in lower case.
 OF_ENGINE: Mapping[str, Refusals] = {
     "llamacpp": {
@@ -128,11 +130,12 @@ def _check_together(parameters: Mapping[str, Any], task: str, where: str, *, cut
     greedy = parameters.get("temperature") == 0 or parameters.get("do_sample") is False
     if where in _SAMPLES_FOR_MORE and isinstance(number, int) and number > 1 and greedy:
         raise UnsupportedParameterError(
-            f"`n` of {number} for {task!r} at temperature 0: all texts would be the same, and {where} refuses that"
+            f"`n` of {number} for {task!r} at temperature 0: all texts would be the same, so {where} refuses the "
+            "request"
         )
     repeats = parameters.get("echo") or parameters.get("return_full_text")
     if cuts and repeats and stops_of(parameters):
         raise UnsupportedParameterError(
-            f"`stop` beside `return_full_text` for {task!r} on {where}: its texts are cut at the stop when they come, "
-            "and the prompt, which would stand before them, may hold the stop"
+            f"`stop` together with `return_full_text` for {task!r} on {where}: the texts are cut at the stop "
+            "sequence, but the prompt at their start may contain the stop sequence"
         )
