@@ -51,11 +51,11 @@ def parse_line(line: Line) -> dict[str, Any]:
         row = fastjson.decode(line.raw)
     except UnicodeDecodeError as error:
         raise BadLineError(
-            f"{line.where} is not valid UTF-8 (byte 0x{line.raw[error.start]:02x} at {error.start}): "
+            f"{line.where} is not UTF-8 (byte 0x{line.raw[error.start]:02x} at {error.start}): "
             f"{_start(line.raw)}. Convert the file to UTF-8"
         ) from None
     except ValueError as error:
-        raise BadLineError(f"{line.where} is not valid JSON ({error}): {_start(line.raw)}") from None
+        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}") from None
     if not isinstance(row, dict):
         raise BadLineError(f"{line.where} is not a JSON object: {_start(line.raw)}")
     return row

@@ -54,8 +54,10 @@ def _difference(name: str, old: Any, new: Any) -> str:
     )
     if not gone and not added:
         return "input_path contains the same files in another order"
-    parts = [f"{words} {_some(files)}" for words, files in (("no longer", gone), ("in addition", added)) if files]
-    return f"input_path contains {' and '.join(parts)}"
+    parts = [
+        f"{words} {_some(files)}" for words, files in (("no longer contains", gone), ("also contains", added)) if files
+    ]
+    return f"input_path {' and '.join(parts)}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def test_the_report_has_the_figures() -> None:
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"max_cost": 0}, "max_cost=0 Give a positive number"),
+        ({"max_cost": 0}, "max_cost=0 is not valid. Give a positive number"),
         ({"max_runtime": -1}, "max_runtime=-1"),
         ({"max_cost": 1.0, "price_per_hour": None}, "max_cost needs price_per_hour"),
         ({"price_per_hour": -1.0}, "price_per_hour=-1.0"),

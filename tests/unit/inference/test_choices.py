@@ -44,7 +44,7 @@ def test_as_many_as_were_asked_for(route: str, request_body: dict[str, Any], wan
         if choices == wanted:
             check(route, request_body, choices)
         else:
-            with pytest.raises(MalformedAnswerError, match=f"{choices} choices .* asks for {wanted}"):
+            with pytest.raises(MalformedAnswerError, match=f"{choices} choices, .* asks for {wanted}"):
                 check(route, request_body, choices)
 
 

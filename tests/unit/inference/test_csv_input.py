@@ -68,7 +68,7 @@ def test_the_delimiter_may_be_named(tmp_path: Path) -> None:
     ("encoding", "delimiter", "words"),
     [
         ("utf-9", None, "encoding='utf-9' is unknown"),
-        ("base64", None, "encoding='base64' is none"),
+        ("base64", None, "encoding='base64' is unknown"),
         (None, ";;", "delimiter=';;' is not valid. Use one character"),
         (None, "", "delimiter='' is not valid. Use one character"),
         (None, '"', "Use one character"),

@@ -100,7 +100,7 @@ def test_parts_are_torn_and_damaged_on_their_own(tmp_path: Path) -> None:
         whole = parts[0][: len(parts[0]) - cut].count(b"\n")
         assert [*range(whole), 3, 4, 5] == sorted(found(folder))
     (folder / "000001-abcdef01-000000.log").write_bytes(parts[0].replace(b'"index":0', b'"index":9'))
-    with pytest.raises(JournalCorruptError, match="delete the journal"):
+    with pytest.raises(JournalCorruptError, match="Delete the journal"):
         found(folder)
 
 

@@ -101,7 +101,7 @@ def test_a_date_that_python_does_not_have_is_its_rows_error(tmp_path: Path, kind
     pq.write_table(pa.table({"text": ["a", "b", "c"], "at": days}), tmp_path / "in.parquet")
     first, second, third = read_lines(find_input(tmp_path / "in.parquet"))
     assert ["a", "c"] == [parse_line(line)["text"] for line in (first, third)]
-    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet has a value .* in column 'at'"):
+    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet has a value in column 'at'"):
         parse_line(second)
     assert {"text": "b", "at": None} == json.loads(second.raw)
 
@@ -130,7 +130,9 @@ def test_two_columns_of_one_name_are_refused_if_they_are_needed(tmp_path: Path) 
 def test_a_column_that_json_does_not_have_is_refused_if_it_is_needed(tmp_path: Path, kind: Any, value: Any) -> None:
     """By its name, before any row; a batch that does not need it never sees it."""
     pq.write_table(pa.table({"text": ["a"], "image": pa.array([value], kind)}), tmp_path / "in.parquet")
-    with pytest.raises(BatchInputError, match=r"in\.parquet: column 'image' is of type .* which JSON does not have"):
+    with pytest.raises(
+        BatchInputError, match=r"in\.parquet: column 'image' has the type .* which JSON does not support"
+    ):
         rows_of(tmp_path / "in.parquet", "text", "image")
     assert [{"text": "a"}] == rows_of(tmp_path / "in.parquet", "text")
 
@@ -221,5 +223,5 @@ def test_a_map_with_a_key_twice_is_its_rows_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"m": pa.array([[("a", 1)], [("a", 1), ("a", 2)]], kind)}), tmp_path / "in.parquet")
     first, second = read_lines(find_input(tmp_path / "in.parquet"))
     assert {"m": {"a": 1}} == parse_line(first)
-    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet .*column 'm' \(a key of the map"):
+    with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet .*column 'm' .*\(a key of the map"):
         parse_line(second)

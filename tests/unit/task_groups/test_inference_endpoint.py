@@ -323,8 +323,8 @@ def test_it_serializes_as_what_it_is() -> None:
         ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is no vendor/region"),
         ({"name": "demo", "release": "forget"}, "release='forget'"),
         ({"name": "demo", "max_startup": 0}, "time limit"),
-        ({"name": "demo", "max_cost": 0}, "max_cost=0 Give a positive number"),
-        ({"name": "demo", "max_runtime": timedelta(0)}, "max_runtime=0.0 Give a positive number"),
+        ({"name": "demo", "max_cost": 0}, "max_cost=0 is not valid. Give a positive number"),
+        ({"name": "demo", "max_runtime": timedelta(0)}, "max_runtime=0.0 is not valid. Give a positive number"),
     ],
 )
 def test_bad_arguments_are_told_when_the_dag_is_read(arguments: dict[str, Any], words: str) -> None:
