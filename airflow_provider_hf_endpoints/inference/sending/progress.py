@@ -169,7 +169,7 @@ class Progress:
             if kind not in report.errors:
                 words = tally.first_words.get(kind, "")
                 lines.append(
-                    f"recovered {kind}: {count} requests failed, every row succeeded on retry; the first: {words}"
+                    f"  recovered {kind}: {count} requests failed, every row succeeded on retry; the first: {words}"
                 )
         return "\n".join(lines)
 

@@ -144,7 +144,6 @@ def test_an_endpoint_that_was_started_a_moment_ago_may_not_be_seen_yet() -> None
     assert isinstance(judge(Snapshot(None), goal(**RESUMED), NOW + RESUME_GRACE), Failed)
 
 
-
 def test_an_endpoint_that_is_gone_is_what_a_deletion_waits_for() -> None:
     """Who waits for the deletion is ready when nothing is there."""
     assert Ready(None) == judge(Snapshot(None), goal(**targets(DELETED)), NOW)

@@ -233,7 +233,7 @@ def test_a_log_that_cannot_be_read_is_said(replies: list[Any]) -> None:
     """Explaining a failure never fails itself, nor shows what it must not."""
     play = Play(*replies)
     said = play.run(readings.describe_failure(play.session, endpoint("failed"), secrets=("s3cr3t-value",)))
-    assert said.startswith("(Could not read its log:  ")
+    assert said.startswith("(Could not read its log: ")
     assert "s3cr3t-value" not in said
 
 

@@ -234,7 +234,7 @@ def test_an_identity_says_which_files_changed() -> None:
     assert [] == differences(before, identity("a", "b"))
     assert ["input_path no longer contains 'a'"] == differences(before, identity("b"))
     assert ["input_path also contains 'c'"] == differences(before, identity("a", "b", "c"))
-    assert ["input_path names no longer 'b' and in addition 'c'"] == differences(before, identity("a", "c"))
+    assert ["input_path no longer contains 'b' and also contains 'c'"] == differences(before, identity("a", "c"))
     assert ["input_path contains the same files in another order"] == differences(before, identity("b", "a"))
     assert ["input_path was 'a' and is 'b'"] == differences(identity("a"), identity("b"))
 

@@ -320,7 +320,7 @@ def test_it_serializes_as_what_it_is() -> None:
         ({"name": "No Name"}, "name='No Name'"),
         ({"name": "demo", "hardware": ["aws/us-east-1/nvidia-l4/x1"]}, "without repository"),
         ({"name": "demo", "repository": "gpt2"}, "vendor, region"),
-        ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is no vendor/region"),
+        ({"name": "demo", "repository": "gpt2", "hardware": ["l4"]}, "'l4' is not of the form vendor/region"),
         ({"name": "demo", "release": "forget"}, "release='forget'"),
         ({"name": "demo", "max_startup": 0}, "time limit"),
         ({"name": "demo", "max_cost": 0}, "max_cost=0 is not valid. Give a positive number"),
