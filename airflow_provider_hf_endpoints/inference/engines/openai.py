@@ -177,7 +177,7 @@ def _in_order(choices: list[Any]) -> list[Any]:
 def is_truncated(reasons: Sequence[str | None]) -> bool | None:
     """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
     words = {None if reason is None else reason.lower() for reason in reasons}  # some gateways write them in capitals
-    return True if words & CUT else False if WHOLE >= words else None
+    return True if words & CUT else False if words <= WHOLE else None
 
 
 def reason_of(reasons: Sequence[str | None]) -> str | None:
