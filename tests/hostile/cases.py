@@ -50,6 +50,35 @@ class Row:
     missing: bool = False
 
 
+@dataclass(frozen=True)
+class Table:
+    """How rows stand in a CSV or Parquet file.
+
+    :param codec: of a CSV file
+    :param column: the type of `extra` in a Parquet file, by its place in `tables.COLUMNS`
+    :param doubled: two of its columns have one name
+    :param group: rows in each of its groups
+    """
+
+    delimiter: str = ","
+    codec: str = "utf-8"
+    line_end: str = "\n"
+    quotes_all: bool = False
+    column: int = 0
+    doubled: bool = False
+    group: int = 1000
+
+
+tables = st.builds(
+    Table,
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    codec=st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]),
+    line_end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quotes_all=st.booleans(),
+    column=st.integers(0, 21),
+    doubled=st.sampled_from([False] * 9 + [True]),
+    group=st.sampled_from([1, 3, 1000]),
+)
 rows = st.lists(
     st.one_of(
         st.builds(Row),
@@ -217,14 +246,15 @@ answers = st.one_of(
 class StoreFault:
     """An operation of the store that fails.
 
-    :param operation: what fails: `write` an object or file, `read`, `list`, `delete`, or `sync` (a local disk)
+    :param operation: what fails: `write` an object or file, `read` (the opening of one), `fetch` (a part of one),
+        `list`, `delete`, or `sync` (a local disk)
     :param first: the so-manieth such operation, from 0
     :param count: how many of them in a row
     :param how: the error, by its place in `stores.ERRORS`
     :param after: the operation was done before it failed
     """
 
-    operation: Literal["write", "read", "list", "delete", "sync"] = "write"
+    operation: Literal["write", "read", "fetch", "list", "delete", "sync"] = "write"
     first: int = 0
     count: int = 1
     how: int = 0
@@ -234,7 +264,7 @@ class StoreFault:
 store_faults = st.lists(
     st.builds(
         StoreFault,
-        operation=st.sampled_from(["write", "read", "list", "delete", "sync"]),
+        operation=st.sampled_from(["write", "read", "fetch", "list", "delete", "sync"]),
         first=st.integers(0, 12),
         count=st.sampled_from([1, 1, 1, 3, 50]),
         how=st.integers(0, 4),
@@ -251,6 +281,7 @@ class Case:
     """A world and what is asked of a batch in it.
 
     :param answers: what the server does with its first requests, one after the other; afterwards it is well
+    :param remote: the output is on the object store; `remote_input` the input
     :param stop_after: the run is asked to stop after so many requests, None not
     :param cancel_after: the same by a cancellation
     """
@@ -259,8 +290,10 @@ class Case:
     answers: list[Answer] = field(default_factory=list)
     store_faults: list[StoreFault] = field(default_factory=list)
     remote: bool = False
-    input_format: Literal["jsonl", "jsonl.gz"] = "jsonl"
-    output_format: Literal["jsonl", "parquet"] = "jsonl"
+    remote_input: bool = False
+    input_format: Literal["jsonl", "jsonl.gz", "csv", "csv.gz", "parquet", "openai"] = "jsonl"
+    table: Table = field(default_factory=Table)
+    output_format: Literal["jsonl", "jsonl.gz", "parquet"] = "jsonl"
     schema: bool = False
     keep: bool = True
     concurrency: int | Literal["auto"] = 3
@@ -274,8 +307,10 @@ cases = st.builds(
     answers=st.lists(answers, max_size=25),
     store_faults=st.one_of(st.just([]), store_faults),
     remote=st.booleans(),
-    input_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz"]),
-    output_format=st.sampled_from(["jsonl", "jsonl", "parquet"]),
+    remote_input=st.booleans(),
+    input_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "csv", "csv.gz", "parquet", "parquet", "openai"]),
+    table=tables,
+    output_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "parquet"]),
     schema=st.booleans(),
     keep=st.booleans(),
     concurrency=st.sampled_from([1, 3, "auto"]),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError
-from tests.hostile.cases import REFUSAL_BODIES, Broken, Good, Raises, Refusal, Slow
+from tests.hostile.cases import BROKEN_BODIES, REFUSAL_BODIES, Broken, Good, Raises, Refusal, Slow
 from tests.hostile.server import PASSING, Exchange, message_of, text_of
 from tests.hostile.world import Outcome
 
@@ -43,8 +43,7 @@ def the_output_is_whole(outcome: Outcome) -> Iterator[str]:
     An input that is refused before anything was sent is an end, too.
     """
     report = outcome.runs[-1].report
-    refused = all(isinstance(run.error, BatchInputError) for run in outcome.runs)
-    if refused and not outcome.server.exchanges:
+    if isinstance(outcome.runs[-1].error, BatchInputError) and not outcome.server.exchanges:
         return
     if report is None or not report.complete:
         yield f"not finished after {len(outcome.runs)} runs: {outcome.runs[-1].error!r}"
@@ -72,6 +71,11 @@ def answers_are_the_servers(outcome: Outcome) -> Iterator[str]:
     for line in outcome.lines:
         if line["error"] is not None:
             continue
+        if outcome.case.input_format == "openai":
+            bodies = [_body(each) for each in answered.get(line["index"], [])]
+            if line["response"]["body"] not in bodies:
+                yield f"row {line['index']} has {str(line['response'])[:80]!r}, which the server never answered to it"
+            continue
         known = [_outputs(each, outcome) for each in answered.get(line["index"], [])]
         if not any(_said(line) in outputs for outputs in known):
             yield f"row {line['index']} has {str(_said(line))[:80]!r}, which the server never answered to it"
@@ -84,6 +88,13 @@ def _said(line: dict[str, Any]) -> tuple[Any, Any]:
     """A line's output and what stands beside it, as values, in whichever form the output has."""
     output, extra = line["output"], line.get("extra")
     return _as_it_is(output), _as_it_is(extra)
+
+
+def _body(exchange: Exchange) -> Any:
+    """The whole answer, as a line of an OpenAI Batch's output holds it."""
+    if isinstance(exchange.answer, Broken):
+        return json.loads(BROKEN_BODIES[exchange.answer.body]) if exchange.answer.body in _BROKEN else None
+    return exchange.sent if isinstance(exchange.answer, Good | Slow) else None
 
 
 def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
@@ -155,7 +166,8 @@ def the_endpoints_faults_are_no_rows(outcome: Outcome) -> Iterator[str]:
         exchanges = met.get(line["index"], [])
         if line["error"] is not None and exchanges and all(_is_endpoints(each) for each in exchanges):
             answers = [each.answer for each in exchanges]
-            yield f"row {line['index']} failed for good ({line['error']['type']}) of {answers}"
+            kind = line["error"].get("type") or line["error"]["code"]
+            yield f"row {line['index']} failed for good ({kind}) of {answers}"
 
 
 def _is_endpoints(exchange: Exchange) -> bool:

@@ -70,6 +70,25 @@ class _Object(io.BytesIO):
             self._store.pipe_file(self._path, data)
 
 
+class _Fetched(io.RawIOBase):
+    """An object open for reading, which comes in parts."""
+
+    def __init__(self, data: bytes, faults: Faults) -> None:
+        self._data, self._faults = io.BytesIO(data), faults
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._data.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        return int(self._faults.around("fetch", lambda: self._data.readinto(buffer)))
+
+
 class HostileFileSystem(MemoryFileSystem):  # type: ignore[misc]
     """Object storage in memory whose operations fail as the world says."""
 
@@ -94,7 +113,8 @@ class HostileFileSystem(MemoryFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         if "r" in mode and "+" not in mode:
-            return self.faults.around("read", lambda: super(HostileFileSystem, self)._open(path, mode, **options))
+            found = self.faults.around("read", lambda: super(HostileFileSystem, self)._open(path, mode, **options))
+            return io.BufferedReader(_Fetched(found.getvalue(), self.faults), 8192)
         return _Object(self, path)
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> Any:

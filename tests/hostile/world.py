@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,9 +19,10 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, arun_batch
 from airflow_provider_hf_endpoints.inference.journal import lock
 from tests.hostile import clock
-from tests.hostile.cases import BAD_LINES, Case, Row
+from tests.hostile.cases import Case
 from tests.hostile.server import HostileServer
 from tests.hostile.stores import Faults, HostileFileSystem, local_disk
+from tests.hostile.tables import input_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 REAL_BOUND = 300.0  # seconds; a run takes some milliseconds
@@ -53,21 +54,15 @@ class Outcome:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
 
-def line_of(row: Row, number: int) -> bytes:
-    """The row as a line of the input; a row that is one carries its number in `n`."""
-    if row.bad is not None:
-        return BAD_LINES[row.bad]
-    content = {"n": number, "extra": row.extra} | ({} if row.missing else {"q": row.question})
-    return json.dumps(content).encode()
-
-
 def live(case: Case) -> Outcome:
     """Run the case's batch in its world, then heal the world and run the batch until it is finished."""
+    if case.input_format == "openai":  # which has its own output, and no room for a schema
+        case = replace(case, schema=False, keep=False, output_format="jsonl")
     server = HostileServer(case.answers, schema=case.schema)
     faults = Faults(case.store_faults)
     outcome = Outcome(case, server, faults)
-    with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as output:
-        job = _job(case, Path(folder), output)
+    with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as (path, output):
+        job = _job(case, path, output)
         outcome.runs.append(_run(job, server, case))
         faults.on = False
         server.heal()
@@ -78,17 +73,18 @@ def live(case: Case) -> Outcome:
             if report is not None and report.complete:
                 break
         outcome.lines = _read(UPath(output))
+        if case.input_format == "openai":  # whose lines are in the input's order and do not say their place
+            outcome.lines = [{"index": place, **line} for place, line in enumerate(outcome.lines)]
     return outcome
 
 
 @contextmanager
-def _world(case: Case, folder: Path, faults: Faults) -> Iterator[str]:
-    data = b"".join(line_of(row, number) + b"\n" for number, row in enumerate(case.rows))
-    name = f"in.{case.input_format}"
-    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+def _world(case: Case, folder: Path, faults: Faults) -> Iterator[tuple[str, str]]:
+    place = f"/{uuid.uuid4().hex}"
+    data, name = input_of(case), f"in.{_suffix(case)}"
+    (folder / name).write_bytes(data)
     with ExitStack() as stack:
-        if case.remote:
-            place = f"/{uuid.uuid4().hex}"
+        if case.remote or case.remote_input:
             stack.enter_context(mock.patch.object(HostileFileSystem, "faults", faults))
             stack.enter_context(mock.patch.multiple(lock, BEAT=LOCK_BEAT, PATIENCE=LOCK_PATIENCE))
             stack.enter_context(
@@ -96,31 +92,50 @@ def _world(case: Case, folder: Path, faults: Faults) -> Iterator[str]:
                     lock.OutputLock.__init__, "__kwdefaults__", {"beat": LOCK_BEAT, "patience": LOCK_PATIENCE}
                 )
             )
-            yield f"hostile:/{place}/out.{case.output_format}"
-            for path in [each for each in HostileFileSystem.store if each.startswith(place)]:
-                del HostileFileSystem.store[path]
+        read_from = str(folder / name)
+        if case.remote_input:
+            faults.on = False
+            read_from = f"hostile:/{place}/{name}"
+            UPath(read_from).write_bytes(data)
+            faults.on = True
+        if case.remote:
+            yield read_from, f"hostile:/{place}/out.{case.output_format}"
         else:
             (folder / "out").mkdir()
             stack.enter_context(local_disk(folder / "out", faults))
-            yield str(folder / "out" / f"out.{case.output_format}")
+            yield read_from, str(folder / "out" / f"out.{case.output_format}")
+        for path in [each for each in HostileFileSystem.store if each.startswith(place)]:
+            del HostileFileSystem.store[path]
 
 
-def _job(case: Case, folder: Path, output: str) -> BatchJob:
+def _suffix(case: Case) -> str:
+    return case.input_format.replace("openai", "jsonl")
+
+
+def _job(case: Case, path: str, output: str) -> BatchJob:
+    common: dict[str, Any] = {
+        "url": "http://127.0.0.1:9",
+        "token": "hf_hostile_secret",
+        "task": "chat-completion",
+        "input_path": path,
+        "output_path": output,
+        "max_concurrency": case.concurrency,
+        "max_error_rate": None,
+        "retry_budget": None,
+        "row_timeout": 300.0,
+        "startup_timeout": 120.0,
+        "job_timeout": 1200.0,
+    }
+    if case.input_format == "openai":
+        return BatchJob(**common, input_format="openai-batch")
+    if case.input_format.startswith("csv"):
+        common |= {"delimiter": case.table.delimiter}
+        common |= {} if case.table.codec.startswith("utf-8") else {"encoding": case.table.codec}
     return BatchJob(
-        url="http://127.0.0.1:9",
-        token="hf_hostile_secret",
-        task="chat-completion",
-        input_path=str(folder / f"in.{case.input_format}"),
-        output_path=output,
+        **common,
         prompt="{n}|{q}",
         keep_columns=("extra",) if case.keep else (),
         response_schema=SCHEMA if case.schema else None,
-        max_concurrency=case.concurrency,
-        max_error_rate=None,
-        retry_budget=None,
-        row_timeout=300.0,
-        startup_timeout=120.0,
-        job_timeout=1200.0,
         parameters={"max_tokens": 5},
     )
 
@@ -158,4 +173,5 @@ def _read(output: UPath) -> list[dict[str, Any]]:
 
         with output.open("rb") as file:
             return list(pq.read_table(file).to_pylist())
-    return [json.loads(line) for line in output.read_bytes().splitlines()]
+    data = output.read_bytes()
+    return [json.loads(line) for line in (gzip.decompress(data) if output.name.endswith(".gz") else data).splitlines()]
