@@ -45,12 +45,18 @@ def _finite(value: Any) -> Any:
             return value
 
 
+def _number(text: str) -> float | None:
+    """A number that no float can hold (`1e400`) is as good as infinity."""
+    number = float(text)
+    return number if isfinite(number) else None
+
+
 def _decode_std(document: bytes) -> Any:
     try:
         # Not the bytes themselves: of those Python guesses UTF-16 and UTF-32 too, line by line.
         text = document.removeprefix(_BOM).decode("utf-8", "surrogatepass")
         # NaN and infinity are null, as `encode` writes them: a missing value is the same in every format.
-        return json.loads(text, parse_constant=lambda name: None)
+        return json.loads(text, parse_constant=lambda name: None, parse_float=_number)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 

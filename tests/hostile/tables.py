@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,7 +84,7 @@ def _csv(case: Case) -> bytes:
     """A row that is none has more values than the table has columns, one without `q` fewer."""
     table = case.table
     text = io.StringIO()
-    quoting = csv.QUOTE_ALL if table.quotes_all else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if table.quotes_all else csv.QUOTE_MINIMAL
     writer = csv.writer(text, delimiter=table.delimiter, lineterminator=table.line_end, quoting=quoting)
     writer.writerow(["n", "extra", "q"])
     for number, row in enumerate(case.rows):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, BatchInputError
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
@@ -118,6 +120,13 @@ def test_messages_are_for_a_chat() -> None:
 def test_json_that_python_writes_is_read(raw: bytes) -> None:
     """NaN and half an emoji, too."""
     assert "a" in parse_line(Line(0, 1, raw))
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "-1e999", "9" * 400 + ".0"])
+@pytest.mark.parametrize("decode", [fastjson.decode, fastjson._decode_std])
+def test_a_number_that_is_none_is_a_missing_value(decode: Callable[[bytes], Any], number: str) -> None:
+    """Too large for a float as well: a prompt would have had the word Infinity in it."""
+    assert {"a": None, "b": 1e308} == decode(f'{{"a": {number}, "b": 1e308}}'.encode())
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[1]", b'"x"', b"1", b"null", b"\xff"])
