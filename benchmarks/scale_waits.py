@@ -29,7 +29,7 @@ from tests.unit.endpoints.play import raw
 LATENCY = 0.1  # seconds of a request
 CLAIMED = 50.0  # triggers a second that a triggerer begins: Airflow's own pace
 WINDOW = 300.0  # seconds in which the service counts requests
-LONGEST_START = 900.0  # seconds until an endpoint is ready, 300 at least
+START_SECONDS = (60.0, 900.0)  # until an endpoint is ready
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Figures:
 async def _play(fleet: Fleet, loop: SimulatedLoop) -> Figures:
     draw = random.Random(1)
     began = loop.now
-    ready_at = [began + draw.uniform(300.0, LONGEST_START) for _ in range(fleet.endpoints)]
+    ready_at = [began + draw.uniform(*START_SECONDS) for _ in range(fleet.endpoints)]
     control = Control(loop.time, ready_at, fleet.allowed)
 
     async def open_client() -> AsyncEndpointsClient:
@@ -147,11 +147,12 @@ async def _play(fleet: Fleet, loop: SimulatedLoop) -> Figures:
 
     pollers = [EndpointPoller(open_client, "acme") for _ in range(fleet.triggerers)]
     late: list[float] = []
+    apart = max(1, fleet.endpoints * fleet.triggerers // fleet.waits)  # so that all pages hold some
 
     async def wait(number: int) -> None:
         pace = fleet.arrivals or CLAIMED * fleet.triggerers
         await asyncio.sleep(number / pace)
-        since, endpoint = loop.now, number // fleet.triggerers % fleet.endpoints
+        since, endpoint = loop.now, number // fleet.triggerers * apart % fleet.endpoints
         now = datetime.now(UTC)
         goal = Goal(started=now, deadline=now + timedelta(hours=12))
         end = await pollers[number % fleet.triggerers].wait(f"e-{endpoint}", goal)

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from airflow_provider_hf_endpoints.emulator import Emulator  # noqa: E402
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient  # noqa: E402
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor  # noqa: E402
+from benchmarks.tables import head, row  # noqa: E402
 from dev.processes import signals_raise  # noqa: E402
 from dev.production.stack import ProductionAirflow  # noqa: E402
 
@@ -50,14 +51,14 @@ with DAG({dag_id!r}, schedule=None, max_active_tasks=1000):
 
 
 def alone(tasks: int) -> tuple[float, float]:
-    """Megabytes of a serialized DAG of so many waits, and the seconds in which it becomes a DAG again."""
+    """Megabytes of a serialized DAG of so many waits, and the seconds of CPU in which it becomes a DAG again."""
     with DAG("size", schedule=None) as dag:
         for number in range(tasks):
             InferenceEndpointSensor(task_id=f"wait_{number}", endpoint="starting", start_from_trigger=True)
     data = DagSerialization.to_dict(dag)
-    began = time.perf_counter()
+    began = time.process_time()
     DagSerialization.from_dict(json.loads(json.dumps(data)))
-    return len(json.dumps(data)) / 1e6, time.perf_counter() - began
+    return len(json.dumps(data)) / 1e6, time.process_time() - began
 
 
 def dag_ids(waits: int, dags: int) -> list[str]:
@@ -122,10 +123,12 @@ def _measure(airflow: ProductionAirflow, waits: int, division: int) -> None:
             break
     took = time.monotonic() - began
     held = [float(found) for found in BLOCKED.findall(text)]
-    print(
-        f"| {division} of {waits // division} tasks | {took:.0f} | {sum(held):.1f}, {max(held, default=0.0):.1f} "
-        f"| {text.count(DEADLOCKED)} | {len(airflow.ended) - ended} |",
-        flush=True,
+    row(
+        f"{division} of {waits // division} tasks",
+        f"{took:.0f}",
+        f"{sum(held):.1f}, {max(held, default=0.0):.1f}",
+        text.count(DEADLOCKED),
+        len(airflow.ended) - ended,
     )
     for dag_id, run in runs.items():
         airflow.api.set_run_state(dag_id, run, "failed")
@@ -144,15 +147,16 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--waits", type=int, default=200)
-    parser.add_argument("--dags", type=int, nargs="+", default=[1, 20])
+    parser.add_argument("--dags", type=int, nargs="*", default=[1, 20], help="none: the first table only")
     given = parser.parse_args()
-    print("| waits in a DAG | serialized, MB | made a DAG again, s | for all of them, s |\n|---|---|---|---|")
+    head("waits in a DAG", "serialized, MB", "made a DAG again, CPU s", "for all of them, CPU s")
     for tasks in (1, 10, 50, 100, 200, 400):
         size, seconds = min((alone(tasks) for _ in range(3)), key=lambda each: each[1])
-        print(f"| {tasks} | {size:.2f} | {seconds:.3f} | {seconds * tasks:.1f} |", flush=True)
-    print("\n| DAGs | all have begun, s | loops held, sum and longest, s | deadlocks seen | components ended |")
-    print("|---|---|---|---|---|")
-    together(given.waits, given.dags)
+        row(tasks, f"{size:.2f}", f"{seconds:.3f}", f"{seconds * tasks:.1f}")
+    if given.dags:
+        print()
+        head("DAGs", "all have begun, s", "loops held, sum and longest, s", "deadlocks seen", "components ended")
+        together(given.waits, given.dags)
 
 
 if __name__ == "__main__":

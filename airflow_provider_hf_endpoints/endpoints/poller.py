@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.waiting.pace import Pace
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
     Failed,
@@ -95,7 +96,8 @@ class EndpointPoller:
         self._client: AsyncEndpointsClient | None = None
         self._client_since = 0.0
         self._opening = asyncio.Lock()
-        self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told
+        self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told, and what its refusals taught
+        self._pace = Pace()
         self._jitter = 1.0
         self._checks = HealthChecks()
         self._aside: set[asyncio.Task[None]] = set()  # what goes on beside the poll and must not delay it
@@ -242,15 +244,23 @@ class EndpointPoller:
                 self._finish(tickets, found[name])
                 if count % _BREATH == 0:
                     await asyncio.sleep(0)
+            self._pace.answered()
+            self._rest(0.0)
         except InferenceEndpointError as error:
             told = error.retry_after if isinstance(error, ApiError) else None
-            if told is None and isinstance(error, RateLimitError):
-                told = _RATE_PAUSE
-            self._not_before = asyncio.get_running_loop().time() + min(told or 0.0, _LONGEST_TOLD)
+            if isinstance(error, RateLimitError):
+                self._pace.refused()
+                told = _RATE_PAUSE if told is None else told
+            self._rest(min(told or 0.0, _LONGEST_TOLD))
             _answer(batch, error)
         except Exception as error:
             log.exception(_BROKE, self._namespace)
             _answer(batch, _ridden_out(error))
+
+    def _rest(self, told: float) -> None:
+        """Ask nothing for the seconds that the service has told, and for what the last round asked."""
+        learnt = self._pace.pause(self.memory.asked) * self._jitter
+        self._not_before = asyncio.get_running_loop().time() + told + learnt
 
     def _finish(self, tickets: list[_Ticket], found: Found) -> None:
         """Answer those who wait for one endpoint; later, with its health, where one of them needs that."""

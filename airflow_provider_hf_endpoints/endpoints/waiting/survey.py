@@ -43,12 +43,14 @@ class Memory:
     """What the last survey learned of the namespace.
 
     :param total: how many endpoints it holds, None before the first page.
+    :param asked: how many requests it took, or until one of them failed.
     :param page_size: how many items a page really has: the service may give fewer than it is asked for.
     :param others: what its pages showed besides what was asked for, as it came, read `others_at`: somebody who begins
         to wait just now may take it.
     """
 
     total: int | None = None
+    asked: int = 0
     page_size: int = PAGE_SIZE
     others: dict[str, Any] = field(default_factory=dict, repr=False)
     others_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -58,6 +60,7 @@ class Memory:
         """A new survey begins: what the last one saw besides is out of date."""
         self.others.clear()
         self.others_at = now
+        self.asked = 0
 
     def keep(self, item: dict[str, Any], namespace: str, request: Request) -> None:
         """Nobody asked for `item`."""
@@ -93,6 +96,7 @@ def survey(session: Session, namespace: str | None, names: Collection[str], memo
     memory.start(session.now())
     while len(missing) > memory.pages_after(seen):
         request = requests.list_page(chosen, cursor=cursor, limit=PAGE_SIZE, once=True)
+        memory.asked += 1
         answer = yield request
         page = page_of(answer, request)
         for count, item in enumerate(page.items, 1):
@@ -111,6 +115,7 @@ def survey(session: Session, namespace: str | None, names: Collection[str], memo
             break
         memory.page_size = len(page.items)
     for name in sorted(missing):
+        memory.asked += 1
         found[name] = yield from _single(chosen, name)
     return found
 

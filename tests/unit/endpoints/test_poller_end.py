@@ -101,3 +101,30 @@ def test_newcomers_keep_to_retry_after_too(monkeypatch: pytest.MonkeyPatch, erro
         return busy.looks
 
     assert asyncio.run(play()) == 1
+
+
+def test_who_was_refused_asks_more_slowly_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others ask with the same token: after the time that was told, the next rounds are further apart."""
+    monkeypatch.setattr(module, "_GATHER", 0.0)
+    wanted = Goal(started=NOW, deadline=NOW + timedelta(days=10_000))
+
+    async def play(first: Any) -> float:
+        answers = iter([first])
+
+        class Once(SlowToClose):
+            async def run(self, flow: Flow[Any]) -> Any:
+                return Play(next(answers, raw("initializing"))).run(flow)
+
+        async def open_client() -> AsyncEndpointsClient:
+            return cast(AsyncEndpointsClient, Once(asyncio.Event()))
+
+        poller = EndpointPoller(open_client, "acme")
+        await poller.look("tickets", 0.0)
+        wait = asyncio.create_task(poller.wait("tickets", wanted))
+        await asyncio.sleep(0)
+        pause = poller._not_before - asyncio.get_running_loop().time()
+        wait.cancel()
+        return pause
+
+    assert asyncio.run(play(raw("initializing"))) <= 0.0
+    assert asyncio.run(play(errors.RateLimitError("slow down", status=429, retry_after=100.0))) > 100.4
