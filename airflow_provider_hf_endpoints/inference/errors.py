@@ -285,7 +285,7 @@ class FewerChoicesError(MalformedAnswerError):
     what = "The engine gave fewer texts than were asked for"
     todo = (
         "Leave `n` out and give each row as often as it is to be answered, or serve the model with an engine that does "
-        "`n` (docs/engines.md has the table)."
+        "`n` (table: docs/reference/engines.md)."
     )
 
     @property

@@ -125,3 +125,17 @@ def test_the_text_has_none_of_the_habits(page: Path) -> None:
     text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     text = re.sub(r"\s+", " ", text)
     assert {} == {phrase: better for phrase, better in HABITS.items() if re.search(rf"\b{phrase}\b", text)}
+
+
+def test_every_page_that_a_text_names_is_there() -> None:
+    """A message or a docstring that sends a reader to `docs/….md` names a page of this version."""
+    package = ROOT / "airflow_provider_hf_endpoints"
+    told = {
+        (str(source.relative_to(ROOT)), page)
+        for source in package.rglob("*.py")
+        for page in re.findall(r"(?<![\w/.])docs/[\w/]+\.md", source.read_text(encoding="utf-8"))
+    }
+    # Other projects' pages, which rest as a source.
+    others = {"docs/endpoint-provisioning.md", "docs/architecture.md"}
+    assert told
+    assert [] == sorted(each for each in told if each[1] not in others and not (ROOT / each[1]).exists())
