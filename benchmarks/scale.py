@@ -21,9 +21,9 @@ PARTS = ("midnight", "waits", "leases", "shards")
 FLEETS = (
     Fleet(waits=100, triggerers=1, endpoints=50),
     Fleet(waits=1000, triggerers=2, endpoints=1000, arrivals=5.0),
-    Fleet(waits=1000, triggerers=2, endpoints=1000, arrivals=5.0, allowed=1000),
+    Fleet(waits=600, triggerers=20, endpoints=500),
+    Fleet(waits=600, triggerers=20, endpoints=500, allowed=1000),
     Fleet(waits=10_000, triggerers=20, endpoints=500),
-    Fleet(waits=10_000, triggerers=20, endpoints=500, arrivals=10.0),
     Fleet(waits=10_000, triggerers=20, endpoints=500, allowed=1000),
 )
 HOLDERS = (10, 200)
