@@ -33,7 +33,6 @@ from dev.production.stack import ProductionAirflow  # noqa: E402
 
 TOKEN = "hf_startFromTrigger"
 TRIGGERERS = ("triggerer-1", "triggerer-2")
-STARTING = re.compile(r"trigger (\S+)/\S+/wait_\d+/\S+ .*starting")
 BLOCKED = re.compile(r"async thread was blocked for ([0-9.]+) seconds")
 DEADLOCKED = "appears deadlocked"
 LIMIT = 1200.0  # seconds until all waits have begun; a hang bound
@@ -45,7 +44,7 @@ from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSen
 with DAG({dag_id!r}, schedule=None, max_active_tasks=1000):
     for number in range({tasks}):
         InferenceEndpointSensor(
-            task_id=f"wait_{{number}}", endpoint="starting", start_from_trigger=True, timeout=86400, poll_interval=30
+            task_id=f"wait_{{number}}", endpoint="starting", start_from_trigger=True, timeout=86400,
         )
 """
 
@@ -116,12 +115,9 @@ def _measure(airflow: ProductionAirflow, waits: int, division: int) -> None:
     ended = len(airflow.ended)
     began = time.monotonic()
     runs = {dag_id: airflow.api.trigger(dag_id) for dag_id in ids}
-    text = ""
-    for _ in airflow.poll("all waits have begun", LIMIT):
-        text = "".join(_log(airflow, name)[before[name] :] for name in TRIGGERERS)
-        if len(_begun(text, ids)) >= waits:
-            break
+    airflow.wait_until(lambda: len(_begun(airflow, ids)) >= waits, "all waits have begun", LIMIT)
     took = time.monotonic() - began
+    text = "".join(_log(airflow, name)[before[name] :] for name in TRIGGERERS)
     held = [float(found) for found in BLOCKED.findall(text)]
     row(
         f"{division} of {waits // division} tasks",
@@ -134,9 +130,11 @@ def _measure(airflow: ProductionAirflow, waits: int, division: int) -> None:
         airflow.api.set_run_state(dag_id, run, "failed")
 
 
-def _begun(text: str, ids: list[str]) -> set[str]:
-    """The waits whose trigger has begun, each once, however often it began."""
-    return {match[0].partition(" (ID")[0] for match in STARTING.finditer(text) if match[1] in ids}
+def _begun(airflow: ProductionAirflow, ids: list[str]) -> set[tuple[str, ...]]:
+    """The waits of which a triggerer has written a line, each once, however often it began."""
+    logs = [file for name in TRIGGERERS for file in (airflow.host(name) / "logs").glob("dag_id=*/*/*/attempt=*")]
+    places = [file.parts[-4:-1] for file in logs]
+    return {place for place in places if place[0].removeprefix("dag_id=") in ids}
 
 
 def _log(airflow: ProductionAirflow, name: str) -> str:
