@@ -180,7 +180,7 @@ def _read_extra(conn_id: str, extra: str | None) -> dict[str, Any]:
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        raise InvalidArgumentError(f"The extra of the connection {conn_id!r} is no JSON object.")
+        raise InvalidArgumentError(f"The extra of the connection {conn_id!r} is not a JSON object. Correct it.")
     for key in values:
         if key not in EXTRA_FIELDS:
             near = difflib.get_close_matches(str(key), EXTRA_FIELDS, n=1)
@@ -198,7 +198,7 @@ def _text(conn_id: str, extra: Mapping[str, Any], key: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise InvalidArgumentError(f"extra.{key} of the connection {conn_id!r} must be a text, not {value!r}.")
+        raise InvalidArgumentError(f"extra.{key} of the connection {conn_id!r} must be a string, not {value!r}.")
     return value.strip() or None
 
 
@@ -247,8 +247,8 @@ def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:
     schema = (fields.schema or "").strip().strip("/").lower()
     if schema not in ("", "http", "https"):
         raise InvalidArgumentError(
-            f"The connection {conn_id!r} has the schema {fields.schema!r}: it is 'http', 'https' or empty. Everything "
-            "of the control plane's URL can stand in host."
+            f"The connection {conn_id!r} has the schema {fields.schema!r}. Use 'http', 'https' or "
+            "nothing, or write the whole URL into host."
         )
     if "://" not in host:
         bracketed = f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
@@ -260,7 +260,7 @@ def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:
     parts = urlsplit(host)
     if _port(parts.netloc) not in (None, fields.port):
         raise InvalidArgumentError(
-            f"The connection {conn_id!r} has the port {fields.port} and another one in host: leave one of them out."
+            f"The connection {conn_id!r} has the port {fields.port} and a different port in host. Remove one of them."
         )
     netloc = parts.netloc if _port(parts.netloc) is not None else f"{parts.netloc}:{fields.port}"
     return parts._replace(netloc=netloc).geturl()

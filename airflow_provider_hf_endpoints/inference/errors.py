@@ -173,8 +173,8 @@ class UnsupportedTaskError(BadRequestError):
 class UnsupportedParameterError(BadRequestError):
     """A parameter that the engine ignores, or takes for something else."""
 
-    what = "The engine does not do what a parameter asks for"
-    todo = "Leave the parameter out, or serve the model with an engine that does it (table: docs/reference/engines.md)."
+    what = "The engine does not support a parameter"
+    todo = "Leave the parameter out, or choose an engine that supports it (docs/reference/engines.md)."
 
 
 class AnswerTooLargeError(InferenceError):
@@ -188,17 +188,17 @@ class TlsError(InferenceError):
     """What answers at the address speaks no TLS, or none that this machine accepts; nothing was sent."""
 
     fault = "network"
-    what = "No encrypted connection to the endpoint can be made"
+    what = "No TLS connection to the endpoint is possible"
     todo = (
-        "Trying again does not help. Check that the URL's port is one for https, and that nothing between here and the "
-        "endpoint changes the connection; `openssl s_client -connect HOST:PORT` shows what answers there."
+        "A retry does not help. Check that the port of the URL is for https, and that no proxy changes the connection. "
+        "`openssl s_client -connect HOST:PORT` shows which server answers."
     )
 
 
 class CertificateError(TlsError):
     """The server's certificate is not trusted, has expired, or is another host's; nothing was sent."""
 
-    what = "The endpoint's certificate could not be verified"
+    what = "The certificate of the endpoint could not be verified"
     todo = (
         "A retry does not help. Check the host in the URL and this machine's clock. For your own certificate "
         "authority, set SSL_CERT_FILE to its certificate."
@@ -282,7 +282,7 @@ class FewerChoicesError(MalformedAnswerError):
     """A whole answer with fewer texts than were asked for: an engine that ignores `n` does so every time."""
 
     retryable = False
-    what = "The engine gave fewer texts than were asked for"
+    what = "The engine returned fewer texts than requested"
     todo = (
         "Leave `n` out and give each row as often as it is to be answered, or serve the model with an engine that does "
         "`n` (table: docs/reference/engines.md)."
@@ -298,8 +298,8 @@ class DiscoveryError(InferenceError):
     """Something that nobody foresaw, raised while the engine was asked what it is."""
 
     fault = "provider"
-    what = "What the engine speaks could not be found out, because asking it failed"
-    todo = "Nothing was sent for any row. Look at the transport, if it is your own; else report the error."
+    what = "The engine could not be detected, because the requests for that failed"
+    todo = "No row was sent. If the transport is your own, check it; otherwise report the error."
 
 
 class CutAnswerError(MalformedAnswerError):

@@ -210,7 +210,7 @@ class _Facts:
             started=None if note is None else datetime.fromtimestamp(note.at, UTC),
             run_ended=ended,
             # Leases that can't be read may be anybody's.
-            users=["somebody (the leases can't be read)"] if leases is None else [lease.who for lease in live],
+            users=["unknown holder (the leases cannot be read)"] if leases is None else [lease.who for lease in live],
             paused=self._runs.paused(at_it),
             # Who found it running leaves it running, and so does who crashed.
             expired=bool(crashed) and (started or not found),

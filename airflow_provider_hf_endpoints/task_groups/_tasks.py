@@ -44,9 +44,7 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
 )
 
 # What Airflow's grid and graph show of each.
-_ACQUIRE_DOC = (
-    "Takes a lease on the endpoint, so that no other user of it stops it meanwhile, and records how it was found."
-)
+_ACQUIRE_DOC = "Takes a lease on the endpoint, so other DAGs do not stop it, and records its state before the run."
 _START_DOC = (
     "Starts the endpoint and waits until it answers; with `deferrable`, in the triggerer. Its result describes the "
     "endpoint."

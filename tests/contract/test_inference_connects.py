@@ -158,7 +158,7 @@ def test_a_port_that_speaks_plain_http_is_known_at_the_first_try(
         error = cause_of(job(f"https://127.0.0.1:{plain.port}", tmp_path, transport, **settings))
         assert len(plain.taken) == 1
     assert type(error) is TlsError
-    assert "port is one for https" in str(error)
+    assert "port of the URL is for https" in str(error)
 
 
 @transports

@@ -368,7 +368,7 @@ def test_a_batch_does_not_wait_for_a_certificate(transport: TransportName, tmp_p
             prompt="{q}",
             transport=transport,
         )
-        with pytest.raises(BatchAborted, match="certificate could not be verified"):
+        with pytest.raises(BatchAborted, match="certificate of the endpoint could not be verified"):
             run_batch(job)
         assert server.connections <= 1
 

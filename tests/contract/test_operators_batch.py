@@ -202,8 +202,8 @@ def test_bad_input_is_refused_before_the_endpoint_is_woken(
     [
         ({"job_options": {"response_schem": {}}}, "unknown 'response_schem'. Did you mean 'response_schema'"),
         ({"job_options": {"no_such": 1}}, r"unknown 'no_such'. The options are listed in docs/reference/batch\.md"),
-        ({"job_options": {"task": "x"}}, "'task' is an argument of the operator itself: give it as task="),
-        ({"job_options": {"token": "x"}}, "'token' is none: it is the connection's"),
+        ({"job_options": {"task": "x"}}, "'task' is an argument of the operator. Give it as task="),
+        ({"job_options": {"token": "x"}}, "'token' cannot be set here: it comes from the connection"),
         ({"job_options": {"job_timeout": 1}}, "batch_timeout"),
         ({"job_options": {"max_attempts": 0}}, "max_attempts must be at least 1"),
         ({"job_options": {"on_bad_input": "error_rows"}}, "on_bad_input"),

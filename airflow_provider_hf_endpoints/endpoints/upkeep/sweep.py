@@ -113,15 +113,15 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
     if not known.own and not named:
         return Leave("this provider did not start it")
     if known.users:
-        return Leave(f"{', '.join(known.users)} uses it{_held_back(known)}")
+        return Leave(f"in use by {', '.join(known.users)}{_held_back(known)}")
     if known.keeps and not named:
         return Leave(f"{known.started_by} keeps it until it is released by hand")
     for condition in (_by_run(known), _by_age(known, rule, now), _by_idleness(known, rule, now), _as_named(rule)):
         if condition is not None:
             return _unless_used(condition, known, rule, now)
     if known.run_ended is False:
-        return Leave(f"the run of {known.started_by} goes on{_held_back(known)}")
-    return Leave("nothing says that it is left over")
+        return Leave(f"the run of {known.started_by} is still active{_held_back(known)}")
+    return Leave("nothing marks it as left over")
 
 
 def judge_at_sight(endpoint: InferenceEndpoint, rule: SweepRule) -> Leave | None:

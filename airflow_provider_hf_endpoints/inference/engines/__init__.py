@@ -149,10 +149,10 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
     except ValueError as error:
         start = body[:200].decode("utf-8", "replace")
         if body.lstrip()[:1] not in (b"{", b"["):
-            raise MalformedAnswerError(f"no JSON but {start!r}") from error
+            raise MalformedAnswerError(f"not JSON: {start!r}") from error
         if _is_cut(error):
-            raise CutAnswerError(f"JSON that does not end, beginning {start!r}") from error
-        raise MalformedAnswerError(f"JSON that is none ({str(error)[:200]}), beginning {start!r}") from error
+            raise CutAnswerError(f"truncated JSON, which starts with {start!r}") from error
+        raise MalformedAnswerError(f"invalid JSON ({str(error)[:200]}), which starts with {start!r}") from error
     # Some proxies, and streams, put the engine's failure into a 200.
     if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
         raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))

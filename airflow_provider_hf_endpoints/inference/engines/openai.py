@@ -191,7 +191,7 @@ def refuse_given_up(reason: str | None) -> None:
     :raises CutAnswerError: it did
     """
     if reason is not None and reason.lower() in GIVEN_UP:
-        raise CutAnswerError(f"the engine gave up the request (finish_reason: {reason})")
+        raise CutAnswerError(f"the engine cancelled the request (finish_reason: {reason})")
 
 
 def text_or_none(value: Any) -> str | None:
@@ -231,7 +231,7 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
     withheld = is_truncated([reason]) or reason == "content_filter"
     if text is None and not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
-        raise MalformedAnswerError(f"a message without content: {str(message)[:200]}")
+        raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
     return text or "", extra or None, reason
 
 

@@ -73,7 +73,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     items = answer if isinstance(answer, list) else [answer]
     texts = [each for item in items for each in (item if isinstance(item, list) else [item])]
     if not texts:
-        raise MalformedAnswerError("an empty answer")
+        raise MalformedAnswerError("an empty response")
     return _read_texts(texts, field, answer)
 
 
@@ -109,7 +109,7 @@ def _text(item: Any, field: str) -> str:
         case [*_, {"role": "assistant", "content": str(text)}]:  # a chat that is given back whole
             return text
         case _:
-            raise MalformedAnswerError(f"no {field} in the answer")
+            raise MalformedAnswerError(f"the response has no {field}")
 
 
 def _vectors(answer: Any) -> list[Any]:

@@ -154,9 +154,9 @@ def refuse_templated(arguments: Mapping[str, Any]) -> None:
     for name in ("env", "custom_image", "container_command", "container_args"):
         if any(redact(text) != text for text in _texts(arguments.get(name))):
             raise ValueError(
-                f"{name} holds what looks like a token or a password, and Airflow stores and shows rendered templates: "
-                'give it in `secrets`, e.g. secrets={"API_KEY": FromConnection("vault")}. The container finds it in '
-                "its environment, too."
+                f"{name} seems to contain a token or a password, but Airflow stores and shows rendered templates. Give "
+                'the secret in `secrets`, e.g. secrets={"API_KEY": FromConnection("vault")}. The container also finds '
+                "it in its environment."
             )
 
 

@@ -224,7 +224,7 @@ class Creating(Action):
                 self._check_hardware(client, spec, replaces=existing)
                 start.budget.check(client, wanted.starts(spec))
                 self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
-                self._remove(client, "it is to be created anew")
+                self._remove(client, "if_exists='recreate'")
                 return self._create(hook, spec, checked=True), True
             case Update(resume=resume):
                 assert existing is not None

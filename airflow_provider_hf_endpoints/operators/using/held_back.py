@@ -36,15 +36,15 @@ def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:
     """What holds it back, and what to do; None where nothing does."""
     if waiting := [f"{name}=True" for name in WAITING if getattr(task, name, False)]:
         return (
-            f"{' and '.join(waiting)}, and work on an endpoint comes after it: the endpoint would bill while the task "
-            "waits for the DAG run before, for ever where that has failed. So the endpoint is not started. Draw an "
-            "arrow from the task to the endpoint's group, so that the start waits, too."
+            f"{' and '.join(waiting)}, and work on an endpoint comes after it. The endpoint would bill while the task "
+            "waits for the previous DAG run, and would never stop if that run failed. Therefore the endpoint is not "
+            "started. Make the endpoint's group depend on this task: then the start waits, too."
         )
     if logical_date is not None and (date := _date_that_leaves_out(task, logical_date)) is not None:
         return (
-            f"{date} (its own, or from default_args) and this DAG run is of {logical_date.isoformat()}: Airflow never "
-            "runs the task, and fails the run without releasing the endpoint that waits for it. So the endpoint is "
-            "not started. Set the date for the DAG, not for tasks."
+            f"{date} (its own, or from default_args), but this DAG run is for {logical_date.isoformat()}. Airflow "
+            "would never run the task, and would fail the run without releasing the endpoint. Therefore the endpoint "
+            "is not started. Set the date for the DAG, not for tasks."
         )
     return None
 

@@ -270,8 +270,10 @@ class _Releasing(Action):
         if held.quiet_for(self._quiet):
             return self._switch_off(hook, self._acquired.found)
         raise NotReleasedError(
-            self._undecided(why, f"The service has seen requests in the last {self._quiet:.0f} s, so somebody may. ")
-            + "Mend the store of the leases (docs/reference/leases.md), or release the endpoint when nobody uses it."
+            self._undecided(
+                why, f"The service has seen requests in the last {self._quiet:.0f} s, so another DAG may use it. "
+            )
+            + "Repair the lease store (docs/reference/leases.md), or release the endpoint by hand when it is idle."
         )
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:

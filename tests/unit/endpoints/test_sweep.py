@@ -57,8 +57,8 @@ def verdict(facts: Known, **rule: Any) -> str:
         (known(run_ended=False, expired=True), {}, "leave: the run of dag/run/create is still active"),
         (known(run_ended=None), {}, "leave: nothing marks it as left over"),
         # somebody uses it
-        (known(run_ended=True, users=["b/run/g"]), {}, "leave: b/run/g uses it"),
-        (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: b/run/g uses it"),
+        (known(run_ended=True, users=["b/run/g"]), {}, "leave: in use by b/run/g"),
+        (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: in use by b/run/g"),
         # its DAG is switched off
         (known(run_ended=False, paused=["dag"]), {}, f"leave: the run of dag/run/create goes on{PAUSED}"),
         (known(run_ended=False, users=["dag run g"], paused=["dag"]), {}, f"leave: dag run g uses it{PAUSED}"),

@@ -288,7 +288,7 @@ def test_what_looks_like_a_token_is_no_template(field: str) -> None:
     def given(value: str) -> Any:
         return {field: json.loads(json.dumps(shape).replace("%s", value))}
 
-    with pytest.raises(ValueError, match=f"{field} holds what looks like a token"):
+    with pytest.raises(ValueError, match=f"{field} seems to contain a token"):
         create(task_id="task", name="demo", **MODEL, **given(LOOKS_LIKE_A_TOKEN))
     create(task_id="task", name="demo", **MODEL, **given("max_tokens=64"))
 
@@ -300,7 +300,7 @@ def test_what_looks_like_a_token_is_no_template(field: str) -> None:
 def test_a_secret_on_a_command_line_is_no_template(field: str, how: list[str]) -> None:
     """What stands behind a name that says so is one; where the container finds it in its environment, there is none."""
     create: Any = CreateInferenceEndpointOperator
-    with pytest.raises(ValueError, match=f"{field} holds what looks like a token") as caught:
+    with pytest.raises(ValueError, match=f"{field} seems to contain a token") as caught:
         create(task_id="task", name="demo", **MODEL, **{field: how})
     assert "plain" not in str(caught.value)
     create(task_id="task", name="demo", **MODEL, **{field: ["serve", "--api-key", "$API_KEY", "--max-tokens", "64"]})
