@@ -156,8 +156,8 @@ def resolve_namespace(session: Session, namespace: str | None) -> Flow[str]:
         me = yield from whoami(session)
         if me.type != "user":
             raise InvalidArgumentError(
-                f"The token belongs to {me.type or 'something'} {me.name!r}, not to a user, so there is no default "
-                "namespace. Set `namespace` in the connection's extra, or as an argument."
+                f"The token belongs to {me.type or 'something'} {me.name!r}, not to a user, so the default namespace is "
+                "unknown. Set `namespace` in the connection's extra, or as an argument."
             )
         session.namespace = chosen = me.name
     return check_namespace(chosen)

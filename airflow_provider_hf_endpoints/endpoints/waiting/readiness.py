@@ -206,7 +206,7 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
         return Failed(why_broken(endpoint), endpoint)
     if endpoint.status == InferenceEndpointStatus.PAUSED and not _being_resumed(endpoint, moment):
         return Failed(
-            f"The endpoint is paused and nobody is resuming it, so it will never be {_targets(goal)}. Requests do not "
+            f"The endpoint is paused and is not being resumed, so it will never be {_targets(goal)}. Requests do not "
             "wake a paused endpoint. Resume it first (ResumeInferenceEndpointOperator).",
             endpoint,
         )

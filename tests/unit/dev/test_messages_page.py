@@ -1,0 +1,101 @@
+"""docs/messages.md: up to date, and written in plain English; the docstrings are held to the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dev.messages import PAGE, Message, docstrings, messages, page
+
+# Phrases that a reader has to read twice, each with what to write. `is no longer` is plain.
+HABITS = {
+    r"\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| fewer| less)": "is not a …; does not exist",
+    r"\bwho comes\b": "the caller, the next task",
+    r"\bwhat becomes? of\b|\bbecame of\b": "what happens to",
+    r"\bcan't be had\b": "is not available",
+    r"\banew\b": "again",
+    r"\bfor good\b": "permanently; without a retry",
+    r"\bas far as\b": "if, or where",
+    r"\ban other\b": "another",
+    r"\bsuch a one\b": "the noun",
+    r"\b(?:came|come|comes) to nothing\b": "failed",
+    r"\bfrom here on\b|\bgoes on elsewhere\b": "now; another process continues",
+    r"\bpasses for\b": "is taken for",
+}
+# Of errors and log lines only: a docstring may tell what a lease holds.
+HABITS_OF_MESSAGES = {
+    r"\bcan't be (?:told|asked)\b": "could not read …, could not determine …",
+    r"\b(?:is|was|been) told\b": "was given",
+    r"\bof its own\b": "its own …; a separate …",
+    r"\b[Nn]obody\b": "no run, no user: the noun",
+    r"\bwhoever\b": "the owner of …",
+    r"\bit is one of\b": "… is not valid. Use one of …",
+    r"\bwithout a word\b": "silently",
+}
+# What the emulator answers are the real service's and the engines' words.
+QUOTED = ("emulator/",)
+SENTENCE = 45  # words; a sentence above this holds more than one thought
+
+
+def told() -> list[Message]:
+    """The texts that are this package's own."""
+    return [each for each in messages() if not each.place.startswith(QUOTED)]
+
+
+def found(habits: dict[str, str], texts: list[tuple[str, str]]) -> list[str]:
+    """Where a habit is met, with what to write in its place."""
+    return [
+        f"{place}: {match[0]!r}, write: {better}"
+        for place, text in texts
+        for habit, better in habits.items()
+        if (match := re.search(habit, text))
+    ]
+
+
+def test_the_page_is_up_to_date() -> None:
+    """After a change of a text, `python -m dev.messages` writes the page."""
+    assert page() == PAGE.read_text(encoding="utf-8")
+
+
+def test_what_the_package_shows_is_on_the_page() -> None:
+    """Errors, every level of a log in use, and help texts are found, with their values as placeholders."""
+    kinds = {each.kind for each in messages()}
+    assert {"error", "info", "warning", "help", "phrase"} <= kinds
+    texts = {each.text for each in messages()}
+    assert "Hardware %s failed: %s" in texts
+    assert "Could not write the lease of endpoint %s; other DAGs may pause it: %s" in texts
+
+
+@pytest.mark.parametrize("habits", [HABITS, HABITS_OF_MESSAGES], ids=["general", "messages"])
+def test_messages_are_plain_english(habits: dict[str, str]) -> None:
+    """No message has a phrase that a native reader has to read twice."""
+    assert [] == found(habits, [(f"{each.place}:{each.line}", each.text) for each in told()])
+
+
+def test_a_sentence_of_a_message_holds_one_thought() -> None:
+    """By its length: sentences end at a period, a colon or a semicolon."""
+    long = [
+        f"{each.place}:{each.line}: {sentence}"
+        for each in told()
+        if each.kind != "help"
+        for sentence in re.split(r"[.:;?!](?:\s|$)", each.text)
+        if len(re.sub(r"\{[^{}]*\}", "X", sentence).split()) > SENTENCE
+    ]
+    assert [] == long
+
+
+def test_an_error_that_ends_a_task_says_what_to_do() -> None:
+    """An error about a refused value that is two words long helps nobody: it has a second part."""
+    refusals = [each for each in told() if each.kind == "error" and "is not valid" in each.text]
+    assert refusals
+    assert [] == [
+        f"{each.place}:{each.line}: {each.text}"
+        for each in refusals
+        if not re.search(r"is not valid.*[.:] +\S", each.text)
+    ]
+
+
+def test_docstrings_are_plain_english() -> None:
+    """They become the reference of the API."""
+    assert [] == found(HABITS, [(f"{place}:{line}", " ".join(text.split())) for place, line, text in docstrings()])
