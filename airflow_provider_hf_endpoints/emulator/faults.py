@@ -1,4 +1,4 @@
-"""Failures on demand: which requests they hit, how often, and what becomes of the answer. Decisions only.
+"""Failures on demand: which requests they hit, how often, and what happens to the answer. Decisions only.
 
 `app.py` asks `FaultBook.draw` for every request and does what the fault says.
 """
@@ -48,9 +48,9 @@ class Fault:
         try:
             re.compile(self.path)
         except re.error as error:
-            raise ValueError(f"path is no regular expression: {error}") from None
+            raise ValueError(f"path is not a valid regular expression: {error}") from None
         if self.kind is not None and self.kind not in get_args(Cut):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Cut))}, not {self.kind!r}")
+            raise ValueError(f"kind={self.kind!r} is not valid. Use one of {', '.join(get_args(Cut))}")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status must be 200 to 599, not {self.status}")
         if not 0 <= self.rate <= 1:

@@ -18,10 +18,10 @@ PERMISSIONS = frozenset({"read", "write", "infer"})
 QUIRKS = {
     "paused_keeps_target": "a paused endpoint's targetReplica stays above 0",
     "paused_invalid_state": "the data plane of a paused endpoint answers 400 `Invalid state`, as in 2024",
-    "zero_answers_400": "the data plane of an endpoint at zero answers 400 in place of 503",
-    "failed_takes_updates": "PUT on a failed endpoint is accepted and starts it, in place of a 500",
-    "engine_changes": "PUT may change the engine, in place of a 400",
-    "names_of_50": "names may have 50 characters in place of 32",
+    "zero_answers_400": "the data plane of an endpoint at zero answers 400 instead of 503",
+    "failed_takes_updates": "PUT on a failed endpoint is accepted and starts it, instead of a 500",
+    "engine_changes": "PUT may change the engine, instead of a 400",
+    "names_of_50": "names may have 50 characters instead of 32",
     "toolkit_chats": "the default image serves /v1/chat/completions, and chats with every model",
 }
 
@@ -80,7 +80,7 @@ class Token:
             object.__setattr__(self, "namespaces", frozenset(self.namespaces))
         unknown = self.permissions - PERMISSIONS
         if unknown:
-            raise ValueError(f"unknown permissions {sorted(unknown)}; there are {sorted(PERMISSIONS)}")
+            raise ValueError(f"unknown permissions {sorted(unknown)}. Use some of {sorted(PERMISSIONS)}")
 
     def __repr__(self) -> str:
         return f"Token(permissions={sorted(self.permissions)}, namespaces={self.namespaces}, user={self.user!r})"
@@ -118,12 +118,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.seconds_per_minute > 0:
-            raise ValueError(f"seconds_per_minute must be more than 0, not {self.seconds_per_minute}")
+            raise ValueError(f"seconds_per_minute must be greater than 0, not {self.seconds_per_minute}")
         object.__setattr__(self, "quirks", frozenset(self.quirks))
         if unknown := sorted(self.quirks - set(QUIRKS)):
-            raise ValueError(f"unknown quirks {', '.join(unknown)}; there are {', '.join(QUIRKS)}")
+            raise ValueError(f"unknown quirks {', '.join(unknown)}. Use some of {', '.join(QUIRKS)}")
         if self.engine not in ENGINES:
-            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
+            raise ValueError(f"engine={self.engine!r} is not valid. Use one of {', '.join(ENGINES)}")
 
     def behaviour_of(self, name: str, env: Mapping[str, str]) -> Behaviour:
         """How the endpoint `name` behaves, its own `EMULATOR_*` variables applied."""
@@ -149,7 +149,7 @@ _TEXTS = {"EMULATOR_FAIL": "fail", "EMULATOR_FAIL_UPDATE": "fail_update"}
 
 
 def with_env(behaviour: Behaviour, env: Mapping[str, str]) -> Behaviour:
-    """`behaviour` with what `env` sets; a value that is no number of seconds is ignored, as any container would."""
+    """`behaviour` with what `env` sets; a value that is not a number of seconds is ignored, as any container would."""
     changes: dict[str, object] = {}
     for name, value in env.items():
         if name in _TEXTS:

@@ -37,7 +37,7 @@ class HealthChecks:
         key = endpoint.health_url or endpoint.name
         check = self._under_way.get(key)
         if check is None:
-            # In a context of its own: what the check logs is no line of the task that happened to come first.
+            # In a context of its own: what the check logs is not a line of the task that happened to come first.
             check = asyncio.get_running_loop().create_task(
                 self._check(client, endpoint, key), context=contextvars.Context()
             )

@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.endpoints.concealing import without_secrets
 
 
 class InferenceEndpointStatus(StrEnum):
-    """The states the service documents. A state that is none of these is kept as a plain string."""
+    """The states the service documents. A state that is not one of these is kept as a plain string."""
 
     PENDING = "pending"
     INITIALIZING = "initializing"

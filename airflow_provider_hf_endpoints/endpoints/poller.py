@@ -188,7 +188,7 @@ class EndpointPoller:
         self._tickets.add(ticket)
         self._changed.set()
         if self._task is None or self._task.done():
-            # In a context of its own: what it logs is no line of the task that happened to come first.
+            # In a context of its own: what it logs is not a line of the task that happened to come first.
             self._task = loop.create_task(self._run(), context=contextvars.Context())
         longest = None
         if goal.deadline is not None:
@@ -212,7 +212,7 @@ class EndpointPoller:
                 try:
                     async with asyncio.timeout_at(due):
                         await self._changed.wait()
-                    continue  # somebody came: when the next look is due has to be seen anew
+                    continue  # somebody came: when the next look is due has to be seen again
                 except TimeoutError:
                     pass
                 if not self._tickets:

@@ -1,7 +1,7 @@
 """`hf://`: files of the Hugging Face Hub, with the token of a connection. Needs the extra `hub`.
 
-`hf://datasets/org/name/data/*.parquet` takes the default connection, `hf://conn_id@datasets/org/name/…`
-another. Read only, as far as batches go: `inference/output/writers.py` says why.
+`hf://datasets/org/name/data/*.parquet` takes the default connection, `hf://conn_id@datasets/org/name/…` another. Read
+only for batches: `inference/output/writers.py` says why.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The endpoint object that the hook hands out: one snapshot that acts and is read anew, as huggingface_hub's does.
+"""The endpoint object that the hook hands out: one snapshot that acts and is read again, as huggingface_hub's does.
 
 It decides nothing: what a state means for who waits is `endpoints/waiting/readiness.py`, what is sent
 `endpoints/client.py`, and how an engine is spoken to `inference/`. Imports no Airflow.

@@ -237,7 +237,7 @@ async def _run_locked(
 
 def _opened(job: BatchJob, run: Run) -> Transport:
     """
-    :raises BatchInputError: the URL, the token, the certificates or the proxy that the environment names are none
+    :raises BatchInputError: the URL, the token, the certificates or the proxy that the environment names are not valid
     """
     try:
         return open_transport(

@@ -263,7 +263,7 @@ class RetryBudgetError(InferenceError):
 
 
 class MalformedAnswerError(InferenceError):
-    """200 with a body that is no answer: not JSON, empty, or without the parts that the task needs."""
+    """200 with a body that is not an answer: not JSON, empty, or without the parts that the task needs."""
 
     retryable = True
     what = "The response of the endpoint is not valid"

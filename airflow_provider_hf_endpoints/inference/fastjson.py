@@ -71,7 +71,7 @@ else:
     _decode = msgspec.json.Decoder().decode
 
     def decode(document: bytes) -> Any:
-        """The value of a JSON document; raises ValueError when it is none."""
+        """The value of a JSON document; raises ValueError when it is not valid."""
         try:
             return _decode(document)
         except (msgspec.DecodeError, ValueError):  # a ValueError itself only since 0.20

@@ -60,7 +60,7 @@ def _hint(column: str, present: tuple[str, ...]) -> str:
 
 
 class BadLineError(BatchInputError):
-    """A line of the input that is no row."""
+    """A line of the input that is not a row."""
 
 
 class OutputConflictError(BatchError):

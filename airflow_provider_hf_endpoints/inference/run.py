@@ -266,7 +266,7 @@ class Run:
         return self._judge(report, sender)
 
     def _conclude(self, *, complete: bool) -> BatchReport:
-        """Publish, and delete the journal of an output that is whole. A journal that stays is no failure then."""
+        """Publish, and delete the journal of an output that is whole. A journal that stays is not a failure then."""
         report = self._publish(complete=complete)
         if complete:
             try:

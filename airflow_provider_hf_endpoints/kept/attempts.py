@@ -32,7 +32,7 @@ def attempt(place: object, what: str, act: Callable[[], T]) -> T:
     """What `act` returns. Tried again where it fails with what can pass.
 
     :param what: `read`, `written` or `removed`, for the error
-    :raises StoreError: it fails for good, or too often
+    :raises StoreError: it fails permanently, or too often
     """
     began = time.monotonic()
     for number, pause in enumerate((*_PAUSES, None), start=1):

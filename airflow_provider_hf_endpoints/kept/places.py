@@ -12,7 +12,7 @@ class Document(ABC):
 
     @abstractmethod
     def read(self) -> Any:
-        """The value; None where there is none. Raises `StoreError`, also for what is no JSON."""
+        """The value; None where there is none. Raises `StoreError`, also for what is not JSON."""
 
     @abstractmethod
     def write(self, value: Any) -> None:

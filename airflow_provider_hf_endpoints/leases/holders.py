@@ -14,12 +14,12 @@ def holder_name(dag_id: str, run_id: str, task_id: str, map_index: int | None) -
 
 
 def run_of_holder(who: str) -> tuple[str, str] | None:
-    """DAG and run of a `holder_name`; None for what is none. Only a run's id may have spaces in it."""
+    """DAG and run of a `holder_name`; None for anything else. Only a run's id may have spaces in it."""
     said = _HOLDER.fullmatch(who)
     return None if said is None else (said[1], said[2])
 
 
 def task_of_holder(who: str) -> str | None:
-    """The task of a `holder_name`; None for what is none."""
+    """The task of a `holder_name`; None for anything else."""
     said = _HOLDER.fullmatch(who)
     return None if said is None else said[3]

@@ -48,7 +48,7 @@ class StartNote:
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
-        """What a store holds; None for what is none."""
+        """What a store holds; None for anything else."""
         if not isinstance(stored, dict):
             return None
         try:

@@ -3,9 +3,9 @@
 There is no compare-and-swap, so the order of the steps is what makes it safe. Who comes writes first and looks at the
 endpoint then. Who goes says so before anything else, then looks who else is there, and after it has switched the
 endpoint off looks again: whoever came in between gets it switched on again. That it is about to switch off is written,
-too, and stays until a read of the service has shown it: reads lag, and who comes meanwhile must not trust its look. A
-step that fails ends the flow, and the next attempt starts again: no flow ends well without having seen who else is
-there. A test plays every order of several holders' steps, with attempts that are killed and steps that fail.
+too, and stays until a read of the service has shown it: reads lag, and a run that arrives meanwhile must not trust its
+look. A step that fails ends the flow, and the next attempt starts again: no flow ends well without having seen who else
+is there. A test plays every order of several holders' steps, with attempts that are killed and steps that fail.
 """
 
 from __future__ import annotations

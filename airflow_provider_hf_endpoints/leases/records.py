@@ -60,7 +60,7 @@ class Lease:
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
-        """The record that a store holds; None for what is none: another version's, or half a file."""
+        """The record that a store holds; None for anything else: another version's, or half a file."""
         if not isinstance(stored, Mapping):
             return None
         try:

@@ -3,7 +3,7 @@
 A crash, a release that has given up and a run that a person has ended leave such leases behind. Asked is Airflow, and
 only of leases that were taken in this Airflow: another one may have a run of the same name.
 
-A DAG that is paused is no end: its runs go on when it is switched on again. Until then Airflow begins none of their
+A DAG that is paused is not an end: its runs go on when it is switched on again. Until then Airflow begins none of their
 tasks, the release neither.
 """
 

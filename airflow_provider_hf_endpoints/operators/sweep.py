@@ -195,7 +195,7 @@ class _Facts:
         if note is not None and since is not None and since - datetime.fromtimestamp(note.at, UTC) > _STARTING:
             note = None  # started again since, by somebody who notes nothing
         live = [lease for lease in leases or () if lease.is_live(time.time())]
-        over = self._runs.over(live)  # their release was skipped, or killed for good
+        over = self._runs.over(live)  # their release was skipped, or killed as well
         live = [lease for lease in live if lease.holder not in over]
         ended = None if note is None else self._runs.ended(note.dag_id, note.run_id)
         at_it = {run[0] for lease in live if (run := self._runs.run_of(lease)) is not None}

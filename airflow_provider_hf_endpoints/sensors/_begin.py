@@ -28,7 +28,7 @@ def begin_in_triggerer(
     execution_timeout: timedelta | None,
     on_kill: Release,
 ) -> StartTriggerArgs:
-    """The trigger of one sensor, made anew for each: Airflow's class attribute is shared by all of them.
+    """The trigger of one sensor, a new one for each: Airflow's class attribute is shared by all of them.
 
     :param named: arguments of the sensor that may be templates, by the trigger's names
     :param settings: those that may not

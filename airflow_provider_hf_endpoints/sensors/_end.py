@@ -98,7 +98,7 @@ def _tries_again(task_instance: Any) -> bool:
 
 
 def _ran_out_of_time(error: BaseException | None) -> bool:
-    """Whether Airflow's own limit on the deferral ended it; what says so may have been raised anew, as a cause."""
+    """Whether Airflow's own limit on the deferral ended it; what says so may have been raised again, as a cause."""
     while error is not None:
         if isinstance(error, TaskDeferralTimeout | AirflowSensorTimeout):
             return True

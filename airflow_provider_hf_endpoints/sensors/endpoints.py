@@ -64,7 +64,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
         Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
     :param deferrable: wait in the triggerer, occupying no worker; default Airflow's `[operators] default_deferrable`.
-    :param on_timeout: what becomes of the endpoint when it is not there in time: `pause`, `scale_to_zero`, `delete` or
+    :param on_timeout: what happens to the endpoint when it is not there in time: `pause`, `scale_to_zero`, `delete` or
         `none` (default: a sensor has not started it, and others may wait for it too).
     :param on_failure: when it failed, or the wait ended with an error that no retry of this task follows.
     :param on_kill: when the task is killed while it waits. In the mode `reschedule` nobody hears of that between two

@@ -9,7 +9,7 @@ empty task that is done when the work has ended, or is skipped at once. A task t
 because others may still work then; all other tasks share one.
 
 `watch` stands beside the start and the work, and ends when any of the work has begun. It is a teardown so that it is
-none of the last tasks of the work or the group, and is before `released`, so that the run fails by it.
+not one of the last tasks of the work or the group, and is before `released`, so that the run fails by it.
 
 A task that takes the endpoint is work, wherever it stands: one outside of the group, too, is before the release.
 
@@ -50,8 +50,8 @@ _START_DOC = (
     "endpoint."
 )
 _RELEASE_DOC = (
-    "Ends the lease. If nobody else uses the endpoint, stops it as `release` says and reports its cost. Runs however "
-    "the work ended, and is retried until the endpoint is known to be stopped."
+    "Ends the lease. If the endpoint has no other holder, stops it as `release` says and reports its cost. Always runs, "
+    "whatever the result of the work, and retries until the endpoint is known to be stopped."
 )
 _RELEASED_DOC = "Fails if `release` has failed, so that the run fails too. No worker runs this task."
 _ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
@@ -166,8 +166,8 @@ class Tasks:
         ended = WorkEndedOperator(
             task_id=self._free(label), doc_md=_ENDED_DOC, task_group=self.acquire.task_group, **OF_AN_EMPTY_TASK
         )
-        # A teardown, so that it is none of the last tasks: of the run, which is judged by them, nor of the group, from
-        # which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
+        # A teardown, so that it is not one of the last tasks: of the run, which is judged by them, nor of the group,
+        # from which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
         ended.as_teardown(setups=[self.acquire])
         ended >> self.release
         return ended

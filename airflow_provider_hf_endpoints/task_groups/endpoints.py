@@ -58,7 +58,7 @@ def inference_endpoint(
     :param repository: the model's repository on the hub; None to resume one that exists. (templated)
     :param hardware, hardware_order: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
     :param framework: `pytorch` (default), `custom` or `llamacpp`. (templated)
-    :param release: what becomes of the endpoint after the work, however it ended: `pause`, `scale_to_zero`, `delete`,
+    :param release: what happens to the endpoint after the work, however it ended: `pause`, `scale_to_zero`, `delete`,
         `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused where it did
         not exist.
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
@@ -68,8 +68,8 @@ def inference_endpoint(
         then (a full pool, `max_active_tasks`, a DAG that is paused), the endpoint is released and the run fails.
         Watched in the triggerer, with `deferrable`; None for no bound. Default 1 hour.
     :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that can't be paid
-        for is refused; when it is used up, the start or the batch inside ends, keeps what is done, and fails for good,
-        and the endpoint is released. Default no limit.
+        for is refused; when it is used up, the start or the batch inside ends, keeps what is done, and fails without a
+        retry, and the endpoint is released. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time. Default no limit.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.

@@ -1,6 +1,6 @@
-"""Whether a person has ended a task for good, as far as Airflow tells: asked where nobody else says so.
+"""Whether a person has ended a task permanently, by what Airflow says: asked where nobody else says so.
 
-The same cancellation reaches a trigger whose task was marked failed, one whose task was cleared (and runs anew), and
+The same cancellation reaches a trigger whose task was marked failed, one whose task was cleared (and runs again), and
 one that another triggerer takes over. And the process of a task that is marked failed hears of it seconds later, when
 it may have handed its wait over to a trigger that never comes to be. Only the task's state tells.
 """
@@ -21,7 +21,7 @@ _OVER = frozenset({"failed", "skipped", "removed", "upstream_failed"})
 
 
 async def task_is_over(task_instance: Any, claim: str | None = None) -> bool:
-    """Whether the task, or its whole DAG run, has been ended for good while it was deferred.
+    """Whether the task, or its whole DAG run, has been ended permanently while it was deferred.
 
     :param claim: the id of the attempt that asks; a task of which another attempt has begun since is not its to judge.
     """
@@ -34,7 +34,7 @@ async def task_is_over(task_instance: Any, claim: str | None = None) -> bool:
 
 
 def is_over(task_instance: Any, ask: Callable[..., dict[str, Any]]) -> bool:
-    """Whether the task, or its whole DAG run, has been ended for good by now. Blocks while Airflow is asked.
+    """Whether the task, or its whole DAG run, has been ended permanently by now. Blocks while Airflow is asked.
 
     :param ask: the task instance's own `get_task_states`.
     :raises AirflowRuntimeError: Airflow's API server does not say

@@ -33,7 +33,7 @@ class Memory:
         self._kept: Any = None
 
     async def recall(self) -> str | None:
-        """The state, None where nothing was seen before or it can't be had."""
+        """The state, None where nothing was seen before or it is not available."""
         if self._store is None:
             return None
         try:

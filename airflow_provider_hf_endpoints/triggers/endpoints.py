@@ -57,7 +57,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         how long it may take, from the moment at which Airflow deferred the task.
     :param airflow_seconds: with that, how long Airflow lets the deferral last: the end of it is all that a trigger is
         told, and its start is this much earlier.
-    :param release_on_kill: what becomes of the endpoint when a person ends the waiting task for good: `pause`,
+    :param release_on_kill: what happens to the endpoint when a person ends the waiting task permanently: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
     :param holder: with that, whose lease on the endpoint the task holds: while others hold one, nothing is done to it.
     :param claim: with that, the id of the attempt that waits, which it has also left in XCom: once another attempt has
@@ -186,9 +186,9 @@ class InferenceEndpointTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Release the endpoint where the task was ended for good.
+        """Release the endpoint where the task was ended permanently.
 
-        Airflow calls it too where the task only moved to another triggerer, or was cleared and runs anew. And while it
+        Airflow calls it too where the task only moved to another triggerer, or was cleared and runs again. And while it
         runs Airflow cancels it again every second or so, because the trigger is still there: that must not end it.
         """
         if self._fired or self.release_on_kill == "none" or self.task_instance is None:

@@ -41,7 +41,7 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
     failed endpoint's state says, and is None otherwise. Changes that come and go between two looks are not seen.
 
     The state at the very first look is where it starts from, and no event. After a restart of the triggerer it goes on
-    from what it saw last (Airflow 3.3), or begins anew with a first look (3.0 to 3.2).
+    from what it saw last (Airflow 3.3), or starts again with a first look (3.0 to 3.2).
 
     An endpoint that does not exist (yet) is waited for, and every error ridden out: a service that is down, a refused
     token, a connection that is missing.

@@ -32,7 +32,7 @@ footer { margin-top: 2rem; color: #656d76 }
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is that of an endpoint's page: opening it is no request to the service."""
+    """Whether a path is that of an endpoint's page: opening it is not a request to the service."""
     return _PATH.fullmatch(path) is not None
 
 

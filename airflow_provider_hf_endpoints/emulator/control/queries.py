@@ -19,7 +19,7 @@ Query = Mapping[str, str]
 
 
 def number(query: Query, name: str, default: int) -> int:
-    """A count from the query. Raises ApiError 400 when it is none."""
+    """A count from the query. Raises ApiError 400 for anything else."""
     text = query.get(name)
     if text is None:
         return default
@@ -29,7 +29,7 @@ def number(query: Query, name: str, default: int) -> int:
 
 
 def moment(query: Query, name: str) -> float | None:
-    """A time from the query, RFC 3339. Raises ApiError 400 when it is none."""
+    """A time from the query, RFC 3339. Raises ApiError 400 for anything else."""
     text = query.get(name)
     return None if text is None else parse_time(text, name)
 

@@ -1,4 +1,4 @@
-"""The variants of `model.image`: which fields each engine's container declares, and what becomes of the others.
+"""The variants of `model.image`: which fields each engine's container declares, and what happens to the others.
 
 The service drops a field that a variant does not declare without a word, and refuses a variant that it does not know.
 """

@@ -1,4 +1,4 @@
-"""What is known of one endpoint: its record, replicas, history. Values only; what becomes of them is in `state.py`."""
+"""What is known of one endpoint: its record, replicas, history. Values only; what happens to them is in `state.py`."""
 
 from __future__ import annotations
 

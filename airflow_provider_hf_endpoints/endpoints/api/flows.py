@@ -156,8 +156,8 @@ def resolve_namespace(session: Session, namespace: str | None) -> Flow[str]:
         me = yield from whoami(session)
         if me.type != "user":
             raise InvalidArgumentError(
-                f"The token belongs to {me.type or 'something'} {me.name!r}, not to a user, so the default namespace is "
-                "unknown. Set `namespace` in the connection's extra, or as an argument."
+                f"The token belongs to {me.type or 'something'} {me.name!r}, not to a user, so the default namespace "
+                "is unknown. Set `namespace` in the connection's extra, or as an argument."
             )
         session.namespace = chosen = me.name
     return check_namespace(chosen)
@@ -216,7 +216,7 @@ def with_nearest_name(
 
 
 def nearest_name(session: Session, name: str, namespace: str | None) -> Flow[str]:
-    """`Did you mean 'my-run'?`, or "". One request, and an error of that request is no error here."""
+    """`Did you mean 'my-run'?`, or "". One request, and an error of that request is not an error here."""
     try:
         chosen = yield from resolve_namespace(session, namespace)
         request = requests.list_page(chosen, limit=_NAMES_COMPARED, once=True)
@@ -246,7 +246,7 @@ def _one(
 
 
 def pause(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint]:
-    """Pause; pausing a paused endpoint is no error."""
+    """Pause; pausing a paused endpoint is not an error."""
     return (yield from _one(session, requests.pause, name, namespace))
 
 

@@ -45,7 +45,7 @@ _CATALOG_PATH = "/api/v1/catalog"
 DEFAULT_TIMEOUT = 30.0  # seconds for one request; connecting may take ten of them
 RETRY_BUDGET = 60.0  # seconds in which one request may be tried again
 _CONNECT_TIMEOUT = 10.0
-_INVALID_TRIES = 3  # of a request that is answered with something that is no JSON
+_INVALID_TRIES = 3  # of a request that is answered with something that is not JSON
 # What a connection fails with that can't change by itself, by the words of OpenSSL and of httpx; and what to do.
 _LASTING = (
     (
@@ -63,7 +63,7 @@ _LASTING = (
     ),
 )
 _LOCAL = re.compile(r"\w+://(localhost|127\.|\[::1\])")
-_LONGEST_QUOTE = 200  # characters of an answer that is no JSON
+_LONGEST_QUOTE = 200  # characters of an answer that is not JSON
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ class Transport:
             if not isinstance(error, ApiError) or request.once or not is_transient(error):
                 return False
             if isinstance(error, InvalidAnswerError) and state.attempt_number >= _INVALID_TRIES:
-                return False  # a page that stays is no passing trouble
+                return False  # a page that stays does not pass with time
             return request.repeatable or isinstance(error, RateLimitError | ServiceUnreachableError)
 
         return {

@@ -34,7 +34,7 @@ class Limits:
 
     @classmethod
     def of(cls, max_cost: float | None, max_runtime: float | timedelta | None) -> Self:
-        """As a DAG writes them. Raises `InvalidArgumentError` for what is no limit."""
+        """As a DAG writes them. Raises `InvalidArgumentError` for what is not a limit."""
         seconds = seconds_of(max_runtime)
         for name, value in (("max_cost", max_cost), ("max_runtime", seconds)):
             if value is None:
@@ -64,7 +64,7 @@ class Account:
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
-        """The account that a store or a task's result holds; None for what is none."""
+        """The account that a store or a task's result holds; None for anything else."""
         if not isinstance(stored, Mapping):
             return None
         try:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 def cost(session: Session, name: str, namespace: str | None, *, start: datetime, stop: datetime | None) -> Flow[Cost]:
     """What an endpoint cost between `start` and `stop` (default now).
 
-    What can't be had (replicas, metric, prices) makes the figure coarser and is said in `Cost.source`; only the
+    What is not available (replicas, metric, prices) makes the figure coarser and is said in `Cost.source`; only the
     endpoint itself must be there. A `start` before the endpoint's creation counts from its creation.
     """
     for label, moment in (("start", start), ("stop", stop)):
@@ -39,7 +39,7 @@ def cost(session: Session, name: str, namespace: str | None, *, start: datetime,
 
 
 def price(session: Session, endpoint: InferenceEndpoint) -> Flow[float | None]:
-    """USD per replica and hour; None where it can't be had."""
+    """USD per replica and hour; None where it is not available."""
     return (yield from price_at(session, endpoint.place))
 
 

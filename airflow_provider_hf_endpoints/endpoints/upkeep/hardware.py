@@ -50,7 +50,8 @@ def nearest(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -
 
 
 def check_choices(choices: object, order: str = "given") -> tuple[str, ...]:
-    """The paths of a list of choices. Raises `InvalidArgumentError` when one can't be a path, or the order is none."""
+    """The paths of a list of choices. Raises `InvalidArgumentError` when one can't be a path, or the order is not
+    valid."""
     if order not in get_args(HardwareOrder):
         raise InvalidArgumentError(
             f"hardware_order={order!r} is not valid. Use one of {', '.join(get_args(HardwareOrder))}."

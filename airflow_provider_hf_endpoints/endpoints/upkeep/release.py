@@ -10,7 +10,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, Endp
 from airflow_provider_hf_endpoints.endpoints.models import DELETED, NEEDS_RESUME, InferenceEndpointStatus
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
-# What becomes of an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
+# What happens to an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
 AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
 
 #: By what is done: the states in which it is done, and that end the wait for it.

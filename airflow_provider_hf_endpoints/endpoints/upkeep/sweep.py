@@ -63,7 +63,7 @@ class Known:
     :param started: when that was
     :param run_ended: whether that task's DAG run has ended; None where it is not known
     :param users: who holds a lease on it that has not expired, for a person
-    :param paused: the DAGs of those users and of that task's run, as far as they are switched off
+    :param paused: the DAGs of those users and of that task's run that are switched off
     :param expired: a lease on it has expired, and nobody has given it back
     :param since: when the replica that has run for longest was started; None where there is none
     :param pending: whether requests are under way; None where that was not asked, or is not known
@@ -99,7 +99,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Leave:
-    """It is not, or is none of this sweep's business."""
+    """It is not, or is not this sweep's concern."""
 
     reason: str
 

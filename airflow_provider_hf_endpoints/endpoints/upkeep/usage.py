@@ -11,7 +11,7 @@ def is_used(first: InferenceEndpoint, now: InferenceEndpoint, pending: Metrics |
     """Whether there were requests between two looks, or are some under way.
 
     :param first: the earlier look, `now` the later one.
-    :param pending: the metric `pending-request` since the earlier one; None where it can't be had.
+    :param pending: the metric `pending-request` since the earlier one; None where it is not available.
     """
     if now.last_used_at is not None and now.last_used_at != first.last_used_at:
         return True

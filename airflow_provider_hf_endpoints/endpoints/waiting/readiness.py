@@ -26,9 +26,8 @@ SHORTEST_POLL = 1.0  # seconds
 LONGEST_POLL = 30.0  # seconds
 _JITTER = 0.2  # the part by which a pause may be shorter or longer
 # After a resume, reads of the endpoint may still say "paused" for a moment, and after a create that there is none: the
-# time given to the service to catch up.
-# Never longer, whatever the replicas say: `targetReplica` may remain above 0 on a paused endpoint for good
-# (huggingface/harbor-hf, docs/endpoint-provisioning.md, July 2026).
+# time given to the service to catch up. Never longer, whatever the replicas say: `targetReplica` may remain above 0 on
+# a paused endpoint permanently (huggingface/harbor-hf, docs/endpoint-provisioning.md, July 2026).
 RESUME_GRACE = timedelta(seconds=60)
 
 
@@ -41,7 +40,7 @@ class Goal:
     :param deadline: when to give up (aware); None waits for ever.
     :param target_states: the states that end the wait with success, or `deleted`. For `running` the health route must
         answer 200 too: `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
-    :param on_scaled_to_zero: what a scaledToZero endpoint means when that is no target: `wake` it by a request,
+    :param on_scaled_to_zero: what a scaledToZero endpoint means when that is not a target: `wake` it by a request,
         `accept` it as ready (the first request wakes it), or `fail`.
     :param resumed_at: when the waiting side itself created or resumed the endpoint: that it is paused, or that there is
         none, is then no end for a minute.

@@ -170,7 +170,7 @@ def settle(session: Session, updated: InferenceEndpoint, on_look: OnLook | None 
 
 
 def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | TimedOut:
-    """A look that failed in passing: go on, as far as the deadline and the service's Retry-After allow."""
+    """A look that failed in passing: go on, if the deadline and the service's Retry-After allow."""
     if goal.deadline is not None and now >= goal.deadline:
         waited = (now - goal.started).total_seconds()
         return TimedOut(f"No response after {waited:.0f} s of waiting. Last error: {error}")

@@ -104,7 +104,7 @@ def read_result(
     :param path: the request's path: where it is one of OpenAI's, the answer is read as OpenAI's
     :param decode: JSON decoder; the batch gives a faster one
     :param asked: what of the request is to be seen to, None for nothing
-    :raises InferenceError: the typed error of an answer that is no success, or that makes no sense
+    :raises InferenceError: the typed error of an answer that is not a success, or that makes no sense
     """
     if not 200 <= response.status < 300:
         raise error_from(response, path)
@@ -160,7 +160,7 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
 
 
 def _is_cut(error: ValueError) -> bool:
-    """Whether a document is no JSON because it ends too early."""
+    """Whether a document is not JSON because it ends too early."""
     if not isinstance(error, json.JSONDecodeError):
         return False
     # A word, an escape or a number may be cut in its middle, before which the decoder stops.

@@ -140,7 +140,7 @@ def dialect_of(engine: str | None) -> Dialect | None:
     """The dialect of an engine (a key of `model.image`, or a dialect's own name); None when it has to be
     discovered.
 
-    :raises ValueError: the name is no engine's
+    :raises ValueError: the name is not an engine's
     """
     if engine is None:
         return None

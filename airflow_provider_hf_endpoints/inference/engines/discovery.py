@@ -250,7 +250,7 @@ def run(
 
 
 def call(route: str, payload: Any, method: str) -> Generator[WireRequest, WireResponse, Any]:
-    """Any route: its JSON, or its text when it is none."""
+    """Any route: its JSON, or its text when it is not JSON."""
     route = route if route.startswith("/") else f"/{route}"
     response = yield WireRequest(route, payload, method)
     if not 200 <= response.status < 300:

@@ -1,4 +1,4 @@
-"""One answer that is no success, turned into one typed error: by status, and by what the body says.
+"""One answer that is not a success, turned into one typed error: by status, and by what the body says.
 
 The only place that knows the shapes of error bodies: nested object, plain string, flat, FastAPI's `detail`,
 text.
@@ -57,8 +57,8 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
 def _of_proxy(response: WireResponse, words: str) -> type[errors.InferenceError] | None:
     """What a 400 of the proxy says of the endpoint; None where the engine speaks. It is never a row's fault.
 
-    The proxy reads no row. So where its words are none that are known, they are taken for an endpoint that does not
-    serve just now: one report has a 400 in place of the 503 of an endpoint at zero.
+    The proxy reads no row. So where its words are unknown, they are taken for an endpoint that does not serve just now:
+    one report has a 400 in place of the 503 of an endpoint at zero.
     """
     if response.status != 400:
         return None

@@ -102,7 +102,7 @@ def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[st
 def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
     """The same where only chats can be asked to: all engines know OpenAI's `response_format` for them.
 
-    :raises UnsupportedTaskError: the task is no chat
+    :raises UnsupportedTaskError: the task is not a chat
     """
     del engine
     if task != CHAT:
@@ -195,7 +195,7 @@ def refuse_given_up(reason: str | None) -> None:
 
 
 def text_or_none(value: Any) -> str | None:
-    """A name of the engine's; None for what is none."""
+    """A name of the engine's; None for anything else."""
     return value if isinstance(value, str) else None
 
 
@@ -238,7 +238,7 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
 def _text_of(content: Any) -> str | None:
     """The text in a message's `content`, which may be a list of parts; None where there is none.
 
-    :raises MalformedAnswerError: a part is no text
+    :raises MalformedAnswerError: a part is not a text
     """
     match content:
         case str() | None:

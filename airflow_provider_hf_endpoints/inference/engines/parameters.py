@@ -96,8 +96,8 @@ def for_tgis_chat(parameters: Mapping[str, Any]) -> Parameters:
 def for_toolkit(parameters: Mapping[str, Any], *, continues: bool = True) -> Parameters:
     """Parameters for a pipeline of transformers that makes text.
 
-    `stop` is none of them: what `stop_sequence` does differs from release to release (in 4.51 each *token* of the stop
-    ends the text), and `stop_strings` needs what cannot be sent. So the text is cut when the text comes.
+    `stop` is not one of them: what `stop_sequence` does differs from release to release (in 4.51 each *token* of the
+    stop ends the text), and `stop_strings` needs what cannot be sent. So the text is cut when the text comes.
 
     :param continues: the text goes on from a prompt, which would be repeated unless told not to
     """

@@ -1,4 +1,4 @@
 """One exchange with one endpoint: the seam `Transport`, and the two transports behind it.
 
-What a status or a body means is none of its business.
+What a status or a body means is not its concern.
 """

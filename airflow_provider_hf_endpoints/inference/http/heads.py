@@ -19,7 +19,8 @@ _TOKEN = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 # Control characters too, which servers do send; but no NUL, no line break, no form feed.
 _TEXT = r"[^\x00\n\r\f\v]*"
 _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?")
-#: All header lines of a head at once; a line that is none is missing in what is found. The blanks before a value are
+#: All header lines of a head at once; a line that is not valid is missing in what is found. The blanks before a value
+#: are
 #: never given back (`*+`), or a line of blanks would take the square of its length.
 _HEADERS = re.compile(rf"^({_TOKEN}):[ \t]*+({_TEXT})$", re.MULTILINE)
 _NAME = re.compile(_TOKEN)
@@ -48,7 +49,7 @@ def read_head(text: str, method: str) -> Head | None:
     """The head of an answer to a request with `method`; None for one that announces another (100, 103).
 
     :param text: all lines without the empty one at their end, decoded as Latin-1
-    :raises MalformedAnswerError: this is no HTTP/1.1
+    :raises MalformedAnswerError: this is not HTTP/1.1
     """
     line, _, rest = text.removesuffix("\r").replace("\r\n", "\n").partition("\n")
     found = _STATUS_LINE.fullmatch(line)
@@ -77,7 +78,7 @@ def read_head(text: str, method: str) -> Head | None:
 def check_trailer(text: str) -> None:
     """Lines behind the last chunk, which nobody needs.
 
-    :raises MalformedAnswerError: a line that is no header
+    :raises MalformedAnswerError: a line that is not a header
     """
     _headers(text.removesuffix("\r").replace("\r\n", "\n"))
 
@@ -101,7 +102,7 @@ def _lower(name: str) -> str | None:
 
 
 def _unusual_headers(text: str) -> dict[str, str]:
-    """The same where lines go on, stand several times or hold control characters, or where one is no header."""
+    """The same where lines go on, stand several times or hold control characters, or where one is not a header."""
     found = _HEADERS.findall(text)
     if len(found) != text.count("\n") + 1:
         found = _unfolded(text)

@@ -45,7 +45,7 @@ class AnswerParser:
     def feed(self, data: bytes) -> WireResponse | None:
         """The answer once it is whole, None before.
 
-        :raises MalformedAnswerError: this is no HTTP/1.1
+        :raises MalformedAnswerError: this is not HTTP/1.1
         :raises AnswerTooLargeError: the body has more than `max_bytes`
         """
         self.started = True

@@ -17,7 +17,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, is_hopeless, tls_failure
 
 #: What a request can raise. Not every error of httpx is an `HTTPError`, broken TLS may come as it is, and
-#: Python itself refuses a URL that is no text.
+#: Python itself refuses a URL that is not a text.
 RAISED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, UnicodeError)
 #: A kept connection that the server closed meanwhile shows as one of these at the next request on it.
 MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -49,7 +49,7 @@ def closed_before_answer(error: Exception) -> bool:
 
 
 def broke_rules(error: Exception) -> bool:
-    """Whether something came that is no HTTP, rather than an end."""
+    """Whether something came that is not HTTP, rather than an end."""
     return isinstance(error, httpx.RemoteProtocolError) and not any(
         words in str(error) for words in ("without sending", "unexpectedly closed", "ConnectionClosed")
     )

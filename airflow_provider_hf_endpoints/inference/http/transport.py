@@ -1,8 +1,8 @@
 """The seam between the batch and an HTTP library: one method, `send`.
 
-A transport is bound to one endpoint. It knows connections, timeouts and TLS; statuses and bodies are none of
-its business. `streams.py` holds the fast one, `httpx_transport.py` the one that works everywhere, and this file imports
-neither: a batch pays only for what it uses.
+A transport is bound to one endpoint. It knows connections, timeouts and TLS; statuses and bodies are not its concern.
+`streams.py` holds the fast one, `httpx_transport.py` the one that works everywhere, and this file imports neither: a
+batch pays only for what it uses.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Transport(ABC):
         :raises InferenceTimeoutError: no complete answer within the timeout
         :raises CertificateError: the server's certificate is not accepted; trying again does not help
         :raises CutAnswerError: an answer that ended too early
-        :raises MalformedAnswerError: what came is no HTTP
+        :raises MalformedAnswerError: what came is not HTTP
         :raises AnswerTooLargeError: a body above the transport's bound
         :raises BadRequestError: a route that no URL can carry
         """

@@ -28,12 +28,12 @@ def check_rows(
 ) -> Line | None:
     """Refuse an input without a row, or whose rows are not what is expected.
 
-    A line that is no row is not refused, unless none of a file's first hundred is one. That is asked of a hundred files
-    at most.
+    A line that is not a row is not refused, unless none of a file's first hundred is one. That is asked of a hundred
+    files at most.
 
     :param columns: columns that every row must have
     :param keep: columns that some row must have
-    :param stop_on_bad: refuse a single line that is no row too
+    :param stop_on_bad: refuse a single line that is not a row too
     :param may_be_empty: the input may have no row
     :return: the first row, None where there was none in the files that were looked at
     :raises BatchInputError: there is no file, it is empty or torn, or its rows lack a column
@@ -59,7 +59,7 @@ def check_rows(
 
 
 def columns_of(first: Line, source: Input) -> tuple[str, ...]:
-    """All columns of the first row, also those that are not read; none where the line is no row."""
+    """All columns of the first row, also those that are not read; none where the line is not a row."""
     if source.columns is not None and source.files[0].format is not JSONL:
         first = next(read_lines(replace(source, columns=None)), first)
     return tuple(_names_in(first))

@@ -39,7 +39,7 @@ def read(
         for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file), newline="")):
             if not names:
                 names = _checked(file, values)
-            elif values:  # a blank line is no row
+            elif values:  # a blank line is not a row
                 yield _line(file, place, number, names, values)
                 place += 1
     return place

@@ -250,7 +250,7 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 
 def _why_not(folder: UPath) -> str:
-    """Why nothing is in a folder, as far as the Hub tells."""
+    """Why nothing is in a folder, if the Hub says so."""
     try:
         folder.fs.info(folder.path)
     except FileNotFoundError as error:

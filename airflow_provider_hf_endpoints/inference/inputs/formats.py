@@ -52,7 +52,7 @@ class CsvForm:
         :raises ValueError: there is no such encoding, or the delimiter cannot be one
         """
         try:
-            "".encode(encoding or "utf-8")  # refuses a codec that is none of text
+            "".encode(encoding or "utf-8")  # refuses a codec that is not one of text
             name = codecs.lookup(encoding or "utf-8").name
         except (LookupError, TypeError, ValueError):
             raise ValueError(f"encoding={encoding!r} is unknown. Use a name such as utf-8, cp1252 or utf-16") from None
@@ -78,7 +78,8 @@ SUFFIXES = tuple(_BY_SUFFIX)
 
 
 def format_of(suffix: str, input_format: InputFormat) -> FileFormat | None:
-    """The format of a file: the one that the job names, else what the file's suffix tells; None when that is none.
+    """The format of a file: the one that the job names, else what the file's suffix tells; None when the suffix is
+    unknown.
 
     :raises ValueError: the job names none
     """

@@ -27,7 +27,7 @@ def hashes_of(
 ) -> list[array[int]]:
     """The hashes of all ids, in order: eight bytes a row, sorted in parts.
 
-    :param stop_on_bad: refuse a line that is no row; otherwise it has no id
+    :param stop_on_bad: refuse a line that is not a row; otherwise it has no id
     :param go_on: called every few thousand lines, since all are read; may raise
     :raises BatchInputError: an id is missing, or stands on two lines
     """

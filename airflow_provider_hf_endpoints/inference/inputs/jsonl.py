@@ -1,4 +1,4 @@
-"""Rows of a JSONL file: one JSON object a line. Blank lines are no rows."""
+"""Rows of a JSONL file: one JSON object a line. Blank lines are not rows."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Line(NamedTuple):
     :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines; in a
         part of a file, from that part's start
     :param raw: the row as JSON, or what stands in its place
-    :param problem: why this is no row, in words that follow its place; empty where it is one
+    :param problem: why this is not a row, in words that follow its place; empty where it is one
     """
 
     place: int

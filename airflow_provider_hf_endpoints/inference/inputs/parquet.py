@@ -38,7 +38,7 @@ def read(
 ) -> Generator[Line, None, int]:
     """The rows of a file as JSON, by the rule of `arrow_json`; see `read.Reader`.
 
-    :raises BatchInputError: the file is no Parquet, is cut short, lacks a column, or a column has no form in JSON
+    :raises BatchInputError: the file is not Parquet, is cut short, lacks a column, or a column has no form in JSON
     """
     del counted  # the format has no lines
     with _opened(file) as table:

@@ -109,7 +109,7 @@ class LineSource:
             if not read:
                 raise
         if not read:
-            self._refuse_changed()  # the end may be that of a file which was written anew meanwhile
+            self._refuse_changed()  # the end may be that of a file which was written again meanwhile
         return block, read
 
     def _opened_again(self) -> Iterator[Line]:

@@ -29,7 +29,7 @@ class Budget:
     :param max_runtime: seconds of wall-clock time while the batch runs
     :param price_per_hour: USD per replica and hour
     :param rows_per_replica_second: the pace of an earlier run, by which one that can't fit is refused at its start
-    :param key: a run with another key begins anew
+    :param key: a run with another key starts again
     :param name: which budget it is, for a person
     """
 

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
 
 def one_of(name: str, value: object, known: Sequence[object]) -> None:
     """
-    :raises ValueError: the value is none of those that are known
+    :raises ValueError: the value is not a known one
     """
     if value not in known:
         raise ValueError(f"{name}={value!r} is not valid. Use one of {', '.join(map(str, known))}")
@@ -27,8 +27,8 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
 
 def kinds(job: object, hints: Mapping[str, Any]) -> None:
     """
-    :param hints: what each argument may be, by its annotation; one that is no number, text or mapping passes
-    :raises ValueError: an argument is something else, or a number that is none
+    :param hints: what each argument may be, by its annotation; one that is not a number, text or mapping passes
+    :raises ValueError: an argument is something else, or not a finite number
     """
     for name, hint in hints.items():
         value, alternatives = getattr(job, name), _alternatives(hint)
@@ -82,7 +82,7 @@ def listed(name: str, value: object) -> None:
 def paths(name: str, value: object) -> None:
     """
     :param value: a path, or a list of paths
-    :raises ValueError: one of them is none
+    :raises ValueError: one of them is not a path
     """
     for each in value if isinstance(value, list | tuple) else [value]:
         try:

@@ -81,8 +81,7 @@ class BatchJob:
         `output_path` until `merge_shards` puts all of them together
     :param concurrent_shards: how many shards run at the same time at most; default all. `max_concurrency` and
         `concurrency_ceiling` are of all shards together
-    :param on_bad_input: a line that is no row: `error_row` writes an error in its place, `stop` ends the
-        batch
+    :param on_bad_input: a line that is not a row: `error_row` writes an error in its place, `stop` ends the batch
     :param on_empty: an input without a row: `fail`, or `succeed` with an empty output
     :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
     :param max_error_rate: share of failed rows above which the batch stops, None for never
@@ -95,8 +94,8 @@ class BatchJob:
     :param price_per_hour: USD per replica and hour of the endpoint; also for what the report says of costs
     :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
         that pace is refused before it sends anything
-    :param budget_key: a run with another key begins a budget anew
-    :param attempt_key: with `on_existing="overwrite"`, names what is begun anew: a run with the same key goes on with
+    :param budget_key: a run with another key starts a new budget
+    :param attempt_key: with `on_existing="overwrite"`, names what is overwritten: a run with the same key goes on with
         what the first of them began
     :param shared_budgets: further budgets, of what the endpoint costs whoever uses it
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local

@@ -37,7 +37,7 @@ class Shard:
     def parse(cls, value: Any) -> Shard:
         """The shard in plain JSON.
 
-        :raises ValueError: that is none
+        :raises ValueError: the value is not valid
         """
         if isinstance(value, Shard):
             return value

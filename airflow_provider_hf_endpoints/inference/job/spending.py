@@ -76,7 +76,7 @@ async def follow(
 
 
 async def _save_if_possible(account: Callable[[], None], path: UPath) -> None:
-    """Keep it for the next run. A store that fails is no reason to stop watching: the next look saves again."""
+    """Keep it for the next run. A store that fails is not a reason to stop watching: the next look saves again."""
     try:
         await asyncio.to_thread(account)
     except Exception as error:  # noqa: BLE001 - stores raise what they like; the budget goes on being watched

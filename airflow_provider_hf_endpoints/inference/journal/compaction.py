@@ -103,7 +103,7 @@ class Compaction:
         self._levels[level].append(placed)
 
     def run(self, own: int, check: Callable[[], None]) -> None:
-        """Make what can be made larger. A store that fails is no harm: the next look tries again.
+        """Make what can be made larger. A store that fails does no harm: the next look tries again.
 
         :param own: descriptor of the run's own file, in which all its groups stand one after another
         :param check: called before anything is deleted; raises when another run may be reading it

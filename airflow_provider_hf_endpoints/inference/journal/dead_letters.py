@@ -24,7 +24,7 @@ def with_letter(record: Record, line: Line) -> Record:
 
 
 def _as_json(raw: bytes) -> bytes:
-    """The row as it stands in the input; as a text where it is no JSON."""
+    """The row as it stands in the input; as a text where it is not JSON."""
     try:
         fastjson.decode(raw)
     except ValueError:

@@ -84,7 +84,7 @@ class Resume:
     def has(self, line: Line, key: int, line_key: int) -> bool:
         """Whether the row in a line is done.
 
-        :param line_key: of its line, to be written where the row's record has to be written anew
+        :param line_key: of its line, to be written where the row's record has to be written again
         """
         index = line.place
         if self._by_key is None:

@@ -157,7 +157,7 @@ class Gate:
             self._asked_until = self._hold_until
         if asked is not None or (episode is not None and episode.hardly_taken):
             self._ramping, self._sent_in_ramp = True, 0
-            # A connection may take seconds to fail, which is no reason to take minutes over sending again.
+            # A connection may take seconds to fail, which is not a reason to take minutes over sending again.
             self._longest_step = math.inf if asked is not None else LONGEST_PAUSE
 
     @property

@@ -15,7 +15,7 @@ ENOUGH = 0.98  # of the best throughput: that setting brings nearly as much
 AS_FAST = 0.99  # the same for a look below: each may be followed by another
 IMPOSSIBLE = 1.1  # so many times what a setting could bring at most: the fleet has changed meanwhile
 PAYS = 1.05  # so many times as much a doubled setting has to bring
-WRONG = 0.9  # a hint that brings less than this share was none
+WRONG = 0.9  # a hint that brings less than this share was wrong
 PRECISE = 1.08  # so close are a setting that is enough and one that is not, at the end of the search
 ABOVE = 1.06  # of the smallest setting that is enough: a small queue, so that a slot never stands empty
 IDLE = 0.3  # share of an answer's time that hints at a setting far too high
@@ -44,7 +44,7 @@ class HillClimb:
 
     def __init__(self) -> None:
         self._phase = Phase.GROWING
-        self._best = 0.0  # throughput of the flat part, as far as it is known
+        self._best = 0.0  # throughput of the flat part, if it is known
         self._enough = math.inf  # smallest setting known to bring it
         self._too_little = 0.0  # largest known not to
         self._here = 0.0  # what the settled setting brings
@@ -67,7 +67,7 @@ class HillClimb:
             self._phase, self._stayed, self._looked_up = Phase.SETTLED, STAY - 1, True
 
     def scale(self, factor: float) -> float | None:
-        """The fleet has become so many times as large: a search goes on, a settled setting is measured anew.
+        """The fleet has become so many times as large: a search goes on, a settled setting is measured again.
 
         :return: the settled setting, where another was being looked at
         """
@@ -152,9 +152,9 @@ class HillClimb:
         return self._narrow()
 
     def _hint_followed(self, share: float, rate: float) -> float:
-        """Small steps from here on, the next one up; or doubling as before, where the hint was none.
+        """Small steps from now on, the next one up; or doubling as before, where there was no hint.
 
-        What a long queue brought depends on the length of the rows in it, and is no measure for either.
+        What a long queue brought depends on the length of the rows in it, and is not a measure for either.
         """
         self._hinted = False
         self._trusts_hints = rate > WRONG * self._best

@@ -132,7 +132,7 @@ class Limiter:
         self._seen = load
 
     def replicas_changed(self, replicas: int, now: float) -> None:
-        """The number of ready replicas is known anew; the limit follows it at once."""
+        """The number of ready replicas has changed; the limit follows it at once."""
         replicas = max(1, replicas)
         if self._fixed is None and replicas != self._replicas:
             settled = self._hill.scale(replicas / self._replicas)

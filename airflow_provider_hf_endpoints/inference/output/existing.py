@@ -67,7 +67,7 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
             size = size_of(path)
         except FileNotFoundError:
             if written == 0 or (what == "errors" and not manifest["report"].get("failed")):
-                continue  # an empty list of errors is no loss
+                continue  # an empty list of errors is not a loss
             raise OutputConflictError(
                 f"{layout.manifest} says that the output is finished, but its {what} {path} are missing. Restore "
                 f"them, {end}"

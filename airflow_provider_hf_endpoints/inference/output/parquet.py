@@ -22,7 +22,8 @@ _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_INTEGER = 2**63 - 1
 _MOST_FLOAT32 = 3.4e38
 #: As the fields of an output line, but: an `id` is text, whatever it was. Of a task that answers with vectors, one
-#: that is alone (a list of numbers, or the only one in a list) stands in `embedding`. Any other output that is no text
+#: that is alone (a list of numbers, or the only one in a list) stands in `embedding`. Any other output that is not a
+#: text
 #: stands as JSON in `output`; `columns`, `extra` and `response` are JSON, for their types are anybody's. Half a
 #: character (a lone surrogate), which UTF-8 has no form of, becomes U+FFFD.
 SCHEMA = pa.schema(

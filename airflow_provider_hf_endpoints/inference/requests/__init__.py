@@ -1,4 +1,4 @@
 """From a row to its request: templates, OpenAI Batch lines, structured output. Pure.
 
-Which route and body an engine takes is in `engines/`; what becomes of an answer is in `output/`.
+Which route and body an engine takes is in `engines/`; what happens to an answer is in `output/`.
 """

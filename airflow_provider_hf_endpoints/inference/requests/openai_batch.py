@@ -29,7 +29,7 @@ _ROUTES = {
 
 
 def compile_lines(target: Target) -> Render:
-    """A function from such a line to its request; it raises `BadLineError` for one that is none."""
+    """A function from such a line to its request; it raises `BadLineError` for one that is not valid."""
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         url, body = row.get("url"), row.get("body")

@@ -88,7 +88,7 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
 def value_in(text: str) -> Any:
     """The JSON value in an answer, without what models put around it: their thoughts, and a fence of Markdown.
 
-    :raises ValueError: there is none; NaN and infinity, which JSON cannot say, are none
+    :raises ValueError: there is none; NaN and infinity, which JSON cannot say, are not valid
     """
     problem = ValueError("nothing")
     for candidate in _candidates(text.strip().removeprefix("\ufeff")):

@@ -83,7 +83,7 @@ class Parts(NamedTuple):
 
 
 def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable[[Row], Parts]:
-    """A function from a row to all that its request is made of; `body` is no part of it.
+    """A function from a row to all that its request is made of; `body` is not part of it.
 
     :param parameters: of every row
     """

@@ -26,7 +26,7 @@ def require_values(result: InferenceResult, request: RowRequest) -> None:
     """Check the numbers in an answer to a request.
 
     :param request: of one row, or of several in an array
-    :raises MalformedAnswerError: a number is missing or is none, or there are more or fewer than texts
+    :raises MalformedAnswerError: a number is missing or is not valid, or there are more or fewer than texts
     """
     if request.task not in _WITH_VALUES:
         return

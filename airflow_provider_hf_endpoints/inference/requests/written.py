@@ -17,7 +17,7 @@ _CHAT = re.compile(r"""\s*(\[\s*)?\{\s*["'](role|content|messages|name|tool_call
 def chat_in(value: Any) -> Any:
     """The chat in a column: messages, where it holds them or a text that is JSON of them; else one message's text.
 
-    :raises BatchInputError: the text begins as messages do, and is no JSON
+    :raises BatchInputError: the text begins as messages do, and is not JSON
     """
     if not isinstance(value, str):
         return value if isinstance(value, list | dict) else json.dumps(value)

@@ -45,7 +45,7 @@ class AnswerReader:
     def read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
         """The answer to each row of a parcel.
 
-        :raises InferenceError: it is no success, or makes no sense
+        :raises InferenceError: it is not a success, or makes no sense
         """
         request = parcel.request
         result = read_result(self.dialect, request.task, response, request.route, fastjson.decode, request.asked)
@@ -147,7 +147,7 @@ class Attempts:
         self.in_flight = 0
 
     async def make(self, parcel: Parcel, now: float) -> None:
-        """Send a parcel once and see what became of it."""
+        """Send a parcel once and see what happened to it."""
         self._count(parcel, now)
         task = asyncio.current_task() if self._hedging is not None else None
         if self._hedging is not None and task is not None:

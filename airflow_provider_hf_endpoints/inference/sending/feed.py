@@ -46,11 +46,12 @@ class RowForm:
 
 
 class RowReader:
-    """Makes rows of lines; those that are done already, and lines that are no rows, end here.
+    """Makes rows of lines; those that are done already, and lines that are not rows, end here.
 
     :param resume: says which rows an earlier run has done
-    :param finished: takes lines that are no rows
-    :param bad_input_ends: ends the batch at a line that is no row; None where such a line is only an error in its place
+    :param finished: takes lines that are not rows
+    :param bad_input_ends: ends the batch at a line that is not a row; None where such a line is only an error in its
+        place
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class RowReader:
         self._finished = finished
         self._tally = tally
         self._bad_input_ends = bad_input_ends
-        #: A line was no row and has ended the batch: no further line is read.
+        #: A line was not a row and has ended the batch: no further line is read.
         self.refused = False
 
     def read(self, line: Line) -> Item | None:

@@ -113,7 +113,7 @@ class FinishedRows:
             return self._form.fail(place, key, None, unwritten, attempts, None)
 
     def unusable(self, line: Line, key: int, line_key: int, identity: RowId | None, error: Exception) -> None:
-        """A line of the input is no row, and nothing is sent for it."""
+        """A line of the input is not a row, and nothing is sent for it."""
         record = self._error_record(line.place, key, identity, error, 0, None)
         self._finish(with_letter(record, line), line_key)
 

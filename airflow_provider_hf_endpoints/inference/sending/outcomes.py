@@ -1,4 +1,4 @@
-"""What becomes of a request's rows: finished with their answers, sent again, in parts, or given up with an error.
+"""What happens to a request's rows: finished with their answers, sent again, in parts, or given up with an error.
 
 What a failure means is decided in `retries.py`. The limit, the gate and the packing of rows learn from answers and
 failures, and are told of them here. No I/O.
@@ -104,7 +104,7 @@ class Outcomes:
                 self._not_taken(parcel, error, sent_at, now, in_flight)
 
     def failed_beside_another(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
-        """One of two requests for a parcel failed: the other request decides what becomes of its rows."""
+        """One of two requests for a parcel failed: the other request decides what happens to its rows."""
         self._finished.discarded(parcel, error)
         match verdict(error, own_route=self._policy.own_route):
             case Verdict.STOP:
@@ -157,7 +157,7 @@ class Outcomes:
 
     @staticmethod
     def _uncount_attempt(parcel: Parcel) -> None:
-        """The endpoint did not work on the parcel, so this was no attempt."""
+        """The endpoint did not work on the parcel, so this was not an attempt."""
         for row in parcel.rows:
             row.attempts -= 1
 

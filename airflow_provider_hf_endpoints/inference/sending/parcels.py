@@ -114,7 +114,7 @@ class ArraySize:
 
     @classmethod
     def of(cls, wanted: int | Literal["auto"], engine_most: int | None) -> ArraySize:
-        """As the job says; `auto` for what the engine takes, as far as that is of use.
+        """As the job says; `auto` for what the engine takes, if that is useful.
 
         :param engine_most: None where it does not say
         """

@@ -119,7 +119,7 @@ class Progress:
         )
 
     def observe(self, tally: Tally, now: float, in_flight: int, limit: int, reason: str) -> None:
-        """Give the observer a snapshot. One that raises is not asked again: it is no reason to stop a batch."""
+        """Give the observer a snapshot. One that raises is not asked again: it is not a reason to stop a batch."""
         if self._observer is None:
             return
         recent, self._recent = self._recent, Latencies()

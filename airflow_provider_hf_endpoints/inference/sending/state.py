@@ -13,7 +13,7 @@ class Tally:
     :param begun: rows that were sent at least once
     :param tokens: completion tokens
     :param errors: failed rows by kind of error
-    :param faults: requests that failed, by kind of error, whatever became of their rows
+    :param faults: requests that failed, by kind of error, whatever happened to their rows
     :param first_words: the first message of each kind
     """
 

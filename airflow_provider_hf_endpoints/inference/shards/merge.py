@@ -69,7 +69,7 @@ class _Part:
 def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids: bool = True) -> BatchReport:
     """Put the outputs of all shards together, in the order of the input, and remove them.
 
-    Run again after it was killed, it begins anew and writes the same; after it finished, it returns its report.
+    Run again after it was killed, it starts again and writes the same; after it finished, it returns its report.
 
     :param output_path: of the whole batch, as it was given to the planner and to the shards
     :param keep_shards: leave the shards' own outputs where they are
@@ -140,7 +140,7 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
     parts: list[_Part] = []
     missing: list[Shard] = []
     start = 0
-    lines: dict[str, int] = {}  # of files that were cut, as far as they were read
+    lines: dict[str, int] = {}  # of files that were cut, if they were read
     for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
         own = layout.of_shard(shard.name)
         manifest = read_manifest(own)

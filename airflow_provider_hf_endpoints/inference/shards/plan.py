@@ -97,7 +97,7 @@ class Plan:
     def from_dict(cls, value: Mapping[str, Any]) -> Plan:
         """The plan in plain JSON.
 
-        :raises ValueError: that is none, or of another version
+        :raises ValueError: the value is not valid, or of another version
         """
         if value.get("format") != FORMAT:
             raise ValueError(f"a plan of format {value.get('format')!r}, not {FORMAT}")
@@ -141,7 +141,7 @@ def plan_shards(
 
 
 def check_division(shards: int | None, bytes_per_shard: int | None) -> None:
-    """Refuse a division that is none.
+    """Refuse a division that is not valid.
 
     :raises ValueError: neither or both are given, or they are not positive whole numbers
     """

@@ -63,7 +63,7 @@ def plan_batch(
     :raises BatchInputError: there is no input, or it is empty
     :raises TooManyShardsError: it would be more
     :raises OutputConflictError: something else is on the output path
-    :raises ValueError: an argument that is none
+    :raises ValueError: an argument is not valid
     """
     began = int(time.time())
     check_division(shards, bytes_per_shard)

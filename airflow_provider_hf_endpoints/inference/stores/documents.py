@@ -35,7 +35,8 @@ def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | Non
 
 
 def encoded(document: Mapping[str, Any], *, indent: int | None = None) -> bytes:
-    """A document as it is written. A path that is no UTF-8 is text with lone surrogates, which JSON can only escape."""
+    """A document as it is written. A path that is not UTF-8 is text with lone surrogates, which JSON can only
+    escape."""
     text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
     return text.encode("utf-8", "backslashreplace")
 

@@ -22,7 +22,7 @@ PathLike = Any  # str, os.PathLike, UPath or ObjectStoragePath: they share no ba
 def as_upath(value: PathLike) -> UPath:
     """The path as something with `open`, `exists`, `/` and `parent`.
 
-    :raises TypeError: the value is no path
+    :raises TypeError: the value is not a path
     :raises ValueError: it is empty
     """
     if isinstance(value, str):

@@ -53,7 +53,7 @@ def checked(init: F) -> F:
 
 
 def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:
-    """`given` with every text that is no template understood by its annotation.
+    """`given` with every text that is not a template understood by its annotation.
 
     :raises ValueError: the first that can't be meant
     """
@@ -134,7 +134,7 @@ def _listed(name: str, text: str) -> list[str]:
 
 
 def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> None:
-    """Refuse what is none of `words`; templates and what another task returns are known later.
+    """Refuse what is not one of `words`; templates and what another task returns are known later.
 
     :raises ValueError: naming the nearest word
     """

@@ -42,7 +42,7 @@ def announce(
             events[each].extra.update(extra)
         if not listed:
             events[AssetAlias(ALIAS)].add(asset, extra=dict(extra))
-    except Exception as error:  # noqa: BLE001 - an event is no reason to release what has arrived
+    except Exception as error:  # noqa: BLE001 - an event is not a reason to release what has arrived
         log.warning("Could not emit the asset event of endpoint %s: %s: %s", name, type(error).__name__, error)
 
 

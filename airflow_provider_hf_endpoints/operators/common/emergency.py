@@ -58,7 +58,7 @@ class EmergencyRelease:
         self.released = False
 
     def policy(self, why: BadEnd) -> Release:
-        """What becomes of the endpoint at that end."""
+        """What happens to the endpoint at that end."""
         return self._policies[why]
 
     def leave_on_kill(self) -> None:

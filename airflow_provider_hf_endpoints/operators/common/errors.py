@@ -44,7 +44,7 @@ def suggesting_a_name(hook: InferenceEndpointsHook, endpoint: EndpointRef) -> It
 
 @contextmanager
 def in_airflow_terms() -> Iterator[None]:
-    """What a retry can't mend fails the task for good; the rest is left to the task's retries.
+    """What a retry can't mend fails the task without a retry; the rest is left to the task's retries.
 
     No error is ever raised from itself: such a chain has no end, and what renders a traceback may follow it for ever
     (structlog did, on Airflow 3.0).

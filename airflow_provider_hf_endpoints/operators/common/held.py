@@ -33,7 +33,7 @@ class Holders:
     """Of one endpoint, as one task sees them.
 
     :param mine: the lease by which this task uses the endpoint, None where it has none: then those of its own DAG run
-        are no others, where they were taken before it. A use beside it goes on, and the DAG's author ordered nothing.
+        are not others, where they were taken before it. A use beside it goes on, and the DAG's author ordered nothing.
     """
 
     def __init__(self, endpoint: EndpointRef, context: Context, mine: Lease | None) -> None:

@@ -127,6 +127,6 @@ class FirstTry:
         ask_task_store(self._store, "set", self._KEY, {"at": began, "max_tries": self._life})
 
     def forget(self) -> None:
-        """The wait has come to its end: a retry that somebody has asked for waits anew."""
+        """The wait has come to its end: a retry that somebody has asked for waits again."""
         if ask_task_store(self._store, "get", self._KEY) is not None:
             ask_task_store(self._store, "delete", self._KEY)

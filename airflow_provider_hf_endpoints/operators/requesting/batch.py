@@ -84,8 +84,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param batch_timeout: seconds (or a timedelta) for the whole batch; default 7 days.
     :param max_cost: USD that the endpoint may cost while the batch runs, over all tries of the task; a cleared task
         gets a new budget. At 80 % there is a warning; when it is spent, or as soon as the rest can't be done for it,
-        nothing more is sent, what is done is kept, and the task fails for good. Of shards: what the endpoint costs from
-        the planner on, for all of them together. Default no limit.
+        nothing more is sent, what is done is kept, and the task fails without a retry. Of shards: what the endpoint
+        costs from the planner on, for all of them together. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of the batch's own time. Default no limit.
     :param on_budget: what then becomes of the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
@@ -274,7 +274,7 @@ class BatchInferenceOperator(RequestingOperator):
         return SharedBudget.of_shards(began, self.max_cost, seconds_of(self.max_runtime), usd, time.time())
 
     def _release(self, target: Target) -> str:
-        """What became of the endpoint, in words: an error of the release must not hide why it was wanted."""
+        """What happened to the endpoint, in words: an error of the release must not hide why it was wanted."""
         try:
             return f"Endpoint {self.endpoint} is {target.release(self.on_budget)}"
         except InferenceEndpointError as error:

@@ -98,7 +98,7 @@ class MergeBatchShardsOperator(BaseOperator):
 
     The files are the same as those of a batch by one worker. The result is the report of the whole, as
     `BatchInferenceOperator` has it; `fail_on_errors` and `max_error_rate` of the shards are judged here, over all rows.
-    A merge that was killed begins anew; one that is finished does nothing.
+    A merge that was killed starts again; one that is finished does nothing.
 
     :param output_path: the same that the planner and the batch have. (templated)
     :param keep_shards: leave the shards' own outputs; default False.

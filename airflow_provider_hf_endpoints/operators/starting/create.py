@@ -80,7 +80,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         task fails, and a retry asks again.
     :param preflight: whether to check hardware, capacity and quota first; default True.
 
-    :param on_timeout: what becomes of the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
+    :param on_timeout: what happens to the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
         `delete` or `none`. This and the next two concern only an endpoint that this task created or resumed: one that
         ran already is left alone.
     :param on_failure: when it failed to start, or the wait for it ended with an error.
@@ -88,7 +88,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         endpoint: its next attempt takes it up.
     :param max_cost: USD that the start may cost, over all tries of the task and all choices of hardware; a cleared task
         gets a new budget. What can't pay for one billed minute is not started. When it is used up before the endpoint
-        is ready, `on_timeout` applies and the task fails for good. Default no limit.
+        is ready, `on_timeout` applies and the task fails without a retry. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time from the first try on. Default no limit.
     :param keep: whether the endpoint is to stay when the run has ended: the sweeper leaves it alone until somebody says
         otherwise. None (default): it is for this run where a task behind this one stops it (a teardown of this task, a

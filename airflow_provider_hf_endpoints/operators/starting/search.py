@@ -43,7 +43,7 @@ class Search:
         return replace(self, at=self.left[0], left=self.left[1:]) if self.left else None
 
     def failed(self, why: str) -> Self:
-        """The same with the reason why the choice of now came to nothing."""
+        """The same with the reason why the choice of now failed."""
         assert self.at is not None
         first_line = why.strip().partition("\n")[0]
         short = first_line if len(first_line) <= _LONGEST_REASON else first_line[:_LONGEST_REASON] + "…"

@@ -55,7 +55,7 @@ _ACCOUNT_LIMIT = 2.0  # seconds for each request about the cost of an endpoint t
 class StartTerms:
     """What the DAG says of a start; checked when the DAG is read.
 
-    :param policies: what becomes of the endpoint at the bad ends, where this task has started it
+    :param policies: what happens to the endpoint at the bad ends, where this task has started it
     :param limits: of the start alone
     :param in_group: whether the start belongs to an endpoint that was acquired
     :param keep: whether the endpoint is to stay when the run has ended; None: see `intent.py`

@@ -30,8 +30,8 @@ from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_
 from airflow_provider_hf_endpoints.operators.using.leases import Held
 from airflow_provider_hf_endpoints.ownership import attempt_id
 
-# Tasks that are none of this provider renew nothing, so a lease is to outlast them. For so long a crashed holder keeps
-# the last one from switching off.
+# Tasks of other providers renew nothing, so a lease is to outlast them. For so long a crashed holder keeps the last one
+# from switching off.
 DEFAULT_LEASE = timedelta(hours=6)
 
 

@@ -33,7 +33,7 @@ class Acquired:
 
     @classmethod
     def of(cls, result: object) -> Self | None:
-        """None for what is no such result."""
+        """None for anything else."""
         if not isinstance(result, Mapping) or "name" not in result:
             return None
         rest = {name: result.get(name) for name in ("found", "use", "lease", "budget")}

@@ -20,7 +20,8 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 log = logging.getLogger(__name__)
 
 _TRIGGER = "airflow_provider_hf_endpoints.operators.using.idle_trigger.IdleTrigger"
-# Airflow's own limit on the deferral stands so far behind ours: a triggerer that was away is no reason to fail a run.
+# Airflow's own limit on the deferral stands so far behind ours: a triggerer that was away is not a reason to fail a
+# run.
 SPARE = timedelta(days=1)
 
 
@@ -31,7 +32,7 @@ class WatchIdleOperator(BaseOperator):
     :param work: the ids of the tasks that use the endpoint: the first that begins ends the watch
     :param max_idle: seconds from the end of the start
     :param max_startup: seconds that the start may take: where nobody sees its end, both together count
-    :param release: what becomes of the endpoint
+    :param release: what happens to the endpoint
     """
 
     start_from_trigger = True

@@ -37,7 +37,7 @@ _GROWTH = 0.25  # of the time since the watch began
 
 @dataclass(frozen=True)
 class Idleness:
-    """How long the endpoint has waited, as far as looks have shown. Pure.
+    """How long the endpoint has waited, by the looks so far. Pure.
 
     :param begun: whether the start was seen at work
     :param since: when its end was seen, seconds since the epoch; None: not yet

@@ -1,7 +1,7 @@
 """Leases of the tasks that use an endpoint: the steps of `leases/protocol.py` on a store and the service.
 
-A store that fails for longer than its attempts take is no reason to fail what uses an endpoint: `acquire` and renewals
-warn. `release` fails then, and its retries look again.
+A store that fails for longer than its attempts take is not a reason to fail what uses an endpoint: `acquire` and
+renewals warn. `release` fails then, and its retries look again.
 """
 
 from __future__ import annotations

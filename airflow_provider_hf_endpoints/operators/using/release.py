@@ -67,7 +67,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     Idempotent, so that it can be tried again: see `RELEASE_RETRIES`.
 
     :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
-    :param release: what becomes of the endpoint, see `endpoints.upkeep.release.after_use`; nothing while others use it.
+    :param release: what happens to the endpoint, see `endpoints.upkeep.release.after_use`; nothing while others use it.
     :param quiet: seconds without a request after which it is released, where nobody can say who uses it; default 120.
 
     Other parameters: see `EndpointOperator`.

@@ -8,9 +8,9 @@ import pytest
 
 from dev.messages import PAGE, Message, docstrings, messages, page
 
-# Phrases that a reader has to read twice, each with what to write. `is no longer` is plain.
+# Phrases that a reader has to read twice, each with what to write. `there is no …` and `is no longer` are plain.
 HABITS = {
-    r"\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| fewer| less)": "is not a …; does not exist",
+    r"(?<![Tt]here )\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| fewer| less)": "is not a …; does not exist",
     r"\bwho comes\b": "the caller, the next task",
     r"\bwhat becomes? of\b|\bbecame of\b": "what happens to",
     r"\bcan't be had\b": "is not available",
