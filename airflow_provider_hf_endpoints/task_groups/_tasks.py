@@ -50,8 +50,8 @@ _START_DOC = (
     "endpoint."
 )
 _RELEASE_DOC = (
-    "Ends the lease. If the endpoint has no other holder, stops it as `release` says and reports its cost. Always runs, "
-    "whatever the result of the work, and retries until the endpoint is known to be stopped."
+    "Ends the lease. If the endpoint has no other holder, stops it as `release` says and reports its cost. Runs "
+    "after any result of the work, and retries until the endpoint is known to be stopped."
 )
 _RELEASED_DOC = "Fails if `release` has failed, so that the run fails too. No worker runs this task."
 _ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."

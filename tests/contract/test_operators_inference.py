@@ -163,7 +163,7 @@ def test_a_paused_endpoint_is_an_error_at_once(emulator: Emulator, deferrable: b
     """Nobody resumes it, so nothing is waited for and nothing is sent."""
     run(create())
     run(PauseInferenceEndpointOperator(task_id="p", endpoint="demo"))
-    with pytest.raises(EndpointFailedError, match="paused and nobody is resuming"):
+    with pytest.raises(EndpointFailedError, match="paused and is not being resumed"):
         run(ask("text-generation", deferrable=deferrable))
     assert posts(emulator) == []
 

@@ -168,7 +168,7 @@ def test_paused_ends_it(emulator: Emulator, mode: str) -> None:
     """A paused endpoint never wakes by itself: the error says so and names the operator that resumes."""
     run(create())
     run(PauseInferenceEndpointOperator(task_id="p", endpoint="demo"))
-    with pytest.raises(AirflowFailException, match=r"paused and nobody is resuming.*ResumeInferenceEndpointOperator"):
+    with pytest.raises(AirflowFailException, match=r"paused and is not being resumed.*ResumeInferenceEndpointOperator"):
         watch(mode)
 
 
