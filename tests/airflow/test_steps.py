@@ -180,7 +180,7 @@ def creator_killed(case: Case) -> None:
     case.wait_for_a_look()
     airflow.api.set_task_state("live_create", run, "create", "failed")
     assert airflow.wait_for_run("live_wait", other) == "failed"
-    wait_for_words(airflow, "live_wait", other, "wait", "paused and nobody is resuming it")
+    wait_for_words(airflow, "live_wait", other, "wait", "paused and is not being resumed")
     case.expect("create", "pause")
 
 

@@ -44,7 +44,7 @@ def writes(emulator: Emulator) -> list[str]:
 def test_create(emulator: Emulator) -> None:
     """Nothing is created that may cost more; what fits is created."""
     with client(emulator, price=1.0) as limited:
-        with pytest.raises(CeilingError, match=r"may cost \$1\.6 an hour \(2 x \$0\.8"):
+        with pytest.raises(CeilingError, match=r"can cost up to \$1\.6 an hour \(2 x \$0\.8"):
             limited.create_inference_endpoint("two", max_replica=2, **L4)
         assert writes(emulator) == []
         assert limited.create_inference_endpoint("one", **L4).name == "one"

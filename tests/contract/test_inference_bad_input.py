@@ -81,7 +81,7 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
     [
         (
             [{"text": "a", "id": 1}, {"text": "b", "id": 1}],
-            "id 1 in column 'id' stands on line 1 of in.jsonl and on line 2",
+            "id 1 in column 'id' appears on line 1 of in.jsonl and on line 2",
         ),
         ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no valid id"),
         ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no valid id"),

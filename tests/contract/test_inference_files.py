@@ -103,7 +103,7 @@ def test_ids_must_differ_across_files(folder: Path) -> None:
     (folder / "in/d.jsonl").write_text('{"text": "x", "id": 1}')
     (folder / "in/e.jsonl").write_text('{"text": "y", "id": 1}')
     with serving(echo) as server:
-        words = r"id 1 in column 'id' stands on line 1 of d\.jsonl and on line 1 of e\.jsonl"
+        words = r"id 1 in column 'id' appears on line 1 of d\.jsonl and on line 1 of e\.jsonl"
         with pytest.raises(BatchInputError, match=words):
             run_batch(job(server.url, folder, folder / "in/[de].jsonl", id_column="id"))
         assert [] == server.requests
@@ -116,13 +116,13 @@ def test_another_list_of_files_is_another_job(folder: Path) -> None:
         with pytest.raises(BatchStopped):
             run_batch(one, stop=lambda: len(server.posts) >= 2)
         (folder / "in/d.jsonl").write_text('{"text": "more"}')
-        with pytest.raises(OutputConflictError, match=r"input_path names in addition '.*d\.jsonl'"):
+        with pytest.raises(OutputConflictError, match=r"input_path also contains '.*d\.jsonl'"):
             run_batch(one)
         (folder / "in/d.jsonl").unlink()
         run_batch(one)
         assert 0 == run_batch(replace(one, input_path=folder / "in")).requests  # the same files, named another way
         (folder / "in/a.jsonl").unlink()
-        with pytest.raises(OutputConflictError, match=r"input_path names no longer '.*a\.jsonl'"):
+        with pytest.raises(OutputConflictError, match=r"input_path no longer contains '.*a\.jsonl'"):
             run_batch(one)
 
 

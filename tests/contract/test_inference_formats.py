@@ -89,7 +89,7 @@ def test_doubled_custom_ids_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     with serving(echo) as server:
         with pytest.raises(
-            BatchInputError, match=r"id 'a' in column 'custom_id' stands on line 1 of in\.jsonl and on line 2"
+            BatchInputError, match=r"id 'a' in column 'custom_id' appears on line 1 of in\.jsonl and on line 2"
         ):
             run_batch(job(server.url, tmp_path, "in.jsonl", input_format="openai-batch"))
         assert server.requests == []

@@ -90,7 +90,7 @@ def test_tasks_that_airflow_holds_back_count_for_the_limit(paths: dict[str, Any]
     ("changes", "words"),
     [
         ({"shards": 2000}, r"2000 shards, but the maximum is 1024. .*max_map_length"),
-        ({"shards": None, "bytes_per_shard": 1}, r"bytes_per_shard=1 of \d+ bytes makes .*max_map_length"),
+        ({"shards": None, "bytes_per_shard": 1}, r"bytes_per_shard=1 of \d+ bytes would give .*max_map_length"),
         ({"shards": "many"}, "shards='many' is not an integer"),
         ({"input_path": "/nowhere/in.jsonl"}, "/nowhere/in.jsonl"),
     ],

@@ -260,7 +260,7 @@ def test_a_note_is_no_reason_to_fail(emulator: Emulator, leases: Path, caplog: p
     """The endpoint is started all the same where the note can't be written."""
     leases.write_text("a file where a folder should be")
     started("noted")
-    assert "can't be written" in caplog.text
+    assert "cannot be written" in caplog.text
     assert state(emulator, "noted") == "running"
     assert SimpleNamespace(**sweep(InRun())["noted"]).verdict == "leave"
 
