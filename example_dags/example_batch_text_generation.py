@@ -1,13 +1,13 @@
 """Create an endpoint, wait for it without a worker, send 40 support tickets through it twice, pause it.
 
-Shows: a batch over an endpoint that exists only while it is needed. The pause is a teardown: it happens when a batch
-fails, too. The endpoint stays, paused and free; the next run resumes it instead of creating another one.
+Shows: a batch over an endpoint that runs only while it is needed. The pause is a teardown, so it also runs if a batch
+fails. The endpoint stays, paused and free; the next run resumes it instead of creating another one.
 
 Costs: one CPU replica at 0.033 USD an hour while it starts and runs, about ten minutes: less than a cent. Nothing on
 the emulator.
 
 Change: NAME, the model and its hardware, INPUT, the prompts, and `output_folder` (below, or when you trigger the DAG).
-With workers on several machines it has to be a place that all of them reach, e.g. `s3://my_aws@my-bucket/tickets`.
+If workers are on several machines, all of them must reach the folder, e.g. `s3://my_aws@my-bucket/tickets`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSen
 NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
 INPUT = str(Path(__file__).parent / "data" / "support_tickets.jsonl")
 OUTPUT_FOLDER = os.environ.get("HF_ENDPOINTS_EXAMPLE_OUTPUT", f"{tempfile.gettempdir()}/hf-endpoints-example")
-# A folder for each run: a retry finds what its own run has done already, and another run starts afresh.
+# A folder for each run: a retry finds the rows that its run has done, and another run starts empty.
 RUN_FOLDER = "{{ params.output_folder }}/{{ run_id | replace(':', '-') }}"
 LABELS = ["billing", "bug", "wish", "question", "account", "delivery"]
 ONE_OF_THE_LABELS = {
@@ -42,13 +42,13 @@ with DAG(
     dag_id="hf_endpoints_batch_text_generation",
     doc_md=__doc__,
     schedule=None,
-    # Two runs at once would share the endpoint, and the first one to end would pause it under the other.
+    # Two runs at once would share the endpoint, and the first one to end would pause it while the other works.
     max_active_runs=1,
     params={"output_folder": OUTPUT_FOLDER},
     tags=["hf-endpoints", "example"],
 ) as dag:
-    # A teardown runs only where its setup has succeeded. So the setup does nothing but create, and the wait is another
-    # task: from the moment that the endpoint exists, the teardown will pause it.
+    # A teardown runs only if its setup has succeeded. So the setup only creates, and the wait is another task: from the
+    # moment that the endpoint exists, the teardown will pause it.
     create = CreateInferenceEndpointOperator(
         task_id="create",
         name=NAME,
@@ -60,7 +60,7 @@ with DAG(
                 "url": "ghcr.io/ggml-org/llama.cpp:server",
                 "modelPath": "SmolLM2-135M-Instruct-Q8_0.gguf",
                 "ctxSize": 4096,  # tokens, shared by the slots
-                "nParallel": 4,  # slots: requests that the engine works on at the same time
+                "nParallel": 4,  # slots: requests that the engine processes at the same time
             }
         },
         vendor="aws",
@@ -70,7 +70,7 @@ with DAG(
         instance_size="x1",
         wait_for_completion=False,
     )
-    # The wait is in the triggerer, occupying no worker. It ends when the model answers, or at once when it never will.
+    # The wait is in the triggerer and occupies no worker. It ends when the model answers, or at once if it never will.
     ready = InferenceEndpointSensor(task_id="wait_until_ready", endpoint=NAME, timeout=1800, deferrable=True)
 
     summarise = BatchInferenceOperator(
@@ -82,7 +82,7 @@ with DAG(
         prompt="Summarise this support ticket in one sentence: {text}",
         id_column="id",
         parameters={"max_tokens": 48, "temperature": 0},
-        fail_on_errors=True,  # one failed row fails the task, too; its error is in the row's line in any case
+        fail_on_errors=True,  # one failed row fails the task, too; the row's line has its error in any case
         retries=2,
         retry_delay=timedelta(seconds=30),
     )
@@ -95,7 +95,7 @@ with DAG(
         system="You sort support tickets.",
         prompt="Is it about billing, a bug, a wish, a question, the account or the delivery? {product}: {text}",
         id_column="id",
-        # A JSON schema leaves the model no other answer than one of the labels; the line's end is the answer's.
+        # With a JSON schema the model can only answer one of the labels. The answer ends with its line.
         parameters={"max_tokens": 8, "temperature": 0, "response_format": ONE_OF_THE_LABELS, "stop": ["\n"]},
         fail_on_errors=True,
         retries=2,
@@ -104,9 +104,9 @@ with DAG(
     pause = PauseInferenceEndpointOperator(task_id="pause", endpoint=NAME)
     pause.as_teardown(setups=create)
 
-    # Airflow leaves teardowns out when it judges a run. This task is behind both, so the run fails when the work failed
-    # and when the endpoint could not be paused. (`on_failure_fail_dagrun=True` is no substitute: where nothing but such
-    # a teardown follows a task, the failure of the task no longer counts.)
+    # Airflow ignores teardowns when it judges a run. This task is downstream of both, so the run fails if the work
+    # failed or the endpoint could not be paused. (`on_failure_fail_dagrun=True` does not replace it: if only such a
+    # teardown follows a task, the failure of the task no longer counts.)
     done = EmptyOperator(task_id="done")
 
     create >> ready >> summarise >> classify >> pause

@@ -1,9 +1,9 @@
 """Delete an endpoint.
 
-Shows: a clean-up that may run any number of times. An endpoint that is gone already is a success; the task ends when
-the service no longer knows the endpoint.
+Shows: a clean-up that may run any number of times. An endpoint that does not exist is a success. The task ends when the
+service no longer knows the endpoint.
 
-Costs: nothing. An endpoint can't be brought back: its configuration, logs and metrics go with it.
+Costs: nothing. A deletion cannot be undone: configuration, logs and metrics are deleted, too.
 
 Change: NAME. `missing_ok=False` makes a missing endpoint an error.
 """

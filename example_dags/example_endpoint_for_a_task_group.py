@@ -1,7 +1,7 @@
 """An endpoint for as long as two batches need it: created or resumed before them, paused after them, however they end.
 
-Shows: `inference_endpoint(…)`, which places start and release around the tasks inside; a second choice of hardware; and
-that a release which fails, and nothing else but the work, fails the run.
+Shows: `inference_endpoint(…)`, which places start and release around the tasks inside, and a second choice of hardware.
+The run fails if the work or the release fails, and in no other case.
 
 Costs: one CPU replica at 0.033 USD an hour while it starts and runs, about ten minutes: less than a cent. Nothing on
 the emulator.
@@ -31,7 +31,7 @@ LLAMACPP = {
         "url": "ghcr.io/ggml-org/llama.cpp:server",
         "modelPath": "SmolLM2-135M-Instruct-Q8_0.gguf",
         "ctxSize": 4096,  # tokens, shared by the slots
-        "nParallel": 4,  # slots: requests that the engine works on at the same time
+        "nParallel": 4,  # slots: requests that the engine processes at the same time
     }
 }
 

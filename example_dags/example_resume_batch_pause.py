@@ -1,12 +1,12 @@
 """Resume a paused endpoint, send a batch through it, pause it again.
 
-Shows: the same endpoint used again and again, paid for only while a run needs it. The pause is a teardown: it happens
-when the batch fails, too.
+Shows: one endpoint for many runs, which costs money only while a run needs it. The pause is a teardown, so it also
+runs if the batch fails.
 
 Costs: the endpoint's price while it starts and runs. The one that `hf_endpoints_batch_text_generation` leaves behind
 costs 0.033 USD an hour. Nothing on the emulator.
 
-Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or take one of your own), INPUT,
+Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or use another one), INPUT,
 the prompt, and `output_folder`.
 """
 
@@ -39,11 +39,11 @@ with DAG(
     params={"output_folder": OUTPUT_FOLDER},
     tags=["hf-endpoints", "example"],
 ) as dag:
-    # The setup of the pause. It does not wait: a teardown runs only where its setup has succeeded, and so the pause
-    # follows whatever the start comes to.
+    # The setup of the pause. It does not wait: a teardown runs only if its setup has succeeded, so the pause runs
+    # however the start ends.
     resume = ResumeInferenceEndpointOperator(task_id="resume", endpoint=NAME, wait_for_completion=False)
 
-    # A batch waits for its endpoint by itself. `deferrable` puts that wait into the triggerer.
+    # A batch waits for its endpoint. `deferrable` moves that wait into the triggerer.
     summarise = BatchInferenceOperator(
         task_id="summarise",
         endpoint=NAME,
@@ -61,7 +61,7 @@ with DAG(
     )
     pause = PauseInferenceEndpointOperator(task_id="pause", endpoint=NAME)
     pause.as_teardown(setups=resume)
-    # Airflow leaves teardowns out when it judges a run; this makes a pause that failed count, beside the work.
+    # Airflow ignores teardowns when it judges a run; this makes a pause that failed count, beside the work.
     done = EmptyOperator(task_id="done")
 
     resume >> summarise >> pause

@@ -1,13 +1,13 @@
 """Scale an endpoint to zero between two bursts of work, and wake it for the second one.
 
-Shows: work with a gap in it. An endpoint at zero bills nothing and starts again with the next request; one that is
-paused has to be resumed. The second burst reads what the first one wrote.
+Shows: work with a gap. An endpoint at zero bills nothing and starts again with the next request; a paused endpoint
+must be resumed. The second burst reads what the first one wrote.
 
 Costs: the endpoint's price while it starts and runs, twice; nothing in the gap. The one that
 `hf_endpoints_batch_text_generation` leaves behind costs 0.033 USD an hour. Nothing on the emulator.
 
-Change: NAME (an endpoint that exists and has a `scale_to_zero_timeout`, without which it can't be scaled to zero: run
-`hf_endpoints_batch_text_generation` once, or take one of your own), INPUT, the prompts, and what happens in the gap.
+Change: NAME (an endpoint that exists and has a `scale_to_zero_timeout`, which scaling to zero needs: run
+`hf_endpoints_batch_text_generation` once, or use another one), INPUT, the prompts, and what happens in the gap.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ with DAG(
     params={"output_folder": OUTPUT_FOLDER},
     tags=["hf-endpoints", "example"],
 ) as dag:
-    # Resumes a paused endpoint, wakes one at zero, and is content with one that runs.
+    # Resumes a paused endpoint, wakes one at zero, and succeeds at once if the endpoint runs.
     resume = ResumeInferenceEndpointOperator(task_id="resume", endpoint=NAME, wait_for_completion=False)
     first_burst = BatchInferenceOperator(
         task_id="first_burst",
@@ -60,8 +60,8 @@ with DAG(
     sleep = ScaleToZeroInferenceEndpointOperator(task_id="scale_to_zero_in_between", endpoint=NAME)
     gap = EmptyOperator(task_id="work_without_the_endpoint")
 
-    # The sensor wakes an endpoint at zero by default (`on_scaled_to_zero="wake"`). A batch would do so itself, too; a
-    # task of its own shows in the run how long the start took.
+    # The sensor wakes an endpoint at zero by default (`on_scaled_to_zero="wake"`). A batch would do so,
+    # too; a separate task shows in the run how long the start took.
     awake = InferenceEndpointSensor(task_id="wake_and_wait", endpoint=NAME, timeout=1800, deferrable=True)
     second_burst = BatchInferenceOperator(
         task_id="second_burst",
@@ -76,10 +76,10 @@ with DAG(
         retries=2,
         retry_delay=timedelta(seconds=30),
     )
-    # The teardown: whatever failed above, nothing is billed afterwards.
+    # The teardown: whichever task failed above, nothing is billed afterwards.
     stop = ScaleToZeroInferenceEndpointOperator(task_id="scale_to_zero", endpoint=NAME)
     stop.as_teardown(setups=resume)
-    # Airflow leaves teardowns out when it judges a run; this makes one that failed count, beside the work.
+    # Airflow ignores teardowns when it judges a run; this makes one that failed count, beside the work.
     done = EmptyOperator(task_id="done")
 
     resume >> first_burst >> sleep >> gap >> awake >> second_burst >> stop

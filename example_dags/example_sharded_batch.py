@@ -1,15 +1,15 @@
-"""Divide one batch among mapped tasks, and put their outputs together.
+"""Divide one batch among mapped tasks, and merge their outputs.
 
 Shows: a planner that cuts the input by its size, four batches that share one endpoint and one limit, and a merge that
-writes the file that one worker would have written. A shard that is killed goes on where it was; the others are not
-touched. The pause is a teardown of the shards alone: the merge needs no endpoint, so nobody pays for it meanwhile.
+writes the file that one worker would have written. A shard that is killed resumes; the others are not touched.
+The pause is a teardown of the shards only: the merge needs no endpoint, so the endpoint does not bill meanwhile.
 
 Costs: the endpoint's price while it starts and the shards run. The one that `hf_endpoints_batch_text_generation` leaves
 behind costs 0.033 USD an hour. Nothing on the emulator.
 
-Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or take one of your own), the
+Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or use another one), the
 prompt, `shards` and how many of them run at the same time, and `input_path` and `output_folder` (below, or when you
-trigger the DAG). With workers on several machines both have to be places that all of them reach, e.g. on S3.
+trigger the DAG). If workers are on several machines, all of them must reach both, e.g. on S3.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
 INPUT = str(Path(__file__).parent / "data" / "support_tickets.jsonl")
 OUTPUT_FOLDER = os.environ.get("HF_ENDPOINTS_EXAMPLE_OUTPUT", f"{tempfile.gettempdir()}/hf-endpoints-example")
 RUN_FOLDER = "{{ params.output_folder }}/{{ run_id | replace(':', '-') }}"
-# Planner, shards and merge know each other by these.
+# Planner, shards and merge find each other by these.
 PATHS: dict[str, Any] = {"input_path": "{{ params.input_path }}", "output_path": f"{RUN_FOLDER}/summaries.jsonl"}
 
 with DAG(
@@ -74,7 +74,7 @@ with DAG(
     merge = MergeBatchShardsOperator(task_id="merge", output_path=PATHS["output_path"])
     pause = PauseInferenceEndpointOperator(task_id="pause", endpoint=NAME)
     pause.as_teardown(setups=resume)
-    # Airflow leaves teardowns out when it judges a run; this makes a pause that failed count, beside the work.
+    # Airflow ignores teardowns when it judges a run; this makes a pause that failed count, beside the work.
     done = EmptyOperator(task_id="done")
 
     plan >> resume >> ready >> summarise >> pause

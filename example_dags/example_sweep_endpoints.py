@@ -1,10 +1,9 @@
-"""Every hour: find endpoints that still bill although nobody needs them any more, and pause them.
+"""Every hour: find endpoints that bill although nobody needs them, and pause them.
 
-Shows: the last resort, for when everything was killed at once; a run that ends in any other way releases its endpoint
-itself. Left over is what this provider's tasks have started for a DAG run that has ended, or on which the last lease
-has expired; here also what nobody has used for an hour. What a DAG keeps (`keep=True`) or a person (the tag
-`airflow-keep` on the endpoint, its name in Airflow's Variable `hf_endpoints_keep`) is left alone, and so is what
-somebody uses.
+Shows: the last resort, if everything was killed at once. A run that ends in any other way releases its endpoint. An
+endpoint is left over if this provider's tasks started it for a DAG run that has ended, or if its last lease has
+expired; here also if nobody has used it for an hour. An endpoint that a DAG keeps (`keep=True`) or a person keeps (the
+tag `airflow-keep`, or its name in Airflow's Variable `hf_endpoints_keep`) is left alone, and so is one that is used.
 
 Costs: nothing.
 

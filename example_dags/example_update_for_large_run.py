@@ -1,14 +1,14 @@
-"""Give an endpoint more hardware and replicas for a large run, and take them away after it.
+"""Give an endpoint more hardware and replicas for a large run, and remove them after the run.
 
-Shows: two setups with their teardowns. `enlarge` is undone by `shrink`, `resume` by `pause`, both when the run failed,
-too. A paused endpoint is changed without a rolling update, which would be billed: hence the order.
+Shows: two setups with their teardowns. `shrink` reverts `enlarge`, and `pause` reverts `resume`, also if the run
+failed. A paused endpoint is changed without a rolling update, which would be billed: hence the order.
 
 Costs: up to MAX_REPLICAS times the larger instance's price while the run lasts, here 4 times 0.067 USD an hour. Nothing
 on the emulator.
 
-Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or take one of your own), LARGE
-and USUAL, INPUT and the prompt. An endpoint that others use at the same time is not yours to pause: leave `resume` and
-`pause` out and wait for the update with `InferenceEndpointSensor`.
+Change: NAME (an endpoint that exists: run `hf_endpoints_batch_text_generation` once, or use another one), LARGE and
+USUAL, INPUT and the prompt. If others use the endpoint at the same time, do not pause it: leave `resume` and `pause`
+out and wait for the update with `InferenceEndpointSensor`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ with DAG(
     )
     shrink.as_teardown(setups=enlarge)
 
-    # Airflow leaves teardowns out when it judges a run; this makes them count, beside the work.
+    # Airflow ignores teardowns when it judges a run; this makes them count, beside the work.
     done = EmptyOperator(task_id="done")
 
     enlarge >> resume >> large_run >> pause >> shrink

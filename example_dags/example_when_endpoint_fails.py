@@ -1,11 +1,11 @@
-"""When our endpoint fails, tell the channel and bring up the fallback; when it is back, pause the fallback again.
+"""When an endpoint fails, inform a channel and start the fallback; when the endpoint is back, pause the fallback.
 
-Shows: a DAG that nobody starts and no clock either, and an endpoint that is kept when the run has ended. The triggerer
-watches the endpoint, without a worker and together with everything else that waits or watches there, and each change
-starts one run.
+Shows: a DAG that starts without a person and without a schedule, and an endpoint that is kept when the run has ended.
+The triggerer watches the endpoint without a worker, in one poll with all other waits and watchers. Each change starts
+one run.
 
-Costs: nothing while it watches. The fallback's price from its resume until the endpoint runs again, or until somebody
-pauses it; give it a scale-to-zero timeout, so that it does not bill while nobody calls it.
+Costs: nothing while it watches. The fallback bills from its resume until the endpoint runs again, or until somebody
+pauses it. Give the fallback a scale-to-zero timeout, so that it does not bill while nobody calls it.
 
 Change: NAME and FALLBACK (endpoints that exist; the fallback is paused until it is needed), and what `notify` does. The
 watcher begins when this DAG is switched on.
@@ -28,10 +28,10 @@ from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEvent
 
 NAME = os.environ.get("HF_ENDPOINTS_EXAMPLE_NAME", "airflow-example")
 FALLBACK = os.environ.get("HF_ENDPOINTS_EXAMPLE_FALLBACK", "airflow-example-fallback")
-# How soon a change is noticed. All that watch and wait together are one poll, so that a short interval is cheap.
+# How soon a change is noticed. All watchers and waits share one poll, so a short interval is cheap.
 LOOK_EVERY = float(os.environ.get("HF_ENDPOINTS_EXAMPLE_LOOK_EVERY", "30"))  # seconds
 
-# An asset of its own: on `hf-endpoint://…`, which operators announce, the DAG would run after their tasks, too.
+# A separate asset: on `hf-endpoint://…`, which operators announce, the DAG would run after their tasks, too.
 CHANGES = Asset(
     f"{NAME}: failed or back",
     watchers=[
@@ -74,11 +74,11 @@ with DAG(
         notify(f"Endpoint {name}: {change['reason']} The fallback {FALLBACK} is being started.")
         return ["resume_fallback"]
 
-    # Airflow's own five minutes between two tries are long while nothing answers.
+    # Airflow's five minutes between two tries are long while nothing answers.
     resume_fallback = ResumeInferenceEndpointOperator(
         task_id="resume_fallback",
         endpoint=FALLBACK,
-        keep=True,  # for the time that our endpoint is away, whichever run pauses it: the sweeper leaves it alone
+        keep=True,  # until a run pauses it: the sweeper leaves it alone
         deferrable=True,
         timeout=timedelta(minutes=30),
         retries=5,
