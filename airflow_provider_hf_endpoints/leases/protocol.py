@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.leases.records import (
     found_before,
     obsolete,
     others,
+    was_stopped_lately,
 )
 
 _MOST_TURNS = 20  # switching on and off again because others come and go
@@ -116,7 +117,8 @@ def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     yield Write(mine)
     if bills_nothing(state) and not live:
         # A fresh start: what earlier holders found says nothing any more.
-        stale = tuple(holder for holder in dead(records, clock()) if holder != mine.holder)
+        lately = {each.holder for each in records if each.found == UNKNOWN and was_stopped_lately(each, clock())}
+        stale = tuple(each for each in dead(records, clock()) if each != mine.holder and each not in lately)
         if stale:
             yield Remove(stale)
     return mine

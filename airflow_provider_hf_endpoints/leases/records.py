@@ -116,9 +116,14 @@ def bills_nothing(found: str | None) -> bool:
 def as_stopped(seen: str | None, leases: Iterable[Lease], now: float) -> str | None:
     """The state that a look shows, or the one in which somebody has left the endpoint a moment ago."""
     last = max(leases, key=lambda each: each.stopped, default=None)
-    if bills_nothing(seen) or last is None or now - last.stopped > READ_LAG + CLOCK_SKEW:
+    if bills_nothing(seen) or last is None or not was_stopped_lately(last, now):
         return seen
     return last.stopped_to
+
+
+def was_stopped_lately(lease: Lease, now: float) -> bool:
+    """Whether its holder has stopped the endpoint so recently that a read may not show that yet."""
+    return now - lease.stopped <= READ_LAG + CLOCK_SKEW
 
 
 def found_before(leases: Iterable[Lease], mine: Lease) -> str | None:

@@ -19,8 +19,8 @@ from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndpoint, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
     QUIET,
     Known,
@@ -33,6 +33,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import are_pending
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.runs import RunStates
@@ -127,7 +128,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
                     verdict = judge(known, rule, datetime.now(UTC))
                 done = None
                 if isinstance(verdict, Sweep) and not dry:
-                    done = self._switch_off(hook.get_conn(), endpoint, failed)
+                    done = self._switch_off(ask, endpoint, failed)
                 report.append(_line(known, verdict, done))
         self._tell(report, dry=dry)
         if failed:
@@ -145,10 +146,10 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         ]
         return [endpoint for endpoint in found if endpoint.status in COSTLY]
 
-    def _switch_off(self, client: EndpointsClient, endpoint: InferenceEndpoint, failed: list[str]) -> str | None:
+    def _switch_off(self, ask: _Facts, endpoint: InferenceEndpoint, failed: list[str]) -> str | None:
         """What was done. A failure is kept for the end: the others are to be switched off all the same."""
         try:
-            return client.release(endpoint.name, self.action, namespace=endpoint.namespace)
+            return ask.stop(endpoint, self.action)
         except InferenceEndpointError as error:
             failed.append(f"{endpoint.namespace}/{endpoint.name}: {error}")
             return None
@@ -217,6 +218,20 @@ class _Facts:
             since=since,
             price_per_hour=price,
         )
+
+    def stop(self, endpoint: InferenceEndpoint, action: Release) -> str:
+        """Switch it off, and on again where somebody has begun to use it meanwhile. What was done."""
+        place = (endpoint.namespace, endpoint.name)
+        note_lately(self._lease_path, *place, state_after(action, None))
+        done = self._client.release(endpoint.name, action, namespace=endpoint.namespace)
+        live = [lease for lease in self._leases(*place) or () if lease.is_live(time.time())]
+        over = self._runs.over(live)
+        users = [lease.who for lease in live if lease.holder not in over]
+        if not users or action == "delete":
+            return done
+        self._client.resume_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+        note_lately(self._lease_path, *place, InferenceEndpointStatus.RUNNING)
+        return f"{done}, and resumed, because {', '.join(users)} began to use it meanwhile"
 
     def pending(self, endpoint: InferenceEndpoint, span: timedelta) -> bool | None:
         """Whether requests are under way; None where the service does not say."""

@@ -6,6 +6,7 @@ What decides stays Airflow's: DAGs are stored serialized, as the DAG processor d
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,16 @@ _EMPTIED = (
 )
 
 
+class _Shared(sqlite3.Connection):
+    """The one connection of all sessions: a rollback in one of them would undo what another has flushed.
+
+    Airflow 3.0 opens sessions of its own that nobody closes; each is rolled back when it is collected as garbage.
+    """
+
+    def rollback(self) -> None:
+        """Nothing: an empty database is made by emptying it."""
+
+
 @functools.cache
 def _engine() -> Any:
     """The one database of the process, with its tables: everything here happens in one thread."""
@@ -42,7 +53,8 @@ def _engine() -> Any:
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.db import add_default_pool_if_not_exists, synchronize_log_template
 
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    given = {"check_same_thread": False, "factory": _Shared}
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=given)
 
     @event.listens_for(engine, "connect")
     def hurry(connection: Any, _: Any) -> None:

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndp
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
@@ -212,6 +213,7 @@ class _Stopping(Action):
                     hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
                 )
             cost = cost_before_delete(hook, self._endpoint, self._context) if stop.gone else None
+            self._note(hook, None if stop.gone else stop.goal_states[0])
             endpoint = stop.send(hook.get_conn(), self._endpoint)
         except EndpointNotFoundError:
             if not self._missing_ok:
@@ -221,6 +223,11 @@ class _Stopping(Action):
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
         tell_cost(self._endpoint, self._context, cost)
         return Sent(endpoint, self._began, self._stop.goal_states)
+
+    def _note(self, hook: InferenceEndpointsHook, state: str | None) -> None:
+        """Before the request: who starts the endpoint meanwhile must not trust a read that lags."""
+        place = (self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name)
+        note_lately(hook.lease_path, *place, state)
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Say what the endpoint has cost."""

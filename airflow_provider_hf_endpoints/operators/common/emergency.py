@@ -14,8 +14,9 @@ from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.api.flows import Session
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
@@ -53,6 +54,7 @@ class EmergencyRelease:
         self._spare: EndpointsClient | None = None
         self._in_handler: EndpointsClient | None = None
         self._session: Session | None = None  # of the task's own client
+        self._hook: InferenceEndpointsHook | None = None
         self.killed = False
         self.over = False  # whether the bad end has been dealt with: Airflow calls `on_kill` after a timeout, too
         self.released = False
@@ -73,7 +75,7 @@ class EmergencyRelease:
         signal interrupts. The namespace is the one that the task's own client has learnt: the Hub limits how often it
         may be asked, and the release has no time to wait for the Hub.
         """
-        self._session = hook.get_conn().session
+        self._session, self._hook = hook.get_conn().session, hook
         self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
 
     def prepare_again(self) -> None:
@@ -143,7 +145,14 @@ class EmergencyRelease:
         if self.killed:
             self._release("on_kill", KILL_BUDGET, self._spare)
         else:
+            self._note(why)
             self._release(why, RELEASE_BUDGET, self._spare)
+
+    def _note(self, why: BadEnd) -> None:
+        """Others must not trust a read that lags. A signal handler has no time for that."""
+        policy, namespace = self._policies[why], self._namespace()
+        if self._hook is not None and namespace is not None and policy != "none" and not self.released:
+            note_lately(self._hook.lease_path, namespace, self._endpoint.name, state_after(policy, None))
 
     def error(self) -> TaskKilledError:
         """What a killed task raises."""

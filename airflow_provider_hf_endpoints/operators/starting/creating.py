@@ -103,6 +103,7 @@ class Creating(Action):
         client = hook.get_conn()
         for _ in range(2):
             existing = _find(client, wanted.name, wanted.namespace)
+            existing = existing and self._start.as_left(hook, existing)
             own = existing is not None and self._start.ownership.take_up(existing)
             try:
                 if wanted.hardware is not None:

@@ -90,7 +90,7 @@ class _Resuming(Action):
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Resume."""
         client, name, namespace = hook.get_conn(), self._endpoint.name, self._endpoint.namespace
-        before = client.get_inference_endpoint(name, namespace=namespace)
+        before = self._start.as_left(hook, client.get_inference_endpoint(name, namespace=namespace))
         self._start.ownership.take_up_resumed(before)
         starts = before.status in NEEDS_RESUME
         if starts:

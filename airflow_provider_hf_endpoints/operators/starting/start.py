@@ -24,9 +24,11 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     ServiceError,
     ServiceUnreachableError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.lately import as_left_lately, note_lately
+from airflow_provider_hf_endpoints.leases.records import READ_LAG
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.operators.common.attempt import Guard, Handover, Summary
 from airflow_provider_hf_endpoints.operators.common.emergency import (
@@ -213,6 +215,16 @@ class Start(Guard):
             if other_users(hook.lease_path, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
 
+    def as_left(self, hook: InferenceEndpointsHook, seen: InferenceEndpoint) -> InferenceEndpoint:
+        """The endpoint as a read shows it, or stopped where somebody has done that since, which reads may not show."""
+        acquired = self._acquired
+        lease = None if acquired is None else acquired.held
+        if acquired is None or lease is None or acquired.found not in NEEDS_RESUME or seen.status in NEEDS_RESUME:
+            return as_left_lately(hook.lease_path, seen)
+        if time.time() - lease.acquired > READ_LAG:
+            return seen
+        return seen.model_copy(update={"status": acquired.found})  # to resume what runs by now does nothing
+
     def prepare_again(self) -> None:
         """What a deferral has handed over is this attempt's to release from its first moment on."""
         if not self.ownership.owned:
@@ -233,6 +245,7 @@ class Start(Guard):
         if resumed is not None:
             self.ownership.note_resume(resumed)
         self._note_start(hook)
+        note_lately(hook.lease_path, *self._place(hook), InferenceEndpointStatus.RUNNING)
         try:
             yield
         except ServiceUnreachableError:
