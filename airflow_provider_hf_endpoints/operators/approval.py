@@ -21,17 +21,17 @@ __all__ = ["ApproveHardwareOperator"]
 
 
 class ApproveHardwareOperator(ApprovalOperator):
-    """Ask a person where an endpoint may cost more than `price_above` an hour; go on at once where it may not.
+    """Ask a person for approval if an endpoint may cost more than `price_above` an hour; otherwise continue at once.
 
     Put it before what creates or resumes the endpoint: `approve >> create`. Nothing runs, and nothing bills, while the
-    question is open. Without an approval the tasks behind it are skipped, or fail with `fail_on_reject=True`.
+    question is open. Without an approval the tasks after it are skipped, or fail with `fail_on_reject=True`.
 
-    :param hardware: the choices, as `CreateInferenceEndpointOperator(hardware=…)` takes them; the dearest counts.
-        (templated)
-    :param price_above: USD per hour of the endpoint, with all its replicas, up to which nobody is asked.
+    :param hardware: the choices, as `CreateInferenceEndpointOperator(hardware=…)` takes them; the most expensive one
+        counts. (templated)
+    :param price_above: USD per hour of the endpoint, with all its replicas, up to which no approval is needed.
     :param max_replica: replicas that it may scale to; default 1. (templated)
     :param hf_endpoints_conn_id: the connection. (templated)
-    :param response_timeout: how long to wait for an answer, a timedelta; default for ever.
+    :param response_timeout: how long to wait for an answer, a timedelta; default no limit.
 
     Other parameters, such as `defaults`, `notifiers` and `assigned_users`: see Airflow's `ApprovalOperator`.
     Raises `AirflowFailException` for hardware that the service does not offer.

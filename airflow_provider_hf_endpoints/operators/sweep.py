@@ -54,13 +54,13 @@ _STARTING = timedelta(hours=1)
 
 
 class SweepInferenceEndpointsOperator(BaseOperator):
-    """Find endpoints that still bill and that nobody needs, say what they cost, and switch them off.
+    """Find endpoints that still bill although no run needs them, report their cost, and stop them.
 
-    Left over is what this provider's tasks started for a DAG run that has ended, or on which the last lease has
-    expired; and what fits `idle` or `older_than`. It is swept when nobody has used it for `quiet` as well. Never
-    touched: what somebody holds a live lease on, what bills nothing, what a person keeps (`keep`, or the tag
-    `airflow-keep` on the endpoint), and, unless `names` asks for it, what a DAG keeps (`keep=True` or `release="keep"`
-    of what started it) or this provider has not started.
+    An endpoint is left over if this provider started it for a DAG run that has ended, if its last lease has expired, or
+    if it matches `idle` or `older_than`. It is swept if it also had no requests for `quiet`. Never touched: endpoints
+    with a live lease, endpoints that do not bill, endpoints that a person keeps (`keep`, or the tag `airflow-keep` on
+    the endpoint), and, unless `names` asks for it, endpoints that a DAG keeps (`keep=True` or `release="keep"`) or that
+    this provider did not start.
 
     :param only_report: a dry run: say what would be done, and do nothing; default True. (templated, as a text too)
     :param action: `pause` (default), `scale_to_zero` or `delete`.
@@ -76,8 +76,8 @@ class SweepInferenceEndpointsOperator(BaseOperator):
     :param hf_endpoints_conn_id: the connection. (templated)
 
     Its result is a list of `{"endpoint", "namespace", "state", "usd_per_hour", "started_for", "verdict", "reason",
-    "done"}`, one for each endpoint that bills. `started_for` is "a run", "kept", or None where nobody noted it; `done`
-    says what was done, None for nothing. Fails, after all others are done, when one could not be switched off.
+    "done"}`, one for each endpoint that bills. `started_for` is "a run", "kept", or None if unknown; `done` says what
+    was done, None for nothing. If an endpoint could not be stopped, the task fails after it has handled all others.
     """
 
     template_fields: Sequence[str] = ("only_report", "names", "keep", "namespaces", "hf_endpoints_conn_id")

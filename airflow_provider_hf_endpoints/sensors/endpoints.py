@@ -47,8 +47,8 @@ _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
 class InferenceEndpointSensor(BaseSensorOperator):
     """Waits until an endpoint is ready: `running`, and its health route answers 200.
 
-    It ends at once, with the reason, when the endpoint failed, was deleted, or is paused and nobody resumes it.
-    Errors that pass are ridden out; a refused token is not.
+    It ends at once, with the reason, when the endpoint failed, was deleted, or is paused and not being resumed. The
+    sensor waits through temporary errors, but not if the token is refused.
 
     :param endpoint: the endpoint's name. (templated)
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
@@ -64,16 +64,16 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
         Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
     :param deferrable: wait in the triggerer, occupying no worker; default Airflow's `[operators] default_deferrable`.
-    :param on_timeout: what happens to the endpoint when it is not there in time: `pause`, `scale_to_zero`, `delete` or
-        `none` (default: a sensor has not started it, and others may wait for it too).
+    :param on_timeout: what happens to the endpoint if it is not ready in time: `pause`, `scale_to_zero`, `delete` or
+        `none` (default, because the sensor did not start it, and others may wait for it too).
     :param on_failure: when it failed, or the wait ended with an error that no retry of this task follows.
-    :param on_kill: when the task is killed while it waits. In the mode `reschedule` nobody hears of that between two
-        looks. A task that is cleared, or marked as a success, keeps the endpoint.
+    :param on_kill: when the task is killed while it waits. In the mode `reschedule`, a kill between two looks has no
+        effect. A task that is cleared, or marked as a success, keeps the endpoint.
 
-    A task for which nobody has chosen `retries` has five, within about eight minutes, for faults of Airflow.
+    Without `retries`, the task has five retries within about eight minutes, for faults of Airflow.
 
     Its result is the endpoint's summary (`endpoints.models.EndpointSummary`). Raises `AirflowSensorTimeout` at the
-    deadline and `AirflowFailException` where the endpoint can't get there, because a retry of the sensor alone can't
+    deadline and `AirflowFailException` if the endpoint cannot reach the state, because a retry of the sensor does not
     help; with `soft_fail` or `never_fail` both skip.
     """
 

@@ -54,22 +54,22 @@ def inference_endpoint(
 ) -> InferenceEndpointGroup:
     """An endpoint that runs while the tasks inside do: a task group, as a context manager or a decorator.
 
-    :param name: the endpoint's name; with `repository` it is created where there is none. (templated)
+    :param name: the endpoint's name; with `repository` it is created if it does not exist. (templated)
     :param repository: the model's repository on the hub; None to resume one that exists. (templated)
     :param hardware, hardware_order: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
     :param framework: `pytorch` (default), `custom` or `llamacpp`. (templated)
-    :param release: what happens to the endpoint after the work, however it ended: `pause`, `scale_to_zero`, `delete`,
-        `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused where it did
-        not exist.
+    :param release: what happens to the endpoint after the work, whatever its result: `pause`, `scale_to_zero`,
+        `delete`, `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused
+        where it did not exist.
     :param max_startup: seconds (or a timedelta) until it answers, for all choices of hardware together; default 1 hour.
-    :param lease: seconds (or a timedelta) for which others that share the endpoint count this use as going on, from
-        the start and from each renewal by this provider's operators; default 6 hours. See docs/reference/leases.md.
-    :param max_idle: seconds (or a timedelta) that the endpoint waits for its work: when nothing inside has begun by
-        then (a full pool, `max_active_tasks`, a DAG that is paused), the endpoint is released and the run fails.
-        Watched in the triggerer, with `deferrable`; None for no bound. Default 1 hour.
-    :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that can't be paid
-        for is refused; when it is used up, the start or the batch inside ends, keeps what is done, and fails without a
-        retry, and the endpoint is released. Default no limit.
+    :param lease: seconds (or a timedelta) for which the lease of this run lasts, from the start and from each renewal
+        by this provider's operators; default 6 hours. See docs/reference/leases.md.
+    :param max_idle: seconds (or a timedelta) that the endpoint waits for its work: if no task inside has begun by then
+        (a full pool, `max_active_tasks`, a paused DAG), the endpoint is released and the run fails. Watched in the
+        triggerer, with `deferrable`; None for no limit. Default 1 hour.
+    :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that the budget does
+        not cover is refused. When the budget is spent, the start or the batch inside stops, keeps finished rows and
+        fails without a retry, and the endpoint is released. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time. Default no limit.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.

@@ -1,6 +1,7 @@
-"""The operators that stop an endpoint's bill: pause, scale to zero, delete. They say what the run's share of it was.
+"""The operators that stop an endpoint's bill: pause, scale to zero, delete. They also report the run's share of the
+bill.
 
-Fit to be teardowns: idempotent, and tried again (5 retries) unless told otherwise.
+They are made to be teardowns: idempotent, and with 5 retries by default.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ _RETRY_DELAY = timedelta(seconds=30)
 
 
 class PauseInferenceEndpointOperator(EndpointOperator):
-    """Pause an endpoint: nothing is billed, and only a resume starts it again. The natural teardown:
+    """Pause an endpoint: nothing is billed, and only a resume starts it again. It is made to be a teardown:
 
-    `PauseInferenceEndpointOperator(…).as_teardown(setups=create)` pauses whatever happened to the work between. The log
-    and the XCom `cost` have minutes, price and dollars since the run began, as `endpoints.costs.cost.Cost`.
+    `PauseInferenceEndpointOperator(…).as_teardown(setups=create)` pauses the endpoint whatever the result of the work.
+    The log and the XCom `cost` have minutes, price and dollars since the run began, as `endpoints.costs.cost.Cost`.
 
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success. Default False: a misspelt name would leave
         the right endpoint running.
-    :param force: whether to pause it under others that hold a lease on it; default False: it goes on for them, and the
-        last one of them to leave pauses it.
+    :param force: whether to pause it although other runs hold a lease on it. Default False: it keeps running for them,
+        and the last holder pauses it.
 
     Other parameters, and the result: see `EndpointOperator`.
     """
@@ -79,8 +80,8 @@ class ScaleToZeroInferenceEndpointOperator(EndpointOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success; default False.
-    :param force: whether to scale it down under others that hold a lease on it; default False: it goes on for them, and
-        the last one of them to leave scales it to zero.
+    :param force: whether to scale it to zero although other runs hold a lease on it. Default False: it keeps running
+        for them, and the last holder scales it to zero.
 
     Other parameters, and the result: see `EndpointOperator`.
     """
@@ -112,8 +113,8 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param missing_ok: whether an endpoint that does not exist is a success; default True.
-    :param force: whether to delete it under others that hold a lease on it; default False: the task fails, and a retry
-        asks again.
+    :param force: whether to delete it although other runs hold a lease on it. Default False: the task fails, and a
+        retry checks again.
 
     Other parameters: see `EndpointOperator`. Result: None.
     """

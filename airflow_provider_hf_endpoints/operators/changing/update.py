@@ -33,16 +33,16 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
     """Change an endpoint's hardware, replicas, model or settings, and wait until it answers with them.
 
     An endpoint that is paused or at zero stays there, through `updating`: no request is sent that would start it. The
-    change shows when it starts again.
+    change takes effect when it starts again.
 
     :param endpoint: the endpoint's name. (templated)
     :param changes: what to change, by the names and with the meaning of `endpoints.spec.EndpointUpdate`
         (`instance_type`, `instance_size`, `accelerator`, `min_replica`, `max_replica`, `scale_to_zero_timeout`,
-        `repository`, `revision`, `custom_image`, `env`, …). Each is also an argument of its own, but for `partial` and
+        `repository`, `revision`, `custom_image`, `env`, …). Each is also a separate argument, except in `partial` and
         `expand`, which take `changes`. (templated)
     :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
-    :param force: whether to change it under others that hold a lease on it; default False: the task fails, and a retry
-        asks again.
+    :param force: whether to change it although other runs hold a lease on it. Default False: the task fails, and a
+        retry checks again.
 
     Other parameters, and the result: see `EndpointOperator`.
     """

@@ -51,7 +51,7 @@ class EndpointOperator(BaseOperator):
 
     :param hf_endpoints_conn_id: the connection. (templated)
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
-    :param wait_for_completion: return only when the endpoint has arrived where the operator sends it; default True.
+    :param wait_for_completion: return only when the endpoint has reached the target state; default True.
     :param deferrable: wait in the triggerer, which occupies no worker; default Airflow's
         `[operators] default_deferrable`.
     :param timeout: seconds (or a timedelta) of wall-clock time for the wait; default 1 hour.

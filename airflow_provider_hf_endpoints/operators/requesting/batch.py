@@ -55,8 +55,8 @@ _NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 class BatchInferenceOperator(RequestingOperator):
     """Send every row of a JSONL file through an endpoint, and write one line per row, in the input's order.
 
-    A row that fails has its error in its line; the task fails only where `fail_on_errors` or `max_error_rate` say so.
-    A retry of the task goes on where the one before stopped: rows that are done are not sent again.
+    A row that fails has its error in its line; the task fails only if `fail_on_errors` or `max_error_rate` say so. A
+    retry of the task resumes the batch: finished rows are not sent again.
 
     The result is the report without the rows, see `inference.job.report.BatchReport`: `rows`, `succeeded`, `failed`,
     `truncated`, `prompt_tokens`, `completion_tokens`, `results_path`, `errors_path`, `manifest_path`, …
@@ -70,38 +70,38 @@ class BatchInferenceOperator(RequestingOperator):
         other is a folder for it. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
     :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
-    :param body: the same as a whole request body, for what the task does not know.
+    :param body: the same as a whole request body, for requests that the task does not cover.
     :param system: a system prompt before `prompt` or `messages`.
-    :param id_column: a column that names a row, present and different in each; default the row's place.
+    :param id_column: a column with a unique id in each row; default the position of the row.
     :param parameters: sent with every row, e.g. `{"max_tokens": 64, "temperature": 0}`. (templated)
-    :param row_parameters: parameters that each row has its own of: `{"seed": "{seed}"}` sends the value of the column
+    :param row_parameters: parameters that differ from row to row: `{"seed": "{seed}"}` sends the value of the column
         `seed`. (templated)
     :param max_concurrency: requests in flight, or `auto` (default) to find the number.
-    :param model: the model's name in requests; default what the endpoint itself says. (templated)
+    :param model: the model's name in requests; default the endpoint's own model. (templated)
     :param fail_on_errors: fail the task when any row failed; default False.
     :param max_error_rate: stop the batch when more than this share of the rows failed; default 0.5, None for never.
     :param request_timeout: seconds for one answer; default 600.
     :param batch_timeout: seconds (or a timedelta) for the whole batch; default 7 days.
     :param max_cost: USD that the endpoint may cost while the batch runs, over all tries of the task; a cleared task
-        gets a new budget. At 80 % there is a warning; when it is spent, or as soon as the rest can't be done for it,
-        nothing more is sent, what is done is kept, and the task fails without a retry. Of shards: what the endpoint
-        costs from the planner on, for all of them together. Default no limit.
+        gets a new budget. At 80 % there is a warning; The batch stops when the budget is spent, or early if the budget
+        will not cover the remaining rows. Finished rows are kept, and the task fails without a retry. For shards, the
+        budget is for all of them together, from the planner on. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of the batch's own time. Default no limit.
-    :param on_budget: what then becomes of the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
+    :param on_budget: what then happens to the endpoint: `pause` (default), `scale_to_zero`, `delete` or `none`.
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
-        `PlanBatchShardsOperator`; default all of it. `max_concurrency` is then shared by the tasks that
+        `PlanBatchShardsOperator`; default the whole input. `max_concurrency` is then shared by the tasks that
         `max_active_tis_per_dagrun` lets run at the same time.
     :param input_format: `jsonl`, `csv`, `parquet` or `openai-batch`; `auto` (default) goes by each file's name.
     :param encoding: of CSV files, as Python names it; default UTF-8.
     :param delimiter: one character between the values of CSV files; default the comma.
     :param keep_columns: columns to carry into the output.
-    :param response_schema: a JSON schema or a pydantic model that every text has to fit.
-    :param on_empty: what an input without a row means. `fail` (default): the task fails, because such a file is often
-        the sign of a fault before it. `skip`: the task is skipped, and so are the tasks behind it. `succeed`: the
-        output is written without a row. With the first two the endpoint is not woken.
-    :param on_existing: what to do with an output that is there: `resume` (default), `overwrite` or `fail`.
-    :param transport: what sends: `auto` (default), or `httpx` always.
-    :param max_response_bytes: bytes of one answer's body at most; default 64 MiB.
+    :param response_schema: a JSON schema or a pydantic model that every text has to match.
+    :param on_empty: what an input without a row means. `fail` (default): the task fails, because an empty file often
+        means that an earlier step failed. `skip`: the task is skipped, and so are the tasks after it. `succeed`: the
+        output is written without a row. With `fail` and `skip` the endpoint is not woken.
+    :param on_existing: what to do if the output exists: `resume` (default), `overwrite` or `fail`.
+    :param transport: the HTTP client: `auto` (default) or `httpx`.
+    :param max_response_bytes: maximum size of one response in bytes; default 64 MiB.
     :param job_options: anything else of `inference.batch.BatchJob`, e.g. `{"max_attempts": 3}`.
 
     Other parameters: see `RequestingOperator`.

@@ -19,8 +19,8 @@ class InferenceOperator(RequestingOperator):
     """One call to an endpoint, in the dialect of its engine.
 
     Its result is `{"output", "finish_reason", "usage", "truncated", "model"}`: the text for chat completion and text
-    generation, the vectors for embeddings, the pipeline's own JSON otherwise. A text that a token limit cut short has
-    `truncated: true` and is said in the log.
+    generation, the vectors for embeddings, the pipeline's own JSON otherwise. A text that the token limit truncated has
+    `truncated: true`, and the log contains a warning.
 
     :param endpoint: the endpoint's name. (templated)
     :param task: `chat-completion`, `text-generation`, `feature-extraction`, `rerank`, or any pipeline of the toolkit,
@@ -28,7 +28,7 @@ class InferenceOperator(RequestingOperator):
     :param inputs: what the task takes: a text, a list of messages, a list of texts, a mapping. (templated)
     :param parameters: passed through, e.g. `{"max_tokens": 64}`; OpenAI's and TGI's names are both understood.
         (templated)
-    :param model: the model's name in the request; default what the endpoint itself says. (templated)
+    :param model: the model's name in the request; default the endpoint's own model. (templated)
     :param fail_on_truncated: fail the task where the answer was cut short; default False.
     :param request_timeout: seconds for the answer; default 300.
 

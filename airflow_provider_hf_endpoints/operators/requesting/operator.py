@@ -31,13 +31,14 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 
 
 class RequestingOperator(BaseOperator):
-    """An operator that sends requests to an endpoint, and waits for it first where it is starting or at zero.
+    """An operator that sends requests to an endpoint. If the endpoint is starting or scaled to zero, the operator waits
+    for it first.
 
     :param endpoint: the endpoint's name. (templated)
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param hf_endpoints_conn_id: the connection. (templated)
     :param startup_timeout: seconds (or a timedelta) to wait for an endpoint that is starting, updating, or woken from
-        zero; default 1 hour. One that is paused, failed or missing is an error at once.
+        zero; default 1 hour. A paused, failed or missing endpoint is an error at once.
     :param deferrable: wait for the start in the triggerer, occupying no worker; default Airflow's
         `[operators] default_deferrable`. The requests themselves are sent by the worker.
     :param poll_interval: seconds between looks at most; default 30.

@@ -29,7 +29,7 @@ _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 class PlanBatchShardsOperator(BaseOperator):
     """Divide a batch's input among mapped tasks: `BatchInferenceOperator.partial(…).expand(shard=plan.output)`.
 
-    Looks at names and sizes, and reads no row. The plan is kept next to the output; the result is a list of
+    It looks at names and sizes, but reads no rows. The plan is kept next to the output; the result is a list of
     `{"number", "of", "plan", "began"}`, one for each shard. Run again with the same input it plans the same, and a new
     budget of all shards begins.
 

@@ -49,55 +49,56 @@ _OPTIONS = tuple(name for name in _TEMPLATED if name not in _NAMED)
 
 
 class CreateInferenceEndpointOperator(EndpointOperator):
-    """Create an endpoint, or take the one of that name, and wait until it answers.
+    """Create an endpoint, or reuse the existing one with this name, and wait until it answers.
 
-    The defaults don't bill for ever: no replica is kept (`min_replica=0`) and 15 idle minutes scale it to zero.
+    The defaults limit the bill: `min_replica` is 0, and the endpoint scales to zero after 15 idle minutes.
 
-    :param name: lower-case letters, digits and '-', 32 at most. (templated)
+    :param name: lower-case letters, digits and '-', at most 32 characters. (templated)
     :param repository: the model's repository on the hub. (templated)
     :param framework: `pytorch`, `custom` or `llamacpp`. (templated)
     :param vendor, region, accelerator, instance_type, instance_size: the hardware, e.g. aws, us-east-1, gpu, nvidia-l4,
         x1. Checked against what the service offers before anything is created. (templated)
-    :param hardware: in their place, choices written `vendor/region/instance_type/instance_size`, e.g.
-        `["aws/us-east-1/nvidia-l4/x1", "gcp/us-east4/nvidia-l4/x1"]`. The next is tried where one has no capacity or
-        no quota, or the endpoint failed to start on it, which is then deleted; `timeout` is for all together.
-        (templated)
+    :param hardware: instead of these five arguments, a list of choices `vendor/region/instance_type/instance_size`,
+        e.g. `["aws/us-east-1/nvidia-l4/x1", "gcp/us-east4/nvidia-l4/x1"]`. If a choice has no capacity or no quota, the
+        next one is tried. If the endpoint fails to start, it is deleted and the next choice is tried. `timeout` applies
+        to all choices together. (templated)
     :param hardware_order: `given` (default), or `price`: the cheapest first.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param task: what the model is for, e.g. `text-generation`. (templated)
     :param min_replica, max_replica: the autoscaler's bounds; default 0 and 1. With `min_replica` above 0 the endpoint
-        bills until somebody stops it. (templated)
-    :param scale_to_zero_timeout: idle minutes, 15 to 2880; default 15. A backstop, not a switch. (templated)
+        bills until it is paused or deleted. (templated)
+    :param scale_to_zero_timeout: idle minutes before the service scales the endpoint to zero, 15 to 2880; default 15.
+        (templated)
     :param options: every other setting of `endpoints.spec.EndpointSpec`: `revision`, `custom_image`, `env`, `type`,
         `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
     :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the
         task runs, masked, never rendered.
-    :param if_exists: what to do about an endpoint of that name: `reuse` it (default; resumed if paused; an error when
-        its model or hardware differ), `update` it to the settings given here, `fail`, or `recreate` it.
-        An endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is taken up
-        by its retry whatever is chosen here, but that `recreate` replaces one that failed.
-    :param force: whether `update` and `recreate` act under others that hold a lease on the endpoint; default False: the
-        task fails, and a retry asks again.
+    :param if_exists: what to do if an endpoint with this name exists: `reuse` it (default; a paused one is resumed;
+        other model or hardware is an error), `update` it to the settings given here, `fail`, or `recreate` it. An
+        endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is reused by a
+        retry whatever is chosen here; only `recreate` replaces it, if it failed.
+    :param force: whether `update` and `recreate` act although other runs hold a lease on the endpoint. Default False:
+        the task fails, and a retry checks again.
     :param preflight: whether to check hardware, capacity and quota first; default True.
 
     :param on_timeout: what happens to the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
-        `delete` or `none`. This and the next two concern only an endpoint that this task created or resumed: one that
-        ran already is left alone.
+        `delete` or `none`. This and the next two concern only an endpoint that this task created or resumed: an
+        endpoint that ran before is not touched.
     :param on_failure: when it failed to start, or the wait for it ended with an error.
-    :param on_kill: when the task is killed while it waits, on a worker or deferred. A task that is cleared keeps the
-        endpoint: its next attempt takes it up.
+    :param on_kill: when the task is killed while it waits, on a worker or deferred. A cleared task keeps the endpoint:
+        its next attempt uses it.
     :param max_cost: USD that the start may cost, over all tries of the task and all choices of hardware; a cleared task
-        gets a new budget. What can't pay for one billed minute is not started. When it is used up before the endpoint
-        is ready, `on_timeout` applies and the task fails without a retry. Default no limit.
+        gets a new budget. If the budget does not cover one billed minute, the endpoint is not started. When it is used
+        up before the endpoint is ready, `on_timeout` applies and the task fails without a retry. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time from the first try on. Default no limit.
-    :param keep: whether the endpoint is to stay when the run has ended: the sweeper leaves it alone until somebody says
-        otherwise. None (default): it is for this run where a task behind this one stops it (a teardown of this task, a
-        pause, scale to zero or delete), and kept where nothing does.
-    :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
+    :param keep: whether the endpoint stays after the run; the sweeper then ignores it. None (default): the endpoint is
+        for this run if a later task stops it (a teardown of this task, a pause, scale to zero or delete); otherwise it
+        is kept.
+    :param acquired: set by `inference_endpoint(…)`: the result of its task `acquire`. (templated)
 
-    A task for which nobody has chosen `retries` has five, within about eight minutes, for faults of Airflow and of the
-    service. A retry takes up the endpoint that an attempt before it has started, and extends no deadline (Airflow 3.3).
-    An endpoint that failed, or was not ready in time, fails the task at once.
+    Without `retries`, the task has five retries within about eight minutes, for faults of Airflow and of the service. A
+    retry uses the endpoint that an earlier attempt started, and does not extend the deadline (Airflow 3.3). An endpoint
+    that failed, or was not ready in time, fails the task at once.
 
     Other parameters, and the result: see `EndpointOperator`.
     """

@@ -33,7 +33,7 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param on_timeout, on_failure, on_kill, max_cost, max_runtime, keep: see `CreateInferenceEndpointOperator`.
-    :param acquired: set by `inference_endpoint(…)`: what its `acquire` has found. (templated)
+    :param acquired: set by `inference_endpoint(…)`: the result of its task `acquire`. (templated)
 
     Retries: see `CreateInferenceEndpointOperator`. Other parameters, and the result: see `EndpointOperator`.
     """

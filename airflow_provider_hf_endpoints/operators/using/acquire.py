@@ -36,7 +36,7 @@ DEFAULT_LEASE = timedelta(hours=6)
 
 
 class AcquireInferenceEndpointOperator(BaseOperator):
-    """Note in which state an endpoint is before it is used. Starts and changes nothing.
+    """Take a lease on an endpoint, and record its state before the run. Starts and changes nothing.
 
     Result: `{"name", "namespace", "found", "use", "lease", "budget"}`: the state, None where there is no such endpoint,
     an id of this use, the same until a release, the lease that others see, and the account of the budget, None where
@@ -44,9 +44,10 @@ class AcquireInferenceEndpointOperator(BaseOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param must_exist: whether an endpoint that does not exist is an error.
-    :param start_task_id, release_task_id: the tasks of the same use. After a clear they know how it was found before.
-    :param lease: seconds (or a timedelta) for which others count this use as going on, from its start and from each
-        renewal; `max_startup` is added before that.
+    :param start_task_id, release_task_id: the tasks of the same use. After a clear, they still know its state before
+        the first run.
+    :param lease: seconds (or a timedelta) for which the lease lasts, from its start and from each renewal;
+        `max_startup` is added before that.
     :param max_cost, max_runtime: limits of the whole use; its account is opened here.
     """
 

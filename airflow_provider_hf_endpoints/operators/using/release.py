@@ -62,13 +62,15 @@ class NotReleasedError(InferenceEndpointError):
 
 
 class ReleaseAcquiredOperator(EndpointOperator):
-    """End the use of an endpoint: do to it what the policy says, and wait until that is done. Made to be a teardown.
+    """Release an endpoint: end the lease of this run, stop the endpoint as the policy says if it has no other holder,
+    and wait until it has stopped. Made to be a teardown.
 
     Idempotent, so that it can be tried again: see `RELEASE_RETRIES`.
 
     :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
-    :param release: what happens to the endpoint, see `endpoints.upkeep.release.after_use`; nothing while others use it.
-    :param quiet: seconds without a request after which it is released, where nobody can say who uses it; default 120.
+    :param release: what happens to the endpoint, see `endpoints.upkeep.release.after_use`; nothing while other holders
+        use it.
+    :param quiet: seconds without a request after which it is released if its leases cannot be read; default 120.
 
     Other parameters: see `EndpointOperator`.
     """
