@@ -1,11 +1,12 @@
-"""Taking and leaving a lease, step by step, as generators: they yield what is to be done and do no I/O.
+"""Acquiring and releasing an endpoint, step by step, as generators: they yield each step and do no I/O.
 
-There is no compare-and-swap, so the order of the steps is what makes it safe. Who comes writes first and looks at the
-endpoint then. Who goes says so before anything else, then looks who else is there, and after it has switched the
-endpoint off looks again: whoever came in between gets it switched on again. That it is about to switch off is written,
-too, and stays until a read of the service has shown it: reads lag, and a run that arrives meanwhile must not trust its
-look. A step that fails ends the flow, and the next attempt starts again: no flow ends well without having seen who else
-is there. A test plays every order of several holders' steps, with attempts that are killed and steps that fail.
+The stores have no compare-and-swap, so the order of the steps makes them safe. To acquire an endpoint, a run first
+writes its lease and then looks at the endpoint. To release an endpoint, a run first ends its own lease and then reads
+the others. If there are none, it stops the endpoint and reads again. If another run acquired the endpoint in between,
+the endpoint is started again. The record also says that the endpoint is about to be stopped, until a read of the
+service has shown the stop: reads lag, so a run that arrives meanwhile must not trust its own read. If a step fails, the
+flow ends and the next attempt repeats it. No flow succeeds without having read the other leases. A test plays every
+order of several holders' steps, with attempts that are killed and steps that fail.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _MOST_TURNS = 20  # switching on and off again because others come and go
 
 
 class UndecidedError(Exception):
-    """Others came and went for so long that nobody can say whether the endpoint is still used."""
+    """Other runs acquired and released the endpoint so often that its use is not known."""
 
 
 @dataclass(frozen=True)

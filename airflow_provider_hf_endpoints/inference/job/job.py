@@ -33,76 +33,77 @@ class BatchJob:
     :param token: sent with every request; never shown
     :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
         it
-    :param input_path: JSONL, one object a line, CSV or Parquet, packed if named so (`.gz`, `.zst`): a file, a folder, a
+    :param input_path: JSONL (one object per line), CSV or Parquet, also compressed (`.gz`, `.zst`): a file, a folder, a
         pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
     :param output_path: a name ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
         other is a folder for it
-    :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` goes by each file's
-        name, and takes one that does not tell for JSONL
+    :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` uses each file's
+        name, and JSONL if the name does not say
     :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused
     :param delimiter: one character between the values of CSV files, None for the comma, in `.tsv` the tab
     :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output
         that is a file tells its own
-    :param engine: key of the endpoint's `model.image`, None to find out by asking
-    :param model: model name in requests, None to ask `/v1/models`
+    :param engine: key of the endpoint's `model.image`; None to detect the engine
+    :param model: model name in requests; None to read it from `/v1/models`
     :param prompt: template over columns, `"Summarise: {text}"`
     :param messages: template of a chat's messages
     :param body: template of the whole body, for routes and fields that the task does not know
     :param system: template of a system prompt before `prompt` or `messages`
     :param route: path to post `body` to, None for the task's own
-    :param id_column: column that names a row; must be there and differ in every row. None: its place
+    :param id_column: column with a unique id in every row; None for the position of the row
     :param keep_columns: columns to carry into the output, under `columns`
-    :param keep_response: keep the whole answer as it came, under `response`. Such rows do not share requests
+    :param keep_response: keep the engine's whole response, under `response`. Such rows do not share requests
     :param parameters: sent with every row, under OpenAI's or TGI's names
-    :param row_parameters: parameters that each row has its own of, as templates over columns: `{"seed": "{seed}"}`
-        sends the value of the column `seed`. Such rows do not share requests
-    :param response_schema: JSON schema or pydantic model that every text has to fit; `output` is then the parsed
-        value, and one that does not fit is asked for again, up to `max_attempts` times
-    :param rows_per_request: rows whose texts go into one request, where the engine takes arrays of them (embeddings;
-        classification on TEI): a number, or `auto` for what the engine allows, and fewer once it refuses
-    :param order_window: rows among which the order of sending is free: those that begin alike are sent together, so
-        that engines find what they computed for the beginning, and at the end long ones go first. 0 for the input's
+    :param row_parameters: parameters that differ from row to row, as templates over columns: `{"seed": "{seed}"}` sends
+        the value of the column `seed`. Such rows do not share requests
+    :param response_schema: JSON schema or pydantic model that every text has to match; `output` is then the parsed
+        value. A text that does not match is requested again, up to `max_attempts` times
+    :param rows_per_request: rows per request, if the engine accepts arrays (embeddings; classification on TEI): a
+        number, or `auto` for the engine's maximum, and fewer after a refusal
+    :param order_window: number of rows within which the batch may reorder requests: rows with the same beginning are
+        sent together, so the engine can use its prefix cache, and at the end long rows go first. 0 for the input's
         order
     :param max_concurrency: requests in flight, or `auto` to find the number
-    :param concurrency_ceiling: what `auto` never exceeds
-    :param max_attempts: tries of a row on which the engine fails
-    :param retry_budget: requests that may be repeated because the engine failed on them, as a share of the rows begun
-        (a hundred and twice the limit are free); beyond, the batch stops. None for no bound
-    :param request_timeout: seconds for one answer at most; once a hundred have come, the first try of a row gets
-        four times the slowest of them
-    :param row_timeout: seconds after which a row that is only ever refused fails
-    :param hedge_after: seconds after which a row that is not answered is sent once more, the first answer being the one
-        that counts; `auto` for three times as long as all but a twentieth of the latest answers took; None for never
+    :param concurrency_ceiling: maximum for `auto`
+    :param max_attempts: attempts per row when the engine fails
+    :param retry_budget: maximum number of retries after engine failures, as a share of the rows begun (the first 100,
+        and twice the limit, do not count); above it the batch stops. None for no limit
+    :param request_timeout: maximum seconds for one response; after 100 responses, the first attempt of a row gets four
+        times the slowest latency so far
+    :param row_timeout: seconds after which a row fails if every attempt was refused
+    :param hedge_after: seconds after which a row without a response is sent a second time; the first response counts.
+        `auto` for three times the 95th percentile of the last 500 latencies; None for never
     :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
     :param probe_interval: seconds between two requests to an endpoint that is not ready
     :param job_timeout: seconds for the whole run
-    :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    :param drain_timeout: seconds that requests in flight may still take when the batch has to stop
     :param shard: the part of the input that this job does, as `plan_batch` returned it; its output goes below
         `output_path` until `merge_shards` puts all of them together
     :param concurrent_shards: how many shards run at the same time at most; default all. `max_concurrency` and
         `concurrency_ceiling` are of all shards together
     :param on_bad_input: a line that is not a row: `error_row` writes an error in its place, `stop` ends the batch
     :param on_empty: an input without a row: `fail`, or `succeed` with an empty output
-    :param on_existing: the output is there already: `resume` the same job, `overwrite` it, or `fail`
+    :param on_existing: what to do if the output exists: `resume` the same job, `overwrite` it, or `fail`
     :param max_error_rate: share of failed rows above which the batch stops, None for never
     :param max_error_rate_after: rows before `max_error_rate` counts
     :param fail_on_errors: raise `BatchFailed` at the end when any row failed
-    :param max_cost: USD for all runs of the job together; needs `price_per_hour`. A batch that can't fit is stopped as
-        soon as that is known, one that spends it all when it is spent; what is done is kept
-    :param max_runtime: seconds of wall-clock time for all runs of the job together. Of a shard, both are of all shards
-        together, and count from when the batch was planned
-    :param price_per_hour: USD per replica and hour of the endpoint; also for what the report says of costs
-    :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that can't fit at
-        that pace is refused before it sends anything
+    :param max_cost: USD for all runs of the job together; needs `price_per_hour`. The batch stops when the budget is
+        spent, or early if the budget will not cover the remaining rows; finished rows are kept
+    :param max_runtime: seconds of wall-clock time for all runs of the job together. For a shard, both limits are for
+        all shards together, and count from the planning of the batch
+    :param price_per_hour: USD per replica and hour of the endpoint; also used for the cost in the report
+    :param rows_per_replica_second: an earlier run's pace, as its report has it under `cost`: a batch that does not fit
+        into the budget at that pace is refused before it sends anything
     :param budget_key: a run with another key starts a new budget
-    :param attempt_key: with `on_existing="overwrite"`, names what is overwritten: a run with the same key goes on with
-        what the first of them began
-    :param shared_budgets: further budgets, of what the endpoint costs whoever uses it
+    :param attempt_key: with `on_existing="overwrite"`, names the attempt that overwrites: a later run with the same key
+        resumes it
+    :param shared_budgets: further budgets, for the cost of the endpoint by all its users
     :param checkpoint_interval: seconds between two durable groups on an object store; at most 1 on a local
         disk
     :param progress_interval: seconds between two lines in the log
-    :param transport: what sends: `auto` for this package's own client, or httpx where there is a proxy; `httpx`
-    :param max_response_bytes: most bytes of one answer's body; a body that passes this is its row's error
+    :param transport: HTTP client: `auto` for this package's own client, or httpx behind a proxy; `httpx` for httpx
+        always
+    :param max_response_bytes: maximum size of one response in bytes; a larger response is an error of its row
     """
 
     url: str
