@@ -40,7 +40,7 @@ def test_another_job_on_the_same_path_is_refused(tmp_path: Path) -> None:
     write_rows(tmp_path, questions(10))
     with serving(echo) as server:
         run_batch(job_of(server.url, tmp_path))
-        with pytest.raises(OutputConflictError, match=r"another job: prompt was '\{text\}' and is '\{n\}'"):
+        with pytest.raises(OutputConflictError, match=r"another job: prompt was '\{text\}', and is now '\{n\}'"):
             run_batch(job_of(server.url, tmp_path, prompt="{n}"))
         with pytest.raises(OutputConflictError, match="on_existing is 'fail'"):
             run_batch(job_of(server.url, tmp_path, on_existing="fail"))
@@ -155,7 +155,9 @@ def test_a_file_that_was_replaced_is_not_finished(tmp_path: Path) -> None:
     with serving(echo) as server:
         run_batch(job_of(server.url, tmp_path))
         write_rows(tmp_path, questions(6))
-        with pytest.raises(OutputConflictError, match=r"input file .*in\.jsonl was \d+ bytes \(version \d+\) and is"):
+        with pytest.raises(
+            OutputConflictError, match=r"input file .*in\.jsonl was \d+ bytes \(version \d+\), and is now"
+        ):
             run_batch(job_of(server.url, tmp_path))
         assert 6 == run_batch(job_of(server.url, tmp_path, on_existing="overwrite")).rows
         (tmp_path / "in.jsonl").unlink()
@@ -219,7 +221,7 @@ def test_a_csv_goes_on_in_the_encoding_that_was_named_later(tmp_path: Path) -> N
     path = tmp_path / "in.csv"
     path.write_bytes(b"text\n" + b"".join(b"question %d\n" % n for n in range(3000)) + "é\n".encode("cp1252"))
     with serving(echo) as server:
-        with pytest.raises(BatchInputError, match="is not in utf-8"):
+        with pytest.raises(BatchInputError, match="is not valid utf-8"):
             run_batch(job_of(server.url, tmp_path, input_path=path, order_window=0))
         done = len(server.posts)
         report = run_batch(job_of(server.url, tmp_path, input_path=path, encoding="cp1252"))

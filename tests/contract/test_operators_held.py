@@ -130,6 +130,6 @@ def test_leases_that_can_not_be_read(emulator: Emulator, monkeypatch: pytest.Mon
     """What changes the endpoint is refused and tried again; what stops its bill is done."""
     run(create())
     connect(monkeypatch, emulator, lease_path="nowhere://at/all")
-    with pytest.raises(HeldByOthersError, match="Cannot read"):
+    with pytest.raises(HeldByOthersError, match="cannot be read"):
         run(REFUSED["delete"]())
     assert "paused" == run(LEFT["paused"]())["state"]

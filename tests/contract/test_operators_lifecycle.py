@@ -153,7 +153,7 @@ def test_delete_can_be_repeated(demo: Emulator) -> None:
 def test_a_missing_endpoint(emulator: Emulator, kind: type[Any], deferrable: bool) -> None:
     """Success or error by choice; by default only Delete takes it for success."""
     assert run(op(kind, missing_ok=True, deferrable=deferrable)) is None
-    with pytest.raises(AirflowFailException, match="'demo' not found"):
+    with pytest.raises(AirflowFailException, match="No endpoint 'demo' in namespace 'acme'"):
         run(op(kind, missing_ok=False, deferrable=deferrable))
     if kind is DeleteInferenceEndpointOperator:
         assert run(op(kind)) is None
@@ -210,7 +210,7 @@ def test_resume(emulator: Emulator, start: str, deferrable: bool) -> None:
 
 def test_resume_of_a_missing_endpoint(emulator: Emulator) -> None:
     """There is nothing to wait for, and no retry."""
-    with pytest.raises(AirflowFailException, match="not found"):
+    with pytest.raises(AirflowFailException, match="No endpoint 'demo' in namespace 'acme'"):
         run(op(ResumeInferenceEndpointOperator))
 
 

@@ -175,7 +175,7 @@ def test_paused_ends_it(emulator: Emulator, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_an_endpoint_that_never_was(emulator: Emulator, mode: str) -> None:
     """A misspelt name ends it at once."""
-    with pytest.raises(AirflowFailException, match="does not exist"):
+    with pytest.raises(AirflowFailException, match="No endpoint 'demo' in namespace"):
         watch(mode)
 
 
@@ -185,7 +185,7 @@ def test_an_endpoint_that_is_deleted_meanwhile(emulator: Emulator, mode: str) ->
     starting(emulator, initializing_seconds=600)
     seen = len(received(emulator))
     emulator.add_fault("/v2/endpoint/acme/demo$", method="GET", status=404, skip=2)
-    with pytest.raises(AirflowFailException, match="does not exist"):
+    with pytest.raises(AirflowFailException, match="No endpoint 'demo' in namespace"):
         watch(mode)
     assert len(received(emulator)) > seen + 2
 
@@ -429,7 +429,7 @@ def test_events_hold_no_secret(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(
     ("conn_id", "words"),
-    [("hf_endpoints_default", "does not accept the token"), ("missing", "no connection 'missing'")],
+    [("hf_endpoints_default", "does not accept the token"), ("missing", "connection 'missing' does not exist")],
 )
 def test_errors_of_the_wait_are_events(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, conn_id: str, words: str

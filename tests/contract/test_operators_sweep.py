@@ -146,7 +146,7 @@ def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, l
     started("shared")
     store = store_for(str(leases), "acme", "shared")
     store.write(new_lease("other/r9/group", time.time(), 600.0))
-    assert sweep()["shared"]["reason"] == "other/r9/group uses it"
+    assert sweep()["shared"]["reason"] == "in use by other/r9/group"
     store.write(new_lease("other/r9/group", time.time() - 7200, 600.0))
     unknown = InRun()  # this Airflow knows nothing of the run
     assert sweep(unknown)["shared"]["reason"] == "its last lease has expired"
@@ -157,7 +157,7 @@ def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator
     started("forgotten")
     store_for(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     assert sweep()["forgotten"]["reason"] == "the run of nightly/r1/create has ended"
-    assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "nightly r1 use.acquire uses it"
+    assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "in use by nightly r1 use.acquire"
 
 
 def test_a_run_of_a_dag_that_is_switched_off_is_told(emulator: Emulator, leases: Path) -> None:
