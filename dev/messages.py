@@ -19,10 +19,11 @@ HEAD = """# Messages
 
 Every text that the package can show: errors, log lines, help texts, and the phrases that they are built from. `{…}` and
 `%s` stand where a value will be. The page is generated: run `python -m dev.messages` after you change a text.
-What to do about an error is in [errors.md](errors.md).
+What to do about an error is in [reference/errors.md](reference/errors.md).
 """
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 _WORDS = re.compile(r"[A-Za-z][a-z']+[,:;]? +(?:\S+ +)*?[a-z']+")  # at least two words: a text, not a key
+_PATTERN = re.compile(r"\\[bdsw.]|\(\?|\]\(")  # a regular expression is no text for a reader
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -64,7 +65,7 @@ def _texts(node: ast.AST, kind: str) -> Iterator[tuple[int, str, str]]:
     """The texts below `node`; `kind` is that of the nearest call or statement that shows them."""
     if isinstance(node, ast.Constant | ast.JoinedStr):
         text = _written(node)
-        if _WORDS.search(text):
+        if _WORDS.search(text) and not _PATTERN.search(text):
             yield node.lineno, kind, " ".join(text.split())
         if isinstance(node, ast.JoinedStr):
             for part in node.values:  # a choice between phrases within the text

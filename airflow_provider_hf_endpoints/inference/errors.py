@@ -46,11 +46,11 @@ class InferenceError(Exception):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        where = f" (HTTP {self.status} on {self.path})" if self.status is not None else ""
-        if self.status is None and self.path:
-            where = f" (on {self.path})"
+        """What happened, what to do, and at the end the call."""
         words = f": {self.words}" if self.words else ""
-        return f"{self.what}{where}{words}{'.' if not words.endswith('.') else ''} {self.todo}".strip()
+        text = f"{self.what}{words}{'.' if not words.endswith('.') else ''} {self.todo}".strip()
+        call = [f"status {self.status}" if self.status is not None else "", f"path {self.path}" if self.path else ""]
+        return f"{text} ({', '.join(filter(None, call))})" if any(call) else text
 
     @property
     def kind(self) -> str:

@@ -226,7 +226,7 @@ def test_a_csv_goes_on_in_the_encoding_that_was_named_later(tmp_path: Path) -> N
         done = len(server.posts)
         report = run_batch(job_of(server.url, tmp_path, input_path=path, encoding="cp1252"))
         assert (3001, done) == (report.succeeded, report.resumed)
-        with pytest.raises(OutputConflictError, match="encoding was 'cp1252' and is 'latin-1'"):
+        with pytest.raises(OutputConflictError, match="encoding was 'cp1252', and is now 'latin-1'"):
             run_batch(job_of(server.url, tmp_path, input_path=path, encoding="latin-1"))
 
 

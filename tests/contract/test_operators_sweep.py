@@ -166,7 +166,7 @@ def test_a_run_of_a_dag_that_is_switched_off_is_told(emulator: Emulator, leases:
     started("held")
     store_for(str(leases), "acme", "held").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     report = sweep(WithDags(r1="running"))
-    said = "The DAG nightly is paused: Airflow begins no task of its run"
+    said = "The DAG nightly is paused, so Airflow does not start the release"
     for name in ("noted", "held"):
         assert ("leave", True) == (report[name]["verdict"], said in report[name]["reason"])
     assert said not in sweep(InRun(r1="running"))["held"]["reason"]

@@ -162,8 +162,8 @@ def _held_back(known: Known) -> str:
     if not known.paused:
         return ""
     return (
-        f". The DAG {', '.join(known.paused)} is paused: Airflow begins no task of its run, the release neither, and "
-        "the endpoint bills meanwhile. Switch the DAG on, or mark the run as failed"
+        f". The DAG {', '.join(known.paused)} is paused, so Airflow does not start the release, "
+        "and the endpoint bills meanwhile. Switch the DAG on, or mark the run as failed"
     )
 
 

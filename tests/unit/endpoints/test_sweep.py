@@ -15,8 +15,8 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import Known, Leave, S
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 PAUSED = (
-    ". The DAG dag is paused: Airflow begins no task of its run, the release neither, and the endpoint bills "
-    "meanwhile. Switch the DAG on, or mark the run as failed"
+    ". The DAG dag is paused, so Airflow does not start the release, and the endpoint bills meanwhile. "
+    "Switch the DAG on, or mark the run as failed"
 )
 
 
@@ -60,8 +60,8 @@ def verdict(facts: Known, **rule: Any) -> str:
         (known(run_ended=True, users=["b/run/g"]), {}, "leave: in use by b/run/g"),
         (known(run_ended=True, users=["b/run/g"]), {"idle": HOUR}, "leave: in use by b/run/g"),
         # its DAG is switched off
-        (known(run_ended=False, paused=["dag"]), {}, f"leave: the run of dag/run/create goes on{PAUSED}"),
-        (known(run_ended=False, users=["dag run g"], paused=["dag"]), {}, f"leave: dag run g uses it{PAUSED}"),
+        (known(run_ended=False, paused=["dag"]), {}, f"leave: the run of dag/run/create is still active{PAUSED}"),
+        (known(run_ended=False, users=["dag run g"], paused=["dag"]), {}, f"leave: in use by dag run g{PAUSED}"),
         # it costs nothing
         (known(endpoint("paused"), run_ended=True), {}, "leave: it is paused and does not bill"),
         (known(endpoint("scaledToZero"), run_ended=True), {}, "leave: it is scaledToZero and does not bill"),

@@ -236,7 +236,7 @@ def test_an_identity_says_which_files_changed() -> None:
     assert ["input_path also contains 'c'"] == differences(before, identity("a", "b", "c"))
     assert ["input_path no longer contains 'b' and also contains 'c'"] == differences(before, identity("a", "c"))
     assert ["input_path contains the same files in another order"] == differences(before, identity("b", "a"))
-    assert ["input_path was 'a' and is 'b'"] == differences(identity("a"), identity("b"))
+    assert ["input_path was 'a', and is now 'b'"] == differences(identity("a"), identity("b"))
 
 
 def test_an_error_that_may_pass_is_not_the_inputs() -> None:
