@@ -94,7 +94,9 @@ rows = st.lists(
 
 Content = Literal["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
 #: What stands in a choice's message beside or in place of a text.
-Message = Literal["content", "null content", "tool calls", "tools beside text", "refusal", "list content", "missing"]
+Message = Literal[
+    "content", "null content", "tool calls", "tools beside text", "refusal", "list content", "thinking part", "missing"
+]
 USAGES: list[Any] = [
     {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
     None,
@@ -105,7 +107,7 @@ USAGES: list[Any] = [
     [],
     "x",
 ]
-REASONS: list[Any] = ["stop", "length", "abort", "content_filter", "tool_calls", None, 3, [], {"a": 1}]
+REASONS: list[Any] = ["stop", "length", "MAX_TOKENS", "abort", "content_filter", "tool_calls", None, 3, [], {"a": 1}]
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,16 @@ answers = st.one_of(
             ["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
         ),
         message=st.sampled_from(
-            ["content", "null content", "tool calls", "tools beside text", "refusal", "list content", "missing"]
+            [
+                "content",
+                "null content",
+                "tool calls",
+                "tools beside text",
+                "refusal",
+                "list content",
+                "thinking part",
+                "missing",
+            ]
         ),
         usage=st.sampled_from(USAGES),
         reason=st.sampled_from(REASONS),

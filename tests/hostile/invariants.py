@@ -109,12 +109,14 @@ def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
     extra = {name: message[name] for name in BESIDE if message.get(name)} or None
     outputs: list[Any]
     match answer.message:
+        case "thinking part":
+            outputs, extra = [text], {"content": message["content"][:1]}
         case "content" | "list content" | "tools beside text":
             outputs = [text]
         case "tool calls":
             outputs, extra = [{"tool_calls": message["tool_calls"]}], None
         case _:
-            outputs = [""] if extra or answer.reason in ("length", "content_filter") else []
+            outputs = [""] if extra or answer.reason in ("length", "MAX_TOKENS", "content_filter") else []
     if outcome.case.schema:
         fits = answer.content in ("text", "json", "fenced", "thinking") and outputs == [text]
         outputs = [{"a": f"a{exchange.number};"}] if fits else []

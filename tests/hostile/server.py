@@ -86,6 +86,9 @@ def message_of(answer: Good, text: str) -> Any:
             return {"role": "assistant", "content": None, "refusal": text}
         case "list content":
             return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        case "thinking part":
+            parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}]
+            return {"role": "assistant", "content": parts}
         case "missing":
             return {"role": "assistant"}
 

@@ -17,7 +17,9 @@ EMBEDDINGS_ROUTE = "/v1/embeddings"
 MODELS_ROUTE = "/v1/models"
 RERANK_ROUTE = "/v1/rerank"
 #: What a message may hold in place of a text. `reasoning` is what newer releases of vLLM call `reasoning_content`.
-_IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio")
+_IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "content")
+#: Types of parts of a `content`: Mistral's reasoning models think there, and a refusal of OpenAI's may stand there.
+_PARTS_BESIDE = ("thinking", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
 #: Why a text is whole: words of OpenAI's, of TGI's and of Anthropic's. Of one that is not known nobody can tell.
 WHOLE = frozenset({"stop", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call", "content_filter"})
@@ -220,7 +222,9 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     message = choice.get("message")
     if not isinstance(message, dict):
         raise MalformedAnswerError("a choice has no message")
-    text = _text_of(message.get("content"))
+    text, parts = _text_of(message.get("content"))
+    if parts:
+        extra["content"] = parts
     for name, value in message.items():
         if value and name != "content" and name != "role":
             extra[name] = value
@@ -235,18 +239,29 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     return text or "", extra or None, reason
 
 
-def _text_of(content: Any) -> str | None:
-    """The text in a message's `content`, which may be a list of parts; None where there is none.
+def _text_of(content: Any) -> tuple[str | None, list[Any]]:
+    """The text in a message's `content`, None where there is none, and the parts of a list that stand beside the text.
 
-    :raises MalformedAnswerError: a part is not a text
+    :raises MalformedAnswerError: a part is neither a text nor one of those
     """
     match content:
         case str() | None:
-            return content
-        case [*parts] if parts and all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
-            return "".join(part["text"] for part in parts)
+            return content, []
+        case [*parts] if parts and all(map(_is_text, parts)):
+            return "".join(part["text"] for part in parts), []
+        case [*parts] if parts and all(_is_text(part) or _is_beside(part) for part in parts):
+            texts = [part["text"] for part in parts if _is_text(part)]
+            return "".join(texts) if texts else None, [part for part in parts if not _is_text(part)]
         case _:
             raise MalformedAnswerError(f"a content is not a text: {str(content)[:200]}")
+
+
+def _is_beside(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in _PARTS_BESIDE
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str) and not _is_beside(part)
 
 
 def _read_embeddings(answer: dict[str, Any]) -> InferenceResult:

@@ -105,6 +105,38 @@ def test_an_end_may_be_written_in_capitals(reason: str) -> None:
         read_result(Dialect.OPENAI, "chat", ok(chat(reason="ABORT")))
 
 
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "output", "beside"),
+    [
+        ([{"type": "text", "text": "a"}, {"text": "b"}], "ab", None),
+        ([THINKING, {"type": "text", "text": "a"}], "a", [THINKING]),
+        ([THINKING], "", [THINKING]),
+        ([{"type": "refusal", "refusal": "no"}], "", [{"type": "refusal", "refusal": "no"}]),
+        (
+            [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "a"}],
+            "a",
+            [{"type": "reasoning", "text": "hm"}],
+        ),
+    ],
+)
+def test_what_stands_beside_the_text_in_a_list_of_parts_is_kept(content: Any, output: str, beside: Any) -> None:
+    """A model that thinks in a part of its own is not asked five times, and its thoughts are no part of its text."""
+    result = read_result(Dialect.OPENAI, "chat", ok(chat(content)))
+    assert (output, beside) == (result.output, None if result.extra is None else result.extra["content"])
+
+
+@pytest.mark.parametrize(
+    "content", [[], [{}], [1], [{"type": "image_url"}], [{"type": "text"}], [{"text": None}, THINKING]]
+)
+def test_parts_that_nobody_knows_are_no_text(content: Any) -> None:
+    """And no empty success."""
+    with pytest.raises(MalformedAnswerError, match="no text"):
+        read_result(Dialect.OPENAI, "chat", ok(chat(content)))
+
+
 def test_a_filtered_text_is_marked() -> None:
     """`content_filter` is not an ordinary end."""
     assert read_result(Dialect.OPENAI, "chat", ok(chat("", "content_filter"))).filtered
