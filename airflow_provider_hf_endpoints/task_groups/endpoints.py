@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.common.arguments import is_template
 from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
 from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
@@ -66,7 +67,8 @@ def inference_endpoint(
         by this provider's operators; default 6 hours. See docs/reference/leases.md.
     :param max_idle: seconds (or a timedelta) that the endpoint waits for its work: if no task inside has begun by then
         (a full pool, `max_active_tasks`, a paused DAG), the endpoint is released and the run fails. Watched in the
-        triggerer, with `deferrable`; None for no limit. Default 1 hour.
+        triggerer, so a value is refused with `deferrable=False` or a templated connection. None for no limit. Default
+        1 hour.
     :param max_cost: USD that the endpoint may cost from `acquire` on, its start included. A start that the budget does
         not cover is refused. When the budget is spent, the start or the batch inside stops, keeps finished rows and
         fails without a retry, and the endpoint is released. Default no limit.
@@ -98,6 +100,12 @@ def inference_endpoint(
         raise ValueError(
             f"max_idle={max_idle!r} is not valid. Give a positive number of seconds or a timedelta, or None for no "
             "limit."
+        )
+    watched = deferrable and not is_template(hf_endpoints_conn_id)
+    if not watched and max_idle is not None and max_idle is not DEFAULT_MAX_IDLE:
+        raise ValueError(
+            f"max_idle={max_idle!r} is watched in the triggerer, which needs deferrable=True and hf_endpoints_conn_id "
+            "without a template. Set these, or leave max_idle out."
         )
     return InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
 

@@ -164,6 +164,8 @@ class Scheduler:
     def _look_when_something_is_due(self) -> None:
         moments = []
         for ti in self._world.tables.tis(states=_LATER):
+            if ti.dag_id in self._world.paused and ti.state != TaskInstanceState.DEFERRED:
+                continue  # nothing of it is scheduled, however long it has been due
             if ti.state == TaskInstanceState.UP_FOR_RETRY:
                 ti.task = self._world.seen[ti.dag_id].get_task(ti.task_id)
                 moments.append(ti.next_retry_datetime())

@@ -11,15 +11,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
+_OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 WAITING = ("depends_on_past", "wait_for_downstream")
 
 
-def refuse_work_that_is_held_back(acquire: Any, release_task_id: str, logical_date: datetime | None) -> None:
+def refuse_work_that_is_held_back(
+    acquire: Any, release_task_id: str, logical_date: datetime | None, task_instance: Any = None
+) -> None:
     """Raise where the release waits for such a task, however far it is before the release.
 
+    A branch before the use may have skipped the task already; one inside of the use decides when the endpoint bills.
+
     :param acquire: the task that begins the use, in its DAG
+    :param task_instance: of `acquire`, which asks Airflow for the states of tasks; None does not ask
     :param logical_date: the run's; Airflow compares nothing where there is none
     """
     if not acquire.has_dag() or not acquire.dag.has_task(release_task_id):
@@ -28,8 +35,21 @@ def refuse_work_that_is_held_back(acquire: Any, release_task_id: str, logical_da
     done = {each.task_id for each in acquire.get_flat_relatives(upstream=True)}
     for task in sorted(release.get_flat_relatives(upstream=True), key=lambda each: str(each.task_id)):
         why = None if task.task_id in done else _why_held_back(task, logical_date)
-        if why is not None:
+        if why is not None and not _is_over(task_instance, str(task.task_id)):
             raise InvalidArgumentError(f"Task {task.task_id!r} has {why}")
+
+
+def _is_over(task_instance: Any, task_id: str) -> bool:
+    """Whether the task has an end already in this DAG run."""
+    ask = getattr(task_instance, "get_task_states", None)
+    if ask is None:
+        return False
+    run_id = task_instance.run_id
+    try:
+        states = ask(dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[run_id]).get(run_id) or {}
+    except AirflowRuntimeError:
+        return False
+    return bool(states) and all(str(getattr(state, "value", state)) in _OVER for state in states.values())
 
 
 def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:

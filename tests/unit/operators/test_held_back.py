@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, BaseOperator
 
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 
@@ -59,3 +62,13 @@ def test_what_the_use_waited_for_is_over() -> None:
             BaseOperator(task_id="work")
         BaseOperator(task_id="before", end_date=EARLIER, depends_on_past=True) >> group
     refuse_work_that_is_held_back(dag.get_task("demo.acquire"), "demo.release", RUN)
+
+
+@pytest.mark.parametrize(("state", "refused"), [("skipped", False), (None, True)])
+def test_what_a_branch_has_skipped_already_holds_nothing_back(state: str | None, refused: bool) -> None:
+    """The branch stands before the use, and Airflow says what became of the task behind it."""
+    acquire = a_dag(end_date=EARLIER).get_task("demo.acquire")
+    asks = {"get_task_states": lambda **_: {"r1": {"before": state}}}
+    ti = SimpleNamespace(dag_id="dag", run_id="r1", **asks)
+    with pytest.raises(InvalidArgumentError) if refused else nullcontext():
+        refuse_work_that_is_held_back(acquire, "demo.release", RUN, ti)

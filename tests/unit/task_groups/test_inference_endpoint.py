@@ -429,3 +429,12 @@ def test_what_is_given_to_the_start_is_the_start_s() -> None:
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", pool="starts", **MODEL) as endpoint:
         ask("ask", endpoint)
     assert ("starts", "default_pool") == (dag.get_task("demo.start").pool, dag.get_task("demo.release").pool)
+
+
+@pytest.mark.parametrize("given", [{"deferrable": False}, {"hf_endpoints_conn_id": "{{ params.conn }}"}])
+def test_a_bound_that_nothing_watches_is_refused(given: dict[str, Any]) -> None:
+    """A bound of the user's own would promise what nobody does; the default one promises nothing there."""
+    with pytest.raises(ValueError, match="max_idle=300 is watched in the triggerer"):
+        inference_endpoint("demo", max_idle=300, **given)
+    inference_endpoint("demo", max_idle=None, **given)
+    inference_endpoint("demo", **given)
