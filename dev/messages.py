@@ -19,7 +19,7 @@ HEAD = """# Messages
 
 Every text that the package can show: errors, log lines, help texts, and the phrases that they are built from. `{…}` and
 `%s` stand where a value will be. The page is generated: run `python -m dev.messages` after you change a text.
-What to do about an error is in [reference/errors.md](reference/errors.md).
+What to do about an error is in [errors](reference/errors.md).
 """
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 _WORDS = re.compile(r"[A-Za-z][a-z']+[,:;]? +(?:\S+ +)*?[a-z']+")  # at least two words: a text, not a key
