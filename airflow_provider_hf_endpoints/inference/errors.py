@@ -284,8 +284,8 @@ class FewerChoicesError(MalformedAnswerError):
     retryable = False
     what = "The engine returned fewer texts than requested"
     todo = (
-        "Leave `n` out and give each row as often as it is to be answered, or serve the model with an engine that does "
-        "`n` (table: docs/reference/engines.md)."
+        "Leave `n` out and repeat each row in the input, or serve the model with an engine that supports `n` (see the "
+        "table in docs/reference/engines.md)."
     )
 
     @property

@@ -291,7 +291,7 @@ def _way_out(endpoint: InferenceEndpoint | None) -> str:
     """What to do after a wait that has taken too long, by what the endpoint does meanwhile."""
     match None if endpoint is None else endpoint.status:
         case None:
-            return "The endpoint may still be starting, and bills while it does: look for it, or allow more time."
+            return "The endpoint may still be starting, and bills meanwhile. Look for it, or allow more time."
         case InferenceEndpointStatus.PAUSED:
             return "The endpoint is still paused and does not bill. Resume it, then wait again."
         case InferenceEndpointStatus.SCALED_TO_ZERO:
