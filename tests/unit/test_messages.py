@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.operators import endpoints, inference
 from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
 PACKAGE = Path(__file__).resolve().parents[2] / "airflow_provider_hf_endpoints"
@@ -43,6 +44,7 @@ READERS: dict[str, tuple[Any, ...]] = {
     "operators/sweep": (SweepInferenceEndpointsOperator,),
     "operators/common/": (*_STARTING, *_CHANGING),
     "task_groups/_serving": _STARTING,
+    "task_groups/endpoints": (inference_endpoint,),
     "sensors/": (InferenceEndpointSensor,),
     "triggers/events": (InferenceEndpointEventTrigger,),
     "endpoints/waiting/": (InferenceEndpointSensor,),
