@@ -77,19 +77,29 @@ def check_namespace(namespace: str) -> str:
 class EndpointUpdate(BaseModel):
     """The settings of an endpoint that an update may change; None leaves one as it is.
 
-    :param accelerator, instance_type, instance_size, vendor, region: the hardware, e.g. gpu, nvidia-l4, x1, aws,
-        us-east-1. The valid combinations: `list_inference_endpoints_hardware`.
-    :param min_replica, max_replica: the autoscaler's bounds; 0 allows scaling to zero.
+    :param accelerator: `cpu`, `gpu` or `neuron`. `list_inference_endpoints_hardware` gives the valid combinations of
+        the five arguments of the hardware.
+    :param instance_type: e.g. `nvidia-l4`.
+    :param instance_size: e.g. `x1`.
+    :param vendor: the cloud, e.g. `aws`.
+    :param region: e.g. `us-east-1`.
+    :param min_replica: the autoscaler's lower bound; 0 allows scaling to zero.
+    :param max_replica: the autoscaler's upper bound.
     :param scale_to_zero_timeout: idle minutes (15 to 2880) before the service scales to zero.
     :param scaling_metric: `pendingRequests` or `hardwareUsage`, with `scaling_threshold`.
-    :param repository, revision, framework, task: the model.
+    :param repository: the model's repository on the hub.
+    :param revision: its branch, tag or commit.
+    :param framework: `pytorch`, `custom` or `llamacpp`.
+    :param task: what the model is for, e.g. `text-generation`.
     :param custom_image: flat (`{"url": …}`) or keyed by engine (`{"vLLM": {"url": …}}`). An existing endpoint keeps
         its engine, and an image is always sent whole.
-    :param tensor_parallel_size, data_parallel_size: how many accelerators share one copy of the model, and how many
-        copies there are (vLLM; SGLang knows the first).
-    :param env, secrets: the container's environment. An update replaces the whole set.
+    :param tensor_parallel_size: how many accelerators share one copy of the model (vLLM, SGLang).
+    :param data_parallel_size: how many copies of the model there are (vLLM).
+    :param env: the container's environment. An update replaces the whole set.
+    :param secrets: the same for values that the service hides.
     :param type: `authenticated`, `public` or `private`.
-    :param domain, path: a custom route; both or none.
+    :param domain: the domain of a custom route; given together with `path`.
+    :param path: the path of a custom route.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -250,7 +260,9 @@ class EndpointSpec(EndpointUpdate):
     :param max_replica: default 1, or `min_replica` where that is more.
     :param scale_to_zero_timeout: idle minutes, default 15 where `min_replica` is 0. It is a backstop and no switch:
         44 billed idle minutes were reported at a setting of 15.
-    :param private_link_account_id, private_link_region, private_link_shared: AWS PrivateLink.
+    :param private_link_account_id: the AWS account of a private link (AWS PrivateLink).
+    :param private_link_region: its region.
+    :param private_link_shared: whether the link is shared among endpoints.
     """
 
     name: str

@@ -57,7 +57,8 @@ def inference_endpoint(
 
     :param name: the endpoint's name; with `repository` it is created if it does not exist. (templated)
     :param repository: the model's repository on the hub; None to resume one that exists. (templated)
-    :param hardware, hardware_order: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
+    :param hardware: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
+    :param hardware_order: `given` (default), or `price`: the cheapest first.
     :param framework: `pytorch` (default), `custom` or `llamacpp`. (templated)
     :param release: what happens to the endpoint after the work, whatever its result: `pause`, `scale_to_zero`,
         `delete`, `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused

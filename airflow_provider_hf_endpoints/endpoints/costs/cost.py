@@ -31,7 +31,8 @@ class Cost:
     :param running_seconds: of those, the ones in which the replica was running; None where that is not known
     :param price_per_hour: USD per replica and hour; None where the service does not list the instance
     :param source: what the seconds are taken from
-    :param rows, tokens: what was done in that time, where the caller knows it
+    :param rows: rows done in that time, if the caller knows them
+    :param tokens: tokens read and written in that time, if the caller knows them
     """
 
     endpoint: str

@@ -40,7 +40,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         (`instance_type`, `instance_size`, `accelerator`, `min_replica`, `max_replica`, `scale_to_zero_timeout`,
         `repository`, `revision`, `custom_image`, `env`, …). Each is also a separate argument, except in `partial` and
         `expand`, which take `changes`. (templated)
-    :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
+    :param secrets: values, `FromConnection(…)` or `FromVariable(…)`; never rendered.
+    :param container_registry_password: the same, for a private image.
     :param force: whether to change it although other runs hold a lease on it. Default False: the task fails, and a
         retry checks again.
 

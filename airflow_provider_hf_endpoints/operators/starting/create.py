@@ -56,8 +56,12 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     :param name: lower-case letters, digits and '-', at most 32 characters. (templated)
     :param repository: the model's repository on the hub. (templated)
     :param framework: `pytorch`, `custom` or `llamacpp`. (templated)
-    :param vendor, region, accelerator, instance_type, instance_size: the hardware, e.g. aws, us-east-1, gpu, nvidia-l4,
-        x1. Checked against what the service offers before anything is created. (templated)
+    :param vendor: the cloud, e.g. `aws`. The five arguments of the hardware are checked against what the service offers
+        before anything is created. (templated)
+    :param region: e.g. `us-east-1`. (templated)
+    :param accelerator: `cpu`, `gpu` or `neuron`. (templated)
+    :param instance_type: e.g. `nvidia-l4`. (templated)
+    :param instance_size: e.g. `x1`. (templated)
     :param hardware: instead of these five arguments, a list of choices `vendor/region/instance_type/instance_size`,
         e.g. `["aws/us-east-1/nvidia-l4/x1", "gcp/us-east4/nvidia-l4/x1"]`. If a choice has no capacity or no quota, the
         next one is tried. If the endpoint fails to start, it is deleted and the next choice is tried. `timeout` applies
@@ -65,14 +69,16 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     :param hardware_order: `given` (default), or `price`: the cheapest first.
     :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
     :param task: what the model is for, e.g. `text-generation`. (templated)
-    :param min_replica, max_replica: the autoscaler's bounds; default 0 and 1. With `min_replica` above 0 the endpoint
-        bills until it is paused or deleted. (templated)
+    :param min_replica: the autoscaler's lower bound; default 0. Above 0 the endpoint bills until it is paused or
+        deleted. (templated)
+    :param max_replica: the autoscaler's upper bound; default 1. (templated)
     :param scale_to_zero_timeout: idle minutes before the service scales the endpoint to zero, 15 to 2880; default 15.
         (templated)
     :param options: every other setting of `endpoints.spec.EndpointSpec`: `revision`, `custom_image`, `env`, `type`,
         `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
-    :param secrets, container_registry_password: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the
-        task runs, masked, never rendered.
+    :param secrets: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the task runs, masked, never
+        rendered.
+    :param container_registry_password: the same, for a private image.
     :param if_exists: what to do if an endpoint with this name exists: `reuse` it (default; a paused one is resumed;
         other model or hardware is an error), `update` it to the settings given here, `fail`, or `recreate` it. An
         endpoint that an earlier attempt of the same task created (it carries a tag `airflow-task-…`) is reused by a

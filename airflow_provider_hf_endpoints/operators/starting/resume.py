@@ -32,7 +32,12 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
     It releases what it has started when that does not get ready; an endpoint that ran already is left alone.
 
     :param endpoint: the endpoint's name. (templated)
-    :param on_timeout, on_failure, on_kill, max_cost, max_runtime, keep: see `CreateInferenceEndpointOperator`.
+    :param on_timeout: see `CreateInferenceEndpointOperator`.
+    :param on_failure: see `CreateInferenceEndpointOperator`.
+    :param on_kill: see `CreateInferenceEndpointOperator`.
+    :param max_cost: see `CreateInferenceEndpointOperator`.
+    :param max_runtime: see `CreateInferenceEndpointOperator`.
+    :param keep: see `CreateInferenceEndpointOperator`.
     :param acquired: set by `inference_endpoint(…)`: the result of its task `acquire`. (templated)
 
     Retries: see `CreateInferenceEndpointOperator`. Other parameters, and the result: see `EndpointOperator`.

@@ -44,11 +44,12 @@ class AcquireInferenceEndpointOperator(BaseOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param must_exist: whether an endpoint that does not exist is an error.
-    :param start_task_id, release_task_id: the tasks of the same use. After a clear, they still know its state before
-        the first run.
+    :param start_task_id: the start of the same use. After a clear, it still knows the state before the first run.
+    :param release_task_id: the release of the same use, which knows the same.
     :param lease: seconds (or a timedelta) for which the lease lasts, from its start and from each renewal;
         `max_startup` is added before that.
-    :param max_cost, max_runtime: limits of the whole use; its account is opened here.
+    :param max_cost: USD that the whole use may cost; its account is opened here.
+    :param max_runtime: seconds (or a timedelta) that the whole use may take.
     """
 
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
