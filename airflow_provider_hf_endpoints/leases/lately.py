@@ -28,7 +28,7 @@ def note_lately(lease_path: str | None, namespace: str, name: str, state: str | 
     try:
         store_for(lease_path, namespace, name).write(replace(record, found=UNKNOWN))
     except StoreError as error:
-        log.warning("What is done to endpoint %s can't be noted for others: %s", name, error)
+        log.warning("Could not record the change of endpoint %s for other runs: %s", name, error)
 
 
 def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> InferenceEndpoint:
@@ -38,7 +38,7 @@ def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> Infer
     try:
         leases = store_for(lease_path, endpoint.namespace, endpoint.name).read()
     except StoreError as error:
-        log.warning("Whether endpoint %s was stopped a moment ago can't be read: %s", endpoint.name, error)
+        log.warning("Could not read whether another run just stopped endpoint %s: %s", endpoint.name, error)
         return endpoint
     since = endpoint.updated_at
     if since is not None:
