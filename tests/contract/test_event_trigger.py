@@ -344,7 +344,7 @@ def test_ended_it_leaves_the_endpoint_alone(emulator: Emulator, client: Endpoint
         ({"states": ()}, "Use one or more of pending"),
         ({"endpoint": "{{ params.name }}"}, "are not templates"),
         ({"namespace": "a/b"}, "namespace='a/b'"),
-        ({"poll_interval": 0}, "poll_interval=0 must be positive"),
+        ({"poll_interval": 0}, "poll_interval=0 is not valid"),
     ],
 )
 def test_what_could_never_fire_is_refused_when_the_dag_is_read(wrong: dict[str, Any], words: str) -> None:

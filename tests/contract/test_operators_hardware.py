@@ -172,11 +172,11 @@ def test_a_retry_goes_on_with_the_choice_that_is_starting(emulator: Emulator) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"hardware": ["nvidia-l4"]}, "'nvidia-l4' is no vendor/region"),
+        ({"hardware": ["nvidia-l4"]}, "'nvidia-l4' is not of the form vendor/region"),
         ({"hardware": []}, "at least one"),
         ({"hardware_order": "luck"}, "hardware_order='luck'"),
-        ({"vendor": "aws"}, "vendor too"),
-        ({"hardware": None}, "vendor, region, accelerator, instance_type, instance_size: missing"),
+        ({"vendor": "aws"}, "hardware and vendor are given"),
+        ({"hardware": None}, "Missing: vendor, region, accelerator, instance_type, instance_size"),
     ],
 )
 def test_bad_choices_are_told_when_the_dag_is_read(changes: dict[str, Any], words: str) -> None:

@@ -170,7 +170,7 @@ def test_a_paused_endpoint_is_an_error_at_once(emulator: Emulator, deferrable: b
 
 def test_a_missing_endpoint_is_an_error_at_once(emulator: Emulator) -> None:
     """A misspelt name."""
-    with pytest.raises(EndpointFailedError, match="does not exist"):
+    with pytest.raises(EndpointFailedError, match="No endpoint 'demo' in namespace 'acme'"):
         run(ask())
 
 

@@ -61,7 +61,7 @@ def test_a_503_with_retry_after(emulator: Emulator, client: Either, caplog: pyte
     client.create()
     emulator.add_fault("/tickets$", method="GET", count=1, status=503, retry_after=1)
     assert client("get_inference_endpoint", "tickets").name == "tickets"
-    assert "again in 1.0 s" in caplog.text
+    assert "retry in 1.0 s" in caplog.text
 
 
 @pytest.mark.parametrize(
