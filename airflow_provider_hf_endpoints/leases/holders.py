@@ -23,3 +23,9 @@ def task_of_holder(who: str) -> str | None:
     """The task of a `holder_name`; None for anything else."""
     said = _HOLDER.fullmatch(who)
     return None if said is None else said[3]
+
+
+def index_of_holder(who: str) -> int | None:
+    """The map index of a `holder_name`; None where the task is not mapped."""
+    said = _HOLDER.fullmatch(who)
+    return None if said is None or said[4] is None else int(said[4].strip(" []"))

@@ -1,7 +1,8 @@
-"""Whether the DAG run of a lease has ended: then nobody uses the endpoint by it, and nobody will leave it.
+"""Whether the DAG run of a lease has ended, or the task that took it failed: nobody will use the endpoint, or leave it.
 
-A crash, a release that has given up and a run that a person has ended leave such leases behind. Asked is Airflow, and
-only of leases that were taken in this Airflow: another one may have a run of the same name.
+A person may mark `acquire` as failed while it runs: it takes its lease, and Airflow runs no release behind it. A crash,
+a release that has given up and a run that a person has ended leave such leases behind, too. Asked is Airflow, and only
+of leases that were taken in this Airflow: another one may have a run of the same name.
 
 A DAG that is paused is not an end: its runs go on when it is switched on again. Until then Airflow begins none of their
 tasks, the release neither.
@@ -9,16 +10,18 @@ tasks, the release neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
-from airflow_provider_hf_endpoints.leases.holders import run_of_holder
+from airflow_provider_hf_endpoints.leases.holders import index_of_holder, run_of_holder, task_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease
 
 _ENDED = frozenset({"success", "failed"})
+# Of the task that took the lease: then neither the work behind it nor the release runs.
+_NEVER_BEGAN = frozenset({"failed", "upstream_failed", "skipped", "removed"})
 
 
 def origin_of(lease_path: str | None) -> str:
@@ -29,15 +32,14 @@ def origin_of(lease_path: str | None) -> str:
 class RunStates:
     """What Airflow says of DAG runs.
 
-    :param ask: the task SDK's `get_dagrun_state(dag_id=…, run_id=…)`; None where nobody can be asked
+    :param task_instance: the task SDK's, which asks Airflow; None where nobody can be asked
     :param lease_path: the connection's
-    :param ask_dag: the task SDK's `get_dag(dag_id=…)`; None where it has none (Airflow 3.0)
     """
 
-    def __init__(
-        self, ask: Callable[..., Any] | None, lease_path: str | None, ask_dag: Callable[..., Any] | None = None
-    ) -> None:
-        self._ask, self._ask_dag = ask, ask_dag
+    def __init__(self, task_instance: Any, lease_path: str | None) -> None:
+        self._ask = getattr(task_instance, "get_dagrun_state", None)
+        self._ask_tasks = getattr(task_instance, "get_task_states", None)
+        self._ask_dag = getattr(task_instance, "get_dag", None)  # None on Airflow 3.0
         self._origin = origin_of(lease_path)
 
     def ended(self, dag_id: str, run_id: str) -> bool | None:
@@ -66,8 +68,20 @@ class RunStates:
         """DAG and run of a lease; None where no run of this Airflow has taken it."""
         return run_of_holder(lease.who) if lease.origin in ("", self._origin) else None
 
+    def _never_began(self, who: str) -> bool:
+        """Whether the task that took the lease has failed; False where this Airflow does not say."""
+        run, task_id = run_of_holder(who), task_of_holder(who)
+        if self._ask_tasks is None or run is None:
+            return False
+        try:
+            told = self._ask_tasks(dag_id=run[0], task_ids=[task_id], run_ids=[run[1]], map_index=index_of_holder(who))
+        except AirflowRuntimeError:
+            return False
+        states = [str(getattr(state, "value", state)) for state in (told.get(run[1]) or {}).values()]
+        return bool(states) and all(state in _NEVER_BEGAN for state in states)
+
     def over(self, leases: Iterable[Lease]) -> frozenset[str]:
-        """The holders of those whose run has ended."""
+        """The holders of those whose run has ended, or whose use has never begun."""
         asked: dict[tuple[str, str], bool] = {}
         found = set()
         for lease in leases:
@@ -76,6 +90,6 @@ class RunStates:
                 continue
             if run not in asked:
                 asked[run] = self.ended(*run) is True
-            if asked[run]:
+            if asked[run] or self._never_began(lease.who):
                 found.add(lease.holder)
         return frozenset(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -129,24 +129,22 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
 
 
 def other_leases(
-    lease_path: str | None, namespace: str, name: str, holder: str | None, run_state: Callable[..., Any] | None = None
+    lease_path: str | None, namespace: str, name: str, holder: str | None, task_instance: Any = None
 ) -> list[Lease]:
     """The live leases of others on an endpoint, but those of a DAG run that has ended. Raises `StoreError`.
 
     :param holder: who asks; None for who holds none
-    :param run_state: the task SDK's `get_dagrun_state`: a lease of a run that has ended is nobody's
+    :param task_instance: the task SDK's, which asks Airflow: a lease of a run that has ended is nobody's
     """
     live = others(store_for(lease_path, namespace, name).read(), holder or "", time.time())
-    over = RunStates(run_state, lease_path).over(live)
+    over = RunStates(task_instance, lease_path).over(live)
     return [each for each in live if each.holder not in over]
 
 
-def other_users(
-    lease_path: str | None, namespace: str, name: str, holder: str, run_state: Callable[..., Any] | None = None
-) -> list[str]:
+def other_users(lease_path: str | None, namespace: str, name: str, holder: str, task_instance: Any = None) -> list[str]:
     """Who else holds a live lease on an endpoint, in words for a person; somebody where that can't be read."""
     try:
-        return [each.who for each in other_leases(lease_path, namespace, name, holder, run_state)]
+        return [each.who for each in other_leases(lease_path, namespace, name, holder, task_instance)]
     except StoreError as error:
         log.warning("Could not read the leases of endpoint %s: %s", name, error)
         return ["unknown holder (the leases cannot be read)"]

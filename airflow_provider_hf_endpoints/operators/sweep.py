@@ -178,8 +178,7 @@ class _Facts:
         self._client = hook.get_conn()
         self._lease_path = hook.lease_path
         self._notes = StartNotes(hook.lease_path)
-        ask_dag = getattr(task_instance, "get_dag", None)
-        self._runs = RunStates(task_instance.get_dagrun_state, hook.lease_path, ask_dag)
+        self._runs = RunStates(task_instance, hook.lease_path)
 
     def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
         """All that the verdict needs, and no more: of what is left alone at sight, or is nobody's, little is asked."""

@@ -209,15 +209,28 @@ def test_a_store_that_does_not_show_what_was_written_is_an_error(monkeypatch: py
 # Runs that have ended
 
 
-def asked(states: dict[str, str]) -> Callable[..., Any]:
-    """Airflow, as it tells of the runs that it knows."""
+def asked(states: dict[str, str], **tasks: str) -> Any:
+    """A task instance whose Airflow tells of the runs that it knows, and of tasks in all of them."""
 
     def ask(dag_id: str, run_id: str) -> Any:
         if run_id in states:
             return SimpleNamespace(value=states[run_id])
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR, detail={}))
 
-    return ask
+    def ask_tasks(dag_id: str, task_ids: list[str], run_ids: list[str], map_index: int | None) -> Any:
+        name = task_ids[0] if map_index is None else f"{task_ids[0]}_{map_index}"
+        return {run_ids[0]: {name: tasks[name]}} if name in tasks else {}
+
+    return SimpleNamespace(get_dagrun_state=ask, get_task_states=ask_tasks)
+
+
+def test_a_lease_whose_acquire_has_failed_is_nobody_s() -> None:
+    """A person has marked it while it ran: no work and no release comes behind it. Others of the run go on."""
+    names = ("failed", "mapped [1]", "mapped [2]", "works", "unknown")
+    leases = {name: new_lease(f"nightly r1 {name}", 0.0, 1.0) for name in names}
+    told = asked({"r1": "running"}, failed="failed", mapped_1="upstream_failed", mapped_2="success", works="running")
+    over = RunStates(told, None).over(leases.values())
+    assert {leases["failed"].holder, leases["mapped [1]"].holder} == over
 
 
 def test_leases_of_ended_runs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

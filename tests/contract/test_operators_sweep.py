@@ -152,6 +152,24 @@ def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, l
     assert sweep(unknown)["shared"]["reason"] == "its last lease has expired"
 
 
+def test_who_begins_to_use_it_meanwhile_gets_it_back(
+    emulator: Emulator, leases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A use takes its lease between the verdict and the look after the pause: the sweeper resumes the endpoint."""
+    started("left-over")
+    release = EndpointsClient.release
+
+    def release_late(self: EndpointsClient, name: str, policy: Any, **given: Any) -> str:
+        done = release(self, name, policy, **given)
+        store_for(str(leases), "acme", name).write(new_lease("nightly r9 use.acquire", time.time(), 600.0))
+        return done
+
+    monkeypatch.setattr(EndpointsClient, "release", release_late)
+    report = sweep(only_report=False)["left-over"]
+    assert "paused, and resumed, because nightly r9 use.acquire began to use it meanwhile" == report["done"]
+    assert state(emulator, "left-over") != "paused"
+
+
 def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator, leases: Path) -> None:
     """Airflow skips the release of a run that `dagrun_timeout` ends: its lease would hold for hours more."""
     started("forgotten")

@@ -81,6 +81,15 @@ FOUND = (
             seed=6,
         ),
     ),
+    # Its process takes a lease all the same, and Airflow runs no release behind it.
+    Found(
+        "acquire_marked_failed_while_it_runs",
+        "left running",
+        Case(
+            dags=(Dag(parts=(Group(create=False), Task(seconds=900)), parallel=True, runs=(0, 10)),),
+            people=(Person(after=0.15),),
+        ),
+    ),
     Found("created_and_not_seen_yet", "failed without a reason", Case(lag=2.0)),
     Found(
         "created_and_not_seen_yet_on_a_worker",

@@ -83,8 +83,8 @@ class Holders:
         return bool(held)
 
     def _others(self, hook: InferenceEndpointsHook) -> list[Lease]:
-        mine, ask = self._mine, getattr(self._ti, "get_dagrun_state", None)
-        held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, ask)
+        mine = self._mine
+        held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, self._ti)
         if mine is not None:
             return held
         origin = origin_of(hook.lease_path)

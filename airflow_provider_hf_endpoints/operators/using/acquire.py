@@ -110,7 +110,7 @@ class AcquireInferenceEndpointOperator(BaseOperator):
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
         origin, seconds = origin_of(hook.lease_path), self.lease_seconds
         mine = new_lease(_who(context), time.time(), seconds, first=self.max_startup, origin=origin)
-        held = Held(hook, namespace, self.endpoint, getattr(context["ti"], "get_dagrun_state", None))
+        held = Held(hook, namespace, self.endpoint, context["ti"])
         try:
             lease: Lease = held.play(take(mine, time.time))
         except StoreError as error:

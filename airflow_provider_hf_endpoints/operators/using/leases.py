@@ -37,7 +37,7 @@ _LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
 class Held:
     """An endpoint as the steps see it: its leases, its state, on and off.
 
-    :param run_state: the task SDK's `get_dagrun_state`
+    :param task_instance: the task SDK's, which asks Airflow; None where nobody is asked
     :param switch_off: does what the policy says about an endpoint that was found in that state; what that was.
     :ivar did: what was done to the endpoint and not undone since
     """
@@ -47,13 +47,13 @@ class Held:
         hook: InferenceEndpointsHook,
         namespace: str,
         name: str,
-        run_state: Callable[..., Any] | None = None,
+        task_instance: Any = None,
         switch_off: Callable[[str | None], Release] | None = None,
     ) -> None:
         self.name, self.namespace = name, namespace
         self.client: EndpointsClient = hook.get_conn()
         self.store = store_for(hook.lease_path, namespace, name)
-        self._runs = RunStates(run_state, hook.lease_path)
+        self._runs = RunStates(task_instance, hook.lease_path)
         self._switch_off = switch_off
         self.did: Release = "none"
 

@@ -194,7 +194,7 @@ class _Releasing(Action):
         """Leave, and switch off where nobody else is there."""
         name = self._endpoint.name
         switch_off = partial(self._switch_off, hook)
-        held = Held(hook, self._acquired.namespace, name, self._run_state, switch_off)
+        held = Held(hook, self._acquired.namespace, name, self._context["ti"], switch_off)
         mine = self._acquired.held
         try:
             if mine is None:
@@ -228,10 +228,6 @@ class _Releasing(Action):
         self._report_cost()
         return summary
 
-    @property
-    def _run_state(self) -> Any:
-        return getattr(self._context["ti"], "get_dagrun_state", None)
-
     def _becomes(self, found: str | None) -> str | None:
         return state_after(after_use(self._policy, found), found)
 
@@ -242,7 +238,7 @@ class _Releasing(Action):
             return
         try:
             with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
-                Held(hook, self._acquired.namespace, endpoint.name, self._run_state).play(forget(mine, time.time))
+                Held(hook, self._acquired.namespace, endpoint.name, self._context["ti"]).play(forget(mine, time.time))
         except StoreError as error:
             log.warning("Could not remove old leases of endpoint %s: %s", endpoint.name, error)
 
