@@ -175,10 +175,12 @@ def test_as_many_are_in_flight_as_are_sent(open_one: Open, count: int) -> None:
 
     async def main(url: str) -> None:
         transport = HttpxTransport(url, {}, count) if open_one(url).__class__ is HttpxTransport else open_one(url)
-        await asyncio.gather(*(transport.send(POST) for _ in range(count)))
+        patient = HttpRequest("POST", "/x", b'{"n": 1}', 60.0)
+        await asyncio.gather(*(transport.send(patient) for _ in range(count)))
         await transport.aclose()
 
-    with serving(lambda r: Reply(json=1, delay=1.0)) as server:
+    # As long as a busy machine takes to have all of them on their way.
+    with serving(lambda r: Reply(json=1, delay=0.02 * count)) as server:
         asyncio.run(main(server.url))
         assert server.most_in_flight == count
 
