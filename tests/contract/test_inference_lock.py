@@ -162,7 +162,7 @@ def test_a_file_that_somebody_deleted_is_lost(tmp_path: Path) -> None:
         second.acquire()
     (tmp_path / "_journal.lock").unlink()
     second.acquire()
-    with pytest.raises(OutputBusyError, match=r"taken .* over"):
+    with pytest.raises(OutputBusyError, match="took over"):
         first.check()
     first.release()
     second.check()
