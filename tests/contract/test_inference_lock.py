@@ -92,7 +92,7 @@ def test_who_shows_no_sign_of_life_is_taken_over_and_writes_nothing_more(objects
     second.acquire()
     before = names_in(objects)
     assert (1, 2) == (first.epoch, second.epoch)
-    with pytest.raises(OutputBusyError, match=rf"taken .* over: process {os.getpid()} on .*, since 20"):
+    with pytest.raises(OutputBusyError, match=rf"took over .*: process {os.getpid()} on .*, since 20"):
         journal.append([record(1)])
     first.release()
     journal.close()

@@ -69,12 +69,15 @@ def run(play: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 def test_many_waits_share_one_lookup_and_list_pages() -> None:
     """120 waits that begin together cost one lookup and two pages a round, and all of them end."""
     names = [f"e-{i}" for i in range(120)]
-    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=2.0) as emulator:
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=600.0) as emulator:
         create(emulator, *names)
         waiting = Waiting(emulator)
 
         async def play() -> list[End]:
-            return await asyncio.gather(*(waiting.poller.wait(name, goal()) for name in names))
+            waits = [asyncio.ensure_future(waiting.poller.wait(name, goal())) for name in names]
+            await asyncio.sleep(2)
+            emulator.advance(600)  # all are ready at the same moment, however long it took to create them
+            return await asyncio.gather(*waits)
 
         ends = run(play)
         assert [Ready] * 120 == [type(end) for end in ends]
