@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task
+from tests.generated.wire import Trouble
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,28 @@ FOUND = (
         Case(
             dags=(Dag(parts=(Group(create=False), Task(seconds=900)), parallel=True, runs=(0, 10)),),
             people=(Person(after=0.15),),
+        ),
+    ),
+    # The simulation's own: a retry that is due in a DAG that is paused was looked for for ever.
+    Found(
+        "a_retry_is_due_in_a_paused_dag",
+        "endless",
+        Case(
+            dags=(
+                Dag(
+                    parts=(
+                        Group(tasks=(Task(kind="delete"),)),
+                        Alone(create=False, tasks=(Task(kind="delete"),)),
+                    ),
+                    parallel=True,
+                    runs=(313, 313),
+                ),
+            ),
+            people=(Person(deed="pause dag", after=70.0),),
+            troubles=(Trouble(what="429", after=316.0, seconds=10.0),),
+            lag=5.0,
+            found="scaledToZero",
+            seed=340,
         ),
     ),
     Found("created_and_not_seen_yet", "failed without a reason", Case(lag=2.0)),
