@@ -23,7 +23,7 @@ def require_choices(result: InferenceResult, request: RowRequest) -> None:
     wanted = 1 if request.asked is None else request.asked.texts
     if got == wanted or wanted == 0 or not _gives_choices(request, wanted):
         return
-    words = f"{got} choices where the request asks for {wanted}"
+    words = f"{got} choices, but the request asks for {wanted}"
     if got > wanted:
         raise MalformedAnswerError(words, usage=result.usage)
     words += ": the answer is whole, so the engine seems to ignore `n`, and the row is not sent again"

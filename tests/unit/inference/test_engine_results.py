@@ -133,7 +133,7 @@ def test_what_stands_beside_the_text_in_a_list_of_parts_is_kept(content: Any, ou
 )
 def test_parts_that_nobody_knows_are_no_text(content: Any) -> None:
     """And no empty success."""
-    with pytest.raises(MalformedAnswerError, match="no text"):
+    with pytest.raises(MalformedAnswerError, match="not a text"):
         read_result(Dialect.OPENAI, "chat", ok(chat(content)))
 
 
