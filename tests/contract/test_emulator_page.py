@@ -38,7 +38,7 @@ def test_what_a_page_shows(emulator: Emulator) -> None:
         "intel-icl x2, cpu",
         "<td>initializing</td>",
         "<td>/v2/endpoint/acme/demo/pause</td>",
-        "Cost until now",
+        "Cost so far",
     ):
         assert text in answer.text
     assert "a-value-to-hide" not in answer.text
