@@ -1,7 +1,8 @@
 """What was done to an endpoint a moment ago by who holds no lease: reads lag, and may show the state before.
 
 A release notes in its own record that it stops the endpoint (`protocol.py`). Pauses, sweepers and starts note what they
-do in one record of the endpoint, in which the last one counts. A note that is lost costs what a lagging read costs.
+do in one record of the endpoint, in which the last one counts. A note that is lost costs what a lagging read costs; so
+a stop is noted behind its request, which no store may hold up.
 """
 
 from __future__ import annotations

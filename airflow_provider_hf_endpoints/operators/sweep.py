@@ -221,8 +221,8 @@ class _Facts:
     def stop(self, endpoint: InferenceEndpoint, action: Release) -> str:
         """Switch it off, and on again where somebody has begun to use it meanwhile. What was done."""
         place = (endpoint.namespace, endpoint.name)
-        note_lately(self._lease_path, *place, state_after(action, None))
         done = self._client.release(endpoint.name, action, namespace=endpoint.namespace)
+        note_lately(self._lease_path, *place, state_after(action, None))
         live = [lease for lease in self._leases(*place) or () if lease.is_live(time.time())]
         over = self._runs.over(live)
         users = [lease.who for lease in live if lease.holder not in over]

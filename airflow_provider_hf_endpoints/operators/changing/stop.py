@@ -214,7 +214,6 @@ class _Stopping(Action):
                     hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
                 )
             cost = cost_before_delete(hook, self._endpoint, self._context) if stop.gone else None
-            self._note(hook, None if stop.gone else stop.goal_states[0])
             endpoint = stop.send(hook.get_conn(), self._endpoint)
         except EndpointNotFoundError:
             if not self._missing_ok:
@@ -222,13 +221,11 @@ class _Stopping(Action):
             log.warning("Endpoint %s does not exist; missing_ok=True accepts that.", self._endpoint.name)
             return Done(None)
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
+        # Behind the request, which no lease store may delay: a start meanwhile must not trust a read that lags.
+        state = None if stop.gone else stop.goal_states[0]
+        note_lately(hook.lease_path, endpoint.namespace, endpoint.name, state)
         tell_cost(self._endpoint, self._context, cost)
         return Sent(endpoint, self._began, self._stop.goal_states)
-
-    def _note(self, hook: InferenceEndpointsHook, state: str | None) -> None:
-        """Before the request: who starts the endpoint meanwhile must not trust a read that lags."""
-        place = (self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name)
-        note_lately(hook.lease_path, *place, state)
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Say what the endpoint has cost."""

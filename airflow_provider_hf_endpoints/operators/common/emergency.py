@@ -145,13 +145,17 @@ class EmergencyRelease:
         if self.killed:
             self._release("on_kill", KILL_BUDGET, self._spare)
         else:
-            self._note(why)
+            before = self.released
             self._release(why, RELEASE_BUDGET, self._spare)
+            if self.released and not before:
+                self._note(why)
 
     def _note(self, why: BadEnd) -> None:
-        """Others must not trust a read that lags. A signal handler has no time for that."""
+        """Starts must not trust a read that lags. Behind the release, which no lease store may delay; a signal handler
+        has no time for the note.
+        """
         policy, namespace = self._policies[why], self._namespace()
-        if self._hook is not None and namespace is not None and policy != "none" and not self.released:
+        if self._hook is not None and namespace is not None:
             note_lately(self._hook.lease_path, namespace, self._endpoint.name, state_after(policy, None))
 
     def error(self) -> TaskKilledError:
