@@ -224,3 +224,24 @@ def test_a_holder_of_airflow_says_which_task_it_is() -> None:
     assert holder == Holder.decode(holder.encode())
     assert {} == task_of({})
     assert [None, None, None] == [Holder.decode(raw) for raw in (b"", b"[1]", b'{"owner": "x"}')]
+
+
+def test_a_disk_that_does_not_remove_the_lock_s_file_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of the same process takes it: the operating system's lock has gone, only the name stays."""
+    journal = UPath(tmp_path / "_journal")
+    first = OutputLock(journal)
+    first.acquire()
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            first.release()
+    second = OutputLock(journal)
+    second.acquire()
+    second.release()
+    assert not is_left(journal)

@@ -167,12 +167,15 @@ class FileLock:
             raise taken_by(self._path, Holder.decode(found))
 
     def release(self) -> None:
-        """Give the lock back."""
-        if self._file is not None:
-            if self._has_name(self._file):
+        """Give the lock back. A disk that does not remove the file keeps its name, and not the lock."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if self._has_name(file):
                 self._path.unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+        finally:
+            file.close()
 
 
 def lock_of(journal: UPath) -> UPath:
