@@ -206,6 +206,7 @@ class EndpointHandle:
     def delete(self) -> None:
         """Delete, and return when it is really gone."""
         self._client.delete_inference_endpoint(self.name, namespace=self.namespace)
+        self._resumed_at = None  # a wait takes it for gone at once
 
     def logs(self, tail: int = 100, **filters: Any) -> list[LogEntry]:
         """The last lines of its log, oldest first, without the endpoint's secrets: what a task returns is stored."""

@@ -12,20 +12,21 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, as_stopped, bills_nothing, new_lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 
 log = logging.getLogger(__name__)
 
-_WHO = "the last start or stop without a lease"
+#: Whose record that is.
+BY_NO_USE = "the last start or stop without a lease"
 
 
 def note_lately(lease_path: str | None, namespace: str, name: str, state: str | None) -> None:
     """Note that the endpoint is about to be in `state`, None where it is deleted. A failure is a warning."""
     now = time.time()
-    record = new_lease(_WHO, now, 1.0).leaving(now, state)
+    record = new_lease(BY_NO_USE, now, 1.0).leaving(now, state)
     try:
         store_for(lease_path, namespace, name).write(replace(record, found=UNKNOWN))
     except StoreError as error:
@@ -33,8 +34,12 @@ def note_lately(lease_path: str | None, namespace: str, name: str, state: str | 
 
 
 def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> InferenceEndpoint:
-    """The endpoint as a read shows it, or in the state in which somebody has left it since that read's state."""
-    if bills_nothing(endpoint.status):
+    """The endpoint as a read shows it, or in the state in which somebody has left it since that read's state.
+
+    Only `running` is doubted. An endpoint that reads `pending` or `initializing` soon after a stop has most likely been
+    started since, by somebody who wants it.
+    """
+    if endpoint.status != InferenceEndpointStatus.RUNNING:
         return endpoint
     try:
         leases = store_for(lease_path, endpoint.namespace, endpoint.name).read()

@@ -240,7 +240,7 @@ def test_delete(hook: InferenceEndpointsHook, endpoint: EndpointHandle) -> None:
     endpoint.delete()
     with pytest.raises(EndpointNotFoundError):
         endpoint.fetch()
-    with pytest.raises(EndpointFailedError, match="does not exist"):
+    with pytest.raises(EndpointFailedError, match="No endpoint 'my-endpoint-name' in namespace 'wauplin'"):
         endpoint.wait(**PATIENCE)
     assert hook.list_inference_endpoints() == []
 
