@@ -64,8 +64,8 @@ LIVE, LIVE_OLDEST = (
 )
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
-    (CONTRACT, UNIT_OLDEST),
-    (UNIT, WORLDS, CONTRACT_OF_BATCH),
+    (CONTRACT,),
+    (UNIT, WORLDS, CONTRACT_OF_BATCH, UNIT_OLDEST),
     (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE)),
 )
 QUICK = ((CONTRACT,), (UNIT, WORLDS, CONTRACT_OF_BATCH))

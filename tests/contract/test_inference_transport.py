@@ -235,7 +235,7 @@ def test_a_packed_body_is_unpacked_or_a_typed_error(open_one: Open) -> None:
         assert answer.body == b"hello"
         assert server.requests[0].headers["accept-encoding"] == "identity"
     with serving(always(Reply(raw=b"hello", headers={"Content-Encoding": "gzip"}))) as server:
-        with pytest.raises(CutAnswerError, match="unpacked"):
+        with pytest.raises(CutAnswerError, match="could not be decompressed"):
             send(open_one, server.url, POST)
         assert len(server.requests) == 1
     with serving(always(packed("br", b"hello"))) as server, pytest.raises(MalformedAnswerError, match="'br'"):
@@ -245,7 +245,7 @@ def test_a_packed_body_is_unpacked_or_a_typed_error(open_one: Open) -> None:
 def test_a_route_that_is_no_text_is_the_rows_own_error(open_one: Open) -> None:
     """Half a surrogate pair, as a row's own `url` may hold it: nothing is sent."""
     with serving() as server:
-        with pytest.raises(BadRequestError, match="nothing was sent"):
+        with pytest.raises(BadRequestError, match="the request was not sent"):
             send(open_one, server.url, HttpRequest("POST", "/v1/\ud800", b"{}", 5.0))
         assert server.requests == []
 

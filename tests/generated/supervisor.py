@@ -45,6 +45,7 @@ class Line:
     :param attempt: the attempt whose process has its turn; None in the triggerer
     :param ended: called with an attempt and the message that ends it
     :param states_of, state_of_run, trigger: answer `GetTaskStates`, `GetDagRunState` and `TriggerDagRun`
+    :param is_paused: answers `GetDag`, which Airflow 3.0 does not know
     """
 
     _thread_lock = None  # as Airflow 3.3's has one: it may be asked from several threads
@@ -59,10 +60,11 @@ class Line:
         skip: Callable[[Any, Any], None],
         trigger: Callable[[Any], bool],
         closed: Callable[[], bool],
+        is_paused: Callable[[str], bool],
     ) -> None:
         self._memory, self._attempt, self._ended = memory, attempt, ended
         self._states_of, self._skip, self._closed = states_of, skip, closed
-        self._state_of_run, self._trigger = state_of_run, trigger
+        self._state_of_run, self._trigger, self._is_paused = state_of_run, trigger, is_paused
 
     def send(self, msg: Any) -> Any:
         """One question, one answer; an error is raised as Airflow's own line does."""
@@ -175,6 +177,18 @@ class Line:
         if state is None:
             return comms.ErrorResponse(error=ErrorType.GENERIC_ERROR)
         return comms.DagRunStateResult(state=state)
+
+    def _GetDag(self, msg: Any) -> Any:
+        return comms.DagResult(
+            dag_id=msg.dag_id,
+            is_paused=self._is_paused(msg.dag_id),
+            bundle_name=None,
+            bundle_version=None,
+            relative_fileloc=None,
+            owners=None,
+            tags=[],
+            next_dagrun=None,
+        )
 
     def _TriggerDagRun(self, msg: Any) -> Any:
         return comms.OKResponse(ok=True) if self._trigger(msg) else comms.ErrorResponse(error=_RUN_EXISTS)

@@ -170,6 +170,7 @@ def a_world(everything: bool = False) -> Iterator[World]:
             world.workers.skip,
             world.trigger,
             lambda: hub.closed,
+            lambda dag_id: dag_id in world.paused,
         )
         stack.enter_context(Decisions(world.tables, everything).in_force())
         stack.enter_context(patch.object(task_runner, "SUPERVISOR_COMMS", line, create=True))
