@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.leases.protocol import (
     Write,
     forget,
     leave,
+    played,
     take,
 )
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
@@ -109,28 +110,26 @@ def in_objects() -> Iterator[tuple[str, Ask]]:
 
 def play(flow: Generator[Any, Any, Any], store: LeaseStore, state: list[str]) -> Any:
     """Every step of a flow, on an endpoint whose state is the list's one item."""
-    answer: Any = None
-    while True:
-        try:
-            step = flow.send(answer)
-        except StopIteration as stop:
-            return stop.value
-        answer = None
+
+    def do(step: Any) -> Any:
         match step:
             case Write(lease=lease):
                 store.write(lease)
             case Read():
-                answer = store.read()
+                return store.read()
             case Remove(holders=holders):
                 store.remove(holders)
             case Ended():
-                answer = frozenset()
+                return frozenset()
             case Look():
-                answer = state[0]
+                return state[0]
             case SwitchOff():
                 state[0] = "paused"
             case SwitchOn():
                 state[0] = "running"
+        return None
+
+    return played(flow, do)
 
 
 def use(holders: int, path: str | None, asked: Ask) -> dict[str, list[Counter[str]]]:

@@ -95,6 +95,20 @@ class SwitchedOff:
     found: str | None
 
 
+def played(flow: Generator[Step, Any, Any], do: Callable[[Step], Any]) -> Any:
+    """Do every step of a flow; what the flow returns.
+
+    :param do: does one step, and returns its answer
+    """
+    answer: Any = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as stop:
+            return stop.value
+        answer = do(step)
+
+
 def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     """Become a holder. Returns the lease with how the endpoint was found.
 

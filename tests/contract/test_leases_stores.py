@@ -32,6 +32,7 @@ from airflow_provider_hf_endpoints.leases.protocol import (
     Write,
     forget,
     leave,
+    played,
     take,
 )
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
@@ -79,28 +80,25 @@ class Endpoint:
 
     def play(self, store: LeaseStore, flow: Generator[Any, Any, Any]) -> Any:
         """A whole flow; the runs of all leases go on."""
-        answer: Any = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            answer = None
-            match step:
-                case Write(lease=lease):
-                    store.write(lease)
-                case Read():
-                    answer = store.read()
-                case Remove(holders=holders):
-                    store.remove(holders)
-                case Ended():
-                    answer = frozenset()
-                case Look():
-                    answer = self.state
-                case SwitchOff(found=found):
-                    self.state = self.state if found == "running" else "paused"
-                case SwitchOn():
-                    self.state = "running"
+        return played(flow, lambda step: self._do(store, step))
+
+    def _do(self, store: LeaseStore, step: Any) -> Any:
+        match step:
+            case Write(lease=lease):
+                store.write(lease)
+            case Read():
+                return store.read()
+            case Remove(holders=holders):
+                store.remove(holders)
+            case Ended():
+                return frozenset()
+            case Look():
+                return self.state
+            case SwitchOff(found=found):
+                self.state = self.state if found == "running" else "paused"
+            case SwitchOn():
+                self.state = "running"
+        return None
 
     def begin(self, store: LeaseStore, who: str) -> Lease:
         """Take a lease and start the endpoint."""

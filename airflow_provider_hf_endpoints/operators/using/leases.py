@@ -22,7 +22,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import is_used
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.protocol import Ended, Look, Read, Remove, SwitchOff, SwitchOn, Write
+from airflow_provider_hf_endpoints.leases.protocol import Ended, Look, Read, Remove, SwitchOff, SwitchOn, Write, played
 from airflow_provider_hf_endpoints.leases.records import Lease
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
@@ -59,13 +59,7 @@ class Held:
 
     def play(self, flow: Generator[Any, Any, Any]) -> Any:
         """Do every step; what the flow returns. Raises `StoreError` and the errors of the service."""
-        answer: Any = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            answer = self._do(step)
+        return played(flow, self._do)
 
     def _do(self, step: Any) -> Any:
         match step:
