@@ -145,9 +145,7 @@ class EmergencyRelease:
         if self.killed:
             self._release("on_kill", KILL_BUDGET, self._spare)
         else:
-            before = self.released
-            self._release(why, RELEASE_BUDGET, self._spare)
-            if self.released and not before:
+            if self._release(why, RELEASE_BUDGET, self._spare):
                 self._note(why)
 
     def _note(self, why: BadEnd) -> None:
@@ -167,22 +165,23 @@ class EmergencyRelease:
         if self.killed:
             raise self.error()
 
-    def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> None:
-        """Once; a second call tries only what the first could not do."""
+    def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> bool:
+        """Once; a second call tries only what the first could not do. Whether this call has released the endpoint."""
         endpoint, policy = self._endpoint, self._policies[why]
         if self.released or policy == "none":
-            return
+            return False
         try:
             client = client or InferenceEndpointsHook(endpoint.hf_endpoints_conn_id).fresh_client()
         except LOOKUP_ERRORS as error:
             log.error(_NOT_RELEASED, endpoint.name, policy, error)
-            return
+            return False
         with client:
             client.limit(budget)
             try:
                 done = client.release(endpoint.name, policy, namespace=self._namespace())
             except InferenceEndpointError as error:  # logged: the error that led here must be raised
                 log.error(_NOT_RELEASED, endpoint.name, policy, error)
-                return
+                return False
             self.released = True
         log.warning("Endpoint %s did not get ready; it is %s.", endpoint.name, done)
+        return True
