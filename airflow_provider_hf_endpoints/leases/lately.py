@@ -24,7 +24,7 @@ BY_NO_USE = "the last start or stop without a lease"
 
 
 def note_lately(lease_path: str | None, namespace: str, name: str, state: str | None) -> None:
-    """Note that the endpoint is about to be in `state`, None where it is deleted. A failure is a warning."""
+    """Record the state to which a request sends the endpoint, None if it is deleted. A failure is a warning."""
     now = time.time()
     record = new_lease(BY_NO_USE, now, 1.0).leaving(now, state)
     try:

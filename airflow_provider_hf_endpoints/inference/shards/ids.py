@@ -60,7 +60,7 @@ def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
 
 
 def worth_comparing(paths: Iterable[UPath]) -> list[UPath] | None:
-    """Those that are there; None as soon as they are too many bytes: of a thousand shards the rest is not asked for."""
+    """The files that exist, or None if they are too large to compare. The store is asked for no file after that."""
     there: list[UPath] = []
     size = 0
     for path in paths:

@@ -123,7 +123,7 @@ THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     ],
 )
 def test_what_stands_beside_the_text_in_a_list_of_parts_is_kept(content: Any, output: str, beside: Any) -> None:
-    """A model that thinks in a part of its own is not asked five times, and its thoughts are no part of its text."""
+    """A part with a model's thoughts costs no further tries, and the thoughts stay out of the text."""
     result = read_result(Dialect.OPENAI, "chat", ok(chat(content)))
     assert (output, beside) == (result.output, None if result.extra is None else result.extra["content"])
 
