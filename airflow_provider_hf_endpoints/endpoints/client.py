@@ -226,8 +226,10 @@ class EndpointsClient(Transport):
     ) -> Cost:
         """What the endpoint cost between two aware datetimes (default: until now), in replica-seconds and USD.
 
-        Taken from its replicas' start and end, else from the metric of running replicas, else from its state; which,
-        says `source`.
+        Taken from its replicas' start and end, else from the metric of running replicas, else from its state while it
+        runs; `source` says from which.
+
+        :raises CostUnknownError: replicas and metric are not available, and the endpoint has stopped
         """
         return self.run(metering.cost(self.session, name, namespace, start=start, stop=stop))
 

@@ -48,6 +48,12 @@ class NoHardwareError(InferenceEndpointError):
     retryable = True
 
 
+class CostUnknownError(InferenceEndpointError):
+    """Nothing that the service returned tells what an endpoint has cost."""
+
+    retryable = True
+
+
 class InvalidArgumentError(InferenceEndpointError, ValueError):
     """An argument is not valid; no request was sent. The text names the argument, the value and the fix."""
 

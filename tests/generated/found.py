@@ -129,6 +129,17 @@ FOUND = (
             seed=10,
         ),
     ),
+    Found(
+        "deleted_by_the_other_run_while_its_cost_is_read",
+        "cost",
+        Case(
+            dags=(Dag(parts=(Group(tasks=(Task(kind="scale to zero"),)),), runs=(150, 182)),),
+            initializing=300,
+            fails_to_start=True,
+            leases="variables",
+            seed=711,
+        ),
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

@@ -14,7 +14,16 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from airflow_provider_hf_endpoints._money import usd
-from airflow_provider_hf_endpoints.endpoints.models import BILLED, Hardware, InferenceEndpoint, Metrics, Place, Replica
+from airflow_provider_hf_endpoints.endpoints.errors import CostUnknownError
+from airflow_provider_hf_endpoints.endpoints.models import (
+    BILLED,
+    Hardware,
+    InferenceEndpoint,
+    InferenceEndpointStatus,
+    Metrics,
+    Place,
+    Replica,
+)
 
 Source = Literal["replica lifetimes", "replica metric", "observed states"]
 # A metric is sampled: lifetimes that fall short of it by more than this share and two of its samples have replicas
@@ -119,6 +128,7 @@ def weigh(
 
     :param replicas: what the service lists, ended ones among them; None where it could not be asked
     :param metrics: running replicas over that time; None where they could not be had
+    :raises CostUnknownError: there is neither, and the endpoint has stopped
     """
     running = None if metrics is None else running_seconds(metrics)
     lived = None if not replicas else lifetimes(replicas, start, stop)
@@ -129,6 +139,13 @@ def weigh(
         running = None if running is None else min(running, lived)
     elif running is not None:
         seconds, source = running, "replica metric"
+    elif endpoint.status not in BILLED and endpoint.status != InferenceEndpointStatus.PENDING:
+        # A paused endpoint may have run the whole time before: 0 would be a figure that nobody has seen.
+        raise CostUnknownError(
+            f"What endpoint {endpoint.name!r} cost since {start:%Y-%m-%d %H:%M:%S} cannot be told: it is "
+            f"{endpoint.status} now, and the service returned neither its replicas nor their metric. "
+            "See the invoice, or ask again later."
+        )
     else:
         # Billed as long as it was looked at, by what this one look shows.
         replicas_now = max(endpoint.ready_replica, endpoint.target_replica, 1)

@@ -20,8 +20,11 @@ T = TypeVar("T")
 def cost(session: Session, name: str, namespace: str | None, *, start: datetime, stop: datetime | None) -> Flow[Cost]:
     """What an endpoint cost between `start` and `stop` (default now).
 
-    What is not available (replicas, metric, prices) makes the figure coarser and is said in `Cost.source`; only the
-    endpoint itself must be there. A `start` before the endpoint's creation counts from its creation.
+    What is not available (replicas, metric, prices) makes the figure coarser and is said in `Cost.source`. A `start`
+    before the endpoint's creation counts from its creation.
+
+    :raises EndpointNotFoundError: the endpoint does not exist
+    :raises CostUnknownError: neither replicas nor metric are available, and the endpoint has stopped
     """
     for label, moment in (("start", start), ("stop", stop)):
         if moment is not None and moment.tzinfo is None:

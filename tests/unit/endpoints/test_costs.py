@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost, lifetimes, price_of, running_seconds, weigh
+from airflow_provider_hf_endpoints.endpoints.errors import CostUnknownError
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint, Metrics, Place, Replica
 
 BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -93,16 +94,25 @@ def test_a_service_that_forgets_ended_replicas_is_found_out() -> None:
     assert ("replica metric", 3600.0) == (cost.source, cost.replica_seconds)
 
 
-@pytest.mark.parametrize(("state", "expected"), [("running", 2 * 3600.0), ("paused", 0.0), ("scaledToZero", 0.0)])
+@pytest.mark.parametrize(("state", "expected"), [("running", 2 * 3600.0), ("pending", 0.0)])
 def test_without_witnesses_the_state_decides(state: str, expected: float) -> None:
-    """One look, stretched over the span, and said to be that."""
+    """One look at an endpoint that runs or is about to, stretched over the span, and said to be that."""
     cost = weighed(seen=endpoint(state=state))
     assert ("observed states", expected) == (cost.source, cost.replica_seconds)
 
 
+@pytest.mark.parametrize("state", ["paused", "scaledToZero", "failed", "deleted"])
+@pytest.mark.parametrize("replicas", [None, []])
+@pytest.mark.parametrize("metrics", [None, graph(stop=60)])
+def test_what_nobody_saw_is_not_free(state: str, replicas: list[Replica] | None, metrics: Metrics | None) -> None:
+    """An endpoint that is parked now may have run before: an empty list or graph is no proof that it did not."""
+    with pytest.raises(CostUnknownError, match=f"it is {state} now"):
+        weighed(seen=endpoint(state=state), replicas=replicas, metrics=metrics)
+
+
 def test_no_replica_listed_is_no_witness() -> None:
-    """An empty list is what a paused endpoint may show, whatever it cost before."""
-    assert weighed(replicas=[]).source == "observed states"
+    """The next witness is asked."""
+    assert weighed(replicas=[], metrics=graph((0, 1), stop=60)).source == "replica metric"
 
 
 def test_costs_are_told_by_the_work() -> None:
