@@ -44,16 +44,18 @@ UNIT, UNIT_OLDEST = (
     Suite(f"unit, {which} Airflow", environment, ("tests/unit",))
     for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
-# In two halves, which take about as long: both wait for servers more than they compute.
-BATCH = "*/contract/test_inference_*"
+# In two parts, so that the lanes take about as long: both wait for servers more than they compute.
 CONTRACT = Suite(
-    "contract but for the batch, newest Airflow", ".venv", ("tests/contract",), (f"--ignore-glob={BATCH}",)
-)
-CONTRACT_OF_BATCH = Suite(
-    "contract of the batch, newest Airflow",
+    "contract of endpoints and operators, newest Airflow",
     ".venv",
     ("tests/contract",),
-    ("--ignore-glob=*/contract/test_[!i]*", "--ignore-glob=*/contract/client"),
+    ("--ignore-glob=*/contract/test_inference_*", "--ignore-glob=*/contract/test_leases_*"),
+)
+CONTRACT_OF_BATCH = Suite(
+    "contract of batch and leases, newest Airflow",
+    ".venv",
+    ("tests/contract",),
+    ("--ignore-glob=*/contract/test_[!il]*", "--ignore-glob=*/contract/client"),
 )
 WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "tests/generated"))
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.

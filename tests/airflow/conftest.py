@@ -81,7 +81,7 @@ def airflow(emulator: Emulator, still: Emulator, outputs: Path, dag_folders: lis
                 "PYTHONPATH": os.pathsep.join(map(str, (ROOT, Path(__file__).parent / "modules"))),
                 "AIRFLOW__CORE__PARALLELISM": "8",
                 # On a machine under load the scheduler is later than the five seconds of the default.
-                "AIRFLOW__HF_ENDPOINTS__MIN_DEFERRAL_SECONDS": "10",
+                "AIRFLOW__HF_ENDPOINTS__MIN_DEFERRAL_SECONDS": "8",
                 "MATRIX_CONNECTION": "hf_endpoints_still",
                 "CANARY_INLINE": CANARIES["inline"],
                 "AIRFLOW_VAR_CANARY_VARIABLE": CANARIES["variable"],
