@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import IO
 
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refuse_other_kinds
-from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
+from airflow_provider_hf_endpoints.inference.inputs.unpack import READ_BYTES, unpacked
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _BOM = b"\xef\xbb\xbf"
+# A file without line ends is read whole otherwise, whatever its size. No endpoint takes a request of this size.
+LONGEST_LINE = 1 << 28  # bytes
+_SHOWN = 200  # bytes that are kept of a longer line
+
+
+class _Longer(bytes):
+    """The beginning of a line that passes `LONGEST_LINE`, which `size` bytes long is skipped."""
+
+    size: int
+
+    @classmethod
+    def of(cls, beginning: bytes, content: IO[bytes]) -> _Longer:
+        """Of what was read of it. Reads on to its end, from where the next line is read."""
+        longer = cls(beginning[:_SHOWN])
+        longer.size = len(beginning) + _skip_line(content)
+        return longer
+
+
+def _skip_line(content: IO[bytes]) -> int:
+    """Read to the end of the line, piece by piece. How many bytes that were."""
+    size = 0
+    while rest := content.readline(READ_BYTES):
+        size += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return size
 
 
 def read(
@@ -26,38 +53,52 @@ def read(
     with unpacked(file) as content:
         if not file.start:
             refuse_other_kinds(file, file.format.name, content)
-        for number, text in _texts(file, content):
+        for number, text, problem in _texts(file, content):
             if text:
-                yield Line(place, number, text, file)
+                yield Line(place, number, text, file, problem)
                 place += 1
     if counted is not None:
         counted(file, number)
     return place
 
 
-def _texts(file: InputFile, content: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The number of each line, and what stands there; nothing on a blank one."""
+def _texts(file: InputFile, content: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
+    """The number of each line, what stands there (nothing on a blank one), and why it is no row."""
     for number, raw in enumerate(_lines(file, content), start=1):
         text = raw.strip()
         if number == 1 and not file.start:
             text = text.removeprefix(_BOM).strip()
-        yield number, text
+        problem = ""
+        if isinstance(raw, _Longer):
+            # It is a row in any case: a blank beginning must not make it vanish.
+            text = text or bytes(raw)
+            problem = f"has {raw.size:,} bytes; at most {LONGEST_LINE:,} are read. Are its line ends missing?"
+        yield number, text, problem
 
 
 def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
     """The lines that start in the file's part. A line belongs to the part in which it starts, all of it."""
     if not file.is_part:
-        yield from content
+        yield from _limited(content)
         return
     at = file.start
     if at:
         # From the byte before: where that one ends a line, a line starts here; else one of the part before ends here.
-        at += len(content.readline()) - 1
+        at += _skip_line(content) - 1
+    lines = _limited(content)
     while file.end is None or at < file.end:
-        line = content.readline()
-        if not line:
+        line = next(lines, None)
+        if line is None:
             return
-        at += len(line)
+        at += line.size if isinstance(line, _Longer) else len(line)
+        yield line
+
+
+def _limited(content: IO[bytes]) -> Iterator[bytes]:
+    """Each line, of a longer one than `LONGEST_LINE` its beginning."""
+    for line in iter(partial(content.readline, LONGEST_LINE), b""):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            line = _Longer.of(line, content)
         yield line
 
 
@@ -66,4 +107,4 @@ def count(file: InputFile) -> int | None:
     if local_path(file.path) is None or file.packing:
         return None
     with unpacked(file) as content:
-        return sum(1 for _, text in _texts(file, content) if text)
+        return sum(1 for _, text, _ in _texts(file, content) if text)

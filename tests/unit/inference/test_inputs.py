@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
+from airflow_provider_hf_endpoints.inference.inputs import jsonl
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat, format_of
+from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.job.identity import differences
@@ -219,6 +222,40 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_named(tmp_path: Path, pac
         path.write_bytes(content)
         with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is truncated, or is not a {packing} file"):
             list(read_lines(find_input(path)))
+
+
+@pytest.mark.parametrize("limit", [16, 17, 31, 32, 1000])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_line_without_an_end_takes_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, end: str
+) -> None:
+    """What is longer than the limit is one row's error, wherever the file is divided; the rows around it are whole."""
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", limit)
+    monkeypatch.setattr(jsonl, "READ_BYTES", 7)
+    short, blank = '{"n": 12345678}', " " * 70  # 15 bytes
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([short, "x" * 90, short, "", blank + short, short]) + end)
+    size = path.stat().st_size
+    longer = [] if limit == 1000 else [1, 3]
+    for middle in range(size + 1):
+        parts = [InputFile(UPath(path), "in.jsonl", start=a, end=b) for a, b in ((0, middle), (middle, size))]
+        whole = [InputFile(UPath(path), "in.jsonl")]
+        for files in (parts, whole) if middle in (0, size) else (parts,):
+            lines = list(read_lines(Input(tuple(files))))
+            assert 5 == len(lines)
+            assert longer == [line.place for line in lines if "line ends" in line.problem]
+            rows = [line.raw for line in lines if not line.problem and line.place != 1]
+            assert [short.encode()] * (4 if limit == 1000 else 3) == rows
+    assert 5 == count_lines(find_input(path))
+
+
+def test_the_size_of_a_longer_line_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is missing, as a rule."""
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 16)
+    (tmp_path / "in.jsonl").write_text('{"text": "' + "x" * 5000)
+    [line] = read_lines(find_input(tmp_path))
+    with pytest.raises(BadLineError, match=r"line 1 of .*in.jsonl has 5,010 bytes; at most 16 are read. Are its line"):
+        parse_line(line)
 
 
 # --- identity
