@@ -107,6 +107,21 @@ class PermissionDeniedError(InferenceError):
     todo = "Add the permission inference.endpoints.infer.write for this namespace to the token."
 
 
+class PaymentRequiredError(PermissionDeniedError):
+    """402: the account of the endpoint has to pay first."""
+
+    what = "The endpoint asks for a payment"
+    todo = "Ask an owner of the namespace to check its billing. The remaining rows can then be sent."
+
+
+class RefusedOnTheWayError(InferenceError):
+    """407 or 431: a proxy wants a login, or accepts no headers of this size; every request meets the same."""
+
+    fault = "network"
+    what = "A proxy or gateway refused the request before it reached the engine"
+    todo = "No row is at fault. Check the proxy in HTTPS_PROXY or HTTP_PROXY, its login, and the length of the token."
+
+
 class EndpointPausedError(InferenceError):
     """The proxy's 400 for a paused endpoint, which never wakes by itself."""
 

@@ -242,6 +242,25 @@ def test_a_packed_body_is_unpacked_or_a_typed_error(open_one: Open) -> None:
         send(open_one, server.url, POST)
 
 
+REFUSALS = [
+    pytest.param(Reply(429, raw=b"?", headers={"Content-Encoding": "br", "Retry-After": "7"}), id="unknown packing"),
+    pytest.param(Reply(429, raw=b"?", headers={"Content-Encoding": "gzip", "Retry-After": "7"}), id="broken packing"),
+    pytest.param(Reply(429, raw=b"x" * 5000, headers={"Retry-After": "7"}), id="too large"),
+    pytest.param(Reply(429, raw=b"x" * 5000, headers={"Retry-After": "7"}, chunked=True), id="too large in chunks"),
+    pytest.param(Reply(429, raw=b"x" * 500, headers={"Retry-After": "7"}, cut=400), id="breaks off"),
+    pytest.param(Reply(429, raw=b"x" * 500, headers={"Retry-After": "7"}, cut=400, chunked=True), id="cut in chunks"),
+]
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+def test_a_refusal_within_any_bound_keeps_its_status_whatever_its_body_is(open_one: Open, reply: Reply) -> None:
+    """A body that can't be read hides neither that the server is busy nor for how long; the next answer comes."""
+    with serving(lambda r: reply if r.number == 0 else Reply(raw=b"hello")) as server:
+        refused, answer = send(open_one, server.url, POST, POST)
+    assert (429, "7", True) == (refused.status, refused.headers.get("retry-after"), len(refused.body) <= 1000)
+    assert (200, b"hello") == (answer.status, answer.body)
+
+
 def test_a_route_that_is_no_text_is_the_rows_own_error(open_one: Open) -> None:
     """Half a surrogate pair, as a row's own `url` may hold it: nothing is sent."""
     with serving() as server:

@@ -36,6 +36,10 @@ _NO_TEMPLATE = re.compile(
 # The toolkit answers 400 to every exception in the container, its own failures included.
 _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
 
+#: Of a body's text: what is searched, and more than any error shows. A page may have megabytes.
+_MOST_CHARACTERS = 8000
+_AT_START, _AT_END = 6000, 2000
+
 
 def error_from(response: WireResponse, path: str, now: datetime | None = None) -> errors.InferenceError:
     """The typed error for an answer whose status is not 2xx."""
@@ -86,8 +90,12 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
     match status:
         case 401:
             return errors.AuthenticationError
-        case 402 | 403:
+        case 402:
+            return errors.PaymentRequiredError
+        case 403:
             return errors.PermissionDeniedError
+        case 407 | 431:
+            return errors.RefusedOnTheWayError
         case 404 | 410:
             return errors.ModelNotFoundError if _NO_MODEL.search(words) else errors.NotFoundError
         case 408:
@@ -108,8 +116,9 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.UnsupportedTaskError
         case 400 | 422 if _NO_TEMPLATE.search(words):
             return errors.UnsupportedTaskError
-        case 424 | 499:
-            # 499: something on the way believed that its caller had left.
+        case 409 | 421 | 423 | 424 | 460 | 499:
+            # None of them is about the request: a conflict or a lock, a wrong backend, an engine's own failure. 460
+            # and 499: something on the way believed that its caller had left.
             return errors.ServerError
         case 400 if _OWN_FAILURE.search(words):
             return errors.ServerError
@@ -122,13 +131,20 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
 
 
 def error_words(response: WireResponse) -> str:
-    """What the body says, as one text, with the machine's own code where the body names one."""
+    """What the body says, as one text, with the machine's own code where the body names one.
+
+    Of a long text its beginning and its end: some engines repeat the whole prompt in between.
+    """
     text = response.body.decode("utf-8", "replace").strip()
     try:
-        body = fastjson.decode(text.encode())
-    except ValueError:
-        return _plain(text)
-    return _from_json(body) or _plain(text)
+        words = _from_json(fastjson.decode(text.encode()))
+    except (ValueError, RecursionError):  # no JSON, or nested too deeply to be looked through
+        words = ""
+    return _bounded(words) or _plain(_bounded(text))
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_AT_START]} … {text[-_AT_END:]}"
 
 
 def _from_json(body: Any) -> str:
@@ -161,7 +177,8 @@ def _with_code(message: str, body: Mapping[str, Any]) -> str:
 
 def _validation(item: Any) -> str:
     if isinstance(item, Mapping) and "msg" in item:
-        where = ".".join(str(part) for part in item.get("loc", ()))
+        place = item.get("loc")
+        where = ".".join(map(str, place if isinstance(place, list) else [] if place is None else [place]))
         return f"{where}: {item['msg']}" if where else str(item["msg"])
     return str(item)
 
@@ -169,5 +186,5 @@ def _validation(item: Any) -> str:
 def _plain(text: str) -> str:
     """Text of a page or of a bare answer, without tags, at a length that fits into a log."""
     if "<" in text:
-        text = re.sub(r"<[^>]+>", " ", text)
+        text = re.sub(r"<[^<>]+>", " ", text)
     return re.sub(r"\s+", " ", text).strip()[:500]

@@ -10,7 +10,7 @@ import re
 
 from airflow_provider_hf_endpoints.inference.errors import AnswerTooLargeError, CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.http.heads import CHUNKS, CLOSE, LENGTH, Head, check_trailer, read_head
-from airflow_provider_hf_endpoints.inference.http.unpacking import unpack
+from airflow_provider_hf_endpoints.inference.http.unpacking import unpack_answer
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
 MAX_HEAD = 100 * 1024  # bytes, as httpcore has it; the same for the line before a chunk, and for trailers
@@ -68,6 +68,15 @@ class AnswerParser:
         if self._head is not None and self._head.framing == CLOSE:
             return self._whole(len(self._buffer))
         raise CutAnswerError("the connection was closed in the middle of the response")
+
+    def refusal_so_far(self) -> WireResponse | None:
+        """An answer that is no success, without the rest of its body: its status says what it means. Else None."""
+        head = self._head
+        if head is None or 200 <= head.status < 300:
+            return None
+        self.keep_alive = False
+        body = b"" if "content-encoding" in head.headers else bytes((self._body or b"") + self._buffer)
+        return WireResponse(head.status, head.headers, body[: self._max_bytes])
 
     def _read_heads(self) -> Head | None:
         """The head before the body, behind those that only announce it."""
@@ -168,5 +177,5 @@ class AnswerParser:
             self.keep_alive = False
         status, headers = self._head.status, self._head.headers
         if "content-encoding" in headers:
-            body = unpack(body, headers["content-encoding"], self._max_bytes)
+            body = unpack_answer(status, body, headers["content-encoding"], self._max_bytes)
         return WireResponse(status, headers, body)

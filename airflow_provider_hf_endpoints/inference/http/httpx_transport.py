@@ -31,7 +31,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import (
     HttpRequest,
     Transport,
 )
-from airflow_provider_hf_endpoints.inference.http.unpacking import unpack
+from airflow_provider_hf_endpoints.inference.http.unpacking import unpack_answer
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
 JSON_BODY = {"content-type": "application/json"}
@@ -121,13 +121,11 @@ class HttpxTransport(Transport):
     async def _exchange(self, request: HttpRequest, stage: _Stage) -> WireResponse:
         answer = await self._begin(request, stage)
         try:
-            packed = await self._body(answer)
-        except RAISED as error:
-            raise typed_error(error, request.route) from error  # never sent again: an answer has begun
+            packed = await self._body(answer, request.route)
         finally:
             await answer.aclose()
         # Header names come lower case from httpx.
-        body = unpack(packed, answer.headers.get("content-encoding"), self._max_bytes)
+        body = unpack_answer(answer.status_code, packed, answer.headers.get("content-encoding"), self._max_bytes)
         return WireResponse(answer.status_code, answer.headers, body)
 
     async def _begin(self, request: HttpRequest, stage: _Stage) -> httpx.Response:
@@ -157,14 +155,23 @@ class HttpxTransport(Transport):
                 raise
             raise self._tls.failed(failure, request.route) from error
 
-    async def _body(self, answer: httpx.Response) -> bytes:
-        """The body as it came; leaving in the middle closes the connection."""
+    async def _body(self, answer: httpx.Response, route: str) -> bytes:
+        """The body as it came; leaving in the middle closes the connection.
+
+        Of a refusal that is too large or breaks off, what has come: its status says what it means.
+        """
         body = bytearray()
-        async for part in answer.aiter_raw():
-            body += part
-            if len(body) > self._max_bytes:
-                raise AnswerTooLargeError(f"a body larger than {self._max_bytes} bytes")
-        return bytes(body)
+        try:
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > self._max_bytes:
+                    break
+        except RAISED as error:
+            if answer.is_success:
+                raise typed_error(error, route) from error  # never sent again: an answer has begun
+        if answer.is_success and len(body) > self._max_bytes:
+            raise AnswerTooLargeError(f"a body larger than {self._max_bytes} bytes")
+        return bytes(body[: self._max_bytes])
 
     async def aclose(self) -> None:
         """Close every connection."""

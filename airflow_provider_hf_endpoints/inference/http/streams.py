@@ -16,6 +16,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from airflow_provider_hf_endpoints.inference.errors import (
+    AnswerTooLargeError,
     BadRequestError,
     ConnectionFailedError,
     CutAnswerError,
@@ -85,6 +86,10 @@ class _Connection(asyncio.Protocol):
             return
         try:
             answer = self._parser.feed(data)
+        except AnswerTooLargeError as error:
+            self.close()
+            self._end(self._parser.refusal_so_far() or error)
+            return
         except InferenceError as error:
             self._end(error)
             return
@@ -104,7 +109,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._end(parser.eof())
         except InferenceError as error:
-            self._end(error)
+            self._end(parser.refusal_so_far() or error)
 
     def exchange(self, data: bytes, parser: AnswerParser) -> asyncio.Future[WireResponse]:
         """Send a request's bytes; the future brings the answer that `parser` reads."""

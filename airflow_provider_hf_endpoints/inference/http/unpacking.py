@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import zlib
 
-from airflow_provider_hf_endpoints.inference.errors import AnswerTooLargeError, CutAnswerError, MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.errors import (
+    AnswerTooLargeError,
+    CutAnswerError,
+    InferenceError,
+    MalformedAnswerError,
+)
 
 _WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's, whichever stands there
 _BARE = -zlib.MAX_WBITS  # what some servers mean by deflate
+
+
+def unpack_answer(status: int, body: bytes, encoding: str | None, most: int) -> bytes:
+    """`body` of an answer without its content encoding.
+
+    A refusal means what its status says, whatever its body is: where that can't be read, words say so in its place.
+
+    :raises InferenceError: as `unpack`, where the status is a success
+    """
+    try:
+        return unpack(body, encoding, most)
+    except InferenceError as error:
+        if 200 <= status < 300:
+            raise
+        return f"unreadable response body: {error.words}".encode()
 
 
 def unpack(body: bytes, encoding: str | None, most: int) -> bytes:

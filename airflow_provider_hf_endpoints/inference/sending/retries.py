@@ -64,7 +64,7 @@ def verdict(error: errors.InferenceError, *, own_route: bool = False) -> Verdict
             return Verdict.STOP
         case errors.EndpointPausedError() | errors.EndpointFailedError():
             return Verdict.STOP
-        case errors.TlsError():
+        case errors.TlsError() | errors.RefusedOnTheWayError():
             return Verdict.STOP
         case errors.NotFoundError() | errors.ModelNotFoundError() | errors.UnsupportedTaskError():
             return Verdict.ROW_FAILS if own_route else Verdict.STOP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,14 @@ CASES = [
     (503, {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"}, errors.StartingError, "Unavailable"),
     (502, b"<html><body>Bad  Gateway</body></html>", errors.StartingError, "Bad Gateway"),
     (504, b"", errors.StartingError, ""),
+    # What is not about the request, though its class says so
+    (402, {"error": "Payment Required"}, errors.PaymentRequiredError, "Payment"),
+    (407, b"", errors.RefusedOnTheWayError, ""),
+    (431, b"", errors.RefusedOnTheWayError, ""),
+    (409, b"", errors.ServerError, ""),
+    (421, b"", errors.ServerError, ""),
+    (423, b"", errors.ServerError, ""),
+    (460, b"", errors.ServerError, ""),
     (404, b"Not Found", errors.NotFoundError, "Not Found"),
     (410, b"", errors.NotFoundError, ""),
     # vLLM: nested, and a bare string for a bad key
@@ -245,3 +254,41 @@ def test_kinds_are_short_names() -> None:
     """The output's error column names the kind."""
     assert errors.PromptTooLongError().kind == "prompt_too_long"
     assert errors.InferenceTimeoutError().kind == "inference_timeout"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<" * 300_000, b"<x" * 150_000, b"<!--" * 75_000, b'"' + b"x" * 3_000_000 + b'"', b"model" * 600_000],
+    ids=["angles", "tags without end", "comments", "one text", "one word"],
+)
+def test_a_long_page_is_read_in_a_moment(body: bytes) -> None:
+    """A body of some megabytes, hostile to every search in it, would hold up all requests of a batch."""
+    began = time.process_time()
+    error = failed(503, body)
+    assert 2.0 > time.process_time() - began
+    assert (errors.StartingError, True) == (type(error), len(error.words) <= 2000)
+
+
+def test_the_end_of_a_long_error_is_read_too() -> None:
+    """Some engines repeat the prompt before they say that it is too long."""
+    said = failed(400, {"error": f"{'word ' * 100_000} is above the maximum context length of 4096 tokens"})
+    assert errors.PromptTooLongError is type(said)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": 5, "msg": "no"}]},
+        {"detail": [{"loc": None, "msg": "no"}]},
+        {"detail": [{"loc": {"a": 1}, "msg": {"b": [2]}}]},
+        {"detail": [None, 5, ["x"]]},
+        {"error": [[["x"]], None]},
+        *(b'{"error":' * depth + b'"no"' + b"}" * depth for depth in (100, 400, 600, 900)),
+        *(b'{"error":[' + b"[" * depth + b"]" * depth + b"]}" for depth in (400, 600, 900, 980)),
+    ],
+)
+@pytest.mark.parametrize(("status", "kind"), [(503, errors.StartingError), (400, errors.BadRequestError)])
+def test_no_shape_of_a_body_hides_the_status(status: int, kind: type[errors.InferenceError], body: Any) -> None:
+    """Whatever stands where a text or a list is expected, and however deep: the status says whose fault it is."""
+    error = failed(status, body)
+    assert (kind, status) == (type(error), error.status)
