@@ -21,13 +21,20 @@ _IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "cont
 #: Types of parts of a `content`: Mistral's reasoning models think there, and a refusal of OpenAI's may stand there.
 _PARTS_BESIDE = ("thinking", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
-#: Why a text is whole: words of OpenAI's, of TGI's and of Anthropic's. Of one that is not known nobody can tell.
-WHOLE = frozenset({"stop", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call", "content_filter"})
+_FILTERED = "content_filter"
+#: Why a text is whole: words of OpenAI's, of TGI's, of Anthropic's and of llama.cpp's. Of one that is not known nobody
+#: can tell.
+WHOLE = frozenset(
+    {"stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", "tool_calls", "tool_use", "function_call"}
+    | {_FILTERED}
+)
 #: Why it is not: vLLM and SGLang say `abort` when a request is cancelled or the engine shuts down, vLLM and gateways
-#: `error` when it broke down.
-GIVEN_UP = frozenset({"abort", "error", "cancelled", "canceled", "timeout"})
-#: Why it is cut at a number of tokens: words of OpenAI's, of Anthropic's, of Mistral's.
-CUT = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
+#: `error` when it broke down, TensorRT-LLM `not_finished`.
+GIVEN_UP = frozenset(
+    {"abort", "aborted", "error", "cancel", "cancelled", "canceled", "timeout", "failed", "interrupted", "not_finished"}
+)
+#: Why it is cut at a number of tokens: words of OpenAI's, of Anthropic's, of Mistral's, of llama.cpp's.
+CUT = frozenset({"length", "limit", "max_length", "max_tokens", "model_length", "max_output_tokens"})
 _MOST_TOKENS = 2**48  # more than any answer has; what a record of the journal can hold is 2**63
 
 
@@ -159,7 +166,7 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
         reason_of(reasons),
         usage,
         truncated=is_truncated(reasons),
-        filtered="content_filter" in reasons,
+        filtered=any(map(is_filtered, reasons)),
         model=text_or_none(answer.get("model")),
         extra=beside,
         raw=answer,
@@ -180,6 +187,11 @@ def is_truncated(reasons: Sequence[str | None]) -> bool | None:
     """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
     words = {None if reason is None else reason.lower() for reason in reasons}  # some gateways write them in capitals
     return True if words & CUT else False if words <= WHOLE else None
+
+
+def is_filtered(reason: str | None) -> bool:
+    """Whether a text was withheld."""
+    return reason is not None and reason.lower() == _FILTERED
 
 
 def reason_of(reasons: Sequence[str | None]) -> str | None:
@@ -209,7 +221,7 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     """
     if not isinstance(choice, dict):
         raise MalformedAnswerError("a choice is not an object")
-    reason = text_or_none(choice.get("finish_reason"))
+    reason = _reason(choice.get("finish_reason"))
     refuse_given_up(reason)
     if choice.get("error"):
         raise MalformedAnswerError(f"the engine failed in the middle of the answer: {str(choice['error'])[:200]}")
@@ -233,10 +245,15 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
         if calls:
             return calls, extra or None, reason
     # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
-    withheld = is_truncated([reason]) or reason == "content_filter"
+    withheld = is_truncated([reason]) or is_filtered(reason)
     if text is None and not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
         raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
     return text or "", extra or None, reason
+
+
+def _reason(value: Any) -> str | None:
+    """Why a choice stopped, also where SGLang's own form stands: `{"type": "abort", "message": …}`."""
+    return text_or_none(value.get("type") if isinstance(value, dict) else value)
 
 
 def _text_of(content: Any) -> tuple[str | None, list[Any]]:
@@ -289,6 +306,11 @@ def read_usage(answer: Any) -> Usage | None:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens; None for anything that can't be one, which no sum is to hold."""
+    """A number of tokens; None for anything that can't be one, which no sum is to hold.
+
+    Some gateways know no whole numbers, and write 12.0.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return value if known else None

@@ -44,6 +44,8 @@ def read(task: str, answer: Any) -> InferenceResult:
     """
     if task == CHAT:
         return openai.read(task, answer)
+    if isinstance(answer, list) and len(answer) > 1:
+        raise MalformedAnswerError(f"{len(answer)} texts for one")
     item = answer[0] if isinstance(answer, list) and answer else answer
     item = item if isinstance(item, Mapping) else {}
     reason, usage = read_details(item)

@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     read_result,
 )
-from airflow_provider_hf_endpoints.inference.engines.openai import GIVEN_UP, WHOLE
+from airflow_provider_hf_endpoints.inference.engines.openai import CUT, GIVEN_UP, WHOLE
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse
@@ -301,7 +301,7 @@ def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
     assert (None, None) == (result.finish_reason, result.usage and result.usage.completion_tokens)
 
 
-@pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "timeout"])
+@pytest.mark.parametrize("reason", ["abort", "Aborted", "error", "cancelled", "timeout", "failed", "not_finished"])
 @pytest.mark.parametrize("task", ["chat", "text-generation"])
 def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> None:
     """Half a sentence that looks like a whole one; what it cost is told."""
@@ -315,6 +315,47 @@ def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> 
         read_result(Dialect.TGI, "text-generation", ok(details))
 
 
+@pytest.mark.parametrize(
+    ("reason", "truncated"),
+    [("eos", False), ("EOS_TOKEN", False), ("tool_use", False), ("limit", True), ("MAX_LENGTH", True)],
+)
+def test_engines_other_words_for_an_end_are_understood(reason: str, truncated: bool) -> None:
+    """Of whole texts and of cut ones, in any case."""
+    assert truncated is read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated
+
+
+@pytest.mark.parametrize(("kind", "truncated"), [("stop", False), ("length", True)])
+def test_a_reason_as_an_object_is_read(kind: str, truncated: bool) -> None:
+    """SGLang's own form, which some gateways hand on."""
+    answer = chat()
+    answer["choices"][0]["finish_reason"] = {"type": kind, "matched": 2}
+    result = read_result(Dialect.OPENAI, "chat", ok(answer))
+    assert (kind, truncated) == (result.finish_reason, result.truncated)
+    answer["choices"][0]["finish_reason"] = {"type": "abort", "message": "out of memory"}
+    with pytest.raises(CutAnswerError, match="abort"):
+        read_result(Dialect.OPENAI, "chat", ok(answer))
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "CONTENT_FILTER"])
+@pytest.mark.parametrize("content", ["", None])
+def test_a_withheld_text_is_counted_as_such_in_any_case(content: Any, reason: str) -> None:
+    """A text of nothing with its reason, and no answer that is sent again."""
+    result = read_result(Dialect.OPENAI, "chat", ok(chat(content, reason)))
+    assert ("", True, False) == (result.output, result.filtered, result.truncated)
+
+
+def test_two_texts_of_tgi_for_one_are_no_answer() -> None:
+    """The second would be lost."""
+    with pytest.raises(MalformedAnswerError, match="2 texts"):
+        read_result(Dialect.TGI, "text-generation", ok([{"generated_text": "a"}, {"generated_text": "b"}]))
+
+
+def test_tokens_that_are_whole_count_though_they_are_written_as_floats() -> None:
+    """JavaScript and Lua have no other numbers; half a token is none."""
+    answer = chat() | {"usage": {"prompt_tokens": 3.0, "completion_tokens": 2.5}}
+    assert Usage(3, None) == read_result(Dialect.OPENAI, "chat", ok(answer)).usage
+
+
 def test_a_choice_that_failed_is_no_answer() -> None:
     """Gateways put what their backend said beside the part of the text that came."""
     answer = chat("half a")
@@ -326,8 +367,7 @@ def test_a_choice_that_failed_is_no_answer() -> None:
 @given(reason=st.text(max_size=12))
 def test_a_reason_that_nobody_knows_does_not_say_whether_a_text_is_whole(reason: str) -> None:
     """vLLM stops at repetitions, another engine at something else."""
-    known = {"length", *WHOLE, *GIVEN_UP}
-    assume(reason not in known)
+    assume(reason.lower() not in {*CUT, *WHOLE, *GIVEN_UP})
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated is None
 
 
