@@ -32,6 +32,7 @@ class Memory:
         self.asked: dict[str, str] = {}  # by the id of a task instance: what a person is asked
         self.unanswered: set[str] = set()  # questions that this supervisor does not know
         self.on_xcom: Callable[[XComKey, Any], None] = lambda key, value: None
+        self.on_length: Callable[[XComKey, int], None] = lambda key, length: None
 
     def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
         """Before an attempt begins its XComs go."""
@@ -96,6 +97,8 @@ class Line:
         key = self._key(msg)
         self._memory.xcoms[key] = json.loads(json.dumps(msg.value))
         self._memory.on_xcom(key, msg.value)
+        if msg.mapped_length is not None:  # others are mapped over it
+            self._memory.on_length(key, msg.mapped_length)
         return None
 
     def _DeleteXCom(self, msg: Any) -> Any:

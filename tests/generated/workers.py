@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from airflow.models.taskinstance import _stop_remaining_tasks
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.trigger import handle_event_submit
 from airflow.sdk.execution_time import task_runner
@@ -95,7 +96,7 @@ class Workers:
                 "next_kwargs": versions.next_kwargs_of(ti) if ti.next_method else None,
                 "start_date": ti.start_date,
             },
-            {},
+            versions.upstream_map_indexes(world.seen[ti.dag_id].get_task(ti.task_id), ti, world.session),
         )
 
     def _run(self, attempt: Attempt, server: TIRunContext) -> None:
@@ -148,8 +149,20 @@ class Workers:
             case "AwaitInputTask":
                 self._ask(ti, msg)
         attempt.end, attempt.ended = str(ti.state.value), world.now
+        self._fail_fast(ti)
         world.on_state(attempt, attempt.end)
         world.scheduler.changed(attempt.dag_id, attempt.run_id)
+
+    def _fail_fast(self, ti: Any) -> None:
+        """A task has failed for good: where its DAG says so, all the others end, but teardowns."""
+        world = self._world
+        dag = world.seen[ti.dag_id]
+        if ti.state == TaskInstanceState.FAILED and dag.fail_fast:
+            ti.task = dag.get_task(ti.task_id)
+            world.session.flush()
+            teardowns = {task_id: task.is_teardown for task_id, task in dag.task_dict.items()}
+            _stop_remaining_tasks(task_instance=ti, task_teardown_map=teardowns, session=world.session)
+            world.ends_from_outside()
 
     def _ask(self, ti: Any, msg: Any) -> None:
         """A person is asked, who answers after a while as the question itself says, or not in time."""

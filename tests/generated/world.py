@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 from unittest.mock import patch
 
+from airflow.models.taskmap import TaskMap
 from airflow.sdk.execution_time import task_runner
 from airflow.utils.state import TaskInstanceState
 
@@ -21,7 +22,7 @@ from tests.generated.clock import VirtualClock, in_time_of
 from tests.generated.decisions import Decisions
 from tests.generated.hub import Hub
 from tests.generated.scheduler import Scheduler
-from tests.generated.supervisor import Line, Memory, when
+from tests.generated.supervisor import Line, Memory, XComKey, when
 from tests.generated.surroundings import surroundings
 from tests.generated.tables import RunKey, Tables
 from tests.generated.triggerer import Triggerer
@@ -51,6 +52,7 @@ class World:
         self.scheduler = Scheduler(self)
         self.workers = Workers(self)
         self.triggerer = Triggerer(self)
+        self.memory.on_length = self._note_length
 
     @property
     def now(self) -> float:
@@ -134,6 +136,14 @@ class World:
         """The answer to `GetDagRunState`; None where there is no such run."""
         run = self.tables.run(dag_id, run_id)
         return None if run is None else run.state
+
+    def _note_length(self, key: XComKey, length: int) -> None:
+        """Over how many the tasks are mapped that take this result."""
+        dag_id, run_id, task_id, map_index, _ = key
+        self.session.merge(
+            TaskMap(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index, length=length, keys=None)
+        )
+        self.session.flush()
 
     def states_of(self, msg: Any) -> dict[str, Any]:
         """The answer to `GetTaskStates`."""
