@@ -204,8 +204,9 @@ class Tasks:
         return str(task.task_id).removeprefix(self._prefix).replace(".", "_")
 
     def _free(self, label: str) -> str:
-        """That label, or the first with a number behind it that no task of the user has."""
-        taken, free, number = set(self.acquire.dag.task_dict), label, 0
+        """That label, or the first with a number behind it that no task or group of the user has."""
+        dag = self.acquire.dag
+        taken, free, number = {*dag.task_dict, *dag.task_group_dict}, label, 0
         while f"{self._prefix}{free}" in taken:
             number += 1
             free = f"{label}__{number}"

@@ -246,6 +246,17 @@ def test_a_task_of_the_user_may_be_called_watch() -> None:
     assert {"demo.watch", "demo.watch__1"} < set(dag.task_dict)
 
 
+@pytest.mark.parametrize("label", ["watch", "work_ended", "pick_ended"])
+def test_a_group_of_the_user_may_be_called_as_a_task_of_ours(label: str) -> None:
+    """Airflow has one namespace for both."""
+    with DAG("dag", schedule=None) as dag, inference_endpoint("demo") as endpoint:
+        BranchPythonOperator(task_id="pick", python_callable=list)
+        with TaskGroup(group_id=label):
+            ask("ask", endpoint)
+    assert f"demo.{label}__1" in dag.task_dict
+    assert {"demo.watch", "demo.watch__1"} & set(dag.task_dict)
+
+
 @pytest.mark.parametrize("max_idle", [0, -1, timedelta(0), float("inf")])
 def test_a_bound_that_can_t_be_meant(max_idle: Any) -> None:
     """Told when the DAG is read."""
