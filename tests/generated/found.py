@@ -63,6 +63,17 @@ FOUND = (
     # Airflow fails such a run as soon as nothing else can run, and then no teardown runs.
     Found("work_that_never_runs", "left running", _inside(Task(), Task(over=True))),
     Found("work_that_never_runs_beside", "left running", _beside(Task(over=True))),
+    # The same without a group: the pause waits for work that waits for the run before, or that never runs.
+    Found(
+        "depends_on_past_without_a_group",
+        "started and never released: the run never ends",
+        Case(dags=(Dag(parts=(Alone(tasks=(Task(past=True, ends=("fail",)),)),), runs=(0, 4000)),)),
+    ),
+    Found(
+        "work_that_never_runs_without_a_group",
+        "left running",
+        Case(dags=(Dag(parts=(Alone(tasks=(Task(over=True),)),)),)),
+    ),
     Found(
         "pause_beside_a_use",
         "stopped under others by a pause",

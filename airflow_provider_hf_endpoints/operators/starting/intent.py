@@ -17,13 +17,14 @@ def is_kept(keep: bool | None, task: Any, endpoint: str) -> bool:
     :param keep: what the DAG says; None: whether nothing behind `task` stops the endpoint
     :param task: the operator that starts it
     """
-    return not _is_stopped_behind(task, endpoint) if keep is None else keep
+    return not stopped_by(task, endpoint) if keep is None else keep
 
 
-def _is_stopped_behind(task: Any, endpoint: str) -> bool:
+def stopped_by(task: Any, endpoint: str) -> list[str]:
+    """The ids of the tasks behind `task` that stop the endpoint."""
     if task.get_dag() is None:
-        return False
-    return any(_stops(each, task, endpoint) for each in task.get_flat_relatives(upstream=False))
+        return []
+    return [each.task_id for each in task.get_flat_relatives(upstream=False) if _stops(each, task, endpoint)]
 
 
 def _stops(other: Any, task: Any, endpoint: str) -> bool:

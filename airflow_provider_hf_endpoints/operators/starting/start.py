@@ -37,14 +37,15 @@ from airflow_provider_hf_endpoints.operators.common.emergency import (
     Policies,
     check_policies,
 )
-from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
 from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
-from airflow_provider_hf_endpoints.operators.starting.intent import is_kept
+from airflow_provider_hf_endpoints.operators.starting.intent import is_kept, stopped_by
 from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
+from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
 from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, withdraw_claim
 
@@ -104,6 +105,7 @@ class Start(Guard):
         self._terms = terms
         self._given, self._acquired = acquired, Acquired.of(acquired)
         self._begins = stored is None
+        self._task = task
         self._holder: str | None = None  # of a lease on the endpoint, while it is held in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
         self.emergency = EmergencyRelease(endpoint, terms.policies)
@@ -121,7 +123,8 @@ class Start(Guard):
     @contextmanager
     def around(self) -> Iterator[None]:
         """Release what this task has started where that goes wrong."""
-        self._check_group()
+        with in_airflow_terms():
+            self._check_use()
         try:
             yield
             self.check()
@@ -139,9 +142,14 @@ class Start(Guard):
             raise
         self.ownership.end()
 
-    def _check_group(self) -> None:
-        """In a group: note the use where a later clear finds it."""
+    def _check_use(self) -> None:
+        """In a group: note the use where a later clear finds it. Elsewhere: what is started here can be stopped."""
         if not self._terms.in_group:
+            if self._begins:
+                ends = stopped_by(self._task, self._endpoint.name)
+                refuse_work_that_is_held_back(
+                    self._task, ends, self._context.get("logical_date"), self._context.get("ti")
+                )
             return
         if self._acquired is None:
             raise InvalidArgumentError(

@@ -1,13 +1,14 @@
-"""Tasks that hold a release back for ever, or for another DAG run: no endpoint is started before them.
+"""Tasks that hold a release or a pause back for ever, or for another DAG run: no endpoint is started before them.
 
 Airflow neither runs nor skips a task whose `start_date` or `end_date` leaves the run out. It fails the run as soon as
 nothing else is left that can run, and runs no teardown: the endpoint would be left running. A task that waits for the
-run before may wait for ever; those inside of a group are refused when the DAG is read, and those that only stand
-before the work are found here, since arrows may be drawn at any time.
+run before may wait for ever; those inside of a group are refused when the DAG is read. Those that only stand before
+the work, and all of a start and a pause without a group, are found here, since arrows may be drawn at any time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -19,24 +20,27 @@ WAITING = ("depends_on_past", "wait_for_downstream")
 
 
 def refuse_work_that_is_held_back(
-    acquire: Any, release_task_id: str, logical_date: datetime | None, task_instance: Any = None
+    start: Any, ends: Iterable[str], logical_date: datetime | None, task_instance: Any = None
 ) -> None:
-    """Raise where the release waits for such a task, however far it is before the release.
+    """Raise where a task that stops the endpoint is such a task, or waits for one, however far it is before it.
 
     A branch before the use may have skipped the task already; one inside of the use decides when the endpoint bills.
 
-    :param acquire: the task that begins the use, in its DAG
-    :param task_instance: of `acquire`, which asks Airflow for the states of tasks; None does not ask
+    :param start: the task that begins the use, in its DAG
+    :param ends: the ids of the tasks that stop the endpoint
     :param logical_date: the run's; Airflow compares nothing where there is none
+    :param task_instance: of `start`, which asks Airflow for the states of tasks; None does not ask
     """
-    if not acquire.has_dag() or not acquire.dag.has_task(release_task_id):
+    if not start.has_dag():
         return
-    release = acquire.dag.get_task(release_task_id)
-    done = {each.task_id for each in acquire.get_flat_relatives(upstream=True)}
-    for task in sorted(release.get_flat_relatives(upstream=True), key=lambda each: str(each.task_id)):
-        why = None if task.task_id in done else _why_held_back(task, logical_date)
-        if why is not None and not _is_over(task_instance, str(task.task_id)):
-            raise InvalidArgumentError(f"Task {task.task_id!r} has {why}")
+    dag = start.dag
+    stops = [dag.get_task(each) for each in ends if dag.has_task(each)]
+    awaited = {each.task_id: each for stop in stops for each in [stop, *stop.get_flat_relatives(upstream=True)]}
+    done = {start.task_id, *(each.task_id for each in start.get_flat_relatives(upstream=True))}
+    for task_id in sorted(awaited.keys() - done):
+        why = _why_held_back(awaited[task_id], logical_date)
+        if why is not None and not _is_over(task_instance, str(task_id)):
+            raise InvalidArgumentError(f"Task {task_id!r} has {why}")
 
 
 def _is_over(task_instance: Any, task_id: str) -> bool:
@@ -56,14 +60,15 @@ def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:
     """What holds it back, and what to do; None where nothing does."""
     if waiting := [f"{name}=True" for name in WAITING if getattr(task, name, False)]:
         return (
-            f"{' and '.join(waiting)}, and work on an endpoint comes after it. The endpoint would bill while the task "
-            "waits for the previous DAG run, and would never stop if that run failed. Therefore the endpoint is not "
-            "started. Make the endpoint's group depend on this task: then the start waits, too."
+            f"{' and '.join(waiting)}, and the endpoint is not stopped before it. The endpoint would bill while the "
+            "task waits for the previous DAG run, and would never stop if that run failed. Therefore the endpoint is "
+            "not started. Set it to False for this task; max_active_runs=1 runs one DAG run after the other. "
+            "Alternatively, put the task before the start of the endpoint, so that the start waits, too."
         )
     if logical_date is not None and (date := _date_that_leaves_out(task, logical_date)) is not None:
         return (
             f"{date} (its own, or from default_args), but this DAG run is for {logical_date.isoformat()}. Airflow "
-            "would never run the task, and would fail the run without releasing the endpoint. Therefore the endpoint "
+            "would never run the task, and would fail the run without stopping the endpoint. Therefore the endpoint "
             "is not started. Set the date for the DAG, not for tasks."
         )
     return None

@@ -12,8 +12,15 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.starting.intent import stopped_by
 from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
+from tests.contract.operators_play import MODEL, TaskInstance
 
 RUN = datetime(2026, 5, 1, tzinfo=UTC)
 EARLIER, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
@@ -51,7 +58,7 @@ def test_an_endpoint_is_not_started_for_work_that_never_runs(dates: dict[str, An
 def test_what_airflow_runs_is_let_by(dates: dict[str, Any], logical_date: datetime | None) -> None:
     """As Airflow compares: a run without a logical date runs everything."""
     acquire = a_dag(**dates).get_task("demo.acquire")
-    refuse_work_that_is_held_back(acquire, "demo.release", logical_date)
+    refuse_work_that_is_held_back(acquire, ["demo.release"], logical_date)
 
 
 def test_what_the_use_waited_for_is_over() -> None:
@@ -61,7 +68,47 @@ def test_what_the_use_waited_for_is_over() -> None:
         with group:
             BaseOperator(task_id="work")
         BaseOperator(task_id="before", end_date=EARLIER, depends_on_past=True) >> group
-    refuse_work_that_is_held_back(dag.get_task("demo.acquire"), "demo.release", RUN)
+    refuse_work_that_is_held_back(dag.get_task("demo.acquire"), ["demo.release"], RUN)
+
+
+HELD_BACK: list[dict[str, Any]] = [
+    {"depends_on_past": True},
+    {"wait_for_downstream": True},
+    {"end_date": EARLIER},
+    {"start_date": LATER},
+]
+
+
+def alone(create: bool, work: dict[str, Any], stop: dict[str, Any], **given: Any) -> Any:
+    """A start outside of a group, work behind it, and a pause behind that; the start."""
+    with DAG("dag", schedule=None):
+        start: Any = (
+            CreateInferenceEndpointOperator(task_id="start", name="demo", **MODEL, **given)
+            if create
+            else ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", **given)
+        )
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **stop)
+        start >> BaseOperator(task_id="work", **work) >> pause
+    return start
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("held", ["work", "pause"])
+@pytest.mark.parametrize("given", HELD_BACK, ids=str)
+def test_a_start_without_a_group_whose_pause_is_held_back(create: bool, held: str, given: dict[str, Any]) -> None:
+    """Nothing is asked of the service, and no retry helps: the pause itself, too, may be what never runs."""
+    start = alone(create, given if held == "work" else {}, given if held == "pause" else {})
+    with pytest.raises(AirflowFailException, match=f"Task '{held}' has .*{next(iter(given))}="):
+        start.execute({"logical_date": RUN, "ti": TaskInstance()})
+
+
+def test_a_start_that_nothing_stops_waits_for_nothing() -> None:
+    """A deployment: the task behind it may come whenever it likes. And the start itself may wait as it likes."""
+    with DAG("dag", schedule=None):
+        start: Any = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", depends_on_past=True)
+        start >> BaseOperator(task_id="work", depends_on_past=True)
+    assert [] == stopped_by(start, "demo")
+    refuse_work_that_is_held_back(start, ["start"], RUN)
 
 
 @pytest.mark.parametrize(("state", "refused"), [("skipped", False), (None, True)])
@@ -71,4 +118,4 @@ def test_what_a_branch_has_skipped_already_holds_nothing_back(state: str | None,
     asks = {"get_task_states": lambda **_: {"r1": {"before": state}}}
     ti = SimpleNamespace(dag_id="dag", run_id="r1", **asks)
     with pytest.raises(InvalidArgumentError) if refused else nullcontext():
-        refuse_work_that_is_held_back(acquire, "demo.release", RUN, ti)
+        refuse_work_that_is_held_back(acquire, ["demo.release"], RUN, ti)
