@@ -1,14 +1,12 @@
-"""What runs have cost, kept to be summed: what a run left in XCom can't be read by another run.
+"""Where the costs of runs are kept, to be summed: a run cannot read what another run left in XCom.
 
-Below the connection's `lease_path` an object for each run and endpoint. Without one in Airflow Variables, which no task
-can list, and which are to stay small: those of a DAG and a month are spread over a few, so that releases at the same
-moment seldom meet, and one more Variable says which months there are.
+Below the connection's `lease_path` each run and endpoint has an object. Without a `lease_path` a DAG has one Airflow
+Variable, whose size is bounded (`cost_ledger.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,14 +14,10 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.kept import Records, records_at
+from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger, total
+from airflow_provider_hf_endpoints.kept import SharedVariable, StoreError, records_below
 
 _PLACE = "hf_endpoints_costs"
-_DESCRIPTION = "What runs with Hugging Face endpoints have cost"
-_SPREAD = 8  # Variables of a DAG and a month
-# In one Variable: a record has some 280 characters, and MySQL keeps 64 KB, encrypted. A thousand a month, so.
-_MOST = 120
-_KEPT = ("namespace", "endpoint", "stop", "usd", "replica_minutes", "rows", "tokens")
 _LONGEST_NAME = 150  # characters of a DAG's id in a Variable's key, which takes 250
 
 
@@ -34,7 +28,7 @@ class CostSum:
     :param runs: DAG runs that are counted
     :param usd: dollars, of those costs that have a price
     :param unpriced: costs without one
-    :param usd_by_endpoint: the same by `namespace/name`
+    :param usd_by_endpoint: the same by `namespace/name`; `*` for sums that are so old that they name no endpoint
     """
 
     dag_id: str
@@ -57,68 +51,86 @@ class CostRecords:
         self._path = lease_path
 
     def write(self, dag_id: str, run_id: str, cost: Cost) -> None:
-        """Keep what a run's endpoint has cost, in the place of what the same run said before. Raises `StoreError`."""
+        """Keep the cost of a run's endpoint. It replaces an earlier cost of the same run. Raises `StoreError`."""
         record = {"dag_id": dag_id, "run_id": run_id, **cost.as_dict()}
         key = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}"
         if self._path is not None:
-            self._below_path(dag_id).write(key, record)
+            self._objects(self._path, dag_id).write(key, record)
             return
-        month = f"{cost.stop.astimezone(UTC):%Y-%m}"
-        months = self._months(dag_id)
-        if month not in months.read():
-            months.write(month, True)
-        # By the run: what it says again, it says in the same place.
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        short = {name: record[name] for name in ("dag_id", "run_id", *_KEPT)}
-        self._in_month(dag_id, month, int(digest, 16) % _SPREAD).write(digest, short)
+        digest, entry = _digest(key), _entry(record)
+
+        def add(stored: Any) -> Any:
+            ledger = self._ledger(dag_id, stored)
+            ledger.add(digest, entry)
+            return ledger.stored()
+
+        self._variable(dag_id).update(add, lambda stored: self._ledger(dag_id, stored).holds(digest, entry))
 
     def sum(self, dag_id: str, since: datetime | None, until: datetime | None) -> CostSum:
-        """The sum over the runs that ended in that time. Raises `StoreError`."""
+        """The sum over the runs that ended in that time. Raises `StoreError`.
+
+        A sum by day, month or year, into which older records were folded, counts as a whole if the day, month or year
+        begins in that time. So adjacent spans of time add up.
+        """
         for label, moment in (("since", since), ("until", until)):
             if moment is not None and moment.tzinfo is None:
                 raise InvalidArgumentError(f"{label}={moment!r} has no time zone: give an aware datetime.")
-        runs, unpriced, rows, tokens, minutes = set(), 0, 0, 0, 0.0
-        by_endpoint: dict[str, float] = defaultdict(float)
-        for record in self._latest(dag_id):
-            ended = datetime.fromisoformat(record["stop"])
-            if (since is not None and ended < since) or (until is not None and ended >= until):
-                continue
-            runs.add(record["run_id"])
-            rows, tokens = rows + record["rows"], tokens + record["tokens"]
-            minutes += record["replica_minutes"]
-            unpriced += record["usd"] is None
-            by_endpoint[f"{record['namespace']}/{record['endpoint']}"] += record["usd"] or 0.0
-        usd = sum(by_endpoint.values())
-        return CostSum(dag_id, len(runs), usd, unpriced, minutes, rows, tokens, dict(by_endpoint))
+        figures, by_endpoint = total(
+            entry
+            for entry in self._entries(dag_id)
+            if (since is None or entry.begin >= since) and (until is None or entry.begin < until)
+        )
+        return CostSum(
+            dag_id,
+            figures.runs,
+            figures.usd,
+            figures.unpriced,
+            figures.replica_minutes,
+            figures.rows,
+            figures.tokens,
+            by_endpoint,
+        )
 
-    def _latest(self, dag_id: str) -> Iterator[dict[str, Any]]:
-        """Of every run and endpoint what was said last: a release that is repeated in the next month counts once."""
-        latest: dict[str, dict[str, Any]] = {}
-        for records in self._all(dag_id):
-            for key, record in records.read().items():
-                # Another DAG's id may look the same in a key; a file may be half written.
-                if not isinstance(record, dict) or record.get("dag_id") != dag_id:
-                    continue
-                if key not in latest or latest[key]["stop"] < record["stop"]:
-                    latest[key] = record
-        yield from latest.values()
-
-    def _all(self, dag_id: str) -> Iterator[Records]:
-        if self._path is not None:
-            yield self._below_path(dag_id)
+    def _entries(self, dag_id: str) -> Iterator[Entry]:
+        if self._path is None:
+            yield from self._ledger(dag_id, self._variable(dag_id).read()).entries()
             return
-        for month in self._months(dag_id).read():
-            yield from (self._in_month(dag_id, month, slot) for slot in range(_SPREAD))
+        for record in self._objects(self._path, dag_id).read().values():
+            # Another DAG's id may look the same in a path; a file may be another program's.
+            if isinstance(record, dict) and record.get("dag_id") == dag_id:
+                yield _entry(record)
 
-    def _below_path(self, dag_id: str) -> Records:
-        return records_at(self._path, (_PLACE, _plain(dag_id)), key="", description="")
+    def _ledger(self, dag_id: str, stored: Any) -> Ledger:
+        try:
+            return Ledger.of(stored)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{self._variable(dag_id)} does not contain costs ({type(error).__name__}: {error}). "
+                "Something else wrote it. Delete it."
+            ) from error
 
-    def _months(self, dag_id: str) -> Records:
-        return records_at(None, (), key=f"{_PLACE}.{_short(dag_id)}", description=_DESCRIPTION)
+    def _objects(self, path: str, dag_id: str) -> Any:
+        return records_below(path, (_PLACE, _plain(dag_id)))
 
-    def _in_month(self, dag_id: str, month: str, slot: int) -> Records:
-        key = f"{_PLACE}.{_short(dag_id)}.{month}.{slot}"
-        return records_at(None, (), key=key, description=_DESCRIPTION, most=_MOST)
+    def _variable(self, dag_id: str) -> SharedVariable:
+        return SharedVariable(f"{_PLACE}.{_short(dag_id)}", "What runs with Hugging Face endpoints have cost")
+
+
+def _entry(record: dict[str, Any]) -> Entry:
+    ended = datetime.fromisoformat(record["stop"]).astimezone(UTC).replace(tzinfo=None)
+    figures = Figures(
+        usd=round(record["usd"] or 0.0, 9),
+        unpriced=int(record["usd"] is None),
+        replica_minutes=record["replica_minutes"],
+        rows=record["rows"],
+        tokens=record["tokens"],
+    )
+    endpoint = f"{record['namespace']}/{record['endpoint']}"
+    return Entry(ended.isoformat(timespec="milliseconds"), endpoint, figures, _digest(record["run_id"]))
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _plain(name: str) -> str:
@@ -127,6 +139,6 @@ def _plain(name: str) -> str:
 
 
 def _short(name: str) -> str:
-    """The same for a Variable's key."""
+    """The same for a Variable's key, and no other DAG's."""
     plain = _plain(name)
-    return plain if len(plain) <= _LONGEST_NAME else f"{plain[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return plain if plain == name and len(name) <= _LONGEST_NAME else f"{plain[:120]}-{_digest(name)}"

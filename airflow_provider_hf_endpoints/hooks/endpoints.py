@@ -340,8 +340,10 @@ class InferenceEndpointsHook(BaseHook):
     def sum_costs(self, dag_id: str, *, since: datetime | None = None, until: datetime | None = None) -> CostSum:
         """What the runs of a DAG that ended between two aware datetimes (default: ever) have cost.
 
-        From what the tasks that release an endpoint keep, below the connection's `lease_path` or else in Airflow
-        Variables. Raises `InferenceEndpointError` where that can't be read.
+        The tasks that release an endpoint keep its cost, below the connection's `lease_path` or else in one Airflow
+        Variable for each DAG. In a Variable older costs are folded into sums by day, month and year: such a sum counts
+        as a whole if its day, month or year (UTC) begins in the time asked for. Raises `InferenceEndpointError` if the
+        costs cannot be read.
         """
         try:
             return CostRecords(self.lease_path).sum(dag_id, since, until)

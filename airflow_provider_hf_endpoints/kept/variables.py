@@ -1,22 +1,19 @@
-"""Records in Airflow Variables: one value in a Variable, or many records in one. Needs no configuration, and is known
-to one Airflow deployment only. The one file that calls Airflow's `Variable`.
+"""A value in an Airflow Variable. Needs no configuration, and is known to one Airflow deployment only.
+
+The one file that calls Airflow's `Variable`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import random
 import time
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow.providers.common.compat.sdk import Variable
 
-from airflow_provider_hf_endpoints.kept.attempts import StoreError, attempt
-from airflow_provider_hf_endpoints.kept.places import Document, Records
-
-log = logging.getLogger(__name__)
+from airflow_provider_hf_endpoints.kept.attempts import attempt
+from airflow_provider_hf_endpoints.kept.places import Document
 
 _WRITE_TRIES = 10
 _SETTLE = 0.5  # seconds between writing a variable and reading it back: another writer's turn takes milliseconds
@@ -65,56 +62,6 @@ def can_list() -> bool:
 def listed(prefix: str) -> list[str]:
     """The keys of all Variables that begin so. Raises `StoreError`."""
     return attempt(f"The list of Airflow variables {prefix}…", "read", lambda: list(Variable.keys(prefix=prefix)))
-
-
-class VariableRecords(Records):
-    """All in one Airflow Variable.
-
-    Two that write at the same moment can lose one's record. So it is read back after a moment, and written again where
-    it is gone. What is left: a writer that stands still for longer than that moment between its look and its write.
-
-    :param most: records, of which the oldest make room for more; None for any number
-    """
-
-    asks_airflow = True
-
-    def __init__(self, key: str, description: str, most: int | None = None) -> None:
-        self._document = VariableDocument(key, description)
-        self._most = most
-
-    def read(self) -> dict[str, Any]:
-        """All of them."""
-        records = self._document.read()
-        if records is None or isinstance(records, Mapping):
-            return dict(records or {})
-        raise StoreError(f"{self._document} contains {records!r}, not records. Something else wrote it. Delete it.")
-
-    def write(self, key: str, record: Any) -> None:
-        """Keep this one, and see that it stays."""
-        for turn in range(_WRITE_TRIES):
-            began = time.monotonic()
-            self._document.write(self._bounded({**self._without([key]), key: record}))
-            settle(turn, time.monotonic() - began)
-            if self.read().get(key) == record:
-                return
-        raise StoreError(f"{self._document} lost a written record {_WRITE_TRIES} times in a row.")
-
-    def remove(self, keys: Iterable[str]) -> None:
-        """Remove these. What another writer brings back is the business of whoever reads."""
-        gone = set(keys)
-        if gone & self.read().keys():
-            self._document.write(self._without(gone))
-
-    def _without(self, keys: Iterable[str]) -> dict[str, Any]:
-        gone = set(keys)
-        return {key: record for key, record in self.read().items() if key not in gone}
-
-    def _bounded(self, records: dict[str, Any]) -> dict[str, Any]:
-        surplus = 0 if self._most is None else len(records) - self._most
-        if surplus <= 0:
-            return records
-        log.warning("%s is full; removed its %d oldest records.", self._document, surplus)
-        return dict(list(records.items())[surplus:])
 
 
 def settle(turn: int, took: float) -> None:

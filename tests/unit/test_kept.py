@@ -18,10 +18,10 @@ import pytest
 
 from airflow_provider_hf_endpoints.kept import (
     Records,
+    SharedVariable,
     StoreError,
     attempts,
     document_at,
-    records_at,
     separate_records_at,
     variables,
 )
@@ -53,22 +53,27 @@ def old(monkeypatch: pytest.MonkeyPatch, stand_in: Variables) -> Variables:
     return stand_in
 
 
-def in_variable(most: int | None = None) -> Records:
-    return records_at(None, ("folder",), key="all.in.one", description="of a test", most=most)
-
-
 def separate(path: str | None = None) -> Records:
     return separate_records_at(path, ("folder",), **PLACE)
 
 
-@pytest.fixture(params=["one variable", "one on 3.0", "separate", "separate on 3.0", "path"])
+def shared() -> SharedVariable:
+    return SharedVariable("all.in.one", "of a test")
+
+
+def put(key: str, value: Any) -> None:
+    """One of many entries in a shared Variable."""
+    shared().update(lambda stored: {**(stored or {}), key: value}, lambda stored: stored.get(key) == value)
+
+
+@pytest.fixture(params=["separate", "separate on 3.0", "path"])
 def make(request: pytest.FixtureRequest, stand_in: Variables, tmp_path: Path) -> Callable[[], Records]:
     """Records in each place."""
     if "3.0" in request.param:
         request.getfixturevalue("old")
     if request.param == "path":
         return lambda: separate(f"file://{tmp_path}")
-    return in_variable if request.param.startswith("one") else separate
+    return separate
 
 
 def at_once(works: Iterable[Callable[[], object]]) -> None:
@@ -95,6 +100,26 @@ def test_records_of_several_writers_are_all_there(make: Callable[[], Records]) -
     assert {f"writer-{number}": {"number": number} for number in range(12)} == make().read()
 
 
+@pytest.mark.parametrize("airflow", ["3.3", "3.0"])
+def test_a_shared_variable_has_the_changes_of_all_its_writers(
+    stand_in: Variables, request: pytest.FixtureRequest, airflow: str
+) -> None:
+    """Twelve that begin at the same moment: whoever finds its own gone writes it again."""
+    if airflow == "3.0":
+        request.getfixturevalue("old")
+    assert shared().read() is None
+    at_once(partial(put, f"writer-{number}", number) for number in range(12))
+    assert {f"writer-{number}": number for number in range(12)} == shared().read()
+
+
+def test_a_change_that_never_stays_is_an_error(stand_in: Variables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store that drops what is written: it names the Variable, after ten tries."""
+    monkeypatch.setattr(variables, "_SETTLE", 0.001)
+    stand_in.set = lambda key, value, description: None  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match=r"'all\.in\.one' lost a written change 10 times in a row"):
+        shared().update(lambda _: 1, lambda stored: stored == 1)
+
+
 def test_a_record_is_replaced_and_removed(make: Callable[[], Records]) -> None:
     """By its key; removing one that is not there is no error, and nothing is there before the first."""
     assert {} == make().read()
@@ -107,28 +132,31 @@ def test_a_record_is_replaced_and_removed(make: Callable[[], Records]) -> None:
 
 def test_what_passes_is_tried_again(stand_in: Variables, old: Variables) -> None:
     """An API server that is being restarted fails some calls in a row; both Airflows, all ways to keep."""
-    for records in (in_variable(), separate()):
-        stand_in.failing = 2
-        assert {} == records.read()
-        records.write("one", 1)
-        stand_in.failing = 2
-        assert {"one": 1} == records.read()
+    stand_in.failing = 2
+    assert {} == separate().read()
+    separate().write("one", 1)
+    stand_in.failing = 2
+    assert {"one": 1} == separate().read()
+    stand_in.failing = 2
+    put("one", 1)
+    stand_in.failing = 2
+    assert {"one": 1} == shared().read()
 
 
 def test_a_server_that_fails_is_not_nobody(stand_in: Variables) -> None:
     """Airflow 3.3 says "no such variable" of one that can't be read: that must neither be believed nor written over."""
-    in_variable().write("one", 1)
+    put("one", 1)
     separate().write("one", 1)
 
     def get(key: str, default: Any = None) -> Any:
         return default
 
     stand_in.get = get  # type: ignore[method-assign]
-    for records in (in_variable(), separate()):
+    for read in (shared().read, separate().read):
         with pytest.raises(StoreError, match=r"lists it, but does not return its value"):
-            records.read()
+            read()
     with pytest.raises(StoreError):
-        in_variable().write("two", 2)
+        put("two", 2)
     assert {"one": 1} == json.loads(stand_in.values["all.in.one"])
 
 
@@ -184,8 +212,6 @@ def test_on_a_slow_server_the_list_of_airflow_3_0_loses_nobody(stand_in: Variabl
 
 def test_several_may_write_one_record(make: Callable[[], Records]) -> None:
     """As the tasks of one use do, each with about the same: none fails for that another's is there."""
-    if make is in_variable:
-        pytest.skip("one variable reads its own back")
     at_once(partial(make().write, "renewed", {"at": number}) for number in range(16))
     assert make().read()["renewed"]["at"] in range(16)
 
@@ -202,20 +228,11 @@ def test_the_list_of_airflow_3_0_is_tidied(stand_in: Variables, old: Variables) 
     )
 
 
-def test_a_full_variable_makes_room(stand_in: Variables, caplog: pytest.LogCaptureFixture) -> None:
-    """The oldest goes, which is said; one that was written again counts as new."""
-    records = in_variable(most=2)
-    for key in ("one", "two", "one", "three"):
-        records.write(key, key)
-    assert {"one": "one", "three": "three"} == records.read()
-    assert "removed its 1 oldest records" in caplog.text
-
-
 def test_a_place_that_fails_says_which(stand_in: Variables, tmp_path: Path) -> None:
     """Whatever the storage or Airflow raises, and how often it was tried."""
     stand_in.broken = True
     with pytest.raises(StoreError, match=r"'all\.in\.one' cannot be read: ConnectionError: no API server \(last of 4"):
-        in_variable().read()
+        shared().read()
     (tmp_path / "file").touch()
     document = document_at(f"file://{tmp_path}/file", (), "note", key="k", description="d")
     with pytest.raises(StoreError, match=r"note\.json cannot be written"):
