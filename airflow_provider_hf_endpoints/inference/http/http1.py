@@ -70,7 +70,7 @@ class AnswerParser:
         raise CutAnswerError("the connection was closed in the middle of the response")
 
     def refusal_so_far(self) -> WireResponse | None:
-        """An answer that is no success, without the rest of its body: its status says what it means. Else None."""
+        """A refusal without the rest of its body: its status says what it means. None if the status is a success."""
         head = self._head
         if head is None or 200 <= head.status < 300:
             return None

@@ -63,7 +63,7 @@ def read(
 
 
 def _texts(file: InputFile, content: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
-    """The number of each line, what stands there (nothing on a blank one), and why it is no row."""
+    """The number of each line, what stands there (nothing on a blank one), and why it cannot be a row."""
     for number, raw in enumerate(_lines(file, content), start=1):
         text = raw.strip()
         if number == 1 and not file.start:
