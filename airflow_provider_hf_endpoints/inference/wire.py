@@ -56,7 +56,7 @@ class WireResponse:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens as the engine counted them; None where it did not say."""
 

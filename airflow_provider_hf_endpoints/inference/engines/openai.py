@@ -149,24 +149,26 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
     if not isinstance(choices, list) or not choices:
         raise MalformedAnswerError(f"the response has no choices: {str(answer)[:200]}")
     usage = read_usage(answer)
+    alone = len(choices) == 1
     try:
-        contents = [_content(task, choice) for choice in _in_order(choices)]
+        contents = [_content(task, choices[0])] if alone else [_content(task, each) for each in _in_order(choices)]
     except MalformedAnswerError as error:
         raise type(error)(error.words, usage=usage) from error
     output: Any
     beside: Any
-    if len(contents) == 1:
+    if alone:
         output, beside, reason = contents[0]
-        reasons = [reason]
+        truncated, filtered = is_cut(reason), is_filtered(reason)
     else:
         output, beside, reasons = (list(each) for each in zip(*contents, strict=True))
         beside = beside if any(beside) else None
+        reason, truncated, filtered = reason_of(reasons), is_truncated(reasons), any(map(is_filtered, reasons))
     return InferenceResult(
         output,
-        reason_of(reasons),
+        reason,
         usage,
-        truncated=is_truncated(reasons),
-        filtered=any(map(is_filtered, reasons)),
+        truncated=truncated,
+        filtered=filtered,
         model=text_or_none(answer.get("model")),
         extra=beside,
         raw=answer,
@@ -175,18 +177,24 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
 
 def _in_order(choices: list[Any]) -> list[Any]:
     """Choices by their index, or as they stand where not each of them has its own."""
-    if len(choices) == 1:
-        return choices
     places = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
     if sorted(place for place in places if type(place) is int) != list(range(len(choices))):
         return choices
     return [choices[places.index(place)] for place in range(len(choices))]
 
 
+def is_cut(reason: str | None) -> bool | None:
+    """Whether a text stops at a token limit, by why it stopped; None where that does not tell."""
+    if reason in WHOLE:
+        return False  # nearly every answer
+    word = None if reason is None else reason.lower()  # some gateways write it in capitals
+    return True if word in CUT else False if word in WHOLE else None
+
+
 def is_truncated(reasons: Sequence[str | None]) -> bool | None:
     """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
-    words = {None if reason is None else reason.lower() for reason in reasons}  # some gateways write them in capitals
-    return True if words & CUT else False if words <= WHOLE else None
+    cut = [is_cut(reason) for reason in reasons]
+    return True if True in cut else None if None in cut else False
 
 
 def is_filtered(reason: str | None) -> bool:
@@ -196,7 +204,7 @@ def is_filtered(reason: str | None) -> bool:
 
 def reason_of(reasons: Sequence[str | None]) -> str | None:
     """Why some texts ended, in one word: that of one that is cut, where there is one."""
-    return next((reason for reason in reasons if is_truncated([reason])), reasons[0])
+    return next((reason for reason in reasons if is_cut(reason)), reasons[0])
 
 
 def refuse_given_up(reason: str | None) -> None:
@@ -221,8 +229,11 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     """
     if not isinstance(choice, dict):
         raise MalformedAnswerError("a choice is not an object")
-    reason = _reason(choice.get("finish_reason"))
-    refuse_given_up(reason)
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str):
+        reason = _reason(reason)
+    if reason not in WHOLE:
+        refuse_given_up(reason)
     if choice.get("error"):
         raise MalformedAnswerError(f"the engine failed in the middle of the answer: {str(choice['error'])[:200]}")
     extra = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
@@ -234,9 +245,11 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     message = choice.get("message")
     if not isinstance(message, dict):
         raise MalformedAnswerError("a choice has no message")
-    text, parts = _text_of(message.get("content"))
-    if parts:
-        extra["content"] = parts
+    text = message.get("content")
+    if not isinstance(text, str):
+        text, parts = _text_of(text)
+        if parts:
+            extra["content"] = parts
     for name, value in message.items():
         if value and name != "content" and name != "role":
             extra[name] = value
@@ -244,26 +257,26 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
         calls = {name: extra.pop(name) for name in _CALLS if name in extra}
         if calls:
             return calls, extra or None, reason
-    # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
-    withheld = is_truncated([reason]) or is_filtered(reason)
-    if text is None and not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
-        raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
+        # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
+        withheld = is_cut(reason) or is_filtered(reason)
+        if not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
+            raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
     return text or "", extra or None, reason
 
 
 def _reason(value: Any) -> str | None:
-    """Why a choice stopped, also where SGLang's own form stands: `{"type": "abort", "message": …}`."""
-    return text_or_none(value.get("type") if isinstance(value, dict) else value)
+    """Why a choice stopped where that is not said in a word: SGLang's own form is `{"type": "abort", "message": …}`."""
+    return text_or_none(value.get("type")) if isinstance(value, dict) else None
 
 
 def _text_of(content: Any) -> tuple[str | None, list[Any]]:
-    """The text in a message's `content`, None where there is none, and the parts of a list that stand beside the text.
+    """The text in a `content` that is not one, None where there is none, and the parts of a list that stand beside it.
 
     :raises MalformedAnswerError: a part is neither a text nor one of those
     """
     match content:
-        case str() | None:
-            return content, []
+        case None:
+            return None, []
         case [*parts] if parts and all(map(_is_text, parts)):
             return "".join(part["text"] for part in parts), []
         case [*parts] if parts and all(_is_text(part) or _is_beside(part) for part in parts):
@@ -312,5 +325,4 @@ def count(value: Any) -> int | None:
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
-    return value if known else None
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None  # by `isinstance`, True is one too

@@ -56,7 +56,7 @@ def read(task: str, answer: Any) -> InferenceResult:
         output=item["generated_text"],
         finish_reason=reason,
         usage=usage,
-        truncated=openai.is_truncated([reason]),
+        truncated=openai.is_cut(reason),
         raw=answer,
     )
 

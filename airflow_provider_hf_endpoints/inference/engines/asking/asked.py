@@ -51,8 +51,8 @@ def _count(parameters: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 def see_to(result: InferenceResult, asked: Asked) -> InferenceResult:
     """The answer as it was asked for."""
-    texts = result.output if isinstance(result.output, list) else [result.output]
     if asked.cut_at:
+        texts = result.output if isinstance(result.output, list) else [result.output]
         result = _cut(result, texts, asked.cut_at)
         if asked.as_it_came:
             result = replace(result, raw=_cut_answer(result.raw, asked.cut_at))
