@@ -24,6 +24,7 @@ _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?")
 #: never given back (`*+`), or a line of blanks would take the square of its length.
 _HEADERS = re.compile(rf"^({_TOKEN}):[ \t]*+({_TEXT})$", re.MULTILINE)
 _NAME = re.compile(_TOKEN)
+_USUAL = 4096  # characters of a head; of a larger one no line is kept at hand
 _FOLD = re.compile(r"\n[ \t]+")
 _MOST_DIGITS = 20
 _NUMBER = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}", re.ASCII)
@@ -52,19 +53,16 @@ def read_head(text: str, method: str) -> Head | None:
     :raises MalformedAnswerError: this is not HTTP/1.1
     """
     line, _, rest = text.removesuffix("\r").replace("\r\n", "\n").partition("\n")
-    found = _STATUS_LINE.fullmatch(line)
-    if found is None:
-        raise MalformedAnswerError(f"not an HTTP/1.1 response: {line[:60]!r}")
+    one_zero, status = _status_line(line)
     headers = _headers(rest)
-    length = _content_length(headers)
-    chunked = _is_chunked(headers)
-    status = int(found[2])
+    length = _content_length(headers) if "content-length" in headers else None
+    chunked = "transfer-encoding" in headers and _is_chunked(headers)
     if status < 200:
         if status < 100 or status == 101:
-            raise MalformedAnswerError(f"unexpected status {found[2]}")
+            raise MalformedAnswerError(f"unexpected status {status:03}")
         return None
     # HTTP/1.0 keeps connections only where both sides agree on it, and nobody here asks for it.
-    keep_alive = found[1] != "0" and not _says_close(headers)
+    keep_alive = not one_zero and not ("connection" in headers and _says_close(headers))
     if status in (204, 304) or method == "HEAD":
         return Head(status, headers, LENGTH, 0, keep_alive and not (chunked and length is not None))
     if chunked:
@@ -83,22 +81,34 @@ def check_trailer(text: str) -> None:
     _headers(text.removesuffix("\r").replace("\r\n", "\n"))
 
 
+@functools.lru_cache(maxsize=16)  # a server sends the same with nearly every answer
+def _status_line(line: str) -> tuple[bool, int]:
+    """Whether an answer is of HTTP/1.0, and its status."""
+    found = _STATUS_LINE.fullmatch(line)
+    if found is None:
+        raise MalformedAnswerError(f"not an HTTP/1.1 response: {line[:60]!r}")
+    return found[1] == "0", int(found[2])
+
+
 def _headers(text: str) -> dict[str, str]:
     """Header lines as names in lower case and values."""
     headers: dict[str, str] = {}
+    if len(text) > _USUAL:
+        return _unusual_headers(text)
     for line in text.split("\n") if text else ():
-        name, colon, value = line.partition(":")
-        lower = _lower(name)
-        if lower is None or not colon or lower in headers or not value.isprintable():
+        name, value = _header_line(line)
+        if name is None or name in headers:
             return _unusual_headers(text)
-        headers[lower] = value.strip(" ")
+        headers[name] = value
     return headers
 
 
-@functools.lru_cache(maxsize=1000)  # a server sends the same names with each answer
-def _lower(name: str) -> str | None:
-    """A header's name in lower case; None for what can be none."""
-    return name.lower() if _NAME.fullmatch(name) else None
+@functools.lru_cache(maxsize=1000)  # most lines of an answer stood in the one before too
+def _header_line(line: str) -> tuple[str | None, str]:
+    """Name in lower case and value of a header; no name where the line is unusual, or is not one."""
+    name, colon, value = line.partition(":")
+    usual = colon and _NAME.fullmatch(name) and value.isprintable()
+    return name.lower() if usual else None, value.strip(" ")
 
 
 def _unusual_headers(text: str) -> dict[str, str]:
@@ -124,10 +134,8 @@ def _unfolded(text: str) -> list[tuple[str, str]]:
     raise MalformedAnswerError(f"not a valid header line: {wrong[:60]!r}")
 
 
-def _content_length(headers: dict[str, str]) -> int | None:
-    text = headers.get("content-length")
-    if text is None:
-        return None
+def _content_length(headers: dict[str, str]) -> int:
+    text = headers["content-length"]
     if text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS:
         return int(text)
     # The same number twice is what some proxies make of it; two numbers are an attack or a broken server.
@@ -139,9 +147,7 @@ def _content_length(headers: dict[str, str]) -> int | None:
 
 
 def _is_chunked(headers: dict[str, str]) -> bool:
-    text = headers.get("transfer-encoding")
-    if text is None:
-        return False
+    text = headers["transfer-encoding"]
     if text.lower() != "chunked":
         raise MalformedAnswerError(f"transfer-encoding {text[:60]!r}")
     headers["transfer-encoding"] = "chunked"
@@ -149,5 +155,4 @@ def _is_chunked(headers: dict[str, str]) -> bool:
 
 
 def _says_close(headers: dict[str, str]) -> bool:
-    text = headers.get("connection")
-    return text is not None and "close" in (part.strip(" \t") for part in text.lower().split(","))
+    return "close" in (part.strip(" \t") for part in headers["connection"].lower().split(","))

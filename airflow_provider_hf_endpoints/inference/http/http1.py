@@ -81,7 +81,7 @@ class AnswerParser:
     def _read_heads(self) -> Head | None:
         """The head before the body, behind those that only announce it."""
         while (lines := self._lines()) is not None:
-            head = read_head(lines.decode("latin-1"), self._method)
+            head = read_head(lines, self._method)
             if head is not None:
                 self._head, self._body = head, bytearray()
                 self.keep_alive = head.keep_alive
@@ -92,8 +92,8 @@ class AnswerParser:
             raise MalformedAnswerError(f"not an HTTP/1.1 response: {bytes(self._buffer[:60])!r}")
         return None
 
-    def _lines(self) -> bytes | None:
-        """The lines up to an empty one, taken from the buffer; None while that has not come.
+    def _lines(self) -> str | None:
+        """The lines up to an empty one, taken from the buffer and decoded as Latin-1; None while that has not come.
 
         :raises MalformedAnswerError: it would have had to
         """
@@ -106,7 +106,7 @@ class AnswerParser:
             self._seen = max(0, size - 2)
             return None
         self._seen = 0
-        lines = bytes(buffer[:size])
+        lines = buffer[:size].decode("latin-1")
         del buffer[: found.end()]
         return lines
 
@@ -157,7 +157,7 @@ class AnswerParser:
             lines = None if buffer == b"\r" else self._lines()
             if lines is None:
                 return None
-            check_trailer(lines.decode("latin-1"))
+            check_trailer(lines)
         self._body, body = None, self._body
         return self._finish(bytes(body or b""))
 

@@ -118,6 +118,24 @@ def test_lines_of_one_name_are_one_value() -> None:
     assert answer.headers["x"] == "a b, c"
 
 
+def test_headers_of_one_answer_are_not_those_of_the_next() -> None:
+    """Lines that stand in both are read once, and what one answer adds or changes is not in the other."""
+    first = parse(b"HTTP/1.1 200 OK\r\nX: a\r\nContent-Length: 1, 1\r\n\r\nb")
+    second = parse(b"HTTP/1.1 200 OK\r\nX: a\r\nY: c\r\nContent-Length: 1\r\n\r\nb")
+    assert first is not None
+    assert second is not None
+    assert {"x": "a", "content-length": "1"} == first.headers
+    assert {"x": "a", "y": "c", "content-length": "1"} == second.headers
+
+
+def test_a_head_of_many_lines_is_read_as_a_short_one() -> None:
+    """Also where its size is far beyond that of usual ones."""
+    lines = "".join(f"X-{number}: {'v' * 90}\r\n" for number in range(500))
+    answer = parse(f"HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n".encode())
+    assert answer is not None
+    assert {f"x-{number}": "v" * 90 for number in range(500)} | {"content-length": "0"} == answer.headers
+
+
 def test_an_answer_to_head_has_no_body() -> None:
     """Its headers tell the length of a body that does not come."""
     parser = AnswerParser("HEAD")
