@@ -229,7 +229,7 @@ class Run:
             await asyncio.sleep(LOCK_TICK)
             if orphaned():
                 ending.end_early(stopped=ORPHANED)
-            if self._lock.sure:
+            if self._lock.is_sure():
                 continue
             try:
                 await to_its_end(self._lock.check)

@@ -87,7 +87,7 @@ def test_who_shows_no_sign_of_life_is_taken_over_and_writes_nothing_more(objects
     journal = Journal(objects, first)
     assert [] == list(journal.open())
     journal.append([record(0)])
-    until(lambda: not first.sure)
+    until(lambda: not first.is_sure())
     second = OutputLock(objects, beat=NEVER, patience=0.5)
     second.acquire()
     before = names_in(objects)
@@ -96,7 +96,7 @@ def test_who_shows_no_sign_of_life_is_taken_over_and_writes_nothing_more(objects
         journal.append([record(1)])
     first.release()
     journal.close()
-    until(lambda: not second.sure)
+    until(lambda: not second.is_sure())
     second.check()
     later = Journal(objects, second)
     assert [(0, 0)] == list(later.open())
@@ -111,9 +111,9 @@ def test_who_was_stopped_and_not_missed_goes_on(tmp_path: Path) -> None:
     """Later than its patience it looks before it writes, finds its epoch as it was, and is sure again."""
     lock = OutputLock(UPath(f"memory://{tmp_path.name}/_journal"), beat=NEVER, patience=0.1)
     lock.acquire()
-    until(lambda: not lock.sure)
+    until(lambda: not lock.is_sure())
     lock.check()
-    assert lock.sure
+    assert lock.is_sure()
     lock.release()
 
 
@@ -131,11 +131,11 @@ def test_beats_that_fail_are_tried_again(tmp_path: Path, monkeypatch: pytest.Mon
     lock = OutputLock(UPath(f"memory://{tmp_path.name}/_journal"), beat=0.02, patience=0.2)
     lock.acquire()
     works.clear()
-    until(lambda: not lock.sure)
+    until(lambda: not lock.is_sure())
     with pytest.raises(OSError, match="beat now"):
         lock.check()
     works.set()
-    until(lambda: lock.sure)
+    until(lambda: lock.is_sure())
     lock.check()
     lock.release()
 
@@ -147,7 +147,7 @@ def test_a_lock_that_somebody_deleted_is_lost(objects: UPath) -> None:
     path = lock_of(objects)
     for name in names_in(path):
         (path / name).unlink(missing_ok=True)
-    until(lambda: not lock.sure)
+    until(lambda: not lock.is_sure())
     with pytest.raises(OutputBusyError, match="that run has ended since, or somebody deleted the lock"):
         lock.check()
     lock.release()

@@ -174,8 +174,7 @@ class EpochLock:
             path.fs.pipe_file(path.path, b"%d" % self._beats)
             self._sure_until = began + SURE * self._patience
 
-    @property
-    def sure(self) -> bool:
+    def is_sure(self) -> bool:
         """Whether no other run can have the lock just now."""
         return self._lost is None and clock() < self._sure_until
 
@@ -184,7 +183,7 @@ class EpochLock:
 
         :raises OutputBusyError: another run has the lock
         """
-        if not self.sure:
+        if not self.is_sure():
             self.look()
 
     def release(self) -> None:

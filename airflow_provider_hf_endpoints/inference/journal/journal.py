@@ -7,7 +7,7 @@ memory holds a few numbers per row (`index.py`), not rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from upath import UPath
@@ -32,6 +32,8 @@ class Journal:
     def __init__(self, folder: UPath, lock: OutputLock | None = None) -> None:
         self.folder = folder
         self._lock = lock
+        #: Says whether no other run can write to it just now; what is sent meanwhile is not in vain.
+        self.is_ours: Callable[[], bool] = _nobody_else if lock is None else lock.is_sure
         self.index = Index()
         #: Of all answers that came, of all runs: those thrown away among them, and those of rows that changed since.
         self.prompt_tokens = 0
@@ -76,11 +78,6 @@ class Journal:
         if not flags & COPY:
             self.prompt_tokens += prompt
             self.completion_tokens += completion
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether no other run can write to it just now; what is sent meanwhile is not in vain."""
-        return self._lock is None or self._lock.sure
 
     def check(self) -> None:
         """Make sure that this is the run that writes to the output.
@@ -141,3 +138,8 @@ class Journal:
         self.check()
         self.close()
         remove_folder(self.folder)
+
+
+def _nobody_else() -> bool:
+    """A journal without a lock is read and not written."""
+    return True

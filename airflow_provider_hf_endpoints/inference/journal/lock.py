@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -40,8 +41,7 @@ class _Lock(Protocol):
     def check(self) -> None:
         """Raises when another run has it by now, and what the store raises when that cannot be seen."""
 
-    @property
-    def sure(self) -> bool:
+    def is_sure(self) -> bool:
         """Whether no other run can have it just now."""
 
     def release(self) -> None:
@@ -62,6 +62,8 @@ class OutputLock:
             if local is not None
             else EpochLock(self._path, lambda: last_number(journal), beat=beat, patience=patience)
         )
+        #: Says whether no other run can have the lock just now; asked for every row, so by the shortest way.
+        self.is_sure: Callable[[], bool] = self._lock.is_sure
         self._look = min(LOOK, beat)
         self._began: float | None = None
         self._seen: Holder | None = None
@@ -70,11 +72,6 @@ class OutputLock:
     def epoch(self) -> int:
         """The number of this holder, above that of every one before; 0 on a local disk."""
         return self._lock.epoch
-
-    @property
-    def sure(self) -> bool:
-        """Whether no other run can have the lock just now; asked as often as one likes."""
-        return self._lock.sure
 
     @property
     def busy(self) -> OutputBusyError:
@@ -155,8 +152,7 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    @property
-    def sure(self) -> bool:
+    def is_sure(self) -> bool:
         """The operating system gives it to nobody else."""
         return True
 

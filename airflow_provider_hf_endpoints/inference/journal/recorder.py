@@ -39,10 +39,9 @@ class Recorder:
         self._writing_bytes = 0
         self._full = asyncio.Event()
 
-    @property
     def behind(self) -> bool:
         """So much waits for the store, or the store was not seen for so long, that nothing more is to be sent."""
-        return self._pending_bytes + self._writing_bytes > MOST_BYTES or not self._journal.is_ours
+        return self._pending_bytes + self._writing_bytes > MOST_BYTES or not self._journal.is_ours()
 
     def add(self, record: Record, line_key: int = 0) -> None:
         """A row is finished; it is durable within a group's time.

@@ -119,7 +119,7 @@ def put_together(
     tally, ending, queue = Tally(), Ending(), RetryQueue()
     shape, target = engine.shape, engine.target
     recorder = Recorder(resume.journal, local=resume.local, interval=job.checkpoint_interval)
-    pace.held_back = lambda: recorder.behind
+    pace.held_back = recorder.behind
     form = array_form(shape.frame, job.task, target, 1 if job.keep_response else job.rows_per_request)
     packing = Packing(form, ArraySize.of(job.rows_per_request, target.most_inputs))
     error_rate = ErrorRate(job.max_error_rate, job.max_error_rate_after, sorted_rows=job.order_window)
