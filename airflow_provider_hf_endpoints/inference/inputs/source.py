@@ -46,14 +46,11 @@ class LineSource:
         self._place = 0  # lines that were read
         self._closed = threading.Event()
         self.exhausted = False
+        #: Whether `fill` should be called.
+        self.wants_more = True
         self.waiting = 0
         self.read = 0
         self.skipped = 0
-
-    @property
-    def wants_more(self) -> bool:
-        """Whether `fill` should be called."""
-        return not self.exhausted and len(self._blocks) < BLOCKS_AHEAD
 
     def next_line(self) -> Line | None:
         """The next line that is at hand; None when there is none just now, or none any more."""
@@ -65,6 +62,7 @@ class LineSource:
             if not self._blocks:
                 return None
             self._current = iter(self._blocks.popleft())
+            self.wants_more = not self.exhausted
 
     async def fill(self) -> None:
         """Fetch one block.
@@ -79,6 +77,7 @@ class LineSource:
         self.read += read
         self.skipped += read - len(block)
         self.exhausted = read == 0
+        self.wants_more = not self.exhausted and len(self._blocks) < BLOCKS_AHEAD
 
     def _patient_block(self) -> tuple[list[Line], int]:
         """The next block; where the store fails for a moment, the input is read again up to where it was."""

@@ -39,7 +39,7 @@ class Limiter:
         self.ceiling = fixed if fixed is not None else ceiling
         self._replicas = max(1, replicas)
         start = fixed if fixed is not None else START_PER_REPLICA * self._replicas / senders
-        self._limit = max(1.0, float(min(start, self.ceiling)))
+        self._hold(max(1.0, float(min(start, self.ceiling))))
         self._slots: int | None = None
         self._reason = "fixed" if fixed is not None else "start"
         self._refusals = Refusals(steady=fixed is not None)
@@ -52,10 +52,10 @@ class Limiter:
         self._draining = True
         self._seen: Load | None = None
 
-    @property
-    def limit(self) -> int:
-        """Requests that may be in flight."""
-        return max(1, int(self._limit))
+    def _hold(self, limit: float) -> None:
+        self._limit = limit
+        #: Requests that may be in flight.
+        self.limit = max(1, int(limit))
 
     @property
     def reason(self) -> str:
@@ -69,7 +69,7 @@ class Limiter:
         """
         if self._fixed is None:
             self._slots = slots
-            self._limit = self._most
+            self._hold(self._most)
             self._reason = f"{slots} slots"
 
     @property
@@ -94,7 +94,7 @@ class Limiter:
 
     def outage(self) -> None:
         """The endpoint takes nothing at all, which does not tell how much it can take: the cuts are taken back."""
-        self._limit = self._refusals.outage() or self._limit
+        self._hold(self._refusals.outage() or self._limit)
 
     def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
         """A request was answered.
@@ -137,10 +137,10 @@ class Limiter:
         if self._fixed is None and replicas != self._replicas:
             settled = self._hill.scale(replicas / self._replicas)
             if settled is not None:
-                self._limit = settled * self._replicas
+                self._hold(settled * self._replicas)
             spread = replicas * (_uneven(replicas) - _uneven(self._replicas)) / self._senders
             limit = self._following(replicas / self._replicas, now) + spread
-            self._limit = max(1.0, min(float(self.ceiling), limit))
+            self._hold(max(1.0, min(float(self.ceiling), limit)))
             self._reason = f"{replicas} replicas"
             self._refusals.replicas_changed()
             self._queue.replicas_changed()
@@ -204,7 +204,7 @@ class Limiter:
 
     def _set(self, limit: float, reason: str, now: float) -> None:
         changed = int(limit) != self.limit
-        self._limit = max(1.0, min(float(self.ceiling), limit))
+        self._hold(max(1.0, min(float(self.ceiling), limit)))
         self._reason = reason
         self._window, self._draining = Window(now), changed
 

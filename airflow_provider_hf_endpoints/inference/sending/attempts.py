@@ -78,8 +78,8 @@ class Exchange:
 
         :raises InferenceError: no answer came, or none that is of use
         """
-        route, body, *_ = parcel.request
-        request = HttpRequest("POST", route, body, self._timeout.seconds(parcel.failures))
+        route = parcel.request.route
+        request = HttpRequest("POST", route, parcel.request.body, self._timeout.seconds(parcel.failures))
         try:
             if self._timeout.learnt:
                 response = await self._transport.send(request)

@@ -99,7 +99,7 @@ class Dispatcher:
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
     def _read_ahead(self) -> None:
-        if self._feed.wants_more and self._filling is None:
+        if self._filling is None and self._feed.wants_more:
             self._filling = asyncio.create_task(self._feed.fill())
             self._filling.add_done_callback(self._filled)
 

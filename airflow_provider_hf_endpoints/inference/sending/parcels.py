@@ -89,7 +89,8 @@ class Packing:
 
     def answered(self, rows: int) -> None:
         """A request with so many rows was answered."""
-        self._size.answered(rows)
+        if self.form is not None:
+            self._size.answered(rows)
 
     def parts(self, parcel: Parcel, error: InferenceError) -> list[Parcel]:
         """The parts in which to send an array that failed; none for a row that is alone, whose failure is its own."""

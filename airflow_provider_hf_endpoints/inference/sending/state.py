@@ -35,18 +35,15 @@ class Ending:
     """Whether the run is over, and why it ended before its last row: the first reason given counts."""
 
     def __init__(self) -> None:
-        self._over = asyncio.Event()
+        self._ended = asyncio.Event()
+        #: Nothing more is to be sent.
+        self.over = False
         #: The error that ended it.
         self.cause: Exception | None = None
         #: Why it was stopped, in words, where no error ended it.
         self.stopped: str | None = None
         #: It was stopped because so many rows failed.
         self.too_many_errors = False
-
-    @property
-    def over(self) -> bool:
-        """Nothing more is to be sent."""
-        return self._over.is_set()
 
     @property
     def early(self) -> bool:
@@ -62,13 +59,14 @@ class Ending:
         first = not self.early
         if first:
             self.cause, self.stopped = cause, stopped
-        self._over.set()
+        self.end()
         return first
 
     def end(self) -> None:
         """Nothing is left to be sent, or the run is cancelled."""
-        self._over.set()
+        self.over = True
+        self._ended.set()
 
     async def wait(self) -> None:
         """Until it is over."""
-        await self._over.wait()
+        await self._ended.wait()

@@ -24,15 +24,13 @@ class AdaptiveTimeout:
         self._longest = longest
         self._answers = 0
         self._slowest = 0.0
-
-    @property
-    def learnt(self) -> bool:
-        """Whether enough answers have come to say what is long."""
-        return self._answers >= ENOUGH_ANSWERS
+        #: Whether enough answers have come to say what is long.
+        self.learnt = False
 
     def answered(self, seconds: float) -> None:
         """An answer took so many seconds."""
         self._answers += 1
+        self.learnt = self._answers >= ENOUGH_ANSWERS
         self._slowest = max(seconds, self._slowest * FORGETTING)
 
     def seconds(self, failures: int) -> float:
