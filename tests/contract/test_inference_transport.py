@@ -35,7 +35,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import RAISED, typed_error
 from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
-from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport
+from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport, default_ssl_context
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName, WireResponse
 from tests.contract.inference_server import Answer, Reply, Request, Server, chat_reply, echo, serving
@@ -392,6 +392,22 @@ def test_a_batch_does_not_wait_for_a_certificate(transport: TransportName, tmp_p
         with pytest.raises(BatchAborted, match="certificate of the endpoint could not be verified"):
             run_batch(job)
         assert server.connections <= 1
+
+
+@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_what_is_trusted_is_what_httpx_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    """By default, and where the environment names a file or a folder of authorities; `SSL_CERT_FILE` comes first."""
+    path = certificate(tmp_path)
+    if variable is not None:
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        monkeypatch.setenv(variable, str(path if variable == "SSL_CERT_FILE" else tmp_path))
+    ours, theirs = default_ssl_context(), httpx.create_ssl_context()
+    assert theirs.get_ca_certs() == ours.get_ca_certs()
+    assert (theirs.verify_mode, theirs.check_hostname) == (ours.verify_mode, ours.check_hostname)
+    assert (theirs.options, theirs.verify_flags) == (ours.options, ours.verify_flags)
+    assert (theirs.minimum_version, theirs.maximum_version) == (ours.minimum_version, ours.maximum_version)
 
 
 def test_large_answers_over_tls_come_whole_through_small_buffers(

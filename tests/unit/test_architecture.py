@@ -305,9 +305,11 @@ def test_it_runs_without_airflow(module: str) -> None:
 
 
 def test_a_batch_imports_nothing_that_it_may_not_need() -> None:
-    """Starting a batch loads no HTTP library with its command-line tool, nothing for schemas, Parquet, single calls."""
+    """Starting a batch, over TLS too, loads no HTTP library with its command-line tool, nothing for schemas, Parquet,
+    single calls."""
     libraries = {"httpx", "httpx._main", "rich", "click", "jsonschema", "pydantic", "pyarrow"}
-    code = f"import sys, {PACKAGE}.inference.batch; print(*sys.modules)"
+    code = f"import sys, {PACKAGE}.inference.batch; from {PACKAGE}.inference.http.streams import StreamsTransport; "
+    code += "StreamsTransport('https://127.0.0.1', {}); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert set() == {*libraries, f"{PACKAGE}.inference.client"} & set(result.stdout.split())
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
+
+import certifi
 
 from airflow_provider_hf_endpoints.inference.errors import (
     AnswerTooLargeError,
@@ -41,10 +44,14 @@ IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
 
 
 def default_ssl_context() -> ssl.SSLContext:
-    """What httpx trusts: `SSL_CERT_FILE`, `SSL_CERT_DIR`, certifi. Only who needs that imports httpx."""
-    import httpx
+    """What httpx trusts: `SSL_CERT_FILE`, else `SSL_CERT_DIR`, else certifi.
 
-    return httpx.create_ssl_context()
+    httpx is not asked: its import takes as long as some thousand rows.
+    """
+    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if file is None and folder is None:
+        file = certifi.where()
+    return ssl.create_default_context(cafile=file, capath=folder if file is None else None)
 
 
 class _ClosedBeforeAnswerError(Exception):
