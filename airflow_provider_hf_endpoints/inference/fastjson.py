@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "names_in"]
 
 _BOM = b"\xef\xbb\xbf"
 _TOO_DEEP = "nested too deeply"
@@ -49,6 +49,18 @@ def _number(text: str) -> float | None:
     """A number that no float can hold (`1e400`) is as good as infinity."""
     number = float(text)
     return number if isfinite(number) else None
+
+
+def names_in(document: bytes) -> list[str]:
+    """The names of a JSON object as they stand in it, also one that stands there twice."""
+    names: list[str] = []
+
+    def seen(pairs: list[tuple[str, Any]]) -> None:
+        names[:] = [name for name, _ in pairs]  # the whole object comes last
+
+    text = document.removeprefix(_BOM).decode("utf-8", "surrogatepass")
+    json.loads(text, object_pairs_hook=seen, parse_float=str, parse_int=str)
+    return names
 
 
 def _decode_std(document: bytes) -> Any:

@@ -48,11 +48,14 @@ class MissingColumnError(BatchInputError):
 
 def _hint(column: str, present: tuple[str, ...]) -> str:
     """What somebody may have meant who names a column that is not there."""
+    if present and present[0].startswith("sep="):
+        return ". Remove the first line, which is for Excel alone, and set delimiter to the sign behind sep="
     if len(present) == 1 and (signs := [sign for sign in ";\t|" if sign in present[0]]):
         return f". If {signs[0]!r} separates the values of the file, set delimiter={signs[0]!r}"
     if any(sign in column for sign in "\"'\n,"):
         return ". To keep braces in the text, double them: {{ and }}"
-    if near := get_close_matches(column, present, 1):
+    plain = [name for name in present if name.strip() == column.strip()]  # a blank in the template or in the file
+    if near := plain or get_close_matches(column, present, 1):
         return f". Did you mean {near[0]!r}?"
     if any(sign in column for sign in ".[!:"):
         return ". A placeholder is a column name only, without attribute, index or format"

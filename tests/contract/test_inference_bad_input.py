@@ -39,6 +39,15 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
         assert server.requests == []
 
 
+def test_rows_of_which_no_request_can_be_made_are_named_by_the_first_of_them(tmp_path: Path) -> None:
+    """With file and line: "column 'n' is null" alone says nothing of where."""
+    (tmp_path / "in.csv").write_text('n,m\n"",1\n,2\n')
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match=r"in\.csv: line 2 of in\.csv: column 'n' is null"):
+            run_batch(job_of(server.url, tmp_path, input_path=str(tmp_path / "in.csv"), prompt="{n}"))
+        assert [] == server.requests
+
+
 def test_a_broken_line_is_an_error_row_with_its_number(tmp_path: Path) -> None:
     """The rows around it are answered; the output still has a line per line."""
     write_rows(tmp_path, [{"text": "a"}, '{"text": "b', "[1]", {"other": 1}, {"text": None}, {"text": "f"}])

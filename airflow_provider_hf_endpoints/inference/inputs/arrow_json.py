@@ -36,6 +36,7 @@ def converter(kind: Any) -> Convert:
     if any(is_plain(kind) for is_plain in _PLAIN):
         return None
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
+        _require_zone(kind)
         return _unless_null(lambda value: value.isoformat())
     if types.is_decimal(kind):
         return _unless_null(str)
@@ -94,7 +95,17 @@ def _map(kind: Any) -> Convert:
     return _unless_null(change)
 
 
+def _require_zone(kind: Any) -> None:
+    zone = getattr(kind, "tz", None)
+    try:
+        pa.lib.string_to_tzinfo(zone or "UTC")
+    except (KeyError, ValueError, ImportError):
+        raise NoJsonError(f"{kind} (the time zone is unknown here: install tzdata, or correct its name)") from None
+
+
 def _struct(kind: Any) -> Convert:
+    if len({kind.field(n).name for n in range(kind.num_fields)}) < kind.num_fields:
+        raise NoJsonError(f"{kind} (two fields have one name)")
     fields = {kind.field(n).name: converter(kind.field(n).type) for n in range(kind.num_fields)}
 
     def change(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,13 @@ from airflow_provider_hf_endpoints.inference.input_errors import (
 )
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, require_columns
+from airflow_provider_hf_endpoints.inference.inputs.lines import (
+    Line,
+    doubled_name,
+    parse_line,
+    require_columns,
+    with_line,
+)
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 
 FIRST_ROWS = 100
@@ -84,6 +90,8 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
             require_columns(columns, parse_line(line), line.where)
         except BatchInputError as error:
             problems.append(error)
+        else:
+            _refuse_doubled_name(file, line)
     if problems and lines[0].raw.startswith(b"[") and file.format is JSONL:
         # One line of an array, by chance, may be an object.
         raise BatchInputError(
@@ -92,6 +100,17 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
         )
     if problems and (len(problems) == len(lines) or stop_on_bad):
         raise BatchInputError.within(file, problems[0])
+
+
+def _refuse_doubled_name(file: InputFile, line: Line) -> None:
+    """
+    :raises BatchInputError: the row has two columns of one name, which whoever wrote the file does to every row
+    """
+    if file.format is JSONL and (name := doubled_name(line)) is not None:
+        raise BatchInputError(
+            f"input file {file} has two columns with the name {name!r} on line {line.number}, so one value would be "
+            "lost. Rename one of them"
+        )
 
 
 def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object]) -> None:
@@ -105,8 +124,10 @@ def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object
     for line in lines:
         try:
             render(parse_line(line))
-        except (BatchInputError, InferenceError) as error:
+        except InferenceError as error:
             last = last or error
+        except BatchInputError as error:
+            last = last or BatchInputError.within(line.file, with_line(error, line))
         else:
             return
     if isinstance(last, InferenceError):

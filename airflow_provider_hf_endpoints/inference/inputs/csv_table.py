@@ -6,13 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import IO, Any, cast
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.refusals import refuse_other_kinds
+from airflow_provider_hf_endpoints.inference.inputs.refusals import encoding_of, refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
 #: Characters of one value. A quote that is never closed takes all that follows for one value; this bounds the memory.
@@ -34,9 +34,9 @@ def read(
     """
     del columns, counted  # a row has all its values, and those may hold line breaks
     with unpacked(file) as content:
-        refuse_other_kinds(file, file.format.name, content, text=file.csv.encoding is None)
+        refuse_other_kinds(file, file.format.name, content, encoding=file.csv.encoding)
         names: list[str] = []
-        for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file), newline="")):
+        for number, values in _rows(file, io.TextIOWrapper(content, encoding=_codec(file, content), newline="")):
             if not names:
                 names = _checked(file, values)
             elif values:  # a blank line is not a row
@@ -45,9 +45,11 @@ def read(
     return place
 
 
-def _codec(file: InputFile) -> str:
-    """The codec of the file's encoding; UTF-8 with or without a byte order mark."""
-    return file.csv.encoding or "utf-8-sig"
+def _codec(file: InputFile, content: IO[bytes]) -> str:
+    """The codec of the file's encoding, which passes over a byte order mark."""
+    named = file.csv.encoding or "utf-8-sig"
+    marked = encoding_of(cast("io.BufferedReader", content).peek(4)[:4]) if named.endswith(("-le", "-be")) else None
+    return marked.lower() if marked in ("UTF-16", "UTF-32") else named
 
 
 def _delimiter(file: InputFile) -> str:

@@ -5,11 +5,12 @@ What is made of a row is in `requests/`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, MissingColumnError
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 
 RowId = str | int
@@ -59,6 +60,21 @@ def parse_line(line: Line) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadLineError(f"{line.where} is not a JSON object: {_start(line.raw)}")
     return row
+
+
+def doubled_name(line: Line) -> str | None:
+    """A name that a row has twice, of which a reader of JSON silently keeps the last value; None where there is none.
+
+    This takes as long as several readings, so it is for a few rows.
+    """
+    return next((name for name, count in Counter(fastjson.names_in(line.raw)).items() if count > 1), None)
+
+
+def with_line(error: Exception, line: Line) -> BatchInputError:
+    """The error with file and line in its words, where they do not stand there yet."""
+    if isinstance(error, BatchInputError) and f"{line.where} " in str(error):
+        return error
+    return BatchInputError(f"{line.where}: {error}")
 
 
 def _start(raw: bytes) -> str:

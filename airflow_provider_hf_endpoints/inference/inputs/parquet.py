@@ -3,6 +3,7 @@ are needed. Needs the extra `parquet`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.refusals import kind_of
 from airflow_provider_hf_endpoints.inference.inputs.unpack import open_path
 
 try:
@@ -67,7 +69,8 @@ def _rows_at_a_time(table: Any, group: int, columns: list[str]) -> int:
     if not told.num_rows:
         return BATCH_ROWS
     chunks = [told.column(number) for number in range(told.num_columns)]
-    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
+    read = set(columns)
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in read]
     size = sum(chunk.total_uncompressed_size for chunk in chunks)
     each = size / told.num_rows
     # In a dictionary a value stands once, however many rows have it.
@@ -94,22 +97,33 @@ def _opened(file: InputFile) -> Iterator[Any]:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the storage's trouble, not the file's
+            if (kind := _kind_of(content)) is not None:
+                raise BatchInputError(f"input file {file} is {kind[0]}, not PARQUET. {kind[1]}") from error
             raise BatchInputError(
                 f"input file {file} is not a Parquet file, or is truncated or damaged ({error}). Replace it with the "
                 "complete file, and run the same job again"
             ) from error
 
 
+def _kind_of(content: Any) -> tuple[str, str] | None:
+    """What a file is that is not Parquet, and what to do with it, by its first bytes."""
+    content.seek(0)
+    head = content.read(512)
+    return None if head.startswith(b"PAR1") else kind_of(head)
+
+
 def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> dict[str, Any]:
     """The columns to read, each with what makes JSON of its values."""
     found = {}
-    for name in schema.names if columns is None else columns:
-        if name not in schema.names:
-            raise MissingColumnError(name, schema.names, f"input file {file}", "the batch needs")
-        if schema.names.count(name) > 1:
+    types = dict(zip(schema.names, schema.types, strict=True))
+    counts = Counter(schema.names)
+    for name in counts if columns is None else columns:
+        if name not in counts:
+            raise MissingColumnError(name, counts, f"input file {file}", "the batch needs")
+        if counts[name] > 1:
             raise BatchInputError(f"input file {file} has two columns with the name {name!r}. Rename one of them")
         try:
-            found[name] = arrow_json.converter(schema.field(name).type)
+            found[name] = arrow_json.converter(types[name])
         except arrow_json.NoJsonError as error:
             raise BatchInputError(
                 f"input file {file}: column {name!r} has the type {error}, which JSON does not support. Write it as "

@@ -4,6 +4,7 @@ promises. Read as lines, such a file gives rows of garbage, some of which are se
 from __future__ import annotations
 
 import io
+import re
 from typing import IO, cast
 
 from upath import UPath
@@ -13,6 +14,8 @@ from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 _HUB_TOKEN = "the token comes from the connection in the path (hf://conn_id@datasets/…), or from the default connection"
 
 _UNPACK = "Rename it to end in {}, or unpack it"
+_DOWNLOAD = "Download the file again: a page of a login or an error came in its place"
+_PACK_AGAIN = "Unpack it, or pack it with gzip"
 _CONVERT = "Convert it to JSON Lines, CSV or Parquet"
 _UTF8 = "Write it as UTF-8"
 #: By what a file begins with, longer ones first: what it is, and what to do.
@@ -23,20 +26,39 @@ _KINDS = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook", _CONVERT),
     (b"Obj\x01", "an Avro file", _CONVERT),
     (b"ARROW1", "an Arrow file", _CONVERT),
-    (b"%PDF", "a PDF", _CONVERT),
-    (b"BZh", "packed with bzip2", "Unpack it, or pack it with gzip"),
-    (b"\xfd7zXZ\x00", "packed with xz", "Unpack it, or pack it with gzip"),
+    (b"BZh", "packed with bzip2", _PACK_AGAIN),
+    (b"\xfd7zXZ\x00", "packed with xz", _PACK_AGAIN),
     (b"ORC", "an ORC file", _CONVERT),
     (b"\x1f\x8b", "packed with gzip", _UNPACK.format(".gz")),
+    (b"\x04\x22\x4d\x18", "packed with LZ4", _PACK_AGAIN),
+    (b"\xff\x06\x00\x00sNaPpY", "packed with Snappy", _PACK_AGAIN),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _CONVERT),
+    (b"Rar!", "a RAR archive", _CONVERT),
+    (b"FEA1", "a Feather file", _CONVERT),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _CONVERT),
+    (b"\x89HDF", "an HDF5 file", _CONVERT),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _CONVERT),
 )
+#: The same of texts, in any case.
+_TEXTS = (
+    (b"%pdf", "a PDF", _CONVERT),
+    (b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself, with: git lfs pull"),
+    (b"<!doctype html", "a page in HTML", _DOWNLOAD),
+    (b"<html", "a page in HTML", _DOWNLOAD),
+    (b"<?xml", "XML", _CONVERT),
+)
+#: Bytes that no text has.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 #: Texts in other encodings; those of four bytes first, since two of them begin like those of two.
 _ENCODINGS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
+    (b"\xef\xbb\xbf", "UTF-8"),
 )
-_FIRST_BYTES = 16
+_TAR_AT = 257
+_FIRST_BYTES = 512
 
 
 def refusal(path: UPath, error: OSError) -> BatchInputError | None:
@@ -69,18 +91,63 @@ def words_of_hub(path: UPath, error: FileNotFoundError) -> str:
     return ": the revision does not exist in this repository" if "revision not found" in str(error) else ""
 
 
-def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, text: bool = True) -> None:
+def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, encoding: str | None = None) -> None:
     """Refuse what cannot be read as lines of text.
 
     :param content: the file's bytes, unpacked, at their beginning; they stay there
-    :param text: refuse other encodings than UTF-8 too
+    :param encoding: of the text, as Python's codecs name it; None for UTF-8
     :raises BatchInputError: the file is something else
     """
     head = cast("io.BufferedReader", content).peek(_FIRST_BYTES)[:_FIRST_BYTES]
-    for beginning, kind, advice in _KINDS:
+    if (kind := kind_of(head)) is not None:
+        raise BatchInputError(f"input file {file} is {kind[0]}, not {format_name.upper()}. {kind[1]}")
+    found = encoding_of(head)
+    if found is None or (encoding or "utf-8").startswith(found[:6].lower()):
+        return
+    if encoding is not None:
+        raise BatchInputError(
+            f"input file {file} is text in {found}, as its first bytes say, not in {encoding}. Set "
+            f'encoding="{found.lower()}"'
+        )
+    advice = _UTF8 + (f', or set encoding="{found.lower()}"' if format_name == "csv" else "")
+    raise BatchInputError(f"input file {file} is text in {found}, not in UTF-8. {advice}")
+
+
+def kind_of(head: bytes) -> tuple[str, str] | None:
+    """What a file is that is no text, by its first bytes, and what to do with it; None for any other."""
+    # A table may have a column whose name begins so, such as ORCID.
+    for beginning, kind, advice in _KINDS if _is_binary(head) else ():
         if head.startswith(beginning):
-            raise BatchInputError(f"input file {file} is {kind}, not {format_name.upper()}. {advice}")
+            return kind, advice
+    for beginning, kind, advice in _TEXTS:
+        if head[: len(beginning)].lower() == beginning:
+            return kind, advice
+    if head[_TAR_AT:].startswith(b"ustar"):
+        return "a tar archive", "Unpack it, and give the folder or the files"
+    return None
+
+
+def _is_binary(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if error.end < len(head) - 4:  # a character may be cut at the end
+            return True
+    return _CONTROL.search(head) is not None
+
+
+def encoding_of(head: bytes) -> str | None:
+    """The encoding of a text by its byte order mark, or by zeros in every second byte; None where they do not say."""
     for beginning, encoding in _ENCODINGS:
-        if text and head.startswith(beginning):
-            advice = _UTF8 + (f', or set encoding="{encoding.lower()}"' if format_name == "csv" else "")
-            raise BatchInputError(f"input file {file} is text in {encoding}, not in UTF-8. {advice}")
+        if head.startswith(beginning):
+            return encoding
+    match [byte == 0 for byte in head[:4]]:
+        case [False, True, True, True]:
+            return "UTF-32-LE"
+        case [True, True, True, False]:
+            return "UTF-32-BE"
+        case [False, True, False, True]:
+            return "UTF-16-LE"
+        case [True, False, True, False]:
+            return "UTF-16-BE"
+    return None

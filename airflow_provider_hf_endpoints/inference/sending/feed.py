@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId, parse_line, row_id, with_line
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.journal.records import row_key
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
@@ -79,7 +79,7 @@ class RowReader:
             identity = row_id(row, line, form.id_column)
             request = form.render(row)
         except (BatchInputError, InferenceError) as reason:
-            self._bad_line(line, identity, _with_line(reason, line))
+            self._bad_line(line, identity, with_line(reason, line))
             return None
         except Exception as reason:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
             self._bad_line(line, identity, internal_error(reason, f"making a request of {line.where}"))
@@ -207,10 +207,3 @@ class Feed:
             if item is not None:
                 return item
         return SKIPPED
-
-
-def _with_line(error: BatchInputError | InferenceError, line: Line) -> BatchInputError:
-    """The error with file and line in its words, where they do not stand there yet."""
-    if isinstance(error, BatchInputError) and f"{line.where} " in str(error):
-        return error
-    return BatchInputError(f"{line.where}: {error}")

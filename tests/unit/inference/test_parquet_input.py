@@ -6,6 +6,7 @@ import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import process_time
 from typing import Any
 from uuid import UUID
 
@@ -225,3 +226,34 @@ def test_a_map_with_a_key_twice_is_its_rows_error(tmp_path: Path) -> None:
     assert {"m": {"a": 1}} == parse_line(first)
     with pytest.raises(BatchInputError, match=r"row 2 of in\.parquet .*column 'm' .*\(a key of the map"):
         parse_line(second)
+
+
+def test_a_table_of_very_many_columns_is_read(tmp_path: Path) -> None:
+    """Ten thousand of them once took a minute for one row: the names were listed anew for each column."""
+    path = tmp_path / "in.parquet"
+    names = [f"c{number}" for number in range(10_000)]
+    pq.write_table(pa.table({name: [name] for name in names}), path)
+    began = process_time()
+    (row,) = rows_of(path)
+    assert {name: name for name in names} == row
+    assert 30.0 > process_time() - began
+
+
+@pytest.mark.parametrize("around", ["alone", "list", "first rows null"])
+def test_a_struct_with_two_fields_of_one_name_is_refused_as_a_column(tmp_path: Path, around: str) -> None:
+    """Not row after row, and also where the first rows have none."""
+    kind: Any = pa.struct([("a", pa.int64()), ("a", pa.timestamp("ns"))])
+    kind = pa.list_(kind) if around == "list" else kind
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"text": ["t", "u"], "x": pa.nulls(2, kind)}), path)
+    with pytest.raises(BatchInputError, match=r"column 'x' .*two fields have one name"):
+        rows_of(path, "text", "x")
+    assert [{"text": "t"}, {"text": "u"}] == rows_of(path, "text")
+
+
+def test_a_time_zone_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    """With what may be missing, in place of "zoneinfo or pytz must be installed"."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"at": pa.array([1], pa.timestamp("us", "Mars/Phobos"))}), path)
+    with pytest.raises(BatchInputError, match=r"column 'at' .*Mars/Phobos.*install tzdata"):
+        rows_of(path, "at")

@@ -6,8 +6,10 @@ import bz2
 import gzip
 import importlib
 import io
+import json
 import lzma
 import sqlite3
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
+from airflow_provider_hf_endpoints.inference.inputs.formats import CsvForm
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.requests.template import Template
@@ -105,6 +108,10 @@ def test_a_tsv_file_has_tabs(tmp_path: Path) -> None:
         ("id\ttext", "{text}", r"delimiter='\\t'"),
         ("id,text", 'Answer {"label": "x"} for {text}', r"double them: \{\{ and \}\}"),
         ("id,text", "{tekst}", "Did you mean 'text'"),
+        ("id,text", "{ text }", "Did you mean 'text'"),
+        ("id,q ", "{q}", "Did you mean 'q '"),
+        ("sep=;", "{text}", "Remove the first line"),
+        ("sep=,", "{text}", "Remove the first line"),
         ("id,text", "{row.title}", "without attribute, index or format"),
     ],
 )
@@ -122,3 +129,111 @@ def test_jinja_in_a_prompt_is_explained() -> None:
     """Doubled braces are literal ones here."""
     with pytest.raises(ValueError, match="Use single braces"):
         Template(task="chat-completion", prompt="Sum up {{ text }}")
+
+
+BINARY = {
+    "LZ4": b"\x04\x22\x4d\x18\x64\x40\xa7\x00\x00",
+    "Snappy": b"\xff\x06\x00\x00sNaPpY\x01\x00",
+    "7z": b"7z\xbc\xaf\x27\x1c\x00\x04",
+    "RAR": b"Rar!\x1a\x07\x01\x00",
+    "HDF5": b"\x89HDF\r\n\x1a\n",
+    "Excel": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100),
+    "Arrow stream": b"\xff\xff\xff\xff\x70\x00\x00\x00",
+    "pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n",
+    "HTML": b"<!DOCTYPE HTML>\n<html><body>Sign in</body></html>\n",
+    "XML": b'<?xml version="1.0"?>\n<rows/>\n',
+}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("kind", BINARY)
+def test_a_file_that_is_often_met_in_place_of_rows_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
+    """What a download, another library or a repository leaves in its place; the advice is not to change an encoding."""
+    path = tmp_path / f"in.{suffix}"
+    path.write_bytes(BINARY[kind])
+    with pytest.raises(BatchInputError, match=rf"in\.{suffix} is .*{kind}.*, not {suffix.upper()}"):
+        check(path)
+
+
+@pytest.mark.parametrize("name", ["in.jsonl.gz", "in.tar.gz", "in.jsonl"])
+def test_a_tar_archive_is_no_file_of_rows(tmp_path: Path, name: str) -> None:
+    """The first row of each file in it would stand behind the archive's own words, and be lost."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz" if name.endswith("gz") else "w") as archive:
+        about = tarfile.TarInfo("a.jsonl")
+        about.size = 3 * len(ROW.encode())
+        archive.addfile(about, io.BytesIO(3 * ROW.encode()))
+    path = tmp_path / name
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(BatchInputError, match=r"is a tar archive, not JSONL\. Unpack it"):
+        check(path)
+
+
+@pytest.mark.parametrize("name", ["ORCID", "PAR1", "BZhang", "FEA1", "ARROW1", "Rar!", "ORC"])
+def test_a_table_whose_first_column_is_called_like_a_kind_of_file_is_read(tmp_path: Path, name: str) -> None:
+    """An ORCID is the number of a researcher."""
+    path = tmp_path / "in.csv"
+    path.write_text(f"{name},text\n0000-0002,ä{'ö' * 600}\n", encoding="utf-8")
+    check(path, name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_wide_text_without_a_byte_order_mark_is_named(tmp_path: Path, encoding: str, suffix: str) -> None:
+    """With its encoding, by which a CSV file can be read."""
+    path = tmp_path / f"in.{suffix}"
+    text = ROW if suffix == "jsonl" else "id,text\n1,ä\n"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(BatchInputError, match=rf"is text in {encoding.upper()}, not in UTF-8"):
+        check(path)
+    if suffix == "csv":
+        found = find_input(path, csv=CsvForm.of(encoding, None))
+        assert [{"id": "1", "text": "ä"}] == [parse_line(line) for line in read_lines(found)]
+
+
+@pytest.mark.parametrize(("codec", "mark"), [("utf-8", "utf-8-sig"), ("utf-16-le", "utf-16"), ("utf-32-le", "utf-32")])
+def test_a_byte_order_mark_contradicts_another_encoding(tmp_path: Path, codec: str, mark: str) -> None:
+    """Each é would be sent as Ã©. Its own encoding takes the mark for no part of the first name."""
+    path = tmp_path / "in.csv"
+    path.write_bytes("\ufeffid,text\n1,é\n".encode(codec))
+    with pytest.raises(BatchInputError, match=rf"text in {codec[:6].upper()}, as its first bytes say, not in cp1252"):
+        list(read_lines(find_input(path, csv=CsvForm.of("cp1252", None))))
+    for named in (codec, mark):
+        found = find_input(path, csv=CsvForm.of(named, None))
+        assert [{"id": "1", "text": "é"}] == [parse_line(line) for line in read_lines(found)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": 1, "text": "a", "text": "b"}',
+        '{"text":"a","id":1,"text":"a"}',
+        '{"text": {"text": 1}, "id": [{"text": 2}], "text": "b"}',
+        '{"te\\u0078t": 1, "text": "\\"text\\": 2", "text": "b"}',
+    ],
+)
+def test_a_column_that_a_row_has_twice_is_refused(tmp_path: Path, line: str) -> None:
+    """As in the other formats: which of the values is meant nobody knows."""
+    path = tmp_path / "in.jsonl"
+    path.write_text(f"{ROW}{line}\n", encoding="utf-8")
+    with pytest.raises(BatchInputError, match=r"two columns with the name 'text' on line 2"):
+        check(path, "text")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": "\\"text\\": 1", "id": 1}',
+        '{"text": {"text": {"text": 1}}, "id": [{"id": 1, "text": 2}]}',
+        '{"text": "text", "id": "text"}',
+        '{"text" : 1, "id" : 2}',
+        '{"text": "a", "id": "\\":\\":"}',
+    ],
+)
+def test_a_name_in_a_value_is_no_second_column(tmp_path: Path, line: str) -> None:
+    """Nor one of an object below."""
+    path = tmp_path / "in.jsonl"
+    path.write_text(line, encoding="utf-8")
+    check(path, "text", "id")
+    (found,) = read_lines(find_input(path))
+    assert json.loads(line) == parse_line(found)
