@@ -13,15 +13,15 @@ from typing import Any
 
 Parameters = dict[str, Any]
 
-#: Names that become one another on some engine, or overrule each other there.
-_SAME = (
+#: Names of one parameter.
+_NAMES = (
     {"max_tokens", "max_new_tokens", "max_completion_tokens"},
     {"stop", "stop_sequences"},
     {"echo", "return_full_text"},
-    {"temperature", "do_sample"},
     {"n", "num_return_sequences"},
-    {"logprobs", "top_logprobs"},
 )
+#: Names that become one another on some engine, or overrule each other there.
+_SAME = (*_NAMES, {"temperature", "do_sample"}, {"logprobs", "top_logprobs"})
 #: What makes a choice among tokens; a pipeline takes the likeliest all the same, unless it is told to sample.
 _SAMPLING = ("temperature", "top_p", "top_k", "typical_p", "min_p")
 
@@ -29,6 +29,16 @@ _SAMPLING = ("temperature", "top_p", "top_k", "typical_p", "min_p")
 def mean_the_same(one: str, other: str) -> bool:
     """Whether two names say the same to an engine, so that only one of them counts."""
     return one == other or any({one, other} <= names for names in _SAME)
+
+
+def contradiction(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Two names of one parameter that are given with different values, of which an engine would be sent one."""
+    given = [(name, value) for name, value in parameters.items() if value is not None]
+    for number, (one, value) in enumerate(given):
+        for other, its in given[number + 1 :]:
+            if value != its and any({one, other} <= names for names in _NAMES):
+                return one, other
+    return None
 
 
 def for_openai(parameters: Mapping[str, Any], *, chat: bool) -> Parameters:

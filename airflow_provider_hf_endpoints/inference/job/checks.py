@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
-from airflow_provider_hf_endpoints.inference.engines.parameters import mean_the_same
+from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
 
 
@@ -191,12 +191,15 @@ def sendable(**given: Any) -> None:
     :raises ValueError: one of them holds what JSON has no form for, or NaN or infinity, which would be sent as null
     """
     for name, value in given.items():
-        if not _is_finite(value):
-            raise ValueError(f"{name} contains NaN or infinity, which JSON does not support: {value!r}")
         try:
+            finite = _is_finite(value)
             fastjson.encode(value)
+        except RecursionError:
+            raise ValueError(f"{name} is nested too deeply") from None
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} cannot be written as JSON ({error}): {value!r}") from None
+        if not finite:
+            raise ValueError(f"{name} contains NaN or infinity, which JSON does not support: {value!r}")
 
 
 def _is_finite(value: Any) -> bool:
@@ -239,6 +242,20 @@ def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str,
             raise ValueError(
                 f"row_parameters[{of_row!r}] and parameters[{name!r}] mean the same to the engine, so one of them "
                 "would be ignored. Leave one of them out"
+            )
+
+
+def parameters_agree(**given: Mapping[str, Any] | None) -> None:
+    """
+    :param given: arguments that go into requests
+    :raises ValueError: one of them has two values for one parameter, under two names
+    """
+    for name, value in given.items():
+        if (names := contradiction(value or {})) is not None:
+            one, other = names
+            raise ValueError(
+                f"{name} has {one!r} and {other!r}, which mean the same to the engine, with different values, so one "
+                "of them would be ignored. Leave one of them out"
             )
 
 

@@ -191,6 +191,7 @@ class BatchJob:
         checks.sendable(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.rows_own(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
+        checks.parameters_agree(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
             if isinstance(self.response_schema, Mapping):

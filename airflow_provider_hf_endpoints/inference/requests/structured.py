@@ -69,20 +69,32 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
                 ) from None
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}")
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
-
     try:
         # As the engine will read it: there is no tuple in it, and every name is a text.
         found: dict[str, Any] = fastjson.decode(fastjson.encode(dict(schema)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"response_schema cannot be written as JSON ({error})") from None
     try:
-        validator_for(found).check_schema(found)
+        _check_schema(found)
+    except RecursionError:
+        raise ValueError("response_schema is nested too deeply") from None
+    return found
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    """
+    :raises ValueError: it is not a schema that an answer can be checked with
+    """
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    if not isinstance(schema.get("$schema", ""), str):
+        raise ValueError(f"response_schema is not a valid JSON schema: $schema is {schema['$schema']!r}, not a text")
+    try:
+        validator_for(schema).check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"response_schema is not a valid JSON schema: {error.message}") from None
-    check_references(found)
-    return found
+    check_references(schema)
 
 
 def value_in(text: str) -> Any:

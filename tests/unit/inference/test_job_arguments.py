@@ -112,3 +112,24 @@ def test_no_time_and_no_number_is_below_zero(name: str) -> None:
     """With the argument's name."""
     with pytest.raises(ValueError, match=rf"^{name} must be 0 or greater"):
         BatchJob(**{**GIVEN, name: -1})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "refused"),
+    [
+        ({"max_tokens": 5, "max_new_tokens": 7}, True),
+        ({"max_completion_tokens": 5, "max_tokens": 7}, True),
+        ({"stop": ["a"], "stop_sequences": ["b"]}, True),
+        ({"n": 2, "num_return_sequences": 3}, True),
+        ({"max_tokens": 5, "max_new_tokens": 5}, False),
+        ({"max_tokens": 5, "max_new_tokens": None}, False),
+        ({"temperature": 0, "do_sample": False, "logprobs": True, "top_logprobs": 2}, False),
+    ],
+)
+def test_one_parameter_has_one_value(parameters: dict[str, Any], refused: bool) -> None:
+    """Under two names the engine would be sent one of them, and which of them depends on the engine."""
+    if not refused:
+        BatchJob(**GIVEN, parameters=parameters)
+        return
+    with pytest.raises(ValueError, match="mean the same to the engine, with different values"):
+        BatchJob(**GIVEN, parameters=parameters)

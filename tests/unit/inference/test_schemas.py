@@ -82,7 +82,25 @@ def test_a_reference_that_leads_somewhere_passes(schema: Any) -> None:
     assert schema == as_json_schema(schema)
 
 
-@pytest.mark.parametrize("schema", [WithoutSchema, {"maximum": float("nan")}, {"const": object()}])
+def nested(depth: int) -> dict[str, Any]:
+    """A schema whose properties go so deep."""
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        WithoutSchema,
+        {"maximum": float("nan")},
+        {"const": object()},
+        {"$schema": 5},
+        {"$schema": ["https://json-schema.org/draft/2020-12/schema"]},
+        *map(nested, (200, 400, 600, 2000)),
+    ],
+)
 def test_what_cannot_be_a_schema_is_refused_as_an_argument(schema: Any) -> None:
     """Before anything is looked at or sent."""
     with pytest.raises(ValueError, match=r"^response_schema "):
