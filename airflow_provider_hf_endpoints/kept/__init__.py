@@ -32,7 +32,12 @@ def records_below(path: str, folder: Sequence[str]) -> Records:
     return PathRecords(folder_at(path, folder))
 
 
-def separate_records_at(path: str | None, folder: Sequence[str], *, key: str, description: str) -> Records:
+def separate_records_at(
+    path: str | None, folder: Sequence[str], *, key: str, description: str, known: Sequence[str] = ()
+) -> Records:
     """Records in `folder` below `path`, or where there is none, in a Variable `key.…` for each: no writer can put back
-    what another one has written since."""
-    return SeparateVariables(key, description) if path is None else PathRecords(folder_at(path, folder))
+    what another one has written since.
+
+    :param known: keys that are always looked for, so that Airflow 3.0 needs no list of them
+    """
+    return SeparateVariables(key, description, known) if path is None else PathRecords(folder_at(path, folder))

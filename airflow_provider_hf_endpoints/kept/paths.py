@@ -46,6 +46,10 @@ class PathDocument(Document):
 
         attempt(self._file, "written", put)
 
+    def remove(self) -> None:
+        """Remove it."""
+        PathRecords(self._file.parent).remove([self._file.stem])
+
 
 class PathRecords(Records):
     """An object for each, `key.json` in one folder: nobody writes another's.

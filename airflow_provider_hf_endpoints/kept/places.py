@@ -18,6 +18,10 @@ class Document(ABC):
     def write(self, value: Any) -> None:
         """Replace it. Raises `StoreError`."""
 
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove it; one that is not there is removed. Raises `StoreError`."""
+
 
 class Records(ABC):
     """JSON values by their keys, of many writers, of whom none writes another's. Used by one thread at a time.

@@ -1,14 +1,15 @@
 """Records in Airflow Variables, a Variable `key.…` for each: what its writer has written nobody else can put back.
 
-Which there are, Airflow lists (3.3). Where a task can't list (3.0), one more Variable named `key` says it: a list to
-which writers add their own key and from which nobody removes one but who adds another. Only that list has more than
-one writer. Two that add at the same moment can lose one, so it is read back after a moment, and added again.
+Airflow 3.3 lists the Variables. On 3.0 a task cannot list, so one more Variable named `key` has the list. Writers add
+their own key. A writer that adds a key also drops the keys of removed records. The last remover removes the list. Only
+the list has several writers. Two that change it at the same moment can lose a key, so a writer reads the list back
+after a moment, and adds its key again if the key is gone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_provider_hf_endpoints.kept.attempts import StoreError
@@ -20,12 +21,13 @@ class SeparateVariables(Records):
     """A Variable for each record.
 
     :param key: what the keys of all these Variables begin with
+    :param known: keys that are looked for without a list
     """
 
     asks_airflow = True
 
-    def __init__(self, key: str, description: str) -> None:
-        self._key, self._description = key, description
+    def __init__(self, key: str, description: str, known: Sequence[str] = ()) -> None:
+        self._key, self._description, self._known = key, description, tuple(known)
         self._list = VariableDocument(key, f"{description}: the index")
 
     def read(self) -> dict[str, Any]:
@@ -48,12 +50,15 @@ class SeparateVariables(Records):
             # Or somebody has removed the record at this moment, as others do with that of a holder that has left.
         else:
             raise StoreError(f"{document} did not store what was written to it.")
-        self._enlist(key, new=before is None)
+        if key not in self._known:
+            self._enlist(key, new=before is None)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove these."""
         for key in keys:
             self._document(key).remove()
+        if not can_list():
+            self._drop_list_of_nothing()
 
     def _document(self, key: str) -> VariableDocument:
         return VariableDocument(f"{self._key}.{key}", self._description)
@@ -62,7 +67,15 @@ class SeparateVariables(Records):
         if can_list():
             prefix = f"{self._key}."
             return [each.removeprefix(prefix) for each in listed(prefix)]
-        return self._enlisted()
+        return [*self._enlisted(), *self._known]
+
+    def _drop_list_of_nothing(self) -> None:
+        """Remove the list if no record of it is left. A writer that adds a key at this moment reads that back."""
+        keys = self._enlisted()
+        if any(self._document(each).read() is not None for each in keys):
+            return
+        if self._list.read() is not None and self._enlisted() == keys:
+            self._list.remove()
 
     def _enlisted(self) -> list[str]:
         keys = self._list.read()

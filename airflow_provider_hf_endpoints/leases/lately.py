@@ -14,13 +14,10 @@ from datetime import UTC, datetime
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.records import UNKNOWN, as_stopped, bills_nothing, new_lease
+from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, UNKNOWN, as_stopped, bills_nothing, new_lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 
 log = logging.getLogger(__name__)
-
-#: Whose record that is.
-BY_NO_USE = "the last start or stop without a lease"
 
 
 def note_lately(lease_path: str | None, namespace: str, name: str, state: str | None) -> None:

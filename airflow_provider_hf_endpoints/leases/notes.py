@@ -90,6 +90,16 @@ class StartNotes:
             log.warning("Could not read who started the endpoint: %s", error)
             return None
 
+    def remove(self, namespace: str, name: str, *, before: float) -> None:
+        """Remove a note from before that moment (seconds since the epoch): the endpoint is deleted."""
+        try:
+            document = self._document(namespace, name)
+            note = StartNote.of(document.read())
+            if note is not None and note.at < before:
+                document.remove()
+        except StoreError as error:
+            log.warning("Could not remove the record of who started the endpoint: %s", error)
+
     def _document(self, namespace: str, name: str) -> Document:
         return document_at(
             self._path,

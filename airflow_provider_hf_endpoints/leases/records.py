@@ -25,6 +25,8 @@ KEPT_FOR = 86_400.0  # seconds
 # For so long after a stop a read may still show what was before it.
 READ_LAG = 60.0  # seconds
 UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
+#: Whose record says what was done without a lease: see `lately.py`.
+BY_NO_USE = "the last start or stop without a lease"
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,18 @@ class Lease:
         return not self.left and now < self.expires + CLOCK_SKEW
 
 
+def holder_key(who: str) -> str:
+    """The key of a holder's record."""
+    return hashlib.sha256(who.encode()).hexdigest()[:24]
+
+
 def new_lease(who: str, now: float, seconds: float, *, first: float = 0.0, origin: str = "") -> Lease:
     """A lease from now on; the holder's key is made of its name, so it is the same in every attempt.
 
     :param first: seconds more until the first renewal: the start of the endpoint.
     """
-    holder = hashlib.sha256(who.encode()).hexdigest()[:24]
     expires = now + first + seconds
-    return Lease(holder, who, acquired=now, expires=expires, seconds=seconds, origin=origin, as_of=now)
+    return Lease(holder_key(who), who, acquired=now, expires=expires, seconds=seconds, origin=origin, as_of=now)
 
 
 def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:

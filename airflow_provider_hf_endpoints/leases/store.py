@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.kept import Records, StoreError, separate_records_at
-from airflow_provider_hf_endpoints.leases.records import Lease, others
+from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease, holder_key, others
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,7 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
             (namespace, name),
             key=f"hf_endpoints_leases.{namespace}.{name}",
             description="Who uses a Hugging Face endpoint (leases)",
+            known=(holder_key(BY_NO_USE),),
         )
     )
 

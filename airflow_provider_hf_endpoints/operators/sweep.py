@@ -33,6 +33,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import are_pending
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.leases.gone import forget_unheld
 from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
@@ -223,10 +224,12 @@ class _Facts:
         place = (endpoint.namespace, endpoint.name)
         done = self._client.release(endpoint.name, action, namespace=endpoint.namespace)
         note_lately(self._lease_path, *place, state_after(action, None))
-        live = [lease for lease in self._leases(*place) or () if lease.is_live(time.time())]
+        leases = self._leases(*place) or []
+        live = [lease for lease in leases if lease.is_live(time.time())]
         over = self._runs.over(live)
         users = [lease.who for lease in live if lease.holder not in over]
         if not users or action == "delete":
+            forget_unheld(self._lease_path, *place, leases, [lease for lease in live if lease.holder not in over])
             return done
         self._client.resume_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
         note_lately(self._lease_path, *place, InferenceEndpointStatus.RUNNING)

@@ -22,8 +22,7 @@ from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
-from airflow_provider_hf_endpoints.leases.lately import BY_NO_USE
-from airflow_provider_hf_endpoints.leases.records import Lease
+from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (

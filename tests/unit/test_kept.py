@@ -218,14 +218,42 @@ def test_several_may_write_one_record(make: Callable[[], Records]) -> None:
 
 def test_the_list_of_airflow_3_0_is_tidied(stand_in: Variables, old: Variables) -> None:
     """By whoever adds to it: keys of records that are gone go then."""
-    for key in ("one", "two"):
+    for key in ("one", "two", "three"):
         separate().write(key, 1)
     separate().remove(["one", "two"])
-    separate().write("three", 1)
-    assert (["the.key", "the.key.three"], ["three"]) == (
+    separate().write("four", 1)
+    assert (["the.key", "the.key.four", "the.key.three"], ["four", "three"]) == (
         sorted(stand_in.values),
         json.loads(stand_in.values["the.key"]),
     )
+
+
+@pytest.mark.parametrize("airflow", ["3.3", "3.0"])
+def test_no_variable_is_left_of_records_that_are_gone(
+    stand_in: Variables, request: pytest.FixtureRequest, airflow: str
+) -> None:
+    """The list neither; and a key that is known needs none."""
+    if airflow == "3.0":
+        request.getfixturevalue("old")
+    records = separate_records_at(None, (), **PLACE, known=["fixed"])
+    for key in ("one", "two", "fixed"):
+        records.write(key, key)
+    assert {"one": "one", "two": "two", "fixed": "fixed"} == records.read()
+    records.remove(["one"])
+    records.remove(["two"])
+    assert ["the.key.fixed"] == list(stand_in.values)
+    assert {"fixed": "fixed"} == records.read()
+
+
+def test_on_airflow_3_0_whoever_comes_while_the_last_one_goes_is_listed(stand_in: Variables, old: Variables) -> None:
+    """The remover of the list and a writer that adds to it, at the same moment and on a slow server."""
+    stand_in.slow = 0.02
+    for turn in range(4):
+        separate().write("last", turn)
+        at_once([partial(separate().remove, ["last"]), *(partial(separate().write, f"new-{n}", n) for n in range(3))])
+        assert {f"new-{n}": n for n in range(3)} == separate().read()
+        separate().remove([f"new-{n}" for n in range(3)])
+    assert {} == stand_in.values
 
 
 def test_a_place_that_fails_says_which(stand_in: Variables, tmp_path: Path) -> None:

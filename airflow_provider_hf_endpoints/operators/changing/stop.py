@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndp
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.gone import forget_deleted
 from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
@@ -198,6 +199,7 @@ class _Stopping(Action):
     ) -> None:
         self._stop, self._endpoint, self._context, self._began = stop, endpoint, context, began
         self._missing_ok, self._holders = missing_ok, holders
+        self._missing = False  # before this task: its records may be of an endpoint that was created just now
 
     def check(self) -> None:
         """As of every operator."""
@@ -219,6 +221,7 @@ class _Stopping(Action):
             if not self._missing_ok:
                 raise
             log.warning("Endpoint %s does not exist; missing_ok=True accepts that.", self._endpoint.name)
+            self._missing = True
             return Done(None)
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
         # Behind the request, which no lease store may delay: a start meanwhile must not trust a read that lags.
@@ -230,6 +233,15 @@ class _Stopping(Action):
     def result(self, summary: Summary | None) -> Summary | None:
         """Say what the endpoint has cost."""
         if self._stop.gone:
+            self._forget(seen_gone=summary is None)
             return None
         report_cost(self._endpoint, self._context)
         return summary
+
+    def _forget(self, *, seen_gone: bool) -> None:
+        """Remove what is kept of an endpoint that this task has deleted."""
+        if not seen_gone or self._missing:
+            return
+        with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+            namespace = self._endpoint.namespace or hook.get_conn().default_namespace()
+            forget_deleted(hook.lease_path, namespace, self._endpoint.name, self._began)

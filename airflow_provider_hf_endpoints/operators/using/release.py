@@ -223,7 +223,7 @@ class _Releasing(Action):
 
     def result(self, summary: Summary | None) -> Summary | None:
         """Note that it is released, and say what it has cost."""
-        self._forget()
+        self._forget(seen_gone=summary is None)
         self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
         self._report_cost()
         return summary
@@ -231,7 +231,7 @@ class _Releasing(Action):
     def _becomes(self, found: str | None) -> str | None:
         return state_after(after_use(self._policy, found), found)
 
-    def _forget(self) -> None:
+    def _forget(self, *, seen_gone: bool) -> None:
         """The endpoint is seen as it was left, so nobody has to be told any more."""
         mine, endpoint = self._acquired.held, self._endpoint
         if mine is None or not self._was_last:
@@ -239,6 +239,8 @@ class _Releasing(Action):
         try:
             with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
                 Held(hook, self._acquired.namespace, endpoint.name, self._context["ti"]).play(forget(mine, time.time))
+                if seen_gone and after_use(self._policy, self._acquired.found) == "delete":
+                    StartNotes(hook.lease_path).remove(self._acquired.namespace, endpoint.name, before=self._began)
         except StoreError as error:
             log.warning("Could not remove old leases of endpoint %s: %s", endpoint.name, error)
 
