@@ -116,6 +116,17 @@ def states_of(task_instance: Any, task_ids: list[str]) -> dict[str, str]:
     return {task_id: str(getattr(state, "value", state)) for task_id, state in found.items()}
 
 
+def pull_xcom(task_instance: Any, task_id: str, key: str) -> Any:
+    """An XCom of a task of the same run and map index, None where there is none. 3.0.6, 3.3.2.
+
+    A task that is not mapped asks for the XComs of all map indexes: a question for one XCom that is not there is an
+    `[error] XCom not found` in Airflow's log. Of a mapped task that would be the XComs of all its siblings.
+    """
+    index = task_instance.map_index
+    own = {"map_indexes": index} if isinstance(index, int) and index >= 0 else {}
+    return task_instance.xcom_pull(task_ids=task_id, key=key, **own)
+
+
 def read_xcom(task_instance: Any, key: str) -> Any:
     """The task's own XCom, for a trigger, whose task instance has no `xcom_pull`. 3.0.6, 3.1.8, 3.3.2. Blocks."""
     return XCom.get_one(

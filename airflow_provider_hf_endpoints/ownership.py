@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, pull_xcom
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, start_note
@@ -70,8 +70,7 @@ def withdraw_claim(task_instance: Any) -> None:
 
 def has_left_claim(task_instance: Any) -> bool:
     """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
-    key = {"task_ids": task_instance.task_id, "key": CLAIM_KEY, "map_indexes": task_instance.map_index}
-    return bool(task_instance.xcom_pull(**key))
+    return bool(pull_xcom(task_instance, task_instance.task_id, CLAIM_KEY))
 
 
 def leave_namespace(task_instance: Any, namespace: str) -> None:
@@ -81,8 +80,7 @@ def leave_namespace(task_instance: Any, namespace: str) -> None:
 
 def left_namespace(task_instance: Any) -> str | None:
     """The namespace that the attempt has left; None where it has left none."""
-    key = {"task_ids": task_instance.task_id, "key": _NAMESPACE_KEY, "map_indexes": task_instance.map_index}
-    namespace = task_instance.xcom_pull(**key)
+    namespace = pull_xcom(task_instance, task_instance.task_id, _NAMESPACE_KEY)
     return namespace if isinstance(namespace, str) else None
 
 

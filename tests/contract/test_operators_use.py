@@ -119,12 +119,15 @@ class Use:
         self.quiet = quiet
         self.dag_run, self.release_policy, self.changes = Run(run_id), release, changes
         self.acquired: Any = None
+        self.acquires = 0
 
     def acquire(self, **changes: Any) -> Any:
         operator = AcquireInferenceEndpointOperator(
             task_id="acquire", **{"endpoint": "demo", "must_exist": False, **GROUP, **self.changes, **changes}
         )
-        self.acquired = run(operator, self.dag_run.context("use.acquire"))
+        context, self.acquires = self.dag_run.context("use.acquire"), self.acquires + 1
+        context["ti"].try_number = self.acquires
+        self.acquired = run(operator, context)
         return self.acquired
 
     def starting(self, **changes: Any) -> Any:

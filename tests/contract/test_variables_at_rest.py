@@ -51,7 +51,8 @@ class Play:
 
     def begin(self) -> None:
         """Acquire and start, and renew as the work inside does."""
-        acquire = AcquireInferenceEndpointOperator(task_id="acquire", endpoint=self.endpoint, must_exist=True, **GROUP)
+        given: dict[str, Any] = {"endpoint": self.endpoint, "must_exist": True, **GROUP}
+        acquire = AcquireInferenceEndpointOperator(task_id="acquire", **given)
         self.acquired = run(acquire, self.dag_run.context("use.acquire"))
         resume = ResumeInferenceEndpointOperator(
             task_id="start", endpoint=self.endpoint, acquired=self.acquired, **FAST

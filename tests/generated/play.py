@@ -47,6 +47,8 @@ class Played:
     requests: int = 0
     hours: float = 0.0
     story: list[str] = field(default_factory=list)
+    xcoms: dict[str, set[str]] = field(default_factory=dict)  # the keys that are left, by the end of the task's id
+    missed: list[str] = field(default_factory=list)  # XComs that a task asked for and that were not there
 
 
 def play(case: Case, *, story: bool = False, everything: bool = False) -> Played:
@@ -229,6 +231,9 @@ class _Play:
         played.ends.update(attempt.end for attempt in world.attempts)
         played.actions.update(change.action for change in self.wire.changes)
         played.faults = broken(self, idle)
+        for key in world.memory.xcoms:
+            played.xcoms.setdefault(key[2].rpartition(".")[2], set()).add(key[4])
+        played.missed = [f"{key[2]}: {key[4]}" for key in world.memory.missed]
         if story:
             played.story = self._story()
         return played

@@ -26,6 +26,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.xcoms: dict[XComKey, Any] = {}
+        self.missed: list[XComKey] = []  # XComs that were asked for and not there: an error in Airflow's log
         self.variables: dict[str, str] = {}
         self.states: dict[tuple[str, str, str, int], dict[str, Any]] = {}
         self.rendered: list[Any] = []  # fields, as the UI shows them
@@ -91,6 +92,8 @@ class Line:
         return (msg.dag_id, msg.run_id, msg.task_id, map_index, msg.key)
 
     def _GetXCom(self, msg: Any) -> Any:
+        if self._key(msg) not in self._memory.xcoms:
+            self._memory.missed.append(self._key(msg))
         return comms.XComResult(key=msg.key, value=self._memory.xcoms.get(self._key(msg)))
 
     def _SetXCom(self, msg: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.generated.play import play
@@ -14,6 +17,24 @@ def test_a_plain_case_breaks_nothing() -> None:
     """One group, one run, one create, one pause."""
     played = play(Case())
     assert ([], {"success": 1}, {"create": 1, "pause": 1}) == (played.faults, played.runs, played.actions)
+
+
+@pytest.mark.parametrize("mapped", [0, 2])
+def test_a_group_leaves_the_xcoms_that_are_documented_and_asks_for_no_other(mapped: int) -> None:
+    """Airflow logs an error for an XCom that is asked for and not there: a new user's first log would begin with it."""
+    played = play(Case(dags=(Dag(parts=(Group(mapped=mapped),)),)))
+    assert [] == played.missed
+    page = (Path(__file__).parents[2] / "docs/reference/xcoms.md").read_text()
+    documented = {line.split("`")[1]: line.split("|")[2] for line in page.splitlines() if line.startswith("| `")}
+    for task in ("acquire", "start", "release"):
+        assert played.xcoms[task] <= {key for key, tasks in documented.items() if task in tasks}, task
+    assert {"return_value"} == played.xcoms["acquire"]
+
+
+def test_an_acquire_that_is_cleared_asks_for_no_xcom_that_is_not_there() -> None:
+    """While the start has left none: neither has a retry of `acquire` an error in its log."""
+    played = play(Case(people=(Person(deed="clear", state="success", after=0.05),)))
+    assert [] == played.missed
 
 
 def test_the_same_case_plays_the_same() -> None:

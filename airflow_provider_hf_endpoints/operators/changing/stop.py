@@ -199,7 +199,8 @@ class _Stopping(Action):
     ) -> None:
         self._stop, self._endpoint, self._context, self._began = stop, endpoint, context, began
         self._missing_ok, self._holders = missing_ok, holders
-        self._missing = False  # before this task: its records may be of an endpoint that was created just now
+        # None also where the endpoint was missing: its records may be of one that was created just now.
+        self._namespace = endpoint.namespace
 
     def check(self) -> None:
         """As of every operator."""
@@ -221,12 +222,13 @@ class _Stopping(Action):
             if not self._missing_ok:
                 raise
             log.warning("Endpoint %s does not exist; missing_ok=True accepts that.", self._endpoint.name)
-            self._missing = True
+            self._namespace = None
             return Done(None)
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
         # Behind the request, which no lease store may delay: a start meanwhile must not trust a read that lags.
         state = None if stop.gone else stop.goal_states[0]
         note_lately(hook.lease_path, endpoint.namespace, endpoint.name, state)
+        self._namespace = endpoint.namespace
         tell_cost(self._endpoint, self._context, cost)
         return Sent(endpoint, self._began, self._stop.goal_states)
 
@@ -240,8 +242,7 @@ class _Stopping(Action):
 
     def _forget(self, *, seen_gone: bool) -> None:
         """Remove what is kept of an endpoint that this task has deleted."""
-        if not seen_gone or self._missing:
+        if not seen_gone or self._namespace is None:
             return
         with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
-            namespace = self._endpoint.namespace or hook.get_conn().default_namespace()
-            forget_deleted(hook.lease_path, namespace, self._endpoint.name, self._began)
+            forget_deleted(hook.lease_path, self._namespace, self._endpoint.name, self._began)

@@ -157,7 +157,7 @@ class Start(Guard):
                 "nothing. Clear the whole group."
             )
         if self._begins:
-            self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
+            self._context["ti"].xcom_push(key=FOUND_KEY, value=self._acquired.noted)
 
     def _hand_over(self) -> None:
         """Before a deferral: what others have to know of it is left in XCom."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context
 
+from airflow_provider_hf_endpoints._airflow import pull_xcom
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, Limits
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
@@ -123,8 +124,11 @@ class AcquireInferenceEndpointOperator(BaseOperator):
     def _unreleased(self, context: Context) -> dict[str, Any] | None:
         """What an earlier attempt acquired and no release has ended: the endpoint may run because of it.
 
-        After a clear, this task's own result is gone and that of the tasks behind it is still there.
+        After a clear, this task's own result is gone and that of the tasks behind it is still there. Before the first
+        attempt nothing can be there, and Airflow would log an error for every XCom that is asked for in vain.
         """
+        if (getattr(context["ti"], "try_number", None) or 1) <= 1:
+            return None
         started = _pull(context, self.start_task_id, FOUND_KEY)
         if started is None or started.get("name") != self.endpoint:
             return None
@@ -139,6 +143,5 @@ def _who(context: Context) -> str:
 
 
 def _pull(context: Context, task_id: str, key: str) -> dict[str, Any] | None:
-    ti: Any = context["ti"]
-    value = ti.xcom_pull(task_ids=task_id, key=key, map_indexes=ti.map_index)
+    value = pull_xcom(context["ti"], task_id, key)
     return value if isinstance(value, dict) else None

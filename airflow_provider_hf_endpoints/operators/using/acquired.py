@@ -20,7 +20,6 @@ class Acquired:
     :param use: the id of the use, the same until a release
     :param lease: the record of the lease that others see
     :param budget: the account of the use, None without a limit
-    :param raw: all of the result, to be passed on
     """
 
     name: str
@@ -29,7 +28,6 @@ class Acquired:
     use: str | None
     lease: Mapping[str, Any] | None
     budget: Mapping[str, Any] | None
-    raw: Mapping[str, Any]
 
     @classmethod
     def of(cls, result: object) -> Self | None:
@@ -37,7 +35,12 @@ class Acquired:
         if not isinstance(result, Mapping) or "name" not in result:
             return None
         rest = {name: result.get(name) for name in ("found", "use", "lease", "budget")}
-        return cls(name=result["name"], namespace=result.get("namespace") or "", **rest, raw=result)
+        return cls(name=result["name"], namespace=result.get("namespace") or "", **rest)
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a start and a release leave in XCom under `FOUND_KEY`."""
+        return {"name": self.name, "found": self.found, "use": self.use}
 
     @property
     def held(self) -> Lease | None:

@@ -224,7 +224,7 @@ class _Releasing(Action):
     def result(self, summary: Summary | None) -> Summary | None:
         """Note that it is released, and say what it has cost."""
         self._forget(seen_gone=summary is None)
-        self._context["ti"].xcom_push(key=FOUND_KEY, value=dict(self._acquired.raw))
+        self._context["ti"].xcom_push(key=FOUND_KEY, value=self._acquired.noted)
         self._report_cost()
         return summary
 

@@ -44,7 +44,7 @@ RESULT: dict[str, Any] = {
 
 
 def test_what_acquire_returns_is_read() -> None:
-    """The start and the release have it as values; what a newer version adds is passed on."""
+    """The start and the release have it as values; what a newer version adds is no error."""
     acquired = Acquired.of({**RESULT, "new": 1})
     assert acquired is not None
     assert ("demo", "acme", None, "one", BUDGET) == (
@@ -55,7 +55,7 @@ def test_what_acquire_returns_is_read() -> None:
         acquired.budget,
     )
     assert acquired.held == LEASE
-    assert acquired.raw["new"] == 1
+    assert {"name": "demo", "found": None, "use": "one"} == acquired.noted
 
 
 @pytest.mark.parametrize("result", [None, "demo", ["demo"], {"namespace": "acme"}])
