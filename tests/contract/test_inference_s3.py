@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -195,6 +197,52 @@ def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path
     assert rows == len(sent)
     # Sixteen in flight at 33 answers a second each, for as long as a group is collected and written.
     assert sum(sent.values()) - rows <= kills * (16 + 16 * 33 * 0.5)
+
+
+def test_evicted_from_one_pod_a_batch_on_s3_goes_on_in_another(s3: S3, tmp_path: Path) -> None:
+    """SIGTERM, as a task gets it from Airflow's supervisor: what is in flight comes in, and the next pod, with nothing
+    of the first one's home, temporary files or working folder, sends no row twice.
+    """
+    code = (
+        "import signal, sys, threading\n"
+        "from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch\n"
+        "from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped\n"
+        "stop = threading.Event()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: stop.set())\n"
+        "job = BatchJob(url=sys.argv[1], task='chat-completion', engine='tgi', prompt='{text}', max_concurrency=16,\n"
+        "    checkpoint_interval=0.1, input_path=sys.argv[2], output_path=sys.argv[3])\n"
+        "try:\n"
+        "    run_batch(job, stop=stop)\n"
+        "except BatchStopped:\n"
+        "    sys.exit(3)\n"
+    )
+    rows = 400
+    folder = s3.folder
+    (folder / "evicted.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(rows)))
+    with serving(slow) as server:
+        ends = []
+        for pod in range(2):
+            own = {name: tmp_path / f"{pod}-{name}" for name in ("HOME", "TMPDIR", "work")}
+            for place in own.values():
+                place.mkdir()
+            environment = {**os.environ, **s3.environment, "PYTHONPATH": os.getcwd()}
+            environment |= {name: str(own[name]) for name in ("HOME", "TMPDIR")}
+            arguments = [server.url, f"{folder}/evicted.jsonl", f"{folder}/pods"]
+            process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=own["work"], env=environment)
+            while pod == 0 and process.poll() is None and len(server.posts) < 50:
+                time.sleep(0.01)
+            if pod == 0:
+                process.send_signal(signal.SIGTERM)
+            ends.append(process.wait(HANG))
+            for place in own.values():
+                shutil.rmtree(place)
+        assert [3, 0] == ends
+        sent = Counter(request.body["messages"][0]["content"] for request in server.posts)
+    folder.fs.invalidate_cache()
+    lines = [json.loads(line) for line in (folder / "pods" / "results-00000.jsonl").read_text().splitlines()]
+    assert list(range(rows)) == [line["index"] for line in lines]
+    assert {1} == set(sent.values())
+    assert rows == len(sent)
 
 
 def test_a_pattern_and_a_folder_on_s3(bucket: UPath) -> None:

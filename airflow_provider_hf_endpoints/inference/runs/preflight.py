@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
 from airflow_provider_hf_endpoints.inference.output.writers import require_writer
 from airflow_provider_hf_endpoints.inference.shards.planner import only_shard
-from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, require_store
+from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, require_scratch, require_store
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,12 @@ def find_job_input(job: BatchJob) -> Input:
     """The files that a job reads.
 
     :raises BatchInputError: there is none, or the job would write where it reads
+    :raises BatchStoreError: this machine cannot gather the output
     """
     given = job.input_path if isinstance(job.input_path, list | tuple) else [job.input_path]
     for who, path in (*(("input_path", each) for each in given), ("output_path", job.output_path)):
         require_store(who, as_upath(path))
+    require_scratch(as_upath(job.output_path))
     source = find_input(job.input_path, job.input_format, job.reads_columns, job.csv_form)
     layout = layout_of_whole(job)
     source.refuse_output(layout.results, layout.errors)

@@ -37,7 +37,7 @@ from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, require_scratch
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,14 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     :raises ShardsMissingError: some shards are not finished; nothing was written
     :raises OutputConflictError: another job's output, or another run, is on the path
     :raises BatchInputError: an id stands in two shards, or the input has no row
+    :raises BatchStoreError: this machine cannot gather the output
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written
     """
     layout = OutputLayout.of(output_path)
     plan = read_plan(layout)
     if plan is None:
         raise ShardsMissingError(f"no plan of shards below {layout.shards}. Plan and run the shards first")
+    require_scratch(layout.results)
     lock = OutputLock(layout.journal)
     lock.acquire(WAIT)
     try:

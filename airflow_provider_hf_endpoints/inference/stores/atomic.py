@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
@@ -30,7 +31,8 @@ def replacing(path: UPath, check: Callable[[], None] = lambda: None) -> Iterator
             yield upload
         return
     local.parent.mkdir(parents=True, exist_ok=True)
-    temporary = local.with_name(f".{local.name}.{os.getpid()}.tmp")
+    # No number of a process: in containers that share a folder, each process may have the same one.
+    temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

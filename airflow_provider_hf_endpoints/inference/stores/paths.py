@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 from upath import UPath
 
 from airflow_provider_hf_endpoints._packages import missing_store
-from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, BatchStoreError
 
+_A_PAGE = 4096  # bytes, which a full disk does not take
 PathLike = Any  # str, os.PathLike, UPath or ObjectStoragePath: they share no base class across Airflow's versions
 
 
@@ -50,6 +52,26 @@ def require_store(who: str, path: UPath) -> None:
         if not re.search(r"No filesystem registered|Protocol not known", str(error)):
             raise
         raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
+
+
+def require_scratch(output: UPath) -> None:
+    """Refuse an output on an object store where this machine has no disk to gather it on, before anything is sent.
+
+    A container may have a read-only file system, or a `/tmp` that is full.
+
+    :raises BatchStoreError: with what to do; another machine may have one
+    """
+    if local_path(output) is not None:
+        return
+    try:
+        with tempfile.TemporaryFile(prefix="hf-batch-") as file:
+            file.write(bytes(_A_PAGE))
+    except OSError as error:
+        raise BatchStoreError(
+            f"this worker cannot write a temporary file ({type(error).__name__}: {error}), and a batch with "
+            f"output_path {output} keeps its finished rows in one until they are uploaded. Mount a writable volume at "
+            "/tmp, or let TMPDIR name a writable folder, with room for twice the output"
+        ) from error
 
 
 def local_path(path: UPath) -> Path | None:

@@ -214,6 +214,8 @@ class BatchInferenceOperator(RequestingOperator):
                 raise AirflowSkipException(f"{error} (on_empty='skip')") from error
             hint = "on_empty='skip' skips the task, and on_empty='succeed' writes an empty output."
             raise AirflowFailException(f"{error}. {hint}") from error
+        except BatchStoreError:
+            raise  # it passes, or another worker has what this one lacks
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
 

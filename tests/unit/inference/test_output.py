@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchStoreError
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.requesting import batch as operator_module
 
 
 @pytest.fixture(params=["local", "object store"])
@@ -55,3 +63,66 @@ def test_an_upload_that_breaks_off_leaves_no_part(tmp_path: Path, monkeypatch: p
     with pytest.raises(ConnectionResetError, match="hung up"), replacing(path) as file:
         file.write(b"x" * (3 << 20))
     assert not path.exists()
+
+
+def test_two_writers_of_one_number_do_not_mix(tmp_path: Path) -> None:
+    """In containers that share a folder the processes have the same numbers: each file is one writer's."""
+    path = UPath(tmp_path / "results.jsonl")
+    with replacing(path) as first, replacing(path) as second:
+        first.write(b"first\n" * 3)
+        second.write(b"second\n")
+    assert b"first\n" * 3 == path.read_bytes()
+    assert ["results.jsonl"] == [each.name for each in tmp_path.iterdir()]
+
+
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose file system is read-only, and that has no volume for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none/of/these"])
+
+
+def _job(output: str, tmp_path: Path) -> BatchJob:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "a"}))
+    return BatchJob(
+        url="http://127.0.0.1:9",  # refuses: whoever gets there gives up at once, with another error
+        task="chat-completion",
+        prompt="{text}",
+        startup_timeout=0.1,
+        input_path=str(tmp_path / "in.jsonl"),
+        output_path=output,
+    )
+
+
+@pytest.mark.usefixtures("no_disk")
+def test_a_machine_without_a_disk_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """Else rows are answered, paid for and lost: nothing can keep them until the store has them."""
+    job = _job(f"memory://{tmp_path.name}/out", tmp_path)
+    with pytest.raises(BatchStoreError, match=r"temporary file .*No usable temporary directory.*Mount a .*TMPDIR"):
+        run_batch(job)
+
+
+@pytest.mark.usefixtures("no_disk")
+def test_a_merge_on_a_machine_without_a_disk_says_so(tmp_path: Path) -> None:
+    """The same words, and the shards stay."""
+    job = _job(f"memory://{tmp_path.name}/out", tmp_path)
+    plan_batch(job.input_path, job.output_path, shards=1)
+    with pytest.raises(BatchStoreError, match="temporary file"):
+        merge_shards(job.output_path)
+
+
+@pytest.mark.usefixtures("no_disk")
+def test_a_task_on_a_machine_without_a_disk_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker may have one; the endpoint is not woken."""
+    monkeypatch.setattr(operator_module, "_storage", UPath)  # Airflow's own paths know no store in memory
+    job = _job(f"memory://{tmp_path.name}/out", tmp_path)
+    operator = BatchInferenceOperator(
+        task_id="batch",
+        endpoint="demo",
+        task="chat-completion",
+        prompt="{text}",
+        input_path=job.input_path,
+        output_path=job.output_path,
+    )
+    with pytest.raises(BatchStoreError, match="temporary file"):
+        operator._check()
