@@ -80,6 +80,8 @@ def airflow(emulator: Emulator, still: Emulator, outputs: Path, dag_folders: lis
                 # This checkout's own package, wherever the environment has another one installed from.
                 "PYTHONPATH": os.pathsep.join(map(str, (ROOT, Path(__file__).parent / "modules"))),
                 "AIRFLOW__CORE__PARALLELISM": "8",
+                # The second for the tasks that name it.
+                "AIRFLOW__CORE__EXECUTOR": "LocalExecutor,pod_executor.PodExecutor",
                 # On a machine under load the scheduler is later than the five seconds of the default.
                 "AIRFLOW__HF_ENDPOINTS__MIN_DEFERRAL_SECONDS": "8",
                 "MATRIX_CONNECTION": "hf_endpoints_still",
