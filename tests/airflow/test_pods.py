@@ -69,13 +69,14 @@ def test_a_batch_goes_on_in_another_pod(airflow: LocalAirflow, emulator: Emulato
     name, dag_id, task_id = "pod-batch", "live_pod_batch", "batch"
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"ticket {n}"}) + "\n" for n in range(ROWS)))
     output = tmp_path / "out" / "results.jsonl"
-    emulator.behave(name, latency_seconds=0.25)
+    emulator.behave(name, latency_seconds=1.0)
     airflow.wait_for_dag(dag_id)
     before = sent(emulator)
     conf = {"endpoint": name, "input_path": str(tmp_path / "in.jsonl"), "output_path": str(output)}
     run = airflow.api.trigger(dag_id, conf)
     airflow.wait_until(lambda: any(each.stat().st_size for each in output.parent.rglob("*.log")), "rows are recorded")
     evict(airflow, dag_id, task_id)
+    emulator.behave(name, latency_seconds=0.0)
     take_up(airflow, dag_id, run, task_id)
     assert airflow.wait_for_run(dag_id, run) == "success", airflow.task_messages(dag_id, run, task_id)
     answers = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
