@@ -222,6 +222,8 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
 
 def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
     found = sorted((path for path in folder.iterdir() if not _is_hidden(path.name)), key=lambda path: path.name)
+    for path in found:
+        _refuse_broken_link(path)
     files = [_known(path, path.name, input_format) for path in found if path.is_file()]
     if not files:
         raise BatchInputError(
@@ -238,15 +240,28 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
         found = base.fs.glob(prefix + wanted, detail=True)
     except FileNotFoundError:
         found = {}
-    names = sorted(
-        key.removeprefix(prefix)
-        for key, about in found.items()
-        if about["type"] == "file" and not _is_left_out(key.removeprefix(prefix), wanted)
-    )
+    kinds = {key.removeprefix(prefix): about["type"] for key, about in found.items()}
+    kinds = {name: kind for name, kind in kinds.items() if not _is_left_out(name, wanted)}
+    for name, kind in kinds.items():
+        if kind not in ("file", "directory"):
+            _refuse_broken_link(base / name)
+    names = sorted(name for name, kind in kinds.items() if kind == "file")
     if not names:
         raise BatchInputError(f"input pattern {pattern} matches no file{_why_not(base)}")
     for name in names:
         yield _known(base / name, name, input_format)
+
+
+def _refuse_broken_link(path: UPath) -> None:
+    """
+    :raises BatchInputError: it leads to no file, so the rows that it stands for would be left out
+    """
+    local = local_path(path)
+    if local is not None and local.is_symlink() and not local.exists():
+        raise BatchInputError(
+            f"input file {path} is a link to {os.readlink(local)}, which does not exist, so its rows would be left "
+            "out. Restore the file, or remove the link"
+        )
 
 
 def _why_not(folder: UPath) -> str:

@@ -3,6 +3,7 @@ promises. Read as lines, such a file gives rows of garbage, some of which are se
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from typing import IO, cast
@@ -59,6 +60,7 @@ _ENCODINGS = (
 )
 _TAR_AT = 257
 _FIRST_BYTES = 512
+_NO_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 def refusal(path: UPath, error: OSError) -> BatchInputError | None:
@@ -70,6 +72,8 @@ def refusal(path: UPath, error: OSError) -> BatchInputError | None:
             return BatchInputError(f"input {path} is a folder, not a file")
         case PermissionError():
             return BatchInputError(f"no permission to read input file {path}: {error}")
+        case OSError() if error.errno in _NO_PATH:
+            return BatchInputError(f"input {path} cannot be a file: {error.strerror}. Check the path")
     # huggingface_hub's errors, which this room does not import, carry the answer.
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:

@@ -6,6 +6,7 @@ Checks of one argument, or of a few against each other, by their plain values; w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from types import NoneType, UnionType
@@ -86,7 +87,10 @@ def paths(name: str, value: object) -> None:
     """
     for each in value if isinstance(value, list | tuple) else [value]:
         try:
-            as_upath(each)
+            path = str(as_upath(each))
+            if "\0" in path:
+                raise ValueError("it contains a NUL")
+            os.fsencode(path)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be a path or a list of paths, not {value!r}: {error}") from None
 

@@ -174,6 +174,7 @@ class BatchJob:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
         checks.listed("keep_columns", self.keep_columns)
         checks.paths("input_path", self.input_path)
+        checks.paths("output_path", (self.output_path,))
         checks.one_of("on_bad_input", self.on_bad_input, ("error_row", "stop"))
         checks.one_of("on_empty", self.on_empty, ("fail", "succeed"))
         checks.one_of("on_existing", self.on_existing, ("resume", "overwrite", "fail"))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
-from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath, local_path
+
+#: Of a name on a disk, which takes 255, without what stands around the name while the file is written.
+_MOST_BYTES = 255 - len(".4194304.tmp.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,19 @@ class OutputLayout:
         if self.journal.name != "_journal":
             return (self.results,)
         return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
+
+    def require_names(self) -> None:
+        """Refuse names that a disk may not take, before the rows are paid.
+
+        :raises BatchInputError: one of the files has a name that is too long
+        """
+        for path in (self.results, self.errors, self.manifest, self.journal, self.shards, self.ids):
+            size = len(os.fsencode(path.name))
+            if local_path(path) is not None and size > _MOST_BYTES:
+                raise BatchInputError(
+                    f"output file {path.name[:40]}… has a name of {size} bytes, but the limit is {_MOST_BYTES}. Choose "
+                    "a shorter output_path"
+                )
 
     def of_shard(self, name: str) -> OutputLayout:
         """Of one of its shards: a folder of its own.

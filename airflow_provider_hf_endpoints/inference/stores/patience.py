@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ _Result = TypeVar("_Result")
 _FOR_GOOD = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, RecursionError)
 #: Refused or not there, which a moment rarely changes.
 _REFUSED = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+#: A path that no file can have, and a disk that nobody may write to.
+_REFUSED_NUMBERS = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS})
 _REFUSED_STATUSES = frozenset(range(400, 500)) - {408, 425, 429}
 PATIENCE = 120.0  # seconds for which a store may fail before the batch ends; an endpoint bills meanwhile
 FIRST_PAUSE = 0.5  # seconds, doubled with each failure
@@ -48,6 +51,8 @@ def store_error(error: Exception, doing: str) -> BatchStoreError:
 
 def _is_refusal(error: Exception) -> bool:
     """Whether the store refuses, or has not got what is asked for: a moment rarely changes that."""
+    if isinstance(error, OSError) and error.errno in _REFUSED_NUMBERS:
+        return True
     return isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES
 
 

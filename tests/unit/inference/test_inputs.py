@@ -282,3 +282,25 @@ def test_an_error_that_may_pass_is_not_the_inputs() -> None:
     assert refusal(path, ConnectionResetError("reset")) is None
     assert refusal(path, OSError("503")) is None
     assert "no permission to read input file" in str(refusal(path, PermissionError("denied")))
+
+
+@pytest.mark.parametrize("given", ["", "*.jsonl"])
+def test_a_link_that_leads_nowhere_is_no_missing_row(tmp_path: Path, given: str) -> None:
+    """The rows of the file that it stands for would be left out silently."""
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    (tmp_path / "b.jsonl").symlink_to("moved.jsonl")
+    with pytest.raises(BatchInputError, match=r"b\.jsonl is a link to moved\.jsonl, which does not exist"):
+        find_input(f"{tmp_path}/{given}")
+    (tmp_path / "moved.jsonl").mkdir()
+    assert 1 == len(find_input(f"{tmp_path}/{given}").files)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("name", ["a.jsonl/b.jsonl", "loop/b.jsonl", "x" * 300 + ".jsonl"])
+def test_a_path_that_cannot_be_a_file_is_refused_at_once(tmp_path: Path, name: str, listed: bool) -> None:
+    """A file as a folder, a link to itself, a name that is too long: no store that may come right again."""
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    (tmp_path / "loop").symlink_to("loop")
+    path = str(tmp_path / name)
+    with pytest.raises(BatchInputError, match="cannot be a file"):
+        list(read_lines(find_input([str(tmp_path / "a.jsonl"), path] if listed else path)))

@@ -12,8 +12,9 @@ import pytest
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchStoreError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStoreError
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
+from airflow_provider_hf_endpoints.inference.runs.preflight import find_job_input
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
@@ -126,3 +127,31 @@ def test_a_task_on_a_machine_without_a_disk_may_be_tried_again(tmp_path: Path, m
     )
     with pytest.raises(BatchStoreError, match="temporary file"):
         operator._check()
+
+
+@pytest.mark.parametrize("name", ["x" * 230 + ".jsonl", "x" * 244 + ".jsonl", "é" * 120 + ".jsonl.gz", "x" * 300])
+def test_a_name_that_a_disk_may_not_take_is_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    """The output is written under a longer name: it could never be published, after everything was paid."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    job = BatchJob(
+        url="http://127.0.0.1:9",
+        task="chat-completion",
+        input_path=tmp_path / "in.jsonl",
+        output_path=tmp_path / name,
+        prompt="{text}",
+    )
+    if "." not in name:  # a folder
+        with pytest.raises(BatchStoreError, match="too long"):
+            run_batch(job)
+        return
+    with pytest.raises(BatchInputError, match="Choose a shorter output_path"):
+        find_job_input(job)
+
+
+@pytest.mark.parametrize("argument", ["input_path", "output_path"])
+@pytest.mark.parametrize("name", ["a\0b.jsonl", "a\ud800.jsonl"])
+def test_a_path_that_no_system_takes_is_refused_by_its_argument(argument: str, name: str) -> None:
+    """In place of "embedded null byte"."""
+    given = {"url": "http://h", "task": "chat-completion", "input_path": "i", "output_path": "o", "prompt": "{t}"}
+    with pytest.raises(ValueError, match=rf"^{argument} must be a path"):
+        BatchJob(**{**given, argument: name})
