@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.models import BROKEN, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
+    MISSING,
     Failed,
     Goal,
     OnScaledToZero,
@@ -131,8 +132,8 @@ def _summary(endpoint: InferenceEndpoint | None) -> dict[str, Any] | None:
 def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | None = None) -> dict[str, Any] | None:
     """The endpoint's summary when the wait ended well (None when the goal was its deletion); else the typed error.
 
-    :param explain: called only for an endpoint that failed, with what its state says: the same with the service's
-        messages and the last lines of its log, redacted.
+    :param explain: called with the reason for an endpoint that failed or does not exist. Returns the reason with the
+        service's messages and the last lines of the log, redacted, or with a similar name.
     :raises InferenceEndpointTimeoutError: the deadline passed.
     :raises EndpointFailedError: the endpoint can't get there.
     :raises WaitBrokenError: the wait itself could not go on.
@@ -146,7 +147,7 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | No
             raise InferenceEndpointTimeoutError(f"Endpoint {name!r}: {reason}")
         case "failed":
             state = (event.get("endpoint") or {}).get("state")
-            words = explain(reason) if state in BROKEN and explain is not None else reason
+            words = explain(reason) if explain is not None and (state in BROKEN or reason == MISSING) else reason
             raise EndpointFailedError(f"Endpoint {name!r}: {words}")
         case _:
             # An event of a version that did not say: a retry does no harm.

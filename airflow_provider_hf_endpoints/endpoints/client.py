@@ -116,7 +116,7 @@ class EndpointsClient(Transport):
 
     def get_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """One endpoint."""
-        return self.run(flows.get(self.session, name, namespace))
+        return self.run(flows.suggesting(self.session, name, namespace, flows.get(self.session, name, namespace)))
 
     def create_inference_endpoint(
         self,
@@ -196,7 +196,9 @@ class EndpointsClient(Transport):
 
     def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
         """The replicas and their stages."""
-        return self.run(readings.replicas(self.session, name, namespace))
+        return self.run(
+            flows.suggesting(self.session, name, namespace, readings.replicas(self.session, name, namespace))
+        )
 
     def get_inference_endpoint_logs(
         self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
@@ -205,7 +207,11 @@ class EndpointsClient(Transport):
 
         Filters: `replica`, and where the deployment has log search `level`, `search`, `since`, `until`.
         """
-        return self.run(readings.logs(self.session, name, namespace, tail=tail, **filters))
+        return self.run(
+            flows.suggesting(
+                self.session, name, namespace, readings.logs(self.session, name, namespace, tail=tail, **filters)
+            )
+        )
 
     def get_inference_endpoint_metric(
         self,
@@ -219,7 +225,7 @@ class EndpointsClient(Transport):
     ) -> Metrics:
         """Running replicas or pending requests between two aware datetimes (default: until now)."""
         flow = readings.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
-        return self.run(flow)
+        return self.run(flows.suggesting(self.session, name, namespace, flow))
 
     def get_inference_endpoint_cost(
         self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
@@ -231,7 +237,11 @@ class EndpointsClient(Transport):
 
         :raises CostUnknownError: replicas and metric are not available, and the endpoint has stopped
         """
-        return self.run(metering.cost(self.session, name, namespace, start=start, stop=stop))
+        return self.run(
+            flows.suggesting(
+                self.session, name, namespace, metering.cost(self.session, name, namespace, start=start, stop=stop)
+            )
+        )
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True

@@ -167,6 +167,7 @@ class EndpointNotFoundError(ApiError):
 
     what = "Not found"
     advice = "Check the endpoint's name and namespace. Somebody may also have deleted the endpoint."
+    names_compared = False  # whether a similar name was looked for: once for an error is enough
 
 
 class NameTakenError(ApiError):

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def usd_since(
     """
     try:
         start = datetime.fromtimestamp(began, UTC)
-        usd = client.get_inference_endpoint_cost(name, start=start, namespace=namespace).usd
+        usd = client.run(metering.cost(client.session, name, namespace, start=start, stop=None)).usd
     except EndpointNotFoundError:
         return 0.0
     except InferenceEndpointError as error:

@@ -252,5 +252,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
     def _finish(self, event: dict[str, Any] | None) -> dict[str, Any] | None:
         return conclude(
             event,
-            lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self)),
+            lambda reason: explain_failure(
+                self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self), namespace=self.namespace
+            ),
         )

@@ -207,12 +207,28 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
         seen.add(cursor)
 
 
+def suggesting(session: Session, name: str, namespace: str | None, flow: Flow[T]) -> Flow[T]:
+    """`flow`, which reads an endpoint. If there is none, the error names the one with the most similar name.
+
+    Costs one request, after a 404 only. Not for requests that stop an endpoint, and not where a 404 is an answer.
+    """
+    try:
+        return (yield from flow)
+    except EndpointNotFoundError as error:
+        raise (yield from with_nearest_name(session, error, name, namespace)) from error.__cause__
+
+
 def with_nearest_name(
     session: Session, error: EndpointNotFoundError, name: str, namespace: str | None
-) -> Flow[ApiError]:
+) -> Flow[EndpointNotFoundError]:
     """`error` with the existing name that is most similar to `name`, if the first page of the list has one."""
+    if error.names_compared:
+        return error
     hint = yield from nearest_name(session, name, namespace)
-    return error.with_advice(f"{hint} {error.advice}") if hint else error
+    named = error.with_advice(f"{hint} {error.advice}") if hint else error
+    assert isinstance(named, EndpointNotFoundError)
+    named.names_compared = True
+    return named
 
 
 def nearest_name(session: Session, name: str, namespace: str | None) -> Flow[str]:

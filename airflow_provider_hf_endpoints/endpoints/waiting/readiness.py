@@ -23,6 +23,8 @@ from airflow_provider_hf_endpoints.endpoints.models import (
 OnScaledToZero = Literal["wake", "accept", "fail"]
 
 SHORTEST_POLL = 1.0  # seconds
+#: Why a wait fails for an endpoint that is not there. Who can ask says `wait.why_missing` instead.
+MISSING = "The endpoint does not exist. Check its name and namespace. Somebody may also have deleted it."
 LONGEST_POLL = 30.0  # seconds
 _JITTER = 0.2  # the part by which a pause may be shorter or longer
 # After a resume, reads of the endpoint may still say "paused" for a moment, and after a create that there is none: the
@@ -196,7 +198,7 @@ def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float
     if endpoint is None and _started_by_us(moment):
         return _wait(None, moment, "reads do not show the endpoint yet, which was created or resumed a moment ago")
     if endpoint is None:
-        return Failed("The endpoint does not exist. Check its name and namespace. Somebody may also have deleted it.")
+        return Failed(MISSING)
     if endpoint.status in goal.target_states:
         return _judge_arrived(endpoint, snapshot.health, moment)
     if goal.target_states == {DELETED}:

@@ -114,14 +114,15 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
         return after_error(error, goal, session.now())
     verdict = judge(snapshot, goal, session.now())
     if isinstance(verdict, Failed) and snapshot.endpoint is None:
-        return Failed((yield from _why_missing(session, name, namespace)))
+        return Failed((yield from why_missing(session, name, namespace)))
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
         health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
         return judge_wake(verdict, snapshot.endpoint, health)
     return verdict
 
 
-def _why_missing(session: Session, name: str, namespace: str | None) -> Flow[str]:
+def why_missing(session: Session, name: str, namespace: str | None) -> Flow[str]:
+    """What a wait for an endpoint that is not there fails with: the namespace, and a similar name."""
     chosen = yield from resolve_namespace(session, namespace)
     hint = yield from nearest_name(session, name, chosen)
     what = f"No endpoint {name!r} in namespace {chosen!r}."

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
@@ -147,7 +148,7 @@ def _pause(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
 
 
 def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
-    before = client.get_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+    before = client.run(flows.get(client.session, endpoint.name, endpoint.namespace))
     if before.status in PARKED:
         return before
     try:
@@ -162,7 +163,7 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
 
 
 def _delete(client: EndpointsClient, endpoint: EndpointRef) -> InferenceEndpoint:
-    before = client.get_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
+    before = client.run(flows.get(client.session, endpoint.name, endpoint.namespace))
     client.delete_inference_endpoint(endpoint.name, namespace=endpoint.namespace, missing_ok=True, wait=False)
     return before
 

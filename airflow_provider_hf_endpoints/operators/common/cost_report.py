@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -51,7 +52,7 @@ def cost_before_delete(hook: InferenceEndpointsHook, endpoint: EndpointRef, cont
         return None
     with _only_warning(f"Could not read the cost of endpoint {endpoint.name}"), hook.fresh_client() as client:
         client.limit(_BEFORE_DELETE)
-        return client.get_inference_endpoint_cost(endpoint.name, namespace=endpoint.namespace, start=start)
+        return client.run(metering.cost(client.session, endpoint.name, endpoint.namespace, start=start, stop=None))
     return None
 
 

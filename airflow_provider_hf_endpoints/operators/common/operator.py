@@ -222,6 +222,7 @@ class EndpointOperator(BaseOperator):
                     event,
                     reason,
                     lambda: [*attempt.action.secrets(), *secrets_of_dag(self)],
+                    namespace=self.namespace,
                 ),
             )
         except InferenceEndpointError as error:

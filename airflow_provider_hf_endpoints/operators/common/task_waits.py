@@ -15,8 +15,8 @@ from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import BROKEN
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Verdict, Wait, Wake, why_broken
-from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import MISSING, Verdict, Wait, Wake, why_broken
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, why_missing
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec
@@ -73,11 +73,16 @@ def explain_failure(
     event: Mapping[str, Any] | None,
     reason: str,
     secrets: Callable[[], Sequence[str]] = list,
+    *,
+    namespace: str | None = None,
 ) -> str:
-    """Why an endpoint failed, with the last lines of its log, for the task's error. Never raises for itself.
+    """Why an endpoint failed, with the last lines of its log, or with a similar name where there is no such endpoint,
+    for the task's error. Never raises for itself.
 
     :param secrets: what must not appear: a container that fails likes to print what it was given.
     """
+    if reason == MISSING:
+        return _explain_missing(hf_endpoints_conn_id, (event or {}).get("name", ""), namespace)
     summary = (event or {}).get("endpoint") or {}
     try:
         known = tuple(secrets())
@@ -96,3 +101,14 @@ def explain_failure(
     except LOOKUP_ERRORS as error:
         log_lines = f"(Could not read its log: {error})"
     return redact(f"{reason}\n{log_lines}", known)
+
+
+def _explain_missing(hf_endpoints_conn_id: str, name: str, namespace: str | None) -> str:
+    """A trigger does not ask for names: a thousand waits for one missing endpoint would."""
+    try:
+        with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
+            client = hook.get_conn()
+            return client.run(why_missing(client.session, name, namespace))
+    except LOOKUP_ERRORS as error:
+        log.info("Could not look for a similar name: %s", error)
+        return MISSING

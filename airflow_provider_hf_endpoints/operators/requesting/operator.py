@@ -152,7 +152,9 @@ class RequestingOperator(BaseOperator):
         """Raise where the wait ended badly."""
         conclude(
             event,
-            lambda reason: explain_failure(self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self)),
+            lambda reason: explain_failure(
+                self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self), namespace=self.namespace
+            ),
         )
 
     def _why_not_served(self, hook: InferenceEndpointsHook, error: Exception) -> str | None:

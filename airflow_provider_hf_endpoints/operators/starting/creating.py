@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -274,7 +275,7 @@ class Creating(Action):
 
 def _find(client: EndpointsClient, name: str, namespace: str | None) -> InferenceEndpoint | None:
     try:
-        return client.get_inference_endpoint(name, namespace=namespace)
+        return client.run(flows.get(client.session, name, namespace))
     except EndpointNotFoundError:
         return None
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import may_ask_from_a_thread
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import Metrics
@@ -83,7 +84,7 @@ class Held:
     def state(self) -> str | None:
         """The endpoint's state, None where there is none."""
         try:
-            return self.client.get_inference_endpoint(self.name, namespace=self.namespace).status
+            return self.client.run(flows.get(self.client.session, self.name, self.namespace)).status
         except EndpointNotFoundError:
             return None
 

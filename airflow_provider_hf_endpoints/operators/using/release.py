@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
 
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
@@ -278,7 +279,8 @@ class _Releasing(Action):
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:
         try:
-            return hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
+            client = hook.get_conn()
+            return client.run(flows.get(client.session, self._endpoint.name, self._endpoint.namespace))
         except EndpointNotFoundError:
             return None
 
