@@ -40,7 +40,7 @@ demo: ## a real Airflow runs the first example DAG on the emulator; KEEP=1 leave
 
 docs: ## the documentation's site, below .site/; warnings are errors
 	@$(SETUP) docs
-	@.venv-docs/bin/zensical build --strict --clean --config-file mkdocs.yml
+	@.venv-docs/bin/python dev/build_site.py
 	@echo "The site: .site/index.html"
 
 lint: ## ruff and mypy

@@ -31,9 +31,9 @@ class ApproveHardwareOperator(ApprovalOperator):
     :param price_above: USD per hour of the endpoint, with all its replicas, up to which no approval is needed.
     :param max_replica: replicas that it may scale to; default 1. (templated)
     :param hf_endpoints_conn_id: the connection. (templated)
-    :param response_timeout: how long to wait for an answer, a timedelta; default no limit.
 
-    Other parameters, such as `defaults`, `notifiers` and `assigned_users`: see Airflow's `ApprovalOperator`.
+    Other parameters, such as `response_timeout` (a timedelta; default no limit), `defaults`, `notifiers` and
+    `assigned_users`: see Airflow's `ApprovalOperator`.
     Raises `AirflowFailException` for hardware that the service does not offer.
     """
 

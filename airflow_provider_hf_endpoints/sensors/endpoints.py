@@ -60,7 +60,6 @@ class InferenceEndpointSensor(BaseSensorOperator):
         before, and in the mode `reschedule`, of each attempt). A restart of the triggerer does not extend it. Default
         1 hour.
     :param poke_interval: seconds between looks at most; they are shorter at first. Default 30.
-    :param mode: `poke` or `reschedule`, where `deferrable` is False.
     :param start_from_trigger: begin to wait in the triggerer at once, without a worker before the end. Templates need
         Airflow 3.3; it costs the triggerer the whole serialized DAG for each wait. Default False.
     :param deferrable: wait in the triggerer, occupying no worker; default Airflow's `[operators] default_deferrable`.
@@ -69,6 +68,8 @@ class InferenceEndpointSensor(BaseSensorOperator):
     :param on_failure: when it failed, or the wait ended with an error that no retry of this task follows.
     :param on_kill: when the task is killed while it waits. In the mode `reschedule`, a kill between two looks has no
         effect. A task that is cleared, or marked as a success, keeps the endpoint.
+
+    If `deferrable` is False, `mode` is `poke` (default) or `reschedule`, as of every sensor.
 
     Without `retries`, the task has five retries within about eight minutes, for faults of Airflow.
 

@@ -124,6 +124,7 @@ class BatchInferenceOperator(RequestingOperator):
     def __init__(
         self,
         *,
+        endpoint: str,
         task: str,
         input_path: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
         output_path: str | ObjectStoragePath,
@@ -156,7 +157,7 @@ class BatchInferenceOperator(RequestingOperator):
         job_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(endpoint=endpoint, **kwargs)
         self.task = task
         self.input_path = input_path
         self.output_path = output_path

@@ -41,6 +41,7 @@ class InferenceOperator(RequestingOperator):
     def __init__(
         self,
         *,
+        endpoint: str,
         task: str,
         inputs: Any,
         parameters: Mapping[str, Any] | None = None,
@@ -49,7 +50,7 @@ class InferenceOperator(RequestingOperator):
         request_timeout: float = 300.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(endpoint=endpoint, **kwargs)
         self.task = task
         self.inputs = inputs
         self.parameters = parameters

@@ -74,8 +74,6 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     :param max_replica: the autoscaler's upper bound; default 1. (templated)
     :param scale_to_zero_timeout: idle minutes before the service scales the endpoint to zero, 15 to 2880; default 15.
         (templated)
-    :param options: every other setting of `endpoints.spec.EndpointSpec`: `revision`, `custom_image`, `env`, `type`,
-        `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
     :param secrets: values, `FromConnection(…)` or `FromVariable(…)`. Looked up when the task runs, masked, never
         rendered.
     :param container_registry_password: the same, for a private image.
@@ -101,6 +99,9 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         for this run if a later task stops it (a teardown of this task, a pause, scale to zero or delete); otherwise it
         is kept.
     :param acquired: set by `inference_endpoint(…)`: the result of its task `acquire`. (templated)
+
+    Every other setting of `endpoints.spec.EndpointSpec` is an argument too: `revision`, `custom_image`, `env`, `type`,
+    `tags`, `container_args`, `tensor_parallel_size`, `scaling_metric`, … (templated)
 
     Without `retries`, the task has five retries within about eight minutes, for faults of Airflow and of the service. A
     retry uses the endpoint that an earlier attempt started, and does not extend the deadline (Airflow 3.3). An endpoint
@@ -130,6 +131,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         instance_size: str | None = None,
         hardware: Sequence[str] | str | None = None,
         hardware_order: HardwareOrder = "given",
+        namespace: str | None = None,
         task: str | None = None,
         min_replica: int = 0,
         max_replica: int | None = None,
@@ -150,7 +152,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     ) -> None:
         options = {field: kwargs.pop(field) for field in _OPTIONS if field in kwargs}
         options = understand_all(options, _KINDS, _TEMPLATED)
-        super().__init__(**kwargs)
+        super().__init__(namespace=namespace, **kwargs)
         refuse_templated(options)
         if if_exists not in get_args(IfExists):
             raise ValueError(f"if_exists={if_exists!r} is not valid. Use one of {', '.join(get_args(IfExists))}.")
