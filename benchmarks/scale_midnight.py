@@ -49,7 +49,7 @@ def asked_by_a_group() -> dict[str, tuple[int, int, int]]:
 def table(dags: int, slots: tuple[int, ...]) -> None:
     """Print what a group asks, and how long so many take to begin on so many slots."""
     group = asked_by_a_group()
-    head("task of a group", "requests to the control plane", "of them who the token belongs to", "for Variables")
+    head("task of a group", "requests to the control plane", "of these to the Hub (whose token)", "for Variables")
     for name, counts in group.items():
         row(name, *counts)
     service, _, airflow = (sum(group[name][which] for name in ("acquire", "start")) for which in range(3))
