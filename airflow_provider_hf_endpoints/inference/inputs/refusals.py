@@ -118,7 +118,7 @@ def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, en
 
 
 def kind_of(head: bytes) -> tuple[str, str] | None:
-    """What a file contains that has no rows, and what to do with it, by its first bytes; None where nothing is known."""
+    """What a file without rows contains, by its first bytes, and what to do with it; None where nothing is known."""
     # A table may have a column whose name begins so, such as ORCID.
     for beginning, kind, advice in _KINDS if _is_binary(head) else ():
         if head.startswith(beginning):
