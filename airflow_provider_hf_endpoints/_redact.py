@@ -29,6 +29,9 @@ _LOOKS_SECRET = re.compile(
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"  # AWS, Google
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
     r"|(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"  # user and password of a URL
+    # What makes a URL a signed one, of AWS, Google and Azure.
+    r"|(?<=X-Amz-Signature=)[^\s&\"']+|(?<=X-Amz-Security-Token=)[^\s&\"']+|(?<=X-Goog-Signature=)[^\s&\"']+"
+    r"|(?<=[?&]Signature=)[^\s&\"']+|(?<=[?&]sig=)[^\s&\"']+"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     # The last lines of a log may begin within a key.
     r"|(?:^[ \t]*[\w+/=]{16,}[ \t]*\n)*^[ \t]*[\w+/=]*[ \t]*\n?-----END [A-Z ]*PRIVATE KEY-----"

@@ -36,6 +36,22 @@ def test_tokens_are_redacted_wherever_they_stand(text: str, shown: str) -> None:
     assert shown == redact(text)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Expires=3600&X-Amz-Signature={}&x-id=GetObject",
+        "X-Amz-Security-Token={}&X-Amz-SignedHeaders=host",
+        "Expires=1767225600&Signature={}&Key-Pair-Id=K2L8F4GPSG1IFC",
+        "se=2026-01-01&sp=r&sig={}",
+        "X-Goog-Signature={}",
+    ],
+)
+def test_a_signed_url_keeps_its_signature_to_itself(query: str) -> None:
+    """Whoever has it may read the file: an input, or a model that a container loads."""
+    text = f"GET https://bucket/model.bin?{query} 200"
+    assert text.format("***") == redact(text.format("aB3~xY%2Fz-_0"))
+
+
 @pytest.mark.parametrize("name", ["hf_endpoints_default", "No module named 'hf_transfer'", "hf_xet", "hf_hub_download"])
 def test_names_that_only_look_like_tokens_stay_readable(name: str) -> None:
     """The connection's id and the modules that a container's log complains of are no tokens."""
