@@ -40,6 +40,7 @@ def broken(played: Any, idle: bool) -> list[Fault]:
         _without_reason,
         _left_running,
         _stopped_under_others,
+        _stopped_under_itself,
         _swept,
         *SWEEPS,
         _work_without,
@@ -99,6 +100,23 @@ def _stopped_under_others(play: Any) -> Iterable[Fault]:
                 continue
             words = f"{name_of(change.who)}: {change.action} {change.name} while {name_of(use.who)} works with it"
             yield Fault("stopped under others", words)
+
+
+def _stopped_under_itself(play: Any) -> Iterable[Fault]:
+    """No release comes while the work of its own use goes on, unless somebody has ended that work."""
+    if any(person.deed != "trigger" for person in play.case.people) or any(
+        dag.fail_fast or dag.timeout for dag in play.case.dags
+    ):
+        return
+    for change in play.wire.changes:
+        if change.who is None or kind_of(change.who) != "release" or change.status >= 300:
+            continue
+        mine = group_of(play, change.who)
+        for use in tasks.USES:
+            until = use.until or use.who.ended or play.world.now
+            if use.name == change.name and group_of(play, use.who) == mine and use.since <= change.at < until:
+                words = f"{name_of(change.who)}: {change.action} {change.name} while {name_of(use.who)} works with it"
+                yield Fault("stopped under its own work", words)
 
 
 def _idle(play: Any) -> Iterable[Fault]:

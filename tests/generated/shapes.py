@@ -88,6 +88,7 @@ class Dag:
     max_active_runs: int = 16
     runs: tuple[int, ...] = (0,)
     timeout: int | None = None  # seconds: dagrun_timeout
+    fail_fast: bool = False  # one task that fails ends all the others; Airflow then takes no trigger rules
 
 
 @dataclass(frozen=True)

@@ -98,15 +98,19 @@ def alones(draw: st.DrawFn) -> Alone:
 def dags(draw: st.DrawFn, dag_id: str) -> Dag:
     """A DAG with one or two parts, and its runs: what breaks needs little, and small ones are quick."""
     part: st.SearchStrategy[Part] = st.one_of(groups(), groups(), alones(), takers(), tasks())
+    parts: list[Part] = [draw(st.one_of(groups(), groups(), groups(), alones())), *draw(st.lists(part, max_size=1))]
+    if draw(RARELY):
+        parts.reverse()  # a branch before an endpoint, say
     return Dag(
         dag_id=dag_id,
-        parts=(draw(groups()), *draw(st.lists(part, max_size=1))),
+        parts=tuple(parts),
         parallel=draw(st.booleans()),
         past=draw(RARELY),
         max_active_tasks=draw(st.sampled_from([16, 16, 16, 1, 2])),
         max_active_runs=draw(st.sampled_from([16, 16, 1])),
         runs=tuple(draw(st.lists(st.sampled_from(range(401)), min_size=1, max_size=2))),
         timeout=draw(st.sampled_from([None] * 11 + [200])),
+        fail_fast=draw(NEARLY_NEVER),
     )
 
 

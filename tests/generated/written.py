@@ -62,6 +62,7 @@ class _Writer:
     outside: list[str] = field(default_factory=list)  # tasks behind all, for branches that pick outside
     count: int = 0
     taken: str | None = None  # the endpoint that a task outside of a group takes
+    rules: bool = True  # whether tasks may have trigger rules
 
     def new(self, prefix: str) -> str:
         self.count += 1
@@ -83,7 +84,7 @@ class _Writer:
     def task(self, depth: int, task: Task, endpoint: str | None) -> str:
         name = self.new(_NAMES.get(task.kind, "pick"))
         common: dict[str, Any] = {"task_id": name}
-        common |= {"trigger_rule": task.rule} if task.rule else {}
+        common |= {"trigger_rule": task.rule} if task.rule and self.rules else {}
         common |= {"retries": task.retries} if task.retries else {}
         common |= {"depends_on_past": True} if task.past else {}
         common |= {"pool": "small"} if task.pool else {}
@@ -199,12 +200,13 @@ def _arguments(given: dict[str, Any]) -> str:
 
 def source(dag: Dag) -> str:
     """The DAG as Python."""
-    writer = _Writer()
+    writer = _Writer(rules=not dag.fail_fast)
     given: dict[str, Any] = {"schedule": _Raw("timedelta(days=1)"), "catchup": False}
     given["start_date"] = _Raw("datetime(2026, 1, 1, tzinfo=timezone.utc)")
     given |= {"default_args": {"depends_on_past": True}} if dag.past else {}
     given |= {"max_active_tasks": dag.max_active_tasks} if dag.max_active_tasks != 16 else {}
     given["max_active_runs"] = dag.max_active_runs
+    given |= {"fail_fast": True} if dag.fail_fast else {}
     given |= {"dagrun_timeout": _Raw(f"timedelta(seconds={dag.timeout})")} if dag.timeout else {}
     writer.line(0, f"with DAG({dag.dag_id!r}, {_arguments(given)}) as dag:")
     names = [writer.part(1, part, None) for part in dag.parts]
