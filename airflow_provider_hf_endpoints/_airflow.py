@@ -12,7 +12,10 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import Asset
-from airflow.sdk.definitions._internal.mixins import DependencyMixin  # 3.0.6, 3.1.8, 3.3.2: what takes arrows
+from airflow.sdk.definitions._internal.mixins import (
+    DependencyMixin,  # 3.0.6, 3.1.8, 3.3.2: what takes arrows
+    ResolveMixin,  # 3.0.6, 3.3.2: what is known when a task runs: another task's result, or a part of it
+)
 from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1.8, 3.3.2
 from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1.8, 3.3.2
 from airflow.triggers.base import BaseTrigger
@@ -39,6 +42,7 @@ __all__ = [
     "AirflowRescheduleException",
     "AirflowRuntimeError",
     "DependencyMixin",
+    "ResolveMixin",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "asset_names",

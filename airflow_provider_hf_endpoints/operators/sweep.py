@@ -119,7 +119,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         failed: list[str] = []
         report = []
         with in_airflow_terms(), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            rule = SweepRule(self.idle, self.older_than, tuple(self.names), _patterns(self.keep), self.quiet)
+            rule = SweepRule(self.idle, self.older_than, _patterns(self.names), _patterns(self.keep), self.quiet)
             ask = _Facts(hook, context["ti"])
             for endpoint in self._billing(hook.get_conn()):
                 known = ask.known(endpoint, rule)
@@ -142,7 +142,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
     def _billing(self, client: EndpointsClient) -> list[InferenceEndpoint]:
         found = [
             endpoint
-            for namespace in (self.namespaces if self.namespaces is not None else ["*"])
+            for namespace in (["*"] if self.namespaces is None else _patterns(self.namespaces))
             for endpoint in client.list_inference_endpoints(namespace)
         ]
         return [endpoint for endpoint in found if endpoint.status in COSTLY]
@@ -276,7 +276,7 @@ def _line(known: Known, verdict: Sweep | Leave, done: str | None) -> dict[str, A
 
 
 def _patterns(keep: Sequence[str] | str) -> tuple[str, ...]:
-    """A Variable is one text."""
+    """A Variable is one text, and so is what a template becomes."""
     return tuple(keep.replace(",", " ").split()) if isinstance(keep, str) else tuple(keep)
 
 

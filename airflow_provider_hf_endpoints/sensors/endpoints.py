@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.common.arguments import check_words, checked
+from airflow_provider_hf_endpoints.operators.common.arguments import check_words, checked, checked_partial
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
@@ -111,6 +111,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
             raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r} is not valid. Use 'wake', 'accept' or 'fail'.")
         if self.poke_interval <= 0:
             raise ValueError(f"poke_interval={poke_interval!r} is not valid. Give a positive number of seconds.")
+        deadline_after(0.0, self.timeout)
         if target_states in ("", [], ()):
             raise ValueError("target_states is empty. Give at least one state to wait for, e.g. 'running'.")
         if isinstance(target_states, list | tuple):
@@ -154,6 +155,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
                 "start_from_trigger=True does not work for a mapped task: Airflow does not start mapped tasks in the "
                 "triggerer. Use deferrable=True."
             )
+        checked_partial(cls, kwargs)
         return partial_retried(super().partial(**kwargs), kwargs)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, canonical_task
-from airflow_provider_hf_endpoints.operators.common.arguments import is_template
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 

@@ -27,7 +27,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TriggerRule
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
-from airflow_provider_hf_endpoints.operators.common.arguments import is_template
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator

@@ -18,13 +18,14 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskGroup
 from airflow.sdk import task_group
 
-from airflow_provider_hf_endpoints._airflow import DependencyMixin
+from airflow_provider_hf_endpoints._airflow import DependencyMixin, ResolveMixin
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.common.arguments import is_template
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
+from airflow_provider_hf_endpoints.operators.common.arguments import checked_call
 from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
 from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
@@ -34,6 +35,7 @@ DEFAULT_MAX_IDLE = timedelta(hours=1)
 _TOOLTIP = "An inference endpoint that runs while the tasks inside do."
 
 
+@checked_call(templated=("repository", "hardware", "framework", "namespace"))
 def inference_endpoint(
     name: Any,
     *,
@@ -81,7 +83,7 @@ def inference_endpoint(
     :param options: any other argument of `CreateInferenceEndpointOperator` (with `repository`), or of
         `ResumeInferenceEndpointOperator` (without): `task`, `custom_image`, `env`, `secrets`, `retries`, …
     """
-    if isinstance(name, str) and "{{" not in name:
+    if not isinstance(name, ResolveMixin) and not (isinstance(name, str) and is_template(name)):
         check_name(name)
     if repository is None and hardware is not None:
         raise ValueError(

@@ -175,9 +175,6 @@ def test_messages_and_paths_of_object_storage(emulator: Emulator, rows: Path, tm
         ('{"text": "a", "key": 1}\n{"text": "b", "key": 1}\n', {"id_column": "key"}, "line 2"),
         ('{"text": "a"}\n', {"id_column": "key"}, "key"),
         ('{"text": "a"}\n', {"prompt": None}, "messages"),
-        ('{"text": "a"}\n', {"prompt": "{text"}, "prompt|template|brace"),
-        ('{"text": "a"}\n', {"max_concurrency": 0}, "max_concurrency"),
-        ('{"text": "a"}\n', {"batch_timeout": 0}, "job_timeout"),
     ],
     ids=lambda value: str(value)[:30],
 )

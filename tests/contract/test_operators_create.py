@@ -247,9 +247,12 @@ def test_a_secret_that_is_none_is_refused_before_anything_is_sent(
     ],
 )
 def test_bad_arguments_are_refused_before_any_request(emulator: Emulator, changes: dict[str, Any], words: str) -> None:
-    """What the service would refuse anyway is told at once, without retries."""
+    """What the service would refuse anyway, and a template has become, is told at once, without retries."""
+    operator = create(**dict.fromkeys(changes, "{{ params.x }}"))
+    for name, rendered in changes.items():
+        setattr(operator, name, rendered)
     with pytest.raises(AirflowFailException, match=words):
-        run(create(**changes))
+        run(operator)
     assert received(emulator) == []
 
 

@@ -141,6 +141,19 @@ def test_what_others_have_started_is_left_alone(emulator: Emulator) -> None:
     assert state(emulator, "theirs") == "paused"
 
 
+def test_patterns_and_namespaces_that_come_as_one_text(emulator: Emulator) -> None:
+    """As a template becomes, of a parameter say: no letter of it is a name."""
+    for name in ("nightly-1", "other-1"):
+        started(name)
+    operator = SweepInferenceEndpointsOperator(
+        task_id="sweep", quiet=timedelta(0), keep=(), names="{{ params.names }}", namespaces="{{ params.spaces }}"
+    )
+    context = {**new_context(), "ti": InRun(r1="success"), "params": {"names": "nightly-*, x-*", "spaces": "acme"}}
+    operator.render_template_fields(context)  # type: ignore[arg-type]
+    verdicts = {each["endpoint"]: each["verdict"] for each in run(operator, context)}
+    assert {"nightly-1": "sweep", "other-1": "leave"} == verdicts
+
+
 def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, leases: Path) -> None:
     """Somebody else's run may use the endpoint that this run has started."""
     started("shared")

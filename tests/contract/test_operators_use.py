@@ -21,7 +21,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
@@ -387,12 +387,12 @@ def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator) ->
 
 
 def test_a_start_whose_acquire_left_nothing_starts_nothing(emulator: Emulator) -> None:
-    """Alone it would start an endpoint that no release belongs to."""
+    """Alone it would start an endpoint that no release belongs to. No retry brings the result back."""
     use = Use()
     use.acquire()
     operator = use.starting()
     operator.acquired = None  # as rendered, where the result of `acquire` is gone
-    with pytest.raises(InvalidArgumentError, match="Clear the whole group"):
+    with pytest.raises(AirflowFailException, match="Clear the whole group"):
         run(operator, use.dag_run.context("use.start"))
     assert calls(emulator) == []
 

@@ -130,8 +130,9 @@ MAY_IMPORT |= {
 # --- The operators.
 _AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "links", "triggers"}
 _AIRFLOW |= {"assets", "leases", "kept"}
-_COMMON = {*_AIRFLOW, "ownership", "inference", "operators.common"}
+_COMMON = {*_AIRFLOW, "ownership", "inference", "operators.checking", "operators.common"}
 MAY_IMPORT |= {
+    "operators.checking": {"_airflow", "endpoints"},
     "operators.common": _COMMON - {"operators.common"},
     "operators.changing": _COMMON,
     "operators.using": _COMMON,

@@ -1,23 +1,29 @@
 """Arguments as Airflow and people give them: known to Airflow by name, and texts taken for what the annotation says.
 
 A text where a list, a number or one of a few words is expected passes Python silently: it is taken letter by letter,
-compared as a text, or found by a timeout. `checked` understands such a text or refuses it when the DAG is read.
+compared as a text, or found by a timeout. `checked` understands such a text or refuses it when the DAG is read. Other
+values are held to the annotation by `checking/kinds.py`.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
 from functools import wraps
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.operators.checking.kinds import LISTS, alternatives, check_kind, is_template
 
 F = TypeVar("F", bound=Callable[..., None])
+C = TypeVar("C", bound=Callable[..., Any])
 
-_LISTS = (list, tuple, Sequence)
+_PACKAGE = __name__.partition(".")[0]
+
+_OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoint
 
 
 def also_takes(names: Iterable[str]) -> Callable[[F], F]:
@@ -37,9 +43,9 @@ def also_takes(names: Iterable[str]) -> Callable[[F], F]:
 
 
 def checked(init: F) -> F:
-    """Have the `__init__` of an operator or sensor understand texts by the annotations of its own parameters.
+    """Have the `__init__` of an operator or sensor hold values to the annotations of its own parameters.
 
-    Templates pass where the class renders them.
+    Templates and other tasks' results pass where the class renders them.
     """
     kinds: dict[str, Any] = {}
 
@@ -52,22 +58,57 @@ def checked(init: F) -> F:
     return cast(F, check)
 
 
+def checked_call(templated: Iterable[str]) -> Callable[[C], C]:
+    """The same for a function with keywords behind its first argument.
+
+    :param templated: the arguments that are rendered
+    """
+
+    def mark(function: C) -> C:
+        kinds: dict[str, Any] = {}
+
+        @wraps(function)
+        def check(*args: Any, **kwargs: Any) -> Any:
+            if not kinds:
+                kinds.update(get_type_hints(function))
+            return function(*args, **understand_all(kwargs, kinds, templated))
+
+        return cast(C, check)
+
+    return mark
+
+
+def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
+    """Hold what a mapped task was given in `partial` to the annotations, too: Airflow makes the operator itself only
+    when the task runs.
+
+    :raises ValueError: the first that can't be meant
+    """
+    for cls in kind.__mro__:
+        init = inspect.unwrap(vars(cls).get("__init__", object.__init__))
+        if cls.__module__.startswith(_PACKAGE):
+            understand_all(given, get_type_hints(init), kind.template_fields)
+
+
 def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:
     """`given` with every text that is not a template understood by its annotation.
 
     :raises ValueError: the first that can't be meant
     """
+    fields = frozenset(templated)
     return {
-        name: understand(name, value, kinds[name])
-        if isinstance(value, str) and name in kinds and not (name in templated and is_template(value))
-        else value
+        name: _understood(name, value, kinds[name], templated=name in fields) if name in kinds else value
         for name, value in given.items()
     }
 
 
-def is_template(text: str) -> bool:
-    """Whether Airflow would render something in the text."""
-    return "{{" in text or "{%" in text
+def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> Any:
+    if not isinstance(value, str):
+        check_kind(name, value, annotation, templated=templated)
+        return value
+    if templated and is_template(value):
+        return value
+    return check_name(value) if name in _OF_ENDPOINTS else understand(name, value, annotation)
 
 
 def understand(name: str, text: str, annotation: Any) -> Any:
@@ -75,7 +116,7 @@ def understand(name: str, text: str, annotation: Any) -> Any:
 
     :raises ValueError: nothing, with the argument, the value and the fix
     """
-    kinds = list(_alternatives(annotation))
+    kinds = list(alternatives(annotation))
     words = [word for kind in kinds for word in _words(kind)]
     if str in kinds or Any in kinds or text in words:
         return text
@@ -89,17 +130,9 @@ def understand(name: str, text: str, annotation: Any) -> Any:
         raise ValueError(_no_number(name, text, whole=whole))
     if bool in kinds:
         return _truth(name, text)
-    if any(get_origin(kind) in _LISTS or kind in _LISTS for kind in kinds):
+    if any(get_origin(kind) in LISTS or kind in LISTS for kind in kinds):
         return _listed(name, text)
     return text
-
-
-def _alternatives(annotation: Any) -> Iterator[Any]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        for each in get_args(annotation):
-            yield from _alternatives(each)
-    else:
-        yield annotation
 
 
 def _words(kind: Any) -> Iterable[str]:

@@ -6,6 +6,7 @@ they are masked in its log as soon as they are known.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -64,10 +65,13 @@ Secret = str | FromConnection | FromVariable
 
 @dataclass(frozen=True)
 class SecretArguments:
-    """The arguments of create and update that hold secrets: kept out of template fields, and looked up when needed."""
+    """The arguments of create and update that hold secrets: kept out of template fields, and looked up when needed.
 
-    secrets: Mapping[str, Secret] | None = None
-    container_registry_password: Secret | None = None
+    Its repr shows none: tracebacks with local variables, and debuggers, print it.
+    """
+
+    secrets: Mapping[str, Secret] | None = dataclasses.field(default=None, repr=False)
+    container_registry_password: Secret | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def of(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from os import PathLike
 from typing import Any, Literal, get_args
 
 from airflow.providers.common.compat.sdk import (
@@ -37,6 +38,7 @@ from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBud
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
+from airflow_provider_hf_endpoints.operators.checking.settings import is_known
 from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
@@ -126,8 +128,8 @@ class BatchInferenceOperator(RequestingOperator):
         *,
         endpoint: str,
         task: str,
-        input_path: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
-        output_path: str | ObjectStoragePath,
+        input_path: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
+        output_path: str | PathLike[str] | ObjectStoragePath,
         prompt: str | None = None,
         messages: Any = None,
         body: Any = None,
@@ -192,7 +194,7 @@ class BatchInferenceOperator(RequestingOperator):
         self.transport = transport
         self.max_response_bytes = max_response_bytes
         self.job_options = job_options
-        self._options()  # a bad option is told when the DAG is read
+        self._check_job()
         self.outlets = with_alias(self.outlets)
         self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
 
@@ -293,28 +295,47 @@ class BatchInferenceOperator(RequestingOperator):
         describe(context, self.outlets, str(self.output_path), counts)
 
     def _job(self) -> BatchJob:
-        return BatchJob(
-            url=_NOT_KNOWN_YET,
-            task=self.task,
-            input_path=_storages(self.input_path),
-            output_path=_storage(self.output_path),
-            prompt=self.prompt,
-            messages=self.messages,
-            body=self.body,
-            system=self.system,
-            id_column=self.id_column,
-            parameters=self.parameters,
-            row_parameters=self.row_parameters,
-            max_concurrency=self.max_concurrency,
-            model=self.model,
-            on_empty="succeed" if self.on_empty == "succeed" else "fail",
-            fail_on_errors=self.fail_on_errors,
-            max_error_rate=self.max_error_rate,
-            request_timeout=self.request_timeout,
-            startup_timeout=seconds_of(self.startup_timeout),
-            job_timeout=seconds_of(self.batch_timeout),
-            **{**self._shard_options(), **self._options()},
-        )
+        paths = {"input_path": _storages(self.input_path), "output_path": _storage(self.output_path)}
+        return BatchJob(**{**self._own(), **paths, **self._shard_options(), **self._options()})
+
+    def _own(self) -> dict[str, Any]:
+        """Of a job, what the operator's own arguments say, but for its paths."""
+        return {
+            "url": _NOT_KNOWN_YET,
+            "task": self.task,
+            "prompt": self.prompt,
+            "messages": self.messages,
+            "body": self.body,
+            "system": self.system,
+            "id_column": self.id_column,
+            "parameters": self.parameters,
+            "row_parameters": self.row_parameters,
+            "max_concurrency": self.max_concurrency,
+            "model": self.model,
+            "on_empty": "succeed" if self.on_empty == "succeed" else "fail",
+            "fail_on_errors": self.fail_on_errors,
+            "max_error_rate": self.max_error_rate,
+            "request_timeout": self.request_timeout,
+            "startup_timeout": seconds_of(self.startup_timeout),
+            "job_timeout": seconds_of(self.batch_timeout),
+        }
+
+    def _check_job(self) -> None:
+        """What is neither a template, nor depends on the input or the endpoint: told when the DAG is read."""
+        given = {"task": self.task, "parameters": self.parameters, "row_parameters": self.row_parameters}
+        known = {name: value for name, value in given.items() if is_known(value)}
+        options = self._options()
+        if float(seconds_of(self.batch_timeout)) <= 0:
+            raise ValueError(
+                f"batch_timeout={self.batch_timeout!r} is not valid. Give a positive number of seconds, or a timedelta."
+            )
+        if len(known) < len(given):  # they belong together, and with the options
+            return
+        paths = {"input_path": "in.jsonl", "output_path": "out"}
+        try:
+            BatchJob(**{**self._own(), **known, **paths, "model": None, **options})
+        except BatchError as error:
+            raise ValueError(str(error)) from None
 
     def _options(self) -> dict[str, Any]:
         arguments = {name: getattr(self, name) for name in BOTH}
@@ -337,11 +358,11 @@ def _attempt_of(ti: Any) -> str:
 
 
 def _storages(
-    paths: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
-) -> ObjectStoragePath | list[ObjectStoragePath]:
+    paths: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
+) -> Any:
     return [_storage(path) for path in paths] if isinstance(paths, list | tuple) else _storage(paths)  # type: ignore[arg-type]
 
 
-def _storage(path: str | ObjectStoragePath) -> ObjectStoragePath:
+def _storage(path: str | PathLike[str] | ObjectStoragePath) -> Any:
     """The path with the connection that it names."""
     return ObjectStoragePath(path) if isinstance(path, str) else path

@@ -57,6 +57,8 @@ class InferenceOperator(RequestingOperator):
         self.model = model
         self.fail_on_truncated = fail_on_truncated
         self.request_timeout = request_timeout
+        if request_timeout <= 0:
+            raise ValueError(f"request_timeout={request_timeout!r} is not valid. Give a positive number of seconds.")
 
     def _check(self) -> None:
         if self.inputs is None or self.inputs in ("", [], {}):

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.common.arguments import checked, checked_partial
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
@@ -74,6 +74,12 @@ class RequestingOperator(BaseOperator):
         deadline_after(0.0, startup_timeout)
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As every operator's; the arguments are checked when the DAG is read."""
+        checked_partial(cls, kwargs)
+        return super().partial(**kwargs)
 
     def render_template(
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import (
@@ -14,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_hf_endpoints._airflow import ResolveMixin
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputBusyError, ShardsMissingError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
@@ -49,8 +51,8 @@ class PlanBatchShardsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        input_path: str | ObjectStoragePath | Sequence[str | ObjectStoragePath],
-        output_path: str | ObjectStoragePath,
+        input_path: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
+        output_path: str | PathLike[str] | ObjectStoragePath,
         shards: int | str | None = None,
         bytes_per_shard: int | str | None = None,
         input_format: InputFormat = "auto",
@@ -64,7 +66,8 @@ class PlanBatchShardsOperator(BaseOperator):
         self.bytes_per_shard = bytes_per_shard
         self.input_format = input_format
         self.on_existing = on_existing
-        if not isinstance(shards, str) and not isinstance(bytes_per_shard, str):  # else a template, known later
+        if not isinstance(shards, str | ResolveMixin) and not isinstance(bytes_per_shard, str | ResolveMixin):
+            # else a template, or another task's result, known later
             check_division(shards, bytes_per_shard)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -112,7 +115,7 @@ class MergeBatchShardsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        output_path: str | ObjectStoragePath,
+        output_path: str | PathLike[str] | ObjectStoragePath,
         keep_shards: bool = False,
         unique_ids: bool = True,
         **kwargs: Any,

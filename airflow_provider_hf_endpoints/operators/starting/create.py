@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.models import Hardware
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.operators.checking.settings import check_settings
 from airflow_provider_hf_endpoints.operators.common.arguments import also_takes, checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Attempt
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
@@ -183,11 +184,15 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         self._secrets = SecretArguments.of(secrets, container_registry_password, kwargs.get("default_args"))
         for field in _OPTIONS:
             setattr(self, field, options.get(field))
+        check_settings({field: getattr(self, field) for field in _TEMPLATED})
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """As every operator's; secrets only as references."""
-        return guarded(partial_retried(super().partial(**kwargs), kwargs))
+        made = guarded(partial_retried(super().partial(**kwargs), kwargs))
+        understand_all(kwargs, {name: _KINDS[name] for name in _OPTIONS}, _TEMPLATED)
+        check_settings({name: value for name, value in kwargs.items() if name in _TEMPLATED})
+        return made
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

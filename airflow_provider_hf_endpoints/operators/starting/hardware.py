@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.models import Hardware, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, check_hardware, describe, shortage
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.starting.search import Search
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
         raise ValueError(f"Missing: {', '.join(missing)}. Give all of {', '.join(PLACE)}, or `hardware` instead.")
     if hardware is not None and given:
         raise ValueError(f"Both hardware and {', '.join(given)} are given. Give one or the other.")
-    if isinstance(hardware, list | tuple) and not any("{{" in str(path) for path in hardware):
+    if isinstance(hardware, list | tuple) and not any(is_template(str(path)) for path in hardware):
         check_choices(hardware, order)
 
 

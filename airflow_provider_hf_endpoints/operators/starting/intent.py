@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_hf_endpoints.operators.common.arguments import is_template
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 
 
 def is_kept(keep: bool | None, task: Any, endpoint: str) -> bool:

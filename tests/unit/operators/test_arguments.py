@@ -1,4 +1,4 @@
-"""No argument of a public operator or sensor takes a text in silence where its annotation says something else.
+"""No argument of a public operator or sensor takes a value in silence where its annotation says something else.
 
 The cases are made of the annotations: whatever argument is added is held to the same.
 """
@@ -6,16 +6,26 @@ The cases are made of the annotations: whatever argument is added is held to the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 from airflow_provider_hf_endpoints.operators import endpoints, inference
-from airflow_provider_hf_endpoints.operators.common.arguments import _alternatives, understand
-from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.checking.kinds import alternatives
+from airflow_provider_hf_endpoints.operators.common.arguments import understand
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    CreateInferenceEndpointOperator,
+    UpdateInferenceEndpointOperator,
+)
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.starting.hardware import PLACE
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
@@ -31,6 +41,7 @@ NEEDED = {
     "name": "demo",
     "task": "text-generation",
     "inputs": "a",
+    "prompt": "{text}",
     "input_path": "in.jsonl",
     "output_path": "out.jsonl",
     "shards": 2,
@@ -67,7 +78,7 @@ def cases(wanted: Any) -> list[Any]:
         pytest.param(kind, name, annotation, id=f"{kind.__name__}-{name}")
         for kind in OPERATORS
         for name, annotation in annotated(kind).items()
-        if wanted([*_alternatives(annotation)])
+        if wanted([*alternatives(annotation)])
     ]
 
 
@@ -90,7 +101,7 @@ def is_truth(kinds: list[Any]) -> bool:
 @pytest.mark.parametrize(("kind", "name", "annotation"), cases(is_choice))
 def test_a_misspelt_word_is_refused_with_the_nearest(kind: type[Any], name: str, annotation: Any) -> None:
     """When the DAG is read, and not by the timeout."""
-    words = [word for each in _alternatives(annotation) if get_origin(each) is Literal for word in get_args(each)]
+    words = [word for each in alternatives(annotation) if get_origin(each) is Literal for word in get_args(each)]
     misspelt = f"{words[0]}x"
     with pytest.raises(ValueError, match=f"{name}='{misspelt}' is not valid. Use one of .*Did you mean '{words[0]}'"):
         made(kind, **{name: misspelt})
@@ -129,6 +140,145 @@ def test_no_text_counts_as_true(kind: type[Any], name: str, annotation: Any) -> 
     assert understand(name, "False", annotation) is False
     with pytest.raises(ValueError, match=f"{name}='no' is a string, and any string counts as true"):
         made(kind, **{name: "no"})
+
+
+WRONG: list[Any] = [True, -1.5, float("nan"), float("inf"), b"x", Path("/p"), [object()], {"a": object()}, object()]
+
+
+def holds(value: Any, kinds: list[Any]) -> bool:
+    """Whether the annotation allows the value, by Python's own words; a number that is none does not count."""
+    for each in kinds:
+        plain = get_origin(each) or each
+        if each is Any or plain is Literal:
+            return each is Any
+        number = int if each is float and isinstance(value, int) else each
+        if isinstance(value, bool) and plain is not bool:
+            continue
+        if isinstance(plain, type) and isinstance(value, number if plain is float else plain):
+            return not isinstance(value, float) or math.isfinite(value)
+    return False
+
+
+def any_argument(kinds: list[Any]) -> bool:
+    return Any not in kinds
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("kind", "name", "annotation"), cases(any_argument))
+def test_a_value_of_the_wrong_type_is_refused(kind: type[Any], name: str, annotation: Any, wrong: Any) -> None:
+    """When the DAG is read, by the argument's name: nothing that the annotation does not allow is found by the run."""
+    kinds = [*alternatives(annotation)]
+    if holds(wrong, kinds) and not isinstance(wrong, list | dict):
+        return
+    if isinstance(wrong, dict) and any(get_origin(each) is Mapping for each in kinds):
+        return  # what a mapping may hold, each argument says itself
+    with pytest.raises(ValueError, match=name):
+        made(kind, **{name: wrong})
+
+
+@pytest.mark.parametrize(("kind", "name", "annotation"), cases(lambda kinds: not {Any, NoneType} & set(kinds)))
+def test_none_is_refused_where_it_says_nothing(kind: type[Any], name: str, annotation: Any) -> None:
+    """A name that a variable did not give, say."""
+    with pytest.raises(ValueError, match=f"{name}=None|Missing"):
+        made(kind, **{name: None})
+
+
+@pytest.mark.parametrize(("kind", "name", "annotation"), cases(any_argument))
+def test_another_tasks_result_is_taken_only_where_it_is_looked_up(kind: type[Any], name: str, annotation: Any) -> None:
+    """Elsewhere Airflow would hand the reference itself to the task, which counts as true, say."""
+    with DAG("dag", schedule=None):
+        result: Any = BaseOperator(task_id="before").output
+        if name in kind.template_fields:
+            apart = {"bytes_per_shard": ["shards"], "hardware": MODEL.keys() & PLACE}.get(name, ())
+            made(kind, **dict.fromkeys(apart), **{name: result})
+            return
+        with pytest.raises(ValueError, match=name):
+            made(kind, **{name: result})
+
+
+@pytest.mark.parametrize("kind", [each for each in OPERATORS if hasattr(each, "partial")])
+def test_a_mapped_task_is_held_to_the_same(kind: type[Any]) -> None:
+    """Airflow makes a mapped task's operator when it runs: what `partial` gets is checked where the DAG is read."""
+    if not set(annotated(kind)) & {"poll_interval", "poke_interval"}:
+        return
+    name = "poke_interval" if kind is InferenceEndpointSensor else "poll_interval"
+    with pytest.raises(ValueError, match=f"{name}=nan is not valid"):
+        kind.partial(task_id="task", **{name: float("nan")})
+    with pytest.raises(ValueError, match="deferrable='no' is a string"):
+        kind.partial(task_id="task", deferrable="no")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"endpoint": "My Endpoint"}, "lower-case letters"),
+        ({"endpoint": ""}, "must not be empty"),
+        ({"endpoint": "a" * 33}, "at most 32 characters"),
+        ({"endpoint": {"url": "https://x"}}, "endpoint is a dict, which is not valid. Give a string"),
+    ],
+)
+def test_an_endpoint_that_has_no_such_name(given: dict[str, Any], words: str) -> None:
+    """Of every operator and the sensor: the run would only find it when it has come there."""
+    for kind in OPERATORS:
+        name = "name" if kind is CreateInferenceEndpointOperator else "endpoint"
+        if name in annotated(kind):
+            with pytest.raises(ValueError, match=words.replace("endpoint is a", f"{name} is a")):
+                made(kind, **{name: given["endpoint"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"min_replica": -1}, "min_replica=-1"),
+        ({"scale_to_zero_timeout": 5}, "between 15 and 2880"),
+        ({"min_replica": 3, "max_replica": 2}, "greater than max_replica"),
+        ({"type": "publik"}, "must be one of"),
+        ({"tensor_parallel_size": 0}, "tensor_parallel_size=0"),
+    ],
+)
+def test_a_setting_that_the_service_refuses(given: dict[str, Any], words: str) -> None:
+    """Of a create, an update and a mapped create: not found when the endpoint is to be there."""
+    update: Any = UpdateInferenceEndpointOperator
+    create: Any = CreateInferenceEndpointOperator
+    made(create, **dict.fromkeys(given, "{{ x }}"))
+    alone = {"task_id": "task", "endpoint": "demo"}
+    for make, arguments in (
+        (made, {"kind": create, **given}),
+        (update, {**alone, **given}),
+        (update, {**alone, "changes": given}),
+        (create.partial, {"task_id": "task", **given}),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_concurrency": -1}, "max_concurrency must be"),
+        ({"request_timeout": 0}, "request_timeout must be greater"),
+        ({"batch_timeout": timedelta(seconds=-5)}, "batch_timeout=.* is not valid. Give a positive"),
+        ({"batch_timeout": 0}, "batch_timeout=0 is not valid"),
+        ({"prompt": "{text"}, "single '{'"),
+        ({"max_error_rate": 20}, "max_error_rate must be a share"),
+        ({"parameters": {"stream": True}}, "stream"),
+    ],
+)
+def test_a_batch_that_can_t_be_meant(given: dict[str, Any], words: str) -> None:
+    """Not found when the endpoint bills already; what a template may change is left to the run."""
+    common = {"prompt": "{text}", **given}
+    with pytest.raises(ValueError, match=words):
+        made(BatchInferenceOperator, **common)
+
+
+def test_no_refusal_shows_what_may_be_a_secret() -> None:
+    """It stands in the log of the DAG processor, and on the page of import errors."""
+    create: Any = CreateInferenceEndpointOperator
+    for name in ("secrets", "container_registry_password", "env", "custom_image", "container_args", "tags"):
+        for value in ([b"sk-plain"], b"sk-plain", {"sk-plain"}):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                made(create, **{name: value})
+            assert "sk-plain" not in str(caught.value), name
 
 
 @pytest.mark.parametrize("field", ["tags", "container_args", "container_command"])

@@ -316,6 +316,15 @@ def test_a_mapped_release_is_tried_more_often_too() -> None:
     assert (5, timedelta(seconds=30)) == (mapped.retries, mapped.retry_delay)
 
 
+def test_no_secret_is_in_a_repr() -> None:
+    """Tracebacks with local variables print it, and so do debuggers."""
+    given: Any = {"secrets": {"API_KEY": "sk-plain"}, "container_registry_username": "u"}
+    create: Any = CreateInferenceEndpointOperator(
+        task_id="task", name="demo", container_registry_password="sk-plain", **MODEL, **given
+    )
+    assert "sk-plain" not in repr(create._secrets)
+
+
 def test_every_setting_is_an_argument() -> None:
     """What the client can send, the operators take; secrets outside of the template fields."""
     hidden = {"secrets", "container_registry_password"}

@@ -246,6 +246,45 @@ def test_a_task_of_the_user_may_be_called_watch() -> None:
     assert {"demo.watch", "demo.watch__1"} < set(dag.task_dict)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"hf_endpoints_conn_id": None}, "hf_endpoints_conn_id=None is not valid. Give a string"),
+        ({"max_idle": "soon"}, "max_idle='soon' is not a number"),
+        ({"lease": None}, "lease=None is not valid"),
+        ({"lease": float("inf")}, "lease=inf is not valid"),
+        ({"max_startup": float("nan")}, "max_startup=nan is not valid"),
+        ({"deferrable": 1}, "deferrable=1 is not valid. Give True or False"),
+        ({"release": "stop"}, "release='stop' is not valid"),
+        ({"group_id": 3}, "group_id=3 is not valid"),
+    ],
+)
+def test_an_argument_that_can_t_be_meant(given: dict[str, Any], words: str) -> None:
+    """By its own name, and before the group is there."""
+    with pytest.raises(ValueError, match=words):
+        inference_endpoint("demo", **given)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"demo", ["demo"], {"name": "demo"}, "Demo", ""])
+def test_what_is_no_name(name: Any) -> None:
+    """A template may become one, and so may another task's result."""
+    with pytest.raises(ValueError, match="the name of an endpoint"):
+        inference_endpoint(name)
+    with DAG("dag", schedule=None) as dag:
+
+        @task
+        def names() -> str:
+            return "demo"
+
+        result: Any = names()
+        for index, later in enumerate(("{% if params.x %}a{% else %}b{% endif %}", "{{ params.x }}", result)):
+            with inference_endpoint(later, group_id=f"group{index}") as endpoint:
+                ask("ask", endpoint)
+        with pytest.raises(ValueError, match="hf_endpoints_conn_id is the result of another task"):
+            inference_endpoint("demo", hf_endpoints_conn_id=result)
+    stored(dag)
+
+
 @pytest.mark.parametrize("label", ["watch", "work_ended", "pick_ended"])
 def test_a_group_of_the_user_may_be_called_as_a_task_of_ours(label: str) -> None:
     """Airflow has one namespace for both."""

@@ -1,0 +1,110 @@
+"""Values other than text, held to the annotation of their argument: a number for a list, None for a name, a mapping
+for a truth. Python takes all of them in silence, and they are found when the endpoint bills already.
+
+A result of another task passes where the argument is rendered: what it is, is known later.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from enum import Enum
+from numbers import Integral, Real
+from pathlib import PurePath
+from typing import Any, Literal, Union, get_args, get_origin
+
+from airflow_provider_hf_endpoints._airflow import ResolveMixin
+
+_APART = frozenset({"secrets", "container_registry_password"})  # see `secrets.py`
+_SHOWN = (Real, timedelta, PurePath, type(None))
+LISTS = (list, tuple, Sequence)
+_CALLED = {
+    type(None): "None",
+    bool: "True or False",
+    int: "an integer",
+    float: "a finite number",
+    timedelta: "a timedelta",
+    str: "a string",
+}
+
+
+def is_template(value: object) -> bool:
+    """Whether Airflow would render something in a text, or look up what another task returned."""
+    return isinstance(value, ResolveMixin) or (isinstance(value, str) and ("{{" in value or "{%" in value))
+
+
+def alternatives(annotation: Any) -> Iterator[Any]:
+    """The kinds that an annotation allows, one by one."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        for each in get_args(annotation):
+            yield from alternatives(each)
+    else:
+        yield annotation
+
+
+def check_kind(name: str, value: object, annotation: Any, *, templated: bool) -> None:
+    """Refuse a value that the annotation does not allow.
+
+    :param templated: whether Airflow renders the argument
+    :raises ValueError: with the argument, the value and what it may be
+    """
+    if name in _APART:
+        return
+    if isinstance(value, ResolveMixin):
+        if not templated:
+            raise ValueError(
+                f"{name} is the result of another task, but {name} is not a template field, so Airflow does not look "
+                "it up. Give a value."
+            )
+        return
+    if name == "endpoint" and isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return  # what another task returned, where this one is mapped over it
+    kinds = [*alternatives(annotation)]
+    if not any(_fits(value, kind) for kind in kinds):
+        allowed = " or ".join(dict.fromkeys(_called(kind) for kind in kinds))
+        # Not the value of anything that may hold a secret.
+        shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is a {type(value).__name__}, which"
+        raise ValueError(f"{name}{shown} is not valid. Give {allowed}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind)
+    if kind in (Any, object):
+        return True
+    if kind is None or kind is type(None):
+        return value is None
+    if kind is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if origin is Literal:
+        return any(value == word and type(value) is type(word) for word in get_args(kind))
+    if origin in LISTS or kind in LISTS:
+        return isinstance(value, list | tuple) and all(_is_element(each, get_args(kind)) for each in value)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return isinstance(value, kind)
+    wanted = kind if origin is None else origin
+    return isinstance(value, wanted) if isinstance(wanted, type) else True
+
+
+def _is_element(value: object, kinds: tuple[Any, ...]) -> bool:
+    wanted = [each for kind in kinds for each in alternatives(kind) if kind is not ...]
+    return isinstance(value, ResolveMixin) or not wanted or any(_fits(value, each) for each in wanted)
+
+
+def _called(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return ", ".join(repr(word) for word in get_args(kind))
+    if origin in LISTS or kind in LISTS:
+        return "a list"
+    if kind is None:
+        return "None"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(repr(str(member.value)) for member in kind)
+    if kind in _CALLED:
+        return _CALLED[kind]
+    wanted = kind if origin is None else origin
+    return "a mapping" if wanted in (Mapping, dict) else f"a {getattr(wanted, '__name__', wanted)}"

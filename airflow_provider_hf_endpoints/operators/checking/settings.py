@@ -1,0 +1,42 @@
+"""The settings of an endpoint that stand in the DAG, checked when the DAG is read.
+
+A create or an update that the service would refuse is not to be found by the run that has come to it.
+
+What is a template, or another task's result, is checked with all the others when the task runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
+
+# Each of these is checked against another setting, which may be a template.
+_IN_PAIRS = frozenset({"domain", "path", "vendor", "region", "scaling_threshold", "container_registry_username"})
+_BOUNDS = ("min_replica", "max_replica")
+
+
+def check_settings(given: Mapping[str, Any]) -> None:
+    """Check every setting of an endpoint that is known.
+
+    :raises InvalidArgumentError: the first that the service would refuse, with the fix
+    """
+    known = {
+        name: value
+        for name, value in given.items()
+        if name in EndpointUpdate.model_fields and name not in _IN_PAIRS and value is not None and is_known(value)
+    }
+    for name, value in known.items():
+        EndpointUpdate.from_arguments(**{name: value})
+    EndpointUpdate.from_arguments(**{name: known[name] for name in _BOUNDS if name in known})
+
+
+def is_known(value: object) -> bool:
+    """Whether nothing in there is rendered when the task runs."""
+    if is_template(value):
+        return False
+    if isinstance(value, Mapping):
+        return all(map(is_known, value)) and all(map(is_known, value.values()))
+    return all(map(is_known, value)) if isinstance(value, list | tuple) else True
