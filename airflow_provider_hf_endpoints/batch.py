@@ -155,7 +155,7 @@ def _json(text: str) -> Any:
     """JSON, or with a leading @ the name of a file that holds it."""
     try:
         return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
 
 

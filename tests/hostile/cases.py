@@ -104,10 +104,35 @@ USAGES: list[Any] = [
     {"prompt_tokens": None},
     {"prompt_tokens": "3", "completion_tokens": 2.5},
     {"prompt_tokens": -3, "completion_tokens": 2**70},
+    {"prompt_tokens": 3.0, "completion_tokens": 2.0},
     [],
     "x",
 ]
-REASONS: list[Any] = ["stop", "length", "MAX_TOKENS", "abort", "content_filter", "tool_calls", None, 3, [], {"a": 1}]
+REASONS: list[Any] = [
+    *(
+        "stop",
+        "length",
+        "MAX_TOKENS",
+        "abort",
+        "Aborted",
+        "content_filter",
+        "CONTENT_FILTER",
+        "tool_calls",
+        None,
+        3,
+        [],
+    ),
+    *({"a": 1}, {"type": "stop"}, {"type": "abort"}, {"type": "length"}),
+]
+#: Of these, by their words in lower case, what the text is: withheld or cut, so that it may be empty; given up.
+MAY_BE_EMPTY = ("length", "max_tokens", "content_filter")
+GIVEN_UP = ("abort", "aborted")
+
+
+def word_of(reason: Any) -> str:
+    """A reason as one word in lower case, whatever its form."""
+    word = reason.get("type") if isinstance(reason, dict) else reason
+    return word.lower() if isinstance(word, str) else ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +165,8 @@ BROKEN_BODIES = [
     b'{"choices": [{"message": {"content": ' + b"[" * 3000 + b"]" * 3000 + b"}}]}",
     b'{"choices": [{"message": {"content": "cut',
     b"\x1f\x8b\x08\x00broken",
+    *(b'{"choices": [{"message": {"content": ' + b"[" * deep + b"]" * deep + b"}}]}" for deep in (400, 700, 950)),
+    b'{"choices": [{"message": {"content": "x"}, "finish_reason": {"type": "abort"}}]}',
 ]
 
 
@@ -173,6 +200,10 @@ REFUSAL_BODIES = [
     b'{"error": ' + b"[" * 3000 + b"]" * 3000 + b"}",
     b"upstream connect error",
     b"\xff\xfe",
+    b'{"detail": [{"loc": null, "msg": "no"}]}',
+    b'{"detail": [{"loc": 5, "msg": [1]}, null]}',
+    *(b'{"error": ' * deep + b'"no"' + b"}" * deep for deep in (400, 700, 950)),
+    b"<" * 20_000,
 ]
 STATUSES = [
     100,
@@ -181,15 +212,21 @@ STATUSES = [
     302,
     400,
     401,
+    402,
     403,
     404,
+    407,
     408,
     409,
     413,
     418,
+    421,
     422,
+    423,
     424,
     429,
+    431,
+    460,
     499,
     500,
     502,

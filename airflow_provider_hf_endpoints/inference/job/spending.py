@@ -24,10 +24,11 @@ def load(path: UPath, key: str) -> Spent:
     """What earlier runs under the budget `key` used up; nothing where there is none, or it was another budget's."""
     try:
         stored = json.loads(path.read_bytes())
-        return Spent(**stored["spent"]) if stored["key"] == key else Spent()
+        spent = Spent(**{name: type(default)(stored["spent"][name]) for name, default in asdict(Spent()).items()})
+        return spent if stored["key"] == key else Spent()
     except FileNotFoundError:
         return Spent()
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         log.warning("could not read %s: the budget starts again from zero", path)
         return Spent()
 

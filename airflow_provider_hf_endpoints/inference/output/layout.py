@@ -78,10 +78,10 @@ class OutputLayout:
             return (self.results,)
         return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
 
-    def require_names(self) -> None:
-        """Refuse names that a disk may not take, before the rows are paid.
+    def require_places(self) -> None:
+        """Refuse places where no file can be written, before the rows are paid.
 
-        :raises BatchInputError: one of the files has a name that is too long
+        :raises BatchInputError: one of the files has a name that is too long, or a folder is in its place
         """
         for path in (self.results, self.errors, self.manifest, self.journal, self.shards, self.ids):
             size = len(os.fsencode(path.name))
@@ -89,6 +89,13 @@ class OutputLayout:
                 raise BatchInputError(
                     f"output file {path.name[:40]}… has a name of {size} bytes, but the limit is {_MOST_BYTES}. Choose "
                     "a shorter output_path"
+                )
+        for path in (self.results, self.errors, self.manifest):
+            local = local_path(path)
+            if local is not None and local.is_dir():
+                raise BatchInputError(
+                    f"{path} is a folder, but the output needs a file there. Move the folder away, or choose another "
+                    "output_path"
                 )
 
     def of_shard(self, name: str) -> OutputLayout:

@@ -42,7 +42,7 @@ def find_job_input(job: BatchJob) -> Input:
     layout = layout_of_whole(job)
     source.refuse_output(layout.results, layout.errors)
     require_writer(layout.results)
-    layout.require_names()
+    layout.require_places()
     if layout.results.name.endswith(".parquet") and job.input_format == "openai-batch":
         raise BatchInputError(
             f"output_path {job.output_path} is not valid: answers in the OpenAI Batch format are JSON lines. Use the "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, Notice, SharedBudget, Spending, Spent
+from airflow_provider_hf_endpoints.inference.job.spending import load, save
 
 HOUR = 3600.0
 
@@ -165,3 +168,24 @@ def test_a_shared_budget_without_a_price_refuses() -> None:
     told = SharedBudget(name="budget of all", began=0.0, max_cost=1.0).refusal(None, 10.0)
     assert told is not None
     assert "does not list the price" in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "[]",
+        '{"key": "k"}',
+        '{"key": "k", "spent": [1]}',
+        '{"key": "k", "spent": {"seconds": "x"}}',
+        "[" * 5000,
+    ],
+)
+def test_an_account_that_cannot_be_read_starts_again(tmp_path: Path, text: str) -> None:
+    """Whatever stands there: the log says so, and the batch goes on."""
+    path = UPath(tmp_path / "budget.json")
+    path.write_text(text)
+    assert Spent() == load(path, "k")
+    save(path, "k", Spent(1.5, 2.5, 3))
+    assert (Spent(1.5, 2.5, 3), Spent()) == (load(path, "k"), load(path, "other"))

@@ -148,6 +148,26 @@ def test_a_name_that_a_disk_may_not_take_is_refused_before_anything_is_sent(tmp_
         find_job_input(job)
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.errors.jsonl", "out.manifest.json"])
+@pytest.mark.parametrize("on_existing", ["resume", "overwrite"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_sent(
+    tmp_path: Path, on_existing: Any, name: str
+) -> None:
+    """No file can replace a folder, which would be seen when everything was paid."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / name).mkdir()
+    job = BatchJob(
+        url="http://127.0.0.1:9",
+        task="chat-completion",
+        input_path=tmp_path / "in.jsonl",
+        output_path=tmp_path / "out.jsonl",
+        prompt="{text}",
+        on_existing=on_existing,
+    )
+    with pytest.raises(BatchInputError, match=rf"{name} is a folder, but"):
+        run_batch(job)
+
+
 @pytest.mark.parametrize("argument", ["input_path", "output_path"])
 @pytest.mark.parametrize("name", ["a\0b.jsonl", "a\ud800.jsonl"])
 def test_a_path_that_no_system_takes_is_refused_by_its_argument(argument: str, name: str) -> None:
