@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY, gives_text
 from airflow_provider_hf_endpoints.inference.engines.openai import EMBEDDINGS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, path_of
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
@@ -29,9 +29,17 @@ def require_values(result: InferenceResult, request: RowRequest) -> None:
     :raises MalformedAnswerError: a number is missing or is not valid, or there are more or fewer than texts
     """
     if request.task not in _WITH_VALUES:
+        if not gives_text(request.task) and (problem := _of_pipeline(result.output)):
+            raise MalformedAnswerError(problem, usage=result.usage)
         return
     path = path_of(request.route)
-    problem = _of_vectors(result.output, request, path) if request.task == EMBED else ""
+    problem = ""
+    if request.task == EMBED:
+        problem = _of_vectors(result.output, request, path)
+    elif path == "/" and request.task != AS_IT_IS:
+        problem = _of_pipeline(result.output)
+    if path == "/" and request.task == SIMILARITY and isinstance(result.output, list) and None in result.output:
+        problem = f"a score is not a number: {str(result.output)[:100]}"
     check = _BY_PATH.get(path)
     if check is not None:
         problem = check(result.output, fastjson.decode(request.body))
@@ -105,8 +113,46 @@ def _of_similarity(output: Any, body: Any) -> str:
     return ""
 
 
+def _of_scores(output: Any, body: Any) -> str:
+    items = output.get("data") if isinstance(output, Mapping) else output
+    wanted = 0
+    for one, other in _PAIRS:
+        if one in body and other in body:
+            wanted = max(len(given) if isinstance(given, list) else 1 for given in (body[one], body[other]))
+    if not isinstance(items, list) or not all(
+        isinstance(item, Mapping) and is_number(item.get("score")) for item in items
+    ):
+        return f"a pair of texts has no score: {str(items)[:100]}"
+    places = [item.get("index") for item in items]
+    if wanted and sorted(place for place in places if type(place) is int) != list(range(wanted)):
+        return f"{len(items)} scores, at {str(places)[:100]}, for {wanted} pairs of texts"
+    return ""
+
+
+#: What vLLM scores against each other, in the names of its releases.
+_PAIRS = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
+
+
+def _of_pipeline(output: Any) -> str:
+    """What is wrong with the scores of a pipeline: NaN, which JSON has no form of, comes as null.
+
+    A handler of somebody's own may answer as it likes, so nothing else is asked of an answer.
+    """
+    entries = [output]
+    for entry in entries:  # which grows by what stands within
+        if isinstance(entry, list):
+            entries += [each for each in entry if isinstance(each, list | dict)]
+        elif isinstance(entry, dict):
+            scores = entry.get("scores")
+            if entry.get("score", 0) is None or (isinstance(scores, list) and None in scores):
+                return f"a score is not a number: {str(entry)[:100]}"
+    return ""
+
+
 def _of_classes(output: Any, body: Any) -> str:
-    del body
+    several = isinstance(output, list) and len(output) > 1 and all(isinstance(each, list) for each in output)
+    if several and not (isinstance(body["inputs"], list) and len(body["inputs"]) == len(output)):
+        return f"classes of {len(output)} texts for one: {str(output)[:100]}"
     entries = output if isinstance(output, list) and output and isinstance(output[0], list) else [output]
     for entry in entries:
         classes = entry if isinstance(entry, list) else [entry]
@@ -118,6 +164,7 @@ def _of_classes(output: Any, body: Any) -> str:
 #: Routes whose answers have one shape on every engine that serves them.
 _BY_PATH: Mapping[str, Callable[[Any, Any], str]] = {
     **dict.fromkeys(_RERANK_ROUTES, _of_ranking),
+    **dict.fromkeys(("/score", "/v1/score"), _of_scores),
     "/similarity": _of_similarity,
     "/predict": _of_classes,
 }

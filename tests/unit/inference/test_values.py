@@ -24,6 +24,7 @@ TEXT = {"input": "a", "inputs": "a"}
 TEXTS = {"input": ["a", "b"], "inputs": ["a", "b"]}
 QUERY = {"query": "q", "documents": ["a", "b"]}
 NO_VECTORS: list[Any] = [[None], [[]], [[1.0, None]], [[None, 1.0]], [[NAN]], [[1.0, INFINITE]], [["x"]]]
+SCORED = {"index": 0, "score": 0.5}
 CLASS = {"label": "x", "score": 0.5}
 
 
@@ -48,6 +49,15 @@ def check(route: str, task: str, body: Any, output: Any) -> None:
         ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5, 1]),
         ("/predict", CLASSIFY, TEXT, [CLASS]),
         ("/predict", CLASSIFY, TEXTS, [[CLASS], [CLASS]]),
+        ("/predict", CLASSIFY, TEXT, [[CLASS]]),
+        ("/", CLASSIFY, TEXT, [{"label": "x", "score": "high"}]),
+        ("/", CLASSIFY, TEXT, {"mine": [None, {"label": None}]}),
+        ("/", "token-classification", TEXT, [{**CLASS, "start": None}]),
+        ("/", "zero-shot-classification", TEXT, {"labels": ["a"], "scores": [0.5]}),
+        ("/", SIMILARITY, {"inputs": {"sentences": ["a"]}}, [0.5]),
+        ("/v1/score", AS_IT_IS, {"text_1": "a", "text_2": ["b", "c"]}, {"data": [SCORED, {**SCORED, "index": 1}]}),
+        ("/score", AS_IT_IS, {"text_1": ["a", "b"], "text_2": ["b", "c"]}, {"data": [{**SCORED, "index": 1}, SCORED]}),
+        ("/v1/score", AS_IT_IS, {"another": "name"}, {"data": [SCORED]}),
         ("/tokenize", AS_IT_IS, TEXT, {"tokens": [None]}),
     ],
 )
@@ -68,6 +78,17 @@ def test_numbers_that_are_there_pass(route: str, task: str, body: Any, output: A
         ("/embed", EMBED, TEXTS, [[1.0], None]),
         ("/", EMBED, TEXT, [[{"error": "out of memory"}]]),
         ("/", EMBED, TEXT, [[[1.0], [None]]]),
+        ("/predict", CLASSIFY, TEXT, [[CLASS], [CLASS]]),
+        ("/predict", CLASSIFY, TEXTS, [[CLASS], [CLASS], [CLASS]]),
+        ("/", CLASSIFY, TEXT, [{"label": "x", "score": NAN}]),
+        ("/", CLASSIFY, TEXT, [[CLASS, {"label": "y", "score": NAN}]]),
+        ("/", "token-classification", TEXT, [CLASS, {"entity": "x", "score": NAN}]),
+        ("/", "zero-shot-classification", TEXT, {"labels": ["a", "b"], "scores": [0.5, INFINITE]}),
+        ("/", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5, NAN]),
+        ("/v1/score", AS_IT_IS, {"text_1": "a", "text_2": ["b", "c"]}, {"data": [SCORED]}),
+        ("/v1/score", AS_IT_IS, {"text_1": "a", "text_2": ["b", "c"]}, {"data": [SCORED, SCORED]}),
+        ("/score", AS_IT_IS, {"text_1": "a", "text_2": "b"}, {"data": [{"index": 0, "score": NAN}]}),
+        ("/score", AS_IT_IS, {"text_1": "a", "text_2": "b"}, {"data": None}),
         ("/v1/rerank", RERANK, QUERY, []),
         ("/v1/rerank", RERANK, QUERY, "x"),
         ("/v1/rerank", RERANK, QUERY, [{"index": 0, "relevance_score": 1.0}]),
