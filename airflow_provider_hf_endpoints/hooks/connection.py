@@ -1,7 +1,7 @@
-"""From an Airflow connection, or from what stands in for an absent one, to the settings of the client.
+"""Makes the settings of the client from an Airflow connection, or from the environment.
 
-A connection that is half filled is an error that says what is missing. Only where the *default* connection does not
-exist does the token of the environment serve, or the one that `hf auth login` wrote. Imports no Airflow.
+An incomplete connection is an error that names the missing field. If the *default* connection does not exist, the token
+of the environment or of `hf auth login` is used. Imports no Airflow.
 """
 
 from __future__ import annotations

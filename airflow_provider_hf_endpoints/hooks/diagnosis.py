@@ -1,7 +1,7 @@
-"""What a test of the connection says: whose token it is, what it sees, what it lacks, and whether anybody answers.
+"""The result of a connection test: the token's user, what the token can see, missing permissions, and reachability.
 
-The words are a pure function of what was found; `diagnose` finds it. A token that can't do everything may still be
-the right one (one that only calls, or only looks), so what it lacks is told, and only what fails is a failure.
+`diagnose` asks the service; a pure function makes the words. A token with few permissions may be intended (only to
+call, or only to look). So a missing permission is reported, but only a failed request fails the test.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def granted_in(me: WhoAmI, namespace: str) -> set[str] | None:
 
 
 def _failure(error: InferenceEndpointError, me: WhoAmI | None, settings: ConnectionSettings) -> str:
-    """What failed, in words for whoever fills in the form."""
+    """What failed, in words for the person who fills in the form."""
     if me is None:
         match error:
             case AuthenticationError():

@@ -57,13 +57,13 @@ _masked: set[int] = set()
 class InferenceEndpointsHook(BaseHook):
     """Hugging Face Inference Endpoints. A context manager; without it, call `close`.
 
-    Every method raises the typed errors of `endpoints.errors`, and what is created bills nothing while idle unless it
-    is asked for: `min_replica` is 0 and `scale_to_zero_timeout` 15 minutes.
+    Every method raises the typed errors of `endpoints.errors`. By default a created endpoint does not bill while idle:
+    `min_replica` is 0 and `scale_to_zero_timeout` is 15 minutes.
 
-    :param hf_endpoints_conn_id: the connection. Where the default one does not exist, `HF_TOKEN` or the token of
-        `hf auth login` serves.
-    :param namespace: the user or organisation to use where a call names none; default the connection's, else the
-        token's user.
+    :param hf_endpoints_conn_id: the connection. If the default connection does not exist, `HF_TOKEN` or the token of
+        `hf auth login` is used.
+    :param namespace: the user or organisation for calls without a namespace; default the connection's, else the token's
+        user.
     """
 
     conn_name_attr = "hf_endpoints_conn_id"
@@ -111,7 +111,7 @@ class InferenceEndpointsHook(BaseHook):
         return self._client
 
     def fresh_client(self) -> EndpointsClient:
-        """A client of its own, which the caller closes: for who can't share one, as a signal handler."""
+        """A separate client, which the caller closes. For callers that cannot share one, such as a signal handler."""
         return EndpointsClient(**self._arguments(self._get_settings()))
 
     @property
@@ -126,7 +126,7 @@ class InferenceEndpointsHook(BaseHook):
 
     @property
     def hub_url(self) -> str | None:
-        """The connection's Hub, as the client finds it; None for the public one, of which `HF_ENDPOINT` may tell."""
+        """The connection's Hub, as the client finds it; None for the default Hub (`HF_ENDPOINT`, or the public Hub)."""
         settings = self._get_settings()
         hub = Bases.of(settings.base_url, settings.hub_url, settings.catalog_url).hub
         return None if hub == HUB_URL else hub
@@ -294,7 +294,7 @@ class InferenceEndpointsHook(BaseHook):
         wait: bool = True,
         timeout: float = 300.0,
     ) -> bool:
-        """Delete, and with `wait` return only when it is really gone. False when there was none and `missing_ok`."""
+        """Delete, and with `wait` return only when it is really gone. False if it did not exist, with `missing_ok`."""
         return self.get_conn().delete_inference_endpoint(
             name, namespace=namespace, missing_ok=missing_ok, wait=wait, timeout=timeout
         )
@@ -366,7 +366,7 @@ class InferenceEndpointsHook(BaseHook):
 
 
 def _masked_secrets(change: EndpointUpdate) -> tuple[str, ...]:
-    """The secret values of what is sent, masked before anything can log them."""
+    """The secret values of a request. They are masked before a log line can contain them."""
     secrets = tuple(change.secret_values())
     for secret in secrets:
         _mask(secret)
@@ -380,7 +380,7 @@ def _mask(secret: str) -> None:
     try:
         mask_secret(secret)
     except RuntimeError as error:
-        # Airflow 3.0 raises outside of its own processes, where no log of Airflow's is written.
+        # Airflow 3.0 raises outside of its processes. There it writes no logs.
         log.debug("No secrets to mask: %s", error)
         return
     _masked.add(hash(secret))

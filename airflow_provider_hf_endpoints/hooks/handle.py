@@ -1,7 +1,7 @@
-"""The endpoint object that the hook hands out: one snapshot that acts and is read again, as huggingface_hub's does.
+"""The endpoint object that the hook returns: a snapshot with methods, which can be read again, as in huggingface_hub.
 
-It decides nothing: what a state means for who waits is `endpoints/waiting/readiness.py`, what is sent
-`endpoints/client.py`, and how an engine is spoken to `inference/`. Imports no Airflow.
+It makes no decisions. `endpoints/waiting/readiness.py` says what a state means for a wait, `endpoints/client.py` sends
+requests, and `inference/` speaks to engines. Imports no Airflow.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ _RUNNING = frozenset({InferenceEndpointStatus.RUNNING.value})
 
 
 class EndpointHandle:
-    """An endpoint with what can be done to it. Its attributes are those of the last look, `fetch` looks again.
+    """An endpoint and its actions. The attributes are those of the last read; `fetch` reads again.
 
     Every attribute of the snapshot (`endpoints.models.InferenceEndpoint`) can be read here: `status`, `url`, `raw`,
     `engine`, `instance_type`, `ready_replica` …
 
     :param token: for calls to the endpoint.
     :param secrets: values that no error may show, e.g. those of the endpoint's own `secrets`.
-    :param conceal: is told every such value, for a log that masks.
-    :param resumed_at: when it was created or resumed, where it was just now: a wait then sees over reads that lag.
+    :param conceal: called with every such value, for a log that masks.
+    :param resumed_at: when it was created or resumed, if that was just now: a wait then ignores reads that lag.
     """
 
     def __init__(
@@ -134,14 +134,15 @@ class EndpointHandle:
     ) -> Self:
         """Wait until the model answers: running, and its health route says 200. One that is scaled to zero is woken.
 
-        After an update of an endpoint that was paused or at zero, wait until it is there again: nothing starts it.
+        After an update of a paused or scaled-to-zero endpoint, wait until it is back in that state. The wait does not
+        start it.
 
         :param timeout: seconds; None (huggingface_hub's default) waits as long as the endpoint can still get there.
         :param refresh_every: seconds between looks at most; they are shorter at first.
         :param fetch_every: the older name of `refresh_every`.
         :raises InferenceEndpointTimeoutError: not ready in time.
-        :raises EndpointFailedError: it can't get there: failed (with the last lines of its log), deleted, or paused
-            while nobody resumes it.
+        :raises EndpointFailedError: it cannot become ready: failed (with the last lines of its log), deleted, or paused
+            and not being resumed.
         """
         if fetch_every is not None:
             warnings.warn("`fetch_every` is deprecated. Use `refresh_every`.", FutureWarning, stacklevel=2)

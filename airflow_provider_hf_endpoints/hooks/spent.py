@@ -1,4 +1,4 @@
-"""What an endpoint has cost since a moment, for who keeps a budget: by the service, else by the clock."""
+"""The cost of an endpoint since a moment, for budgets: from the service, or else from the running time."""
 
 from __future__ import annotations
 

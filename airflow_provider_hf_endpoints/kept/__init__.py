@@ -1,9 +1,9 @@
-"""Small JSON records that tasks keep for other tasks: in Airflow Variables, or below a path. The one place that reads
-and writes either; what is in a record is for those to say who keep it.
+"""Small JSON records that tasks keep for other tasks, in Airflow Variables or below a path. Only this folder reads and
+writes them. The callers decide what a record contains.
 
-Here: which place is meant. What a place is stands in `places.py`, the kinds of place in `paths.py`, `variables.py`,
-`separate.py` and `shared.py`, and what is done about a place that fails in `attempts.py`. No compare-and-swap is asked
-for: a record has one writer, or the last writer may win, or (`shared.py`) writers read back what they have written.
+This file chooses the place. `places.py` defines a place; `paths.py`, `variables.py`, `separate.py` and `shared.py` are
+the kinds of place; `attempts.py` handles a place that fails. No place has a compare-and-swap. A record has one writer,
+or the last writer wins, or (`shared.py`) each writer reads back its change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Document", "Records", "SharedVariable", "StoreError", "document_at",
 
 
 def document_at(path: str | None, folder: Sequence[str], name: str, *, key: str, description: str) -> Document:
-    """One document: `folder/name.json` below `path`, or where there is none, the Variable `key`."""
+    """One document: `folder/name.json` below `path`, or the Variable `key` if `path` is None."""
     return (
         VariableDocument(key, description) if path is None else PathDocument(folder_at(path, folder) / f"{name}.json")
     )
@@ -35,8 +35,8 @@ def records_below(path: str, folder: Sequence[str]) -> Records:
 def separate_records_at(
     path: str | None, folder: Sequence[str], *, key: str, description: str, known: Sequence[str] = ()
 ) -> Records:
-    """Records in `folder` below `path`, or where there is none, in a Variable `key.…` for each: no writer can put back
-    what another one has written since.
+    """Records in `folder` below `path`, or one Variable `key.…` for each if `path` is None. No writer can overwrite the
+    record of another.
 
     :param known: keys that are always looked for, so that Airflow 3.0 needs no list of them
     """

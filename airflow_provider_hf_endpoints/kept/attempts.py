@@ -1,7 +1,6 @@
-"""What is done about a place that can't be read or written: errors that pass are tried again, with a bound.
+"""Retries for a place that cannot be read or written: temporary errors are tried again, a limited number of times.
 
-Whatever a place raises in the end is a `StoreError`, and never an empty answer: "nobody" and "not known" are not the
-same.
+The final error is always a `StoreError`, never an empty result: "no records" and "unknown" are different.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _FOR_GOOD = (PermissionError, NotADirectoryError, IsADirectoryError, ImportError
 
 
 class StoreError(Exception):
-    """The place can't be read or written."""
+    """The place cannot be read or written."""
 
 
 def attempt(place: object, what: str, act: Callable[[], T]) -> T:
@@ -38,7 +37,7 @@ def attempt(place: object, what: str, act: Callable[[], T]) -> T:
     for number, pause in enumerate((*_PAUSES, None), start=1):
         try:
             return act()
-        except Exception as error:  # every storage has errors of its own
+        except Exception as error:  # each storage raises different errors
             told = f"{place} cannot be {what}: {type(error).__name__}: {error}"
             if isinstance(error, _FOR_GOOD):
                 raise StoreError(told) from error

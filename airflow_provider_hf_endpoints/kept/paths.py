@@ -52,7 +52,7 @@ class PathDocument(Document):
 
 
 class PathRecords(Records):
-    """An object for each, `key.json` in one folder: nobody writes another's.
+    """An object for each record, `key.json` in one folder. Each object has one writer.
 
     Works between several Airflow deployments. On any storage that lists an object once it is written, as S3, Google
     Cloud Storage, Azure and shared files do.
@@ -64,7 +64,7 @@ class PathRecords(Records):
     def read(self) -> dict[str, Any]:
         """All of them."""
         files = self._files()
-        # Looked up once, here: Airflow 3.0 can't be asked for a connection by several threads.
+        # Looked up once, here: in Airflow 3.0 several threads cannot ask for a connection.
         storage = self._folder.fs
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             values = pool.map(lambda file: _read(storage, file), files)
@@ -123,7 +123,7 @@ def is_folder(path: Any) -> bool:
 
 
 def _read(storage: Any, file: Any) -> Any:
-    """The value of a file, None where there is none."""
+    """The value of a file; None if the file does not exist."""
 
     def get() -> Any:
         try:

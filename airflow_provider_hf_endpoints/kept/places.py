@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Document(ABC):
-    """One JSON value in the place of whatever was there before."""
+    """One JSON value. A write replaces it."""
 
     @abstractmethod
     def read(self) -> Any:
-        """The value; None where there is none. Raises `StoreError`, also for what is not JSON."""
+        """The value; None if there is no value. Raises `StoreError`, also for a value that is not JSON."""
 
     @abstractmethod
     def write(self, value: Any) -> None:
@@ -24,7 +24,7 @@ class Document(ABC):
 
 
 class Records(ABC):
-    """JSON values by their keys, of many writers, of whom none writes another's. Used by one thread at a time.
+    """JSON values by their keys. There are many writers, but each key has one. Used by one thread at a time.
 
     :ivar asks_airflow: whether reading and writing goes through Airflow's supervisor
     """
@@ -33,7 +33,7 @@ class Records(ABC):
 
     @abstractmethod
     def read(self) -> dict[str, Any]:
-        """All of them. Raises `StoreError` where one of them can't be read: it may be anybody's."""
+        """All of them. Raises `StoreError` if one of them cannot be read, because its owner is unknown."""
 
     @abstractmethod
     def write(self, key: str, record: Any) -> None:

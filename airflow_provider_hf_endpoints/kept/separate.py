@@ -1,4 +1,4 @@
-"""Records in Airflow Variables, a Variable `key.…` for each: what its writer has written nobody else can put back.
+"""Records in Airflow Variables, one Variable `key.…` for each, so that no other writer can overwrite a record.
 
 Airflow 3.3 lists the Variables. On 3.0 a task cannot list, so one more Variable named `key` has the list. Writers add
 their own key. A writer that adds a key also drops the keys of removed records. The last remover removes the list. Only
@@ -44,7 +44,7 @@ class SeparateVariables(Records):
         before = document.read()
         for _ in range(_WRITE_TRIES):
             document.write(record)
-            # Airflow 3.0 logs an error of writing and goes on. (Another value than either is that of another writer.)
+            # Airflow 3.0 only logs an error of a write. (A third value comes from another writer.)
             if not document.read() == before != record:
                 break
             # Or somebody has removed the record at this moment, as others do with that of a holder that has left.
@@ -84,9 +84,9 @@ class SeparateVariables(Records):
         raise StoreError(f"{self._list} contains {keys!r}, not a list of keys. Something else wrote it. Delete it.")
 
     def _enlist(self, key: str, *, new: bool) -> None:
-        """See that the list has `key`.
+        """Add `key` to the list if it is missing.
 
-        :param new: whether its record is: whoever tidied the list may just be about to drop the key
+        :param new: whether its record is new: another writer may be about to drop the key from the list
         """
         if not new and key in self._enlisted():
             return

@@ -25,7 +25,7 @@ class SharedVariable:
         return str(self._document)
 
     def read(self) -> Any:
-        """The value; None where there is none. Raises `StoreError`."""
+        """The value; None if the Variable does not exist. Raises `StoreError`."""
         return self._document.read()
 
     def update(self, change: Callable[[Any], Any], holds: Callable[[Any], bool]) -> None:

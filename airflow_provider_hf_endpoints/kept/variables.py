@@ -65,9 +65,9 @@ def listed(prefix: str) -> list[str]:
 
 
 def settle(turn: int, took: float) -> None:
-    """Wait until whoever has read before one's own write has written, too.
+    """Wait until every writer that read before our write has also written.
 
-    :param turn: from 0; many that write at once spread over more and more time
-    :param took: seconds of one's own look and write
+    :param turn: from 0; with each turn, concurrent writers spread over more time
+    :param took: seconds of our read and write
     """
     time.sleep(max(_SETTLE, _ROUND_TRIPS * took) * (1 + (turn + 1) * random.random()))

@@ -1,7 +1,7 @@
-"""What is kept about an endpoint that nobody needs any more: of a deleted endpoint everything, of a swept one the
-leases that nobody holds. Without this, names that change from run to run would leave records forever.
+"""Remove records that are no longer needed: all records of a deleted endpoint, and the expired leases of a swept one.
 
-Whatever fails here is a warning: a record that stays has no effect on any endpoint.
+Without this, a DAG whose endpoint has a new name in each run would leave records forever. A failure here is only a
+warning, because an old record has no effect on any endpoint.
 """
 
 from __future__ import annotations

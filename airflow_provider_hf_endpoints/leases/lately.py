@@ -1,8 +1,8 @@
-"""What was done to an endpoint a moment ago by who holds no lease: reads lag, and may show the state before.
+"""Starts and stops of the last moments by tasks without a lease. Reads lag and may still show the state before them.
 
-A release notes in its own record that it stops the endpoint (`protocol.py`). Pauses, sweepers and starts note what they
-do in one record of the endpoint, in which the last one counts. A note that is lost costs what a lagging read costs; so
-a stop is noted behind its request, which no store may hold up.
+A release notes in its own record that it stops the endpoint (`protocol.py`). Pauses, sweepers and starts share one
+record of the endpoint, and the last writer wins. A lost note has the effect of one lagging read. So the note of a stop
+is written after the request: a slow store must not delay the stop.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def note_lately(lease_path: str | None, namespace: str, name: str, state: str | 
 
 
 def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> InferenceEndpoint:
-    """The endpoint as a read shows it, or in the state in which somebody has left it since that read's state.
+    """The endpoint as a read shows it, or in the state to which a newer stop has sent it.
 
-    Only `running` is doubted. An endpoint that reads `pending` or `initializing` soon after a stop has most likely been
-    started since, by somebody who wants it.
+    Only `running` is doubted. If a read soon after a stop shows `pending` or `initializing`, another user has most
+    likely started the endpoint again.
     """
     if endpoint.status != InferenceEndpointStatus.RUNNING:
         return endpoint

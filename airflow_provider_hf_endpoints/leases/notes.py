@@ -1,9 +1,10 @@
-"""Which task started an endpoint, and what for, noted where the leases are: by it the sweeper knows whom to ask.
+"""Notes of which task started an endpoint, and for what purpose. They are beside the leases. The sweeper reads them.
 
-What is started for a run is left over when that run has ended. What is kept stays until somebody says otherwise.
+An endpoint that was started for a run is left over when the run has ended. An endpoint that a DAG keeps stays until a
+person stops it.
 
-A tag on the endpoint says only that this provider created it, and nothing about a resume. A note that is lost, or can't
-be written, costs the sweeper one reason; it fails no task.
+A tag on the endpoint only says that this provider created it, and says nothing about a resume. If a note is lost or
+cannot be written, the sweeper has one reason less, and no task fails.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class StartNote:
 
     :param at: seconds since the epoch
     :param keep: whether it is to stay when the run has ended
-    :param budget: of the start, with what is spent of it: see `operators/starting/budget.py`; None where it has none
+    :param budget: the budget of the start and the spent part, see `operators/starting/budget.py`; None without a budget
     """
 
     dag_id: str
@@ -76,7 +77,7 @@ class StartNotes:
         self._path = lease_path
 
     def write(self, namespace: str, name: str, note: StartNote) -> None:
-        """Note who starts the endpoint, in the place of whoever did before."""
+        """Note who starts the endpoint. Replaces the note of the start before."""
         try:
             self._document(namespace, name).write(asdict(note))
         except StoreError as error:

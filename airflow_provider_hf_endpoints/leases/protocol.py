@@ -55,14 +55,14 @@ class Remove:
 
 @dataclass(frozen=True)
 class Ended:
-    """Answer: the holders, of these leases, whose DAG run has ended: nobody is left there who uses or leaves."""
+    """Answer: the holders of these leases whose DAG run has ended, and so neither uses nor releases the endpoint."""
 
     leases: tuple[Lease, ...]
 
 
 @dataclass(frozen=True)
 class Look:
-    """Answer: the endpoint's state, None where there is none."""
+    """Answer: the endpoint's state; None if there is no endpoint."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def played(flow: Generator[Step, Any, Any], do: Callable[[Step], Any]) -> Any:
 def take(mine: Lease, clock: Clock) -> Generator[Step, Any, Lease]:
     """Become a holder. Returns the lease with how the endpoint was found.
 
-    An earlier attempt of the same holder knows that better than a look would tell now, unless all have left since.
+    If an earlier attempt of the same holder has recorded the state, that record counts and not a new look, unless all
+    holders have left since.
     """
     records: list[Lease] = yield Read()
     live = yield from _live(records, mine, clock)
@@ -149,7 +150,7 @@ def leave(
     :param again: whether an earlier attempt may have begun to leave, and have switched off.
     :raises UndecidedError: others came and went all the time
     """
-    # Before anything that can fail: whatever comes, this holder holds nobody up from now on.
+    # Before any step that can fail: from now on this holder blocks no other run, whatever happens next.
     yield Write(mine.leaving())
     off = False
     for turn in range(_MOST_TURNS):

@@ -115,7 +115,7 @@ def others(leases: Iterable[Lease], holder: str, now: float) -> list[Lease]:
 
 
 def bills_nothing(found: str | None) -> bool:
-    """Whether an endpoint in that state costs nothing: there is none, or it is stopped."""
+    """Whether an endpoint in that state costs nothing: it does not exist, or it is stopped."""
     return found is None or found in BILLS_NOTHING
 
 

@@ -1,11 +1,11 @@
-"""Whether the DAG run of a lease has ended, or the task that took it failed: nobody will use the endpoint, or leave it.
+"""Whether the DAG run of a lease has ended, or its `acquire` has failed. Such a lease is neither used nor released.
 
-A person may mark `acquire` as failed while it runs: it takes its lease, and Airflow runs no release behind it. A crash,
-a release that has given up and a run that a person has ended leave such leases behind, too. Asked is Airflow, and only
-of leases that were taken in this Airflow: another one may have a run of the same name.
+A person may mark `acquire` as failed while it runs. Then it still takes its lease, and Airflow runs no release after
+it. A crash, a release that gave up and a run that a person ended leave such leases too. Airflow is asked only about
+leases of this Airflow, because another Airflow may have a run of the same name.
 
-A DAG that is paused is not an end: its runs go on when it is switched on again. Until then Airflow begins none of their
-tasks, the release neither.
+A paused DAG does not end its runs: they continue when the DAG is switched on again. Until then Airflow starts none of
+their tasks, the release included.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NEVER_BEGAN = frozenset({"failed", "upstream_failed", "skipped", "removed"})
 
 
 def origin_of(lease_path: str | None) -> str:
-    """What tells this Airflow from others that keep leases at the same path; "" where no other one can."""
+    """The identity of this Airflow among those that share a lease path; "" if no path is shared."""
     return "" if lease_path is None else str(conf.get("api", "base_url", fallback="") or "")
 
 
 class RunStates:
     """What Airflow says of DAG runs.
 
-    :param task_instance: the task SDK's, which asks Airflow; None where nobody can be asked
+    :param task_instance: the task SDK's, which asks Airflow; None if Airflow cannot be asked
     :param lease_path: the connection's
     """
 
@@ -53,7 +53,7 @@ class RunStates:
         return str(getattr(state, "value", state)) in _ENDED
 
     def paused(self, dag_ids: Iterable[str]) -> list[str]:
-        """Which of these DAGs are switched off; none where this Airflow does not know them, or does not say."""
+        """Which of these DAGs are paused. Empty if this Airflow does not know the DAGs, or does not answer."""
         return [dag_id for dag_id in sorted(set(dag_ids)) if self._is_paused(dag_id)]
 
     def _is_paused(self, dag_id: str) -> bool:

@@ -1,8 +1,8 @@
-"""Where leases are kept: the seam, and what is behind it.
+"""The stores of leases: the interface and the implementation.
 
-A store keeps records by endpoint and holder. It need not be transactional: the protocol asks for nothing but that what
-was written is read back, and that nobody else's record is lost. A record that can't be read is an error: it may be
-anybody's.
+A store keeps records by endpoint and holder. It needs no transactions. The protocol requires two properties: a written
+record is read back, and a write does not lose another holder's record. A record that cannot be read is an error,
+because its holder is unknown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LeaseStore(ABC):
 
     @abstractmethod
     def write(self, lease: Lease) -> None:
-        """Store the record of `lease.holder`, and nobody else's. Raises `StoreError`.
+        """Store the record of `lease.holder`, and no other record. Raises `StoreError`.
 
         For the tasks that acquire and release, of which one runs at a time.
         """
@@ -117,7 +117,7 @@ def _merged(stored: Mapping[str, Lease]) -> list[Lease]:
 
 
 def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
-    """The store that a connection names (`lease_path` in its extra), or the one that needs no configuration."""
+    """The store that a connection names (`lease_path` in its extra), or else Airflow Variables."""
     return KeptLeases(
         separate_records_at(
             lease_path,
@@ -132,10 +132,10 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
 def other_leases(
     lease_path: str | None, namespace: str, name: str, holder: str | None, task_instance: Any = None
 ) -> list[Lease]:
-    """The live leases of others on an endpoint, but those of a DAG run that has ended. Raises `StoreError`.
+    """The live leases of others on an endpoint, without those of ended DAG runs. Raises `StoreError`.
 
-    :param holder: who asks; None for who holds none
-    :param task_instance: the task SDK's, which asks Airflow: a lease of a run that has ended is nobody's
+    :param holder: the caller's own holder; None for a caller without a lease
+    :param task_instance: the task SDK's, which asks Airflow whether the runs of the leases have ended
     """
     live = others(store_for(lease_path, namespace, name).read(), holder or "", time.time())
     over = RunStates(task_instance, lease_path).over(live)
@@ -143,7 +143,7 @@ def other_leases(
 
 
 def other_users(lease_path: str | None, namespace: str, name: str, holder: str, task_instance: Any = None) -> list[str]:
-    """Who else holds a live lease on an endpoint, in words for a person; somebody where that can't be read."""
+    """The other holders of live leases on an endpoint, in words. One unknown holder if the leases cannot be read."""
     try:
         return [each.who for each in other_leases(lease_path, namespace, name, holder, task_instance)]
     except StoreError as error:

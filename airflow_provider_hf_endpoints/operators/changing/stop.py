@@ -242,7 +242,7 @@ class _Stopping(Action):
         return summary
 
     def _forget(self, *, seen_gone: bool) -> None:
-        """Remove what is kept of an endpoint that this task has deleted."""
+        """Remove the records of an endpoint that this task has deleted."""
         if not seen_gone or self._namespace is None:
             return
         with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:

@@ -1,4 +1,4 @@
-"""What operators of every kind share: how an attempt runs and waits, its bad end, and what Airflow is told of it.
+"""What all operators share: how an attempt runs, waits and fails, and what it reports to Airflow.
 
-Nothing here starts, updates or stops an endpoint or sends a request to a model: that is in the rooms beside this one.
+Nothing here starts, updates or stops an endpoint, or sends a request to a model. The folders beside this one do.
 """

@@ -91,9 +91,9 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
 
 
 def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:
-    """`given` with every text that is not a template understood by its annotation.
+    """`given`, with every text that is not a template converted by its annotation.
 
-    :raises ValueError: the first that can't be meant
+    :raises ValueError: for the first text that is not valid
     """
     fields = frozenset(templated)
     return {

@@ -1,8 +1,8 @@
-"""What an operator tells Airflow of the endpoint that it worked on: an event of the asset `hf-endpoint://namespace/name`.
+"""The asset event of an operator: an event of the asset `hf-endpoint://namespace/name`.
 
-It goes through an alias that every such operator has among its outlets. The endpoint's name may be known only when the
-task runs; and an asset that the operator listed by itself could clash with one of the user's that has the same URI and
-another name, over which Airflow fails tasks. Where the user lists the asset, the event is that asset's alone.
+The event goes through an alias in the operator's outlets, for two reasons. The endpoint's name may be known only when
+the task runs. And an asset that the operator lists itself could clash with a user's asset with the same URI and another
+name; Airflow fails tasks for such a clash. If the user lists the asset, only the user's asset gets the event.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def with_alias(outlets: Iterable[Any]) -> list[Any]:
 def announce(
     context: Context, outlets: Iterable[Any], namespace: str | None, name: str | None, extra: Mapping[str, Any]
 ) -> None:
-    """Have Airflow record the event when the task succeeds. What can't be recorded is logged and fails no task.
+    """Have Airflow record the event when the task succeeds. A failure to record it is logged and fails no task.
 
     :param extra: flat and JSON-native: Airflow 3.0 takes no lists or dicts here.
     """

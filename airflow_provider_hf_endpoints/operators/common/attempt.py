@@ -61,9 +61,9 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Handover:
-    """What a deferral takes along.
+    """What a deferral stores.
 
-    :param kwargs: what `execute_complete` is told beside the event, JSON-native
+    :param kwargs: arguments of `execute_complete` beside the event, JSON-native
     :param release_on_kill, claim, holder: see `InferenceEndpointTrigger`
     """
 

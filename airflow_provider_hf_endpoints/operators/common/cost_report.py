@@ -1,6 +1,6 @@
-"""What a DAG run's endpoint has cost, said by the task that releases it: log, XCom `cost`, metrics, and kept for sums.
+"""The cost report of the task that releases an endpoint: in the log, in the XCom `cost`, as metrics, and kept for sums.
 
-A release never fails for its report: what can't be measured is a warning.
+A report never fails a release: if a figure cannot be measured, the task logs a warning.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def report_cost(endpoint: EndpointRef, context: Context) -> None:
 
 
 def cost_before_delete(hook: InferenceEndpointsHook, endpoint: EndpointRef, context: Context) -> Cost | None:
-    """What it has cost, while that still can be asked; None where it can't be told at once. For `tell_cost`, later.
+    """The cost, read before the delete; None if the service does not answer at once. `tell_cost` reports it later.
 
-    The endpoint bills meanwhile: a service that hangs here holds a delete up by seconds, and nothing else can.
+    The endpoint bills in the meantime, so a service that hangs delays the delete by a few seconds only.
     """
     start = _start_of(context)
     if start is None:
@@ -127,7 +127,7 @@ def _batch_results(context: Context) -> list[Any]:
 
 
 def _use_of(task: Any) -> str | None:
-    """The id of the nearest group around a task that ends the use of an endpoint itself; None where there is none."""
+    """The id of the nearest group around a task that itself ends the use of an endpoint; None without such a group."""
     group = task.task_group
     while group is not None and not any(_ends_use(child) for child in group.children.values()):
         group = group.parent_group
@@ -135,7 +135,7 @@ def _use_of(task: Any) -> str | None:
 
 
 def _mapped_group(task: Any) -> str | None:
-    """The id of the nearest mapped group around a task; None where there is none."""
+    """The id of the nearest mapped group around a task; None without such a group."""
     return next((group.group_id for group in task.iter_mapped_task_groups()), None)
 
 

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 def secrets_of_dag(task: Any) -> list[str]:
     """Every value that another task of `task`'s DAG gives to an endpoint, masked in the task's log from now on.
 
-    What can't be looked up is left out, with a warning: it may belong to another endpoint, and the endpoint's own names
-    still hide it.
+    A value that cannot be looked up is left out, with a warning. It may belong to another endpoint. The names of the
+    endpoint's secrets still hide it.
     """
     dag = task.get_dag()
     values: list[str] = []

@@ -70,10 +70,10 @@ class EmergencyRelease:
     def prepare(self, hook: InferenceEndpointsHook) -> None:
         """Look the connection up while there is time.
 
-        The signal handler may have interrupted the task's own client in the middle of a request, and to look the
-        connection up there could mean to wait for a lock that is held. Nor is its client that of a release that the
-        signal interrupts. The namespace is the one that the task's own client has learnt: the Hub limits how often it
-        may be asked, and the release has no time to wait for the Hub.
+        The signal handler may have interrupted the task's client in the middle of a request. A look-up in the handler
+        could wait for a lock that the interrupted code holds. So the handler has a separate client. It uses the
+        namespace that the task's client has learnt, because the Hub limits requests and a release must not wait for
+        the Hub.
         """
         self._session, self._hook = hook.get_conn().session, hook
         self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
@@ -115,7 +115,7 @@ class EmergencyRelease:
         return any(policy != "none" for policy in self._policies.values())
 
     def _namespace(self) -> str | None:
-        """None where nobody has learnt the namespace yet."""
+        """None if the namespace is not known yet."""
         return self._endpoint.namespace or (None if self._session is None else self._session.namespace)
 
     def on_signal(self, *, act: bool) -> None:
@@ -127,10 +127,10 @@ class EmergencyRelease:
             self._release("on_kill", KILL_BUDGET, self._in_handler)
 
     def ask(self, task_instance: Any) -> None:
-        """Note a kill that has not come here yet: whether a person has ended the task that is about to defer.
+        """Note a kill whose signal has not arrived: ask whether a person has ended the task that is about to defer.
 
-        Whoever marks a running task as failed reaches its process up to a heartbeat later (5 s). By then Airflow has
-        refused the deferral: no signal comes any more, and no trigger that could release.
+        If a person marks a running task as failed, the process learns that up to one heartbeat later (5 s). By then
+        Airflow has refused the deferral. So there is neither a signal nor a trigger that could release the endpoint.
         """
         ask = getattr(task_instance, "get_task_states", None)
         try:

@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.waits import WaitBrokenError
 
 
 class TaskKilledError(InferenceEndpointError):
-    """The task was told to end while it waited."""
+    """The task was killed while it waited."""
 
     retryable = True
 
@@ -44,9 +44,9 @@ def suggesting_a_name(hook: InferenceEndpointsHook, endpoint: EndpointRef) -> It
 
 @contextmanager
 def in_airflow_terms() -> Iterator[None]:
-    """What a retry can't mend fails the task without a retry; the rest is left to the task's retries.
+    """Errors that a retry cannot mend fail the task without a retry. Other errors are left to the task's retries.
 
-    No error is ever raised from itself: such a chain has no end, and what renders a traceback may follow it for ever
+    No error is raised from itself. Such a chain has no end, and a renderer of tracebacks may follow it forever
     (structlog did, on Airflow 3.0).
     """
     try:

@@ -30,10 +30,10 @@ class HeldByOthersError(InferenceEndpointError):
 
 
 class Holders:
-    """Of one endpoint, as one task sees them.
+    """The other holders of one endpoint, from the view of one task.
 
-    :param mine: the lease by which this task uses the endpoint, None where it has none: then those of its own DAG run
-        are not others, where they were taken before it. A use beside it goes on, and the DAG's author ordered nothing.
+    :param mine: the lease by which this task uses the endpoint; None without a lease. Then leases of upstream tasks of
+        the same DAG run do not count as others. Leases of parallel tasks do.
     """
 
     def __init__(self, endpoint: EndpointRef, context: Context, mine: Lease | None) -> None:
@@ -43,9 +43,9 @@ class Holders:
         self._before = None if task is None else {each.task_id for each in task.get_flat_relatives(upstream=True)}
 
     def refuse(self, hook: InferenceEndpointsHook, done: str) -> None:
-        """Raise `HeldByOthersError` where others hold the endpoint, or nobody can say so.
+        """Raise `HeldByOthersError` if others hold the endpoint, or if the leases cannot be read.
 
-        :param done: what would be done to it, as in "it is not deleted"
+        :param done: the action that is refused, as in "it is not deleted"
         """
         name = self._endpoint.name
         try:
@@ -62,9 +62,9 @@ class Holders:
             )
 
     def left_to_them(self, hook: InferenceEndpointsHook, state: str) -> bool:
-        """Whether others hold the endpoint, who are told that it is to be in `state` when the last of them leaves.
+        """Whether others hold the endpoint. If so, notes that the last of them has to leave it in `state`.
 
-        Where the leases can't be read or written nobody is told: what costs money is stopped.
+        If the leases cannot be read or written, the answer is False: the endpoint costs money and is stopped.
         """
         try:
             held = self._others(hook)

@@ -53,9 +53,9 @@ def batch_metrics(context: Context, endpoint: str) -> Callable[[Snapshot], None]
 
 
 def send_cost(context: Context, cost: Cost) -> None:
-    """What a run's endpoint has cost: gauges of the run, and counters in whole units, which add up over runs.
+    """The cost of a run's endpoint: gauges of the run, and counters in whole units, which add up over runs.
 
-    The endpoint is not a tag: a name may hold a date, and each would be a series of its own.
+    The endpoint is not a tag: a name may contain a date, and each name would make a new series.
     """
     tags = _task_tags(context)
     Stats.gauge(f"{_COST}.replica_minutes", cost.replica_seconds / 60.0, tags=tags)

@@ -30,9 +30,9 @@ class _NamesEndpoint(Protocol):
 
 
 def take_name(operator: _NamesEndpoint) -> None:
-    """Put the name, and the namespace where none is given, in the place of a task's result; keep the rest of it.
+    """Replace a task's result by its name, and by its namespace if no namespace is given. Keep the rest of the result.
 
-    Called after rendering, and again before execution: Airflow renders a mapped task past the operator's own method.
+    Called after rendering, and again before execution, because Airflow does not call this method for a mapped task.
     """
     named: object = operator.endpoint
     if isinstance(named, Mapping) and isinstance(named.get("name"), str):

@@ -93,7 +93,7 @@ class EndpointOperator(BaseOperator):
         self.poll_interval = poll_interval
         if self._announces:
             self.outlets = with_alias(self.outlets)
-        deadline_after(0.0, timeout)  # a bad limit is told when the DAG is read, not when the endpoint bills already
+        deadline_after(0.0, timeout)  # a bad limit is an error when the DAG is parsed, before anything bills
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
 
@@ -156,7 +156,7 @@ class EndpointOperator(BaseOperator):
         return attempt.action.result(arrived.summary)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow's; tells the guard where Airflow ended the wait: the trigger broke, or its time limit passed."""
+        """As Airflow's. Informs the guard if Airflow ended the wait: the trigger broke, or its time limit passed."""
         with endpoint_faults_final(self.retries_by_default):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)

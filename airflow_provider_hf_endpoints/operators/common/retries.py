@@ -1,9 +1,9 @@
-"""The retries that a task around a wait has where nobody has chosen any: for faults of Airflow, not of the endpoint.
+"""The default retries of a task that waits, if the DAG does not set `retries`: for faults of Airflow, not of endpoints.
 
 Airflow fails a task while its endpoint starts: a trigger that fires within seconds of its deferral meets a race of the
 scheduler (apache/airflow #71580, #72716), and a resumed task that can't be published fails (Redis, the API server).
-A retry finds the endpoint on its way and goes on waiting. An endpoint that failed or was too late ends the task at
-once all the same.
+A retry finds the endpoint starting and continues to wait. An endpoint that failed or was too late still ends the task
+at once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def partial_retried(partial: Any, given: Mapping[str, Any]) -> Any:
 
 
 def _missing(*scopes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings that no scope has; none where one has `retries`."""
+    """The settings that no scope has; empty if a scope has `retries`."""
     given = {name for scope in scopes for name in scope or ()}
     if "retries" in given or conf.getint("core", "default_task_retries", fallback=0) > 0:
         return {}
@@ -77,9 +77,9 @@ def _missing(*scopes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @contextmanager
 def endpoint_faults_final(by_default: bool, first: FirstTry | None = None) -> Iterator[None]:
-    """An endpoint that failed or was too late is not tried again by retries that nobody has asked for.
+    """Default retries do not repeat a start whose endpoint failed or was too late.
 
-    Retries that somebody has asked for have the whole time again.
+    Retries that the DAG sets start with the full time again.
     """
     try:
         yield
@@ -103,8 +103,8 @@ def _for_good(error: BaseException) -> BaseException:
 class FirstTry:
     """When the first of an attempt and its retries began to wait, so that a retry extends no deadline.
 
-    Kept in Airflow's task state store, which outlives an attempt (Airflow 3.3). Where there is none each attempt has
-    the whole time. A clear starts again: it raises `max_tries`, and a retry leaves that alone.
+    Kept in Airflow's task state store, which outlives an attempt (Airflow 3.3). Without this store, each attempt has
+    the whole time. A clear starts again: it raises `max_tries`, which a retry does not change.
     """
 
     _KEY = "hf_endpoint_wait_began"

@@ -53,7 +53,7 @@ class FromVariable:
     key: str
 
     def reveal(self) -> str:
-        """Look it up. Raises `InvalidArgumentError` when it is empty, and Airflow's error when there is none."""
+        """Look it up. Raises `InvalidArgumentError` if it is empty, and Airflow's error if it does not exist."""
         value = Variable.get(self.key)
         if not value:
             raise InvalidArgumentError(f"Variable {self.key!r} is empty, so the secret cannot be read. Set it.")
@@ -205,7 +205,7 @@ class _RefusesShown:
         return super().expand(**mapped)  # type: ignore[misc]
 
     def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
-        """As Airflow's. Of another task's result nobody can say when the DAG is read what is in there."""
+        """As Airflow's. The content of another task's result is not known when the DAG is parsed."""
         for each in kwargs if isinstance(kwargs, list | tuple) else ():
             if isinstance(each, Mapping):
                 _refuse(each, "arguments of expand_kwargs(…)")
@@ -238,7 +238,7 @@ def _mask_all(revealed: Mapping[str, Any]) -> list[str]:
         try:
             mask_secret(value)
         except RuntimeError as error:
-            # Airflow 3.0 raises outside of its own processes, where no log of Airflow's is written.
+            # Airflow 3.0 raises outside of its processes. There it writes no logs.
             log.debug("No secrets to mask: %s", error)
     return known
 

@@ -1,4 +1,4 @@
-"""What operators and sensor share around a wait: occupying a worker or not, and what is said when it ends badly."""
+"""What operators and the sensor share around a wait: on a worker or deferred, and the error when the wait fails."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def explain_failure(
     *,
     namespace: str | None = None,
 ) -> str:
-    """Why an endpoint failed, with the last lines of its log, or with a similar name where there is no such endpoint,
-    for the task's error. Never raises for itself.
+    """The reason for the task's error: why an endpoint failed, with the last lines of its log, or a similar name if the
+    endpoint does not exist. Does not raise an error itself.
 
-    :param secrets: what must not appear: a container that fails likes to print what it was given.
+    :param secrets: values that must not appear: a container that fails often prints its settings.
     """
     if reason == MISSING:
         return _explain_missing(hf_endpoints_conn_id, (event or {}).get("name", ""), namespace)
