@@ -172,6 +172,12 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize("name", ["a\0b.jsonl", "a\ud800.jsonl"])
 def test_a_path_that_no_system_takes_is_refused_by_its_argument(argument: str, name: str) -> None:
     """In place of "embedded null byte"."""
-    given = {"url": "http://h", "task": "chat-completion", "input_path": "i", "output_path": "o", "prompt": "{t}"}
+    given: dict[str, Any] = {
+        "url": "http://h",
+        "task": "chat-completion",
+        "input_path": "i",
+        "output_path": "o",
+        "prompt": "{t}",
+    }
     with pytest.raises(ValueError, match=rf"^{argument} must be a path"):
         BatchJob(**{**given, argument: name})
