@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,9 +187,21 @@ def test_an_engine_that_takes_no_arrays_gets_single_rows_after_a_while(tmp_path:
 def test_a_stopped_batch_of_arrays_sends_no_row_twice(tmp_path: Path) -> None:
     """The journal knows rows, not requests: the same job may go on with another number of rows in each."""
     write(tmp_path, numbered(300))
-    with serving(lambda r: embeddings(r, delay=0.02)) as server:
+    stopped = threading.Event()
+
+    def stop() -> bool:
+        if len(server.posts) >= 5:
+            stopped.set()
+        return stopped.is_set()
+
+    def held(request: Request) -> Reply:
+        if len(server.posts) >= 5:
+            stopped.wait(60)  # or a fast machine is done before it is asked to stop
+        return embeddings(request)
+
+    with serving(held) as server:
         with pytest.raises(BatchStopped):
-            run_batch(job_of(server.url, tmp_path), stop=lambda: len(server.posts) >= 5)
+            run_batch(job_of(server.url, tmp_path), stop=stop)
         report = run_batch(job_of(server.url, tmp_path, rows_per_request=3))
         sent = [text for request in server.posts for text in texts_of(request)]
     assert sorted(numbered(300)) == sorted(sent)
