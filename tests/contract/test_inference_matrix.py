@@ -25,11 +25,11 @@ BY_STATUS: dict[int, Expected | None] = {
     200: None,
     400: (errors.BadRequestError, Verdict.ROW_FAILS, "caller"),
     401: (errors.AuthenticationError, Verdict.STOP, "token"),
-    402: (errors.PermissionDeniedError, Verdict.STOP, "token"),
+    402: (errors.PaymentRequiredError, Verdict.STOP, "token"),
     403: (errors.PermissionDeniedError, Verdict.STOP, "token"),
     404: (errors.NotFoundError, Verdict.STOP, "endpoint"),
     408: (errors.InferenceTimeoutError, Verdict.TRY_AGAIN, "network"),
-    409: (errors.BadRequestError, Verdict.ROW_FAILS, "caller"),
+    409: (errors.ServerError, Verdict.TRY_AGAIN, "endpoint"),
     413: (errors.PayloadTooLargeError, Verdict.ROW_FAILS, "caller"),
     422: (errors.BadRequestError, Verdict.ROW_FAILS, "caller"),
     424: (errors.ServerError, Verdict.TRY_AGAIN, "endpoint"),
@@ -42,7 +42,9 @@ BY_STATUS: dict[int, Expected | None] = {
     529: (errors.OverloadedError, Verdict.NOT_TAKEN, "endpoint"),
 }
 CUT: Expected = (errors.CutAnswerError, Verdict.TRY_AGAIN, "endpoint")
-# Whatever the status would have been: no whole answer came.
+# The status of these says that the request may succeed later; what the others mean, the rest of the body might say.
+PASSING = (408, 429, 500, 502, 503, 504, 529)
+# No whole answer came.
 BY_CONNECTION: dict[str, Expected] = {
     "refused": (errors.ConnectionFailedError, Verdict.NOT_TAKEN, "network"),
     "reset before the answer": CUT,
@@ -63,6 +65,8 @@ IN_A_200: dict[str, Expected | None] = {
 
 
 def expected_of(status: int, fault: str) -> Expected | None:
+    if fault in ("cut in the body", "cut in the chunks") and status in PASSING:
+        return BY_STATUS[status]
     if fault in BY_CONNECTION:
         return BY_CONNECTION[fault]
     return BY_STATUS[status] if status != 200 else IN_A_200[fault]

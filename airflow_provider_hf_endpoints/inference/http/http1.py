@@ -20,6 +20,15 @@ _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;.*+)?[ \t]*+")
 
 
+def passes(status: int) -> bool:
+    """Whether a refusal says by its status alone that the same request may succeed later.
+
+    A 400 or a 404 would end a row or a batch. Its body may say that the endpoint is at fault, so one that breaks off is
+    asked for again.
+    """
+    return status >= 500 or status in (408, 425, 429)
+
+
 class AnswerParser:
     """Takes an answer's bytes with `feed` until it gives the answer back.
 
@@ -69,10 +78,13 @@ class AnswerParser:
             return self._whole(len(self._buffer))
         raise CutAnswerError("the connection was closed in the middle of the response")
 
-    def refusal_so_far(self) -> WireResponse | None:
-        """A refusal without the rest of its body: its status says what it means. None if the status is a success."""
+    def refusal_so_far(self, *, cut: bool) -> WireResponse | None:
+        """A refusal without the rest of its body: its status says what it means. None if the status is a success.
+
+        :param cut: the rest does not come; None then for a status that is not known to pass, see `passes`
+        """
         head = self._head
-        if head is None or 200 <= head.status < 300:
+        if head is None or 200 <= head.status < 300 or (cut and not passes(head.status)):
             return None
         self.keep_alive = False
         body = b"" if "content-encoding" in head.headers else bytes((self._body or b"") + self._buffer)

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
 )
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers, endpoint_url
+from airflow_provider_hf_endpoints.inference.http.http1 import passes
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     MAYBE_STALE,
     RAISED,
@@ -158,7 +159,7 @@ class HttpxTransport(Transport):
     async def _body(self, answer: httpx.Response, route: str) -> bytes:
         """The body as it came; leaving in the middle closes the connection.
 
-        Of a refusal that is too large or breaks off, what has come: its status says what it means.
+        Of a refusal that is too large, or that passes and breaks off, what has come: its status says what it means.
         """
         body = bytearray()
         try:
@@ -167,7 +168,7 @@ class HttpxTransport(Transport):
                 if len(body) > self._max_bytes:
                     break
         except RAISED as error:
-            if answer.is_success:
+            if not passes(answer.status_code):
                 raise typed_error(error, route) from error  # never sent again: an answer has begun
         if answer.is_success and len(body) > self._max_bytes:
             raise AnswerTooLargeError(f"a body larger than {self._max_bytes} bytes")

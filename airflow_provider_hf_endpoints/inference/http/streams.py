@@ -95,7 +95,7 @@ class _Connection(asyncio.Protocol):
             answer = self._parser.feed(data)
         except AnswerTooLargeError as error:
             self.close()
-            self._end(self._parser.refusal_so_far() or error)
+            self._end(self._parser.refusal_so_far(cut=False) or error)
             return
         except InferenceError as error:
             self._end(error)
@@ -116,7 +116,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._end(parser.eof())
         except InferenceError as error:
-            self._end(parser.refusal_so_far() or error)
+            self._end(parser.refusal_so_far(cut=True) or error)
 
     def exchange(self, data: bytes, parser: AnswerParser) -> asyncio.Future[WireResponse]:
         """Send a request's bytes; the future brings the answer that `parser` reads."""
