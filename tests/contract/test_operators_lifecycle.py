@@ -307,7 +307,7 @@ def test_update_that_fails_tells_why(demo: Emulator, deferrable: bool) -> None:
     ("changes", "words"),
     [
         ({}, "Nothing to update"),
-        ({"scale_to_zero_timeout": 5}, "between 15 and 2880"),
+        ({"scale_to_zero_timeout": "{{ 5 }}"}, "between 15 and 2880"),
         ({"changes": {"no_such_setting": 1}}, "no_such_setting"),
         ({"region": "eu-west-1"}, "vendor and region belong together"),
     ],
@@ -316,5 +316,7 @@ def test_update_refuses_what_makes_no_sense(demo: Emulator, changes: dict[str, A
     """Before anything is sent, and without retries."""
     before = len(calls(demo))
     with pytest.raises(AirflowFailException, match=words):
-        run(op(UpdateInferenceEndpointOperator, **changes))
+        operator = op(UpdateInferenceEndpointOperator, **changes)
+        operator.render_template_fields({})
+        run(operator)
     assert before == len(calls(demo))
