@@ -241,8 +241,8 @@ class Workers:
 class _Quiet:
     """A log for the task runner that keeps errors only."""
 
-    def exception(self, event: str, **_: Any) -> None:
-        log.error("task runner: %s", event, exc_info=True)
+    def exception(self, event: str, *args: Any, **_: Any) -> None:
+        log.error("task runner: %s", event % args if args else event, exc_info=True)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
