@@ -12,10 +12,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL
 from airflow_provider_hf_endpoints.operators.common.operator import DEFAULT_TIMEOUT
 from airflow_provider_hf_endpoints.operators.using.held_back import WAITING
 
+# Arguments of the start that `inference_endpoint` gives.
+_DECIDED = frozenset({"task_id", "endpoint", "name", "acquired", "dag", "task_group"})
 _KNOWN = inspect.signature(BaseOperator.__init__).parameters
 
 # Of every task of ours; arguments that this Airflow does not know are left out.
@@ -39,6 +42,9 @@ OURS: dict[str, Any] = {
         "post_execute": None,
         "do_xcom_push": True,  # the tasks behind need the result
         "multiple_outputs": False,
+        "map_index_template": None,  # over the work's arguments, which a task of ours does not have
+        "inlets": None,
+        "outlets": None,  # `acquire` has done nothing yet that another DAG waits for
     }.items()
     if name in _KNOWN
 }
@@ -55,9 +61,28 @@ OF_AN_EMPTY_TASK: dict[str, Any] = {
     **OURS,
     "on_execute_callback": None,
     "on_success_callback": None,
-    "inlets": None,
-    "outlets": None,
 }
+
+
+def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: bool) -> None:
+    """Refuse arguments of the start that the group decides itself, or that nothing takes.
+
+    :param trigger_rule: of the start; None where it is not given
+    :param creates: whether there is a repository
+    """
+    for name in options:
+        if name in _DECIDED:
+            raise ValueError(f"{name} is set by inference_endpoint(…) itself. Leave it out.")
+        if not creates and name in EndpointSpec.model_fields:
+            raise ValueError(
+                f"{name} is a setting of an endpoint that is created, but there is no repository, so an existing "
+                "endpoint is resumed as it is. Give repository to create one, or use UpdateInferenceEndpointOperator."
+            )
+    if trigger_rule not in (None, "all_success"):
+        raise ValueError(
+            f"trigger_rule={str(trigger_rule)!r} is not valid: the start follows `acquire`, and nothing but that. Use "
+            "a task before the group, from which `acquire` follows."
+        )
 
 
 def refuse_waiting_work(work: Iterable[Any]) -> None:

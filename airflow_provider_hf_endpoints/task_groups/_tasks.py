@@ -138,7 +138,7 @@ class Tasks:
         """Start before the first tasks of the work, and release after all of them."""
         own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
         work = [each for each in self.acquire.task_group if each.task_id not in own]
-        refuse_waiting_work(work)
+        refuse_waiting_work([self.start, *work])
         settle_task(self.start, work)
         ids = {each.task_id for each in work}
         for task in work:

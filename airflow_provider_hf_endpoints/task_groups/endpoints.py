@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.common.arguments import checked_call
 from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
+from airflow_provider_hf_endpoints.task_groups._settings import refuse_options
 from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
@@ -90,6 +91,7 @@ def inference_endpoint(
             "hardware is given without repository. An existing endpoint keeps its own hardware: leave hardware out, "
             "or give repository to create an endpoint."
         )
+    refuse_options(options, options.get("trigger_rule"), creates=repository is not None)
     # A start that fails is released by the task `release`, which knows who else uses the endpoint.
     policies = {"on_timeout": "none", "on_failure": "none"}
     start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **policies, **options}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
-from airflow.sdk import DAG, TaskGroup, chain, cross_downstream, task
+from airflow.sdk import DAG, Asset, TaskGroup, chain, cross_downstream, task
 from airflow.serialization import serialized_objects
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
@@ -257,6 +257,10 @@ def test_a_task_of_the_user_may_be_called_watch() -> None:
         ({"deferrable": 1}, "deferrable=1 is not valid. Give True or False"),
         ({"release": "stop"}, "release='stop' is not valid"),
         ({"group_id": 3}, "group_id=3 is not valid"),
+        ({"task_id": "begin"}, r"task_id is set by inference_endpoint\(…\) itself"),
+        ({"endpoint": "demo"}, "endpoint is set by"),
+        ({"max_replica": 3}, "max_replica is a setting of an endpoint that is created, but there is no repository"),
+        ({"trigger_rule": "all_done"}, "trigger_rule='all_done' is not valid"),
     ],
 )
 def test_an_argument_that_can_t_be_meant(given: dict[str, Any], words: str) -> None:
@@ -425,6 +429,9 @@ HOLDS_BACK: dict[str, Any] = {
     "do_xcom_push": False,
     "on_execute_callback": print,
     "on_success_callback": print,
+    "map_index_template": "{{ task.op_kwargs['text'] }}",
+    "inlets": [Asset("in")],
+    "outlets": [Asset("out")],
     "wait_for_completion": False,
     "timeout": 5.0,
 }
