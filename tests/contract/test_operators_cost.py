@@ -189,6 +189,51 @@ def test_each_group_counts_its_own_batches(monkeypatch: pytest.MonkeyPatch) -> N
     assert 42 == rows_told(monkeypatch, dag.get_task("demo.release"), Stored(results))
 
 
+def test_a_batch_counts_for_the_use_whose_endpoint_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of the group, in a mapped group inside of it, and in the group of another endpoint."""
+    with DAG("costs") as dag:
+        with inference_endpoint("demo") as demo:
+            batch("inside")
+
+            @task_group
+            def per_file(path: str) -> None:
+                batch("each")
+
+            per_file.expand(path=["a", "b"])
+            with inference_endpoint("other"):
+                batch("own", endpoint="other")
+                batch("of_the_outer", endpoint=demo)
+        batch("outside", endpoint=demo)
+    results: dict[tuple[str, int], Any] = {
+        ("demo.inside", -1): {"rows": 1},
+        ("demo.per_file.each", 0): {"rows": 10},
+        ("demo.per_file.each", 1): {"rows": 20},
+        ("demo.other.own", -1): {"rows": 500},
+        ("demo.other.of_the_outer", -1): {"rows": 100},
+        ("outside", -1): {"rows": 1000},
+    }
+    assert results.keys() == {*((each, index) for each, index in results if each in dag.task_ids)}
+    assert 1131 == rows_told(monkeypatch, dag.get_task("demo.release"), Stored(results))
+
+
+def test_a_pause_counts_the_batches_of_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two endpoints in one DAG: by name, or by whose result they take."""
+    with DAG("costs") as dag:
+        first, second = (create(name, task_id=f"create_{name}") for name in ("demo", "other"))
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo")
+        batches = [
+            batch("named"),
+            batch("taken", endpoint=first.output),
+            batch("template", endpoint="{{ params.endpoint }}"),
+            batch("named_other", endpoint="other"),
+            batch("taken_other", endpoint=second.output),
+        ]
+        batches >> pause  # type: ignore[operator]
+    results = {(each.task_id, -1): {"rows": 10**number} for number, each in enumerate(batches)}
+    assert len(results) == len(set(dag.task_ids) - {"create_demo", "create_other", "pause"})
+    assert 111 == rows_told(monkeypatch, pause, Stored(results))
+
+
 def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside of a DAG run there is no beginning to count from."""
     with connected(monkeypatch):

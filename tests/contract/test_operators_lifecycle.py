@@ -315,8 +315,8 @@ def test_update_that_fails_tells_why(demo: Emulator, deferrable: bool) -> None:
 def test_update_refuses_what_makes_no_sense(demo: Emulator, changes: dict[str, Any], words: str) -> None:
     """Before anything is sent, and without retries."""
     before = len(calls(demo))
+    operator = op(UpdateInferenceEndpointOperator, **changes)
+    operator.render_template_fields({})
     with pytest.raises(AirflowFailException, match=words):
-        operator = op(UpdateInferenceEndpointOperator, **changes)
-        operator.render_template_fields({})
         run(operator)
     assert before == len(calls(demo))

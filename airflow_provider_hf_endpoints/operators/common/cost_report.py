@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.common.metrics import send_cost
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 
@@ -62,7 +63,7 @@ def tell_cost(endpoint: EndpointRef, context: Context, cost: Cost | None) -> Non
         return
     dag_run: Any = context.get("dag_run")
     with _only_warning("Could not count the rows and tokens of the batches"):
-        rows, tokens = work_of(_batch_results(context))
+        rows, tokens = work_of(_batch_results(context, endpoint.name))
         cost = cost.for_work(rows=rows, tokens=tokens)
     log.info("Cost of this run: %s", cost.summary())
     with _only_warning("Could not store the cost in XCom"):
@@ -106,24 +107,40 @@ def _reports(results: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
             yield from (each for each in result if isinstance(each, Mapping))
 
 
-def _batch_results(context: Context) -> list[Any]:
+def _batch_results(context: Context, endpoint: str) -> list[Any]:
     """What the endpoint's batches before this task returned in this run.
 
     Of a mapped group only those of this task's own map index: each index has its own endpoint, or its own use of one.
     """
     task: Any = context["task"]
     ti: Any = context["ti"]
-    use, mapped = _use_of(task), _mapped_group(task)
-    batches = [
-        each.task_id
-        for each in task.get_flat_relatives(upstream=True)
-        if _is_batch(each) and _use_of(each) == use and _mapped_group(each) == mapped
-    ]
+    mapped = _mapped_group(task)
+    before = (each for each in task.get_flat_relatives(upstream=True) if _is_batch(each))
+    batches = [each.task_id for each in before if _is_of(each, _use_of(task), mapped) and _is_on(each, endpoint)]
     if not batches:
         return []
     own = {} if mapped is None else {"map_indexes": ti.map_index}
     pulled = ti.xcom_pull(task_ids=batches, **own)
     return list(pulled) if isinstance(pulled, Iterable) else []
+
+
+def _is_of(batch: Any, use: str | None, mapped: str | None) -> bool:
+    """Whether a batch is work of that use: it takes its endpoint, wherever it stands, or stands nearest to it.
+
+    :param mapped: the mapped group of the task that ends the use. One that is mapped inside of the use belongs to it.
+    """
+    taken = {_use_of(each) for each in batch.upstream_list if getattr(each, "acquired", None) is not None}
+    if use not in (taken or {_use_of(batch)}):
+        return False
+    return _mapped_group(batch) == mapped or (mapped is None and use is not None)
+
+
+def _is_on(batch: Any, endpoint: str) -> bool:
+    """Whether a batch may be on that endpoint, by what the DAG says; what a template says is not known here."""
+    given = getattr(batch, "partial_kwargs", {}).get("endpoint") if batch.is_mapped else batch.endpoint
+    starter = getattr(given, "operator", None)  # of another task's result
+    named = given if starter is None else getattr(starter, "endpoint", None)
+    return not isinstance(named, str) or is_template(named) or named == endpoint
 
 
 def _use_of(task: Any) -> str | None:
