@@ -228,7 +228,7 @@ def test_a_pause_counts_the_batches_of_its_own_endpoint(monkeypatch: pytest.Monk
             batch("named_other", endpoint="other"),
             batch("taken_other", endpoint=second.output),
         ]
-        batches >> pause  # type: ignore[operator]
+        batches >> pause
     results = {(each.task_id, -1): {"rows": 10**number} for number, each in enumerate(batches)}
     assert len(results) == len(set(dag.task_ids) - {"create_demo", "create_other", "pause"})
     assert 111 == rows_told(monkeypatch, pause, Stored(results))

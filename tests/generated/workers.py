@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -42,6 +43,10 @@ _OF_RUN = [
 ]
 
 log = logging.getLogger(__name__)
+
+
+class Refused(RuntimeError):
+    """The API server takes no end of a task that somebody has ended already."""
 
 
 class Workers:
@@ -117,9 +122,10 @@ class Workers:
         )
         attempt.runtime = ti
         context = ti.get_template_context()
-        state, _, error = task_runner.run(ti, context, QUIET)
-        context["exception"] = error
-        task_runner.finalize(ti, state, context, QUIET, error)
+        with suppress(Refused):  # the process ends with it
+            state, _, error = task_runner.run(ti, context, QUIET)
+            context["exception"] = error
+            task_runner.finalize(ti, state, context, QUIET, error)
 
     # ------------------------------------------------------------------------------------------- end
 
@@ -129,7 +135,7 @@ class Workers:
         ti = world.tables.ti(attempt.place)
         if ti is None or ti.id != attempt.ti_id or ti.state != TaskInstanceState.RUNNING:
             attempt.end, attempt.ended = "refused", world.now
-            raise RuntimeError("409: the task instance is not running any more")
+            raise Refused("409: the task instance is not running any more")
         ti.end_date = when(world.now)
         ti.next_method = ti.next_kwargs = None
         state = str(getattr(msg, "state", "") or "")
