@@ -205,8 +205,9 @@ class Tasks:
 
     def _free(self, label: str) -> str:
         """That label, or the first with a number behind it that no task or group of the user has."""
-        dag = self.acquire.dag
-        taken, free, number = {*dag.task_dict, *dag.task_group_dict}, label, 0
+        # Not `dag.task_group_dict`, which Airflow 3.0 remembers as it was when it is asked first.
+        groups = self.acquire.task_group.used_group_ids
+        taken, free, number = {*self.acquire.dag.task_dict, *groups}, label, 0
         while f"{self._prefix}{free}" in taken:
             number += 1
             free = f"{label}__{number}"

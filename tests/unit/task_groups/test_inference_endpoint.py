@@ -246,6 +246,16 @@ def test_a_task_of_the_user_may_be_called_watch() -> None:
     assert {"demo.watch", "demo.watch__1"} < set(dag.task_dict)
 
 
+def test_groups_that_come_later_are_known_to_the_dag() -> None:
+    """A branch may name one: Airflow 3.0 remembers the groups as they were when it is asked first."""
+    with DAG("dag", schedule=None) as dag:
+        with inference_endpoint("demo") as endpoint:
+            ask("ask", endpoint)
+        with TaskGroup(group_id="later"):
+            ask("other", "x")
+    assert {"demo", "later"} == set(dag.task_group_dict)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
