@@ -12,6 +12,8 @@ from typing import ClassVar
 from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.inference.wire import Usage
 
+_MOST_WORDS = 2000  # characters
+
 
 class InferenceError(Exception):
     """A call to an endpoint that gave no usable answer.
@@ -38,7 +40,7 @@ class InferenceError(Exception):
         retry_after: float | None = None,
         usage: Usage | None = None,
     ) -> None:
-        self.words = redact(words)[:2000]
+        self.words = redact(words[: 2 * _MOST_WORDS])[:_MOST_WORDS]  # a search takes the square of a text's length
         self.status = status
         self.path = path
         self.retry_after = retry_after if retry_after is not None and 0 <= retry_after < math.inf else None

@@ -20,7 +20,8 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 #: Many chat templates put the beginning of the thoughts into the prompt, so that the answer has their end alone.
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
-_FENCE = re.compile(r"```(?:\w+\s)?\s*(.*?)\s*```", re.DOTALL)
+_FENCE = "```"
+_LANGUAGE = re.compile(r"\w+\s")
 
 
 class InvalidOutputError(MalformedAnswerError):
@@ -114,14 +115,15 @@ def value_in(text: str) -> Any:
 def _candidates(text: str) -> Iterator[str]:
     """What may be the JSON in an answer, the likeliest first. A text that is JSON is taken as it stands."""
     yield text
-    after = [text[found.end() :].strip() for found in _END_OF_THOUGHTS.finditer(text)]
+    ends = [found.end() for found in _END_OF_THOUGHTS.finditer(text)]
     # The first end is the thoughts', unless they speak of thoughts; JSON, too, may hold such a sign in a text.
-    behind = dict.fromkeys([*after[:1], *after[-1:]])
+    behind = dict.fromkeys(text[end:].strip() for end in (*ends[:1], *ends[-1:]))
     yield from behind
     for part in behind or (text,):
-        fenced = _FENCE.findall(part)
-        if len(fenced) == 1:
-            yield fenced[0]
+        pieces = part.split(_FENCE)
+        if len(pieces) in (3, 4):  # one pair of fences, and perhaps one that is not closed
+            language = _LANGUAGE.match(pieces[1])
+            yield pieces[1][language.end() if language else 0 :].strip()
 
 
 def _number(text: str) -> float:

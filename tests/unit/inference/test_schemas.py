@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from time import process_time
 from typing import Any
 
 import pytest
@@ -151,3 +153,31 @@ def test_an_answer_whose_check_fails_is_invalid() -> None:
     """Whatever the arithmetic of the check cannot do."""
     with pytest.raises(InvalidOutputError, match="too large"):
         checker({"multipleOf": 0.1})(InferenceResult("1" + "0" * 400))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```json\n" + " " * 20_000 + "x",
+        "```json\n{" + "\n" * 100_000 + "x",
+        "</think> x" * 30_000,
+        "```" * 100_000,
+        "``` " * 50_000 + "x",
+        "```" + "a" * 300_000,
+        "[" * 200_000,
+        '{"a": ' * 50_000,
+        '"\\u00' * 50_000,
+    ],
+    ids=["blanks", "lines", "thoughts", "fences", "fences apart", "a word", "brackets", "objects", "escapes"],
+)
+def test_an_answer_that_loops_is_refused_in_a_moment(text: str) -> None:
+    """Models repeat themselves up to the limit of tokens; looking at such an answer held up all others, for minutes, or
+    took a gigabyte."""
+    began = process_time()
+    tracemalloc.start()
+    with pytest.raises((ValueError, RecursionError)):
+        value_in(text)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 100 << 20 > most
+    assert 5.0 > process_time() - began
