@@ -81,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _end(status: int, error: Exception | None, report: BatchReport | None = None) -> int:
     if report is not None:
-        print(json.dumps(report.as_dict(), ensure_ascii=False))
+        try:
+            print(json.dumps(report.as_dict(), ensure_ascii=False))
+        except UnicodeEncodeError:  # a terminal of another encoding, or a file whose name is no text
+            print(json.dumps(report.as_dict()))
     if error is not None:
         print(f"error: {error}", file=sys.stderr)
     return status
@@ -134,7 +137,10 @@ def _job(options: argparse.Namespace) -> BatchJob:
 
 def _token(options: argparse.Namespace) -> str | None:
     if options.token_file is not None:
-        return str(options.token_file.read_text(encoding="utf-8").strip())
+        try:
+            return str(options.token_file.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"--token-file cannot be read: {error}. Name a file that contains the token") from None
     return os.environ.get("HF_TOKEN") or None
 
 
@@ -154,7 +160,7 @@ def _seconds_or_auto(text: str) -> Any:
 def _json(text: str) -> Any:
     """JSON, or with a leading @ the name of a file that holds it."""
     try:
-        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8-sig") if text.startswith("@") else text)
     except (OSError, ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
 

@@ -278,7 +278,18 @@ def test_a_url_as_openais_client_wants_it_is_understood(open_one: Open, end: str
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:80", "ftp://h", "http://", "http://a..b", "http://h:99999", "http://[::1"]
+    "url",
+    [
+        "",
+        "localhost:80",
+        "ftp://h",
+        "http://",
+        "http://a..b",
+        "http://h:99999",
+        "http://[::1",
+        "http://a b",
+        "http://<h>",
+    ],
 )
 def test_a_url_that_cannot_be_is_refused_before_anything_is_sent(open_one: Open, url: str) -> None:
     """As a mistake in the configuration, not as an error of a request."""

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 # What a user copies from an example for OpenAI's client; every route of ours begins behind the endpoint's own URL.
 _OPENAI_PART = re.compile(r"/v1(/(chat/completions|completions|embeddings|models))?/*$")
 
+#: What no name or number of a host has.
+_NO_HOST = re.compile(r"[\x00-\x20\x7f\"'<>\\^`{|}*,;()!&=+$~]")
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -37,6 +40,8 @@ class Address:
             host = parts.hostname.encode("idna").decode("ascii")
         except UnicodeError as error:
             raise ValueError(f"{url!r} has no valid host name: {error}") from error
+        if _NO_HOST.search(host):
+            raise ValueError(f"{url!r} has no valid host name: {host!r}")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         authority = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
         return cls(parts.scheme == "https", host, port, authority, parts.path)
