@@ -45,7 +45,7 @@ from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, 
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
 from airflow_provider_hf_endpoints.inference.output.publish import count, publish
-from airflow_provider_hf_endpoints.inference.runs.discover import discover_target
+from airflow_provider_hf_endpoints.inference.runs.discover import MAY_COME, discover_target
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, put_together
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
@@ -126,7 +126,7 @@ class Run:
         """Find out how to speak to the endpoint, waiting for it as long as the job allows.
 
         :raises BatchAborted: it does not come, or refuses
-        :raises BatchStopped: `stop`
+        :raises BatchStopped: `stop`, or `job_timeout`
         """
         try:
             self._target = await discover_target(self._job, transport, stop)
@@ -134,7 +134,11 @@ class Run:
             report = await asyncio.to_thread(self._unsent)
             if stop():
                 raise BatchStopped(report, "stop requested") from error
-            raise BatchAborted(report, error.without(self._job.token)) from error
+            clean, job = error.without(self._job.token), self._job
+            if isinstance(error, MAY_COME) and job.job_timeout < job.startup_timeout:
+                why = f"job_timeout of {job.job_timeout:g} s has passed, and the endpoint was not ready: {clean}"
+                raise BatchStopped(report, why) from error
+            raise BatchAborted(report, clean) from error
         if self._target.slots is not None:
             self.limiter.knows_slots(self._target.slots)
         return self._target

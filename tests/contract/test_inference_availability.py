@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference import errors
 from airflow_provider_hf_endpoints.inference.batch import run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchStopped
 from tests.contract.batch_play import job_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, echo, serving
 
@@ -119,3 +119,16 @@ def test_a_run_that_ends_before_its_first_row_tells_what_an_earlier_one_has_done
     assert was.completion_tokens > 0
     for name in ("rows", "succeeded", "failed", "errors", "prompt_tokens", "completion_tokens", "discarded_tokens"):
         assert getattr(now, name) == getattr(was, name), name
+
+
+def test_the_time_of_the_whole_run_ends_the_wait_for_an_endpoint(tmp_path: Path) -> None:
+    """`job_timeout` counts from the first question on: an endpoint that does not come does not extend it."""
+    write_rows(tmp_path, questions(3))
+    with serving(lambda request: Reply(503, {"error": "503 Service Unavailable"})) as server:
+        job = job_of(
+            server.url, tmp_path, engine=None, model=None, job_timeout=0.4, startup_timeout=600.0, probe_interval=0.1
+        )
+        with pytest.raises(
+            BatchStopped, match=r"job_timeout of 0\.4 s has passed, and the endpoint was not ready: .*503"
+        ):
+            run_batch(job)

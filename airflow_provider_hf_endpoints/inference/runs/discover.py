@@ -33,22 +33,22 @@ TICK = 0.05  # seconds; how soon a stop is noticed
 LONGEST = 60.0  # seconds for one answer
 SHORTEST = 1.0  # seconds, where hardly any are left
 #: After these the endpoint is asked again.
-_MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, InferenceTimeoutError)
+MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, InferenceTimeoutError)
 
 
 async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
     """How to speak to the endpoint; waits for one that is not ready, with one question every few seconds.
 
-    :raises InferenceError: it does not come within `startup_timeout`, or refuses
+    :raises InferenceError: it does not come within `startup_timeout` or `job_timeout`, or refuses
     """
-    deadline = time.monotonic() + job.startup_timeout
+    deadline = time.monotonic() + min(job.startup_timeout, job.job_timeout)
     said = False
     while True:
         try:
             target = await _discover(job, transport, deadline)
             log.info("the engine is spoken to as %s: %s", target.dialect, target.why)
             return target
-        except _MAY_COME as error:
+        except MAY_COME as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)
             if time.monotonic() + pause > deadline:
                 raise
