@@ -50,6 +50,7 @@ def check_rows(
         lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
         if stop_on_bad or not _is_fragment(file, lines):
             _check_first(file, lines, columns, stop_on_bad)
+        _refuse_doubled_name(file, lines)
         rows += len(lines)
         first = first or next(iter(lines), None)
         if keep:
@@ -90,8 +91,6 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
             require_columns(columns, parse_line(line), line.where)
         except BatchInputError as error:
             problems.append(error)
-        else:
-            _refuse_doubled_name(file, line)
     if problems and lines[0].raw.startswith(b"[") and file.format is JSONL:
         # One line of an array, by chance, may be an object.
         raise BatchInputError(
@@ -102,15 +101,20 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
         raise BatchInputError.within(file, problems[0])
 
 
-def _refuse_doubled_name(file: InputFile, line: Line) -> None:
+def _refuse_doubled_name(file: InputFile, lines: list[Line]) -> None:
     """
-    :raises BatchInputError: the row has two columns of one name, which whoever wrote the file does to every row
+    :raises BatchInputError: a row has two columns of one name, which whoever wrote the file does to every row
     """
-    if file.format is JSONL and (name := doubled_name(line)) is not None:
-        raise BatchInputError(
-            f"input file {file} has two columns with the name {name!r} on line {line.number}, so one value would be "
-            "lost. Rename one of them"
-        )
+    for line in lines if file.format is JSONL else ():
+        try:
+            name = doubled_name(line) if parse_line(line) else None
+        except BadLineError:
+            continue
+        if name is not None:
+            raise BatchInputError(
+                f"input file {file} has two columns with the name {name!r} on {line.where}, so one value would be "
+                "lost. Rename one of them"
+            )
 
 
 def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object]) -> None:

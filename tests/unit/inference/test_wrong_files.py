@@ -216,7 +216,7 @@ def test_a_column_that_a_row_has_twice_is_refused(tmp_path: Path, line: str) -> 
     """As in the other formats: which of the values is meant nobody knows."""
     path = tmp_path / "in.jsonl"
     path.write_text(f"{ROW}{line}\n", encoding="utf-8")
-    with pytest.raises(BatchInputError, match=r"two columns with the name 'text' on line 2"):
+    with pytest.raises(BatchInputError, match=r"two columns with the name 'text' on line 2 of"):
         check(path, "text")
 
 
