@@ -72,8 +72,8 @@ TRIGGERS_STORE_XCOMS = hasattr(XCom, "aset")
 
 
 def may_ask_from_a_thread() -> bool:
-    """Whether Airflow's supervisor can be asked from two threads: it has one line, with a lock on it in 3.3.2, and none
-    in 3.0.6 and 3.1.8.
+    """Whether two threads may ask Airflow's supervisor. Its one connection has a lock in 3.3.2, but not in 3.0.6 and
+    3.1.8.
     """
     from airflow.sdk.execution_time import task_runner
 
@@ -81,11 +81,11 @@ def may_ask_from_a_thread() -> bool:
 
 
 def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
-    """The task's state, by its id; nothing where the DAG run was deleted, or the task is not part of it any more.
+    """The task's state, by its id; empty if the DAG run was deleted, or the task is not in it any more.
 
     Blocks while Airflow is asked. 3.0.6, 3.1.8, 3.3.2.
 
-    :param ask: the task instance's own `get_task_states`; a trigger's has none, and Airflow is asked without it
+    :param ask: the task instance's `get_task_states`. In a trigger it does not exist, and Airflow is asked directly
     :raises AirflowRuntimeError: Airflow's API server does not say
     """
     if ask is None:
@@ -121,10 +121,10 @@ def states_of(task_instance: Any, task_ids: list[str]) -> dict[str, str]:
 
 
 def pull_xcom(task_instance: Any, task_id: str, key: str) -> Any:
-    """An XCom of a task of the same run and map index, None where there is none. 3.0.6, 3.3.2.
+    """An XCom of a task of the same run and map index; None if it does not exist. 3.0.6, 3.3.2.
 
-    A task that is not mapped asks for the XComs of all map indexes: a question for one XCom that is not there is an
-    `[error] XCom not found` in Airflow's log. Of a mapped task that would be the XComs of all its siblings.
+    A task that is not mapped asks for the XComs of all map indexes, because Airflow logs `[error] XCom not found` if a
+    single XCom does not exist. A mapped task asks for its own XCom only, and not for those of all its siblings.
     """
     index = task_instance.map_index
     own = {"map_indexes": index} if isinstance(index, int) and index >= 0 else {}

@@ -1,8 +1,8 @@
-"""Whose endpoint is it: the marks that tasks leave for other attempts, triggers and the sweeper, in one vocabulary.
+"""Who owns an endpoint: the marks that tasks leave for other attempts, triggers and the sweeper, in one vocabulary.
 
-A retry, or the attempt after a clear, has nothing left of the attempt before: XComs are cleared, and a process that was
-killed told nobody. Each mark below outlives something else. `docs/contributing/ownership.md` shows all of them side by
-side. Leases, which say who *uses* an endpoint, are in `leases/`.
+A retry, or the attempt after a clear, knows nothing of the attempt before: its XComs are cleared, and a killed process
+could not report anything. Each mark below survives another kind of end. `docs/contributing/ownership.md` shows them
+side by side. Leases, which say who *uses* an endpoint, are in `leases/`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, st
 
 log = logging.getLogger(__name__)
 
-_NAMESPACE_KEY = "hf_endpoint_namespace"  # the XCom of the namespace, where the token alone tells it
+_NAMESPACE_KEY = "hf_endpoint_namespace"  # the XCom of the namespace, if only the token determines it
 _TAG_PREFIX = "airflow-task-"
 
 #: The XCom of the claim: an attempt that leaves its wait to a trigger leaves its own id there, which Airflow empties
@@ -42,7 +42,7 @@ def creator_tag(task_instance: Any) -> str | None:
 
 
 def creator_tags_in(tags: Iterable[str] | None) -> list[str]:
-    """The tags that are creator tags, whoever's."""
+    """The tags that are creator tags, of any task."""
     return [tag for tag in tags or () if tag.startswith(_TAG_PREFIX)]
 
 
@@ -79,13 +79,13 @@ def leave_namespace(task_instance: Any, namespace: str) -> None:
 
 
 def left_namespace(task_instance: Any) -> str | None:
-    """The namespace that the attempt has left; None where it has left none."""
+    """The namespace that the attempt has left; None if it has left nothing."""
     namespace = pull_xcom(task_instance, task_instance.task_id, _NAMESPACE_KEY)
     return namespace if isinstance(namespace, str) else None
 
 
 def ask_task_store(store: Any, what: str, *arguments: Any) -> Any:
-    """`get`, `set` or `delete` of Airflow's task state store; None where there is none, or where it does not answer."""
+    """`get`, `set` or `delete` of Airflow's task state store; None without a store, or if the store does not answer."""
     if store is None:
         return None
     try:
@@ -127,12 +127,12 @@ class ResumeNote:
 
 
 class Ownership:
-    """Of one endpoint, in one attempt of a task that may start it.
+    """The ownership of one endpoint, in one attempt of a task that may start it.
 
-    :param keep: whether what it starts is to stay when the run has ended
+    :param keep: whether the endpoint stays running when the run has ended
 
-    :ivar owned: whether this task has started the endpoint, in this attempt or an earlier one: at a bad end it is this
-        task's to release. A deferral tells it as `started_here`.
+    :ivar owned: whether this task has started the endpoint, in this attempt or an earlier one. If the task fails, it
+        has to release the endpoint. A deferral stores this as `started_here`.
     """
 
     def __init__(self, context: Mapping[str, Any], *, owned: bool = False, keep: bool = False) -> None:
@@ -161,7 +161,7 @@ class Ownership:
         return False
 
     def take_up_resumed(self, endpoint: InferenceEndpoint) -> None:
-        """Own an endpoint that an attempt before this one resumed, and that nobody has released since."""
+        """Own an endpoint that an earlier attempt resumed, if it has not been released since."""
         if self._resume_note.is_of(endpoint):
             self.owned = True
             log.info("Endpoint %s was resumed by an earlier attempt of this task.", endpoint.name)
@@ -181,7 +181,7 @@ class Ownership:
             StartNotes(lease_path).write(namespace, name, replace(self._start_note, budget=budget))
 
     def notes(self, lease_path: str | None, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
-        """The start note that is there, and the one that this attempt would write."""
+        """The stored start note, and the note that this attempt would write."""
         return StartNotes(lease_path).read(namespace, name), self._start_note
 
     def end(self) -> None:

@@ -78,7 +78,7 @@ class WaitSpec:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the deadline, by the clock on the wall; None where there is none."""
+        """Until the deadline, by wall-clock time; None without a deadline."""
         return None if self.deadline is None else self.deadline - time.time()
 
 
@@ -87,7 +87,7 @@ def _moment(seconds: float) -> datetime:
 
 
 def deadline_after(started: float, *limits: float | timedelta | None) -> float | None:
-    """The moment at which the tightest of `limits` (seconds) has passed; None where there is no limit."""
+    """The moment at which the shortest of `limits` (seconds) has passed; None without a limit."""
     seconds = [float(seconds_of(each)) for each in limits if each is not None]
     if any(each <= 0 for each in seconds):
         raise InvalidArgumentError(f"A time limit must be positive, not {seconds} seconds.")
@@ -155,7 +155,7 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | No
 
 
 class ProgressLog:
-    """Passes on why a wait goes on: every change, and otherwise one line a minute."""
+    """Passes on the reason to wait longer: every change, and otherwise one line a minute."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

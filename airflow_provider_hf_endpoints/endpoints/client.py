@@ -49,7 +49,7 @@ class EndpointsClient(Transport):
     :param token: a Hugging Face access token; sent with every call, shown nowhere.
     :param base_url: the control plane; default Hugging Face's. With another one, `hub_url` and `catalog_url` default to
         that same host, as the emulator serves all three.
-    :param namespace: the user or organisation to use where a call names none; default the token's user.
+    :param namespace: the user or organisation for calls without a namespace; default the token's user.
     :param timeout: seconds for one request.
     :param retry_budget: seconds in which one request may be tried again, where that is safe.
     :param ceiling: what may be created, updated and resumed; default anything.
@@ -186,7 +186,7 @@ class EndpointsClient(Transport):
         wait: bool = True,
         timeout: float = 300.0,
     ) -> bool:
-        """Delete, and with `wait` return only when it is really gone. False when there was none and `missing_ok`."""
+        """Delete, and with `wait` return only when it is really gone. False if it did not exist, with `missing_ok`."""
         flow = flows.delete(self.session, name, namespace, missing_ok=missing_ok, wait=wait, timeout=timeout)
         return self.run(flow)
 
@@ -268,7 +268,7 @@ class EndpointsClient(Transport):
         return self.run(wait.poll(self.session, name, namespace, goal))
 
     def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
-        """Wait for `goal`; `on_look` is told after every look why the wait goes on."""
+        """Wait for `goal`. `on_look` is called after every look with the reason to wait longer."""
         return self.run(wait.wait(self.session, name, namespace, goal, on_look))
 
     def settle(self, updated: InferenceEndpoint, *, on_look: OnLook | None = None) -> InferenceEndpoint:

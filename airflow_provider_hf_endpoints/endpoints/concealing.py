@@ -1,10 +1,10 @@
-"""What may be quoted of an endpoint's own words: its log, the messages of its state, the answer of its health route.
+"""Removes secrets from texts of an endpoint: its log, the messages of its state, the answer of its health route.
 
-A container that fails likes to print what it was given. Whoever waits for an endpoint need not know its secrets, and
-the service does not give them back: they are found by the names that the endpoint has for them. Pure.
+A container that fails often prints its settings. A task that waits for an endpoint may not know the secrets, and the
+service does not return them. So they are found by their names in the endpoint's settings. Pure.
 
-It is done where such words come in: the messages where an endpoint is read (`models`), the log and the health route's
-words where they are asked for (`api/readings`, `waiting/wait`). Who quotes them later need not think of it.
+Texts are cleaned where they are read: messages in `models`, the log in `api/readings`, the health route's answer in
+`waiting/wait`. Code that quotes them later need not clean them again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Described(Protocol):
 def conceal(text: str, endpoint: Described, secrets: Iterable[str] = ()) -> str:
     """`text` without the values of the endpoint's secrets and variables, and without whatever looks like a secret.
 
-    :param secrets: further values that must not appear, of whoever knows them.
+    :param secrets: further values that must not appear, if the caller knows them.
     """
     return _conceal(text, endpoint.raw, secrets)
 

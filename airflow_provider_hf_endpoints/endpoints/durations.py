@@ -11,5 +11,5 @@ def seconds_of(limit: float | timedelta) -> float: ...
 @overload
 def seconds_of(limit: float | timedelta | None) -> float | None: ...
 def seconds_of(limit: float | timedelta | None) -> float | None:
-    """Seconds; what is not a timedelta is returned as it is, for whoever checks it to name it."""
+    """Seconds of a timedelta. Another value is returned unchanged, so that the caller's check can name it."""
     return limit.total_seconds() if isinstance(limit, timedelta) else limit

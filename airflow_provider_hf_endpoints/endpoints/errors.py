@@ -29,7 +29,7 @@ _CREATES = re.compile(r"POST (/v2/endpoint/[^/]+|/(model|recipe)/.+/deploy)")
 class InferenceEndpointError(Exception):
     """Something went wrong with an endpoint or with the service. The base class of all errors of the control plane."""
 
-    retryable: bool = False  # whether the same call may succeed later although nobody changed anything
+    retryable: bool = False  # whether the same call may succeed later without a change
 
 
 class EndpointFailedError(InferenceEndpointError):
@@ -49,7 +49,7 @@ class NoHardwareError(InferenceEndpointError):
 
 
 class CostUnknownError(InferenceEndpointError):
-    """Nothing that the service returned tells what an endpoint has cost."""
+    """The cost of an endpoint cannot be determined from what the service returned."""
 
     retryable = True
 

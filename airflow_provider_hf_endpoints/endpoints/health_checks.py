@@ -1,4 +1,4 @@
-"""The health of running endpoints, asked beside the shared poll: one that does not answer delays its own waiters alone.
+"""Health checks of running endpoints, beside the shared poll. A slow endpoint delays only the tasks that wait for it.
 
 What a health route's answer means is decided in `readiness.py`; what is sent in `wait.check_health`.
 """
@@ -14,7 +14,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Health
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import check_health
 
 _AT_ONCE = 32  # checks that begin together: each may be a new connection
-_SLOW = 1.0  # seconds after which a check gives its place to another one, and goes on
+_SLOW = 1.0  # seconds after which another check may begin beside a slow one
 
 
 class HealthChecks:
@@ -32,12 +32,12 @@ class HealthChecks:
     async def ask(self, client: AsyncEndpointsClient, endpoint: InferenceEndpoint) -> Health:
         """The endpoint's health, by the check that is under way or by a new one.
 
-        Whoever is cancelled while it waits leaves the check to the others.
+        If a caller is cancelled, the check continues for the others.
         """
         key = endpoint.health_url or endpoint.name
         check = self._under_way.get(key)
         if check is None:
-            # In a context of its own: what the check logs is not a line of the task that happened to come first.
+            # In a separate context: log lines of the check do not belong to the task that asked first.
             check = asyncio.get_running_loop().create_task(
                 self._check(client, endpoint, key), context=contextvars.Context()
             )
@@ -57,7 +57,7 @@ class HealthChecks:
                 work.cancel()
 
     async def cancel(self) -> None:
-        """End the checks that are under way: nobody waits for them any more."""
+        """Cancel the running checks: no task waits for them any more."""
         checks = self.under_way
         for check in checks:
             check.cancel()

@@ -50,11 +50,11 @@ def build_image(
     tensor_parallel_size: int | None = None,
     data_parallel_size: int | None = None,
 ) -> Image:
-    """The image of a new endpoint: Hugging Face's own where none is given.
+    """The image of a new endpoint; Hugging Face's default image if no image is given.
 
     :param custom_image: flat (`{"url": …, "port": …}`, becomes `custom`) or keyed by engine (`{"vLLM": {"url": …}}`).
-    :raises InvalidArgumentError: a variant without its `url`, credentials where no registry is, or sizes that the
-        engine does not know.
+    :raises InvalidArgumentError: a variant without its `url`, credentials without a registry, or sizes that the engine
+        does not know.
     """
     if password is not None and username is None:
         raise InvalidArgumentError(

@@ -41,7 +41,7 @@ class InferenceEndpointStatus(StrEnum):
     SCALED_TO_ZERO = "scaledToZero"
 
 
-#: What somebody who waits for a deletion, or watches for one, names as the state; no state of the service.
+#: The target state of a wait for a deletion. The service has no such state.
 DELETED = "deleted"
 
 # The sets of states that decisions are made by, each once.

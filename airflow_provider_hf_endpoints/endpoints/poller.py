@@ -58,7 +58,7 @@ _EARLY = 0.5
 _LINGER = 10.0  # seconds without a waiter, after which the poller ends
 _CLIENT_AGE = 1800.0  # seconds, after which the connection is looked up again: tokens are changed now and then
 _GRACE = 60.0  # seconds that a look may take beyond a waiter's deadline before the wait ends without it
-_RATE_PAUSE = 5.0  # seconds after a 429 that names none
+_RATE_PAUSE = 5.0  # seconds after a 429 without Retry-After
 _LONGEST_TOLD = 300.0  # seconds of a Retry-After that are kept to: newcomers' deadlines count as well
 _WATCH_JITTER = 0.2  # the part by which the pause of who watches is shorter at most, alike for all of a round
 _BREATH = 20  # waiters served before the event loop gets its turn: others live on it too
@@ -100,7 +100,7 @@ class EndpointPoller:
         self._pace = Pace()
         self._jitter = 1.0
         self._checks = HealthChecks()
-        self._aside: set[asyncio.Task[None]] = set()  # what goes on beside the poll and must not delay it
+        self._aside: set[asyncio.Task[None]] = set()  # tasks beside the poll, which must not delay it
         self.memory = Memory()
 
     @property
@@ -127,12 +127,12 @@ class EndpointPoller:
             verdict = patience.weigh(await self._verdict(name, goal, pause), began)
 
     async def look(self, name: str, pause: float, *, check_health: bool = False) -> Look:
-        """One look, `pause` seconds from now at most, for who watches without an end. It wakes nothing.
+        """One look, at most `pause` seconds from now, for callers that watch without an end. It wakes no endpoint.
 
-        An error is an answer here, not raised: whoever watches lives through it.
+        An error is returned and not raised, because a watch survives errors.
 
-        :param pause: 0 for the first look: what others have just read of a list serves then. A later one joins looks
-            that others have in the second half of the pause.
+        :param pause: 0 for the first look, which may use a list that was just read for others. A later look joins looks
+            for others in the second half of the pause.
         :param check_health: whether a running endpoint is asked for its health.
         """
         check_name(name)
@@ -188,7 +188,7 @@ class EndpointPoller:
         self._tickets.add(ticket)
         self._changed.set()
         if self._task is None or self._task.done():
-            # In a context of its own: what it logs is not a line of the task that happened to come first.
+            # In a separate context: its log lines do not belong to the task that asked first.
             self._task = loop.create_task(self._run(), context=contextvars.Context())
         longest = None
         if goal.deadline is not None:
@@ -202,7 +202,7 @@ class EndpointPoller:
             self._tickets.discard(ticket)
 
     async def _run(self) -> None:
-        """Serve until nobody has waited for a while. An error of its own goes to who waits, and it goes on."""
+        """Serve until no task has waited for a while. An error goes to the waiting tasks, and the poll continues."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -230,9 +230,9 @@ class EndpointPoller:
             await self._close()
 
     async def _serve(self, batch: list[_Ticket]) -> None:
-        """Answer everybody in `batch`: with a look, or with the error that kept it from being had.
+        """Answer all tickets in `batch` with a look, or with the error of the look.
 
-        Who needs the health of an endpoint is answered later, so that a slow health route delays nobody else.
+        Tickets that need the health of an endpoint are answered later, so that a slow health route delays no others.
         """
         self._jitter = random.uniform(0.5, 1.0)
         try:
@@ -321,7 +321,7 @@ class EndpointPoller:
 
 
 def _ridden_out(error: Exception) -> ServiceUnreachableError:
-    """Nobody else would tell the waiters. What `error` is can't be known here, so it is ridden out like an outage."""
+    """The waiting tasks must get an answer. The kind of `error` is unknown here, so it counts as an outage."""
     return ServiceUnreachableError(f"the poll failed with {type(error).__name__}: {error}")
 
 

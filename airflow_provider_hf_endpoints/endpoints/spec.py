@@ -198,7 +198,7 @@ class EndpointUpdate(BaseModel):
     def payload(self, current_image: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The body of the PUT: only what changes.
 
-        :param current_image: the image the endpoint runs, for parallelism sizes without an image of their own.
+        :param current_image: the image that the endpoint runs, for parallelism sizes without an image.
         """
         body: dict[str, Any] = {}
         if compute := _compute(self):
@@ -251,7 +251,7 @@ class EndpointUpdate(BaseModel):
 
 
 class EndpointSpec(EndpointUpdate):
-    """A new endpoint. Its defaults do not bill for ever: no replica is kept, and 15 idle minutes scale it to zero.
+    """A new endpoint. The defaults limit the bill: `min_replica` is 0, and 15 idle minutes scale the endpoint to zero.
 
     Parameters as in `EndpointUpdate`; here the model and the hardware are required.
 

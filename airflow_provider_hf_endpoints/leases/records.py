@@ -1,11 +1,11 @@
-"""What a lease is, and what a set of them means: who still uses an endpoint, and how it was before. Pure.
+"""What a lease is, and what a set of leases means: who still uses an endpoint, and its state before. Pure.
 
-A holder that leaves while others stay leaves its record there, as a note of how it found the endpoint: the last one out
-then knows the state before them all, and not the state that the others' use has made. So does a record that expired.
-Of such notes that are a day old one is kept, which says how it was: uses that overlap for ever leave no more than that.
+If a holder leaves while others stay, its record stays too, as a note of how it found the endpoint. So the last holder
+knows the state before all of them. The same is true of an expired record. Of the notes that are a day old, only the
+decisive one is kept, so uses that overlap forever leave a bounded number of records.
 
-A use that is about to stop the endpoint notes that first: the service's reads may lag, and a use that begins right
-after would read that the endpoint runs, and would leave it running in the end.
+A holder that is about to stop the endpoint notes that first. The service's reads may lag: a use that begins right after
+would otherwise read that the endpoint runs, and would finally leave it running.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A person's approval before dear hardware is started, through Airflow's human in the loop (Airflow 3.1 and later).
+"""A person's approval before expensive hardware is started, by Airflow's human in the loop (Airflow 3.1 and later).
 
-In a module of its own, because importing it fails on Airflow 3.0, with Airflow's own words.
+In a separate module, because its import fails on Airflow 3.0.
 """
 
 from __future__ import annotations

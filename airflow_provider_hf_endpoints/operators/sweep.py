@@ -1,7 +1,7 @@
-"""The operator that finds endpoints which nobody needs any more and which still bill, and switches them off.
+"""The operator that finds and stops endpoints which still bill but are no longer needed.
 
-Thin: what is left over is judged in `endpoints/upkeep/sweep.py`. The last resort, for when everything was killed at
-once. What a DAG or a person keeps on purpose is left alone, and so is what somebody uses.
+Thin: `endpoints/upkeep/sweep.py` decides what is left over. The sweeper is the last resort if everything was killed at
+once. It does not touch endpoints that a DAG or a person keeps on purpose, or that are in use.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class SweepInferenceEndpointsOperator(BaseOperator):
 
     :param only_report: a dry run: say what would be done, and do nothing; default True. (templated, as a text too)
     :param action: `pause` (default), `scale_to_zero` or `delete`.
-    :param quiet: a timedelta, 0 not to ask: no request for so long, and none under way, whatever the endpoint is swept
-        for. By the service's own account (`lastUsedAt`, pending requests), from the start on. Default 15 minutes.
+    :param quiet: a timedelta (`timedelta(0)` does not ask): an endpoint is swept, for any reason, only after this time
+        without requests. From `lastUsedAt` and the pending requests, from the start on. Default 15 minutes.
     :param keep: patterns of names, `["prod-*", "acme/*"]`, that are never swept, also as one text with blanks or
         commas between. Default Airflow's Variable `hf_endpoints_keep`. (templated)
     :param idle: a timedelta: no request for so long, by the service's own account.
@@ -102,7 +102,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         super().__init__(**kwargs)
         if action not in get_args(Release) or action == "none":
             raise ValueError(f"action={action!r} is not valid. Use 'pause', 'scale_to_zero' or 'delete'.")
-        SweepRule(idle, older_than, quiet=quiet)  # a bad limit is told when the DAG is read
+        SweepRule(idle, older_than, quiet=quiet)  # a bad limit is an error when the DAG is parsed
         self.only_report = only_report
         self.action = action
         self.quiet = quiet
@@ -114,7 +114,7 @@ class SweepInferenceEndpointsOperator(BaseOperator):
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Look at every endpoint that bills; switch off what is left over, unless it is a dry run."""
+        """Look at every endpoint that bills. Stop those that are left over, unless it is a dry run."""
         dry = _truth(self.only_report)
         failed: list[str] = []
         report = []
@@ -182,7 +182,7 @@ class _Facts:
         self._runs = RunStates(task_instance, hook.lease_path)
 
     def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
-        """All that the verdict needs, and no more: of what is left alone at sight, or is nobody's, little is asked."""
+        """The facts for the verdict. For endpoints that are left alone anyway, only few requests are made."""
         price = self._client.run(metering.price(self._client.session, endpoint))
         if judge_at_sight(endpoint, rule) is not None:
             return Known(endpoint, own=False, price_per_hour=price)
@@ -210,7 +210,7 @@ class _Facts:
             keeps=note is not None and note.keep,
             started=None if note is None else datetime.fromtimestamp(note.at, UTC),
             run_ended=ended,
-            # Leases that can't be read may be anybody's.
+            # Unreadable leases may be those of a current user.
             users=["unknown holder (the leases cannot be read)"] if leases is None else [lease.who for lease in live],
             paused=self._runs.paused(at_it),
             # Who found it running leaves it running, and so does who crashed.

@@ -140,7 +140,7 @@ class InferenceEndpointSensor(BaseSensorOperator):
             )
 
     def _new_ending(self) -> Ending:
-        """For the attempt that begins now, or goes on."""
+        """For the attempt that begins or continues now."""
         take_name(self)
         endpoint = EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
         skips = bool(self.soft_fail or self.never_fail)

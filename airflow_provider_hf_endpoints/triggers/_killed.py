@@ -1,8 +1,8 @@
-"""Whether a person has ended a task permanently, by what Airflow says: asked where nobody else says so.
+"""Whether a person has ended a task permanently, by the task's state in Airflow.
 
-The same cancellation reaches a trigger whose task was marked failed, one whose task was cleared (and runs again), and
-one that another triggerer takes over. And the process of a task that is marked failed hears of it seconds later, when
-it may have handed its wait over to a trigger that never comes to be. Only the task's state tells.
+A trigger gets the same cancellation if its task was marked failed, if its task was cleared (and runs again), and if
+another triggerer takes over. The process of a task that is marked failed notices that seconds later. By then it may
+have deferred to a trigger that never starts. Only the task's state shows the difference.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 async def store_link(task_instance: Any, client: AsyncEndpointsClient, namespace: str | None, name: str) -> None:
-    """Store the link where Airflow's UI reads it (Airflow 3.3). A link that can't be stored ends no wait."""
+    """Store the link where Airflow's UI reads it (Airflow 3.3). A failure to store the link ends no wait."""
     if not TRIGGERS_STORE_XCOMS:
         return
     try:

@@ -23,7 +23,7 @@ _STORE_ERRORS = (AirflowRuntimeError, ValueError)
 class Memory:
     """The last state that a trigger saw.
 
-    :param store: Airflow's `asset_state_store` of the trigger; None where there is none.
+    :param store: Airflow's `asset_state_store` of the trigger; None if there is no store.
     :param key: under which the trigger's state is kept, its own among all that watch for the asset.
     """
 
@@ -44,7 +44,7 @@ class Memory:
         return self._kept if isinstance(self._kept, str) else None
 
     async def keep(self, state: str) -> None:
-        """Keep `state`. That it can't be kept is logged, and costs what a restart would."""
+        """Keep `state`. A failure is logged, and has the effect of a restart."""
         if self._store is None or state == self._kept:
             return
         try:

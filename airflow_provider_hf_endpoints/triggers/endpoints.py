@@ -47,7 +47,7 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param namespace: default the connection's, else the token's user.
     :param hf_endpoints_conn_id: the connection, by name.
     :param started: when the wait began, seconds since the epoch.
-    :param deadline: when it ends, seconds since the epoch; None waits for ever.
+    :param deadline: when it ends, seconds since the epoch; None waits forever.
     :param target_states: states that end it well; `running` also needs the health route's 200.
     :param on_scaled_to_zero: `wake`, `accept` or `fail`.
     :param resumed_at: when the task created or resumed the endpoint, if it did.
@@ -55,14 +55,14 @@ class InferenceEndpointTrigger(BaseTrigger):
     :param poll_interval: seconds between looks at most.
     :param seconds: where the wait begins in the triggerer (`start_from_trigger`), instead of `started` and `deadline`:
         how long it may take, from the moment at which Airflow deferred the task.
-    :param airflow_seconds: with that, how long Airflow lets the deferral last: the end of it is all that a trigger is
-        told, and its start is this much earlier.
+    :param airflow_seconds: with `seconds`, how long Airflow lets the deferral last. A trigger knows only the end of the
+        deferral; its start is this much earlier.
     :param release_on_kill: what happens to the endpoint when a person ends the waiting task permanently: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
-    :param holder: with that, whose lease on the endpoint the task holds: while others hold one, nothing is done to it.
-    :param claim: with that, the id of the attempt that waits, which it has also left in XCom: once another attempt has
-        begun, this trigger does nothing any more.
-    :param deferred_at: when the task was deferred, seconds since the epoch; default `started`, else what Airflow tells.
+    :param holder: with `release_on_kill`, the holder of the task's lease. While others hold a lease, nothing is done.
+    :param claim: with `release_on_kill`, the id of the attempt that waits, which is also in XCom. When another attempt
+        has begun, this trigger does nothing more.
+    :param deferred_at: when the task was deferred, seconds since the epoch; default `started`, else Airflow's time.
     """
 
     timeout_after: datetime | None = None  # set by the triggerer
@@ -113,7 +113,7 @@ class InferenceEndpointTrigger(BaseTrigger):
 
     @property
     def wait(self) -> WaitSpec:
-        """What is waited for, and until when."""
+        """The goal of the wait, and its deadline."""
         states = (self.target_states,) if isinstance(self.target_states, str) else tuple(self.target_states)
         wait = WaitSpec(
             endpoint=self.endpoint,
@@ -179,7 +179,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             event = await self._wait(wait)
             await settle(wait.started if self._deferred_at is None else self._deferred_at, wait.deadline)
         except asyncio.CancelledError:
-            if not TRIGGERS_HEAR_OF_KILLS:  # Airflow before 3.3 tells a trigger nothing but this
+            if not TRIGGERS_HEAR_OF_KILLS:  # before Airflow 3.3 a trigger knows nothing else
                 await self.on_kill()
             raise
         self._fired = True
@@ -212,7 +212,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             namespace = self._known_namespace()
             done = await client.release(name, self.release_on_kill, namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
-            # As whoever leaves a lease: what was switched off under somebody who came in between goes on.
+            # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.
             if self.release_on_kill == "pause" and (users := await self._other_users()):
                 await client.resume_inference_endpoint(name, namespace=namespace)
                 self.log.warning("Resumed endpoint %s: %s acquired it in the meantime.", name, ", ".join(users))

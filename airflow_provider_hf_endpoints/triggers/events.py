@@ -40,11 +40,11 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
     The event: the endpoint's summary with `revision`, `previous_state` and `reason`; `reason` says what a
     failed endpoint's state says, and is None otherwise. Changes that come and go between two looks are not seen.
 
-    The state at the very first look is where it starts from, and no event. After a restart of the triggerer it goes on
-    from what it saw last (Airflow 3.3), or starts again with a first look (3.0 to 3.2).
+    The first look fires no event. After a restart of the triggerer, the trigger continues from the last seen state
+    (Airflow 3.3), or starts again with a first look (3.0 to 3.2).
 
-    An endpoint that does not exist (yet) is waited for, and every error ridden out: a service that is down, a refused
-    token, a connection that is missing.
+    The trigger waits for an endpoint that does not exist yet, and survives every error: a service that is down, a
+    refused token, a missing connection.
 
     :param endpoint: the endpoint's name.
     :param namespace: the user or organisation; default the connection's, else the token's user.
@@ -120,7 +120,7 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
         return Watch(frozenset(self.states), check_health=self.check_health, fire_on_start=self.fire_on_start)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look, tell what is new, and look again, for ever."""
+        """Look, fire events for changes, and look again, forever."""
         watch, memory = self.watch, self._memory()
         poller = poller_for(self.hf_endpoints_conn_id, self.namespace, self._open_client)
         trouble = ProgressLog(lambda words: self.log.warning("Could not watch endpoint %s: %s", self.endpoint, words))

@@ -1,4 +1,4 @@
-"""What whoever owns a connection allows it to start: a price per hour, and kinds of instances. Pure."""
+"""What the owner of a connection allows to be started: a price per hour, and kinds of instances. Pure."""
 
 from __future__ import annotations
 

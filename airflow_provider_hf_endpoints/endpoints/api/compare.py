@@ -58,10 +58,10 @@ def _same(sent: Any, answered: Any) -> bool:
 def conflicts(spec: EndpointSpec, existing: InferenceEndpoint) -> list[str]:
     """Where an existing endpoint is not the one that `spec` asks for: its model, engine or hardware.
 
-    What can differ without being another endpoint (replicas, tags, environment) is left out; so is what the spec does
-    not say.
+    Settings that may differ (replicas, tags, environment) are not compared, nor are settings that the spec does not
+    contain.
     """
-    # Without an image of its own the spec leaves it to the service, so that one that has one may be reused.
+    # A spec without an image leaves the image to the service, so an endpoint with an image may be reused.
     engine = next(iter(spec.payload()["model"]["image"])) if spec.custom_image is not None else None
     pairs = [
         ("repository", spec.repository, existing.repository),

@@ -118,7 +118,7 @@ def _settle_conflict(
 def _find_made(
     session: Session, namespace: str, name: str, began: datetime, sent: Mapping[str, Any] | None = None
 ) -> Flow[InferenceEndpoint | None]:
-    """The endpoint that an uncertain create made, None where there is none, an error where it is somebody else's."""
+    """The endpoint that an uncertain create made, None if there is none, an error if another user made it."""
     request = requests.get(namespace, name)
     try:
         answer = yield request
@@ -137,7 +137,7 @@ def _find_made(
 
 
 def _is_young(found: InferenceEndpoint, answer: Answer, session: Session, began: datetime) -> bool:
-    """Whether the endpoint was made since `began`: both ages by the service's own clock, where it tells it."""
+    """Whether the endpoint was made since `began`, by the service's clock if the service reports it."""
     if found.created_at is None:
         return False
     now = session.now()
@@ -178,7 +178,7 @@ def create_from_catalog(
         raise
     except ServiceError:
         if name is None:
-            raise  # the service has chosen a name that nobody knows
+            raise  # the service has chosen an unknown name
         log.warning("Could not confirm whether endpoint %s/%s was created. Looking it up.", chosen, name)
         yield Pause(_CREATE_PAUSE)
         made = yield from _find_made(session, chosen, name, began)

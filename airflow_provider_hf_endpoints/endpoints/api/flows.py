@@ -69,8 +69,7 @@ class Pause:
 
 @dataclass
 class Session:
-    """What one client is told or learns once: the namespace to use where none is given, whose token it is, what may be
-    started, and prices.
+    """What one client knows: the default namespace, the token's user, what may be started, and prices.
 
     `prices` maps (vendor, region, instance type, size) to USD per replica and hour.
     """
@@ -208,9 +207,9 @@ def _list_one(namespace: str, filters: Mapping[str, Any]) -> Flow[list[Inference
 
 
 def suggesting(session: Session, name: str, namespace: str | None, flow: Flow[T]) -> Flow[T]:
-    """`flow`, which reads an endpoint. If there is none, the error names the one with the most similar name.
+    """`flow`, which reads an endpoint. If it does not exist, the error names the endpoint with the most similar name.
 
-    Costs one request, after a 404 only. Not for requests that stop an endpoint, and not where a 404 is an answer.
+    Costs one request, only after a 404. Do not use it for requests that stop an endpoint, or if a 404 is expected.
     """
     try:
         return (yield from flow)
@@ -246,7 +245,7 @@ def nearest_name(session: Session, name: str, namespace: str | None) -> Flow[str
 
 
 def get(session: Session, name: str, namespace: str | None, *, once: bool = False) -> Flow[InferenceEndpoint]:
-    """One endpoint. `once` is for who looks again anyway: a passing error is raised at once."""
+    """One endpoint. With `once`, a temporary error is raised at once, for callers that look again anyway."""
     return (yield from _one(session, partial(requests.get, once=once), name, namespace))
 
 
@@ -353,7 +352,7 @@ def delete(
     wait: bool = True,
     timeout: float = 300.0,
 ) -> Flow[bool]:
-    """Delete, and wait until it is really gone: a GET answers 200 for a while. False when there was none."""
+    """Delete, and wait until it is really gone: a GET answers 200 for a while. False if it did not exist."""
     check_name(name)
     chosen = yield from resolve_namespace(session, namespace)
     try:
@@ -387,7 +386,7 @@ def is_transient(error: ApiError) -> bool:
 
 
 def is_ridden_out(error: ApiError) -> bool:
-    """Whether who looks again and again goes on after it. The service answered sensibly before: a page in its place, or
-    a redirect to one, is an outage there, and outages are bounded.
+    """Whether a wait continues after the error. The service answered correctly before, so a web page or a redirect to
+    one counts as an outage, and outages are bounded.
     """
     return is_transient(error) or isinstance(error, InvalidAnswerError)

@@ -1,5 +1,5 @@
-"""What the service tells beside an endpoint itself: replicas, logs, metrics, hardware, quotas, the catalog. Flows as in
-`flows.py`; nothing here changes anything.
+"""What the service reports beside an endpoint: replicas, logs, metrics, hardware, quotas, the catalog. Flows as in
+`flows.py`, which only read.
 """
 
 from __future__ import annotations

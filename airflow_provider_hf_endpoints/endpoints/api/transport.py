@@ -68,7 +68,7 @@ _LONGEST_QUOTE = 200  # characters of an answer that is not JSON
 
 @dataclass(frozen=True)
 class Bases:
-    """Where the three services are. With a control plane of its own (an emulator), hub and catalog are there too."""
+    """The addresses of the three services. With another control plane (an emulator), hub and catalog are there too."""
 
     control: str
     hub: str
@@ -120,8 +120,8 @@ def tls() -> ssl.SSLContext:
 
 @functools.cache
 def prepare_for_loop() -> None:
-    """What a first request would else do in the middle of an event loop, where everybody feels it: read certificates,
-    and import what httpx imports late. For a thread of its own.
+    """Read certificates and import what httpx imports late. Otherwise a first request would do so in the event loop and
+    block it. For a separate thread.
     """
     tls()
     _ = httpcore.AnyIOBackend, anyio.connect_tcp

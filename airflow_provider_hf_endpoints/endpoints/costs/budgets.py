@@ -51,10 +51,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Limits, and what is known without asking of what was spent. Moments are seconds since the epoch.
+    """Limits, and the spent amounts that are known without a request. Moments are seconds since the epoch.
 
     :param began: when it was opened: what the endpoint costs from then on counts
-    :param gone: USD of endpoints that nobody can ask any more, because they were deleted since
+    :param gone: USD of endpoints that were deleted since, whose cost cannot be read any more
     """
 
     max_cost: float | None

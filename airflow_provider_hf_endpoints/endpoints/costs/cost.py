@@ -1,8 +1,8 @@
-"""What an endpoint has cost in a span of time: replica-seconds from what the service tells, and dollars. Pure.
+"""The cost of an endpoint in a span of time: replica-seconds from what the service reports, and dollars. Pure.
 
 The service bills per replica while an endpoint initializes and runs; paused and scaledToZero are free (documentation,
-October 2026). Three witnesses know how long that was, and the best one that speaks is believed: the replicas' own
-start and end, the metric of running replicas, and the states that the caller saw itself.
+October 2026). There are three sources for the duration, and the best available one is used: the start and end of the
+replicas, the metric of running replicas, and the states that the caller saw.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def weigh(
     elif running is not None:
         seconds, source = running, "replica metric"
     elif endpoint.status not in BILLED and endpoint.status != InferenceEndpointStatus.PENDING:
-        # A paused endpoint may have run the whole time before: 0 would be a figure that nobody has seen.
+        # A paused endpoint may have run the whole time before: 0 would be a guess.
         raise CostUnknownError(
             f"What endpoint {endpoint.name!r} cost since {start:%Y-%m-%d %H:%M:%S} cannot be told: it is "
             f"{endpoint.status} now, and the service returned neither its replicas nor their metric. "

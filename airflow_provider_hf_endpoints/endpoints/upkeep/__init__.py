@@ -1,1 +1,1 @@
-"""Looking after what runs: which hardware there is, who still uses an endpoint, and releasing what nobody needs."""
+"""Care for running endpoints: the available hardware, who still uses an endpoint, and the release of unused ones."""

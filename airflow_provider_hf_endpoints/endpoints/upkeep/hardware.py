@@ -19,7 +19,7 @@ _UNAVAILABLE = frozenset({"not_available", "deprecated"})
 
 
 def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
-    """The instance that `spec` names. Raises `InvalidArgumentError` with the nearest choices when there is none."""
+    """The instance that `spec` names. Raises `InvalidArgumentError` with the nearest choices if it does not exist."""
     for choice in offered:
         if choice.place == spec.place:
             if choice.accelerator and choice.accelerator != spec.accelerator:
@@ -50,8 +50,7 @@ def nearest(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) -
 
 
 def check_choices(choices: object, order: str = "given") -> tuple[str, ...]:
-    """The paths of a list of choices. Raises `InvalidArgumentError` when one can't be a path, or the order is not
-    valid."""
+    """The paths of a list of choices. Raises `InvalidArgumentError` if a path or the order is not valid."""
     if order not in get_args(HardwareOrder):
         raise InvalidArgumentError(
             f"hardware_order={order!r} is not valid. Use one of {', '.join(get_args(HardwareOrder))}."
@@ -72,7 +71,8 @@ def check_choices(choices: object, order: str = "given") -> tuple[str, ...]:
 def choose(paths: Sequence[str], offered: Sequence[Hardware], order: HardwareOrder) -> list[Hardware]:
     """The instances behind `paths`, in the order in which to try them; those without a price come last by price.
 
-    Raises `InvalidArgumentError` for a path that nobody offers: a misspelt choice would never be missed otherwise.
+    Raises `InvalidArgumentError` for a path that the service does not offer. Otherwise a misspelt choice would go
+    unnoticed.
     """
     known = {each.path: each for each in offered}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Releasing an endpoint that nobody needs any more, so that it stops billing: the policies and their one flow."""
+"""The release of an endpoint that is no longer needed, so that it stops billing: the policies and their one flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Release = Literal["pause", "scale_to_zero", "delete", "none"]
 # What happens to an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
 AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
 
-#: By what is done: the states in which it is done, and that end the wait for it.
+#: For each release, the states that end the wait for it.
 RELEASED_IN: dict[Release, tuple[str, ...]] = {
     "pause": (InferenceEndpointStatus.PAUSED.value,),
     "scale_to_zero": (InferenceEndpointStatus.SCALED_TO_ZERO.value, InferenceEndpointStatus.PAUSED.value),
@@ -40,7 +40,7 @@ def after_use(policy: AfterUse | None, found: str | None) -> Release:
 
 
 def state_after(done: Release, found: str | None) -> str | None:
-    """The state in which that leaves an endpoint; None where there is none any more."""
+    """The state of an endpoint after that; None if the endpoint is then deleted."""
     return found if done == "none" else None if done == "delete" else RELEASED_IN[done][0]
 
 
@@ -56,7 +56,7 @@ def release(session: Session, name: str, namespace: str | None, policy: Release)
             case "scale_to_zero":
                 try:
                     yield from flows.scale_to_zero(session, name, namespace)
-                except BadRequestError:  # an endpoint without a scaleToZeroTimeout can't be scaled to zero
+                except BadRequestError:  # an endpoint without a scaleToZeroTimeout cannot scale to zero
                     yield from flows.pause(session, name, namespace)
                     return "paused, because it cannot be scaled to zero"
                 return "scaled to zero"

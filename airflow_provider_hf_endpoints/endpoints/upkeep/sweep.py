@@ -1,6 +1,7 @@
-"""Which endpoints are left over and to be switched off: a rule, what is known of one, and the verdict. Pure.
+"""Which endpoints are left over and should stop: the rule, the known facts of an endpoint, and the verdict. Pure.
 
-Two questions, in this order: is the endpoint left over, and does nobody use it? What is kept on purpose is neither.
+Two questions, in this order: is the endpoint left over, and is it unused? An endpoint that is kept on purpose is not
+left over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.models import COSTLY, InferenceEndp
 
 #: The tag on an endpoint by which a person keeps it from every sweep.
 KEEP_TAG = "airflow-keep"
-#: For so long nobody may have used what is swept: the shortest time after which the service itself scales to zero.
+#: An endpoint is swept only after this time without use. It is the shortest idle timeout of the service.
 QUIET = timedelta(minutes=15)
 
 
@@ -29,7 +30,7 @@ class SweepRule:
     :param names: patterns of names (`nightly-*`); with them, only such endpoints are looked at, and they need not be
         this provider's own
     :param keep: patterns of names, `prod-*` or `acme/prod-*`, that are never swept
-    :param quiet: nobody may have used for so long what is swept for any reason; zero does not ask
+    :param quiet: for any reason, an endpoint is swept only after this time without use; zero does not ask
     """
 
     idle: timedelta | None = None
@@ -58,14 +59,14 @@ class Known:
     """One endpoint and what is known of who uses it.
 
     :param own: this provider started it: by its tag, or by a note of the task that did
-    :param started_by: that task, for a person; None where nobody noted it
+    :param started_by: that task, in words; None if it left no note
     :param keeps: whether that task has started it to be kept, and not for its run alone
     :param started: when that was
     :param run_ended: whether that task's DAG run has ended; None where it is not known
     :param users: who holds a lease on it that has not expired, for a person
     :param paused: the DAGs of those users and of that task's run that are switched off
-    :param expired: a lease on it has expired, and nobody has given it back
-    :param since: when the replica that has run for longest was started; None where there is none
+    :param expired: a lease on it has expired without a release
+    :param since: when the oldest running replica was started; None without replicas
     :param pending: whether requests are under way; None where that was not asked, or is not known
     :param price_per_hour: USD per replica; None where it is not known
     """
@@ -143,7 +144,7 @@ def _keeping(endpoint: InferenceEndpoint, patterns: Iterable[str]) -> str | None
 
 
 def _unless_used(why: str, known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
-    """Whatever is left over is swept only when nobody uses it, by the service's own account."""
+    """A left-over endpoint is swept only if the service reports no use."""
     if not rule.quiet:
         return Sweep(why)
     if known.pending:

@@ -1,4 +1,4 @@
-"""Whether somebody uses an endpoint, by what the service itself tells: for who has no other way to know. Pure."""
+"""Whether an endpoint is in use, from what the service reports. For callers without leases. Pure."""
 
 from __future__ import annotations
 

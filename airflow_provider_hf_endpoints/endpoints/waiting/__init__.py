@@ -1,4 +1,4 @@
-"""What a look at an endpoint means for somebody who waits: one wait, and which looks serve many.
+"""What a look at an endpoint means for a wait, how one wait runs, and how one look serves many waits.
 
-Who makes the looks for many is `endpoints/poller.py`, above the clients.
+`endpoints/poller.py`, above the clients, makes the looks for many waits.
 """

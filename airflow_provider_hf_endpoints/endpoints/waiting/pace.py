@@ -1,8 +1,7 @@
-"""How fast one poll asks: as fast as its waits want, until the service refuses (429); then slower, and faster again bit
-by bit. Pure.
+"""The rate of one poll: as fast as its waits need, slower after a 429, and then gradually faster again. Pure.
 
-The polls of other triggerers ask with the same token, and none knows of the others. Each of them gives way, so that all
-together come to what the service allows.
+Polls of other triggerers use the same token and do not know each other. Each poll backs off, so that together they
+approach the rate that the service allows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a look at an endpoint means for somebody who waits: one decision for every wait of the project.
+"""What a look at an endpoint means for a wait: one decision for all waits of the project.
 
 Hook, operators, sensor and trigger all ask `judge`; they differ only in how they fetch and sleep. Nothing here does
 I/O or reads a clock.
@@ -35,17 +35,16 @@ RESUME_GRACE = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class Goal:
-    """What somebody waits for.
+    """The goal of a wait.
 
-    :param started: when the wait began (aware). Wall-clock, so that a wait that is taken up by another process goes on
-        where it was.
-    :param deadline: when to give up (aware); None waits for ever.
+    :param started: when the wait began (aware). Wall-clock time, so that another process can continue the wait.
+    :param deadline: when to give up (aware); None waits forever.
     :param target_states: the states that end the wait with success, or `deleted`. For `running` the health route must
         answer 200 too: `running` alone is not "the model answers" (llama.cpp says 503 "Loading model" while running).
     :param on_scaled_to_zero: what a scaledToZero endpoint means when that is not a target: `wake` it by a request,
         `accept` it as ready (the first request wakes it), or `fail`.
-    :param resumed_at: when the waiting side itself created or resumed the endpoint: that it is paused, or that there is
-        none, is then no end for a minute.
+    :param resumed_at: when the waiting task created or resumed the endpoint. For a minute, a paused or missing endpoint
+        then does not end the wait.
     :param check_health: whether `running` needs the health route's 200.
     :param longest_poll: seconds between looks at most; they are shorter at first.
     """
@@ -119,7 +118,7 @@ class Wake:
 
 @dataclass(frozen=True)
 class Failed:
-    """The goal can't be reached without somebody acting; `reason` says why and what to do."""
+    """The goal cannot be reached unless a person acts. `reason` says why, and what to do."""
 
     reason: str
     endpoint: InferenceEndpoint | None = None
@@ -320,8 +319,8 @@ def _detail(health: Health) -> str:
 def why_broken(endpoint: InferenceEndpoint, *, quote: bool = True) -> str:
     """What a failed endpoint's state says.
 
-    :param quote: with the service's messages. They may repeat what the container printed: values of secrets that stand
-        without their names are in there, and whoever knows these values has to hide them.
+    :param quote: with the service's messages. They may repeat output of the container, with values of secrets without
+        their names. A caller that knows these values has to hide them.
     """
     failed_update = endpoint.status == InferenceEndpointStatus.UPDATE_FAILED
     what = "The last update of the endpoint failed" if failed_update else "The endpoint failed to start"

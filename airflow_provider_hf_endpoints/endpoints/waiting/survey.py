@@ -34,7 +34,7 @@ PAGE_SIZE = 100  # items; the service's own default is 20
 _MOST_OTHERS = 2000  # items that are kept for newcomers
 _BREATH = 20  # items read before the event loop gets its turn
 
-# An endpoint, None where there is none, or the error that asking for it met.
+# An endpoint, None if it does not exist, or the error of the request.
 Found = InferenceEndpoint | None | ApiError
 
 
@@ -45,8 +45,8 @@ class Memory:
     :param total: how many endpoints it holds, None before the first page.
     :param asked: how many requests it took, or until one of them failed.
     :param page_size: how many items a page really has: the service may give fewer than it is asked for.
-    :param others: what its pages showed besides what was asked for, as it came, read `others_at`: somebody who begins
-        to wait just now may take it.
+    :param others: what its pages showed besides what was asked for, as it came, read `others_at`. A wait that begins
+        now may use it.
     """
 
     total: int | None = None
@@ -63,13 +63,13 @@ class Memory:
         self.asked = 0
 
     def keep(self, item: dict[str, Any], namespace: str, request: Request) -> None:
-        """Nobody asked for `item`."""
+        """Note `item`, which no wait asked for."""
         if len(self.others) < _MOST_OTHERS and isinstance(item.get("name"), str):
             self.others[item["name"]] = item
             self._page = namespace, request
 
     def other(self, name: str) -> InferenceEndpoint | None:
-        """What the last survey saw of `name` though nobody had asked for it, if it did; given away once."""
+        """What the last survey saw of `name` without being asked for it, if anything. Returned once."""
         item = self.others.pop(name, None)
         if item is None or self._page is None:
             return None

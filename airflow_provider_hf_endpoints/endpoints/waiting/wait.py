@@ -50,12 +50,12 @@ log = logging.getLogger(__name__)
 
 # An outage of the service that a wait without a nearer deadline rides out.
 LONGEST_OUTAGE = timedelta(minutes=15)
-# How long an update of an endpoint that is parked may take before somebody is told.
+# How long an update of a paused or scaled-to-zero endpoint may take before it is an error.
 LONGEST_UPDATE = timedelta(minutes=10)
 _LONGEST_DETAIL = 200  # characters of a health route's words
 
 End = Ready | Failed | TimedOut
-# Told after every look why the wait goes on.
+# Called after every look with the reason to wait longer.
 OnLook = Callable[[str], None]
 
 
@@ -105,7 +105,7 @@ def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
 
 
 def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Verdict]:
-    """One look and what it means, for who waits in steps of their own (a sensor that pokes). Wakes when told to."""
+    """One look and what it means, for callers that wait themselves (a sensor that pokes). Wakes if the goal says so."""
     try:
         snapshot = yield from look(session, name, namespace, goal)
     except ApiError as error:
@@ -130,9 +130,9 @@ def why_missing(session: Session, name: str, namespace: str | None) -> Flow[str]
 
 
 def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look: OnLook | None = None) -> Flow[End]:
-    """Wait until the goal is reached, can't be reached, or the deadline has passed.
+    """Wait until the goal is reached, cannot be reached, or the deadline has passed.
 
-    Raises for what waiting can't mend: `AuthenticationError`, `PermissionDeniedError`, `InvalidArgumentError`.
+    Raises errors that waiting cannot mend: `AuthenticationError`, `PermissionDeniedError`, `InvalidArgumentError`.
     """
     patience = Patience()
     while True:

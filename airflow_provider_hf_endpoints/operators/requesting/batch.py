@@ -110,7 +110,7 @@ class BatchInferenceOperator(RequestingOperator):
     """
 
     reports_rows = True  # its result has rows and tokens, over which a release spreads the cost
-    # `prompt`, `messages`, `body` and `system` are templates over a row's columns, with braces of their own: Jinja
+    # `prompt`, `messages`, `body` and `system` are templates over a row's columns, with single braces: Jinja
     # would take `{{text}}` for its own.
     template_fields: Sequence[str] = (
         *RequestingOperator.template_fields,
@@ -179,7 +179,7 @@ class BatchInferenceOperator(RequestingOperator):
         self.max_cost = max_cost
         self.max_runtime = max_runtime
         self.on_budget = on_budget
-        # Bad limits are told when the DAG is read; the price is known when the endpoint is.
+        # Bad limits are errors when the DAG is parsed. The price is known when the endpoint is.
         Budget(max_cost=max_cost, max_runtime=seconds_of(max_runtime), price_per_hour=0.0)
         if on_budget not in get_args(Release):
             raise ValueError(f"on_budget={on_budget!r} is not valid. Use one of {', '.join(get_args(Release))}.")
@@ -196,7 +196,7 @@ class BatchInferenceOperator(RequestingOperator):
         self.job_options = job_options
         self._check_job()
         self.outlets = with_alias(self.outlets)
-        self._stop: threading.Event | None = None  # made when it is needed: an event can't be copied with its DAG
+        self._stop: threading.Event | None = None  # made when needed: an event cannot be copied with its DAG
 
     def on_kill(self) -> None:
         """Send nothing new, let what is in flight come in, and keep it. Runs in a signal handler: only flags."""
@@ -238,7 +238,7 @@ class BatchInferenceOperator(RequestingOperator):
                 max_cost=self.max_cost if self.shard is None else None,
                 max_runtime=seconds_of(self.max_runtime) if self.shard is None else None,
                 price_per_hour=price,
-                # A retry leaves this alone, and a clear raises it: a retry goes on with the budget of the try before.
+                # A clear raises this number and a retry does not, so a retry continues with the same budget.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
                 attempt_key=self._options().get("attempt_key") or _attempt_of(context["ti"]),
                 shared_budgets=tuple(filter(None, (target.use_budget, self._budget_of_shards(target)))),
@@ -257,9 +257,9 @@ class BatchInferenceOperator(RequestingOperator):
         except BatchAborted as error:
             if isinstance(error.cause, TlsError):  # no retry changes what answers there
                 raise AirflowFailException(str(error)) from error
-            raise  # the rows that are done are kept: a retry of the task goes on from there
+            raise  # finished rows are kept: a retry of the task resumes the batch
         except (BatchStopped, BatchStoreError, OutputBusyError):
-            raise  # the rows that are done are kept: a retry of the task goes on from there
+            raise  # finished rows are kept: a retry of the task resumes the batch
         except BudgetExceeded as error:
             of_group = target.use_budget is not None and error.budget == target.use_budget.name
             then = "The group releases its endpoint" if of_group else self._release(target)

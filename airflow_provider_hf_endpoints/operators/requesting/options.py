@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 
-#: Fields of a job that have an argument of their own and are taken in `job_options` too.
+#: Fields of a job that are arguments of the operator and also options in `job_options`.
 BOTH = (
     "input_format",
     "encoding",
@@ -42,7 +42,7 @@ def options_of(given: Mapping[str, Any] | None, arguments: Mapping[str, Any], ow
     :param given: `job_options`
     :param arguments: the values of `BOTH` as the operator got them
     :param own: the other arguments of the operator
-    :raises ValueError: a name or a value can't be meant
+    :raises ValueError: a name or a value is not valid
     """
     options = dict(given or {})
     for name in options:

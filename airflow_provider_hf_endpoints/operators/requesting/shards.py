@@ -1,4 +1,4 @@
-"""The operators before and after the shards of a batch: who reads what, and the outputs put together. Thin:
+"""The operators before and after the shards of a batch: the plan of the input, and the merge of the outputs. Thin:
 `inference/` does the work."""
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PlanBatchShardsOperator(BaseOperator):
             check_division(shards, bytes_per_shard)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Plan, and say who reads how much."""
+        """Plan, and log how much each shard reads."""
         given: Any = self.input_path
         most = conf.getint("core", "max_map_length", fallback=_MOST_BY_DEFAULT)
         try:

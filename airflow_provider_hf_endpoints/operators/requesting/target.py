@@ -1,4 +1,4 @@
-"""Where an operator's requests go: an endpoint that answers, and what the control plane tells of it meanwhile."""
+"""The target of an operator's requests: an endpoint that answers, and what the control plane reports about it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ FOUND_KEY = "hf_endpoint_acquired"
 class Acquired:
     """An endpoint that is acquired: the result of `AcquireInferenceEndpointOperator`.
 
-    :param found: its state before this use, None where there was none
+    :param found: its state before this use; None if it did not exist
     :param use: the id of the use, the same until a release
     :param lease: the record of the lease that others see
     :param budget: the account of the use, None without a limit
@@ -44,7 +44,7 @@ class Acquired:
 
     @property
     def held(self) -> Lease | None:
-        """The lease; None where there is none that can be read."""
+        """The lease; None without a readable lease."""
         return Lease.of(self.lease)
 
     def told(self, budget: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The task that bounds how long an endpoint may wait for its work, and that needs no worker for that.
+"""The task that limits how long an endpoint may wait for its work. It needs no worker.
 
-Work whose pool is full, or whose DAG is paused, may begin in days or never, and the endpoint bills meanwhile. What
-holds the work back must not hold back who looks at it: the task begins in the triggerer when the scheduler finds it,
-and ends there. What is looked at, and what is done, is in `idle_trigger.py`.
+If a pool is full or a DAG is paused, work may begin in days or never, and the endpoint bills in the meantime. The same
+cause must not stop the watch. So this task begins and ends in the triggerer. `idle_trigger.py` has what it watches and
+what it does.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SPARE = timedelta(days=1)
 
 
 class WatchIdleOperator(BaseOperator):
-    """Release an acquired endpoint on which nothing of the work has begun within a bound, and fail.
+    """Release an acquired endpoint if no work has begun within a time limit, and fail.
 
     :param acquire_task_id, start_task_id: the tasks of the same use
     :param work: the ids of the tasks that use the endpoint: the first that begins ends the watch
     :param max_idle: seconds from the end of the start
-    :param max_startup: seconds that the start may take: where nobody sees its end, both together count
+    :param max_startup: seconds that the start may take. If its end is not known, the limit is the sum of both
     :param release: what happens to the endpoint
     """
 

@@ -108,7 +108,7 @@ class IdleTrigger(BaseTrigger):
                         await sync_to_async(self._let_go)()
                         yield TaskFailedEvent()
                         return
-            except Exception as error:  # noqa: BLE001 - raised out of here it would fail a run whose work goes on
+            except Exception as error:  # noqa: BLE001 - an error here would fail a run whose work continues
                 self.log.warning(
                     ("The watch failed to read the task states or to release the endpoint; trying again: %r"), error
                 )
@@ -121,7 +121,7 @@ class IdleTrigger(BaseTrigger):
         return self.start_task_id if map_index is None or map_index < 0 else f"{self.start_task_id}_{map_index}"
 
     def _ends(self) -> float:
-        """The same in every triggerer: Airflow keeps the moment of its own limit."""
+        """The same in every triggerer, because Airflow stores the moment of the timeout."""
         limit: datetime | None = getattr(self, "timeout_after", None)  # set by the triggerer
         if limit is None:
             return float("inf")

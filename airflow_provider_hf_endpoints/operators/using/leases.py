@@ -38,9 +38,9 @@ _LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
 class Held:
     """An endpoint as the steps see it: its leases, its state, on and off.
 
-    :param task_instance: the task SDK's, which asks Airflow; None where nobody is asked
-    :param switch_off: does what the policy says about an endpoint that was found in that state; what that was.
-    :ivar did: what was done to the endpoint and not undone since
+    :param task_instance: the task SDK's, which asks Airflow; None to ask nothing
+    :param switch_off: does what the policy says about an endpoint that was found in that state; returns what it did
+    :ivar did: the last action on the endpoint that was not undone
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Held:
         return None
 
     def state(self) -> str | None:
-        """The endpoint's state, None where there is none."""
+        """The endpoint's state; None if it does not exist."""
         try:
             return self.client.run(flows.get(self.client.session, self.name, self.namespace)).status
         except EndpointNotFoundError:
@@ -98,7 +98,7 @@ class Held:
         self.did = "none"
 
     def quiet_for(self, seconds: float) -> bool:
-        """Whether nobody uses the endpoint for so long, by its own account. Takes that long."""
+        """Whether the service reports no use of the endpoint for so long. Takes that long."""
         first = self.client.get_inference_endpoint(self.name, namespace=self.namespace)
         began, until = datetime.now(UTC), time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -120,9 +120,9 @@ class Held:
 
 @contextmanager
 def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
-    """Renew the lease that came with `endpoint` (see `common/naming.py`), now and while the work inside goes on.
+    """Renew the lease that came with `endpoint` (see `common/naming.py`), now and while the work inside runs.
 
-    :param endpoint: has `lease`, None where the endpoint is used without one, `namespace` and `endpoint`.
+    :param endpoint: has `namespace`, `endpoint` and `lease`, which is None without a lease.
     """
     lease = Lease.of((endpoint.lease or {}).get("record"))
     if lease is None:

@@ -44,7 +44,7 @@ from airflow_provider_hf_endpoints.operators.using.leases import Held
 log = logging.getLogger(__name__)
 
 # What stops the bill is tried for more than an hour, whatever `default_args` say of other tasks: they win over an
-# operator's own defaults, so whoever places the task gives it these.
+# operator's own defaults. So the code that creates the task passes these.
 RELEASE_RETRIES: dict[str, Any] = {
     "retries": 10,
     "retry_delay": timedelta(seconds=30),
@@ -57,7 +57,7 @@ _PATIENT_ATTEMPTS = 2
 
 
 class NotReleasedError(InferenceEndpointError):
-    """Whether the endpoint is still used can't be told, so that it was not released."""
+    """It is not known whether the endpoint is still used, so it was not released."""
 
     retryable = True
 
@@ -184,7 +184,7 @@ class _Releasing(Action):
         self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
         self._context, self._began, self._tries = context, began, _Tries.of(context["ti"])
         self._was_last = deferred  # a release that has something to wait for has stopped the endpoint
-        # What was deleted before the deferral has been told already.
+        # The cost of an endpoint that was deleted before the deferral is already reported.
         self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
 
     def check(self) -> None:
@@ -192,7 +192,7 @@ class _Releasing(Action):
         check_name(self._endpoint.name)
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
-        """Leave, and switch off where nobody else is there."""
+        """End the lease, and stop the endpoint if there is no other holder."""
         name = self._endpoint.name
         switch_off = partial(self._switch_off, hook)
         held = Held(hook, self._acquired.namespace, name, self._context["ti"], switch_off)
@@ -233,7 +233,7 @@ class _Releasing(Action):
         return state_after(after_use(self._policy, found), found)
 
     def _forget(self, *, seen_gone: bool) -> None:
-        """The endpoint is seen as it was left, so nobody has to be told any more."""
+        """Remove the records: a read has shown the stop, so other runs no longer need them."""
         mine, endpoint = self._acquired.held, self._endpoint
         if mine is None or not self._was_last:
             return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tokenize
+from collections.abc import Iterator
 
 import pytest
 
-from dev.messages import PAGE, Message, docstrings, messages, page
+from dev.messages import PACKAGE, PAGE, Message, docstrings, messages, page
 
 # Phrases that a reader has to read twice, each with what to write. `there is no …` and `is no longer` are plain.
 HABITS = {
@@ -33,6 +35,32 @@ HABITS_OF_MESSAGES = {
     r"\bit is one of\b": "… is not valid. Use one of …",
     r"\bwithout a word\b": "silently",
 }
+# Of docstrings and comments, private ones too, in the folders that were rewritten.
+HABITS_OF_COMMENTS = {
+    r"\bso it does\b": "say what it does",
+    r"\bwho (?:comes|asks|waits|goes|looks|leaves|begins|keeps)\b": "the caller, the task that waits",
+    r"\b[Ww]hoever\b": "the noun",
+    r"\b[Nn]obody\b": "no run, no task: the noun",
+    r"\b[Ww]here there (?:is|are) (?:none|no)\b": "if there is no …; without …",
+    r"\bcan't be (?:had|told|asked|meant)\b": "is not available, is not known, is not valid",
+    r"\bis told when the DAG is read\b": "is an error when the DAG is parsed",
+    r"\bfor ever\b": "forever",
+    r"\bwhat goes on\b|\bgoes on (?:where|from|with)\b": "continues",
+    r"\blikes to\b": "often does",
+}
+REWRITTEN = (
+    "_airflow.py",
+    "endpoints/",
+    "hooks/",
+    "kept/",
+    "leases/",
+    "operators/changing/",
+    "operators/common/",
+    "operators/requesting/",
+    "ownership.py",
+    "sensors/",
+    "waits.py",
+)
 # What the emulator answers are the real service's and the engines' words.
 QUOTED = ("emulator/",)
 SENTENCE = 45  # words; a sentence above this holds more than one thought
@@ -94,6 +122,26 @@ def test_an_error_that_ends_a_task_says_what_to_do() -> None:
         for each in refusals
         if not re.search(r"is not valid.*[.:] +\S", each.text)
     ]
+
+
+def comments() -> Iterator[tuple[str, str]]:
+    """Every docstring and comment of the folders that were rewritten, with its place."""
+    yield from ((f"{place}:{line}", " ".join(text.split())) for place, line, text in docstrings() if _rewritten(place))
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if _rewritten(place):
+            with path.open("rb") as file:
+                found = [each for each in tokenize.tokenize(file.readline) if each.type == tokenize.COMMENT]
+            yield from ((f"{place}:{each.start[0]}", each.string) for each in found)
+
+
+def _rewritten(place: str) -> bool:
+    return place.startswith(REWRITTEN)
+
+
+def test_comments_are_plain_english() -> None:
+    """A reader of the code reads it once, too."""
+    assert [] == found(HABITS_OF_COMMENTS, list(comments()))
 
 
 def test_docstrings_are_plain_english() -> None:
