@@ -20,10 +20,10 @@ schemes = ["hf"]
 
 
 def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None) -> HfFileSystem:
-    """The hub's own file system; the token is masked in every log, and the signed addresses of large files, to which
-    the Hub redirects, are in none.
+    """The Hub's own file system. The token is masked in every log. No log contains the signed addresses of large files,
+    to which the Hub redirects.
 
-    :param conn_id: the connection, None for the default one
+    :param conn_id: the connection; None for the default one
     :raises ImportError: huggingface_hub is not installed
     """
     try:

@@ -49,7 +49,7 @@ class InferenceEndpointLink(BaseOperatorLink):
     def persist(
         cls, context: Context, operator: Any, hook: InferenceEndpointsHook, namespace: str | None, name: str
     ) -> None:
-        """Store the link now, before a wait. A link that can't be made is logged; it fails no task.
+        """Store the link now, before a wait. A failure is logged and fails no task.
 
         :param operator: the operator or sensor whose link it is.
         :param namespace: default the hook's.

@@ -1,4 +1,4 @@
-"""What an endpoint that a group creates has to serve: the work inside tells it, where the DAG's author does not.
+"""The task of an endpoint that a group creates: taken from the work inside if the DAG's author does not set it.
 
 The default image of Hugging Face runs one pipeline, that of the endpoint's `task`, and answers 404 to chats. A batch of
 the wrong task would fail on every request while the endpoint bills.

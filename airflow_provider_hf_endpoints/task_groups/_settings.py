@@ -1,7 +1,7 @@
-"""Settings of Airflow that decide when a task may run: those of our tasks, and those that no work may have.
+"""Settings of Airflow that decide when a task may run: those of this package's tasks, and those refused for work.
 
-An endpoint bills from its start to its release. What would hold back a task in between, or the release itself, costs
-money without an end. `queue` and `executor` are inherited: where they can't be served, `acquire` does not run either.
+An endpoint bills from its start to its release. A setting that delays a task in between, or the release, costs money
+without a limit. `queue` and `executor` are inherited: if no worker serves them, `acquire` does not run either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The budget of a start through its attempts and deferrals: what it allows now, by what the service tells of the cost.
+"""The budget of a start over its attempts and deferrals: what it still allows, by the cost that the service reports.
 
-Kept in the note of who starts the endpoint (`leases/notes.py`), so that a retry goes on with the account of the attempt
-before on every Airflow. Decided is in `endpoints/costs/budgets.py`.
+The account is in the start note of the endpoint (`leases/notes.py`), so a retry continues it on every Airflow version.
+`endpoints/costs/budgets.py` makes the decisions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Starts:
 
 
 class StartBudget:
-    """One attempt's. Asks and does nothing where there is no limit.
+    """The budget of one attempt. Without a limit it asks and does nothing.
 
     :param limits: of the start alone
     :param key: another one for every clear, the same in every retry
@@ -52,7 +52,7 @@ class StartBudget:
         self._key = key if self._shared is None else f"use {self._shared.began}"
         self.account: Account | None = None
         self._ends: float | None = None  # when the wait of now has used it up
-        self._rate: float | None = None  # USD per hour of what is waited for
+        self._rate: float | None = None  # USD per hour of the endpoint that is starting
 
     @property
     def is_set(self) -> bool:
@@ -73,15 +73,15 @@ class StartBudget:
             self._ends, self._rate = stored.get("ends"), stored.get("rate")
 
     def stored(self) -> dict[str, Any] | None:
-        """For a note or a deferral, JSON-native; None where there is no limit."""
+        """For a note or a deferral, JSON-native; None without a limit."""
         if self.account is None:
             return None
         return {**self.account.stored(), "key": self._key, "ends": self._ends, "rate": self._rate}
 
     def check(self, client: EndpointsClient, *choices: Starts) -> dict[Place, str]:
-        """Why which of several ways to start an endpoint are not to be tried.
+        """The choices that the budget does not cover, each with the reason.
 
-        :raises BudgetSpentError: none of them is
+        :raises BudgetSpentError: the budget covers no choice
         """
         if self.account is None or not choices:
             return {}

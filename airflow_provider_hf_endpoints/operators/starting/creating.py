@@ -48,10 +48,10 @@ log = logging.getLogger(__name__)
 class Wanted:
     """The endpoint that a create asks for, rendered.
 
-    :param spec: makes it, on one of the choices where there are some
-    :param task_of_work: the task of an endpoint that is created where `spec` has none; one that exists may have another
-    :param holders: who else may hold the endpoint, None to act without asking
-    :param hardware: the choices, None for the one place that is in `spec` itself
+    :param spec: makes the spec, on one of the choices if there are any
+    :param task_of_work: the task of a new endpoint if `spec` has no task. An existing endpoint may have another task
+    :param holders: the other holders of the endpoint; None to act without asking
+    :param hardware: the choices; None for the one place in `spec`
     """
 
     name: str
@@ -158,7 +158,7 @@ class Creating(Action):
         return Sent(endpoint, self._began, resumed=resumed)
 
     def _try_next(self, hook: InferenceEndpointsHook, search: Search) -> Sent:
-        """Create on the first of the choices left that can be had."""
+        """Create on the first available one of the remaining choices."""
         client, wanted, start = hook.get_conn(), self._wanted, self._start
         offered = client.list_inference_endpoints_hardware(namespace=wanted.namespace)
         left = search.left
@@ -199,7 +199,7 @@ class Creating(Action):
     # The steps
 
     def _refuse_held(self, hook: InferenceEndpointsHook, existing: InferenceEndpoint | None, done: str) -> None:
-        """What is broken serves nobody."""
+        """Delete a broken endpoint: it serves no requests."""
         if self._wanted.holders is not None and existing is not None and existing.status not in BROKEN:
             self._wanted.holders.refuse(hook, done)
 

@@ -15,24 +15,24 @@ IfExists = Literal["reuse", "update", "fail", "recreate"]
 
 @dataclass(frozen=True)
 class Create:
-    """There is none: create it."""
+    """The endpoint does not exist: create it."""
 
 
 @dataclass(frozen=True)
 class Recreate:
-    """Delete the one that is there, then create."""
+    """Delete the existing endpoint, then create."""
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """Take the one that is there; `resume` it first where it would not start by itself."""
+    """Use the existing endpoint; `resume` it first if it would not start by itself."""
 
     resume: bool
 
 
 @dataclass(frozen=True)
 class Update:
-    """Change the one that is there; `resume` it afterwards where it would not start by itself."""
+    """Update the existing endpoint; `resume` it afterwards if it would not start by itself."""
 
     resume: bool
 
@@ -48,9 +48,9 @@ Plan = Create | Recreate | Reuse | Update | Refuse
 
 
 def plan(spec: EndpointSpec, existing: InferenceEndpoint | None, if_exists: IfExists, *, own: bool = False) -> Plan:
-    """What to do, by what is there and what the user chose for that case.
+    """What to do, by the existing endpoint and the user's choice for this case.
 
-    :param own: an earlier attempt of the same task created it, so a retry is not to fail on it, nor to replace it,
+    :param own: an earlier attempt of the same task created it. So a retry neither fails because of it nor replaces it,
         unless it is broken.
     """
     if existing is None:
@@ -84,7 +84,7 @@ def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) 
         wanted["tags"] = [*spec.tags, *creator_tags_in(existing.tags)]
     if spec.custom_image is None:
         del wanted["model"]["image"]  # left to the service when it was created, and not changed now
-    # Secrets come back redacted, so whether they differ can't be seen: given ones are always sent.
+    # The service returns secrets redacted, so a difference is not visible: given secrets are always sent.
     if spec.secrets or unapplied(wanted, existing.raw):
         return Update(resume)
     return Reuse(resume)

@@ -1,6 +1,6 @@
-"""How far a search for hardware has come: which choice is tried now, which failed and why, which are left.
+"""The state of a search for hardware: the current choice, the failed choices with reasons, and the remaining ones.
 
-Pure, and JSON-native both ways, because it travels through deferrals: whoever takes the task up goes on from there.
+Pure, and JSON-native in both directions, because deferrals store it: the next process continues the search.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Search:
         return {**asdict(self), "left": list(self.left), "tried": [list(pair) for pair in self.tried]}
 
     def go_on(self) -> Self | None:
-        """The same at the next choice; None where there is none."""
+        """The same at the next choice; None if no choice is left."""
         return replace(self, at=self.left[0], left=self.left[1:]) if self.left else None
 
     def failed(self, why: str) -> Self:

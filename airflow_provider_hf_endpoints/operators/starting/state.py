@@ -1,4 +1,4 @@
-"""What a start tells itself over a deferral. Pure."""
+"""What a start stores over a deferral. Pure."""
 
 from __future__ import annotations
 
