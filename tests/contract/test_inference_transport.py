@@ -369,7 +369,7 @@ def test_an_answer_above_the_bound_is_its_rows_error(
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert ["a", None, "b"] == [line["output"] for line in lines]
     assert lines[1]["error"]["type"] == "answer_too_large"
-    assert json.loads(capsys.readouterr().out)["failed"] == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["failed"] == 1, "Airflow may log there"
 
 
 def untrusted(folder: Path) -> ssl.SSLContext:

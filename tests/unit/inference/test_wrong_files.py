@@ -149,6 +149,8 @@ BINARY = {
 @pytest.mark.parametrize("kind", BINARY)
 def test_a_file_that_is_often_met_in_place_of_rows_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
     """What a download, another library or a repository leaves in its place; the advice is not to change an encoding."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
     path = tmp_path / f"in.{suffix}"
     path.write_bytes(BINARY[kind])
     with pytest.raises(BatchInputError, match=rf"in\.{suffix} is .*{kind}.*, not {suffix.upper()}"):
