@@ -82,7 +82,7 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
     """Hold what a mapped task was given in `partial` to the annotations, too: Airflow makes the operator itself only
     when the task runs.
 
-    :raises ValueError: the first that can't be meant
+    :raises ValueError: for the first argument that is not valid
     """
     for cls in kind.__mro__:
         init = inspect.unwrap(vars(cls).get("__init__", object.__init__))
