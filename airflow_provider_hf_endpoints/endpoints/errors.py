@@ -48,6 +48,12 @@ class NoHardwareError(InferenceEndpointError):
     retryable = True
 
 
+class EndpointStillThereError(InferenceEndpointError):
+    """The service answers 404 to a request that would stop an endpoint, and returns the endpoint when it is read."""
+
+    retryable = True
+
+
 class CostUnknownError(InferenceEndpointError):
     """The cost of an endpoint cannot be determined from what the service returned."""
 

@@ -151,6 +151,16 @@ FOUND = (
             seed=711,
         ),
     ),
+    # Two false 404s in a row: the delete was taken for done, and its end was waited for while the endpoint ran.
+    Found(
+        "a_404_that_is_not_true_before_the_delete",
+        "release waits too long",
+        Case(
+            dags=(Dag(parts=(Group(release="delete", tasks=(Task(kind="short circuit"),)),), runs=(84,)),),
+            troubles=(Trouble(what="404", after=95.0, seconds=100.0, hits=2),),
+            found="running",
+        ),
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

@@ -6,12 +6,20 @@ from typing import Literal
 
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Flow, Session
-from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    BadRequestError,
+    EndpointNotFoundError,
+    EndpointStillThereError,
+)
 from airflow_provider_hf_endpoints.endpoints.models import DELETED, NEEDS_RESUME, InferenceEndpointStatus
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
 # What happens to an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
 AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
+
+#: What `release` says of an endpoint that does not exist.
+ALREADY_DELETED = "already deleted"
+_TRIES = 2  # of a request that is refused with 404 although the endpoint exists
 
 #: For each release, the states that end the wait for it.
 RELEASED_IN: dict[Release, tuple[str, ...]] = {
@@ -45,23 +53,46 @@ def state_after(done: Release, found: str | None) -> str | None:
 
 
 def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
-    """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released."""
-    try:
-        match policy:
-            case "none":
-                return "left as it is"
-            case "pause":
+    """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released.
+
+    One 404 is no proof of that: the endpoint is read again, and if it exists, the request is sent once more.
+
+    :raises EndpointStillThereError: the service refuses with 404 what it then returns
+    """
+    for _ in range(_TRIES):
+        try:
+            return (yield from _stop(session, name, namespace, policy))
+        except EndpointNotFoundError:
+            if not (yield from _exists(session, name, namespace)):
+                return ALREADY_DELETED
+    raise EndpointStillThereError(
+        f"The service answers 404 to the request to stop endpoint {name!r} (release={policy!r}), and then returns the "
+        "endpoint. It may still be billing. Try again, or stop it in the web UI."
+    )
+
+
+def _stop(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
+    match policy:
+        case "none":
+            return "left as it is"
+        case "pause":
+            yield from flows.pause(session, name, namespace)
+            return "paused"
+        case "scale_to_zero":
+            try:
+                yield from flows.scale_to_zero(session, name, namespace)
+            except BadRequestError:  # an endpoint without a scaleToZeroTimeout cannot scale to zero
                 yield from flows.pause(session, name, namespace)
-                return "paused"
-            case "scale_to_zero":
-                try:
-                    yield from flows.scale_to_zero(session, name, namespace)
-                except BadRequestError:  # an endpoint without a scaleToZeroTimeout cannot scale to zero
-                    yield from flows.pause(session, name, namespace)
-                    return "paused, because it cannot be scaled to zero"
-                return "scaled to zero"
-            case "delete":
-                yield from flows.delete(session, name, namespace, missing_ok=True, wait=False)
-                return "deleted"
+                return "paused, because it cannot be scaled to zero"
+            return "scaled to zero"
+        case "delete":
+            yield from flows.delete(session, name, namespace, wait=False)
+            return "deleted"
+
+
+def _exists(session: Session, name: str, namespace: str | None) -> Flow[bool]:
+    try:
+        yield from flows.get(session, name, namespace)
     except EndpointNotFoundError:
-        return "already deleted"
+        return False
+    return True

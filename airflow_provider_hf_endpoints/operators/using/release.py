@@ -20,9 +20,10 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointError,
     InvalidArgumentError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import BILLED, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import (
+    ALREADY_DELETED,
     RELEASED_IN,
     AfterUse,
     Release,
@@ -183,6 +184,7 @@ class _Releasing(Action):
     ) -> None:
         self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
         self._context, self._began, self._tries = context, began, _Tries.of(context["ti"])
+        self._taken_for_deleted = False
         self._was_last = deferred  # a release that has something to wait for has stopped the endpoint
         # The cost of an endpoint that was deleted before the deferral is already reported.
         self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
@@ -214,6 +216,11 @@ class _Releasing(Action):
         endpoint = self._look(hook)
         if endpoint is None or held.did == "none":
             return Done(endpoint)
+        if self._taken_for_deleted and endpoint.status in BILLED:
+            raise NotReleasedError(
+                f"Endpoint {name!r} is not released: the service answered 404 to the request that stops it, and then "
+                f"returned it as {endpoint.status}. A retry sends the request again."
+            )
         return Sent(endpoint, self._began, RELEASED_IN[held.did])
 
     def _undecided(self, why: Exception, then: str) -> str:
@@ -253,6 +260,7 @@ class _Releasing(Action):
         cost = self._cost_before_delete(hook) if policy == "delete" else None
         done = hook.get_conn().release(endpoint.name, policy, namespace=endpoint.namespace)
         log.info("Endpoint %s/%s: %s.", endpoint.namespace, endpoint.name, done)
+        self._taken_for_deleted = done == ALREADY_DELETED
         tell_cost(endpoint, self._context, cost)
         return policy
 

@@ -21,8 +21,23 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
         ("pause", [raw("paused")], [f"POST {ONE}/pause"], "paused"),
         ("scale_to_zero", [raw("scaledToZero")], [f"POST {ONE}/scale-to-zero"], "scaled to zero"),
         ("delete", [raw(), None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
-        ("pause", [NOT_FOUND], [f"POST {ONE}/pause"], "already deleted"),
-        ("scale_to_zero", [NOT_FOUND], [f"POST {ONE}/scale-to-zero"], "already deleted"),
+        ("pause", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/pause", f"GET {ONE}"], "already deleted"),
+        ("scale_to_zero", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/scale-to-zero", f"GET {ONE}"], "already deleted"),
+        ("delete", [NOT_FOUND, NOT_FOUND], [f"GET {ONE}"] * 2, "already deleted"),
+        # A 404 that is not true.
+        (
+            "pause",
+            [NOT_FOUND, raw(), raw("paused")],
+            [f"POST {ONE}/pause", f"GET {ONE}", f"POST {ONE}/pause"],
+            "paused",
+        ),
+        (
+            "scale_to_zero",
+            [NOT_FOUND, raw(), raw("scaledToZero")],
+            [f"POST {ONE}/scale-to-zero", f"GET {ONE}", f"POST {ONE}/scale-to-zero"],
+            "scaled to zero",
+        ),
+        ("delete", [NOT_FOUND, raw(), raw(), None], [f"GET {ONE}"] * 3 + [f"DELETE {ONE}"], "deleted"),
     ],
 )
 def test_each_policy(policy: Release, replies: list[Any], asked: list[str], words: str) -> None:
@@ -30,6 +45,13 @@ def test_each_policy(policy: Release, replies: list[Any], asked: list[str], word
     play = Play(*replies)
     assert words == play.run(release(play.session, "tickets", None, policy))
     assert asked == play.asked
+
+
+def test_a_404_that_contradicts_every_read_is_an_error() -> None:
+    """The endpoint is there, and nothing has stopped it: a retry can help."""
+    with pytest.raises(errors.EndpointStillThereError, match=r"'tickets'.*may still be billing") as raised:
+        Play(NOT_FOUND, raw(), NOT_FOUND, raw()).run(release(Play().session, "tickets", None, "pause"))
+    assert raised.value.retryable
 
 
 @pytest.mark.parametrize("policy", ["pause", "scale_to_zero", "delete"])
