@@ -55,7 +55,7 @@ def state_after(done: Release, found: str | None) -> str | None:
 def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:
     """Do what `policy` says; what was done, in words for a log. An endpoint that does not exist is released.
 
-    One 404 is no proof of that: the endpoint is read again, and if it exists, the request is sent once more.
+    One 404 does not prove that: the endpoint is read again, and if it exists, the request is sent once more.
 
     :raises EndpointStillThereError: the service refuses with 404 what it then returns
     """
