@@ -126,7 +126,8 @@ def _idle(play: Any) -> Iterable[Fault]:
         return
     for name in {part.name for part in parts if all(each.deferrable for each in parts if isinstance(each, Group))}:
         uses = [use.since for use in tasks.USES if use.name == name]
-        began = next((moment["at"] for moment in play._history(name) if moment["state"] == "running"), None)
+        history = [moment for moment in play._history(name) if moment["at"] >= play.began]
+        began = next((moment["at"] for moment in history if moment["state"] == "running"), None)
         until = min([*uses, play.world.now])
         if began is None or is_left_on_purpose(play, name) or until - began <= LONGEST_IDLE:
             continue
