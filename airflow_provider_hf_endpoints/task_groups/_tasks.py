@@ -31,6 +31,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.using.held_back import can_skip
 from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
@@ -154,7 +155,7 @@ class Tasks:
     def _await(self, tasks: Iterable[Any]) -> None:
         """Have the release wait for these."""
         for task in tasks:
-            if _can_skip(task):
+            if can_skip(task):
                 task >> self._ended(f"{self._label(task)}_ended")
                 continue
             if self._shared is None:
@@ -228,12 +229,6 @@ def _is_work(task: Any) -> bool:
 
 def _is_last(task: Any, ids: set[str]) -> bool:
     return ids.isdisjoint(task.downstream_task_ids)
-
-
-def _can_skip(task: Any) -> bool:
-    """Whether it can skip the tasks behind it, mapped or not; Airflow has a mixin for that, in several places."""
-    kind: type = getattr(task, "operator_class", type(task))
-    return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in kind.__mro__)
 
 
 def _outside_of_uses(work: list[Any]) -> list[Any]:

@@ -4,16 +4,20 @@ Airflow neither runs nor skips a task whose `start_date` or `end_date` leaves th
 nothing else is left that can run, and runs no teardown: the endpoint would be left running. A task that waits for the
 run before may wait for ever; those inside of a group are refused when the DAG is read. Those that only stand before
 the work, and all of a start and a pause without a group, are found here, since arrows may be drawn at any time.
+A task that can skip such a pause is warned of.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+
+log = logging.getLogger(__name__)
 
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 WAITING = ("depends_on_past", "wait_for_downstream")
@@ -41,6 +45,31 @@ def refuse_work_that_is_held_back(
         why = _why_held_back(awaited[task_id], logical_date)
         if why is not None and not _is_over(task_instance, str(task_id)):
             raise InvalidArgumentError(f"Task {task_id!r} has {why}")
+
+
+def warn_of_skips(start: Any, ends: Iterable[str]) -> None:
+    """Warn of each task that may skip one that stops the endpoint.
+
+    Airflow skips what is directly behind a branch, a teardown too. A branch may also choose the task that stops the
+    endpoint, so nothing is refused.
+    """
+    for end in ends:
+        for before in start.dag.get_task(end).upstream_list:
+            if can_skip(before):
+                log.warning(
+                    "Task %s can skip %s, which stops endpoint %s. If it does, the endpoint is still running when the "
+                    "DAG run has ended. Put EmptyOperator(trigger_rule='all_done') between the two, or use "
+                    "inference_endpoint(…).",
+                    before.task_id,
+                    end,
+                    start.endpoint,
+                )
+
+
+def can_skip(task: Any) -> bool:
+    """Whether it can skip the tasks behind it, mapped or not; Airflow has a mixin for that, in several places."""
+    kind: type = getattr(task, "operator_class", type(task))
+    return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in kind.__mro__)
 
 
 def _is_over(task_instance: Any, task_id: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
@@ -18,7 +20,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.starting.intent import stopped_by
-from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
+from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back, warn_of_skips
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import MODEL, TaskInstance
 
@@ -119,3 +121,20 @@ def test_what_a_branch_has_skipped_already_holds_nothing_back(state: str | None,
     ti = SimpleNamespace(dag_id="dag", run_id="r1", **asks)
     with pytest.raises(InvalidArgumentError) if refused else nullcontext():
         refuse_work_that_is_held_back(acquire, ["demo.release"], RUN, ti)
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_a_pause_that_a_branch_can_skip_is_warned_of(between: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A branch that picks the pause is legitimate, so the start goes on."""
+    with DAG("dag", schedule=None):
+        start: Any = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo")
+        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo")
+        pick = BranchPythonOperator(task_id="pick", python_callable=lambda: None)
+        start >> pick
+        if between:
+            pick >> EmptyOperator(task_id="over") >> pause
+        else:
+            pick >> pause
+    warn_of_skips(start, stopped_by(start, "demo"))
+    expected = [] if between else ["Task pick can skip pause, which stops endpoint demo."]
+    assert expected == [message.partition(" If it")[0] for message in caplog.messages]
