@@ -20,6 +20,10 @@ def digest(identity: Mapping[str, Any]) -> str:
 CONTENT = ("inputs", "encoding", "delimiter")
 
 
+#: Mappings whose names may stand in any order: requests are made of them in one.
+IN_ANY_ORDER = ("parameters", "row_parameters")
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequence[str] = ()) -> list[str]:
     """What two identities disagree in, in words.
 
@@ -27,10 +31,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequenc
     """
     old, new = json.loads(json.dumps(old, default=str)), json.loads(json.dumps(new, default=str))
     names = [name for name in dict.fromkeys([*old, *new]) if name != "inputs" and name not in but_for]
-    found = [_difference(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+    # As text: 1, 1.0 and true are equal in Python, but different requests.
+    changed = [name for name in names if _text(name, old.get(name)) != _text(name, new.get(name))]
+    found = [_difference(name, old.get(name), new.get(name)) for name in changed]
     if "inputs" not in but_for:
         found += _changed_files(old.get("inputs") or {}, new.get("inputs") or {})
     return found
+
+
+def _text(name: str, value: Any) -> str:
+    """What makes the same requests: the order of a schema's properties is that of the answer, for one."""
+    return json.dumps(dict(sorted(value.items())) if name in IN_ANY_ORDER and isinstance(value, dict) else value)
 
 
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

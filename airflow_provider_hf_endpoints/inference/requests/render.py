@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.inference.engines.routes import is_openais, t
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
-from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts
+from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts, in_order
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in
 from airflow_provider_hf_endpoints.inference.wire import Asked
 
@@ -96,7 +96,7 @@ def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] |
 def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:
     if template.body is not None:
         return _compile_body(template, target)
-    parts, task = compile_parts(template, dict(parameters or {})), canonical_task(template.task)
+    parts, task = compile_parts(template, in_order(parameters)), canonical_task(template.task)
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         inputs, parameters_of_row = parts(row)

@@ -82,6 +82,11 @@ class Parts(NamedTuple):
     parameters: Mapping[str, Any]
 
 
+def in_order(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters by name: a batch that is resumed knows its rows by their requests, whatever the order in the DAG."""
+    return dict(sorted((parameters or {}).items()))
+
+
 def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable[[Row], Parts]:
     """A function from a row to all that its request is made of; `body` is not part of it.
 
@@ -91,7 +96,7 @@ def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable
     if not template.row_parameters:
         return lambda row: Parts(inputs(row), parameters)
     # A null is an error: an engine takes it for "as you like", which nobody asked for.
-    own = compile_value(template.row_parameters, nulls=False)
+    own = compile_value(in_order(template.row_parameters), nulls=False)
     return lambda row: Parts(inputs(row), {**parameters, **own(row)})
 
 

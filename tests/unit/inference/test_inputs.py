@@ -304,3 +304,22 @@ def test_a_path_that_cannot_be_a_file_is_refused_at_once(tmp_path: Path, name: s
     path = str(tmp_path / name)
     with pytest.raises(BatchInputError, match="cannot be a file"):
         list(read_lines(find_input([str(tmp_path / "a.jsonl"), path] if listed else path)))
+
+
+def test_an_identity_tells_equal_numbers_apart() -> None:
+    """1, 1.0 and True are equal in Python and different requests: their rows would be sent again for the same job."""
+    values: list[object] = [1, 1.0, True, "1", None]
+    for one in values:
+        for other in values:
+            found = differences({"parameters": {"a": one, "b": 2}}, {"parameters": {"b": 2, "a": other}})
+            assert (0 if one is other else 1) == len(found)
+
+
+def test_an_identity_knows_which_order_changes_a_request() -> None:
+    """Parameters are sent by name, whatever their order in the DAG; a schema's properties are written in its order."""
+    one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    for name in ("parameters", "row_parameters"):
+        assert [] == differences({name: one}, {name: other})
+    assert [f"response_schema was {one}, and is now {other}"] == differences(
+        {"response_schema": one}, {"response_schema": other}
+    )

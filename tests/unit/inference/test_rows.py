@@ -204,3 +204,18 @@ def test_a_missing_value_is_the_same_whether_it_is_null_or_absent(row: dict[str,
     for task, column in (("chat-completion", "messages"), ("feature-extraction", "inputs")):
         with pytest.raises(BatchInputError, match=f"column '{column}'"):
             compile_requests(Template(task), target, None)({column: None} if None in row.values() else {})
+
+
+@pytest.mark.parametrize("prompt", ["{text}", None])
+def test_a_request_does_not_depend_on_the_order_of_parameters(prompt: str | None) -> None:
+    """A resumed batch knows its rows by their requests: a DAG that names the same in another order sends none again."""
+    target = Target(Dialect.OPENAI, "m")
+    row = {"text": "hello", "inputs": "hello", "limit": 3, "sway": 0.5}
+
+    def request(parameters: dict[str, Any], own: dict[str, Any]) -> bytes:
+        template = Template("text-generation", prompt=prompt, row_parameters=own)
+        return compile_requests(template, target, parameters)(row).body
+
+    parameters, own = {"seed": 1, "temperature": 0}, {"max_tokens": "{limit}", "top_p": "{sway}"}
+    turned, own_turned = dict(reversed(parameters.items())), dict(reversed(own.items()))
+    assert 1 == len({request(one, other) for one in (parameters, turned) for other in (own, own_turned)})
