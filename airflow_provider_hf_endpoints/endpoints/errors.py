@@ -48,6 +48,12 @@ class NoHardwareError(InferenceEndpointError):
     retryable = True
 
 
+class EndpointTakenAwayError(InferenceEndpointError):
+    """An endpoint that a task waits for, and that the task did not create, was deleted meanwhile."""
+
+    retryable = True
+
+
 class EndpointStillThereError(InferenceEndpointError):
     """The service answers 404 to a request that would stop an endpoint, and returns the endpoint when it is read."""
 

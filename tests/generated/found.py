@@ -161,6 +161,17 @@ FOUND = (
             found="running",
         ),
     ),
+    # A delete cannot be undone for a run that comes meanwhile: what is being deleted is refused to be resumed.
+    Found(
+        "acquired_while_it_is_deleted",
+        "failed without a reason",
+        Case(dags=(Dag(parts=(Group(create=False, release="delete"),), runs=(0, 146)),)),
+    ),
+    Found(
+        "found_by_a_create_while_it_is_deleted",
+        "failed without a reason",
+        Case(dags=(Dag(parts=(Group(release="delete"),), runs=(0, 140)),)),
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

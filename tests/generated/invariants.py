@@ -179,6 +179,9 @@ def _without_reason(play: Any) -> Iterable[Fault]:
     if not plain or alone or len({part.name for part in parts_in(play)}) < len(list(parts_in(play))):
         return
     failed = [ti for ti in play.world.tables.tis() if ti.state == "failed"]
+    if any(isinstance(part, Group) and part.release == "delete" and not part.create for part in parts):
+        # What one run has deleted, and no run creates, is a reason for another one's start.
+        failed = [ti for ti in failed if ti.task_id.endswith("release")]
     if any(ti.task_id.endswith(".watch") for ti in failed):
         return  # the work was held back for longer than max_idle
     for ti in failed:

@@ -51,7 +51,7 @@ READERS: dict[str, tuple[Any, ...]] = {
     "endpoints/": (*_STARTING, EndpointsClient.__init__),
 }
 # Advice to set an argument of Airflow's own, and what a text says of an operator that it names.
-OF_AIRFLOW = {"max_active_runs"}
+OF_AIRFLOW = {"max_active_runs", "trigger_rule"}
 OF_ANOTHER = re.compile(r"\((\w+Operator): [^)]*\)")
 
 

@@ -14,6 +14,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     EndpointFailedError,
     EndpointNotFoundError,
+    EndpointTakenAwayError,
     InferenceEndpointError,
     InvalidArgumentError,
     NameTakenError,
@@ -182,13 +183,23 @@ class Creating(Action):
         return Sent(endpoint, start.search.started, resumed=True)
 
     def go_on(self, hook: InferenceEndpointsHook, error: InferenceEndpointError) -> Sent:
-        """An endpoint that failed to start makes room for the next choice."""
-        start = self._start
-        if not isinstance(error, EndpointFailedError) or start.search is None:
+        """An endpoint that failed to start makes room for the next choice.
+
+        :raises EndpointTakenAwayError: the endpoint that was found is deleted
+        """
+        start, name = self._start, self._wanted.name
+        if not isinstance(error, EndpointFailedError):
             raise error
         start.prepare(hook)
         client = hook.get_conn()
-        existing = _find(client, self._wanted.name, self._wanted.namespace)
+        existing = _find(client, name, self._wanted.namespace)
+        if existing is None and not start.ownership.owned:
+            raise EndpointTakenAwayError(
+                f"Endpoint {name!r} existed when this task began to wait, and was deleted since: by the release of "
+                "another DAG run, or by a person. A retry creates the endpoint."
+            ) from error
+        if start.search is None:
+            raise error
         failed_start = existing is not None and existing.status == InferenceEndpointStatus.FAILED
         if not failed_start or not (start.ownership.owned or start.ownership.has_created(existing)):
             raise error  # paused or deleted by somebody: no question of hardware

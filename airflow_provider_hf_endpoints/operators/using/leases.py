@@ -17,7 +17,11 @@ from typing import Any
 from airflow_provider_hf_endpoints._airflow import may_ask_from_a_thread
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.errors import (
+    BadRequestError,
+    EndpointNotFoundError,
+    InferenceEndpointError,
+)
 from airflow_provider_hf_endpoints.endpoints.models import Metrics
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import is_used
@@ -93,7 +97,10 @@ class Held:
         try:
             self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
             log.warning("Resumed endpoint %s: another holder acquired it while it was being stopped.", self.name)
-        except EndpointNotFoundError:
+        except (EndpointNotFoundError, BadRequestError) as error:
+            # What is being deleted is refused with 400.
+            if self.did != "delete" and not isinstance(error, EndpointNotFoundError):
+                raise
             log.warning("Endpoint %s was deleted, but another holder has acquired it.", self.name)
         self.did = "none"
 
