@@ -23,7 +23,7 @@ ROWS = 120
 # The first Airflow whose supervisor passes a SIGTERM on to its task.
 PASSES_ON = (3, 3) <= tuple(map(int, AIRFLOW_VERSION.split(".")[:2]))
 # Before, a pod is gone at once, as in `test_workers.py`.
-pytestmark = () if PASSES_ON else pytest.mark.extended
+pytestmark = [] if PASSES_ON else [pytest.mark.extended]
 
 
 def pods(airflow: LocalAirflow, dag_id: str, task_id: str) -> list[Path]:
