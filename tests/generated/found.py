@@ -172,6 +172,12 @@ FOUND = (
         "failed without a reason",
         Case(dags=(Dag(parts=(Group(release="delete"),), runs=(0, 140)),)),
     ),
+    # Refused by the start: Airflow skips a teardown directly behind a branch.
+    Found(
+        "teardown_behind_a_branch",
+        "left running",
+        Case(dags=(Dag(parts=(Alone(create=False, deferrable=False, tasks=(Task(kind="branch"),)),)),)),
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

@@ -45,7 +45,7 @@ from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
 from airflow_provider_hf_endpoints.operators.starting.intent import is_kept, stopped_by
 from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
-from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back, warn_of_skips
+from airflow_provider_hf_endpoints.operators.using.held_back import check_skips, refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
 from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, withdraw_claim
 
@@ -150,7 +150,7 @@ class Start(Guard):
                 refuse_work_that_is_held_back(
                     self._task, ends, self._context.get("logical_date"), self._context.get("ti")
                 )
-                warn_of_skips(self._task, ends)
+                check_skips(self._task, ends)
             return
         if self._acquired is None:
             raise InvalidArgumentError(

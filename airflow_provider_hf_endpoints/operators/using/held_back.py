@@ -4,7 +4,7 @@ Airflow neither runs nor skips a task whose `start_date` or `end_date` leaves th
 nothing else is left that can run, and runs no teardown: the endpoint would be left running. A task that waits for the
 run before may wait for ever; those inside of a group are refused when the DAG is read. Those that only stand before
 the work, and all of a start and a pause without a group, are found here, since arrows may be drawn at any time.
-A task that can skip such a pause is warned of.
+What can skip such a pause is refused or warned of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 log = logging.getLogger(__name__)
 
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+# By name: Airflow has each in several places.
+_BRANCHES, _SPARING = frozenset({"BranchMixIn"}), frozenset({"ShortCircuitOperator", "ApprovalOperator"})
+_BETWEEN = "Put EmptyOperator(trigger_rule='all_done') between the two, or use inference_endpoint(…)."
 WAITING = ("depends_on_past", "wait_for_downstream")
 
 
@@ -47,29 +50,37 @@ def refuse_work_that_is_held_back(
             raise InvalidArgumentError(f"Task {task_id!r} has {why}")
 
 
-def warn_of_skips(start: Any, ends: Iterable[str]) -> None:
-    """Warn of each task that may skip one that stops the endpoint.
+def check_skips(start: Any, ends: Iterable[str]) -> None:
+    """Refuse a teardown directly behind a branch, and warn of other tasks that may skip what stops the endpoint.
 
-    Airflow skips what is directly behind a branch, a teardown too. A branch may also choose the task that stops the
-    endpoint, so nothing is refused.
+    A branch skips what is directly behind it, a teardown too. A task that is not a teardown may be what a branch
+    chooses, so it is not refused. A short circuit and an approval spare teardowns (standard provider 1.9.0 and 1.21.0).
+
+    :raises InvalidArgumentError: the endpoint would be left running when the branch skips its teardown
     """
-    for end in ends:
-        for before in start.dag.get_task(end).upstream_list:
-            if can_skip(before):
+    for end in (start.dag.get_task(each) for each in ends):
+        for before in filter(can_skip, end.upstream_list):
+            kinds = {each.__name__ for each in _kind(before).__mro__}
+            what = f"Task {before.task_id!r} can skip {end.task_id!r}, which stops endpoint {start.endpoint!r}."
+            if not end.is_teardown or not kinds & (_BRANCHES | _SPARING):
                 log.warning(
-                    "Task %s can skip %s, which stops endpoint %s. If it does, the endpoint is still running when the "
-                    "DAG run has ended. Put EmptyOperator(trigger_rule='all_done') between the two, or use "
-                    "inference_endpoint(…).",
-                    before.task_id,
-                    end,
-                    start.endpoint,
+                    "%s If it does, the endpoint is still running when the DAG run has ended. %s", what, _BETWEEN
+                )
+            elif kinds & _BRANCHES:
+                raise InvalidArgumentError(
+                    f"{what} Airflow does not exempt a teardown, and the endpoint would be left running. Therefore the "
+                    f"endpoint is not started. {_BETWEEN}"
                 )
 
 
 def can_skip(task: Any) -> bool:
     """Whether it can skip the tasks behind it, mapped or not; Airflow has a mixin for that, in several places."""
+    return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in _kind(task).__mro__)
+
+
+def _kind(task: Any) -> type:
     kind: type = getattr(task, "operator_class", type(task))
-    return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in kind.__mro__)
+    return kind
 
 
 def _is_over(task_instance: Any, task_id: str) -> bool:

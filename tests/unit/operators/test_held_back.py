@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
@@ -20,7 +21,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.starting.intent import stopped_by
-from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back, warn_of_skips
+from airflow_provider_hf_endpoints.operators.using.held_back import check_skips, refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import MODEL, TaskInstance
 
@@ -123,18 +124,50 @@ def test_what_a_branch_has_skipped_already_holds_nothing_back(state: str | None,
         refuse_work_that_is_held_back(acquire, ["demo.release"], RUN, ti)
 
 
-@pytest.mark.parametrize("between", [True, False])
-def test_a_pause_that_a_branch_can_skip_is_warned_of(between: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A branch that picks the pause is legitimate, so the start goes on."""
+def skipped(kind: str, *, between: bool, teardown: bool) -> Any:
+    """A start outside of a group, what can skip behind it, and a pause behind that; the start."""
     with DAG("dag", schedule=None):
         start: Any = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo")
-        pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo")
-        pick = BranchPythonOperator(task_id="pick", python_callable=lambda: None)
+        pause: Any = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo")
+        pick: Any = {
+            "branch": lambda: BranchPythonOperator(task_id="pick", python_callable=lambda: None),
+            "mapped branch": lambda: BranchPythonOperator.partial(task_id="pick", python_callable=list).expand(
+                op_args=[[1]]
+            ),
+            "latest only": lambda: LatestOnlyOperator(task_id="pick"),
+            "short circuit": lambda: ShortCircuitOperator(task_id="pick", python_callable=lambda: False),
+        }[kind]()
         start >> pick
         if between:
             pick >> EmptyOperator(task_id="over") >> pause
         else:
             pick >> pause
-    warn_of_skips(start, stopped_by(start, "demo"))
-    expected = [] if between else ["Task pick can skip pause, which stops endpoint demo."]
+        if teardown:
+            pause.as_teardown(setups=start)
+    return start
+
+
+@pytest.mark.parametrize("kind", ["branch", "mapped branch", "latest only", "short circuit"])
+@pytest.mark.parametrize("between", [True, False])
+def test_a_pause_that_can_be_skipped_is_warned_of(kind: str, between: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A branch that picks the pause is legitimate, so the start goes on."""
+    start = skipped(kind, between=between, teardown=False)
+    check_skips(start, stopped_by(start, "demo"))
+    expected = [] if between else ["Task 'pick' can skip 'pause', which stops endpoint 'demo'."]
     assert expected == [message.partition(" If it")[0] for message in caplog.messages]
+
+
+@pytest.mark.parametrize("kind", ["branch", "mapped branch", "latest only"])
+def test_no_endpoint_is_started_whose_teardown_a_branch_skips(kind: str) -> None:
+    """Nothing is asked of the service, and no retry helps."""
+    with pytest.raises(AirflowFailException, match=r"'pick' can skip 'pause'.*Put EmptyOperator"):
+        skipped(kind, between=False, teardown=True).execute({"logical_date": RUN, "ti": TaskInstance()})
+    start = skipped(kind, between=True, teardown=True)
+    check_skips(start, stopped_by(start, "demo"))
+
+
+def test_a_short_circuit_spares_a_teardown(caplog: pytest.LogCaptureFixture) -> None:
+    """So it may stand there."""
+    start = skipped("short circuit", between=False, teardown=True)
+    check_skips(start, stopped_by(start, "demo"))
+    assert [] == caplog.messages
