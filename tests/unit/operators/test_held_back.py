@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -129,14 +130,15 @@ def skipped(kind: str, *, between: bool, teardown: bool) -> Any:
     with DAG("dag", schedule=None):
         start: Any = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo")
         pause: Any = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo")
-        pick: Any = {
+        kinds: dict[str, Callable[[], Any]] = {
             "branch": lambda: BranchPythonOperator(task_id="pick", python_callable=lambda: None),
             "mapped branch": lambda: BranchPythonOperator.partial(task_id="pick", python_callable=list).expand(
                 op_args=[[1]]
             ),
             "latest only": lambda: LatestOnlyOperator(task_id="pick"),
             "short circuit": lambda: ShortCircuitOperator(task_id="pick", python_callable=lambda: False),
-        }[kind]()
+        }
+        pick: Any = kinds[kind]()
         start >> pick
         if between:
             pick >> EmptyOperator(task_id="over") >> pause
