@@ -86,8 +86,8 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-hf-endpoints",
         "name": _NAME,
         "description": (
-            "`Hugging Face Inference Endpoints <https://huggingface.co/docs/inference-endpoints>`__: start an "
-            "endpoint, wait for it without a worker, send a batch through it, and pause it whatever happened."
+            "Start an endpoint, wait for it without a worker, send a batch through it, and stop it, however the work "
+            "ended. See `Hugging Face Inference Endpoints <https://huggingface.co/docs/inference-endpoints>`__"
         ),
         "integrations": [
             {

@@ -5,6 +5,7 @@ That it fits Airflow's schemas and equals provider.yaml is held in tests/airflow
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -36,3 +37,9 @@ def test_the_link_is_named() -> None:
     """The extra link is found under the name of its class."""
     expected = f"{InferenceEndpointLink.__module__}.{InferenceEndpointLink.__qualname__}"
     assert get_provider_info()["extra-links"] == [expected]
+
+
+def test_the_link_of_the_description_works_on_the_providers_page() -> None:
+    """Airflow deletes the marks of reStructuredText and takes an address to reach until the next blank."""
+    shown = re.sub("[`_<>]", "", get_provider_info()["description"].strip(" \n."))
+    assert ["https://huggingface.co/docs/inference-endpoints"] == re.findall(r"https://\S+", shown)
