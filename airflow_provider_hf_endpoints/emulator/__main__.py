@@ -7,8 +7,6 @@ import json
 import signal
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.emulator.server import Emulator
@@ -103,25 +101,6 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def make_endpoint(emulator: Emulator, name: str) -> None:
-    """An endpoint of vLLM with a small model. Raises `ValueError` with the service's words where it is refused."""
-    place = {"provider": {"vendor": "aws", "region": "us-east-1"}, "type": "authenticated", "name": name}
-    scaling = {"minReplica": 0, "maxReplica": 1, "scaleToZeroTimeout": 15}
-    compute = {"accelerator": "gpu", "instanceType": "nvidia-l4", "instanceSize": "x1", "scaling": scaling}
-    image = {"vLLM": {"url": "vllm/vllm-openai:v0.23.0", "healthRoute": "/health"}}
-    model = {"repository": "HuggingFaceTB/SmolLM2-135M-Instruct", "framework": "pytorch", "image": image}
-    request = urllib.request.Request(
-        f"{emulator.url}/v2/endpoint/{emulator.namespace}",
-        json.dumps({**place, "compute": compute, "model": {**model, "task": "text-generation"}}).encode(),
-        {"Authorization": f"Bearer {emulator.token}", "Content-Type": "application/json"},
-    )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        direct.open(request, timeout=30).close()
-    except urllib.error.HTTPError as error:
-        raise ValueError(f"--endpoint {name}: {error.read().decode('utf-8', 'replace')}") from error
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean end."""
     arguments = parser().parse_args(argv)
@@ -133,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         emulator.start()
         try:
             for name in arguments.endpoint:
-                make_endpoint(emulator, name)
+                emulator.make_endpoint(name)
         except Exception:
             emulator.stop()
             raise

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.emulator.engines.base import Engine
 from airflow_provider_hf_endpoints.emulator.engines.echo import EchoEngine
 from airflow_provider_hf_endpoints.emulator.faults import Fault, FaultBook
 from airflow_provider_hf_endpoints.emulator.http_server import HttpServer
+from airflow_provider_hf_endpoints.emulator.ready_made import make_endpoint
 from airflow_provider_hf_endpoints.emulator.recorded import RecordedRequest
 from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.service.service import Service
@@ -186,6 +187,13 @@ class Emulator:
         return endpoint
 
     # ------------------------------------------------------------------------------------------- what tests set
+
+    def make_endpoint(self, name: str) -> None:
+        """An endpoint that exists before the test: vLLM with a small model that chats, running in a moment.
+
+        Raises `ValueError` with the service's words where it is refused.
+        """
+        make_endpoint(self.url, self.namespace, self.token, name)
 
     def add_fault(self, path: str = "", **fault: Any) -> None:
         """Let requests fail whose path `path` (a regular expression) is found in; see `Fault` for the rest."""

@@ -69,7 +69,7 @@ def test_an_endpoint_to_try() -> None:
             asked = {"messages": [{"role": "user", "content": "Hello"}]}
             assert client.post(f"{status['url']}/v1/chat/completions", json=asked).json()["choices"]
     refused = run(["--endpoint", "Bad_Name"])
-    assert (1, True) == (refused.returncode, "--endpoint Bad_Name" in refused.stderr)
+    assert (1, True) == (refused.returncode, "cannot start: endpoint Bad_Name" in refused.stderr)
 
 
 def test_it_ends_under_load() -> None:

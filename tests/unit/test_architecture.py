@@ -123,7 +123,8 @@ MAY_IMPORT |= {
     "emulator.proxy": {*_SMALL, "emulator.service", "emulator.engines", "emulator.control"},
     "emulator.app": _APP,
     "emulator.http_server": set(),
-    "emulator.server": {*_APP, "emulator.app", "emulator.http_server"},
+    "emulator.ready_made": set(),
+    "emulator.server": {*_APP, "emulator.app", "emulator.http_server", "emulator.ready_made"},
     "emulator.__main__": {"emulator.server", "emulator.settings"},
     "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
 }
