@@ -54,7 +54,8 @@ def _hint(column: str, present: tuple[str, ...]) -> str:
         return f". If {signs[0]!r} separates the values of the file, set delimiter={signs[0]!r}"
     if any(sign in column for sign in "\"'\n,"):
         return ". To keep braces in the text, double them: {{ and }}"
-    plain = [name for name in present if name.strip() == column.strip()]  # a blank in the template or in the file
+    asked = column.strip().casefold()
+    plain = [name for name in present if name.strip().casefold() == asked]  # another case, or a blank on either side
     if near := plain or get_close_matches(column, present, 1):
         return f". Did you mean {near[0]!r}?"
     if any(sign in column for sign in ".[!:"):

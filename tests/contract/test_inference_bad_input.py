@@ -92,7 +92,12 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
             [{"text": "a", "id": 1}, {"text": "b", "id": 1}],
             "id 1 in column 'id' appears on line 1 of in.jsonl and on line 2",
         ),
-        ([{"text": "a", "id": 1}, {"text": "b"}], "line 2 of in.jsonl has no valid id"),
+        (
+            [{"text": "a", "id": 1}, {"text": "b"}],
+            "line 2 of in.jsonl has no column 'id' that id_column names; its columns: 'text'",
+        ),
+        ([{"text": "a", "Id": 1}], "Did you mean 'Id'"),
+        ([{"text": "a", "id": None}], "line 1 of in.jsonl has no valid id: 'id' is None. Give every row"),
         ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no valid id"),
     ],
 )

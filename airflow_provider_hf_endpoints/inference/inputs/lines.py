@@ -84,13 +84,18 @@ def _start(raw: bytes) -> str:
 def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
     """The row's id: the value of `id_column`, or its place.
 
-    :raises BadLineError: the column is missing, or holds neither text nor a whole number
+    :raises MissingColumnError: the column is missing
+    :raises BadLineError: the column holds neither text nor a whole number
     """
     if id_column is None:
         return line.place
-    value = row.get(id_column)
+    if id_column not in row:
+        raise MissingColumnError(id_column, row, line.where, by="id_column names")
+    value = row[id_column]
     if value is None or isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadLineError(f"{line.where} has no valid id: {id_column!r} is {value!r}")
+        raise BadLineError(
+            f"{line.where} has no valid id: {id_column!r} is {value!r}. Give every row a text or a whole number"
+        )
     return value
 
 

@@ -58,6 +58,8 @@ _ENCODINGS = (
     (b"\xfe\xff", "UTF-16"),
     (b"\xef\xbb\xbf", "UTF-8"),
 )
+#: What to do about a path that is not there.
+CHECK_PATH = "Check input_path. The path must be valid on the machine where the task runs"
 _TAR_AT = 257
 _FIRST_BYTES = 512
 _NO_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -67,7 +69,7 @@ def refusal(path: UPath, error: OSError) -> BatchInputError | None:
     """The error in words of an input; None for one that another try may not meet, such as a broken connection."""
     match error:
         case FileNotFoundError():
-            return BatchInputError(f"input file {path} does not exist{words_of_hub(path, error)}")
+            return BatchInputError(f"input file {path} does not exist{words_of_hub(path, error)}. {CHECK_PATH}")
         case IsADirectoryError():
             return BatchInputError(f"input {path} is a folder, not a file")
         case PermissionError():
