@@ -294,13 +294,13 @@ class Run:
             case error:
                 raise BatchAborted(report, error) from error
         if ending.too_many_errors:
-            raise BatchFailed(report, ending.stopped or "too many rows failed")
+            raise BatchFailed(report, ending.stopped or "too many rows failed", sender.tally.first_words)
         if self._over_budget is not None:
             name, notice = self._over_budget
             raise BudgetExceeded(report, notice.text, name)
         if ending.stopped is not None:
             raise BatchStopped(report, ending.stopped)
-        return judge_job(self._job, report)
+        return judge_job(self._job, report, sender.tally.first_words)
 
     def _is_over_budget(self) -> bool:
         """Whether a budget has ended the batch, or one that it shares is about to."""
@@ -411,11 +411,12 @@ def _budget_path(layout: OutputLayout) -> UPath:
     return layout.journal / "budget.json"
 
 
-def judge_job(job: BatchJob, report: BatchReport) -> BatchReport:
+def judge_job(job: BatchJob, report: BatchReport, first_words: Mapping[str, str] | None = None) -> BatchReport:
     """The report of a job that came to its end.
 
+    :param first_words: the first message of each kind of error, where it is known
     :raises BatchFailed: more of its rows failed than it allows
     """
     if job.shard is not None:
         return report  # what counts is how many rows of the whole failed, which the merge knows
-    return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate)
+    return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate, first_words=first_words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from airflow_provider_hf_endpoints.inference.input_errors import BatchError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 
@@ -47,22 +49,36 @@ class BudgetExceeded(BatchError):
 
 
 class BatchFailed(BatchError):
-    """More rows failed than the job allows."""
+    """More rows failed than the job allows.
 
-    def __init__(self, report: BatchReport, why: str) -> None:
+    :param first_words: the first message of each kind of error, where it is known
+    """
+
+    def __init__(self, report: BatchReport, why: str, first_words: Mapping[str, str] | None = None) -> None:
         self.report = report
         kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(report.errors.items()))
-        super().__init__(f"{why} ({kinds or 'unknown errors'}). See {report.errors_path}")
+        most = max(report.errors, key=lambda kind: report.errors[kind], default="")
+        words = (first_words or {}).get(most)
+        first = f". The first {most}: {words}" if words else ""
+        super().__init__(f"{why} ({kinds or 'unknown errors'}){first}. See {report.errors_path}")
 
 
-def judge(report: BatchReport, *, fail_on_errors: bool, max_error_rate: float | None) -> BatchReport:
+def judge(
+    report: BatchReport,
+    *,
+    fail_on_errors: bool,
+    max_error_rate: float | None,
+    first_words: Mapping[str, str] | None = None,
+) -> BatchReport:
     """The report of a batch that came to its end, unless more of its rows failed than the job allows.
 
+    :param first_words: the first message of each kind of error, where it is known
     :raises BatchFailed: more failed
     """
     if fail_on_errors and report.failed:
-        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed")
+        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed", first_words)
     # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
     if max_error_rate is not None and report.failed > max_error_rate * report.rows:
-        raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed, above {max_error_rate:.0%}")
+        why = f"{report.failed} of {report.rows} rows failed, above {max_error_rate:.0%}"
+        raise BatchFailed(report, why, first_words)
     return report
