@@ -481,3 +481,23 @@ def test_rows_with_an_id_are_pointed_out(
     run(batch(tmp_path, task="text-generation"))
     assert said == caplog.text.count("set id_column='id'")
     assert [0, 1, 2] == [line["id"] for line in output(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("Summarise {{ text }} of {key}", 1),
+        ("{{text}}{text}", 1),
+        ('Answer as {{"label": "…"}}: {text}', 0),
+        ("{{{text}}}", 0),
+        ("{{other}} {text}", 0),
+    ],
+)
+def test_a_column_in_double_braces_is_pointed_out(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, prompt: str, said: int
+) -> None:
+    """Such a prompt is valid if it names another column, and every row has the column's name in place of its value."""
+    run(create())
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "a", "key": "k"}) + "\n")
+    run(batch(tmp_path, task="text-generation", prompt=prompt))
+    assert said == caplog.text.count("use single braces: {text}")
