@@ -46,7 +46,7 @@ async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[]
     while True:
         try:
             target = await _discover(job, transport, deadline)
-            log.info("the engine is spoken to as %s: %s", target.dialect, target.why)
+            log.info("requests have the form of %s: %s", target.dialect, target.why)
             return target
         except MAY_COME as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)

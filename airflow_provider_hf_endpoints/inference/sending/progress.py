@@ -149,17 +149,17 @@ class Progress:
         state = "finished" if report.complete else "not finished"
         seconds = max(report.seconds, 1e-9)
         p50, p95, p99 = self._latencies.quantiles()
-        low, high = self._limits or (0, 0)
+        limits = [] if self._limits is None else [f"  limit     {self._limits[0]} to {self._limits[1]} in flight"]
         lines = [
             f"batch {state}: {report.rows} rows in {_duration(report.seconds)}, to {report.output_path}",
-            f"  rows      {report.succeeded} answered, {report.failed} failed, {report.resumed} of them done before",
+            f"  rows      {report.succeeded} answered, {report.failed} failed; {report.resumed} done by an earlier try",
             f"  answers   {report.truncated} truncated, {report.filtered} filtered, {report.empty} empty",
             f"  requests  {report.requests}, {report.retries} of them retries",
             f"  tokens    {report.prompt_tokens} prompt, {report.completion_tokens} completion, "
             f"{report.discarded_tokens} of them discarded",
             f"  rate      {tally.done / seconds:.1f} rows/s, {tally.tokens / seconds:.0f} completion tokens/s",
             f"  latency   {p50:.2f} s p50, {p95:.2f} s p95, {p99:.2f} s p99 of {self._latencies.answers} answers",
-            f"  limit     {low} to {high} in flight",
+            *limits,
             *_cost_line(report),
         ]
         for kind, count in sorted(report.errors.items(), key=lambda pair: -pair[1]):
@@ -188,7 +188,8 @@ def _cost_line(report: BatchReport) -> list[str]:
     per_row = cost.get("usd_per_1000_rows")
     each = "" if per_row is None else f", {usd(per_row, places=4)} per 1000 rows"
     minutes, price = cost["replica_minutes"], usd(cost["price_per_hour"])
-    return [f"  cost      {usd(cost['usd'], places=4)} for {minutes:.1f} replica-minutes at {price} an hour{each}"]
+    time = f"{minutes:.1f}" if minutes >= 0.05 else "less than 0.1"
+    return [f"  cost      {usd(cost['usd'], places=4)} for {time} replica-minutes at {price} an hour{each}"]
 
 
 def first_words(message: str) -> str:

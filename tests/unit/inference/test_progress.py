@@ -60,7 +60,7 @@ def test_the_table_names_each_error_with_its_share_and_its_first_message() -> No
     )  # fmt: skip
     table = progress.table(report, tally).splitlines()
     assert table[0] == "batch finished: 200 rows in 20 s, to out"
-    assert table[1].split(maxsplit=1) == ["rows", "196 answered, 4 failed, 0 of them done before"]
+    assert table[1].split(maxsplit=1) == ["rows", "196 answered, 4 failed; 0 done by an earlier try"]
     assert table[5].split(maxsplit=1) == ["rate", "10.0 rows/s, 50 completion tokens/s"]
     assert table[7].split(maxsplit=1) == ["limit", "32 to 64 in flight"]
     assert table[8:] == [
@@ -125,3 +125,11 @@ def test_a_budget_is_a_share() -> None:
     """Anything else is refused with its value."""
     with pytest.raises(ValueError, match=r"retry_budget must be a share of the rows.*-1"):
         BatchJob(url="http://u", task="text-generation", input_path="i", output_path="o", retry_budget=-1)
+
+
+def test_a_batch_that_was_too_short_for_a_limit_reports_none() -> None:
+    """A table with "0 to 0 in flight" would say that nothing was sent."""
+    report = BatchReport("out", "out/errors.jsonl", "out/manifest.json", rows=3, succeeded=3, requests=3, seconds=0.1)
+    table = Progress(0.0).table(report, Tally(done=3))
+    assert "in flight" not in table
+    assert "3 answered, 0 failed; 0 done by an earlier try" in table
