@@ -175,8 +175,12 @@ def after_error(error: ApiError, goal: Goal, now: datetime) -> Unanswered | Time
     if goal.deadline is not None and now >= goal.deadline:
         waited = (now - goal.started).total_seconds()
         return TimedOut(f"No response after {waited:.0f} s of waiting. Last error: {error}")
-    what = "the service answers" if isinstance(error, ServiceError) else "the service limits the rate"
+    if error.status is None:
+        said = error.happened.rstrip(".")
+    else:
+        what = "the service answers" if isinstance(error, ServiceError) else "the service limits the rate"
+        said = f"{what}: {error.message} (status {error.status})"
     seconds = max(error.retry_after or 0.0, min(5.0, goal.longest_poll))
     if goal.deadline is not None:
         seconds = min(seconds, max(0.0, (goal.deadline - now).total_seconds()))
-    return Unanswered(seconds, f"{what}: {error.message} (status {error.status}). Trying again")
+    return Unanswered(seconds, f"{said}. Trying again")
