@@ -96,6 +96,18 @@ def test_a_cost_that_cannot_be_told_fails_nothing(
     assert "Could not read the cost of endpoint demo" in caplog.text
 
 
+def test_a_cost_of_what_is_not_there_is_no_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that was refused has created nothing, and a warning about a 404 would suggest a second fault."""
+    caplog.set_level("INFO")
+    with connected(monkeypatch):
+        delete = DeleteInferenceEndpointOperator(task_id="delete", endpoint="demo", **FAST)
+        run(delete, context_of(delete, TaskInstance(), datetime.now(UTC)))
+    assert "Endpoint demo does not exist, so the service has no cost of it to report" in caplog.text
+    assert "Could not read the cost" not in caplog.text
+
+
 class Mute(TaskInstance):
     """On an Airflow whose XComs can be neither read nor written."""
 

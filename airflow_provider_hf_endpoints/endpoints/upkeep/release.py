@@ -18,7 +18,7 @@ Release = Literal["pause", "scale_to_zero", "delete", "none"]
 AfterUse = Literal["pause", "scale_to_zero", "delete", "keep", "restore"]
 
 #: What `release` says of an endpoint that does not exist.
-ALREADY_DELETED = "already deleted"
+ALREADY_DELETED = "no such endpoint (deleted before, or never created)"
 _TRIES = 2  # of a request that is refused with 404 although the endpoint exists
 
 #: For each release, the states that end the wait for it.

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.costs import metering
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
@@ -44,16 +45,20 @@ def report_cost(endpoint: EndpointRef, context: Context) -> None:
 
 
 def cost_before_delete(hook: InferenceEndpointsHook, endpoint: EndpointRef, context: Context) -> Cost | None:
-    """The cost, read before the delete; None if the service does not answer at once. `tell_cost` reports it later.
+    """The cost, read before the delete; None if the service does not answer at once, or if there is no endpoint.
 
-    The endpoint bills in the meantime, so a service that hangs delays the delete by a few seconds only.
+    `tell_cost` reports the cost later. The endpoint bills in the meantime, so a service that hangs delays the delete
+    by a few seconds only.
     """
     start = _start_of(context)
     if start is None:
         return None
     with _only_warning(f"Could not read the cost of endpoint {endpoint.name}"), hook.fresh_client() as client:
         client.limit(_BEFORE_DELETE)
-        return client.run(metering.cost(client.session, endpoint.name, endpoint.namespace, start=start, stop=None))
+        try:
+            return client.run(metering.cost(client.session, endpoint.name, endpoint.namespace, start=start, stop=None))
+        except EndpointNotFoundError:
+            log.info("Endpoint %s does not exist, so the service has no cost of it to report.", endpoint.name)
     return None
 
 

@@ -102,7 +102,8 @@ class _Resuming(Action):
             self._start.budget.check(client, Starts.again(before))
         with self._start.starting(hook, resumed=before) if starts else nullcontext():
             endpoint = client.resume_inference_endpoint(name, namespace=namespace)
-        log.info("Resumed endpoint %s/%s (status: %s).", endpoint.namespace, endpoint.name, endpoint.status)
+        text = "Resumed endpoint %s/%s (status: %s)." if starts else "Endpoint %s/%s needs no resume (status: %s)."
+        log.info(text, endpoint.namespace, endpoint.name, endpoint.status)
         return Sent(endpoint, self._began, resumed=True)
 
     def result(self, summary: Summary | None) -> Summary | None:

@@ -98,9 +98,11 @@ class AcquireInferenceEndpointOperator(BaseOperator):
         before = self._unreleased(context)
         if before is not None:
             lease = replace(lease, found=before.get("found"))
-            self.log.info("Endpoint %s was %s before this run acquired it.", self.endpoint, lease.found or "missing")
+        found = lease.found or "not created yet"
+        if before is not None:
+            self.log.info("Endpoint %s was %s before this run acquired it.", self.endpoint, found)
         else:
-            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, lease.found or "missing")
+            self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, found)
         use = before["use"] if before is not None else f"{lease.holder}-{attempt_id(context['ti'])}"
         place = {"name": self.endpoint, "namespace": namespace}
         limits = self.limits

@@ -68,7 +68,7 @@ class WatchIdleOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """On a worker, as in `dag.test()`, where one task runs after the other: the work can't wait for anything."""
-        log.info("No lease to watch: the scheduler starts this task in the triggerer.")
+        log.info("Nothing to watch: the tasks of this run are executed one after the other.")
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
         """Never called: the trigger ends the task itself."""

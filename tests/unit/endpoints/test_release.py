@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints import errors
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import ALREADY_DELETED, Release, release
 from tests.unit.endpoints.play import Play, raw
 
 ONE = "/v2/endpoint/acme/tickets"
@@ -21,9 +21,9 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
         ("pause", [raw("paused")], [f"POST {ONE}/pause"], "paused"),
         ("scale_to_zero", [raw("scaledToZero")], [f"POST {ONE}/scale-to-zero"], "scaled to zero"),
         ("delete", [raw(), None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
-        ("pause", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/pause", f"GET {ONE}"], "already deleted"),
-        ("scale_to_zero", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/scale-to-zero", f"GET {ONE}"], "already deleted"),
-        ("delete", [NOT_FOUND, NOT_FOUND], [f"GET {ONE}"] * 2, "already deleted"),
+        ("pause", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/pause", f"GET {ONE}"], ALREADY_DELETED),
+        ("scale_to_zero", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/scale-to-zero", f"GET {ONE}"], ALREADY_DELETED),
+        ("delete", [NOT_FOUND, NOT_FOUND], [f"GET {ONE}"] * 2, ALREADY_DELETED),
         # A 404 that is not true.
         (
             "pause",
