@@ -155,12 +155,14 @@ def _ambient(conn_id: str, environ: Mapping[str, str], read_file: Callable[[Path
 def how_to_connect(conn_id: str) -> str:
     """What to do when there is no connection."""
     fallback = ""
+    misspelt = " Check the argument hf_endpoints_conn_id."
     if conn_id == DEFAULT_CONN_ID:
+        misspelt = ""
         fallback = f" There is also no token in {_TOKEN_VARIABLES[0]}, and none from `hf auth login`."
     return (
-        f"The connection {conn_id!r} does not exist.{fallback} Create it (Admin > Connections, or the variable "
-        f"AIRFLOW_CONN_{conn_id.upper()}) with the type 'Hugging Face Inference Endpoints' (hf_endpoints) and a "
-        "Hugging Face token in the password field."
+        f"The connection {conn_id!r} does not exist.{fallback}{misspelt} Create it (Admin > Connections, or the "
+        f"variable AIRFLOW_CONN_{conn_id.upper()}) with the type 'Hugging Face Inference Endpoints' (hf_endpoints) "
+        "and a Hugging Face token in the password field."
     )
 
 

@@ -37,8 +37,8 @@ def settle_task(start: Any, work: Iterable[Any]) -> None:
         why = "and no operator in the group names the task. Set task=…, e.g. task='text-generation', or custom_image=…."
     elif CHAT in tasks:
         why = (
-            f"and this image does not serve chats: every request of {who} would get a 404. Set {_AN_ENGINE}; or set "
-            "task='text-generation' here and in the work."
+            f"and this image does not serve chats: every request of {who} would fail (400 or 404). Set {_AN_ENGINE}; "
+            "or set task='text-generation' here and in the work."
         )
     else:
         why = (

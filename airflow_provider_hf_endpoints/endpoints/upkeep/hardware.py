@@ -35,7 +35,7 @@ def _unknown(wanted: str, accelerator: str | None, offered: Sequence[Hardware]) 
     names = ", ".join(describe(choice) for choice in nearest(wanted, accelerator, offered)) or "none available"
     return InvalidArgumentError(
         f"Hardware {wanted!r} ({_FORM}) does not exist. Nearest: {names}. For the full list, call "
-        "list_inference_endpoints_hardware."
+        "InferenceEndpointsHook().list_inference_endpoints_hardware()."
     )
 
 
