@@ -126,6 +126,8 @@ def _one_batch(report: Report, until: float, number: int, known: set[str], shrin
     try:
         each()
     except (_Broken, ExceptionGroup):
+        if not smallest:
+            raise  # a fault of the simulation's own
         kind, case, words = smallest[-1]
         report.found[kind] = (case, words)
     except Exception as error:

@@ -147,7 +147,9 @@ class _Writer:
         if group.mapped:
             self.line(depth, f"@{made}")
             self.line(depth, f"def {name}(endpoint, number):")
+            taken = self.taken
             self.inside(depth + 1, _not_mapped(group), "endpoint")
+            self.taken = taken  # what a function knows, nobody outside of it does
             self.line(depth, f"{name}_all = {name}.expand(number={list(range(group.mapped))})")
             return f"{name}_all"
         self.taken = f"{name}_endpoint"
