@@ -6,8 +6,6 @@ The checks themselves are in `inputs/`; here they are given what the job has to 
 
 from __future__ import annotations
 
-import logging
-import re
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,18 +14,13 @@ from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_rows, columns_of
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, find_input
 from airflow_provider_hf_endpoints.inference.inputs.ids import hashes_of
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
 from airflow_provider_hf_endpoints.inference.output.writers import require_writer
+from airflow_provider_hf_endpoints.inference.runs.suggestions import suggest_otherwise
 from airflow_provider_hf_endpoints.inference.shards.planner import only_shard
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, require_scratch, require_store
-
-log = logging.getLogger(__name__)
-
-_ID = "id"
-_DOUBLE_BRACES = re.compile(r"(?<!\{)\{\{\s*(\w+)\s*\}\}(?!\})")
 
 
 def find_job_input(job: BatchJob) -> Input:
@@ -62,7 +55,7 @@ def check_input(
 
     :param source: the job's files, None to look for them
     :param go_on: called now and then where the whole input is read; may raise
-    :param suggest: say in the log what a job probably means otherwise: an `id` that is not used, double braces
+    :param suggest: say in the log what a job probably means otherwise, see `suggestions.py`
     :return: where rows have ids, the hashes of them, in order
     :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
         doubled
@@ -73,34 +66,5 @@ def check_input(
     first = check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
     hashes = [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop, go_on=go_on)
     if suggest and first is not None:
-        _suggest_ids(job, source, first)
-        _warn_of_double_braces(job, source, first)
+        suggest_otherwise(job, columns_of(first, source))
     return hashes
-
-
-def _suggest_ids(job: BatchJob, source: Input, first: Line) -> None:
-    first_shard = job.shard is None or job.shard.number == 0
-    if job.names_rows_by is None and first_shard and _ID in columns_of(first, source):
-        log.info(
-            "The input has a column %r. The field %r of the output does not contain this column: it contains the "
-            "row's place in the input. To use the column, set id_column=%r.",
-            _ID,
-            _ID,
-            _ID,
-        )
-
-
-def _warn_of_double_braces(job: BatchJob, source: Input, first: Line) -> None:
-    """Jinja's `{{ text }}` beside a valid `{title}`: every row would be sent with the name in place of the value."""
-    there = columns_of(first, source)
-    for argument in ("prompt", "messages", "system", "body"):
-        for name in dict.fromkeys(_DOUBLE_BRACES.findall(str(getattr(job, argument)))):
-            if name in there:
-                log.warning(
-                    "%s contains {{%s}}, so every request contains the text {%s} and not the value of this column. For "
-                    "the value, use single braces: {%s}.",
-                    argument,
-                    name,
-                    name,
-                    name,
-                )
