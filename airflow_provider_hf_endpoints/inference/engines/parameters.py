@@ -72,6 +72,7 @@ KNOWN = frozenset(
         "seed",
         "skip_special_tokens",
         "stop",
+        "stop_sequence",
         "stop_sequences",
         "stop_token_ids",
         "structured_outputs",
