@@ -161,7 +161,7 @@ def test_shards_of_a_dataset_read_their_ranges(tmp_path: Path, hub: Hub) -> None
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("good@lines/data/none.jsonl", r"data/none.jsonl does not exist$"),
+        ("good@lines/data/none.jsonl", r"data/none.jsonl does not exist. Check input_path$"),
         ("good@lines/none/*.jsonl", "matches no file$"),
         ("good@none/a.jsonl", "does not exist: the repository does not exist, or the token may not see it"),
         ("good@none/*.jsonl", "matches no file: the repository does not exist, or the token may not see it"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.generated.shapes import Alone, Group
+from tests.generated.shapes import Alone, Group, Task
 
 BILLING = frozenset({"pending", "initializing", "running", "updating", "updateFailed"})
 QUIET = 1200.0  # seconds without a use, after which a sweeper stops what is left over, and some more
@@ -40,6 +40,8 @@ def is_left_on_purpose(play: Any, name: str) -> bool:
     """Whether a DAG, or a person, says that the endpoint is to stay as it is."""
     if play.case.found == "running":
         return True
+    if play.case.found == "scaledToZero" and _is_woken_outside(play, name):
+        return True  # by its user: where that is before a group looks, the group finds it running
     for part in parts_in(play):
         if part.name == name and (
             (isinstance(part, Group) and part.release == "keep") or (isinstance(part, Alone) and not part.teardown)
@@ -48,6 +50,12 @@ def is_left_on_purpose(play: Any, name: str) -> bool:
     if play.world.timed_out and not is_swept_at_the_end(play):
         return True  # Airflow runs no teardown then, and only a sweeper is left
     return any(_ends_a_release(play, person) for person in play.case.people if person not in play.left)
+
+
+def _is_woken_outside(play: Any, name: str) -> bool:
+    """Whether a task that belongs to no group sends requests, which wake what is scaled to zero."""
+    tasks = (part for dag in play.case.dags for part in dag.parts if isinstance(part, Task) and not part.takes)
+    return any(task.kind in ("sensor", "call", "batch") and task.endpoint == name for task in tasks)
 
 
 def _ends_a_release(play: Any, person: Any) -> bool:

@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import (
     InputFormat,
     format_of,
 )
-from airflow_provider_hf_endpoints.inference.inputs.refusals import CHECK_PATH, refusal, words_of_hub
+from airflow_provider_hf_endpoints.inference.inputs.refusals import check_path, refusal, words_of_hub
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, local_path
 
 _MAGIC = "*?["
@@ -215,7 +215,7 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
         yield from _inside(path, input_format)
     elif in_list and not path.exists():  # a single file says so itself when it is opened
         path.fs.info(path.path)  # which raises the reason, where that is another one
-        raise BatchInputError(f"input file {path} does not exist. {CHECK_PATH}")
+        raise BatchInputError(f"input file {path} does not exist. {check_path(path)}")
     else:
         yield _describe(path, path.name, input_format)
 

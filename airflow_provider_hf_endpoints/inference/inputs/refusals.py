@@ -11,6 +11,7 @@ from typing import IO, cast
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _HUB_TOKEN = "the token comes from the connection in the path (hf://conn_id@datasets/…), or from the default connection"
 
@@ -58,18 +59,22 @@ _ENCODINGS = (
     (b"\xfe\xff", "UTF-16"),
     (b"\xef\xbb\xbf", "UTF-8"),
 )
-#: What to do about a path that is not there.
-CHECK_PATH = "Check input_path. The path must be valid on the machine where the task runs"
 _TAR_AT = 257
 _FIRST_BYTES = 512
 _NO_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+
+
+def check_path(path: UPath) -> str:
+    """What to do about a path that is not there."""
+    local = ". The path must be valid on the machine where the task runs" if local_path(path) is not None else ""
+    return f"Check input_path{local}"
 
 
 def refusal(path: UPath, error: OSError) -> BatchInputError | None:
     """The error in words of an input; None for one that another try may not meet, such as a broken connection."""
     match error:
         case FileNotFoundError():
-            return BatchInputError(f"input file {path} does not exist{words_of_hub(path, error)}. {CHECK_PATH}")
+            return BatchInputError(f"input file {path} does not exist{words_of_hub(path, error)}. {check_path(path)}")
         case IsADirectoryError():
             return BatchInputError(f"input {path} is a folder, not a file")
         case PermissionError():

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
-from airflow_provider_hf_endpoints.inference.inputs.refusals import CHECK_PATH
+from airflow_provider_hf_endpoints.inference.inputs.refusals import check_path
 from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
@@ -165,7 +165,7 @@ def _measure(file: InputFile) -> PlannedFile:
     try:
         size, mark = version_of(file)
     except FileNotFoundError:
-        raise BatchInputError(f"input file {file} does not exist. {CHECK_PATH}") from None
+        raise BatchInputError(f"input file {file} does not exist. {check_path(file.path)}") from None
     return PlannedFile(str(file), size or 0, mark, splits)
 
 
