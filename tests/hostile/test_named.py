@@ -104,3 +104,13 @@ def test_what_the_proxy_says_of_the_endpoint_is_no_rows_fault(body: int) -> None
     outcome = live(Case(ROWS, answers=[Refusal(400, body)] * 3))
     assert [] == problems(outcome)
     assert [None] * 3 == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize("first", [424, 499, 500])
+@pytest.mark.parametrize("then", [503, 504, 529])
+def test_a_wait_that_was_asked_for_is_no_refusal(first: int, then: int) -> None:
+    """The first answer takes all of the row's time by its Retry-After; the second one gives no row up."""
+    answers = [Refusal(first, 0, "86400"), Refusal(then, 0, None)]
+    outcome = live(Case(rows=[Row()], answers=answers, concurrency=1))
+    assert [] == problems(outcome)
+    assert [None] == [line["error"] for line in outcome.lines]

@@ -120,7 +120,7 @@ class Outcomes:
             self._pace.gate.unclear()
         else:
             self._pace.gate.answered(sent_at)
-        due = now + self._pause(parcel, parcel.failures + 1, error, now)
+        due = now + self._pause(parcel.first_sent, parcel.failures + 1, error, now)
         if self._split(parcel, error, due):
             return
         parcel.failures += 1
@@ -139,15 +139,20 @@ class Outcomes:
             self._queue.add(parcel, now)
             return
         parcel.refusals += 1
+        if parcel.refusals == 1:
+            parcel.refused_since = now  # a wait that an earlier error asked for is no refusal
         too_often = parcel.refusals > policy.max_refusals and not isinstance(error, OverloadedError)
-        if too_often or now - parcel.first_sent > policy.row_timeout:
+        if too_often or now - parcel.refused_since > policy.row_timeout:
             self._give_up_or_split(parcel, error, now)
         else:
-            self._send_again(parcel, error, now + self._pause(parcel, parcel.refusals, error, now))
+            self._send_again(parcel, error, now + self._pause(parcel.refused_since, parcel.refusals, error, now))
 
-    def _pause(self, parcel: Parcel, failures: int, error: InferenceError, now: float) -> float:
-        """Seconds until it is sent again: as long as the server asks, but no longer than the row may take."""
-        left = max(0.0, parcel.first_sent + self._policy.row_timeout - now)
+    def _pause(self, since: float, failures: int, error: InferenceError, now: float) -> float:
+        """Seconds until it is sent again: as long as the server asks, but no longer than the row may take.
+
+        :param since: when the row's time began
+        """
+        left = max(0.0, since + self._policy.row_timeout - now)
         seconds = self._backoff.seconds(failures, error.retry_after)
         if seconds > left and not self._told_of_cut:
             self._told_of_cut = True

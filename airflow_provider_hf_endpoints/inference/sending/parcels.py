@@ -59,6 +59,7 @@ class Parcel:
 
     :param failures: how often the engine failed on it
     :param refusals: how often it was not taken at all
+    :param refused_since: when it was not taken for the first time
     :param first_sent: when it, or what it is a part of, was sent for the first time; 0 for not yet
     :param part: it is a part of one that failed
     """
@@ -67,6 +68,7 @@ class Parcel:
     request: RowRequest
     failures: int = 0
     refusals: int = 0
+    refused_since: float = 0.0
     first_sent: float = 0.0
     part: bool = False
 
