@@ -110,7 +110,7 @@ def test_what_the_proxy_says_of_the_endpoint_is_no_rows_fault(body: int) -> None
 @pytest.mark.parametrize("then", [503, 504, 529])
 def test_a_wait_that_was_asked_for_is_no_refusal(first: int, then: int) -> None:
     """The first answer takes all of the row's time by its Retry-After; the second one gives no row up."""
-    answers = [Refusal(first, 0, "86400"), Refusal(then, 0, None)]
-    outcome = live(Case(rows=[Row()], answers=answers, concurrency=1))
+    case = Case(rows=[Row()], answers=[Refusal(first, 0, "86400"), Refusal(then, 0, None)], concurrency=1)
+    outcome = live(case)
     assert [] == problems(outcome)
     assert [None] == [line["error"] for line in outcome.lines]
