@@ -249,6 +249,14 @@ def get(session: Session, name: str, namespace: str | None, *, once: bool = Fals
     return (yield from _one(session, partial(requests.get, once=once), name, namespace))
 
 
+def find(session: Session, name: str, namespace: str | None) -> Flow[InferenceEndpoint | None]:
+    """One endpoint; None if it does not exist."""
+    try:
+        return (yield from get(session, name, namespace))
+    except EndpointNotFoundError:
+        return None
+
+
 def _one(
     session: Session, route: Callable[[str, str], Request], name: str, namespace: str | None
 ) -> Flow[InferenceEndpoint]:

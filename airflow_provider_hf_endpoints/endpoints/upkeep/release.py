@@ -63,7 +63,7 @@ def release(session: Session, name: str, namespace: str | None, policy: Release)
         try:
             return (yield from _stop(session, name, namespace, policy))
         except EndpointNotFoundError:
-            if not (yield from _exists(session, name, namespace)):
+            if (yield from flows.find(session, name, namespace)) is None:
                 return ALREADY_DELETED
     raise EndpointStillThereError(
         f"The service answers 404 to the request to stop endpoint {name!r} (release={policy!r}), and then returns the "
@@ -88,11 +88,3 @@ def _stop(session: Session, name: str, namespace: str | None, policy: Release) -
         case "delete":
             yield from flows.delete(session, name, namespace, wait=False)
             return "deleted"
-
-
-def _exists(session: Session, name: str, namespace: str | None) -> Flow[bool]:
-    try:
-        yield from flows.get(session, name, namespace)
-    except EndpointNotFoundError:
-        return False
-    return True

@@ -13,7 +13,6 @@ from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentErr
 from airflow_provider_hf_endpoints.endpoints.errors import (
     ApiError,
     EndpointFailedError,
-    EndpointNotFoundError,
     EndpointTakenAwayError,
     InferenceEndpointError,
     InvalidArgumentError,
@@ -285,10 +284,7 @@ class Creating(Action):
 
 
 def _find(client: EndpointsClient, name: str, namespace: str | None) -> InferenceEndpoint | None:
-    try:
-        return client.run(flows.get(client.session, name, namespace))
-    except EndpointNotFoundError:
-        return None
+    return client.run(flows.find(client.session, name, namespace))
 
 
 def _update_arguments(spec: EndpointSpec, existing: InferenceEndpoint) -> dict[str, Any]:

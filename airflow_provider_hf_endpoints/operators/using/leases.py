@@ -87,10 +87,8 @@ class Held:
 
     def state(self) -> str | None:
         """The endpoint's state; None if it does not exist."""
-        try:
-            return self.client.run(flows.get(self.client.session, self.name, self.namespace)).status
-        except EndpointNotFoundError:
-            return None
+        endpoint = self.client.run(flows.find(self.client.session, self.name, self.namespace))
+        return None if endpoint is None else endpoint.status
 
     def _switch_on(self) -> None:
         # Without a look: of a pause of a moment ago, by an attempt before this one too, a read may not know yet.

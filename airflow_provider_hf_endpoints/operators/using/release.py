@@ -16,7 +16,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import (
-    EndpointNotFoundError,
     InferenceEndpointError,
     InvalidArgumentError,
 )
@@ -286,11 +285,8 @@ class _Releasing(Action):
         )
 
     def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint | None:
-        try:
-            client = hook.get_conn()
-            return client.run(flows.get(client.session, self._endpoint.name, self._endpoint.namespace))
-        except EndpointNotFoundError:
-            return None
+        client = hook.get_conn()
+        return client.run(flows.find(client.session, self._endpoint.name, self._endpoint.namespace))
 
     def _cost_before_delete(self, hook: InferenceEndpointsHook) -> Cost | None:
         """Once, too."""
