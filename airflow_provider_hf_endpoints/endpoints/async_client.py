@@ -71,6 +71,10 @@ class AsyncEndpointsClient(Transport):
             raise self.transport_error(request, error) from None
         return self.understand(request, response)
 
+    async def _read(self, name: str, namespace: str | None, flow: Flow[T]) -> T:
+        """Run a flow that reads an endpoint, with the nearest name in the error if there is no such endpoint."""
+        return await self.run(flows.suggesting(self.session, name, namespace, flow))
+
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow of `api/flows.py` or `waiting/wait.py` to its end."""
         answer: Any = None
@@ -103,7 +107,7 @@ class AsyncEndpointsClient(Transport):
 
     async def get_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.get_inference_endpoint`."""
-        return await self.run(flows.suggesting(self.session, name, namespace, flows.get(self.session, name, namespace)))
+        return await self._read(name, namespace, flows.get(self.session, name, namespace))
 
     async def create_inference_endpoint(
         self,
@@ -180,19 +184,13 @@ class AsyncEndpointsClient(Transport):
 
     async def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
         """As `EndpointsClient.list_inference_endpoint_replicas`."""
-        return await self.run(
-            flows.suggesting(self.session, name, namespace, readings.replicas(self.session, name, namespace))
-        )
+        return await self._read(name, namespace, readings.replicas(self.session, name, namespace))
 
     async def get_inference_endpoint_logs(
         self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
     ) -> list[LogEntry]:
         """As `EndpointsClient.get_inference_endpoint_logs`."""
-        return await self.run(
-            flows.suggesting(
-                self.session, name, namespace, readings.logs(self.session, name, namespace, tail=tail, **filters)
-            )
-        )
+        return await self._read(name, namespace, readings.logs(self.session, name, namespace, tail=tail, **filters))
 
     async def get_inference_endpoint_metric(
         self,
@@ -206,17 +204,13 @@ class AsyncEndpointsClient(Transport):
     ) -> Metrics:
         """As `EndpointsClient.get_inference_endpoint_metric`."""
         flow = readings.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
-        return await self.run(flows.suggesting(self.session, name, namespace, flow))
+        return await self._read(name, namespace, flow)
 
     async def get_inference_endpoint_cost(
         self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
     ) -> Cost:
         """As `EndpointsClient.get_inference_endpoint_cost`."""
-        return await self.run(
-            flows.suggesting(
-                self.session, name, namespace, metering.cost(self.session, name, namespace, start=start, stop=stop)
-            )
-        )
+        return await self._read(name, namespace, metering.cost(self.session, name, namespace, start=start, stop=stop))
 
     async def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True

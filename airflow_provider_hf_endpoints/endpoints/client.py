@@ -80,6 +80,10 @@ class EndpointsClient(Transport):
             raise self.transport_error(request, error) from None
         return self.understand(request, response)
 
+    def _read(self, name: str, namespace: str | None, flow: Flow[T]) -> T:
+        """Run a flow that reads an endpoint, with the nearest name in the error if there is no such endpoint."""
+        return self.run(flows.suggesting(self.session, name, namespace, flow))
+
     def run(self, flow: Flow[T]) -> T:
         """Run a flow of `api/flows.py` or `waiting/wait.py` to its end."""
         answer: Any = None
@@ -116,7 +120,7 @@ class EndpointsClient(Transport):
 
     def get_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:
         """One endpoint."""
-        return self.run(flows.suggesting(self.session, name, namespace, flows.get(self.session, name, namespace)))
+        return self._read(name, namespace, flows.get(self.session, name, namespace))
 
     def create_inference_endpoint(
         self,
@@ -196,9 +200,7 @@ class EndpointsClient(Transport):
 
     def list_inference_endpoint_replicas(self, name: str, *, namespace: str | None = None) -> list[Replica]:
         """The replicas and their stages."""
-        return self.run(
-            flows.suggesting(self.session, name, namespace, readings.replicas(self.session, name, namespace))
-        )
+        return self._read(name, namespace, readings.replicas(self.session, name, namespace))
 
     def get_inference_endpoint_logs(
         self, name: str, *, namespace: str | None = None, tail: int = 100, **filters: Any
@@ -207,11 +209,7 @@ class EndpointsClient(Transport):
 
         Filters: `replica`, and where the deployment has log search `level`, `search`, `since`, `until`.
         """
-        return self.run(
-            flows.suggesting(
-                self.session, name, namespace, readings.logs(self.session, name, namespace, tail=tail, **filters)
-            )
-        )
+        return self._read(name, namespace, readings.logs(self.session, name, namespace, tail=tail, **filters))
 
     def get_inference_endpoint_metric(
         self,
@@ -225,7 +223,7 @@ class EndpointsClient(Transport):
     ) -> Metrics:
         """Running replicas or pending requests between two aware datetimes (default: until now)."""
         flow = readings.metric(self.session, name, namespace, which, start=start, stop=stop, replica_id=replica_id)
-        return self.run(flows.suggesting(self.session, name, namespace, flow))
+        return self._read(name, namespace, flow)
 
     def get_inference_endpoint_cost(
         self, name: str, *, start: datetime, stop: datetime | None = None, namespace: str | None = None
@@ -237,11 +235,7 @@ class EndpointsClient(Transport):
 
         :raises CostUnknownError: replicas and metric are not available, and the endpoint has stopped
         """
-        return self.run(
-            flows.suggesting(
-                self.session, name, namespace, metering.cost(self.session, name, namespace, start=start, stop=stop)
-            )
-        )
+        return self._read(name, namespace, metering.cost(self.session, name, namespace, start=start, stop=stop))
 
     def list_inference_endpoints_hardware(
         self, *, namespace: str | None = None, with_quota: bool = True
