@@ -47,15 +47,7 @@ def checked(init: F) -> F:
 
     Templates and other tasks' results pass where the class renders them.
     """
-    kinds: dict[str, Any] = {}
-
-    @wraps(init)
-    def check(self: Any, *args: Any, **kwargs: Any) -> None:
-        if not kinds:
-            kinds.update(get_type_hints(init))
-        init(self, *args, **understand_all(kwargs, kinds, type(self).template_fields))
-
-    return cast(F, check)
+    return _checked(init, lambda args: type(args[0]).template_fields)
 
 
 def checked_call(templated: Iterable[str]) -> Callable[[C], C]:
@@ -63,19 +55,23 @@ def checked_call(templated: Iterable[str]) -> Callable[[C], C]:
 
     :param templated: the arguments that are rendered
     """
+    return lambda function: _checked(function, lambda _: templated)
 
-    def mark(function: C) -> C:
-        kinds: dict[str, Any] = {}
 
-        @wraps(function)
-        def check(*args: Any, **kwargs: Any) -> Any:
-            if not kinds:
-                kinds.update(get_type_hints(function))
-            return function(*args, **understand_all(kwargs, kinds, templated))
+def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]]) -> C:
+    """`function`, which understands its keywords by its annotations.
 
-        return cast(C, check)
+    :param templated: from its positional arguments to the keywords that are rendered
+    """
+    kinds: dict[str, Any] = {}
 
-    return mark
+    @wraps(function)
+    def check(*args: Any, **kwargs: Any) -> Any:
+        if not kinds:  # annotations may name what is defined further down
+            kinds.update(get_type_hints(function))
+        return function(*args, **understand_all(kwargs, kinds, templated(args)))
+
+    return cast(C, check)
 
 
 def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
