@@ -119,9 +119,9 @@ def _batch_results(context: Context, endpoint: str) -> list[Any]:
     """
     task: Any = context["task"]
     ti: Any = context["ti"]
-    mapped = _mapped_group(task)
+    use, mapped = _use_of(task), _mapped_group(task)
     before = (each for each in task.get_flat_relatives(upstream=True) if _is_batch(each))
-    batches = [each.task_id for each in before if _is_of(each, _use_of(task), mapped) and _is_on(each, endpoint)]
+    batches = [each.task_id for each in before if _is_of(each, use, mapped) and _is_on(each, endpoint)]
     if not batches:
         return []
     own = {} if mapped is None else {"map_indexes": ti.map_index}

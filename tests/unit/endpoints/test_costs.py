@@ -105,7 +105,7 @@ def test_without_witnesses_the_state_decides(state: str, expected: float) -> Non
 @pytest.mark.parametrize("replicas", [None, []])
 @pytest.mark.parametrize("metrics", [None, graph(stop=60)])
 def test_what_nobody_saw_is_not_free(state: str, replicas: list[Replica] | None, metrics: Metrics | None) -> None:
-    """An endpoint that is parked now may have run before: an empty list or graph is no proof that it did not."""
+    """A stopped endpoint may have run before. An empty list or graph does not prove that it did not."""
     with pytest.raises(CostUnknownError, match=f"it is {state} now"):
         weighed(seen=endpoint(state=state), replicas=replicas, metrics=metrics)
 
