@@ -13,6 +13,7 @@ time is named in the summary, with the whole output of its first failure above.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,7 @@ class Result:
     """How one suite ended.
 
     :param seconds: how long it took, pytest's own start included
+    :param cpu: the CPU seconds in that time, of pytest and of every process under it that has ended
     :param took: seconds of each test with its fixtures, by `tests.unit.test_x` and the test's name
     :param failed: the failed tests, as pytest takes them: `tests/airflow/test_x.py::test_y`
     :param second: those that failed at first and passed when they were tried again
@@ -106,15 +108,16 @@ class Result:
 
     counts: Counts
     seconds: float = 0.0
+    cpu: float = 0.0
     took: dict[tuple[str, str], float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     second: tuple[str, ...] = ()
 
 
-def read(report: Path, returncode: int, seconds: float = 0.0) -> Result:
+def read(report: Path, returncode: int, seconds: float = 0.0, cpu: float = 0.0) -> Result:
     """Read pytest's JUnit report. An error in a fixture counts as a failure; a missing report as a crash."""
     if not report.is_file():
-        return Result(Counts(broken=True), seconds)
+        return Result(Counts(broken=True), seconds, cpu)
     root = ET.parse(report).getroot()
     total, failed, skipped = 0, 0, 0
     for suite in root.iter("testsuite"):
@@ -130,7 +133,7 @@ def read(report: Path, returncode: int, seconds: float = 0.0) -> Result:
         if case.find("failure") is not None or case.find("error") is not None:
             bad[f"{file.replace('.', '/')}.py::{name}"] = None
     counts = Counts(max(0, total - failed - skipped), failed, skipped, broken)
-    return Result(counts, seconds, took, failed=tuple(bad))
+    return Result(counts, seconds, cpu, took, failed=tuple(bad))
 
 
 def settled(first: Result, again: Result) -> Result:
@@ -143,7 +146,8 @@ def settled(first: Result, again: Result) -> Result:
         broken=first.counts.broken or again.counts.broken,
     )
     second = tuple(test for test in first.failed if test not in again.failed)
-    return replace(first, counts=counts, seconds=first.seconds + again.seconds, failed=again.failed, second=second)
+    seconds, cpu = first.seconds + again.seconds, first.cpu + again.cpu
+    return replace(first, counts=counts, seconds=seconds, cpu=cpu, failed=again.failed, second=second)
 
 
 def _longest(seconds: dict[str, float]) -> list[tuple[str, float]]:
@@ -179,11 +183,14 @@ def run(suite: Suite, extra: list[str]) -> Result:
         python = ROOT / suite.environment / "bin" / "python"
         command = [str(python), "-m", "pytest", f"--junit-xml={report}", "-q", *suite.options, *extra, *paths]
         began = time.monotonic()
-        result = subprocess.run(
-            command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        print(f"\n=== {suite.name} ===\n{result.stdout}", flush=True)
-        return read(report, result.returncode, time.monotonic() - began)
+        output = Path(folder) / "output.txt"
+        with output.open("wb") as file:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(process.pid, 0)  # subprocess itself does not say what CPU was used
+        process.returncode = os.waitstatus_to_exitcode(status)
+        print(f"\n=== {suite.name} ===\n{output.read_text(errors='replace')}", flush=True)
+        seconds = time.monotonic() - began
+        return read(report, process.returncode, seconds, usage.ru_utime + usage.ru_stime)
 
 
 def run_again(suite: Suite, first: Result, extra: list[str]) -> Result:
@@ -218,7 +225,7 @@ def main() -> int:
     print("", *slowest(result for _, result in results), "", sep="\n")
     for suite, result in results:
         ended = " (pytest did not end well)" if result.counts.broken else ""
-        print(f"{suite.name}: {result.counts} in {result.seconds:.0f} s{ended}")
+        print(f"{suite.name}: {result.counts} in {result.seconds:.0f} s ({result.cpu:.0f} s of CPU){ended}")
         for test in result.second:
             print(f"    failed at first and passed the second time: {test}")
     total = sum((result.counts for _, result in results), Counts())

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
-from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
@@ -41,6 +36,7 @@ from tests.contract.operators_play import (
     new_context,
     run,
 )
+from tests.contract.signals_play import kill_while_waiting, looks_at, timeout_while_waiting
 
 SENT = {
     "pause": ["POST /demo/pause"],
@@ -104,7 +100,7 @@ class Cell:
     def execution_timeout_on_worker(self) -> None:
         operator = self.make(deferrable=False)
         try:
-            with timeout(1):  # type: ignore[no-untyped-call]
+            with timeout_while_waiting(self.emulator):
                 run(operator, self.context)
         finally:
             operator.on_kill()  # Airflow calls it then
@@ -121,7 +117,7 @@ class Cell:
 
     def kill_on_worker(self) -> None:
         operator = self.make(deferrable=False)
-        with a_signal_to(operator, self.emulator):
+        with kill_while_waiting(operator, self.emulator):
             run(operator, self.context)
 
     def kill_deferred(self) -> None:
@@ -208,31 +204,3 @@ def test_every_end_does_what_its_policy_says(
         ENDS[end](cell)
     assert not isinstance(ended.value, AssertionError), ended.value
     assert SENT[policy] == [each for each in calls(emulator)[before:] if each not in STARTS]
-
-
-def looks_at(emulator: Emulator) -> int:
-    return sum(each.method == "GET" and each.path.endswith("/demo") for each in list(emulator.requests))
-
-
-@contextmanager
-def a_signal_to(operator: Any, emulator: Emulator) -> Iterator[None]:
-    """SIGTERM in the middle of the wait, as Airflow's task runner handles it."""
-    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    main, looks, over = threading.main_thread().ident, looks_at(emulator), threading.Event()
-    assert main is not None
-
-    def kill() -> None:
-        until = time.monotonic() + HANG
-        while looks_at(emulator) < looks + 3 and time.monotonic() < until and not over.is_set():
-            time.sleep(0.02)
-        if not over.is_set():
-            signal.pthread_kill(main, signal.SIGTERM)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        killer.join()
-        signal.signal(signal.SIGTERM, before)

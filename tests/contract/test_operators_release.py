@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
-from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.emulator import Emulator
@@ -42,6 +41,7 @@ from tests.contract.operators_play import (
     run,
     state,
 )
+from tests.contract.signals_play import timeout_while_waiting
 
 RELEASED = {"pause": ["POST /demo/pause"], "scale_to_zero": ["POST /demo/scale-to-zero"], "none": []}
 
@@ -407,7 +407,7 @@ def test_an_execution_timeout_on_a_worker(slow: Emulator, kind: str, policy: str
     }
     operator = kinds[kind]()
     slow.add_fault("/(pause|scale-to-zero)$", method="POST", status=503, count=3)
-    with pytest.raises(AirflowTaskTimeout), timeout(1):  # type: ignore[no-untyped-call]
+    with pytest.raises(AirflowTaskTimeout), timeout_while_waiting(slow):
         run(operator)
     operator.on_kill()
     sent = [each for each in calls(slow)[len(before) :] if each not in ("POST ", "POST /demo/resume")]
