@@ -33,7 +33,7 @@ class AirflowApi:
 
     def __init__(self, url: str, username: str, password: str) -> None:
         # Proxies of the caller's environment are not for a server on this machine.
-        self._http = httpx.Client(base_url=url, timeout=ANSWER_LIMIT, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_LIMIT, trust_env=False, verify=False)
         answer = self._http.post("/auth/token", json={"username": username, "password": password})
         answer.raise_for_status()
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

@@ -87,6 +87,6 @@ class LocalEmulator:
 
     def _get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.get(self.url + path, headers=headers, timeout=30.0, trust_env=False)
+        answer = httpx.get(self.url + path, headers=headers, timeout=30.0, trust_env=False, verify=False)
         answer.raise_for_status()
         return answer.json()

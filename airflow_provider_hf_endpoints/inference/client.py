@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
 )
 from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
+from airflow_provider_hf_endpoints.inference.http.certificates import verify_for
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     MAYBE_STALE,
     RAISED,
@@ -92,7 +93,12 @@ class _Settings:
     def _http_options(self) -> dict[str, Any]:
         patience = self._timeout + (self._scale_up_timeout or 0.0)
         timeout = httpx.Timeout(patience, connect=min(CONNECT_TIMEOUT, self._timeout))
-        return {"headers": self._headers(), "timeout": timeout, "follow_redirects": False}
+        return {
+            "headers": self._headers(),
+            "timeout": timeout,
+            "follow_redirects": False,
+            "verify": verify_for(self.url),
+        }
 
     def _call_options(self, request: WireRequest) -> dict[str, Any]:
         options: dict[str, Any] = {"method": request.method, "url": self.url + request.route}

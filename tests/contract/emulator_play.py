@@ -41,7 +41,7 @@ def client(emulator: Emulator, token: str | None = None) -> httpx.Client:
     """An HTTP client of the emulator; `token` "" sends none."""
     token = emulator.token if token is None else token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=emulator.url, headers=headers, timeout=HANG, trust_env=False)
+    return httpx.Client(base_url=emulator.url, headers=headers, timeout=HANG, trust_env=False, verify=False)
 
 
 @contextmanager

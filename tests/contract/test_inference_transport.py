@@ -32,10 +32,11 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
     MalformedAnswerError,
 )
+from airflow_provider_hf_endpoints.inference.http.certificates import default_ssl_context
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import RAISED, typed_error
 from airflow_provider_hf_endpoints.inference.http.httpx_transport import HttpxTransport
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
-from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport, default_ssl_context
+from airflow_provider_hf_endpoints.inference.http.streams import TLS_BUFFER, StreamsTransport
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName, WireResponse
 from tests.contract.inference_server import Answer, Reply, Request, Server, chat_reply, echo, serving

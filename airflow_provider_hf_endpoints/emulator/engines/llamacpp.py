@@ -149,7 +149,7 @@ class LlamaCppEngine(Engine):
             # A connection for each request: llama.cpp's server now and then closes one that has just carried a stream,
             # and the request that was next on it would be lost.
             fresh = httpx.Limits(max_keepalive_connections=0)
-            self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=fresh, trust_env=False)
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=fresh, trust_env=False, verify=False)
         request = self._client.build_request(
             method,
             f"{process.address}{path}",

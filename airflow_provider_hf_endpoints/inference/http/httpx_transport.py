@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
 )
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers, endpoint_url
+from airflow_provider_hf_endpoints.inference.http.certificates import verify_for
 from airflow_provider_hf_endpoints.inference.http.http1 import passes
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     MAYBE_STALE,
@@ -98,7 +99,9 @@ class HttpxTransport(Transport):
         check_headers(lines)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
-        self._client = httpx.AsyncClient(headers=encoded, limits=limits, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            headers=encoded, limits=limits, follow_redirects=False, verify=verify_for(self._base)
+        )
 
     async def send(self, request: HttpRequest) -> WireResponse:
         """See `Transport.send`."""

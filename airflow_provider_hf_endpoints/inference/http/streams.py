@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
-
-import certifi
 
 from airflow_provider_hf_endpoints.inference.errors import (
     AnswerTooLargeError,
@@ -27,6 +24,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceTimeoutError,
 )
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers
+from airflow_provider_hf_endpoints.inference.http.certificates import default_ssl_context
 from airflow_provider_hf_endpoints.inference.http.connecting import Addresses
 from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
 from airflow_provider_hf_endpoints.inference.http.tls_failures import Handshakes, tls_failure
@@ -41,17 +39,6 @@ TLS_BUFFER = 32 * 1024  # bytes
 #: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
 HANDSHAKES_AT_ONCE = 64
 IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
-
-
-def default_ssl_context() -> ssl.SSLContext:
-    """What httpx trusts: `SSL_CERT_FILE`, else `SSL_CERT_DIR`, else certifi.
-
-    httpx is not asked: its import takes as long as some thousand rows.
-    """
-    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    if file is None and folder is None:
-        file = certifi.where()
-    return ssl.create_default_context(cafile=file, capath=folder if file is None else None)
 
 
 class _ClosedBeforeAnswerError(Exception):
