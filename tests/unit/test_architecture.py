@@ -18,6 +18,8 @@ import pytest
 import airflow_provider_hf_endpoints
 from airflow_provider_hf_endpoints import inference
 
+pytestmark = pytest.mark.once
+
 PACKAGE = "airflow_provider_hf_endpoints"
 ROOT = Path(airflow_provider_hf_endpoints.__file__).parent
 

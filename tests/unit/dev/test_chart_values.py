@@ -8,6 +8,8 @@ import pytest
 
 from dev.chart_values import facts
 
+pytestmark = pytest.mark.once
+
 SCHEMA: dict[str, Any] = {
     "properties": {
         "workers": {

@@ -9,6 +9,8 @@ import pytest
 from dev.demo_picture import picture, report_of
 from dev.demo_report import WIDTH, Evidence, Moment, render
 
+pytestmark = pytest.mark.once
+
 
 def test_the_picture_holds_the_report_line_by_line() -> None:
     """What the demo prints around its report is left out, and no line of the report is."""

@@ -9,6 +9,8 @@ import pytest
 
 from dev.demo_report import Batch, Evidence, Meter, Moment, problems, render
 
+pytestmark = pytest.mark.once
+
 ROWS = tuple({"id": f"t{i}", "ticket": f"My invoice number {i} is wrong."} for i in range(4))
 ANSWERS = tuple(
     {

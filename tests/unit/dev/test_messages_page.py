@@ -10,6 +10,8 @@ import pytest
 
 from dev.messages import PACKAGE, PAGE, Message, docstrings, messages, page
 
+pytestmark = pytest.mark.once
+
 # Phrases that a reader has to read twice, each with what to write. `there is no …` and `is no longer` are plain.
 HABITS = {
     r"(?<![Tt]here )\b(?:is|are|was|were) (?:no|none)\b(?! longer| more| fewer| less)": "is not a …; does not exist",

@@ -16,6 +16,8 @@ from airflow_provider_hf_endpoints.inference.wire import Load
 from tests.unit.inference import fleet as fleet_module
 from tests.unit.inference.fleet import Change, Replica, on_each, simulate
 
+pytestmark = pytest.mark.once
+
 SLOTS = (8, 64, 256)
 
 

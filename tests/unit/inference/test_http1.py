@@ -19,6 +19,8 @@ from airflow_provider_hf_endpoints.inference.http.http1 import MAX_HEAD, AnswerP
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 from tests.unit.inference.http_answers import NOTHING, answers, by_h11, fault, shrink
 
+pytestmark = pytest.mark.once
+
 LENGTH = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"a": "b\xc3\xbc"'
 CHUNKS = (
     b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\n{"a":\r\n6\r\n "b\xc3\xbc"\r\n0\r\nX: y\r\n\r\n'

@@ -18,6 +18,8 @@ from airflow_provider_hf_endpoints.inference.sending import ordering
 from airflow_provider_hf_endpoints.inference.sending.ordering import ALIKE, OrderWindow, sending_order
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
+pytestmark = pytest.mark.once
+
 HEAD = b'{"model":"m","messages":"'
 
 

@@ -12,6 +12,8 @@ from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.sending.retries import Verdict, verdict
 from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
 
+pytestmark = pytest.mark.once
+
 BUSY = errors.OverloadedError("busy")
 AWAY = errors.StartingError("away")
 

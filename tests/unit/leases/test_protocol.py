@@ -30,6 +30,8 @@ from airflow_provider_hf_endpoints.leases.protocol import (
 from airflow_provider_hf_endpoints.leases.records import CLOCK_SKEW, KEPT_FOR, READ_LAG, Lease, new_lease
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, store_for
 
+pytestmark = pytest.mark.once
+
 HOUR = 3600.0
 
 
