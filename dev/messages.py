@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -42,14 +43,15 @@ class Message:
         return self.place.split("/")[0] if "/" in self.place else "(top)"
 
 
-def messages() -> list[Message]:
+@cache
+def messages() -> tuple[Message, ...]:
     """Every text of the package, in the order of the files."""
     found: list[Message] = []
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         place = path.relative_to(PACKAGE).as_posix()
         found += (Message(place, line, kind, text) for line, kind, text in _texts(tree, "phrase"))
-    return found
+    return tuple(found)
 
 
 def docstrings() -> Iterator[tuple[str, int, str]]:
