@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import Asset
+from airflow.sdk.bases.operator import BaseOperatorMeta  # 3.0.6, 3.3.2: puts its own checks before each `__init__`
 from airflow.sdk.definitions._internal.mixins import (
     DependencyMixin,  # 3.0.6, 3.1.8, 3.3.2: what takes arrows
     ResolveMixin,  # 3.0.6, 3.3.2: what is known when a task runs: another task's result, or a part of it
@@ -41,6 +42,7 @@ __all__ = [
     "TRIGGERS_STORE_XCOMS",
     "AirflowRescheduleException",
     "AirflowRuntimeError",
+    "BaseOperatorMeta",
     "DependencyMixin",
     "ResolveMixin",
     "TaskDeferralError",

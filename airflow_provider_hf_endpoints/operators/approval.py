@@ -14,13 +14,14 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import check_choices, choose, describe
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 
 __all__ = ["ApproveHardwareOperator"]
 
 
-class ApproveHardwareOperator(ApprovalOperator):
+class ApproveHardwareOperator(KnownArguments, ApprovalOperator):
     """Ask a person for approval if an endpoint may cost more than `price_above` an hour; otherwise continue at once.
 
     Put it before what creates or resumes the endpoint: `approve >> create`. Nothing runs, and nothing bills, while the

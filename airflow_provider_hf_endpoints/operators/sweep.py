@@ -39,7 +39,8 @@ from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.ownership import creator_tags_in
 
@@ -54,7 +55,7 @@ KEPT_BY_VARIABLE = "{{ var.value.get('hf_endpoints_keep', '') }}"
 _STARTING = timedelta(hours=1)
 
 
-class SweepInferenceEndpointsOperator(BaseOperator):
+class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
     """Find endpoints that still bill although no run needs them, report their cost, and stop them.
 
     An endpoint is left over if this provider started it for a DAG run that has ended, if its last lease has expired, or

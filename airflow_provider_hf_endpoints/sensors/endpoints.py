@@ -19,7 +19,8 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.common.arguments import check_words, checked, checked_partial
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_words, checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
@@ -44,7 +45,7 @@ _CONNECTION = "hf_endpoints_conn_id"
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
 
 
-class InferenceEndpointSensor(BaseSensorOperator):
+class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
     """Waits until an endpoint is ready: `running`, and its health route answers 200.
 
     It ends at once, with the reason, when the endpoint failed, was deleted, or is paused and not being resumed. The
@@ -155,7 +156,6 @@ class InferenceEndpointSensor(BaseSensorOperator):
                 "start_from_trigger=True does not work for a mapped task: Airflow does not start mapped tasks in the "
                 "triggerer. Use deferrable=True."
             )
-        checked_partial(cls, kwargs)
         return partial_retried(super().partial(**kwargs), kwargs)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:

@@ -12,14 +12,21 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL
+from airflow_provider_hf_endpoints.operators.checking.names import arguments_of
 from airflow_provider_hf_endpoints.operators.common.operator import DEFAULT_TIMEOUT
+from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.held_back import WAITING
 
 # Arguments of the start that `inference_endpoint` gives.
 _DECIDED = frozenset({"task_id", "endpoint", "name", "acquired", "dag", "task_group"})
 _KNOWN = inspect.signature(BaseOperator.__init__).parameters
+_OF_A_CREATE, _OF_A_RESUME = (
+    arguments_of(CreateInferenceEndpointOperator),
+    arguments_of(ResumeInferenceEndpointOperator),
+)
+OPTIONS = _OF_A_CREATE | _OF_A_RESUME  # the arguments of a start, with those that `refuse_options` refuses
 
 # Of every task of ours; arguments that this Airflow does not know are left out.
 OURS: dict[str, Any] = {
@@ -73,10 +80,10 @@ def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: boo
     for name in options:
         if name in _DECIDED:
             raise ValueError(f"{name} is set by inference_endpoint(…) itself. Leave it out.")
-        if not creates and name in EndpointSpec.model_fields:
+        if not creates and name in _OF_A_CREATE - _OF_A_RESUME:
             raise ValueError(
-                f"{name} is a setting of an endpoint that is created, but there is no repository, so an existing "
-                "endpoint is resumed as it is. Give repository to create one, or use UpdateInferenceEndpointOperator."
+                f"{name} is for an endpoint that is created, but there is no repository, so an existing endpoint is "
+                "resumed as it is. Give repository to create one, or use UpdateInferenceEndpointOperator."
             )
     if trigger_rule not in (None, "all_success"):
         raise ValueError(

@@ -24,10 +24,10 @@ from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked_call
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
-from airflow_provider_hf_endpoints.operators.common.arguments import checked_call
 from airflow_provider_hf_endpoints.operators.using.acquire import DEFAULT_LEASE
-from airflow_provider_hf_endpoints.task_groups._settings import refuse_options
+from airflow_provider_hf_endpoints.task_groups._settings import OPTIONS, refuse_options
 from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
@@ -36,7 +36,7 @@ DEFAULT_MAX_IDLE = timedelta(hours=1)
 _TOOLTIP = "An inference endpoint that runs while the tasks inside do."
 
 
-@checked_call(templated=("repository", "hardware", "framework", "namespace"))
+@checked_call(templated=("repository", "hardware", "framework", "namespace"), options=OPTIONS)
 def inference_endpoint(
     name: Any,
     *,

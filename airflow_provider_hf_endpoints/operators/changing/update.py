@@ -12,8 +12,8 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked, understand_all
 from airflow_provider_hf_endpoints.operators.checking.settings import check_settings
-from airflow_provider_hf_endpoints.operators.common.arguments import checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
@@ -51,6 +51,8 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
 
     template_fields: Sequence[str] = (*EndpointOperator.template_fields, "changes")
     _announces = True
+    further_arguments = _KINDS.keys()
+    arguments_inside = dict.fromkeys(_KINDS, "changes")
 
     @checked
     def __init__(

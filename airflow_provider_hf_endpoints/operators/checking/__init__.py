@@ -1,4 +1,4 @@
-"""What an argument may be, held when the DAG is read: values by their annotation, settings by what the service takes.
+"""What may be an argument: names by the signatures, values by their annotation, settings by what the service takes.
 
-Texts are understood in `common/arguments.py`, which every operator's arguments go through.
+Every operator and sensor applies these rules when the DAG is parsed: `known.py`, and `checked` of `arguments.py`.
 """

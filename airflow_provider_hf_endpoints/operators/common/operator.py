@@ -27,7 +27,8 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.common.arguments import checked, checked_partial
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
@@ -46,7 +47,7 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
 
 
-class EndpointOperator(BaseOperator):
+class EndpointOperator(KnownArguments, BaseOperator):
     """An operator on one endpoint. Its result is the endpoint's summary (`endpoints.models.EndpointSummary`).
 
     :param hf_endpoints_conn_id: the connection. (templated)
@@ -96,12 +97,6 @@ class EndpointOperator(BaseOperator):
         deadline_after(0.0, timeout)  # a bad limit is an error when the DAG is parsed, before anything bills
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """As every operator's; the arguments are checked when the DAG is read."""
-        checked_partial(cls, kwargs)
-        return super().partial(**kwargs)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         """What this attempt does, by the operator's arguments. The one method that a lifecycle operator defines.

@@ -38,12 +38,12 @@ from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBud
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
-from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, options_of
+from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD, options_of
 from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
 OWN = frozenset(
@@ -121,6 +121,7 @@ class BatchInferenceOperator(RequestingOperator):
         "row_parameters",
         "model",
     )
+    arguments_inside = dict.fromkeys(FIELDS.keys() - OWN - TOLD.keys() - set(BOTH), "job_options")
 
     @checked
     def __init__(

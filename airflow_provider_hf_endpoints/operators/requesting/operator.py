@@ -19,7 +19,8 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.common.arguments import checked, checked_partial
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
@@ -30,7 +31,7 @@ from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 
-class RequestingOperator(BaseOperator):
+class RequestingOperator(KnownArguments, BaseOperator):
     """An operator that sends requests to an endpoint. If the endpoint is starting or scaled to zero, the operator waits
     for it first.
 
@@ -74,12 +75,6 @@ class RequestingOperator(BaseOperator):
         deadline_after(0.0, startup_timeout)
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """As every operator's; the arguments are checked when the DAG is read."""
-        checked_partial(cls, kwargs)
-        return super().partial(**kwargs)
 
     def render_template(
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None

@@ -21,14 +21,15 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.requesting.batch import _storage
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 
 
-class PlanBatchShardsOperator(BaseOperator):
+class PlanBatchShardsOperator(KnownArguments, BaseOperator):
     """Divide a batch's input among mapped tasks: `BatchInferenceOperator.partial(…).expand(shard=plan.output)`.
 
     It looks at names and sizes, but reads no rows. The plan is kept next to the output; the result is a list of
@@ -96,7 +97,7 @@ class PlanBatchShardsOperator(BaseOperator):
         return [shard.as_dict() for shard in planned]
 
 
-class MergeBatchShardsOperator(BaseOperator):
+class MergeBatchShardsOperator(KnownArguments, BaseOperator):
     """Put the outputs of all shards together: one line per row in the order of the input, errors, and a manifest.
 
     The files are the same as those of a batch by one worker. The result is the report of the whole, as

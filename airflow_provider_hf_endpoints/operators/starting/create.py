@@ -15,8 +15,8 @@ from airflow_provider_hf_endpoints.endpoints.models import Hardware
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.operators.checking.arguments import also_takes, checked, understand_all
 from airflow_provider_hf_endpoints.operators.checking.settings import check_settings
-from airflow_provider_hf_endpoints.operators.common.arguments import also_takes, checked, understand_all
 from airflow_provider_hf_endpoints.operators.common.attempt import Attempt
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.common.retries import partial_retried, retried

@@ -24,7 +24,8 @@ from airflow_provider_hf_endpoints.leases.holders import holder_name
 from airflow_provider_hf_endpoints.leases.protocol import take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
 from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
@@ -36,7 +37,7 @@ from airflow_provider_hf_endpoints.ownership import attempt_id
 DEFAULT_LEASE = timedelta(hours=6)
 
 
-class AcquireInferenceEndpointOperator(BaseOperator):
+class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
     """Take a lease on an endpoint, and record its state before the run. Starts and changes nothing.
 
     Result: `{"name", "namespace", "found", "use", "lease", "budget"}`: the state, None where there is no such endpoint,

@@ -18,8 +18,8 @@ from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 from airflow_provider_hf_endpoints.operators import endpoints, inference
+from airflow_provider_hf_endpoints.operators.checking.arguments import understand
 from airflow_provider_hf_endpoints.operators.checking.kinds import alternatives
-from airflow_provider_hf_endpoints.operators.common.arguments import understand
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
     UpdateInferenceEndpointOperator,

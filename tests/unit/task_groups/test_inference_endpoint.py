@@ -269,7 +269,7 @@ def test_groups_that_come_later_are_known_to_the_dag() -> None:
         ({"group_id": 3}, "group_id=3 is not valid"),
         ({"task_id": "begin"}, r"task_id is set by inference_endpoint\(…\) itself"),
         ({"endpoint": "demo"}, "endpoint is set by"),
-        ({"max_replica": 3}, "max_replica is a setting of an endpoint that is created, but there is no repository"),
+        ({"max_replica": 3}, "max_replica is for an endpoint that is created, but there is no repository"),
         ({"trigger_rule": "all_done"}, "trigger_rule='all_done' is not valid"),
     ],
 )

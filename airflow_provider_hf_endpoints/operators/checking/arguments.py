@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
 from functools import wraps
@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.operators.checking.kinds import LISTS, alternatives, check_kind, is_template
+from airflow_provider_hf_endpoints.operators.checking.names import refuse_unknown
 
 F = TypeVar("F", bound=Callable[..., None])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -50,12 +51,25 @@ def checked(init: F) -> F:
     return _checked(init, lambda args: type(args[0]).template_fields)
 
 
-def checked_call(templated: Iterable[str]) -> Callable[[C], C]:
-    """The same for a function with keywords behind its first argument.
+def checked_call(templated: Iterable[str], options: Collection[str]) -> Callable[[C], C]:
+    """The same for a function with keywords behind its first argument. An unknown keyword is refused.
 
     :param templated: the arguments that are rendered
+    :param options: the keywords that the function takes besides its own
     """
-    return lambda function: _checked(function, lambda _: templated)
+
+    def check(function: C) -> C:
+        known = {*options, *inspect.signature(function).parameters}
+        checked = _checked(function, lambda _: templated)
+
+        @wraps(function)
+        def check_names(*args: Any, **kwargs: Any) -> Any:
+            refuse_unknown(f"{function.__name__}(…)", kwargs, known, {})
+            return checked(*args, **kwargs)
+
+        return cast(C, check_names)
+
+    return check
 
 
 def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]]) -> C:

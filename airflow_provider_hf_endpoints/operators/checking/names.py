@@ -1,0 +1,54 @@
+"""The names of arguments: an unknown one is refused with the nearest argument.
+
+Values are checked in `kinds.py`. When names are checked: `known.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+_OF_AIRFLOW = "_airflow_"  # the names that Airflow itself gives to a mapped task begin so
+_SHORTEST_PART = 4  # letters of a name that may stand for a longer one: `conn_id`
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Collection[str], inside: Mapping[str, str]) -> None:
+    """Refuse names that are not arguments.
+
+    :param what: whose arguments they are, for the error
+    :param inside: names that belong into a mapping, with the argument that is this mapping
+    :raises TypeError: with each unknown name and the nearest argument
+    """
+    unknown = [name for name in given if name not in known and not name.startswith(_OF_AIRFLOW)]
+    if unknown:
+        hints = (f"{name!r}. {_hint(name, known, inside)}" for name in unknown)
+        raise TypeError(f"{what}: unknown argument {' Unknown argument '.join(hints)}")
+
+
+def _hint(name: str, known: Collection[str], inside: Mapping[str, str]) -> str:
+    if name in inside:
+        return f"Give it in {inside[name]}={{{name!r}: …}}."
+    near = _nearest(name, {*known, *inside})
+    if near is None:
+        return "Check its spelling, or leave it out."
+    return f"Did you mean {near!r}{f', in {inside[near]}' if near not in known else ''}?"
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that is most like `name`, or the only one that contains it."""
+    if near := difflib.get_close_matches(name, known, n=1):
+        return near[0]
+    longer = [each for each in known if name in each] if len(name) >= _SHORTEST_PART else []
+    return longer[0] if len(longer) == 1 else None
+
+
+@cache
+def arguments_of(kind: type[Any]) -> frozenset[str]:
+    """The names of the arguments that the `__init__` of an operator and of its bases take."""
+    inits = [vars(cls)["__init__"] for cls in kind.__mro__[:-1] if "__init__" in vars(cls)]
+    found = {each.name for init in inits for each in inspect.signature(init).parameters.values() if each.kind in _NAMED}
+    return frozenset(found - {"self"})
