@@ -53,6 +53,7 @@ class EndpointsClient(Transport):
     :param timeout: seconds for one request.
     :param retry_budget: seconds in which one request may be tried again, where that is safe.
     :param ceiling: what may be created, updated and resumed; default anything.
+    :param token_source: where the token comes from, in words, for errors.
 
     Every method raises the typed errors of `endpoints.errors`.
     """

@@ -149,7 +149,7 @@ class AuthenticationError(ApiError):
 
     what = "The service does not accept the token"
     advice = (
-        "Check the password of the connection: it must be a valid access token, which starts with hf_. For an "
+        "Replace the token, in a connection its password, by a valid access token, which starts with hf_. For an "
         "organisation, a 401 can also mean that billing is not set up."
     )
 
@@ -272,8 +272,12 @@ def error_from_response(
     headers: Mapping[str, str],
     now: datetime,
     secrets: Iterable[str] = (),
+    token_source: str | None = None,
 ) -> ApiError:
-    """The typed error for a response that is not a success, by its status *and* its message."""
+    """The typed error for a response that is not a success, by its status *and* its message.
+
+    :param token_source: where the token comes from, in words
+    """
     words, code = _words(body)
     words = redact(words, secrets)[:_LONGEST_QUOTE] or "(no text)"
     kind = _classify(status, words.lower())
@@ -299,13 +303,16 @@ def error_from_response(
         retry_after=wait_told(headers, now),
         advice=advice,
         retryable=False if 300 <= status < 400 else None,
-        happened=_happened(kind, method, path, words),
+        happened=_happened(kind, method, path, words, token_source),
         request_id=headers.get("x-request-id"),
     )
 
 
-def _happened(kind: type[ApiError], method: str, path: str, words: str) -> str | None:
-    """What happened, where the path says more than the kind of the error."""
+def _happened(kind: type[ApiError], method: str, path: str, words: str, token_source: str | None) -> str | None:
+    """What happened, where the path or the token's source says more than the kind of the error."""
+    token = f"token of {token_source}" if token_source else "token"
+    if kind is AuthenticationError:
+        return f"The service does not accept the {token}: {words}"
     place = _ENDPOINT.fullmatch(path)
     if place is None:
         return None
@@ -315,7 +322,7 @@ def _happened(kind: type[ApiError], method: str, path: str, words: str) -> str |
         return what if "not found" in words.lower() else f"{what}: {words}"
     if kind is PermissionDeniedError:
         may = "read" if method == "GET" else "change"
-        what = f"The token may not {may} namespace {namespace!r}"
+        what = f"The {token} may not {may} namespace {namespace!r}"
         return what if "missing permissions" in words else f"{what}: {words}"
     return None
 

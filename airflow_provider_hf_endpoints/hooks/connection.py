@@ -88,6 +88,7 @@ class ConnectionSettings:
             "catalog_url": self.catalog_url,
             "timeout": self.timeout,
             "ceiling": self.ceiling,
+            "token_source": self.source,
         }
 
 

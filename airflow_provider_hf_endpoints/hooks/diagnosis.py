@@ -135,7 +135,7 @@ def _failure(error: InferenceEndpointError, me: WhoAmI | None, settings: Connect
     if me is None:
         match error:
             case AuthenticationError():
-                return f"Hugging Face does not accept the token of {settings.source}: {error.message}. {error.advice}"
+                return _reason(error)
             case ServiceError():
                 return f"Could not look up the owner of the token. {_reason(error)}"
             case _:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, read_link
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,7 +50,9 @@ class InferenceEndpointLink(BaseOperatorLink):
     def persist(
         cls, context: Context, operator: Any, hook: InferenceEndpointsHook, namespace: str | None, name: str
     ) -> None:
-        """Store the link now, before a wait. A failure is logged and fails no task.
+        """Store the link now, before a wait. A failure fails no task.
+
+        An error of the service is left to the task, which makes the same request next and reports the error.
 
         :param operator: the operator or sensor whose link it is.
         :param namespace: default the hook's.
@@ -58,8 +61,10 @@ class InferenceEndpointLink(BaseOperatorLink):
             client = hook.get_conn()
             url = endpoint_page_url(client.base_url, namespace or client.default_namespace(), name)
             context["ti"].xcom_push(key=cls().xcom_key, value=url)
+        except InferenceEndpointError as error:
+            log.debug("No link to endpoint %s: %s", name, error)
         except Exception as error:  # noqa: BLE001 - XCom may have any backend, and a link is a convenience
-            log.warning("Could not make a link to endpoint %s: %s: %s", name, type(error).__name__, error)
+            log.warning("Could not store the link to endpoint %s: %s: %s", name, type(error).__name__, error)
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """What `persist` stored; empty when it stored nothing."""

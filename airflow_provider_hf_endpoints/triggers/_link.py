@@ -22,5 +22,7 @@ async def store_link(task_instance: Any, client: AsyncEndpointsClient, namespace
         url = endpoint_page_url(client.base_url, namespace or await client.default_namespace(), name)
         async with line():
             await store_xcom(task_instance, InferenceEndpointLink().xcom_key, url)
-    except (InferenceEndpointError, AirflowRuntimeError) as error:
-        log.warning("Could not make a link to endpoint %s: %s", name, error)
+    except InferenceEndpointError as error:
+        log.debug("No link to endpoint %s: %s", name, error)  # the wait makes the same request, and reports the error
+    except AirflowRuntimeError as error:
+        log.warning("Could not store the link to endpoint %s: %s", name, error)

@@ -142,6 +142,7 @@ class Transport:
         timeout: float = DEFAULT_TIMEOUT,
         retry_budget: float = RETRY_BUDGET,
         ceiling: Ceiling = NO_CEILING,
+        token_source: str | None = None,
     ) -> None:
         if not token or not token.strip():
             raise InvalidArgumentError("The token is empty. Give a Hugging Face access token (it starts with hf_).")
@@ -157,6 +158,7 @@ class Transport:
                 f"retry_budget={retry_budget!r} is not valid. Give a number of seconds; 0 means no retries."
             )
         self._token = token.strip()
+        self._token_source = token_source
         self._sent: set[str] = set()  # the secrets in requests
         self._bases = Bases.of(base_url, hub_url, catalog_url)
         self._seconds = timeout
@@ -208,6 +210,7 @@ class Transport:
                 headers=response.headers,
                 now=datetime.now(UTC),
                 secrets=self._secrets(),
+                token_source=self._token_source,
             )
         headers = {name.lower(): value for name, value in response.headers.items()}
         data: Any = None

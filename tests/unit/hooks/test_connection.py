@@ -59,6 +59,7 @@ def test_every_field() -> None:
         "token": TOKEN,
         "base_url": "https://plane.example",
         "ceiling": Ceiling(2.0, ("nvidia-*", "intel-spr")),
+        "token_source": "the connection 'mine'",
         **extra,
     }
 

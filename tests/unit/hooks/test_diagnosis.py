@@ -69,7 +69,7 @@ def test_a_token_that_may_only_call() -> None:
     with Emulator(token=TOKEN, namespace="alice", tokens=(caller,)) as emulator:
         ok, text = diagnose(settings(emulator.url, token="hf_caller_token"))
     assert not ok
-    assert text.startswith("The token may not read namespace")
+    assert text.startswith("The token of the connection 'mine' may not read namespace")
     assert (
         f"The token lacks these permissions for alice: {READ} (to look at endpoints), {WRITE} (to manage endpoints)."
         in text
@@ -124,7 +124,7 @@ def test_a_namespace_that_is_not_the_tokens() -> None:
     with Emulator(token=TOKEN, namespace="alice") as emulator:
         ok, text = diagnose(settings(emulator.url, namespace="strangers"))
     assert not ok
-    assert text.startswith("The token may not read namespace")
+    assert text.startswith("The token of the connection 'mine' may not read namespace")
 
 
 def test_scopes_count_where_they_are_granted() -> None:
