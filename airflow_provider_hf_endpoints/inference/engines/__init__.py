@@ -1,8 +1,8 @@
-"""What each engine is asked and what it answers, as pure functions: no I/O, no state.
+"""The requests and answers of each engine, as pure functions: no I/O, no state.
 
 `build_request` turns a task into a request, `read_result` an answer into a result or a typed error. A dialect
-is a module of this package with `build` and `read`; `dialects.py` lists them with what is particular to each, and says
-which engine speaks which. How an engine is reached, and how many rows it is sent, is not known here.
+is a module of this package with `build` and `read`; `dialects.py` lists them and their differences, and says
+which engine speaks which. How an engine is reached, and how many rows it gets, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def build_request(
 def asked_in_body(
     dialect: Dialect, task: str, body: Any, engine: str | None = None, *, as_it_came: bool = False
 ) -> Asked | None:
-    """What is to be seen to of a body that a caller made for one of OpenAI's routes.
+    """What to check in the answer to a body that a caller wrote for one of OpenAI's routes.
 
-    :param task: as what its answer is read
-    :param as_it_came: the whole answer is handed on
+    :param task: how the answer is read
+    :param as_it_came: whether the whole answer is the result
     :raises UnsupportedParameterError: as `build_request`
     """
     known = traits(dialect)
@@ -101,10 +101,10 @@ def read_result(
     """The result of an answer.
 
     :param task: any of the task's names, or `routes.AS_IT_IS`
-    :param path: the request's path: where it is one of OpenAI's, the answer is read as OpenAI's
+    :param path: the request's path. If the path is one of OpenAI's, the answer is read as OpenAI's
     :param decode: JSON decoder; the batch gives a faster one
-    :param asked: what of the request is to be seen to, None for nothing
-    :raises InferenceError: the typed error of an answer that is not a success, or that makes no sense
+    :param asked: what to check of the request, None for nothing
+    :raises InferenceError: the typed error of an answer that is not a success, or that is not valid
     """
     if not 200 <= response.status < 300:
         raise error_from(response, path)
@@ -113,7 +113,7 @@ def read_result(
         answer = parse_json(response.body, decode)
         result = _reader(dialect, task, path)(answer)
     except MalformedAnswerError as error:
-        # What it cost is told in the same place by whatever makes no sense otherwise.
+        # An answer that is not valid reports its usage in the same place.
         usage = error.usage or openai.read_usage(answer)
         raise type(error)(error.words, status=response.status, path=path, usage=usage) from error.__cause__
     return result if asked is None else see_to(result, asked)
@@ -121,7 +121,7 @@ def read_result(
 
 @functools.lru_cache(maxsize=256)
 def _reader(dialect: Dialect, task: str, path: str) -> Reader:
-    """What reads the answers of a route; found once for all rows of a batch."""
+    """The reader for the answers of a route. It is looked up once for all rows of a batch."""
     if task == AS_IT_IS:
         return _read_as_it_is
     own = traits(Dialect.OPENAI if is_openais(path) else dialect)
@@ -135,10 +135,10 @@ def _read_as_it_is(answer: Any) -> InferenceResult:
 
 
 def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
-    """The JSON in a 200's body, when it is an answer at all.
+    """The JSON in the body of a 200.
 
-    :raises CutAnswerError: nothing there, or JSON that stops in the middle
-    :raises MalformedAnswerError: something else than JSON, or an error in a 200's body
+    :raises CutAnswerError: the body is empty, or its JSON is incomplete
+    :raises MalformedAnswerError: the body is not JSON, or it contains an error
     """
     if not body.strip():
         raise CutAnswerError("the body is empty")
@@ -153,7 +153,7 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
         if _is_cut(error):
             raise CutAnswerError(f"truncated JSON, which starts with {start!r}") from error
         raise MalformedAnswerError(f"invalid JSON ({str(error)[:200]}), which starts with {start!r}") from error
-    # Some proxies, and streams, put the engine's failure into a 200.
+    # Some proxies, and streams, report the engine's failure in the body of a 200.
     if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
         raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))
     return answer
@@ -163,7 +163,7 @@ def _is_cut(error: ValueError) -> bool:
     """Whether a document is not JSON because it ends too early."""
     if not isinstance(error, json.JSONDecodeError):
         return False
-    # A word, an escape or a number may be cut in its middle, before which the decoder stops.
+    # If a word, an escape or a number is cut in the middle, the decoder stops before it.
     return error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - _LONGEST_WORD
 
 
@@ -177,12 +177,12 @@ def model_from_models(answer: Any) -> str | None:
 
 
 def lists_models(answer: Any) -> bool:
-    """Whether this is a `GET /v1/models`, be the list empty: some engines list nothing and serve all the same."""
+    """Whether this is an answer of `GET /v1/models`, even with an empty list: some engines list nothing and serve."""
     return isinstance(answer, Mapping) and isinstance(answer.get("data"), list)
 
 
 def owner_from_models(answer: Any) -> str | None:
-    """The engine that `GET /v1/models` names as the models' owner: vLLM, SGLang and llama.cpp put themselves there."""
+    """The engine that `GET /v1/models` names as the models' owner. vLLM, SGLang and llama.cpp name themselves there."""
     match answer:
         case {"data": [{"owned_by": str(owner)}, *_]} if owner.lower() in ("vllm", "sglang", "llamacpp"):
             return owner.lower()
@@ -191,8 +191,8 @@ def owner_from_models(answer: Any) -> str | None:
 
 
 def dialect_from_info(answer: Any) -> Dialect | None:
-    """Whose `GET /info` this is: TEI tells a `model_type`, TGI its token limits; None when it is
-    neither's."""
+    """The dialect of a `GET /info`: TEI has a `model_type`, TGI its token limits; None if the answer has
+    neither."""
     if not isinstance(answer, Mapping) or "model_id" not in answer:
         return None
     return Dialect.TEI if "model_type" in answer else Dialect.TGI

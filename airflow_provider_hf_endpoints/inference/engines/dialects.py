@@ -1,7 +1,7 @@
-"""Every way in which engines are spoken to, each with all that is particular to it. The one place to add another.
+"""All dialects of engines, each with its traits. To add a dialect, add it here.
 
 A dialect is a module of this package with `build` and `read`, a member of `Dialect`, and a line in `_TRAITS`. Nothing
-outside this room asks which dialect it has: whatever differs between them is a trait.
+outside this room asks for the dialect itself: whatever differs is a trait.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRe
 
 
 class Dialect(StrEnum):
-    """The ways in which engines are spoken to."""
+    """The request and answer formats of engines."""
 
     OPENAI = "openai"
     TGI = "tgi"
     TEI = "tei"
     TOOLKIT = "toolkit"
-    #: `transformers serve`; the image's key `hfServe` is another container's as well, so it is asked.
+    #: `transformers serve`. Another container uses the image key `hfServe` too, so the engine is asked.
     SERVE = "transformers-serve"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a dialect is.
+    """The traits of a dialect.
 
     :param images: keys of `model.image` in the control plane's contract whose engines speak it
     :param build: from a task, its inputs, parameters and a model's name to a request
     :param read: from a task and the JSON of a 200 to a result
-    :param ask_schema: from a task, a JSON schema and the engine's name (None where unknown) to the parameters that ask
-        for texts which fit the schema
+    :param ask_schema: from a task, a JSON schema and the engine's name (None if unknown) to the parameters that request
+        texts which fit the schema
     :param refuses: parameters that it ignores or takes for something else, by task, with why
-    :param cuts_stops: its engines do not end a text before its stop as all others do, so this provider cuts it there
-    :param lists_models: its requests name the model, and `/v1/models` tells the name
-    :param array_tasks: tasks in which one call takes the texts of several rows; true where each text has to be a list
-        of its own
-    :param tells_most_inputs: `/info` says how many texts one call takes
+    :param cuts_stops: whether this provider cuts a text at its stop, because the engine does not
+    :param lists_models: its requests name the model, and `/v1/models` has the name
+    :param array_tasks: tasks in which one call takes the texts of several rows; true if each text must be a list
+        by itself
+    :param tells_most_inputs: whether `/info` says how many texts one call takes
     """
 
     images: tuple[str, ...]
@@ -72,7 +72,7 @@ _TRAITS: dict[Dialect, Traits] = {
         read=tgi.read,
         ask_schema=tgi.ask_schema,
         refuses=refusals.OF_TGI,
-        cuts_stops=True,  # the stop is the end of its texts
+        cuts_stops=True,  # the engine's texts end with the stop
     ),
     Dialect.TEI: Traits(
         images=("tei",),
@@ -80,7 +80,7 @@ _TRAITS: dict[Dialect, Traits] = {
         read=tei.read,
         ask_schema=openai.ask_schema_of_chat,
         refuses=refusals.OF_TEI,
-        # `/predict` takes a plain list of two texts for a pair.
+        # In `/predict`, a plain list of two texts is a pair.
         array_tasks={EMBED: False, CLASSIFY: True},
         tells_most_inputs=True,
     ),
@@ -90,8 +90,8 @@ _TRAITS: dict[Dialect, Traits] = {
         read=toolkit.read,
         ask_schema=toolkit.ask_schema,
         refuses=refusals.OF_TOOLKIT,
-        cuts_stops=True,  # `stop_sequence` is another thing in each release of transformers
-        # What other pipelines make of a list differs from task to task.
+        cuts_stops=True,  # `stop_sequence` differs between releases of transformers
+        # Each other pipeline treats a list differently.
         array_tasks={EMBED: False},
     ),
     Dialect.SERVE: Traits(
@@ -100,23 +100,23 @@ _TRAITS: dict[Dialect, Traits] = {
         read=openai.read,
         ask_schema=serve.ask_schema,
         refuses=refusals.OF_SERVE,
-        cuts_stops=True,  # the stop stands in its texts, and more behind it where a token holds both
+        cuts_stops=True,  # the engine's texts contain the stop, and more after it if a token contains both
         lists_models=True,
     ),
 }
-# Images whose containers speak what they speak: that is found out by asking.
+# The containers of these images may speak any dialect, so the engine is asked.
 _TO_BE_ASKED = ("hfServe", "custom")
 
 
 def traits(dialect: Dialect) -> Traits:
-    """What a dialect is."""
+    """The traits of a dialect."""
     return _TRAITS[dialect]
 
 
 def names_of(images: Mapping[Dialect, Iterable[str]], to_be_asked: Iterable[str] = ()) -> dict[str, Dialect | None]:
     """The dialect by each name that an engine may be given: an image's key or the dialect's own, in lower case.
 
-    :raises ValueError: two dialects claim one name, so that one would silently take the other's engines over
+    :raises ValueError: two dialects have the same name, so one would silently get the other's engines
     """
     names: dict[str, Dialect | None] = {}
     claims: list[tuple[str, Dialect | None]] = [(image, None) for image in to_be_asked]
@@ -137,7 +137,7 @@ _IMAGES = (*(image for each in _TRAITS.values() for image in each.images), *_TO_
 
 
 def dialect_of(engine: str | None) -> Dialect | None:
-    """The dialect of an engine (a key of `model.image`, or a dialect's own name); None when it has to be
+    """The dialect of an engine (a key of `model.image`, or a dialect's own name); None if it must be
     discovered.
 
     :raises ValueError: the name is not an engine's

@@ -1,4 +1,4 @@
-"""What a call consists of, written once for the sync and the async client.
+"""The steps of a call, written once for the sync and the async client.
 
 Each function is a generator: it yields a request, is sent the response, and returns the call's result. The
 clients drive it and do nothing but I/O, so they cannot drift apart.
@@ -44,7 +44,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRe
 
 Steps = Generator[WireRequest, WireResponse, Any]
 
-# Answers to a question about the engine that say nothing about its dialect, and that say what is wrong.
+# Answers to a question about the engine: those that do not reveal its dialect, and those that report a problem.
 _NO_DIALECT_IN_IT = (
     AuthenticationError,
     PermissionDeniedError,
@@ -53,8 +53,8 @@ _NO_DIALECT_IN_IT = (
     OverloadedError,
     StartingError,
 )
-_WRONG_METHOD = 405  # of a route that is there and takes a POST
-#: What only `transformers serve` lists in its `/openapi.json`.
+_WRONG_METHOD = 405  # the route exists and takes a POST
+#: Only `transformers serve` lists this in its `/openapi.json`.
 _SERVE_ROUTE = "/load_model"
 
 
@@ -62,10 +62,10 @@ _SERVE_ROUTE = "/load_model"
 class Target:
     """How to speak to an endpoint: its dialect, and the model name that its engine expects.
 
-    :param engine: which engine it is, lower case (`vllm`, `sglang`, `llamacpp`, …), None where nobody said
-    :param most_inputs: inputs that it takes in one call, None where it was not asked or does not say
-    :param slots: requests that a replica works on at the same time, likewise
-    :param why: what the dialect was taken from
+    :param engine: which engine it is, lower case (`vllm`, `sglang`, `llamacpp`, …), None if unknown
+    :param most_inputs: inputs that it takes in one call, None if unknown
+    :param slots: requests that a replica works on at the same time, None if unknown
+    :param why: why this dialect was chosen
     """
 
     dialect: Dialect
@@ -78,10 +78,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a route answered.
+    """The answer of a route.
 
     :param asked: method and route
-    :param answer: the JSON of a 200, None where there is none
+    :param answer: the JSON of a 200, None if there is no JSON
     :param text: the beginning of a 200's body
     """
 
@@ -92,7 +92,7 @@ class _Told:
 
     @property
     def failed(self) -> bool:
-        """The engine failed on the question, which says nothing about what it serves."""
+        """The engine failed on the question, so the question says nothing about the model."""
         return self.status >= 500
 
     def __str__(self) -> str:
@@ -100,15 +100,15 @@ class _Told:
 
 
 def discover(engine: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
-    """Find out how to speak to an endpoint; asks nothing when that is known.
+    """Find out how to speak to an endpoint; sends no request if that is known.
 
-    An answer that is missing proves nothing. A dialect is taken from what an engine says of itself or from a route that
-    is there; the toolkit's, which says nothing of itself, where all others are known not to be there.
+    A missing answer proves nothing. The dialect comes from what the engine says about itself, or from a route that
+    exists. The toolkit says nothing about itself: it is chosen only if no route of the other engines exists.
 
     :param engine: key of the endpoint's `model.image`, None when it is not known
     :param model: model name to use, None to ask `/v1/models`
     :raises ValueError: no such engine
-    :raises ServerError: the engine fails on what it is asked, so that nothing is known; it can be asked again
+    :raises ServerError: the engine fails on the questions, so its dialect stays unknown; a retry can help
     """
     dialect = dialect_of(engine)
     named = engine.lower() if engine is not None else None
@@ -124,7 +124,7 @@ def discover(engine: str | None, model: str | None) -> Generator[WireRequest, Wi
 
 
 def _find(named: str | None, model: str | None) -> Generator[WireRequest, WireResponse, Target]:
-    """The target of an endpoint of which nobody says what it speaks."""
+    """The target of an endpoint with an unknown dialect."""
     info = yield from _ask_twice("/info")
     told = dialect_from_info(info.answer)
     if told is not None:
@@ -140,7 +140,7 @@ def _find(named: str | None, model: str | None) -> Generator[WireRequest, WireRe
     dialect = Dialect.OPENAI
     if named == "hfserve" or (name is None and (yield from _is_transformers_serve())):
         dialect, why = Dialect.SERVE, f"{why}, and is transformers serve"
-        # Its list is of what lies on its disk: only where that is one model is it surely the one that is served.
+        # The list has the models on disk. Only if there is one, it is the served model.
         name = None if name is None or len(models.answer["data"]) > 1 else name
     return Target(dialect, model or name, engine=named, why=_without_name(why, model or name))
 
@@ -150,8 +150,8 @@ def _without_name(why: str, model: str | None) -> str:
 
 
 def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse, str]:
-    """One of OpenAI's routes that is there, as a reason; empty where none is. `asked` gets what was asked."""
-    # A container that takes any POST says of every route that it takes no GET.
+    """The first of OpenAI's routes that exists, as a reason; empty if none exists. `asked` collects the questions."""
+    # A container that accepts any POST refuses a GET on every route.
     any_route = any(told.status == _WRONG_METHOD for told in asked)
     for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE):
         told = yield from _ask(route)
@@ -159,7 +159,7 @@ def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse,
         if told.status == _WRONG_METHOD and not any_route:
             return f"it serves {route}"
     if any(told.failed for told in asked):
-        # No engine answers this, so nothing is generated and nothing is paid.
+        # No engine answers this body, so nothing is generated or paid.
         told = yield from _ask(CHAT_ROUTE, "POST")
         asked.append(told)
         if not told.failed and told.status not in (404, _WRONG_METHOD):
@@ -168,7 +168,7 @@ def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse,
 
 
 def _rest(named: str | None, asked: list[_Told]) -> Generator[WireRequest, WireResponse, Target]:
-    """What is left: the toolkit, or a handler of somebody's own, which take a `POST /`."""
+    """The remaining engines: the toolkit, or a custom handler. Both take a `POST /`."""
     words = ", ".join(map(str, asked))
     failed = next((told for told in asked if told.failed), None)
     if failed is not None:
@@ -197,7 +197,7 @@ def _is_transformers_serve() -> Generator[WireRequest, WireResponse, bool]:
 
 
 def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Target]:
-    """The same target with the number of inputs that its engine takes in one call; only TEI says (`/info`)."""
+    """The same target with the number of inputs per call. Only TEI reports it (`/info`)."""
     answer = (yield from _ask("/info")).answer if traits(target.dialect).tells_most_inputs else None
     match answer:
         case {"max_client_batch_size": int(most)} if most > 0:
@@ -207,7 +207,7 @@ def ask_most_inputs(target: Target) -> Generator[WireRequest, WireResponse, Targ
 
 
 def ask_slots(target: Target) -> Generator[WireRequest, WireResponse, Target]:
-    """The same target with the number of its engine's slots; only llama.cpp has such (`/props`: its `--parallel`)."""
+    """The same target with the number of the engine's slots. Only llama.cpp has slots (`/props`: its `--parallel`)."""
     answer = (yield from _ask("/props")).answer if target.engine == "llamacpp" else None
     match answer:
         case {"total_slots": int(slots)} if slots > 0:
@@ -217,9 +217,9 @@ def ask_slots(target: Target) -> Generator[WireRequest, WireResponse, Target]:
 
 
 def _ask(route: str, method: str = "GET") -> Generator[WireRequest, WireResponse, _Told]:
-    """What a route answers, to a POST with an object that has nothing in it.
+    """The answer of a route. A POST sends an empty object.
 
-    :raises InferenceError: the endpoint is not there to be asked, or refuses its caller
+    :raises InferenceError: the endpoint is not available, or refuses the caller
     """
     response = yield WireRequest(route, None if method == "GET" else {}, method)
     if response.status == 200:
@@ -235,7 +235,7 @@ def _ask(route: str, method: str = "GET") -> Generator[WireRequest, WireResponse
 
 
 def _ask_twice(route: str) -> Generator[WireRequest, WireResponse, _Told]:
-    """The same, asked once more where the engine failed on it."""
+    """The same, with one more try if the engine fails."""
     told = yield from _ask(route)
     return (yield from _ask(route)) if told.failed else told
 

@@ -1,6 +1,6 @@
-"""One answer that is not a success, turned into one typed error: by status, and by what the body says.
+"""Turns an answer that is not a success into a typed error, by its status and its body.
 
-The only place that knows the shapes of error bodies: nested object, plain string, flat, FastAPI's `detail`,
+Only this file knows the forms of error bodies: nested object, plain string, flat, FastAPI's `detail`,
 text.
 """
 
@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints._http import wait_told
 from airflow_provider_hf_endpoints.inference import errors, fastjson
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
-# What the proxy in front of an endpoint says of the endpoint, all of it with status 400. The second text of a pause is
+# What the proxy in front of an endpoint says about the endpoint, always with status 400. The second text of a pause is
 # older (elastic/elasticsearch#112033, August 2024); "in error" is a failed endpoint (Soulter/hugging-chat-api#288,
 # June 2025).
 _PAUSED = re.compile(r"endpoint is paused|^bad request: invalid state\b", re.I)
@@ -29,14 +29,14 @@ _TOO_LONG = re.compile(
 )
 _TOO_MANY = re.compile(r"batch size .{0,20}maximum allowed", re.I)
 _NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available)|model_not_found", re.I | re.S)
-# A model that only goes on with a text, as the pipelines of transformers, vLLM and TGI say it.
+# How the pipelines of transformers, vLLM and TGI say that a model only continues texts.
 _NO_TEMPLATE = re.compile(
     r"chat_template is not set|default chat template is no longer allowed|template error: template not found", re.I
 )
-# The toolkit answers 400 to every exception in the container, its own failures included.
+# The toolkit answers 400 to every exception in the container, even to its own failures.
 _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
 
-#: Of a body's text: what is searched, and more than any error shows. A page may have megabytes.
+#: Length of a body's text that is searched, more than any error shows. A page may have megabytes.
 _MOST_CHARACTERS = 8000
 _AT_START, _AT_END = 6000, 2000
 
@@ -48,7 +48,7 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
     if location is None:
         kind = _of_proxy(response, words) or _kind(response.status, words)
     else:
-        # Without its query, which in a signed address or on the way to a login is a secret.
+        # Without its query, which may be a secret: a signed address, or a redirect to a login.
         kind, words = errors.RedirectedError, f"to {re.split('[?#]', location, maxsplit=1)[0]}"
     return kind(
         words,
@@ -59,10 +59,10 @@ def error_from(response: WireResponse, path: str, now: datetime | None = None) -
 
 
 def _of_proxy(response: WireResponse, words: str) -> type[errors.InferenceError] | None:
-    """What a 400 of the proxy says of the endpoint; None where the engine speaks. It is never a row's fault.
+    """The endpoint's state, from a 400 of the proxy; None if the answer is the engine's. It is never a row's fault.
 
-    The proxy reads no row. So where its words are unknown, they are taken for an endpoint that does not serve just now:
-    one report has a 400 in place of the 503 of an endpoint at zero.
+    The proxy reads no row. Unknown words of the proxy mean that the endpoint does not serve at the moment: according to
+    one report, an endpoint at zero answers 400 and not 503.
     """
     if response.status != 400:
         return None
@@ -74,7 +74,7 @@ def _of_proxy(response: WireResponse, words: str) -> type[errors.InferenceError]
 
 
 def _is_proxys(response: WireResponse) -> bool:
-    """Whether a 400 has the proxy's form, which no engine has: `{"error": "Bad Request: …", "code": "BAD_REQUEST"}`."""
+    """Whether a 400 has the form that only the proxy uses: `{"error": "Bad Request: …", "code": "BAD_REQUEST"}`."""
     try:
         body = fastjson.decode(response.body)
     except (ValueError, RecursionError):
@@ -101,11 +101,11 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 408:
             return errors.InferenceTimeoutError
         case 425 | 502 | 503 | 504:
-            # One replica, an update or a cold start give any of these; they cannot be told apart.
+            # An endpoint with one replica answers each of these during an update or a cold start. They look the same.
             return errors.StartingError
         case 429 | 529:
             return errors.OverloadedError
-        # llama.cpp sends a too long embedding input as 500: a client's fault that would be retried for ever.
+        # llama.cpp answers 500 to an embedding input that is too long. Without this case it would be retried for ever.
         case _ if _TOO_LONG.search(words):
             return errors.PromptTooLongError
         case 413:
@@ -117,8 +117,8 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 400 | 422 if _NO_TEMPLATE.search(words):
             return errors.UnsupportedTaskError
         case 409 | 421 | 423 | 424 | 460 | 499:
-            # None of them is about the request: a conflict or a lock, a wrong backend, an engine's own failure. 460
-            # and 499: something on the way believed that its caller had left.
+            # These are not about the request: a conflict or a lock, a wrong backend, a failure of the engine. 460 and
+            # 499: an intermediate server believed that the client had closed the connection.
             return errors.ServerError
         case 400 if _OWN_FAILURE.search(words):
             return errors.ServerError
@@ -131,14 +131,14 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
 
 
 def error_words(response: WireResponse) -> str:
-    """What the body says, as one text, with the machine's own code where the body names one.
+    """The text of the body, with the error code if the body has one.
 
-    Of a long text its beginning and its end: some engines repeat the whole prompt in between.
+    A long text is shortened in the middle: some engines repeat the whole prompt there.
     """
     text = response.body.decode("utf-8", "replace").strip()
     try:
         words = _from_json(fastjson.decode(text.encode()))
-    except (ValueError, RecursionError):  # no JSON, or nested too deeply to be looked through
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply
         words = ""
     return _bounded(words) or _plain(_bounded(text))
 
@@ -184,7 +184,7 @@ def _validation(item: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of a page or of a bare answer, without tags, at a length that fits into a log."""
+    """The text of a web page or a plain answer, without tags, short enough for a log."""
     if "<" in text:
         text = re.sub(r"<[^<>]+>", " ", text)
     return re.sub(r"\s+", " ", text).strip()[:500]

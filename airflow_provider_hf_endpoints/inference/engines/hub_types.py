@@ -1,5 +1,5 @@
-"""The objects that calls return, shaped as `huggingface_hub` and `openai` shape them, open to fields they
-don't name."""
+"""The objects that calls return, in the form of `huggingface_hub` and `openai`. They keep fields that they
+do not define."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _Answer(BaseModel):
 
 
 class ChatMessage(_Answer):
-    """What the model said."""
+    """The message of the model."""
 
     role: str = "assistant"
     content: str | None = None
@@ -21,7 +21,7 @@ class ChatMessage(_Answer):
 
 
 class ChatChoice(_Answer):
-    """One of the answers to a chat; `finish_reason` is `length` when the text was cut at a token limit."""
+    """One of the answers to a chat; `finish_reason` is `length` if the text was truncated at a token limit."""
 
     index: int = 0
     message: ChatMessage

@@ -1,8 +1,8 @@
-"""What an engine says about its own load in an answer's headers (vLLM, when it is asked to).
+"""The load that an engine reports in an answer's headers (vLLM, on request).
 
-The request header `endpoint-load-metrics-format: TEXT` asks; the answer's `endpoint-load-metrics` tells, as
-`TEXT named_metrics.kv_cache_usage_perc=0.4, named_metrics.num_requests_waiting=3`. Read tolerantly: a proxy may drop
-it, a version may leave the prefix out or name more.
+The request header `endpoint-load-metrics-format: TEXT` asks for the answer header `endpoint-load-metrics`:
+`TEXT named_metrics.kv_cache_usage_perc=0.4, named_metrics.num_requests_waiting=3`. A proxy may drop
+the header, and a version may omit the prefix or add names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TELL = "endpoint-load-metrics"
 
 
 def read_load(headers: Mapping[str, str]) -> Load | None:
-    """The load in an answer's headers, None when nothing usable is told."""
+    """The load in an answer's headers, None if they have no usable value."""
     told = headers.get(_TELL)
     if not told:
         return None

@@ -1,4 +1,4 @@
-"""Which task a name means. Tables only."""
+"""The names of tasks, and which of them mean the same. Tables only."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _TEXTS = frozenset({CHAT, GENERATE, "text2text-generation", "image-to-text", "su
 
 
 def gives_text(task: str) -> bool:
-    """Whether a task, by its one name, is answered with a text."""
+    """Whether the answer to a task is a text."""
     return task in _TEXTS or task.startswith("translation")
 
 
 def canonical_task(task: str) -> str:
-    """One name for a task that goes by several (`embeddings` is `feature-extraction`); others are kept."""
+    """The main name of a task with several names (`embeddings` is `feature-extraction`); others are kept."""
     name = task.strip().lower().replace("_", "-")
     return _ALIASES.get(name, name)

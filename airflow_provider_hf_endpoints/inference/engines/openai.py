@@ -1,4 +1,4 @@
-"""OpenAI's routes, which vLLM, SGLang, llama.cpp and many containers serve; TGI serves that of chats."""
+"""OpenAI's routes, which vLLM, SGLang, llama.cpp and many containers serve. TGI serves only the route for chats."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ COMPLETIONS_ROUTE = "/v1/completions"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 MODELS_ROUTE = "/v1/models"
 RERANK_ROUTE = "/v1/rerank"
-#: What a message may hold in place of a text. `reasoning` is what newer releases of vLLM call `reasoning_content`.
+#: What a message may contain if it has no text. Newer releases of vLLM call `reasoning_content` `reasoning`.
 _IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "content")
-#: Types of parts of a `content`: Mistral's reasoning models think there, and a refusal of OpenAI's may stand there.
+#: Types of parts in a `content`: the thinking of Mistral's reasoning models, and a refusal in OpenAI's form.
 _PARTS_BESIDE = ("thinking", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
 _FILTERED = "content_filter"
-#: Why a text is whole: words of OpenAI's, of TGI's, of Anthropic's and of llama.cpp's. Of one that is not known nobody
-#: can tell.
+#: The finish reasons of a complete text, from OpenAI, TGI, Anthropic and llama.cpp. For an unknown reason it is not
+#: known whether the text is complete.
 WHOLE = frozenset(
     {"stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", "tool_calls", "tool_use", "function_call"}
     | {_FILTERED}
 )
-#: Why it is not: vLLM and SGLang say `abort` when a request is cancelled or the engine shuts down, vLLM and gateways
-#: `error` when it broke down, TensorRT-LLM `not_finished`.
+#: The finish reasons of an incomplete text. vLLM and SGLang: `abort` if a request is cancelled or the engine shuts
+#: down. vLLM and gateways: `error` if the request failed. TensorRT-LLM: `not_finished`.
 GIVEN_UP = frozenset(
     {"abort", "aborted", "error", "cancel", "cancelled", "canceled", "timeout", "failed", "interrupted", "not_finished"}
 )
-#: Why it is cut at a number of tokens: words of OpenAI's, of Anthropic's, of Mistral's, of llama.cpp's.
+#: The finish reasons of a truncated text, from OpenAI, Anthropic, Mistral and llama.cpp.
 CUT = frozenset({"length", "limit", "max_length", "max_tokens", "model_length", "max_output_tokens"})
-_MOST_TOKENS = 2**48  # more than any answer has; what a record of the journal can hold is 2**63
+_MOST_TOKENS = 2**48  # more than any answer has; a record of the journal can store 2**63
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -43,8 +43,8 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
 
     :raises UnsupportedTaskError: the dialect has no route for the task
     """
-    # `model` stands first so that a log of the body begins with it; engines that serve one model may go
-    # without.
+    # `model` stands first, so that it is at the beginning of a logged body. Engines that serve one model may not need
+    # it.
     head: dict[str, Any] = {} if model is None else {"model": model}
     params = for_openai(parameters, chat=task == CHAT)
     match task:
@@ -65,7 +65,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
 
 
 def as_messages(inputs: Any) -> list[Any]:
-    """Messages from a list of them, a dict that holds them, or a text, which becomes one message of the
+    """Messages from a list of them, a dict that contains them, or a text, which becomes one message of the
     user."""
     match inputs:
         case str():
@@ -83,7 +83,7 @@ def as_messages(inputs: Any) -> list[Any]:
 
 
 def as_query(inputs: Any) -> tuple[str, list[Any]]:
-    """Query and documents of a reranking, under the names of TEI, of Cohere or of sentence-transformers."""
+    """Query and documents of a reranking, by the names of TEI, of Cohere or of sentence-transformers."""
     if isinstance(inputs, Mapping):
         query = inputs.get("query", inputs.get("source_sentence"))
         for name in ("texts", "documents", "sentences", "passages"):
@@ -93,10 +93,10 @@ def as_query(inputs: Any) -> tuple[str, list[Any]]:
 
 
 def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
-    """What to send so that the engine keeps to a JSON schema.
+    """The parameters that make the engine follow a JSON schema.
 
-    OpenAI gave `/v1/completions` no `response_format`. vLLM takes it there too, llama.cpp its own `json_schema` and
-    SGLang the same as a text.
+    OpenAI defines no `response_format` for `/v1/completions`. vLLM accepts it there too, llama.cpp has `json_schema`,
+    and SGLang has `json_schema` as a text.
 
     :param engine: which engine it is, lower case, where known
     :raises UnsupportedTaskError: the task gives no text
@@ -109,7 +109,7 @@ def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[st
 
 
 def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
-    """The same where only chats can be asked to: all engines know OpenAI's `response_format` for them.
+    """The same for engines that follow a schema only in chats: all engines know OpenAI's `response_format` there.
 
     :raises UnsupportedTaskError: the task is not a chat
     """
@@ -129,7 +129,7 @@ def ask_schema_of_chat(task: str, schema: dict[str, Any], engine: str | None) ->
 def read(task: str, answer: Any) -> InferenceResult:
     """The result in a 200's body.
 
-    :param answer: what its JSON was decoded to
+    :param answer: the decoded JSON
     :raises MalformedAnswerError: the body lacks what the task needs
     """
     if not isinstance(answer, dict):
@@ -176,7 +176,7 @@ def _read_choices(task: str, answer: dict[str, Any]) -> InferenceResult:
 
 
 def _in_order(choices: list[Any]) -> list[Any]:
-    """Choices by their index, or as they stand where not each of them has its own."""
+    """Choices by their index, or in the given order if their indexes are not unique."""
     places = [choice.get("index") if isinstance(choice, dict) else None for choice in choices]
     if sorted(place for place in places if type(place) is int) != list(range(len(choices))):
         return choices
@@ -184,15 +184,15 @@ def _in_order(choices: list[Any]) -> list[Any]:
 
 
 def is_cut(reason: str | None) -> bool | None:
-    """Whether a text stops at a token limit, by why it stopped; None where that does not tell."""
+    """Whether a text stops at a token limit, by its finish reason; None if the reason does not say."""
     if reason in WHOLE:
-        return False  # nearly every answer
-    word = None if reason is None else reason.lower()  # some gateways write it in capitals
+        return False  # the usual case
+    word = None if reason is None else reason.lower()  # some gateways use capitals
     return True if word in CUT else False if word in WHOLE else None
 
 
 def is_truncated(reasons: Sequence[str | None]) -> bool | None:
-    """Whether one of some texts stops at a token limit, by why they stopped; None where that does not tell."""
+    """Whether any of the texts stops at a token limit; None if the finish reasons do not say."""
     cut = [is_cut(reason) for reason in reasons]
     return True if True in cut else None if None in cut else False
 
@@ -203,29 +203,29 @@ def is_filtered(reason: str | None) -> bool:
 
 
 def reason_of(reasons: Sequence[str | None]) -> str | None:
-    """Why some texts ended, in one word: that of one that is cut, where there is one."""
+    """One finish reason for several texts: that of a truncated text, if there is one."""
     return next((reason for reason in reasons if is_cut(reason)), reasons[0])
 
 
 def refuse_given_up(reason: str | None) -> None:
-    """Refuse a text in the middle of which the engine stopped.
+    """Refuse a text that the engine did not finish.
 
-    :raises CutAnswerError: it did
+    :raises CutAnswerError: the engine gave up in the middle of the text
     """
     if reason is not None and reason.lower() in GIVEN_UP:
         raise CutAnswerError(f"the engine cancelled the request (finish_reason: {reason})")
 
 
 def text_or_none(value: Any) -> str | None:
-    """A name of the engine's; None for anything else."""
+    """A name that the engine gives; None for anything else."""
     return value if isinstance(value, str) else None
 
 
 def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | None]:
-    """Text of one choice, what it says beside it, and why it stopped; a message that only calls tools is given whole.
+    """Text of one choice, its other fields, and its finish reason. A message that only calls tools is returned whole.
 
     :raises CutAnswerError: the engine gave the request up in the middle of the text
-    :raises MalformedAnswerError: there is neither a text nor anything else that is understood
+    :raises MalformedAnswerError: there is neither a text nor any other known content
     """
     if not isinstance(choice, dict):
         raise MalformedAnswerError("a choice is not an object")
@@ -257,7 +257,7 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
         calls = {name: extra.pop(name) for name in _CALLS if name in extra}
         if calls:
             return calls, extra or None, reason
-        # A reasoning model that used up its tokens while thinking, and an engine that withholds a text, say null.
+        # The value is null if a reasoning model used all tokens for thinking, or the engine withholds the text.
         withheld = is_cut(reason) or is_filtered(reason)
         if not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
             raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
@@ -265,14 +265,14 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
 
 
 def _reason(value: Any) -> str | None:
-    """Why a choice stopped where that is not said in a word: SGLang's own form is `{"type": "abort", "message": …}`."""
+    """The finish reason of a choice if it is not a string: SGLang has `{"type": "abort", "message": …}`."""
     return text_or_none(value.get("type")) if isinstance(value, dict) else None
 
 
 def _text_of(content: Any) -> tuple[str | None, list[Any]]:
-    """The text in a `content` that is not one, None where there is none, and the parts of a list that stand beside it.
+    """The text in a `content` that is not a string, None if there is none, and the other parts of a list.
 
-    :raises MalformedAnswerError: a part is neither a text nor one of those
+    :raises MalformedAnswerError: a part is of an unknown type
     """
     match content:
         case None:
@@ -302,7 +302,7 @@ def _read_embeddings(answer: dict[str, Any]) -> InferenceResult:
         places = [item.get("index") for item in data]
         vectors = [item["embedding"] for item in data]
         if len(data) > 1 and places != list(range(len(data))) and places != [None] * len(data):
-            # The index says whose vector is whose; where one is missing or double, nobody knows.
+            # The index says which vector belongs to which input. If one is missing or double, the order is unknown.
             by_place = dict(zip(places, vectors, strict=True))
             vectors = [by_place[place] for place in range(len(data))]
     except (AttributeError, KeyError, TypeError) as error:
@@ -319,10 +319,10 @@ def read_usage(answer: Any) -> Usage | None:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens; None for anything that can't be one, which no sum is to hold.
+    """A number of tokens; None for any other value, which must not be added.
 
-    Some gateways know no whole numbers, and write 12.0.
+    Some gateways write integers as 12.0.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None  # by `isinstance`, True is one too
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None  # `isinstance` would accept True

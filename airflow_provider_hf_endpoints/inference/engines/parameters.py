@@ -1,9 +1,9 @@
-"""Generation parameters under the names of OpenAI and of TGI and the hub, translated to the one an engine
-takes.
+"""Generation parameters by the names of OpenAI, TGI and the Hub, translated to the names of an engine.
 
-A caller may write `max_tokens` or `max_new_tokens`, `stop` or `stop_sequences`, whatever the engine. What has
-no counterpart is passed on as it is: an engine that does not know it says so, or ignores it, as its own
-documentation tells.
+
+A caller may write `max_tokens` or `max_new_tokens`, `stop` or `stop_sequences`, for any engine. Parameters without a
+counterpart are sent unchanged. An engine that does not know them returns an error or ignores them, as its
+documentation says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAMES = (
     {"echo", "return_full_text"},
     {"n", "num_return_sequences"},
 )
-#: Names that an engine takes on some route. They serve to find a misspelt one, so the list may lack some.
+#: Names that an engine accepts on some route. They serve to find a misspelt name, so the list may be incomplete.
 KNOWN = frozenset(
     [
         "aggregation_strategy",
@@ -91,19 +91,19 @@ KNOWN = frozenset(
         "watermark",
     ]
 )
-#: Names that become one another on some engine, or overrule each other there.
+#: Names that are translated to each other on some engine, or override each other.
 _SAME = (*_NAMES, {"temperature", "do_sample"}, {"logprobs", "top_logprobs"})
-#: What makes a choice among tokens; a pipeline takes the likeliest all the same, unless it is told to sample.
+#: Parameters of sampling. A pipeline still takes the likeliest token if it is not asked to sample.
 _SAMPLING = ("temperature", "top_p", "top_k", "typical_p", "min_p")
 
 
 def mean_the_same(one: str, other: str) -> bool:
-    """Whether two names say the same to an engine, so that only one of them counts."""
+    """Whether two names mean the same to an engine, so that only one is used."""
     return one == other or any({one, other} <= names for names in _SAME)
 
 
 def contradiction(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Two names of one parameter that are given with different values, of which an engine would be sent one."""
+    """Two names of one parameter that are given with different values, although an engine would get only one."""
     given = [(name, value) for name, value in parameters.items() if value is not None]
     for number, (one, value) in enumerate(given):
         for other, its in given[number + 1 :]:
@@ -115,7 +115,7 @@ def contradiction(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
 def for_openai(parameters: Mapping[str, Any], *, chat: bool) -> Parameters:
     """Parameters for the `/v1` routes.
 
-    :param chat: for that of chats, where some of them have another name or form
+    :param chat: for chats, where some parameters have another name or form
     """
     out = dict(parameters)
     _rename(out, "max_new_tokens", "max_tokens")
@@ -128,7 +128,7 @@ def for_openai(parameters: Mapping[str, Any], *, chat: bool) -> Parameters:
     if out.pop("do_sample", None) is False:
         out["temperature"] = 0
     if not chat:
-        # Engines ignore this one there, and end the text at a default of theirs.
+        # Engines ignore this name there, and end the text at their default limit.
         _rename(out, "max_completion_tokens", "max_tokens")
     if "logprobs" in out or "top_logprobs" in out:
         _tell_logprobs(out, chat=chat)
@@ -136,7 +136,7 @@ def for_openai(parameters: Mapping[str, Any], *, chat: bool) -> Parameters:
 
 
 def _tell_logprobs(out: Parameters, *, chat: bool) -> None:
-    """A chat is asked with a truth value and a number beside it, a completion with the number alone."""
+    """A chat takes a boolean and a number beside it, a completion only the number."""
     asked, number = out.pop("logprobs", None), out.pop("top_logprobs", None)
     if asked is not None and not isinstance(asked, bool):
         asked, number = True, asked if number is None else number
@@ -151,7 +151,7 @@ def _tell_logprobs(out: Parameters, *, chat: bool) -> None:
 
 
 def for_tgi(parameters: Mapping[str, Any]) -> Parameters:
-    """Parameters for TGI's `/generate`; `details` is what makes it tell why it stopped."""
+    """Parameters for TGI's `/generate`; `details` requests the finish reason."""
     out = dict(parameters)
     _rename(out, "max_tokens", "max_new_tokens")
     _rename(out, "max_completion_tokens", "max_new_tokens")
@@ -168,19 +168,19 @@ def for_tgi(parameters: Mapping[str, Any]) -> Parameters:
 
 
 def for_tgis_chat(parameters: Mapping[str, Any]) -> Parameters:
-    """Parameters for TGI's chat, before they are OpenAI's: only newer releases know the newer name of the limit."""
+    """Parameters for TGI's chat, before their translation: only newer releases know the newer name of the limit."""
     out = dict(parameters)
     _rename(out, "max_completion_tokens", "max_tokens")
     return out
 
 
 def for_toolkit(parameters: Mapping[str, Any], *, continues: bool = True) -> Parameters:
-    """Parameters for a pipeline of transformers that makes text.
+    """Parameters for a pipeline of transformers that generates text.
 
     `stop` is not one of them: what `stop_sequence` does differs from release to release (in 4.51 each *token* of the
-    stop ends the text), and `stop_strings` needs what cannot be sent. So the text is cut when the text comes.
+    stop ends the text), and `stop_strings` needs what cannot be sent. So this provider cuts the received text.
 
-    :param continues: the text goes on from a prompt, which would be repeated unless told not to
+    :param continues: whether the pipeline continues a prompt, and would repeat the prompt by default
     """
     out = dict(parameters)
     _rename(out, "max_tokens", "max_new_tokens")
@@ -204,7 +204,7 @@ def for_toolkit(parameters: Mapping[str, Any], *, continues: bool = True) -> Par
 
 
 def _rename(parameters: Parameters, old: str, new: str) -> None:
-    """Move `old` to `new`; when both are given, `new` is what counts."""
+    """Move `old` to `new`; if both are given, `new` is used."""
     if old in parameters:
         value = parameters.pop(old)
         parameters.setdefault(new, value)

@@ -1,11 +1,11 @@
-"""As what the answer of a route is read. On OpenAI's routes engines of every dialect answer as OpenAI does."""
+"""How the answer of a route is read. On OpenAI's routes, engines of every dialect answer in OpenAI's form."""
 
 from __future__ import annotations
 
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, canonical_task
 from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE
 
-#: In place of a task: the answer's JSON is the output, whatever it is.
+#: In place of a task: the JSON of the answer is the output.
 AS_IT_IS = "the answer's JSON"
 _OPENAI = {CHAT_ROUTE: CHAT, COMPLETIONS_ROUTE: GENERATE, EMBEDDINGS_ROUTE: EMBED}
 
@@ -22,10 +22,10 @@ def is_openais(route: str) -> bool:
 
 
 def task_of(route: str, task: str, own: str | None) -> str:
-    """As what the answer of a route that a caller chose is read.
+    """How the answer of a route that a caller chose is read.
 
-    :param task: of the caller
-    :param own: the route of that task on this engine, None where it has none
+    :param task: the caller's task
+    :param own: the route of that task on this engine, None if it has none
     """
     found = _OPENAI.get(path_of(route))
     if found is not None:

@@ -1,9 +1,9 @@
-"""The queue of an engine that does not tell it with its answers: `/metrics`, read now and then.
+"""The queue of an engine that does not report it in its answers: `/metrics`, read at intervals.
 
 vLLM, SGLang, TGI, llama.cpp and the inference toolkit serve Prometheus' text form. Behind a load balancer each look
-shows one random replica, so what is read is smoothed. An engine without the route, or with nothing of use in it, is not
-asked again.
-Decisions only: the batch asks.
+shows one random replica, so the values are smoothed. An engine that has no such route, or no usable value there, is
+not asked again.
+This file only decides. The batch sends the requests.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from airflow_provider_hf_endpoints.inference.wire import Load
 ROUTE = "/metrics"
 INTERVAL = 3.0  # seconds
 TIMEOUT = 5.0  # seconds
-SMOOTH = 0.3  # weight of the newest look
-FAILURES = 3  # looks in a row without anything of use, after which nobody looks any more
-STALE = 5.0  # intervals, after which what was read is not used
+SMOOTH = 0.3  # weight of the newest reading
+FAILURES = 3  # readings in a row without a usable value, after which no more are taken
+STALE = 5.0  # intervals after which a reading is too old
 
 #: Requests that wait, by engine.
 WAITING = (
@@ -26,16 +26,16 @@ WAITING = (
     "tgi_queue_size",
     "te_queue_size",
     "llamacpp:requests_deferred",
-    "inf_queue_size",  # the inference toolkit, which has no more to tell
+    "inf_queue_size",  # the inference toolkit, which has only this value
 )
 #: Share of the cache in use.
 CACHE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "llamacpp:kv_cache_usage_ratio")
 
 
 def read_metrics(text: str) -> Load | None:
-    """The load in a page of metrics, None when nothing usable is told.
+    """The load in a page of metrics, None if it has no usable value.
 
-    A metric with several lines (one per engine process or rank) counts as their sum, of a share the highest.
+    A metric with several lines (one per engine process or rank) counts as their sum, a share as their maximum.
     """
     waiting: float | None = None
     cache: float | None = None
@@ -64,7 +64,7 @@ def _sample(line: str) -> tuple[str, float | None]:
 
 
 class Scraper:
-    """What was seen, smoothed, and whether there is a use in looking."""
+    """The smoothed readings, and whether further readings are useful."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -74,14 +74,14 @@ class Scraper:
 
     @property
     def given_up(self) -> bool:
-        """The engine has no such route, or tells nothing there."""
+        """Whether the engine has no such route, or no usable value there."""
         return self._failures >= FAILURES
 
     def saw(self, now: float, status: int, text: str) -> None:
-        """What the engine answered."""
+        """Take the engine's answer."""
         load = read_metrics(text) if status == 200 else None
         if load is None:
-            # A proxy's 429 or 503 says nothing about the route.
+            # A 429 or 503 of the proxy says nothing about the route.
             self._failures = FAILURES if status in (401, 403, 404, 405) else self._failures + (status == 200)
             return
         self._failures = 0
@@ -92,7 +92,7 @@ class Scraper:
         self._cache, self._seen_at = load.cache, now
 
     def load(self, now: float) -> Load | None:
-        """The load of a replica, None when it is not known or too long ago."""
+        """The load of a replica, None if unknown or too old."""
         if self._waiting is None or now - self._seen_at > STALE * INTERVAL:
             return None
         return Load(self._waiting, self._cache)

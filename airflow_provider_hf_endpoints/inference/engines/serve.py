@@ -1,7 +1,7 @@
-"""`transformers serve`: OpenAI's routes for chats and texts, with less behind them.
+"""`transformers serve`: OpenAI's routes for chats and texts, with fewer features.
 
-Seen with transformers 5.23: what it does not do it ignores, `n`, `logprobs`, `response_format` and penalties among them
-(`refusals.py` names them), and a text that a stop ends has the stop in it.
+Seen with transformers 5.23: it ignores what it does not support, for example `n`, `logprobs`, `response_format` and
+penalties (`refusals.py` lists them). A text that ends at a stop contains the stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.inference.wire import WireRequest
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
     """The request for a task.
 
-    :raises UnsupportedTaskError: it has no route for the task, or takes one text for each call
+    :raises UnsupportedTaskError: the engine has no route for the task, or takes only one text per call
     """
     if task not in (CHAT, GENERATE):
         raise UnsupportedTaskError(f"transformers serve supports {CHAT} and {GENERATE}, not {task!r}")
@@ -28,7 +28,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
 
 
 def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
-    """Nothing makes it keep to a schema.
+    """Always raises: no parameter makes this engine follow a schema.
 
     :raises UnsupportedTaskError: always
     """

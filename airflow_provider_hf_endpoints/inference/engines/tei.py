@@ -1,7 +1,7 @@
 """Text Embeddings Inference: embeddings, classification, reranking, similarity.
 
-TEI can cut a long text silently (`auto_truncate`). Here it is told not to, so that a text that does not fit
-is an error; pass `truncate=True` to have it cut.
+TEI can truncate a long text silently (`auto_truncate`). Requests here disable it, so that a text that does not fit
+is an error. With `truncate=True` the text is truncated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRe
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
-    """The request for a task; `model` is not asked for, a TEI server has one.
+    """The request for a task; `model` is ignored, because a TEI server has one model.
 
     :raises UnsupportedTaskError: TEI does not generate text
     """

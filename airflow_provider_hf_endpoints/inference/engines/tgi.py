@@ -1,4 +1,4 @@
-"""Text Generation Inference: its own `/generate`, and OpenAI's chat route."""
+"""Text Generation Inference: `/generate` and OpenAI's chat route."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage,
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
     """The request for a task.
 
-    :raises UnsupportedTaskError: TGI generates text and nothing else
+    :raises UnsupportedTaskError: TGI only generates text
     """
     if task == CHAT:
-        # TGI wants the field and ignores what is in it.
+        # TGI requires the field and ignores its value.
         return openai.build(task, inputs, for_tgis_chat(parameters), model or "tgi")
     if task == GENERATE:
         return WireRequest("/generate", {"inputs": inputs, "parameters": for_tgi(parameters)})
@@ -26,9 +26,9 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
 
 
 def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
-    """What to send so that the engine keeps to a JSON schema: under a name of TGI's own on either route.
+    """The parameters that make the engine follow a JSON schema; TGI has another name for it on each route.
 
-    :raises UnsupportedTaskError: TGI generates text and nothing else
+    :raises UnsupportedTaskError: TGI only generates text
     """
     if task == CHAT:
         return {"response_format": {"type": "json_object", "value": schema}}
@@ -62,15 +62,15 @@ def read(task: str, answer: Any) -> InferenceResult:
 
 
 def read_details(item: Any) -> tuple[str | None, Usage]:
-    """Why a text ended and how many tokens it has, by its `details`; None for each that is not told.
+    """The finish reason of a text and its number of tokens, from `details`; None for each that is missing.
 
-    Handlers of the toolkit tell the same where they took the form over.
+    Handlers of the toolkit that use TGI's form have the same.
     """
     details = item.get("details") if isinstance(item, Mapping) else None
     details = details if isinstance(details, Mapping) else {}
     prefill = details.get("prefill")
     usage = Usage(
-        # Only told when decoder_input_details was asked for.
+        # Only present if decoder_input_details was requested.
         prompt_tokens=len(prefill) if isinstance(prefill, list) and prefill else None,
         completion_tokens=openai.count(details.get("generated_tokens")),
     )

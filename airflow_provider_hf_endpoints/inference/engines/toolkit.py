@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.engines.tgi import read_details
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
-# Pipelines whose answer is a text in a list of one object, and the name it goes by there.
+# Pipelines whose answer is a text in a list of one object, and the name of the text there.
 _TEXT_FIELDS = {
     CHAT: "generated_text",
     GENERATE: "generated_text",
@@ -22,7 +22,7 @@ _TEXT_FIELDS = {
     "summarization": "summary_text",
     "translation": "translation_text",
 }
-#: Pipelines that list what they found, which may be nothing.
+#: Pipelines that list what they find. The list may be empty.
 _MAY_FIND_NOTHING = frozenset(
     ("token-classification", "ner", "object-detection", "zero-shot-object-detection", "image-segmentation")
 )
@@ -31,10 +31,10 @@ _MAY_FIND_NOTHING = frozenset(
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
     """The request for a task.
 
-    The toolkit has no route for chats. Its text-generation pipeline takes messages as `inputs`, and puts them into the
+    The toolkit has no route for chats. Its text-generation pipeline takes messages as `inputs`, and applies the
     model's chat template.
     """
-    del model  # a container serves one
+    del model  # a container serves one model
     continues = task in (CHAT, GENERATE)
     params = for_toolkit(parameters, continues=continues) if gives_text(task) else dict(parameters)
     body: dict[str, Any] = {"inputs": openai.as_messages(inputs) if task == CHAT else inputs}
@@ -44,7 +44,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
 
 
 def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:
-    """Nothing makes a pipeline keep to a schema.
+    """Always raises: no parameter makes a pipeline follow a schema.
 
     :raises UnsupportedTaskError: always
     """
@@ -61,7 +61,7 @@ def read(task: str, answer: Any) -> InferenceResult:
     :raises MalformedAnswerError: the body lacks what the task needs
     """
     if task == CHAT and isinstance(answer, Mapping) and "choices" in answer:
-        return openai.read(task, answer)  # a handler of somebody's own that keeps to OpenAI's form
+        return openai.read(task, answer)  # a custom handler that uses OpenAI's form
     if task == EMBED:
         return InferenceResult(_vectors(answer), raw=answer)
     field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
@@ -69,7 +69,7 @@ def read(task: str, answer: Any) -> InferenceResult:
         if _is_empty(answer) and not (answer == [] and task in _MAY_FIND_NOTHING):
             raise MalformedAnswerError("an empty response")
         return InferenceResult(answer, raw=answer)
-    # A list of inputs comes back as a list of lists, each of one object for each text that was asked for.
+    # The answer to a list of inputs is a list of lists, with one object for each requested text.
     items = answer if isinstance(answer, list) else [answer]
     texts = [each for item in items for each in (item if isinstance(item, list) else [item])]
     if not texts:
@@ -78,7 +78,7 @@ def read(task: str, answer: Any) -> InferenceResult:
 
 
 def _read_texts(texts: list[Any], field: str, answer: Any) -> InferenceResult:
-    """The pipelines themselves tell neither why a text ends nor how many tokens it has; some handlers do."""
+    """The pipelines report neither the finish reason nor the number of tokens. Some handlers do."""
     told = [read_details(each) for each in texts]
     reasons = [reason for reason, _ in told]
     made = [usage.completion_tokens for _, usage in told]
@@ -96,7 +96,7 @@ def _read_texts(texts: list[Any], field: str, answer: Any) -> InferenceResult:
 
 
 def _is_empty(answer: Any) -> bool:
-    """Whether an answer says nothing, in as many brackets as it likes."""
+    """Whether an answer is empty, however deeply nested."""
     if isinstance(answer, list):
         return all(map(_is_empty, answer))
     return answer in (None, "", {})
@@ -106,14 +106,14 @@ def _text(item: Any, field: str) -> str:
     match item.get(field) if isinstance(item, Mapping) else None:
         case str(text):
             return text
-        case [*_, {"role": "assistant", "content": str(text)}]:  # a chat that is given back whole
+        case [*_, {"role": "assistant", "content": str(text)}]:  # a chat that is returned whole
             return text
         case _:
             raise MalformedAnswerError(f"the response has no {field}")
 
 
 def _vectors(answer: Any) -> list[Any]:
-    """One vector per input. A pipeline that gives one vector per token keeps that third dimension."""
+    """One vector per input. A pipeline that gives one vector per token keeps this third dimension."""
     if isinstance(answer, Mapping):
         answer = answer.get("embeddings", answer.get("embedding"))
     if not isinstance(answer, list) or not answer:
