@@ -1,4 +1,4 @@
-"""From input paths to rows: finding files, unpacking, reading formats, ids, and whether an input can be used at all.
+"""From input paths to rows: find files, unpack them, read their formats, check ids, and check that the input is valid.
 
-What a row asks of an engine is in `requests/`. Nothing here knows a job.
+The request for a row is made in `requests/`. Nothing here knows a job.
 """

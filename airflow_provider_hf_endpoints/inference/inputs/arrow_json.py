@@ -1,11 +1,10 @@
-"""What a Parquet column is as JSON: one rule for every Arrow type, decided by a file's schema before any row.
+"""How a Parquet column becomes JSON: one rule for each Arrow type, chosen by a file's schema before any row is read.
 
-Numbers, truth values, text and null are what they are; lists, structs and maps with text keys are arrays and objects of
-such. A field of a struct that is null is left out: Arrow gives every struct all fields, and a message that has none of
-`tool_calls` must not be sent with it. Dates and times become ISO 8601 (to the microsecond, with their offset where they
-have one), decimals text, so that no digit is lost. Two values under one key of a map have no form, so their row is an
-error. Bytes, durations and types of one's own have no form that everybody would expect, so a column of them is refused,
-if the batch needs it at all.
+Numbers, booleans, text and null stay what they are. Lists, structs and maps with text keys become arrays and objects.
+A field of a struct that is null is left out: Arrow gives every struct all fields, and a message without `tool_calls`
+must not be sent with them. Dates and times become ISO 8601, to the microsecond and with their offset. Decimals become
+text, so that no digit is lost. A map with two values for one key has no JSON form, so its row is an error. Bytes,
+durations and custom types have no obvious JSON form, so a column of them is refused if the batch needs the column.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-#: From a value as Python has it to one that JSON has; None where they are the same.
+#: From a Python value to a JSON value; None if they are the same.
 Convert = Callable[[Any], Any] | None
 
 
@@ -25,9 +24,9 @@ class NoJsonError(Exception):
 
 
 def converter(kind: Any) -> Convert:
-    """How values of an Arrow type become JSON.
+    """The conversion of an Arrow type's values to JSON.
 
-    :raises NoJsonError: they do not
+    :raises NoJsonError: there is none
     """
     if types.is_dictionary(kind):
         return converter(kind.value_type)
@@ -66,7 +65,7 @@ _LISTS = (
     types.is_list_view,
     types.is_large_list_view,
 )
-#: Types of Arrow's own extensions that everybody reads alike: a text of JSON, a UUID, a truth value in a byte.
+#: Arrow's own extension types with an obvious form: a text of JSON, a UUID, a boolean in a byte.
 _EXTENSIONS: dict[str, Convert] = {
     "arrow.json": None,
     "arrow.uuid": lambda value: None if value is None else str(value),
@@ -120,7 +119,7 @@ def _unless_null(change: Callable[[Any], Any]) -> Convert:
 
 
 def python_type(kind: Any) -> Any:
-    """The type whose values Python has too: times in microseconds, halves as floats; else the type itself."""
+    """The type that has the same values in Python: times in microseconds, halves as floats, others unchanged."""
     if types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if types.is_time64(kind) and kind.unit == "ns":

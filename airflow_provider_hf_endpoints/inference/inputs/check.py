@@ -1,4 +1,4 @@
-"""Whether an input can be used at all, seen from the first rows of its files; reads no further."""
+"""Whether an input is valid, judged by the first rows of its files. Reads no further."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ FIRST_FILES = 100
 def check_rows(
     source: Input, columns: Sequence[str], *, keep: Sequence[str] = (), stop_on_bad: bool, may_be_empty: bool
 ) -> Line | None:
-    """Refuse an input without a row, or whose rows are not what is expected.
+    """Refuse an input without rows, or with rows that are not as expected.
 
-    A line that is not a row is not refused, unless none of a file's first hundred is one. That is asked of a hundred
-    files at most.
+    A line that is not a row is refused only if a file's first hundred lines contain no row. At most a hundred files are
+    checked for that.
 
     :param columns: columns that every row must have
     :param keep: columns that some row must have
-    :param stop_on_bad: refuse a single line that is not a row too
+    :param stop_on_bad: also refuse a single line that is not a row
     :param may_be_empty: the input may have no row
-    :return: the first row, None where there was none in the files that were looked at
-    :raises BatchInputError: there is no file, it is empty or torn, or its rows lack a column
+    :return: the first row, None if the checked files have none
+    :raises BatchInputError: there is no file, it is empty or incomplete, or its rows lack a column
     """
     rows, first = 0, None
     present: dict[str, None] = {}
@@ -57,7 +57,7 @@ def check_rows(
             present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
         raise EmptyInputError(f"input file {source} is empty")
-    # Of a shard, whose rows may be few, another part of the input may have the column.
+    # A shard may have few rows, and another part of the input may have the column.
     if present and not source.whole:
         for name in keep:
             if name not in present:
@@ -66,7 +66,7 @@ def check_rows(
 
 
 def columns_of(first: Line, source: Input) -> tuple[str, ...]:
-    """All columns of the first row, also those that are not read; none where the line is not a row."""
+    """All columns of the first row, also unread ones; none if the line is not a row."""
     if source.columns is not None and source.files[0].format is not JSONL:
         first = next(read_lines(replace(source, columns=None)), first)
     return tuple(_names_in(first))
@@ -80,7 +80,7 @@ def _names_in(line: Line) -> Iterable[str]:
 
 
 def _is_fragment(file: InputFile, lines: list[Line]) -> bool:
-    """Whether bad lines here need not mean a bad file: they are not its first hundred."""
+    """Whether bad lines may appear in a good file, because they are not its first hundred."""
     return file.start > 0 or (file.end is not None and len(lines) < FIRST_ROWS)
 
 
@@ -92,7 +92,7 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
         except BatchInputError as error:
             problems.append(error)
     if problems and lines[0].raw.startswith(b"[") and file.format is JSONL:
-        # One line of an array, by chance, may be an object.
+        # A single line of an array may happen to be an object.
         raise BatchInputError(
             f"input file {file} starts with a JSON array. Write one object per line (JSON Lines), for example with: "
             "jq -c '.[]'"
@@ -103,7 +103,7 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
 
 def _refuse_doubled_name(file: InputFile, lines: list[Line]) -> None:
     """
-    :raises BatchInputError: a row has two columns of one name, which whoever wrote the file does to every row
+    :raises BatchInputError: a row has two columns with the same name; then every row of the file has
     """
     for line in lines if file.format is JSONL else ():
         try:
@@ -118,9 +118,9 @@ def _refuse_doubled_name(file: InputFile, lines: list[Line]) -> None:
 
 
 def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object]) -> None:
-    """Make the requests of the first rows without sending them.
+    """Make the requests of the first rows, without sending them.
 
-    :raises BatchInputError: none of them can be made, though they are the first of their file, or the endpoint's engine
+    :raises BatchInputError: none can be made, although they are the first rows of their file, or the engine
         does not serve the task
     """
     last: Exception | None = None

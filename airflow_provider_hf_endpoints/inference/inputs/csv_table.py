@@ -1,4 +1,4 @@
-"""Rows of a CSV file whose first line has the names. Every value is text; one that is empty or missing is null."""
+"""Rows of a CSV file. The first line has the names. Every value is text; an empty or missing value is null."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.refusals import encoding_of, refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
-#: Characters of one value. A quote that is never closed takes all that follows for one value; this bounds the memory.
+#: Characters of one value. If a quote is never closed, all that follows is one value. This limits the memory.
 MOST_CHARACTERS = 64 << 20
 
 
@@ -27,12 +27,12 @@ def read(
 ) -> Generator[Line, None, int]:
     """The rows of a file, see `read.Reader`.
 
-    A row with more values than names is its own error. Behind an error of the table itself nobody can tell where the
-    next row begins, so such an error ends the input.
+    A row with more values than names is an error of this row. After an error of the table itself, the next row's start
+    is unknown, so the input ends there.
 
     :raises BatchInputError: the text is in another encoding, a quote is not closed, or two columns have one name
     """
-    del columns, counted  # a row has all its values, and those may hold line breaks
+    del columns, counted  # a row has all its values, and a value may contain line breaks
     with unpacked(file) as content:
         refuse_other_kinds(file, file.format.name, content, encoding=file.csv.encoding)
         names: list[str] = []
@@ -46,14 +46,14 @@ def read(
 
 
 def _codec(file: InputFile, content: IO[bytes]) -> str:
-    """The codec of the file's encoding, which passes over a byte order mark."""
+    """The codec of the file's encoding. It skips a byte order mark."""
     named = file.csv.encoding or "utf-8-sig"
     marked = encoding_of(cast("io.BufferedReader", content).peek(4)[:4]) if named.endswith(("-le", "-be")) else None
     return marked.lower() if marked in ("UTF-16", "UTF-32") else named
 
 
 def _delimiter(file: InputFile) -> str:
-    """What the job names, else what the file's name tells."""
+    """The delimiter from the job, else from the file's name."""
     named = file.name.lower().removesuffix(file.packing).endswith(".tsv")
     return file.csv.delimiter or ("\t" if named else ",")
 
@@ -82,7 +82,7 @@ def _rows(file: InputFile, text: io.TextIOWrapper) -> Iterator[tuple[int, list[s
 def _checked(file: InputFile, names: list[str]) -> list[str]:
     """The names in the first line.
 
-    :raises BatchInputError: a name stands there twice
+    :raises BatchInputError: a name appears twice
     """
     doubled = [name for name, count in Counter(names).items() if count > 1 and name]
     if doubled:
@@ -102,6 +102,6 @@ def _line(file: InputFile, place: int, number: int, names: list[str], values: li
 
 
 def count(file: InputFile) -> int | None:
-    """None: a quoted value may hold line breaks, so that counting would mean reading it all."""
+    """None: a quoted value may contain line breaks, so counting rows would mean reading the whole file."""
     del file
     return None

@@ -1,5 +1,5 @@
-"""Which files an `input_path` means, in which order: one file, a list, a pattern, or a folder. Looks at names
-only; nothing is opened."""
+"""The files that an `input_path` means, and their order: one file, a list, a pattern, or a folder. Looks at names
+only; opens nothing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _PACKED = (".gz", ".zst")
 class InputFile:
     """One file of the input.
 
-    :param name: as errors call it: its name, or its way from the folder or pattern that it was found by
+    :param name: as in errors: its name, or its path below the folder or pattern
     :param packing: `.gz`, `.zst`, or nothing
-    :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, the end not among them
+    :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, without the end
     :param end: None for the file's end
-    :param csv: how it is written, where it is CSV
+    :param csv: the form of a CSV file
     """
 
     path: UPath
@@ -53,7 +53,7 @@ class InputFile:
 
     @property
     def is_part(self) -> bool:
-        """Whether other lines of the file are left to others."""
+        """Whether another part of the file is read elsewhere."""
         return self.start > 0 or self.end is not None
 
     def __str__(self) -> str:
@@ -62,12 +62,12 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The files of a batch, in the order in which their rows count.
+    """The files of a batch, in the order of their rows.
 
-    :param patterns: folders and patterns that they were found by, as patterns
-    :param whole: all files of the batch, where these are only a shard's
-    :param versions: size and version of each file by its path, where somebody has looked; see `versions.py`
-    :param columns: columns that the batch needs of a row, for formats that can leave the others unread; None
+    :param patterns: the folders and patterns that found the files, as patterns
+    :param whole: all files of the batch, if these are only a shard's
+    :param versions: size and version of each file by its path, if known; see `versions.py`
+    :param columns: columns that the batch needs of a row, for formats that can skip the others; None
         for all
     """
 
@@ -79,7 +79,7 @@ class Input:
 
     @property
     def names(self) -> str | list[str]:
-        """The paths as an identity keeps them: one text, or the list."""
+        """The paths in the form of an identity: one text, or a list."""
         files = self.whole or self.files
         return str(files[0]) if len(files) == 1 else [str(file) for file in files]
 
@@ -88,7 +88,7 @@ class Input:
         return replace(self, files=(file,))
 
     def would_read(self, path: UPath) -> str | None:
-        """By what a file at this path would be read another time, None when it would not."""
+        """The path or pattern that would read a file at `path` in a later run, None if none would."""
         if any(_same(file.path, path) for file in self.files):
             return str(path)
         for pattern in self.patterns:
@@ -103,7 +103,7 @@ class Input:
 
     def refuse_output(self, *paths: UPath) -> None:
         """
-        :raises BatchInputError: one of the paths lies where a later run would read it
+        :raises BatchInputError: a later run would read one of the paths as input
         """
         for path in paths:
             reader = self.would_read(path)
@@ -126,14 +126,14 @@ def find_input(
 ) -> Input:
     """The files that an `input_path` means.
 
-    A path that is a folder means the files in it, one with `*`, `?` or `[…]` those that it fits (`**` goes through
-    folders); both sorted by name, without names that begin with a dot or an underscore. A list keeps its order, and
+    A folder means the files in it. A path with `*`, `?` or `[…]` means the files that match (`**` includes folders).
+    Both are sorted by name, without names that begin with a dot or an underscore. A list keeps its order, and
     each of its entries may be any of these.
 
     :param columns: columns that the batch needs
-    :param csv: how CSV files are written; None for the usual way
-    :raises BatchInputError: nothing is found, it may not be read, a file is named twice, a folder holds one of no
-        known format, or a form of CSV is named and no file is CSV
+    :param csv: the form of CSV files; None for the usual form
+    :raises BatchInputError: there is no file, a file cannot be read or is named twice, a folder contains a file of
+        unknown format, or a form of CSV is given and no file is CSV
     """
     entries = list(given) if isinstance(given, list | tuple) else [given]
     if not entries:
@@ -154,7 +154,7 @@ def find_input(
 
 def _refuse_doubled(files: Sequence[InputFile]) -> None:
     """
-    :raises BatchInputError: two paths lead to one file
+    :raises BatchInputError: two paths mean the same file
     """
     seen: dict[object, InputFile] = {}
     for file in files:
@@ -167,7 +167,7 @@ def _refuse_doubled(files: Sequence[InputFile]) -> None:
 
 
 def _content_of(path: UPath) -> object:
-    """What is equal for two paths to one file: on a disk links lead there too."""
+    """A value that is equal for two paths to the same file, also through links on a disk."""
     local = local_path(path)
     if local is not None:
         try:
@@ -179,7 +179,7 @@ def _content_of(path: UPath) -> object:
 
 
 def is_pattern(path: UPath) -> bool:
-    """Whether a path has the signs of a pattern."""
+    """Whether a path contains the characters of a pattern."""
     return any(sign in path.path for sign in _MAGIC)
 
 
@@ -188,7 +188,7 @@ def _is_file(path: UPath, files: Sequence[InputFile]) -> bool:
 
 
 def _full(path: UPath) -> str:
-    """The path as its file system writes it, whatever the way it was given in."""
+    """The path as its file system writes it, in whatever form it was given."""
     return str(path.fs._strip_protocol(path.path)).rstrip("/")
 
 
@@ -197,7 +197,7 @@ def _same(one: UPath, other: UPath) -> bool:
 
 
 def _found(path: UPath, input_format: InputFormat, in_list: bool) -> list[InputFile]:
-    # A listing that the file system's client kept would hide what another machine wrote since.
+    # A cached listing of the file system's client would hide files that another machine wrote since.
     path.fs.invalidate_cache()
     try:
         return list(_of_entry(path, input_format, in_list))
@@ -213,8 +213,8 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
         yield from _matching(path, input_format)
     elif path.is_dir():
         yield from _inside(path, input_format)
-    elif in_list and not path.exists():  # a single file says so itself when it is opened
-        path.fs.info(path.path)  # which raises the reason, where that is another one
+    elif in_list and not path.exists():  # a single file raises this when it is opened
+        path.fs.info(path.path)  # raises the reason, if there is another one
         raise BatchInputError(f"input file {path} does not exist. {check_path(path)}")
     else:
         yield _describe(path, path.name, input_format)
@@ -254,7 +254,7 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 def _refuse_broken_link(path: UPath) -> None:
     """
-    :raises BatchInputError: it leads to no file, so the rows that it stands for would be left out
+    :raises BatchInputError: the link leads to no file, so rows would be missing
     """
     local = local_path(path)
     if local is not None and local.is_symlink() and not local.exists():
@@ -265,7 +265,7 @@ def _refuse_broken_link(path: UPath) -> None:
 
 
 def _why_not(folder: UPath) -> str:
-    """Why nothing is in a folder, if the Hub says so."""
+    """The reason for an empty folder, if the Hub gives one."""
     try:
         folder.fs.info(folder.path)
     except FileNotFoundError as error:
@@ -274,7 +274,7 @@ def _why_not(folder: UPath) -> str:
 
 
 def _split(pattern: UPath) -> tuple[UPath, str]:
-    """The folder above a pattern's first sign, and the pattern from there on."""
+    """The folder above the first special character of a pattern, and the pattern from there on."""
     parts = PurePosixPath(pattern.path).parts
     plain = next(number for number, part in enumerate(parts) if any(sign in part for sign in _MAGIC))
     base = pattern
@@ -288,7 +288,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_left_out(name: str, wanted: str) -> bool:
-    """Hidden files and those in hidden folders, unless the pattern asks for hidden names."""
+    """Whether to skip a name: hidden files and files in hidden folders, unless the pattern asks for hidden names."""
     *folders, file = name.split("/")
     last = wanted.rpartition("/")[2]
     if any(_is_hidden(folder) for folder in folders):
@@ -297,7 +297,7 @@ def _is_left_out(name: str, wanted: str) -> bool:
 
 
 def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:
-    """A file that was found, not named, so that its name has to tell its format."""
+    """A file that was found, and not given, so its name must show its format."""
     if format_of(_suffix(name)[0], input_format) is None:
         raise BatchInputError(
             f"input file {path} has no known suffix ({', '.join(SUFFIXES)}, optionally compressed). Narrow the "
@@ -317,7 +317,7 @@ def _describe(path: UPath, name: str, input_format: InputFormat) -> InputFile:
 
 
 def _suffix(name: str) -> tuple[str, str]:
-    """The suffix that tells the format, and that of the packing."""
+    """The suffix of the format, and the suffix of the packing."""
     lower = name.lower()
     packing = next((each for each in _PACKED if lower.endswith(each)), "")
     return PurePosixPath(lower.removesuffix(packing)).suffix, packing

@@ -1,4 +1,4 @@
-"""Every format that an input file may have, with all that is particular to it. The one place to add another.
+"""The formats of input files, each with its properties. To add a format, add it here.
 
 A format is a name in `InputFormat`, a line of `_FORMATS`, and a module of this room, its reader (see `read.Reader`).
 """
@@ -10,19 +10,19 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-#: What a job may name: `auto` for what each file's name tells, or a format.
+#: A job may give `auto`, which means the format in each file's name, or a format.
 InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:
-    """What a format is.
+    """The properties of a format.
 
-    :param suffixes: by which a file's name tells it, in lower case, without that of a packing
-    :param reader: name of its module in this room; imported with the first such file, for a library may take its time
-    :param unit: what a row is called in its file
-    :param may_be_packed: whether `.gz` or `.zst` around it are unpacked
-    :param splits: whether a range of an unpacked file's bytes can be read alone: a row ends where its line ends
+    :param suffixes: the suffixes of such files, in lower case, without the suffix of a packing
+    :param reader: name of its module in this room; imported with the first such file, because a library may load slowly
+    :param unit: the word for a row of such a file
+    :param may_be_packed: whether `.gz` and `.zst` are unpacked
+    :param splits: whether a byte range of an unpacked file can be read alone, because each line is a row
     """
 
     name: str
@@ -35,10 +35,10 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class CsvForm:
-    """How a CSV file is written.
+    """The form of a CSV file.
 
-    :param encoding: of its text, None for UTF-8, which may begin with a byte order mark
-    :param delimiter: one character between two values, None for what the file's name tells: a tab in `.tsv`, else a
+    :param encoding: None for UTF-8, with or without a byte order mark
+    :param delimiter: one character between two values, None for the one of the file's name: a tab for `.tsv`, else a
         comma
     """
 
@@ -47,12 +47,12 @@ class CsvForm:
 
     @classmethod
     def of(cls, encoding: str | None, delimiter: str | None) -> CsvForm:
-        """The form that a job names.
+        """The form that a job gives.
 
-        :raises ValueError: there is no such encoding, or the delimiter cannot be one
+        :raises ValueError: the encoding is unknown, or the delimiter is not valid
         """
         try:
-            "".encode(encoding or "utf-8")  # refuses a codec that is not one of text
+            "".encode(encoding or "utf-8")  # refuses a codec that is not for text
             name = codecs.lookup(encoding or "utf-8").name
         except (LookupError, TypeError, ValueError):
             raise ValueError(f"encoding={encoding!r} is unknown. Use a name such as utf-8, cp1252 or utf-16") from None
@@ -78,15 +78,15 @@ SUFFIXES = tuple(_BY_SUFFIX)
 
 
 def format_of(suffix: str, input_format: InputFormat) -> FileFormat | None:
-    """The format of a file: the one that the job names, else what the file's suffix tells; None when the suffix is
+    """The format of a file: the one that the job gives, else the one of the file's suffix; None if the suffix is
     unknown.
 
-    :raises ValueError: the job names none
+    :raises ValueError: the job gives an unknown format
     """
     match input_format:
         case "auto":
             return _BY_SUFFIX.get(suffix)
-        case "openai-batch":  # a form of request, in lines of JSON
+        case "openai-batch":  # a form of requests, as lines of JSON
             return JSONL
         case name if name in _BY_NAME:
             return _BY_NAME[name]

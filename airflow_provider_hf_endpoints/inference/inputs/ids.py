@@ -1,4 +1,4 @@
-"""Ids of rows: that every row has one of its own. Known by their hashes, so that memory holds eight bytes a row."""
+"""Whether every row has a unique id. Ids are compared by hash, so that memory needs eight bytes per row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINES_AT_A_TIME = 4096
 
 
 def hash_id(identity: RowId) -> int:
-    """64 bits of a row's id; the text and the number of the same digits differ."""
+    """64 bits of a row's id. A text and a number with the same digits differ."""
     hashed = blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(hashed, "big")
 
@@ -25,11 +25,11 @@ def hash_id(identity: RowId) -> int:
 def hashes_of(
     source: Input, id_column: str, *, stop_on_bad: bool, go_on: Callable[[], None] = lambda: None
 ) -> list[array[int]]:
-    """The hashes of all ids, in order: eight bytes a row, sorted in parts.
+    """The hashes of all ids, in order: eight bytes per row, sorted in parts.
 
     :param stop_on_bad: refuse a line that is not a row; otherwise it has no id
-    :param go_on: called every few thousand lines, since all are read; may raise
-    :raises BatchInputError: an id is missing, or stands on two lines
+    :param go_on: called every few thousand lines, because all lines are read; may raise
+    :raises BatchInputError: an id is missing, or appears twice
     """
     buckets = [array("Q") for _ in range(_BUCKETS)]
     for line in read_lines(source):

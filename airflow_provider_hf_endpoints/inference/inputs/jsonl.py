@@ -1,4 +1,4 @@
-"""Rows of a JSONL file: one JSON object a line. Blank lines are not rows."""
+"""Rows of a JSONL file: one JSON object per line. Blank lines are not rows."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from airflow_provider_hf_endpoints.inference.inputs.unpack import READ_BYTES, un
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _BOM = b"\xef\xbb\xbf"
-# A file without line ends is read whole otherwise, whatever its size. No endpoint takes a request of this size.
+# Without this limit, a file without line ends would be read whole. No endpoint accepts a request of this size.
 LONGEST_LINE = 1 << 28  # bytes
 _SHOWN = 200  # bytes that are kept of a longer line
 
 
 class _Longer(bytes):
-    """The beginning of a line that passes `LONGEST_LINE`, which `size` bytes long is skipped."""
+    """The beginning of a line longer than `LONGEST_LINE`. Its `size` bytes are skipped."""
 
     size: int
 
     @classmethod
     def of(cls, beginning: bytes, content: IO[bytes]) -> _Longer:
-        """Of what was read of it. Reads on to its end, from where the next line is read."""
+        """From the part that was read. Reads on to the end of the line."""
         longer = cls(beginning[:_SHOWN])
         longer.size = len(beginning) + _skip_line(content)
         return longer
 
 
 def _skip_line(content: IO[bytes]) -> int:
-    """Read to the end of the line, piece by piece. How many bytes that were."""
+    """Read to the end of the line in pieces. Returns the number of bytes."""
     size = 0
     while rest := content.readline(READ_BYTES):
         size += len(rest)
@@ -47,7 +47,7 @@ def read(
     columns: tuple[str, ...] | None = None,
     counted: Callable[[InputFile, int], None] | None = None,
 ) -> Generator[Line, None, int]:
-    """The lines of a file as they stand there, see `read.Reader`; whether one is JSON is for whoever parses it."""
+    """The lines of a file, unchanged; see `read.Reader`. The parser decides whether a line is JSON."""
     del columns  # a line is read whole
     number = 0
     with unpacked(file) as content:
@@ -63,27 +63,27 @@ def read(
 
 
 def _texts(file: InputFile, content: IO[bytes]) -> Iterator[tuple[int, bytes, str]]:
-    """The number of each line, what stands there (nothing on a blank one), and why it cannot be a row."""
+    """The number of each line, its bytes (none for a blank line), and why it cannot be a row."""
     for number, raw in enumerate(_lines(file, content), start=1):
         text = raw.strip()
         if number == 1 and not file.start:
             text = text.removeprefix(_BOM).strip()
         problem = ""
         if isinstance(raw, _Longer):
-            # It is a row in any case: a blank beginning must not make it vanish.
+            # It is a row in any case, even if its beginning is blank.
             text = text or bytes(raw)
             problem = f"has {raw.size:,} bytes; at most {LONGEST_LINE:,} are read. Are its line ends missing?"
         yield number, text, problem
 
 
 def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
-    """The lines that start in the file's part. A line belongs to the part in which it starts, all of it."""
+    """The lines that start in the file's part. The whole line belongs to the part in which it starts."""
     if not file.is_part:
         yield from _limited(content)
         return
     at = file.start
     if at:
-        # From the byte before: where that one ends a line, a line starts here; else one of the part before ends here.
+        # Read from the byte before. If it ends a line, a line starts here; else a line of the previous part ends here.
         at += _skip_line(content) - 1
     lines = _limited(content)
     while file.end is None or at < file.end:
@@ -95,7 +95,7 @@ def _lines(file: InputFile, content: IO[bytes]) -> Iterator[bytes]:
 
 
 def _limited(content: IO[bytes]) -> Iterator[bytes]:
-    """Each line, of a longer one than `LONGEST_LINE` its beginning."""
+    """Each line; of a line longer than `LONGEST_LINE`, its beginning."""
     for line in iter(partial(content.readline, LONGEST_LINE), b""):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             line = _Longer.of(line, content)
@@ -103,7 +103,7 @@ def _limited(content: IO[bytes]) -> Iterator[bytes]:
 
 
 def count(file: InputFile) -> int | None:
-    """Rows of a local file, quickly; None where that would mean reading an object store or unpacking."""
+    """Rows of a local file; None for a file that is on an object store or packed."""
     if local_path(file.path) is None or file.packing:
         return None
     with unpacked(file) as content:

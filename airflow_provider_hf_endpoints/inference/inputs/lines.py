@@ -1,6 +1,6 @@
-"""A row of the input as every format yields it: a line of JSON that knows where it comes from, and the row in it.
+"""A row of the input in the form that every format yields: a line of JSON with its place in the input.
 
-What is made of a row is in `requests/`.
+The request for a row is made in `requests/`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ RowId = str | int
 
 
 class Line(NamedTuple):
-    """A line that holds something.
+    """A line that is not blank.
 
     :param place: place among the rows of all files, from 0
-    :param number: place in its file, from 1: the line as an editor counts, the row where a format has no lines; in a
-        part of a file, from that part's start
-    :param raw: the row as JSON, or what stands in its place
-    :param problem: why this is not a row, in words that follow its place; empty where it is one
+    :param number: place in its file, from 1: the line number as in an editor, or the row's number if the format has no
+        lines; in a part of a file, from the part's start
+    :param raw: the row as JSON, or the bytes in its place
+    :param problem: why this is not a row, as words to follow its place; empty if it is a row
     """
 
     place: int
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 def parse_line(line: Line) -> dict[str, Any]:
     """The row in a line.
 
-    :raises BadLineError: no JSON, or no object
+    :raises BadLineError: not JSON, or not an object
     """
     if line.problem:
         raise BadLineError(f"{line.where} {line.problem}: {_start(line.raw)}")
@@ -63,15 +63,15 @@ def parse_line(line: Line) -> dict[str, Any]:
 
 
 def doubled_name(line: Line) -> str | None:
-    """A name that a row has twice, of which a reader of JSON silently keeps the last value; None where there is none.
+    """A name that a row has twice, although a JSON parser silently keeps the last value; None if there is none.
 
-    This takes as long as several readings, so it is for a few rows.
+    This is slow, so only a few rows are checked.
     """
     return next((name for name, count in Counter(fastjson.names_in(line.raw)).items() if count > 1), None)
 
 
 def with_line(error: Exception, line: Line) -> BatchInputError:
-    """The error with file and line in its words, where they do not stand there yet."""
+    """The error with file and line in its text, if they are not there yet."""
     if isinstance(error, BatchInputError) and f"{line.where} " in str(error):
         return error
     return BatchInputError(f"{line.where}: {error}")
@@ -85,7 +85,7 @@ def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
     """The row's id: the value of `id_column`, or its place.
 
     :raises MissingColumnError: the column is missing
-    :raises BadLineError: the column holds neither text nor a whole number
+    :raises BadLineError: the column's value is neither text nor an integer
     """
     if id_column is None:
         return line.place
@@ -100,7 +100,7 @@ def row_id(row: Mapping[str, Any], line: Line, id_column: str | None) -> RowId:
 
 
 def require_columns(columns: Sequence[str], row: Mapping[str, Any], where: str | None = None) -> None:
-    """Check that a row has every one of some columns.
+    """Check that a row has all of the given columns.
 
     :param where: the row's file and line, for the error
     :raises MissingColumnError: it lacks one

@@ -1,5 +1,5 @@
-"""Rows of a Parquet file as JSON, read batch by batch out of one row group after the other, and only the columns that
-are needed. Needs the extra `parquet`."""
+"""Rows of a Parquet file as JSON. The file is read in batches of each row group, and only the needed columns.
+Needs the extra `parquet`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ except ImportError:
     pa = None
 
 BATCH_ROWS = 256
-#: Of rows that are read and turned into JSON at the same time: held as Arrow, as Python's values and as JSON.
+#: Rows that are read and converted at the same time: they are in memory as Arrow, Python and JSON.
 BATCH_BYTES = 8 << 20
-LOOK_ROWS = 8  # from which the length of a value is told where the file's end does not tell it
-#: What is held of each column's bytes: without it, a column of a whole row group would be.
+LOOK_ROWS = 8  # rows that show the length of a value if the file's footer does not
+#: Bytes that are buffered per column. Without this limit, a column of a whole row group would be buffered.
 BUFFER_BYTES = 1 << 20
 
 
@@ -40,7 +40,7 @@ def read(
 ) -> Generator[Line, None, int]:
     """The rows of a file as JSON, by the rule of `arrow_json`; see `read.Reader`.
 
-    :raises BatchInputError: the file is not Parquet, is cut short, lacks a column, or a column has no form in JSON
+    :raises BatchInputError: the file is not Parquet, is incomplete, lacks a column, or a column has no form in JSON
     """
     del counted  # the format has no lines
     with _opened(file) as table:
@@ -56,7 +56,7 @@ def read(
 
 
 def _batches(table: Any, group: int, columns: list[str]) -> Iterator[Any]:
-    """The rows of a row group, as many at a time as are some megabytes."""
+    """The rows of a row group, in batches of some megabytes."""
     rows = _rows_at_a_time(table, group, columns)
     for batch in table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
         step = batch.num_rows if batch.nbytes <= BATCH_BYTES else max(1, batch.num_rows * BATCH_BYTES // batch.nbytes)
@@ -73,7 +73,7 @@ def _rows_at_a_time(table: Any, group: int, columns: list[str]) -> int:
     chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in read]
     size = sum(chunk.total_uncompressed_size for chunk in chunks)
     each = size / told.num_rows
-    # In a dictionary a value stands once, however many rows have it.
+    # A dictionary contains each value once, however many rows have it.
     if size > BATCH_BYTES // BATCH_ROWS and any(chunk.has_dictionary_page for chunk in chunks):
         look = next(table.iter_batches(LOOK_ROWS, row_groups=[group], columns=columns, use_threads=False))
         each = max(each, look.nbytes / look.num_rows)
@@ -81,7 +81,7 @@ def _rows_at_a_time(table: Any, group: int, columns: list[str]) -> int:
 
 
 def count(file: InputFile) -> int:
-    """Rows of a file, as its end says."""
+    """The number of rows, from the file's footer."""
     with _opened(file) as table:
         rows: int = table.metadata.num_rows
     return rows
@@ -96,7 +96,7 @@ def _opened(file: InputFile) -> Iterator[Any]:
             yield pq.ParquetFile(content, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the storage's trouble, not the file's
+                raise  # a problem of the storage, not of the file
             if (kind := _kind_of(content)) is not None:
                 raise BatchInputError(f"input file {file} is {kind[0]}, not PARQUET. {kind[1]}") from error
             raise BatchInputError(
@@ -106,14 +106,14 @@ def _opened(file: InputFile) -> Iterator[Any]:
 
 
 def _kind_of(content: Any) -> tuple[str, str] | None:
-    """What a file is that is not Parquet, and what to do with it, by its first bytes."""
+    """The kind of a file that is not Parquet, and what to do with it, by its first bytes."""
     content.seek(0)
     head = content.read(512)
     return None if head.startswith(b"PAR1") else kind_of(head)
 
 
 def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> dict[str, Any]:
-    """The columns to read, each with what makes JSON of its values."""
+    """The columns to read, each with the conversion of its values to JSON."""
     found = {}
     types = dict(zip(schema.names, schema.types, strict=True))
     counts = Counter(schema.names)
@@ -133,12 +133,12 @@ def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> d
 
 
 def _encoded(batch: Any, changes: dict[str, Any]) -> list[tuple[bytes, str]]:
-    """The rows of a batch as JSON, each with why it has no such form, in words, or nothing."""
+    """The rows of a batch as JSON, each with the reason if it has no JSON form."""
     try:
         columns = [_values(batch, name, change) for name, change in changes.items()]
         rows = [dict(zip(changes, values, strict=True)) for values in zip(*columns, strict=True)]
         return [(fastjson.encode(row), "") for row in rows]
-    except (ValueError, OverflowError, TypeError, pa.ArrowException):  # a value that Python or JSON does not have
+    except (ValueError, OverflowError, TypeError, pa.ArrowException):  # a value that Python or JSON does not support
         if batch.num_rows > 1:
             return [pair for number in range(batch.num_rows) for pair in _encoded(batch.slice(number, 1), changes)]
     return [_alone(batch, changes)]
@@ -152,7 +152,7 @@ def _values(batch: Any, name: str, change: Any) -> list[Any]:
 
 
 def _alone(batch: Any, changes: dict[str, Any]) -> tuple[bytes, str]:
-    """A row that has no form in JSON: what of it has one, and which column is to blame."""
+    """A row without a JSON form: its other columns, and the column at fault."""
     row, problem = {}, ""
     for name, change in changes.items():
         try:

@@ -11,7 +11,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 
 
 class Reader(Protocol):
-    """What a reader's module has."""
+    """The interface of a reader's module."""
 
     def read(
         self,
@@ -22,20 +22,20 @@ class Reader(Protocol):
     ) -> Generator[Line, None, int]:
         """The rows of a file, each as a line of JSON.
 
-        :param place: of its first row among the rows of all files; returns the place after its last one
-        :param columns: columns that the batch needs, None for all; a format that can leaves the others unread
-        :param counted: told at the end how many lines there were, blank ones too, where the format has lines
+        :param place: of its first row in the whole input; the generator returns the place after its last row
+        :param columns: columns that the batch needs, None for all; some formats skip the others
+        :param counted: called at the end with the number of lines, with blank ones, if the format has lines
         """
 
     def count(self, file: InputFile) -> int | None:
-        """Rows of a file where counting them is quick, None where it is not."""
+        """Rows of a file if counting is quick, else None."""
 
 
 def read_lines(source: Input, counted: Callable[[InputFile, int], None] | None = None) -> Iterator[Line]:
-    """The rows of an input, each as a line of JSON, their places counted across its files.
+    """The rows of an input, each as a line of JSON, with their places in the whole input.
 
-    :param counted: told at the end of each file of lines how many they were, blank ones too
-    :raises BatchInputError: a file is not there, is cut short or damaged
+    :param counted: called at the end of each file of lines with their number, with blank ones
+    :raises BatchInputError: a file is missing, incomplete or damaged
     """
     place = 0
     for file in source.files:
@@ -43,7 +43,7 @@ def read_lines(source: Input, counted: Callable[[InputFile, int], None] | None =
 
 
 def count_lines(source: Input) -> int | None:
-    """Rows of the input where counting them is quick, None where it is not. Reads the files."""
+    """Rows of the input if counting is quick, else None. Reads the files."""
     total = 0
     for file in source.files:
         found = _reader(file).count(file)
@@ -54,5 +54,5 @@ def count_lines(source: Input) -> int | None:
 
 
 def _reader(file: InputFile) -> Reader:
-    """Imported where there is such a file: Arrow, for one, takes a second and fifty megabytes."""
+    """Imported for the first such file: Arrow takes a second and fifty megabytes."""
     return cast(Reader, import_module(f"{__package__}.{file.format.reader}"))

@@ -1,5 +1,5 @@
-"""Why a file can be no input: its file system refuses it, or its first bytes say that it is not the text which its name
-promises. Read as lines, such a file gives rows of garbage, some of which are sent and paid."""
+"""Why a file is not a valid input: its file system refuses it, or its first bytes do not match its name. Such a file,
+read as lines, would give rows of garbage, which would be sent and paid for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DOWNLOAD = "Download the file again: a page of a login or an error came in its 
 _PACK_AGAIN = "Unpack it, or pack it with gzip"
 _CONVERT = "Convert it to JSON Lines, CSV or Parquet"
 _UTF8 = "Write it as UTF-8"
-#: By what a file begins with, longer ones first: what it is, and what to do.
+#: By the first bytes of a file, longer ones first: its kind, and what to do.
 _KINDS = (
     (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
     (b"\x28\xb5\x2f\xfd", "packed with zstd", _UNPACK.format(".zst")),
@@ -41,7 +41,7 @@ _KINDS = (
     (b"\x89HDF", "an HDF5 file", _CONVERT),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _CONVERT),
 )
-#: The same of texts, in any case.
+#: The same for texts, ignoring case.
 _TEXTS = (
     (b"%pdf", "a PDF", _CONVERT),
     (b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself, with: git lfs pull"),
@@ -49,9 +49,9 @@ _TEXTS = (
     (b"<html", "a page in HTML", _DOWNLOAD),
     (b"<?xml", "XML", _CONVERT),
 )
-#: Bytes that no text has.
+#: Bytes that no text contains.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-#: Texts in other encodings; those of four bytes first, since two of them begin like those of two.
+#: Texts in other encodings. Marks of four bytes come first, because two of them begin like marks of two bytes.
 _ENCODINGS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -65,13 +65,13 @@ _NO_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 def check_path(path: UPath) -> str:
-    """What to do about a path that is not there."""
+    """What to do if a path does not exist."""
     local = ". The path must be valid on the machine where the task runs" if local_path(path) is not None else ""
     return f"Check input_path{local}"
 
 
 def refusal(path: UPath, error: OSError) -> BatchInputError | None:
-    """The error in words of an input; None for one that another try may not meet, such as a broken connection."""
+    """The error as an input error; None if another try may help, for example after a broken connection."""
     match error:
         case FileNotFoundError():
             return BatchInputError(f"input file {path} does not exist{words_of_hub(path, error)}. {check_path(path)}")
@@ -81,7 +81,7 @@ def refusal(path: UPath, error: OSError) -> BatchInputError | None:
             return BatchInputError(f"no permission to read input file {path}: {error}")
         case OSError() if error.errno in _NO_PATH:
             return BatchInputError(f"input {path} cannot be a file: {error.strerror}. Check the path")
-    # huggingface_hub's errors, which this room does not import, carry the answer.
+    # huggingface_hub's errors contain the response. This room does not import them.
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return BatchInputError(f"cannot read input {path}: the Hub does not accept the token (401); {_HUB_TOKEN}")
@@ -94,7 +94,7 @@ def refusal(path: UPath, error: OSError) -> BatchInputError | None:
 
 
 def words_of_hub(path: UPath, error: FileNotFoundError) -> str:
-    """What the Hub's client says besides that the path is not there."""
+    """What the Hub's client says besides that the path does not exist."""
     if path.protocol != "hf":
         return ""
     if "repository not found" in str(error):
@@ -103,10 +103,10 @@ def words_of_hub(path: UPath, error: FileNotFoundError) -> str:
 
 
 def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, encoding: str | None = None) -> None:
-    """Refuse what cannot be read as lines of text.
+    """Refuse a file that is not lines of text.
 
-    :param content: the file's bytes, unpacked, at their beginning; they stay there
-    :param encoding: of the text, as Python's codecs name it; None for UTF-8
+    :param content: the file's unpacked bytes, at their beginning; the position does not change
+    :param encoding: of the text, by Python's name; None for UTF-8
     :raises BatchInputError: the file is something else
     """
     head = cast("io.BufferedReader", content).peek(_FIRST_BYTES)[:_FIRST_BYTES]
@@ -125,7 +125,7 @@ def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, en
 
 
 def kind_of(head: bytes) -> tuple[str, str] | None:
-    """What a file without rows contains, by its first bytes, and what to do with it; None where nothing is known."""
+    """What a file without rows contains, by its first bytes, and what to do with it; None if unknown."""
     # A table may have a column whose name begins so, such as ORCID.
     for beginning, kind, advice in _KINDS if _is_binary(head) else ():
         if head.startswith(beginning):
@@ -148,7 +148,7 @@ def _is_binary(head: bytes) -> bool:
 
 
 def encoding_of(head: bytes) -> str | None:
-    """The encoding of a text by its byte order mark, or by zeros in every second byte; None where they do not say."""
+    """The encoding of a text by its byte order mark, or by zeros in every second byte; None if unknown."""
     for beginning, encoding in _ENCODINGS:
         if head.startswith(beginning):
             return encoding

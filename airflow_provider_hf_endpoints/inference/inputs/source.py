@@ -1,4 +1,4 @@
-"""The input read ahead in a thread, so that a slow object store never holds up the requests."""
+"""The input, read ahead in a thread, so that a slow object store does not delay the requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 BLOCK_LINES = 512
 BLOCK_BYTES = 1 << 20
 BLOCKS_AHEAD = 2
-#: Lines after which a block ends although nearly all of them were skipped, so that closing never waits long.
+#: Lines after which a block ends even if nearly all of them were skipped, so that closing never waits long.
 BLOCK_SKIPPED = 50_000
 
 
@@ -38,9 +38,9 @@ class LineSource:
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")
-        #: Says of a line, by place and bytes, that it need not be delivered; asked in the reading thread.
+        #: Whether a line, by place and bytes, need not be delivered. Called in the reading thread.
         self.skips: Callable[[int, bytes], bool] = lambda place, raw: False
-        #: Lines, blank ones too, of each part of a file that was read to its end.
+        #: The number of lines, with blank ones, of each part of a file that was read to its end.
         self.lines: dict[str, int] = {}
         self._broken: Exception | None = None
         self._place = 0  # lines that were read
@@ -53,7 +53,7 @@ class LineSource:
         self.skipped = 0
 
     def next_line(self) -> Line | None:
-        """The next line that is at hand; None when there is none just now, or none any more."""
+        """The next available line; None if none is available now, or the input has ended."""
         while True:
             line = next(self._current, None)
             if line is not None:
@@ -67,7 +67,7 @@ class LineSource:
     async def fill(self) -> None:
         """Fetch one block.
 
-        :raises BatchInputError: the input is damaged behind the last row that was delivered, or was changed
+        :raises BatchInputError: the input is damaged after the last delivered row, or has changed
         :raises BatchStoreError: its store failed for two minutes
         """
         block, read = await asyncio.get_running_loop().run_in_executor(self._pool, self._patient_block)
@@ -80,12 +80,12 @@ class LineSource:
         self.wants_more = not self.exhausted and len(self._blocks) < BLOCKS_AHEAD
 
     def _patient_block(self) -> tuple[list[Line], int]:
-        """The next block; where the store fails for a moment, the input is read again up to where it was."""
+        """The next block. If the store fails briefly, the input is read again up to the same position."""
         return patiently_here(self._next_block, "reading the input", sleep=self._closed.wait)
 
     def _next_block(self) -> tuple[list[Line], int]:
-        """Lines to be delivered, and how many were read for them; 0 at the end. What breaks the input is raised by the
-        next call, so that no line before the break is lost."""
+        """Lines to deliver, and the number of lines read for them; 0 at the end. An error of the input is raised by the
+        next call, so that the lines before the error are not lost."""
         if isinstance(self._broken, BatchError) or (self._broken is not None and self._closed.is_set()):
             raise self._broken
         if self._broken is not None:
@@ -108,13 +108,13 @@ class LineSource:
             if not read:
                 raise
         if not read:
-            self._refuse_changed()  # the end may be that of a file which was written again meanwhile
+            self._refuse_changed()  # this may be the end of a file that was rewritten meanwhile
         return block, read
 
     def _opened_again(self) -> Iterator[Line]:
-        """The lines behind those that were read.
+        """The lines after those that were read.
 
-        :raises BatchInputError: a file is not what it was, so that its lines are others
+        :raises BatchInputError: a file has changed, so its lines may differ
         """
         self._refuse_changed()
         lines = read_lines(self._input, self._counted)
@@ -124,7 +124,7 @@ class LineSource:
 
     def _refuse_changed(self) -> None:
         """
-        :raises BatchInputError: a file is not what it was when the batch began
+        :raises BatchInputError: a file has changed since the batch began
         """
         if not self._input.versions:
             return
@@ -141,7 +141,7 @@ class LineSource:
             self.lines[str(file)] = lines
 
     def count(self) -> int | None:
-        """How many rows there are, None where that is not known or costs too much. Reads the files; call it in a
+        """The number of rows, None if unknown or too slow to count. Reads the files: call it in a
         thread."""
         try:
             return count_lines(self._input)

@@ -1,6 +1,6 @@
-"""The bytes of an input file, unpacked as its name says, and the other way round.
+"""Packing and unpacking of files, by the suffix of their names.
 
-A file that is cut short or damaged is an error that names it, never a file that ends early.
+An incomplete or damaged file is an error that names the file. It never looks like a shorter file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 
 try:
-    # The standard library's since Python 3.14. Not the older package `zstandard`: its reader ends silently where a
-    # file is cut short.
+    # From the standard library since Python 3.14. Not the older package `zstandard`: its reader ends silently at the
+    # end of an incomplete file.
     from compression import zstd
 except ImportError:
     try:
@@ -34,7 +34,7 @@ _TORN = (EOFError, zlib.error, gzip.BadGzipFile) + (() if zstd is None else (zst
 
 
 class _Bytes(io.RawIOBase):
-    """A file of which nothing is expected but `read` and `close`: what Airflow 3.0's paths open cannot be
+    """A file of which only `read` and `close` are used: the files that Airflow 3.0's paths open cannot be
     iterated."""
 
     def __init__(self, file: Any, path: UPath) -> None:
@@ -59,9 +59,9 @@ class _Bytes(io.RawIOBase):
 
 
 def open_path(path: UPath) -> Any:
-    """A file of the input, opened to be read.
+    """An opened input file.
 
-    :raises BatchInputError: there is no such file, or it may not be read
+    :raises BatchInputError: the file does not exist, or may not be read
     """
     try:
         return path.open("rb")
@@ -76,18 +76,18 @@ def open_path(path: UPath) -> Any:
 def unpacked(file: InputFile) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked.
 
-    :raises BatchInputError: there is no such file; while it is read: it is cut short or damaged
+    :raises BatchInputError: the file does not exist; while it is read: it is incomplete or damaged
     """
     opened = open_path(file.path)
     if file.start:
-        opened.seek(file.start - 1)  # the byte before tells whether a line starts there
+        opened.seek(file.start - 1)  # the byte before shows whether a line starts there
     packed = io.BufferedReader(_Bytes(opened, file.path), READ_BYTES)
     with packed:
         if not file.packing:
             yield cast("IO[bytes]", packed)
             return
         try:
-            if not packed.peek(1):  # which gzip takes for a file without content
+            if not packed.peek(1):  # gzip would treat this as an empty file
                 raise EOFError("it has no bytes")
             with _unpacker(file, packed) as content:
                 yield content
@@ -107,7 +107,7 @@ def _unpacker(file: InputFile, packed: Any) -> IO[bytes]:
 
 
 def packing(name: str, file: IO[bytes]) -> Any:
-    """What packs into a file as its name says; it has to be closed, which leaves the file open."""
+    """A writer that packs into a file by the suffix of its name. Close the writer; the file stays open."""
     if name.endswith(".gz"):
         return gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0)
     return _zstd(name).ZstdFile(file, "wb")

@@ -1,4 +1,4 @@
-"""Size and version of an input file, by which a later look knows that its content is another. Reads no row."""
+"""Size and version of an input file, which show later whether its content has changed. Reads no row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFil
 from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-#: By what storages tell that an object's content is another: the first of them that is there.
+#: Properties of an object that change with its content. The first one that exists is used.
 _NAMES = (
     *("ETag", "etag", "generation", "blob_id", "md5Hash", "content_settings", "last_modified", "LastModified"),
     *("mtime", "created"),
@@ -16,7 +16,7 @@ _NAMES = (
 
 
 class Version(NamedTuple):
-    """Bytes of a file, and what its storage calls its content; each None where the storage does not say."""
+    """The size of a file in bytes, and the storage's version of its content; None if the storage does not say."""
 
     size: int | None
     mark: str | None
@@ -24,7 +24,7 @@ class Version(NamedTuple):
 
 def version_of(file: InputFile) -> Version:
     """
-    :raises FileNotFoundError: it is not there
+    :raises FileNotFoundError: the file does not exist
     """
     local = local_path(file.path)
     if local is not None:
@@ -36,7 +36,7 @@ def version_of(file: InputFile) -> Version:
 
 
 def versions_of(source: Input) -> dict[str, Version]:
-    """Of every file of an input that is there and can be looked at, by its path."""
+    """The versions of all files of an input that exist and can be looked at, by path."""
     found = {}
     for file in source.files:
         try:
@@ -44,5 +44,5 @@ def versions_of(source: Input) -> dict[str, Version]:
         except OSError as error:
             if refusal(file.path, error) is None:
                 raise
-            continue  # whoever reads it says so
+            continue  # the read reports this
     return found

@@ -1,4 +1,4 @@
-"""What is durable of a running batch: records of finished rows, what a resume reads of them, and the output's lock.
+"""The durable state of a running batch: records of finished rows, their reading at a resume, and the output's lock.
 
-Nothing here knows how a row is sent, or what the output looks like.
+Nothing here knows how a row is sent, or the form of the output.
 """

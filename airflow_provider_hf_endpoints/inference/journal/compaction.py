@@ -1,8 +1,9 @@
-"""Fewer, larger segments on an object store: every thirty-two in a row are written once more as one, and then deleted.
+"""Fewer, larger segments on an object store: thirty-two segments in a row are written again as one, then deleted.
 
-A segment's name says which parts of a run it holds: `NNNNNN-run-FFFFFF.log` one, `NNNNNN-run-FFFFFF-LLLLLL.log` from
-the first to the last. Whoever is killed between writing the large one and deleting the small ones leaves both; a reader
-then takes the large one. So a day of groups every five seconds leaves tens of objects to a resume, not thousands.
+A segment's name says which groups of a run it contains: `NNNNNN-run-FFFFFF.log` one group, and
+`NNNNNN-run-FFFFFF-LLLLLL.log` the first to the last. A process killed between the write of the large segment and the
+deletion of the small ones leaves both. A reader then takes the large one. So after a day with a group every five
+seconds, a resume reads tens of objects and not thousands.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from airflow_provider_hf_endpoints.inference.stores.folders import delete_files
 log = logging.getLogger(__name__)
 
 FANOUT = 32  # segments that become one
-LARGEST = 32 << 20  # bytes; larger ones cost so much to be written again that their number matters less
+LARGEST = 32 << 20  # bytes; writing larger segments again costs more than their number
 _NAME = re.compile(r"^(\d{6})-([0-9a-f]{8})(?:-(\d{6})(?:-(\d{6}))?)?\.log$")
 
 
@@ -30,7 +31,7 @@ class Part:
     """A segment, by its name.
 
     :param number: of the run's epoch
-    :param first: of the run's groups that are in it, as `last`
+    :param first: the first of the run's groups in it; `last` likewise
     """
 
     number: int
@@ -40,14 +41,14 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Of its object or file."""
+        """The name of its object or file."""
         to = "" if self.last == self.first else f"-{self.last:06d}"
         return f"{self.number:06d}-{self.run}-{self.first:06d}{to}.log"
 
 
 @dataclass(frozen=True, slots=True)
 class _Named(Part):
-    """A segment that is there, under the name that it has: those of a local disk may say no part."""
+    """An existing segment with its name. On a local disk, the name may not say which groups."""
 
     found: str
 
@@ -66,7 +67,7 @@ def parts_in(names: Iterable[str]) -> list[Part]:
 
 
 def current(names: Iterable[str]) -> list[Part]:
-    """The segments to be read, in their order, without those that stand in a larger one."""
+    """The segments to read, in order, without those that a larger one contains."""
     kept: list[Part] = []
     for part in sorted(parts_in(names), key=lambda part: (part.number, part.run, part.first, -part.last)):
         before = kept[-1] if kept else None
@@ -76,7 +77,7 @@ def current(names: Iterable[str]) -> list[Part]:
 
 
 class Compaction:
-    """The segments of this run, and which of them become one.
+    """The segments of this run, and which of them to merge.
 
     :param folder: of the journal
     :param number: of the run's segments
@@ -86,7 +87,7 @@ class Compaction:
     def __init__(self, folder: UPath, number: int, run: str) -> None:
         self._folder = folder
         self._number, self._run = number, run
-        self._levels: list[list[tuple[Part, int, int]]] = []  # each with its start in the run's own file, and its size
+        self._levels: list[list[tuple[Part, int, int]]] = []  # with start in the run's own file, and size
         self._end = 0
 
     def appended(self, part: Part, size: int) -> None:
@@ -103,14 +104,14 @@ class Compaction:
         self._levels[level].append(placed)
 
     def run(self, own: int, check: Callable[[], None]) -> None:
-        """Make what can be made larger. A store that fails does no harm: the next look tries again.
+        """Merge what can be merged. If the store fails, nothing is lost: the next call tries again.
 
-        :param own: descriptor of the run's own file, in which all its groups stand one after another
+        :param own: descriptor of the run's local file, which contains all its groups in order
         :param check: called before anything is deleted; raises when another run may be reading it
         """
         for level, parts in enumerate(self._levels):
             while len(parts) >= FANOUT:
-                some = parts[:FANOUT]  # the same ones, and so the same name, when this fails and is tried again
+                some = parts[:FANOUT]  # the same segments, and so the same name, if this fails and is tried again
                 start, size = some[0][1], sum(each[2] for each in some)
                 if size <= LARGEST:
                     try:
@@ -121,7 +122,7 @@ class Compaction:
                         log.warning("could not compact the journal (%s: %s)", type(error).__name__, error)
                         return
                     self._place(level + 1, (whole, start, size))
-                del parts[:FANOUT]  # those that are large together stay as they are
+                del parts[:FANOUT]  # segments that are large together are not merged
 
     def _join(self, parts: list[Part], data: bytes, check: Callable[[], None]) -> Part:
         whole = Part(self._number, self._run, parts[0].first, parts[-1].last)

@@ -1,11 +1,11 @@
-"""The lock of an object store: numbered epochs, each made by an exclusive create, of which the highest counts.
+"""The lock on an object store: numbered epochs, each made by an exclusive create. The highest epoch is valid.
 
-In the lock's folder stand `NNNNNN.claim`, which says who holds the epoch and is never changed, and
-`NNNNNN-owner.beat`, which its holder writes again every few seconds. A beat that does not change any more belongs to a
-run that is dead: the next run claims the next number. No clock is compared, so machines may disagree about the time.
+The lock's folder contains `NNNNNN.claim`, which names the holder of the epoch and never changes, and
+`NNNNNN-owner.beat`, which the holder rewrites every few seconds. If a beat does not change any more, its run is dead,
+and the next run claims the next number. No clocks are compared, so the machines' clocks may differ.
 
-A holder is sure of its epoch only for less than the patience of others, counted from before its last beat. After that
-it looks before it does anything, and stops when it finds a higher epoch or not its own.
+A holder relies on its epoch for less time than the patience of others, counted from before its last beat. After that,
+it checks the lock before it acts, and stops if there is a higher epoch, or its own is gone.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from airflow_provider_hf_endpoints.inference.stores.folders import delete_files,
 
 log = logging.getLogger(__name__)
 
-SETTLE = 1.0  # seconds in which two that claim at the same moment see each other, where a create is not exclusive
-SURE = 0.75  # part of the patience for which a beat makes sure; the rest is for clocks that run apart
+SETTLE = 1.0  # seconds in which two runs that claim at the same moment see each other, if a create is not exclusive
+SURE = 0.75  # part of the patience for which a beat is reliable; the rest is for clocks of different speed
 _CLAIM = re.compile(r"^(\d{6})\.claim$")
-#: Stores that make an object only where there is none, when asked to, and how each is asked.
+#: Stores with a conditional create (only if the object does not exist), and the arguments for it.
 _EXCLUSIVE: dict[str, dict[str, Any]] = {
     **{name: {"mode": "create"} for name in ("s3", "s3a", "gs", "gcs", "memory")},
     **{name: {"overwrite": False} for name in ("abfs", "abfss", "az")},
 }
-#: Goes on while a machine sleeps, where the system has such a clock.
+#: This clock goes on while a machine sleeps, if the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
-    """Seconds, also those for which the process or its machine was stopped."""
+    """Seconds, with the time for which the process or its machine was stopped."""
     return clock_gettime(_CLOCK)
 
 
 def exclusive_create(store: Any) -> dict[str, Any] | None:
-    """How a file system's `pipe_file` is asked to make an object only where there is none; None where it cannot be.
+    """The arguments of a file system's `pipe_file` for a create only if the object does not exist; None if impossible.
 
     Releases of s3fs and gcsfs from before 2024.12 cannot.
     """
@@ -61,9 +61,9 @@ class EpochLock:
     """The lock of an output on an object store.
 
     :param folder: where claims and beats are
-    :param last_used: asked for the highest number that an earlier holder left elsewhere
-    :param beat: seconds between two signs of life
-    :param patience: seconds without one after which a holder counts as dead
+    :param last_used: returns the highest number that an earlier holder left elsewhere
+    :param beat: seconds between two beats
+    :param patience: seconds without a beat after which a holder is considered dead
     """
 
     def __init__(self, folder: UPath, last_used: Callable[[], int], *, beat: float, patience: float) -> None:
@@ -73,7 +73,7 @@ class EpochLock:
         self._beat, self._patience = beat, patience
         self._owner = uuid.uuid4().hex
         self._exclusive = exclusive_create(folder.fs)
-        self._sign: tuple[int, bytes, bytes] | None = None  # of another holder's life, as last seen
+        self._sign: tuple[int, bytes, bytes] | None = None  # the last beat seen of another holder
         self._changed, self._alive = 0.0, False
         self._beats = 0
         self._sure_until = 0.0
@@ -83,7 +83,7 @@ class EpochLock:
         self._thread: threading.Thread | None = None
 
     def attempt(self) -> Held | None:
-        """Take the lock, or say who has it."""
+        """Take the lock, or return its holder."""
         claims = self._claims()
         number = max(claims, default=0)
         if not claims or not self._is_mine(number):
@@ -100,7 +100,7 @@ class EpochLock:
         return [int(found[1]) for found in map(_CLAIM.match, names_in(self._folder)) if found]
 
     def _judge(self, number: int) -> Held | None:
-        """The holder of an epoch, None when it is dead."""
+        """The holder of an epoch, None if the holder is dead."""
         raw = self._read(f"{number:06d}.claim")
         holder = Holder.decode(raw)
         sign = (number, raw, self._read(f"{number:06d}-{holder.owner}.beat") if holder else b"")
@@ -111,7 +111,7 @@ class EpochLock:
         return Held(holder, self._alive) if now - self._changed < self._patience else None
 
     def _create(self, number: int) -> None:
-        """Claim a number; whether that came off is told by what is there then."""
+        """Claim a number. What exists afterwards shows whether the claim succeeded."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{number:06d}.claim"
         claim = Holder.me(self._owner).encode()
@@ -123,9 +123,9 @@ class EpochLock:
             self._ended.wait(min(SETTLE, self._beat))
 
     def _verify(self, number: int, judged: list[int]) -> Held | None:
-        """Whether the claim stands, and nobody else has made one since the look before it: else it is withdrawn.
+        """Whether the claim is valid, with no other since the last look. Otherwise the claim is withdrawn.
 
-        Each claims before it looks, so of two at least one sees the other.
+        Each run claims before it looks, so at least one of two runs sees the other.
         """
         if not self._is_mine(number):
             return Held(None, alive=False)
@@ -148,7 +148,7 @@ class EpochLock:
             try:
                 self.look()
             except OutputBusyError:
-                return  # kept, and raised by whoever checks
+                return  # kept, and raised by the next check
             except Exception as error:  # noqa: BLE001 - stores raise what they like
                 if not failed:
                     log.warning("could not renew the lock in %s (%s: %s)", self._folder, type(error).__name__, error)
@@ -157,9 +157,9 @@ class EpochLock:
                 pause, failed = self._beat, False
 
     def look(self) -> None:
-        """See that this run's epoch still stands, and give a sign of life.
+        """Check that this run's epoch is still valid, and write a beat.
 
-        :raises OutputBusyError: it does not
+        :raises OutputBusyError: it is not
         """
         with self._mutex:
             if self._lost is not None:
@@ -175,7 +175,7 @@ class EpochLock:
             self._sure_until = began + SURE * self._patience
 
     def is_sure(self) -> bool:
-        """Whether no other run can have the lock just now."""
+        """Whether no other run can have the lock at the moment."""
         return self._lost is None and clock() < self._sure_until
 
     def check(self) -> None:
@@ -187,7 +187,7 @@ class EpochLock:
             self.look()
 
     def release(self) -> None:
-        """Give the lock back. What another run may have made since is left alone."""
+        """Give the lock back. Files that another run may have made since stay."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -198,8 +198,8 @@ class EpochLock:
         delete_files(self._folder, [f"{number:06d}-{self._owner}.beat"])
         if self._lost is None and self._is_mine(number):
             delete_files(self._folder, [f"{number:06d}.claim"])
-        with contextlib.suppress(OSError):  # not empty, or no folder at all: most object stores have none
-            self._folder.fs.rmdir(self._folder.path)  # UPath's own deletes what is in it, too
+        with contextlib.suppress(OSError):  # not empty, or no folder at all, as on most object stores
+            self._folder.fs.rmdir(self._folder.path)  # UPath's own method also deletes the content
 
     @property
     def _beat_name(self) -> str:
@@ -210,7 +210,7 @@ class EpochLock:
         return holder is not None and holder.owner == self._owner
 
     def _read(self, name: str) -> bytes:
-        """What an object holds, nothing when it is not there."""
+        """The content of an object, empty if it does not exist."""
         path = self._folder / name
         try:
             return bytes(path.fs.cat_file(path.path))

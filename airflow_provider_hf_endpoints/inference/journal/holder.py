@@ -1,4 +1,4 @@
-"""Who holds an output: what a lock says of its holder, and the words for those who meet it."""
+"""The holder of an output: what a lock says about it, and the errors for runs that find the lock taken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
 
-#: How Airflow tells a task's process which task it is, and the word for each in a message.
+#: The variables that tell a task's process which task it is, and the word for each in a message.
 _TASK = {
     "AIRFLOW_CTX_DAG_ID": "DAG",
     "AIRFLOW_CTX_DAG_RUN_ID": "run",
@@ -22,10 +22,10 @@ _TASK = {
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The run that holds an output.
+    """The run that has the lock of an output.
 
     :param started: when it took the lock, by its own clock
-    :param of: the DAG, run, task and try that it is of, where it is one of Airflow
+    :param of: its DAG, run, task and try, if it is a task of Airflow
     """
 
     owner: str
@@ -46,12 +46,12 @@ class Holder:
         )
 
     def encode(self) -> bytes:
-        """As it stands in a lock."""
+        """In the form that a lock stores."""
         return json.dumps(asdict(self), ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, raw: bytes) -> Holder | None:
-        """The holder that a lock names, None where it was not written, or not whole."""
+        """The holder in a lock, None if it is missing or incomplete."""
         try:
             found = json.loads(raw)
             return cls(**found)
@@ -67,8 +67,8 @@ class Holder:
 class Held:
     """A lock that another run has.
 
-    :param holder: None where it does not say
-    :param alive: the run is known to live
+    :param holder: None if unknown
+    :param alive: whether the run is known to be alive
     """
 
     holder: Holder | None
@@ -81,7 +81,7 @@ def task_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def held_by(lock: object, holder: Holder | None) -> OutputBusyError:
-    """The error of a run that finds the lock held."""
+    """The error of a run that finds the lock taken."""
     return OutputBusyError(
         f"another run holds {lock}: {holder or 'holder unknown'}. Two runs with one output would send its rows twice. "
         "Wait until the other run has ended, or end it, then run the job again to resume"

@@ -1,4 +1,4 @@
-"""Which rows the journal holds, and where: a few numbers per row, so that millions of rows fit into memory."""
+"""Which rows are in the journal, and where: a few numbers per row, so that millions of rows fit into memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from array import array
 _NOT_DONE = -1
 _GROWTH = 4096  # rows by which the index grows
 _NO_PLACE, _ZERO_LENGTH, _NO_KEY = array("q", [_NOT_DONE]), array("I", [0]), array("Q", [0])
-_OFFSET_BITS = 40  # a segment holds at most a terabyte
+_OFFSET_BITS = 40  # a segment has at most a terabyte
 
 
 class Index:
-    """Where each row's record is, in 12 bytes a row, and the keys of rows of earlier runs, in 16 more."""
+    """The place of each row's record, in 12 bytes per row, and the keys of rows of earlier runs, in 16 more."""
 
     def __init__(self) -> None:
-        #: Key and line key of each row that an earlier run has done, 0 for the others.
+        #: Key and line key of each row that an earlier run finished, 0 for the others.
         self.keys = array("Q")
         self.line_keys = array("Q")
         self._places = array("q")
@@ -22,7 +22,7 @@ class Index:
         self.done = 0
 
     def __len__(self) -> int:
-        """Rows up to the last one that is done, and a few more."""
+        """The number of rows up to the last finished one, and a few more."""
         return len(self._places)
 
     def set(self, index: int, segment: int, offset: int, length: int) -> None:
@@ -48,7 +48,7 @@ class Index:
         self.line_keys[index] = line_key
 
     def forget_keys(self, index: int) -> None:
-        """Forget what a row was; the row stays done."""
+        """Forget the keys of a row. The row stays finished."""
         self.keys[index] = self.line_keys[index] = 0
 
     def clear(self, index: int) -> None:
@@ -60,12 +60,12 @@ class Index:
             self.keys[index] = self.line_keys[index] = 0
 
     def find(self, index: int) -> tuple[int, int, int] | None:
-        """Segment, offset and length of a row's record, None when it is not done."""
+        """Segment, offset and length of a row's record, None if the row is not finished."""
         if index >= len(self._places) or self._places[index] == _NOT_DONE:
             return None
         place = self._places[index]
         return place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1), self._lengths[index]
 
     def key(self, index: int) -> int:
-        """Key of a row that an earlier run has done, 0 of one that none has."""
+        """Key of a row that an earlier run finished, else 0."""
         return self.keys[index] if index < len(self.keys) else 0

@@ -1,8 +1,8 @@
-"""What is already done, durable: the journal that lets a killed batch go on where it was.
+"""The journal of finished rows, from which a killed batch resumes.
 
-Finished rows are appended in groups, in the order in which they finish, to segments in a folder next to the output
-(`segments.py`). At the end the output is read back from the segments in input order, so a slow row delays nothing and
-memory holds a few numbers per row (`index.py`), not rows.
+Finished rows are appended in groups, in the order of their finish, to segments in a folder next to the output
+(`segments.py`). At the end the output is read back in input order. So a slow row delays nothing, and
+memory has a few numbers per row (`index.py`), not the rows.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ class Journal:
     Every method does I/O and may block; the batch calls them in a thread.
 
     :param folder: where the segments are
-    :param lock: of the output, asked before each write; None where the journal is only read
+    :param lock: of the output, checked before each write; None if the journal is only read
     """
 
     def __init__(self, folder: UPath, lock: OutputLock | None = None) -> None:
         self.folder = folder
         self._lock = lock
-        #: Says whether no other run can write to it just now; what is sent meanwhile is not in vain.
+        #: Whether no other run can write to the journal at the moment, so that sending is useful.
         self.is_ours: Callable[[], bool] = _nobody_else if lock is None else lock.is_sure
         self.index = Index()
-        #: Of all answers that came, of all runs: those thrown away among them, and those of rows that changed since.
+        #: Tokens of all answers of all runs, with answers that were thrown away, and of rows that changed since.
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self._segments = Segments(folder, lock.epoch if lock is not None else 0)
 
     def open(self) -> Iterator[tuple[int, int]]:
-        """Read what earlier runs left; yields place and flags of each of its records, the last of a row being the one
-        that counts.
+        """Read the records of earlier runs. Yields place and flags of each. If a row has several, the last one
+        counts.
 
-        A segment's end may be torn: its last records are dropped, their rows are done again.
+        The end of a segment may be torn: its last records are dropped, and their rows are sent again.
 
-        :raises JournalCorruptError: a bad record stands before a good one, which no crash leaves behind
+        :raises JournalCorruptError: a bad record comes before a good one, which no crash causes
         """
         for path, segment, start, file in self._segments.open():
             yield from self._scan(path, segment, start, file)
@@ -80,15 +80,15 @@ class Journal:
             self.completion_tokens += completion
 
     def check(self) -> None:
-        """Make sure that this is the run that writes to the output.
+        """Check that this run still has the output.
 
-        :raises OutputBusyError: another run has taken it over
+        :raises OutputBusyError: another run has taken the output over
         """
         if self._lock is not None:
             self._lock.check()
 
     def append(self, records: list[tuple[Record, bytes]]) -> None:
-        """Make a group durable: when this returns, a crash does not lose it.
+        """Make a group durable: after the return, a crash does not lose it.
 
         :param records: each with its encoded line
         :raises OutputBusyError: another run has taken the output over
@@ -105,7 +105,7 @@ class Journal:
         self._segments.compact(self.check)
 
     def read(self, index: int) -> Record | None:
-        """The record of a row, None when the row is not done.
+        """The record of a row, None if the row is not finished.
 
         :raises JournalCorruptError: the record changed since it was written
         """
@@ -130,16 +130,16 @@ class Journal:
         return record
 
     def close(self) -> None:
-        """Close the files; the journal stays where it is."""
+        """Close the files. The journal stays on the store."""
         self._segments.close()
 
     def remove(self) -> None:
-        """Close and delete the journal: its rows stand in the output now."""
+        """Close and delete the journal: its rows are in the output now."""
         self.check()
         self.close()
         remove_folder(self.folder)
 
 
 def _nobody_else() -> bool:
-    """A journal without a lock is read and not written."""
+    """A journal without a lock is only read."""
     return True

@@ -1,7 +1,7 @@
-"""One run per output path at a time.
+"""The lock of an output path: one run at a time.
 
-On a local disk the operating system keeps the lock and gives it back when the process dies, however it dies. On an
-object store the lock is an epoch (`epochs.py`). A run that has lost the lock finds out before it writes or sends.
+On a local disk, the operating system keeps the lock, and frees it when the process ends in any way. On an
+object store, the lock is an epoch (`epochs.py`). A run that has lost the lock notices before it writes or sends.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from airflow_provider_hf_endpoints.inference.journal.segments import last_number
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-BEAT = 5.0  # seconds between two signs of life on an object store
-PATIENCE = 4 * BEAT  # seconds without one after which its owner counts as dead
-WAIT = 30.0  # seconds for which a batch waits for the run that has its output
-LOOK = 0.25  # seconds, about, between two looks at a lock that is held
+BEAT = 5.0  # seconds between two beats on an object store
+PATIENCE = 4 * BEAT  # seconds without a beat after which the holder is considered dead
+WAIT = 30.0  # seconds for which a batch waits for another run with the same output
+LOOK = 0.25  # seconds, approximately, between two looks at a taken lock
 
 
 class _Lock(Protocol):
@@ -36,20 +36,20 @@ class _Lock(Protocol):
     epoch: int
 
     def attempt(self) -> Held | None:
-        """Take the lock, or say who has it."""
+        """Take the lock, or return its holder."""
 
     def check(self) -> None:
-        """Raises when another run has it by now, and what the store raises when that cannot be seen."""
+        """Raise if another run has the lock now. Raises the store's error if that is unknown."""
 
     def is_sure(self) -> bool:
-        """Whether no other run can have it just now."""
+        """Whether no other run can have the lock at the moment."""
 
     def release(self) -> None:
         """Give the lock back."""
 
 
 class OutputLock:
-    """Held by the one run that writes to an output path.
+    """The lock of one output path. The run that writes there holds it.
 
     :param journal: folder of the output's journal; the lock stands next to it
     """
@@ -62,7 +62,7 @@ class OutputLock:
             if local is not None
             else EpochLock(self._path, lambda: last_number(journal), beat=beat, patience=patience)
         )
-        #: Says whether no other run can have the lock just now; asked for every row, so by the shortest way.
+        #: Whether no other run can have the lock at the moment. It is called for every row, so it must be fast.
         self.is_sure: Callable[[], bool] = self._lock.is_sure
         self._look = min(LOOK, beat)
         self._began: float | None = None
@@ -70,19 +70,19 @@ class OutputLock:
 
     @property
     def epoch(self) -> int:
-        """The number of this holder, above that of every one before; 0 on a local disk."""
+        """The number of this holder, higher than all before; 0 on a local disk."""
         return self._lock.epoch
 
     @property
     def busy(self) -> OutputBusyError:
-        """The error of who does not wait for the holder."""
+        """The error for a run that does not wait for the holder."""
         return held_by(self._path, self._seen)
 
     def attempt(self, wait: float = 0.0) -> bool:
-        """Look once whether the lock can be taken; false, after a short pause, when it is to be asked for again.
+        """Try once to take the lock. Returns false, after a short pause, if the caller should try again.
 
-        :param wait: seconds for which a run that is alive is waited for, from the first look on
-        :raises OutputBusyError: another run has it, and was waited for
+        :param wait: seconds to wait for a run that is alive, from the first look on
+        :raises OutputBusyError: another run still has the lock after the wait
         """
         self._began = clock() if self._began is None else self._began
         held = self._lock.attempt()
@@ -91,21 +91,21 @@ class OutputLock:
         self._seen = held.holder or self._seen
         if held.alive and clock() - self._began >= wait:
             raise self.busy
-        # Two that are in each other's way must not come back together.
+        # Two runs that collide must not come back at the same time.
         threading.Event().wait(self._look * random.uniform(0.5, 1.5))
         return False
 
     def acquire(self, wait: float = 0.0) -> None:
         """Take the lock.
 
-        :param wait: seconds for which a run that is alive is waited for
+        :param wait: seconds to wait for a run that is alive
         :raises OutputBusyError: another run has it
         """
         while not self.attempt(wait):
             pass
 
     def check(self) -> None:
-        """Make sure that this run still has the lock: before each write.
+        """Check before each write that this run still has the lock.
 
         :raises OutputBusyError: another run has it
         """
@@ -117,7 +117,7 @@ class OutputLock:
 
 
 class FileLock:
-    """The lock of a local disk: a file that the operating system locks, and in it who holds it."""
+    """The lock on a local disk: a file that the operating system locks. The file contains the holder."""
 
     def __init__(self, path: Path) -> None:
         self.epoch = 0
@@ -125,7 +125,7 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def attempt(self) -> Held | None:
-        """Take the lock, or say who has it."""
+        """Take the lock, or return its holder."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         while self._file is None:
             file = open(self._path, "a+b")  # noqa: SIM115 - open as long as the lock is held
@@ -135,7 +135,7 @@ class FileLock:
                 except BlockingIOError:
                     file.seek(0)
                     return Held(Holder.decode(file.read()), alive=True)
-                # Else the run before released it between our open and our lock, and took the name away: once more.
+                # Otherwise the previous run deleted the file between our open and our lock. Try again.
                 if self._has_name(file):
                     file.truncate(0)
                     file.write(Holder.me(uuid.uuid4().hex).encode())
@@ -153,17 +153,17 @@ class FileLock:
             return False
 
     def is_sure(self) -> bool:
-        """The operating system gives it to nobody else."""
+        """Always true: the operating system gives the lock to no other run."""
         return True
 
     def check(self) -> None:
-        """Somebody may have deleted the file, and another run made a new one."""
+        """Somebody may have deleted the file, and another run may have made a new one."""
         if self._file is not None and not self._has_name(self._file):
             found = self._path.read_bytes() if self._path.exists() else b""
             raise taken_by(self._path, Holder.decode(found))
 
     def release(self) -> None:
-        """Give the lock back. A disk that does not remove the file keeps its name, and not the lock."""
+        """Give the lock back. If the disk does not remove the file, its name stays and the lock is free."""
         file, self._file = self._file, None
         if file is None:
             return
@@ -180,6 +180,6 @@ def lock_of(journal: UPath) -> UPath:
 
 
 def is_left(journal: UPath) -> bool:
-    """Whether a run holds the lock, or was killed with it."""
+    """Whether a run has the lock, or was killed with it."""
     path = lock_of(journal)
     return path.exists() if local_path(path) is not None else bool(names_in(path))

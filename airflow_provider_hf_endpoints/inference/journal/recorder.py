@@ -1,7 +1,7 @@
-"""Finished rows on their way into the journal: collected, and made durable in groups.
+"""Collects finished rows and makes them durable in the journal, in groups.
 
-A group is written in a thread while the next one fills. A store that fails is tried again; when more waits for it than
-memory should hold, nothing more is sent until it has caught up.
+A group is written in a thread while the next one fills. If the store fails, the write is tried again. If more waits
+than memory should hold, the batch sends nothing more until the store has caught up.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from airflow_provider_hf_endpoints.inference.journal.records import Record, enco
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here
 
 GROUP_ROWS = 1000
-#: An object store takes a whole object each time, so there the interval counts, and this only bounds memory.
+#: An object store takes whole objects. There the interval decides, and this size only limits the memory.
 GROUP_ROWS_REMOTE = 20_000
-GROUP_BYTES = 8 << 20  # a group is written when it holds so much, whatever the interval
-MOST_BYTES = 32 << 20  # not yet durable, beyond which nothing more is sent
+GROUP_BYTES = 8 << 20  # a group of this size is written at once
+MOST_BYTES = 32 << 20  # not yet durable; above this, nothing more is sent
 LOCAL_INTERVAL = 1.0  # seconds
-FLUSH_PATIENCE = 30.0  # seconds; whoever has stopped the batch waits for it
+FLUSH_PATIENCE = 30.0  # seconds that a stopped batch waits for the last write
 
 
 class Recorder:
-    """Takes records at any time; `run` makes them durable, `flush` what is left when `run` has ended.
+    """Takes records at any time. `run` makes them durable, and `flush` writes the rest after `run` has ended.
 
     :param local: the journal is on a local disk
     :param interval: seconds between two groups on an object store
@@ -40,13 +40,13 @@ class Recorder:
         self._full = asyncio.Event()
 
     def behind(self) -> bool:
-        """So much waits for the store, or the store was not seen for so long, that nothing more is to be sent."""
+        """Whether to send nothing more: too much waits for the store, or the store has not answered for too long."""
         return self._pending_bytes + self._writing_bytes > MOST_BYTES or not self._journal.is_ours()
 
     def add(self, record: Record, line_key: int = 0) -> None:
-        """A row is finished; it is durable within a group's time.
+        """Add a finished row. It is durable after the time of one group.
 
-        :param line_key: of the input line that it answers
+        :param line_key: of the row's input line
         """
         line = encode_record(record, line_key)
         self._pending.append((record, line))
@@ -57,7 +57,7 @@ class Recorder:
     async def run(self) -> None:
         """Write group after group, until cancelled.
 
-        :raises BatchStoreError: the store failed for longer than is waited; what it did not take is written by `flush`
+        :raises BatchStoreError: the store failed for too long; `flush` writes the rest
         """
         while True:
             # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the event.
@@ -70,11 +70,11 @@ class Recorder:
                 await patiently(self._write, "writing finished rows to the journal")
 
     def flush(self) -> None:
-        """Write what is left, here and now.
+        """Write the rest, synchronously.
 
-        :raises BatchStoreError: the store did not take it
+        :raises BatchStoreError: the store failed
         """
-        for _ in range(2):  # what `run` was about to write, and what came since
+        for _ in range(2):  # the group that `run` was about to write, and newer records
             self._take()
             patiently_here(self._write, "writing the last finished rows to the journal", patience=FLUSH_PATIENCE)
 
@@ -84,7 +84,7 @@ class Recorder:
             self._writing_bytes, self._pending_bytes = self._pending_bytes, 0
 
     def _write(self) -> None:
-        """Make the group durable; it stays at hand where the store fails."""
+        """Make the group durable. If the store fails, the group stays in memory."""
         if self._writing:
             self._journal.append(self._writing)
             self._writing, self._writing_bytes = [], 0

@@ -1,8 +1,8 @@
-"""One finished row as the journal keeps it: its output line, and in front of it what a resume needs to know.
+"""The record of a finished row in the journal: what a resume needs to know, followed by the output line.
 
-A record is one line: `checksum head payload`. The head has the record's numbers in hexadecimal, each as wide as it can
-get, because a resume reads a million of them. The checksum covers all that follows it, so a line that was torn or
-changed is never taken for a row. Bytes in, bytes out; no files here.
+A record is one line: `checksum head payload`. The head has the record's numbers in hexadecimal, with a fixed width,
+because a resume may read a million of them. The checksum covers the rest, so a line that is torn or has
+changed is never used. Bytes in, bytes out; no files here.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
-# What is to be counted about a row; plain numbers, because they are looked at once per row.
+# What is counted about a row; plain numbers, because they are used once per row.
 ERROR = 1
 TRUNCATED = 2
 FILTERED = 4
 EMPTY = 8
-RETRYABLE = 16  # an error that another run may not meet
-DISCARDED = 32  # no row: tokens of an answer that was thrown away
-COPY = 64  # of a record that the journal has too, so that its tokens are counted already
+RETRYABLE = 16  # an error that another run may not have
+DISCARDED = 32  # not a row: the tokens of an answer that was thrown away
+COPY = 64  # a copy of another record, whose tokens are already counted
 
 _HEAD = struct.Struct(">QQQBqq")  # place, key, line key, flags, prompt tokens, completion tokens
 _HEAD_AT = 9  # after the checksum and a space
@@ -32,10 +32,10 @@ class Record(NamedTuple):
     """A finished row.
 
     :param place: place in the input, from 0
-    :param key: identity of row and request, see `row_key`
+    :param key: of row and request, see `row_key`
     :param flags: sum of ERROR, TRUNCATED, FILTERED, EMPTY, RETRYABLE, DISCARDED, COPY
-    :param prompt_tokens: of the answer in it, as `completion_tokens`
-    :param payload: the output line, JSON without a newline; behind it a failed row's dead letter
+    :param prompt_tokens: of its answer; `completion_tokens` likewise
+    :param payload: the output line, JSON without a newline; followed by a failed row's dead letter
     """
 
     place: int
@@ -47,9 +47,9 @@ class Record(NamedTuple):
 
 
 def discarded(place: int, prompt_tokens: int, completion_tokens: int) -> Record:
-    """What remains of an answer that was thrown away: the engine worked on it, and that is paid for.
+    """The record of an answer that was thrown away. The engine has generated its tokens, and they are paid for.
 
-    :param place: of the row that it was for, or of the first of them
+    :param place: of its row, or of the first of its rows
     """
     return Record(place, 0, DISCARDED, prompt_tokens, completion_tokens, b"")
 
@@ -57,7 +57,7 @@ def discarded(place: int, prompt_tokens: int, completion_tokens: int) -> Record:
 def row_key(row_id: bytes, request: bytes) -> int:
     """64 bits of a row's id and its rendered request, never 0.
 
-    Both count: rows with the same prompt are different rows, and a row whose prompt changed has to be done
+    Both are included: rows with the same prompt are different rows, and a row whose prompt has changed must be sent
     again.
     """
     digest = blake2b(request, digest_size=8, key=row_id[:64]) if row_id else blake2b(request, digest_size=8)
@@ -67,9 +67,9 @@ def row_key(row_id: bytes, request: bytes) -> int:
 
 
 def line_hasher(seed: bytes) -> Callable[[bytes], int]:
-    """A function to 64 bits of an input line, never 0.
+    """A function from an input line to 64 bits, never 0.
 
-    :param seed: what makes a request out of a line: where it differs, so does every result
+    :param seed: everything else that affects a request: if it differs, all results differ
     """
     salt = blake2b(seed, digest_size=16).digest()
 
@@ -82,7 +82,7 @@ def line_hasher(seed: bytes) -> Callable[[bytes], int]:
 def encode_record(record: Record, line_key: int = 0) -> bytes:
     """The record as a line, newline included.
 
-    :param line_key: of the input line that it answers, 0 where that is not known
+    :param line_key: of the row's input line, 0 if unknown
     """
     head = _HEAD.pack(
         record.place,
@@ -97,7 +97,7 @@ def encode_record(record: Record, line_key: int = 0) -> bytes:
 
 
 def decode_record(line: bytes) -> Record | None:
-    """The record in a line, None when the line is not exactly what was written."""
+    """The record in a line, None if the line is damaged."""
     head = read_head(line)
     if head is None:
         return None
@@ -106,10 +106,10 @@ def decode_record(line: bytes) -> Record | None:
 
 
 def read_head(line: bytes) -> tuple[int, int, int, int, int, int] | None:
-    """Place, key, line key, flags, prompt and completion tokens of a record, None when the line is not exactly what
-    was written.
+    """Place, key, line key, flags, prompt and completion tokens of a record, None if the line is
+    damaged.
 
-    All that a resume needs of most rows.
+    A resume needs no more for most rows.
     """
     if not _is_whole(line):
         return None

@@ -1,5 +1,5 @@
-"""Which rows an earlier run has done: found by their places while the input is the same, and by their keys as soon as
-it turns out to be in another order."""
+"""Which rows an earlier run has finished. Rows are found by their places while the input is unchanged, and by their
+keys once its order differs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.records import COPY, RETRYABLE, Record
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-#: Rows of which the identities are kept at hand: a row whose place is empty may have been done at another one.
+#: Rows whose identities are kept in memory: if a row's place is empty, the row may have been finished at another one.
 FEW = 200_000
 
 
@@ -21,13 +21,13 @@ class Resume:
     """Answers `has` for the rows of the input, asked in their order.
 
     :param journal: of the output path
-    :param ids_are_places: a row's id is its place, so that a row that moved gets the id of its new place
+    :param ids_are_places: a row's id is its place, so a moved row gets the id of its new place
     """
 
     def __init__(self, journal: Journal, *, ids_are_places: bool) -> None:
         self.journal = journal
         self.local = local_path(journal.folder) is not None
-        #: Called with the record of a row that was done at another place, as it reads at its new one, and its line key.
+        #: Called with the record of a row that was finished at another place, with its new place, and its line key.
         self.emit: Callable[[Record, int], None] = lambda record, line_key: None
         self._ids_are_places = ids_are_places
         self._lock = threading.Lock()  # between the thread that reads ahead and the event loop
@@ -36,7 +36,7 @@ class Resume:
         self._by_key: dict[int, list[tuple[int, int, int]]] | None = None
 
     def read_journal(self) -> int:
-        """Read the journal and return how many rows it holds; a row that failed for a passing reason does not count."""
+        """Read the journal and return its number of rows. Rows that failed with a temporary error do not count."""
         index = self.journal.index
         for place, flags in self.journal.open():
             where = index.find(place) if flags & RETRYABLE else None
@@ -51,21 +51,21 @@ class Resume:
 
     @property
     def rows(self) -> int:
-        """Rows up to the last one that is done, or whose last try failed."""
+        """The number of rows up to the last one that is finished, or whose last try failed."""
         return max(len(self.journal.index), max(self._failed, default=-1) + 1)
 
     def read(self, index: int) -> Record | None:
-        """The record of a row as it was left: done, or failed in an earlier run and not yet done since; else None."""
+        """The record of a row: finished, or failed in an earlier run and not finished since; else None."""
         record = self.journal.read(index)
         where = self._failed.get(index) if record is None and self._by_key is None else None
         return record if where is None else self.journal.read_at(where)
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
-        """A function that says of a line, by its place and bytes, whether it is done for sure; its record then stays.
+        """A function that says, by the place and bytes of a line, whether the row is certainly finished.
 
-        Most rows of a resume then need no request made to be known. It is asked in the reading thread, ahead of `has`.
+        So most rows of a resume need no rendered request. It is called in the reading thread, ahead of `has`.
 
-        :param line_key: see `records.line_hasher`; its seed tells all that makes a request of a line
+        :param line_key: see `records.line_hasher`; its seed includes everything else that affects a request
         """
         index, lock = self.journal.index, self._lock
 
@@ -73,7 +73,7 @@ class Resume:
             known = index.line_keys
             if place >= len(known) or known[place] == 0 or known[place] != line_key(raw):
                 return False
-            with lock:  # the row may have been taken out since the look above
+            with lock:  # the row may have been removed since the look above
                 if known[place] == 0:
                     return False
                 index.forget_keys(place)
@@ -82,9 +82,9 @@ class Resume:
         return is_done
 
     def has(self, line: Line, key: int, line_key: int) -> bool:
-        """Whether the row in a line is done.
+        """Whether the row in a line is finished.
 
-        :param line_key: of its line, to be written where the row's record has to be written again
+        :param line_key: of its line, used if the row's record must be written again
         """
         index = line.place
         if self._by_key is None:
@@ -93,8 +93,8 @@ class Resume:
                 return True
             if found == 0 and key not in self._done_keys:
                 return False
-            # Another row was here: from now on rows are looked up by their keys. Not earlier, because a table of a
-            # million keys takes a hundred megabytes.
+            # Another row was at this place: from now on, rows are looked up by their keys. Not earlier, because a table
+            # of a million keys takes a hundred megabytes.
             self._by_key = self._take_out(index)
         places = self._by_key.get(key)
         if not places:
@@ -105,7 +105,7 @@ class Resume:
         return True
 
     def _take_out(self, start: int) -> dict[int, list[tuple[int, int, int]]]:
-        """Every row from `start` on, by its key, removed from its place; but for those that are known to stay there."""
+        """Remove the rows from `start` on, and return them by key. Rows known to stay are not removed."""
         index = self.journal.index
         by_key: dict[int, list[tuple[int, int, int]]] = {}
         with self._lock:
@@ -118,7 +118,7 @@ class Resume:
 
     def _moved(self, record: Record, line: Line) -> Record:
         output = fastjson.decode(output_line(record))
-        if "index" in output:  # a form of output that tells places
+        if "index" in output:  # a form of output that contains places
             output["index"] = line.place
             if self._ids_are_places:
                 output["id"] = line.place

@@ -1,9 +1,9 @@
-"""The files of a journal: segments of earlier runs, which nobody changes, and those that this run appends.
+"""The files of a journal: segments of earlier runs, which do not change, and segments that this run appends.
 
-On a local disk a run has one segment that grows and is synced. An object store cannot append, so there each group is a
-segment of its own; as they grow many, a larger one takes the place of some (`compaction.py`). All that is read from and
-written to an object store is also kept in two files on the worker's disk, to be read back at random.
-Bytes in, bytes out: what a record is, is in `records.py`.
+On a local disk, a run has one segment that grows and is synced. An object store cannot append, so there each group is
+a separate segment, and larger segments later replace several small ones (`compaction.py`). Everything read from or
+written to an object store is also kept in two files on the worker's disk, for random reads.
+Bytes in, bytes out: the content of a record is defined in `records.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Segments:
     def open(self) -> Iterator[tuple[UPath, int, int, IO[bytes]]]:
         """Path, number, offset and lines of each segment that earlier runs left, in their order.
 
-        On an object store, all of them are one segment here, in which each begins at its offset.
+        On an object store, all of them are one segment here, and each begins at its offset.
         """
         if self._local is not None:
             self._local.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Segments:
         self._number = max(self._number, last + 1)
 
     def _copy(self, path: UPath, target: Path) -> int:
-        """An object behind those before it, on the worker's own disk; returns where it begins."""
+        """Append an object to the copies on the worker's disk. Returns its offset."""
         with path.open("rb") as source, open(target, "ab") as copy:
             start = copy.seek(0, os.SEEK_END)
             try:
@@ -88,13 +88,13 @@ class Segments:
 
     @property
     def _spool(self) -> Path:
-        """A folder on the worker's own disk."""
+        """A folder on the worker's disk."""
         if self._spool_dir is None:
             self._spool_dir = tempfile.mkdtemp(prefix="hf-batch-")
         return Path(self._spool_dir)
 
     def append(self, data: bytes) -> tuple[int, int]:
-        """Make a group durable: when this returns, a crash does not lose it.
+        """Make a group durable: after the return, a crash does not lose it.
 
         :return: the segment and the offset in it
         """
@@ -112,7 +112,7 @@ class Segments:
         return self._own_segment, start
 
     def _put(self, data: bytes) -> None:
-        """Whole or not at all; the same name again where the store failed after it had taken the object."""
+        """Write all or nothing. If the store fails after it has stored the object, the same name is written again."""
         path = self._folder / self._own_name()
         path.fs.pipe_file(path.path, data)
         self._parts += 1
@@ -121,7 +121,7 @@ class Segments:
         self._compaction.appended(Part(self._number, self._run, self._parts - 1, self._parts - 1), len(data))
 
     def compact(self, check: Callable[[], None]) -> None:
-        """Let larger segments take the place of many small ones, where there are many.
+        """Merge many small segments into larger ones.
 
         :param check: see `Compaction.run`
         """
@@ -129,14 +129,14 @@ class Segments:
             self._compaction.run(self._own.fileno(), check)
 
     def _cut(self, own: IO[bytes], end: int) -> None:
-        """Leave nothing behind the last group that is durable. What then follows would stand behind a torn record."""
+        """Remove everything after the last durable group. A later group must not follow a torn record."""
         try:
             own.truncate(end)
         except OSError:
-            # Nor can it be taken back: its end stays torn, as a crash would leave it, and another segment goes on.
+            # If that fails too, the end stays torn, as after a crash, and the run continues in another segment.
             self._own, self._end = None, 0
             self._parts += 1
-            self._compaction = None  # what it knows of is in the file before
+            self._compaction = None  # it only knows the file before
 
     def _own_name(self) -> str:
         return Part(self._number, self._run, self._parts, self._parts).name
@@ -170,7 +170,7 @@ class Segments:
 
 
 class _Files:
-    """Files to be read at random, of which a bounded number is open."""
+    """Files for random reads. A limited number of them is open."""
 
     def __init__(self) -> None:
         self._paths: list[Path | None] = []
@@ -179,12 +179,12 @@ class _Files:
         self._lock = threading.Lock()  # rows are read back by several threads
 
     def add(self, path: Path) -> int:
-        """A file that is opened when it is read; returns its number."""
+        """Add a file that is opened when it is read; returns its number."""
         self._paths.append(path)
         return len(self._paths) - 1
 
     def keep(self, file: IO[bytes]) -> int:
-        """A file that is open, and stays so; returns its number."""
+        """Add a file that is open and stays open; returns its number."""
         self._paths.append(None)
         self._kept[len(self._paths) - 1] = file
         return len(self._paths) - 1
@@ -216,7 +216,7 @@ class _Files:
 
 
 def _write_at(file: IO[bytes], start: int, data: bytes) -> None:
-    """Write all of it; a system call may take a part only."""
+    """Write all bytes. One system call may write only a part."""
     file.seek(start)
     left = memoryview(data)
     while left:
