@@ -1,9 +1,9 @@
-"""Finding how much a silent server can take: the smallest setting that brings nearly as much as any.
+"""Finds the limit of a server that reports no queue: the smallest setting with nearly the best throughput.
 
-Throughput grows with what is in flight up to where all slots are taken, and is flat beyond. The search doubles while
-that pays, then narrows down from both sides to where the flat part begins, and stays a little above. Now and then it
-looks at a neighbour, so that a change of the fleet is noticed. An answer's idle time (`window.py`) hints at how far a
-first setting is too high; throughput decides whether the hint was right. Settings are per replica.
+Throughput grows with the requests in flight until all slots are used, and is flat beyond. The search doubles while
+that pays, then narrows down from both sides to the start of the flat part, and stays slightly above. At intervals it
+tries a neighbour, so that a change of the fleet is noticed. The idle time of an answer (`window.py`) hints how far a
+first setting is too high, and throughput decides whether the hint was right. Settings are per replica.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ from __future__ import annotations
 import math
 from enum import Enum, auto
 
-ENOUGH = 0.98  # of the best throughput: that setting brings nearly as much
-AS_FAST = 0.99  # the same for a look below: each may be followed by another
-IMPOSSIBLE = 1.1  # so many times what a setting could bring at most: the fleet has changed meanwhile
-PAYS = 1.05  # so many times as much a doubled setting has to bring
-WRONG = 0.9  # a hint that brings less than this share was wrong
-PRECISE = 1.08  # so close are a setting that is enough and one that is not, at the end of the search
-ABOVE = 1.06  # of the smallest setting that is enough: a small queue, so that a slot never stands empty
+ENOUGH = 0.98  # of the best throughput: this is nearly as much
+AS_FAST = 0.99  # the same for a try below, since each may be followed by another
+IMPOSSIBLE = 1.1  # times the maximum that a setting could give: then the fleet has changed
+PAYS = 1.05  # times the throughput that a doubled setting must give
+WRONG = 0.9  # a hint with less than this share of the throughput was wrong
+PRECISE = 1.08  # the search ends when a setting that is enough and one that is not are this close
+ABOVE = 1.06  # times the smallest setting that is enough: a small queue, so that no slot is ever empty
 IDLE = 0.3  # share of an answer's time that hints at a setting far too high
 LEAST_BUSY = 0.2  # of an answer's time, whatever a hint says
-UP = 1.25  # a look at the neighbour above, less a request: of eight slots one more is a step as it is
+UP = 1.25  # a try at the neighbour above, less one request: with eight slots, one more is already a step
 DOWN = 0.88  # and one below
-STEEP = 1.1  # so many times as much at the neighbour above: far from the flat part, so doubling goes on
-STAY = 6  # windows between two looks
-CHANGED = 1.25  # so many times more or less than before, twice in a row: the fleet is not what it was
-NEWEST = 0.3  # weight of the newest window in what a settled setting brings
+STEEP = 1.1  # times as much at the neighbour above: far from the flat part, so the doubling goes on
+STAY = 6  # windows between two tries
+CHANGED = 1.25  # times more or less than before, twice in a row: the fleet has changed
+NEWEST = 0.3  # weight of the newest window in the throughput of a settled setting
 
 
 class Phase(Enum):
-    """What the search is doing."""
+    """The state of the search."""
 
     GROWING = auto()  #: doubling while that pays
     SHRINKING = auto()  #: halving while that costs nothing
     NARROWING = auto()  #: between a setting that is enough and one that is not
-    SETTLED = auto()  #: on the setting that was found
+    SETTLED = auto()  #: at the setting that was found
     LOOKING_UP = auto()
     LOOKING_DOWN = auto()
 
 
 class HillClimb:
-    """Chooses the next setting from what the settings before it brought."""
+    """Chooses the next setting from the throughput of the settings before."""
 
     def __init__(self) -> None:
         self._phase = Phase.GROWING
-        self._best = 0.0  # throughput of the flat part, if it is known
-        self._enough = math.inf  # smallest setting known to bring it
-        self._too_little = 0.0  # largest known not to
-        self._here = 0.0  # what the settled setting brings
+        self._best = 0.0  # throughput of the flat part, if known
+        self._enough = math.inf  # smallest setting known to be enough
+        self._too_little = 0.0  # largest setting known not to be enough
+        self._here = 0.0  # throughput of the settled setting
         self._home = 0.0  # the settled setting
         self._stayed = 0
         self._looked_up = False
@@ -58,18 +58,18 @@ class HillClimb:
 
     @property
     def growing(self) -> bool:
-        """Whether each setting is twice the one before."""
+        """Whether each setting doubles the one before."""
         return self._phase is Phase.GROWING
 
     def stop_growing(self) -> None:
-        """No more doubling: something else has set a limit, which may be more than is needed. A look below is next."""
+        """Stop doubling: something else has set a limit, which may be more than needed. Try below next."""
         if self._phase is Phase.GROWING:
             self._phase, self._stayed, self._looked_up = Phase.SETTLED, STAY - 1, True
 
     def scale(self, factor: float) -> float | None:
-        """The fleet has become so many times as large: a search goes on, a settled setting is measured again.
+        """The fleet has changed by a factor. A search goes on; a settled setting is measured again.
 
-        :return: the settled setting, where another was being looked at
+        :return: the settled setting, if another was being tried
         """
         looking = self._phase in (Phase.LOOKING_UP, Phase.LOOKING_DOWN)
         if not looking and self._phase is not Phase.SETTLED:
@@ -82,10 +82,10 @@ class HillClimb:
     def next(self, share: float, rate: float, ceiling: float, idle: float | None = None) -> float:
         """The next setting.
 
-        :param share: the setting that was measured
+        :param share: the measured setting
         :param rate: throughput of all replicas under it
-        :param ceiling: what the next may not exceed
-        :param idle: share of an answer's time in which it did not grow, None where that is not known
+        :param ceiling: the maximum of the next setting
+        :param idle: share of an answer's time in which it did not grow, None if unknown
         """
         match self._phase:
             case Phase.GROWING:
@@ -104,7 +104,7 @@ class HillClimb:
         return max(1.0, min(wanted, ceiling))
 
     def _note(self, share: float, rate: float) -> bool:
-        """Remember whether a setting brings enough."""
+        """Remember whether a setting is enough."""
         self._best = max(self._best, rate)
         if rate >= ENOUGH * self._best:
             self._enough = min(self._enough, share)
@@ -117,7 +117,7 @@ class HillClimb:
         if before and rate < PAYS * before:
             self._note(share, rate)
             return self._start_shrinking(self._enough)
-        # It paid: what was enough before is too little now.
+        # It paid, so what was enough before is now too little.
         self._best, self._too_little, self._enough = rate, self._enough if before else 0.0, share
         if self._far_too_high(idle):
             self._phase, self._hinted = Phase.SHRINKING, True
@@ -133,7 +133,7 @@ class HillClimb:
         return self._trusts_hints and idle is not None and idle > IDLE
 
     def _start_shrinking(self, share: float) -> float:
-        """More brings nothing: is less enough too?"""
+        """More gives nothing: try whether less is enough."""
         self.reason = "throughput no longer grows"
         if self._too_little:
             self._phase = Phase.NARROWING
@@ -152,9 +152,9 @@ class HillClimb:
         return self._narrow()
 
     def _hint_followed(self, share: float, rate: float) -> float:
-        """Small steps from now on, the next one up; or doubling as before, where there was no hint.
+        """Small steps from now on, the next one up; or doubling as before, if there was no hint.
 
-        What a long queue brought depends on the length of the rows in it, and is not a measure for either.
+        The throughput of a long queue depends on the lengths of its rows, so it is no measure for either.
         """
         self._hinted = False
         self._trusts_hints = rate > WRONG * self._best
@@ -180,12 +180,12 @@ class HillClimb:
         return share
 
     def _stay(self, share: float, rate: float, ceiling: float) -> float:
-        """On the setting that was found, or on what is allowed of it."""
+        """Stay at the found setting, or at the part of it that is allowed."""
         self._home = share
         ratio = rate / self._here if self._here else 1.0
         self._surprises = self._surprises + 1 if not 1 / CHANGED < ratio < CHANGED else 0
         if self._surprises >= 2:
-            # The shape of the hill is as good a guess as before, its height is not.
+            # The form of the curve is still a good estimate, its height is not.
             self._best = self._best * ratio if self._best else rate
             self._here, self._surprises = rate, 0
             self._stayed, self._looked_up = STAY, ratio > 1.0
@@ -224,7 +224,7 @@ class HillClimb:
         return share * 2.0
 
     def _look_again(self) -> float:
-        """The look measured a change of the fleet, not the setting: measure the settled one again, then look again."""
+        """The try measured a change of the fleet, not the setting: measure the settled one again, then try again."""
         self._best = 0.0
         return self._settle(self._home, 0.0, look_up=True)
 

@@ -1,9 +1,9 @@
-"""How many requests are in flight: a number that the user gave, or one that is found while the batch runs.
+"""How many requests are in flight: a number from the user, or one that is found while the batch runs.
 
-The limit is what one replica can take, times the ready replicas. Where the engine says how many requests it works on at
-a time, that number is used. Otherwise the limit starts small and doubles while that pays. Then it is steered by the
-queue that the engine tells of (`engine_queue.py`); where the engine tells of none, by the throughput of neighbouring
-settings (`hillclimb.py`). What refusals do to it is in `refusals.py`. Decisions only; the clock is an argument.
+The limit is the capacity of one replica, times the ready replicas. If the engine reports how many requests it works on
+at a time, that number is used. Otherwise the limit starts small and doubles while that pays. After that, it follows the
+queue that the engine reports (`engine_queue.py`) or, if the engine reports none, the throughput of neighbouring
+settings (`hillclimb.py`). The effect of refusals is in `refusals.py`. Decisions only; the clock is an argument.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from airflow_provider_hf_endpoints.inference.limit.refusals import Refusals
 from airflow_provider_hf_endpoints.inference.limit.window import Window
 from airflow_provider_hf_endpoints.inference.wire import Load
 
-START_PER_REPLICA = 16  # requests: doubled in seconds where there is room, and no long queue where slots are few
+START_PER_REPLICA = 16  # requests: doubled within seconds if there is room, and no long queue if there are few slots
 CEILING = 1000
-UNEVEN = 0.4  # requests more for each of several replicas: none of them gets exactly its part
-HEARD_LATE = 20.0  # seconds at most, after which a change of the replicas is known; answers and refusals tell before
+UNEVEN = 0.4  # additional requests for each of several replicas, because none of them gets exactly its part
+HEARD_LATE = 20.0  # seconds at most until a change of the replicas is known; answers and refusals show it earlier
 
 
 class Limiter:
-    """The limit, and what it learns from.
+    """The limit, and what it learns from answers and refusals.
 
-    :param fixed: the user's number, None to find one
+    :param fixed: the user's number, None to find a number
     :param ceiling: never more than this
     :param replicas: ready replicas at the start
-    :param senders: how many, this one among them, send to the endpoint at the same time: the shards of one batch. It
-        begins with its part of what one would begin with, and takes its part of a queue for its own
+    :param senders: how many shards of the batch send to the endpoint at the same time, with this one. Each begins with
+        its part of the initial limit, and has its part of the queue
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Limiter:
 
     @property
     def reason(self) -> str:
-        """Why the limit is what it is, in a word or two."""
+        """The reason for the limit, in a word or two."""
         return self._reason
 
     def knows_slots(self, slots: int) -> None:
-        """A replica works on so many requests at a time, and lets the others wait: so many are sent, and a few more.
+        """Set the number of slots of a replica: slightly more requests are sent, because others wait.
 
-        Without effect on a number that the user gave.
+        Has no effect on a number from the user.
         """
         if self._fixed is None:
             self._slots = slots
@@ -74,16 +74,16 @@ class Limiter:
 
     @property
     def _most(self) -> float:
-        """The number that needs no search, where there is one: the user's, or what fills the slots."""
+        """The number that needs no search, if there is one: the user's, or the one that fills the slots."""
         if self._slots is None:
             return float(self.ceiling)
         each = self._slots + max(1.0, WANTED * self._slots) + _uneven(self._replicas)
         return max(1.0, min(float(self.ceiling), each * self._replicas / self._senders))
 
     def refused(self, now: float, sent_at: float, in_flight: int) -> None:
-        """A request was refused. Those sent before the last cut belong to the wave that it answered.
+        """A request was refused. Those sent before the last cut belong to the wave of that cut.
 
-        :param in_flight: requests still out
+        :param in_flight: requests still in flight
         """
         limit = self._refusals.refused(now, sent_at, in_flight, self._limit)
         if limit is not None:
@@ -93,15 +93,15 @@ class Limiter:
             self._hill.stop_growing()
 
     def outage(self) -> None:
-        """The endpoint takes nothing at all, which does not tell how much it can take: the cuts are taken back."""
+        """The endpoint accepts nothing, which does not show its capacity: the cuts are undone."""
         self._hold(self._refusals.outage() or self._limit)
 
     def answered(self, now: float, in_flight: int, work: float, sent_at: float, load: Load | None = None) -> None:
         """A request was answered.
 
-        :param in_flight: requests out just before it was
-        :param work: tokens that it brought, or 1 where the engine counts none
-        :param load: what the engine said about itself
+        :param in_flight: requests in flight just before the answer
+        :param work: its tokens, or 1 if the engine counts none
+        :param load: the load that the engine reports
         """
         self._refusals.answered(sent_at)
         latency = now - sent_at
@@ -110,8 +110,8 @@ class Limiter:
             self._watch_queue(now, load, in_flight)
         window = self._window
         if self._draining:
-            # What is in flight was sent under the old limit, and what filled up to the new one met no queue or all of
-            # it: measure what is sent from the first answer on.
+            # The requests in flight were sent under the old limit, and those that filled up to the new one met no queue
+            # or a full one. So measure requests sent after the first answer.
             if in_flight <= self.limit:
                 self._draining, window.begins = False, now
             return
@@ -120,7 +120,7 @@ class Limiter:
         window.add(now, latency, work, in_flight)
         if load is not None:
             window.loads += 1
-            # The slot of the answer that tells is taken by one of them already.
+            # One of them already has the slot of the answer that reports.
             window.waiting += (load.waiting + 1.0) / self._senders if load.waiting > 0 else 0.0
             window.cache = max(window.cache, load.cache or 0.0)
         growing = self._fixed is None and (self._queue.growing if load is not None else self._hill.growing)
@@ -128,11 +128,11 @@ class Limiter:
             self._close_window(now)
 
     def saw(self, load: Load | None) -> None:
-        """What the engine's metrics say of a replica, None for not known. Too coarse to steer by, so only a hint."""
+        """Take the engine's metrics of a replica, None if unknown. They are too coarse to follow, so only a hint."""
         self._seen = load
 
     def replicas_changed(self, replicas: int, now: float) -> None:
-        """The number of ready replicas has changed; the limit follows it at once."""
+        """The number of ready replicas has changed. The limit follows at once."""
         replicas = max(1, replicas)
         if self._fixed is None and replicas != self._replicas:
             settled = self._hill.scale(replicas / self._replicas)
@@ -148,13 +148,13 @@ class Limiter:
         self._replicas = replicas
 
     def _following(self, factor: float, now: float) -> float:
-        """The limit for so many times as many replicas; what was cut because replicas had gone is not cut again."""
+        """The limit for a changed number of replicas. A cut for replicas that had gone is not applied twice."""
         if factor < 1.0 and now - self._lowered_at <= HEARD_LATE:
             return self._before_lowered * factor
         return self._limit * factor
 
     def _note_lowering(self, now: float) -> None:
-        """Keep what the limit was when lowering began."""
+        """Remember the limit from when the lowering began."""
         if now - self._lowered_at > HEARD_LATE:
             self._lowered_at, self._before_lowered = now, self._limit
 
@@ -173,7 +173,7 @@ class Limiter:
             self._climb(now, window)
 
     def _watch_queue(self, now: float, load: Load, in_flight: int) -> None:
-        """Lower the limit at once where the queue is far too long."""
+        """Lower the limit at once if the queue is far too long."""
         if in_flight > self.limit:
             self._queue.told_under_another_limit()
             return
@@ -184,14 +184,14 @@ class Limiter:
             self._set(max(1.0, (share - excess) * self._replicas), "queue", now)
 
     def _restore(self, now: float) -> None:
-        """A number that needs no search, and was cut, comes back, slowly."""
+        """Restore a number that needs no search after a cut, slowly."""
         most = self._most
         wanted = min(most, self._allowed(now), max(self._limit + 1.0, self._limit * 1.05))
         reason = "fixed" if self._slots is None else f"{self._slots} slots"
         self._set(max(wanted, self._limit), reason if wanted >= most else "refusals", now)
 
     def _climb(self, now: float, window: Window) -> None:
-        """By what other settings brought."""
+        """Follow the throughput of other settings."""
         self._work = window.work if self._work == 0 else 0.8 * self._work + 0.2 * window.work
         share, allowed = self._limit / self._replicas, self._allowed(now) / self._replicas
         idle = window.idle_share() if self._seen is None else min(1.0, self._seen.waiting / max(share, 1.0))
@@ -199,7 +199,7 @@ class Limiter:
         self._set(share * self._replicas, self._hill.reason, now)
 
     def _allowed(self, now: float) -> float:
-        """Up to where growth is free: the ceiling, or what was not refused and did not queue lately."""
+        """The limit up to which growth is free: the ceiling, or what was recently neither refused nor queued."""
         return max(1.0, min(float(self.ceiling), self._refusals.allowed(now), self._queue.allowed(now)))
 
     def _set(self, limit: float, reason: str, now: float) -> None:

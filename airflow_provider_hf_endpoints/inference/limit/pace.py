@@ -1,4 +1,4 @@
-"""How many requests may be sent now: the gate and the limit, which hear of the same answers and refusals."""
+"""How many requests may be sent now: joins the gate and the limit, which both learn from answers and refusals."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ HELD_BACK_LOOK = 0.1  # seconds between two looks whether the store has caught u
 class Pace:
     """A gate and a limit for the same endpoint.
 
-    :param gate: says whether the endpoint is to be sent anything
-    :param limiter: says how many requests may be in flight
+    :param gate: decides whether anything may be sent
+    :param limiter: decides how many requests may be in flight
     """
 
     def __init__(self, gate: Gate, limiter: Limiter) -> None:
         self.gate = gate
         self.limiter = limiter
-        #: Whether finished rows wait for their store, so that nothing more is to be sent.
+        #: Whether finished rows wait for their store, so that nothing more may be sent.
         self.held_back: Callable[[], bool] = lambda: False
 
     @property
     def state(self) -> str:
-        """Why the limit is what it is, or that the endpoint is away; in a word or two."""
+        """The reason for the limit, or that the endpoint is unavailable; in a word or two."""
         if self.held_back():
             return "waiting for the store"
         return "waiting for the endpoint" if self.gate.closed else self.limiter.reason
@@ -37,29 +37,29 @@ class Pace:
         return 0 if self.held_back() else self.gate.admits(now, self.limiter.limit, in_flight)
 
     def opens_at(self, now: float) -> float:
-        """When `admits` may answer differently without a new answer from the endpoint."""
+        """When `admits` may change without a new answer from the endpoint."""
         opens = self.gate.opens_at(now)
         return max(opens, now + HELD_BACK_LOOK) if self.held_back() else opens
 
     def answered(self, now: float, sent_at: float, in_flight: int, work: float, load: Load | None) -> None:
         """A request was answered.
 
-        :param in_flight: requests still out
-        :param work: tokens that the answer brought, or its rows where the engine counts none
-        :param load: what the engine said about itself
+        :param in_flight: requests still in flight
+        :param work: tokens of the answer, or its rows if the engine counts none
+        :param load: the load that the engine reports
         """
         self.gate.answered(sent_at)
         self.limiter.answered(now, in_flight + 1, work, sent_at, load)
 
     def refused(self, error: InferenceError, now: float, sent_at: float, in_flight: int) -> None:
-        """The endpoint did not take a request (429, 503, no connection).
+        """The endpoint did not accept a request (429, 503, no connection).
 
-        :param in_flight: requests still out
+        :param in_flight: requests still in flight
         """
         self.limiter.refused(now, sent_at, in_flight)
         self.gate.refused(error, now, in_flight, sent_at)
 
     def check_outage(self, in_flight: int) -> None:
-        """After a refusal: take the cuts of the limit back where the endpoint takes nothing at all."""
+        """After a refusal: undo the cuts of the limit if the endpoint accepts nothing."""
         if self.gate.takes_nothing or (self.gate.closed and in_flight == 0):
             self.limiter.outage()

@@ -1,8 +1,8 @@
-"""What refusals say about how many requests the endpoint takes, and what they do not.
+"""What refusals say about the capacity of the endpoint, and what they do not.
 
-A wave of refusals cuts the limit once, to what the endpoint has taken. But a replica that is being replaced refuses
-requests even when few are in flight. A limit under which nothing was refused before is therefore left nearly as it is,
-and is restored when a window passes without a refusal. If requests are refused under the restored limit too, the
+A wave of refusals cuts the limit once, to the number of accepted requests. But a replica that is being replaced refuses
+requests even if few are in flight. Therefore a limit that was not refused before is hardly cut, and is restored after a
+window without a refusal. If requests are refused under the restored limit too, the
 refusals are believed. Decisions only; the clock is an argument.
 """
 
@@ -10,42 +10,42 @@ from __future__ import annotations
 
 import math
 
-CUT = 0.7  # of the limit is left by a cut, at least
+CUT = 0.7  # part of the limit that remains after a cut, at least
 OUTCOME = 0.02  # weight of the newest answer or refusal in the share of refusals
-FEW = 0.03  # one now and then is a replica that comes or goes, and no reason for a cut
-MARGIN = 0.9  # of the limit that was refused, up to which growth is free
-FORGOTTEN = 1.02  # by how much that limit is believed to have risen, after each of:
+FEW = 0.03  # rare refusals come from a replica that starts or stops, and are no reason for a cut
+MARGIN = 0.9  # growth is free up to this part of the refused limit
+FORGOTTEN = 1.02  # factor by which the refused limit is assumed to have risen after each:
 FORGOTTEN_INTERVAL = 30.0  # seconds
-STEADY = 3  # windows without a refusal, after which a limit is known to be taken
-FILLED = 0.95  # of the limit is out while others are refused: that says nothing about how many are out
-LONE = 2  # requests: the one that was refused, and one beside it
-TRUSTED = 120.0  # seconds of refusals, after which a limit is trusted no more: a rolling update takes about 50
-RAISED = 1.02  # so many times as much is another limit
+STEADY = 3  # windows without a refusal, after which a limit is known to be accepted
+FILLED = 0.95  # of the limit is in flight while others are refused: that says nothing about the number in flight
+LONE = 2  # requests: the refused one, and one beside it
+TRUSTED = 120.0  # seconds of refusals, after which a limit is no longer trusted: a rolling update takes about 50
+RAISED = 1.02  # a limit raised by this factor is another limit
 
 
 class Refusals:
     """Learns from refusals and from windows without them.
 
-    :param steady: the limit to begin with is taken to be one that the endpoint takes: a user's number
+    :param steady: whether the first limit is known to be accepted: a number from the user
     """
 
     def __init__(self, *, steady: bool) -> None:
         self._share = 0.0
         self._last = -math.inf
         self._last_cut = -math.inf
-        self._limit, self._at = math.inf, 0.0  # that was refused, and when
+        self._limit, self._at = math.inf, 0.0  # the refused limit, and when
         self._steady = STEADY if steady else 0
         self._steady_limit = math.inf
         self._known: float | None = None  # steady before the cuts
         self._known_at = 0.0
-        self._returned = False  # to that, and not yet steady there
-        self._failed = False  # it was refused there
-        self._before: tuple[float, float | None, int] | None = None  # the wave: limit, what was known, how steady
+        self._returned = False  # restored to that, and not yet steady there
+        self._failed = False  # refused there
+        self._before: tuple[float, float | None, int] | None = None  # of the wave: limit, known limit, how steady
 
     def refused(self, now: float, sent_at: float, in_flight: int, limit: float) -> float | None:
-        """The limit that follows from a refusal, None for no other. Those sent before the last cut belong to its wave.
+        """The limit that follows from a refusal, None for no change. Those sent before the last cut belong to its wave.
 
-        :param in_flight: requests still out
+        :param in_flight: requests still in flight
         """
         self._share += OUTCOME * (1.0 - self._share)
         self._last = now
@@ -65,17 +65,17 @@ class Refusals:
         self._limit, self._at = limit, now
         trusted = filled and not self._failed and now - self._known_at <= TRUSTED
         least = min(limit, MARGIN * self._known) if self._known is not None and trusted else 0.0
-        # What is still out was taken, so the endpoint can take that much.
+        # The requests in flight were accepted, so the capacity is at least that.
         return max(limit * CUT, min(float(in_flight), limit * MARGIN), least)
 
     def answered(self, sent_at: float) -> None:
         """A request was answered."""
         self._share -= OUTCOME * self._share
         if sent_at > self._last_cut:
-            self._before = None  # it takes requests: the cuts did say how many
+            self._before = None  # it accepts requests: the cuts were right
 
     def outage(self) -> float | None:
-        """The endpoint takes nothing at all, which does not tell how much it can take. The limit before the cuts."""
+        """The limit before the cuts: the endpoint accepts nothing, which does not show its capacity."""
         if self._before is None:
             return None
         limit, self._known, self._steady = self._before
@@ -83,7 +83,7 @@ class Refusals:
         return limit
 
     def window(self, begins: float, limit: float) -> float | None:
-        """A window has passed under a limit: the limit to return to, if there is one."""
+        """A window has passed under a limit. Returns the limit to restore, if there is one."""
         if limit > RAISED * self._steady_limit:
             self._steady = 0
         self._steady_limit = limit
@@ -98,14 +98,14 @@ class Refusals:
         return known
 
     def replicas_changed(self) -> None:
-        """What was learnt is of another fleet."""
+        """Forget everything: it is about another fleet."""
         self._known, self._limit, self._steady = None, math.inf, 0
 
     def allowed(self, now: float) -> float:
-        """The limit up to which growth is free: it was not refused lately."""
+        """The limit up to which growth is free, because it was not refused recently."""
         return self._limit * MARGIN * forgotten(now - self._at)
 
 
 def forgotten(seconds: float) -> float:
-    """By which factor a limit may have risen that was found so many seconds ago."""
+    """The factor by which a limit found so many seconds ago may have risen."""
     return float(FORGOTTEN ** (seconds / FORGOTTEN_INTERVAL))

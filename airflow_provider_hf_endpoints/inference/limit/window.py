@@ -1,24 +1,24 @@
-"""What one setting of the limit brings, measured with as little noise as the answers allow.
+"""The throughput of one setting of the limit, measured as exactly as the answers allow.
 
-Throughput is what is in flight by the time that an answer takes (Little's law): the time by answers of one window says
-it far more exactly than counting completions does. Rows differ in length, so each window fits a line, latency over
-tokens, and reads it at the same length every time. What the line leaves at zero tokens is time in which nothing was
-generated: waiting, mostly. Only answers to requests that were sent under the setting count.
+Throughput is the number of requests in flight divided by the time of an answer (Little's law). The answer times of one
+window give it far more exactly than a count of completions. Rows differ in length, so each window fits a line, latency
+over tokens, and reads the line at the same length each time. The line's value at zero tokens is the time without
+generation, which is mostly waiting. Only answers to requests sent under the setting count.
 """
 
 from __future__ import annotations
 
 FEWEST_ANSWERS = 32
-ANSWERS_BY_LIMIT = 1.25  # of the limit: by then the slow ones are among them too
-FEWEST_GROWING = 24  # the same two while a setting is doubled: it has to bring far more than the one before, and the
-GROWING_BY_LIMIT = 0.5  # first minute is over by 256 slots, or a queue of three times eight is
+ANSWERS_BY_LIMIT = 1.25  # of the limit: then the slow answers are included
+FEWEST_GROWING = 24  # the same two while a setting is doubled: its throughput must be far higher, and the
+GROWING_BY_LIMIT = 0.5  # first minute ends at 256 slots, or at a queue three times as long as eight slots
 SHORTEST = 1.0  # seconds
 SPREAD = 0.01  # squared variation of the tokens, below which no line can be fitted
-FULL = 0.9  # of the limit, on average: with less in flight a window says nothing about the limit
+FULL = 0.9  # of the limit, on average: with fewer requests in flight a window says nothing about the limit
 
 
 class Window:
-    """Answers to what was sent from one moment on.
+    """Answers to the requests sent from one moment on.
 
     :param begins: when the setting was in effect
     """
@@ -62,9 +62,9 @@ class Window:
         self._kw += work * latency
 
     def complete(self, now: float, limit: int, *, growing: bool) -> bool:
-        """Whether it says enough.
+        """Whether the window has enough answers.
 
-        :param growing: for the coarse question of whether doubling pays
+        :param growing: for the coarse question whether doubling pays
         """
         wanted = max(FEWEST_ANSWERS, ANSWERS_BY_LIMIT * limit)
         if growing:
@@ -72,21 +72,21 @@ class Window:
         return self.answers >= wanted and now - self._first >= SHORTEST
 
     def full(self, limit: int) -> bool:
-        """Whether the limit was what held the rows back."""
+        """Whether the limit was what delayed the rows."""
         return self._flight >= FULL * limit * self.answers
 
     @property
     def work(self) -> float:
-        """Tokens of a row, on average."""
+        """Tokens per row, on average."""
         return self._work / self.answers
 
     def rate(self, work: float) -> float:
-        """Throughput for rows of so many tokens each."""
+        """Throughput for rows with so many tokens."""
         latency = self.seconds / self.answers + self._slope() * (work - self.work)
         return self._flight / self.answers * work / max(latency, 1e-9)
 
     def idle_share(self) -> float | None:
-        """The share of an answer's time in which it does not grow; None where the rows are all of one length."""
+        """The share of an answer's time without generation; None if all rows have the same length."""
         if self._variance() <= SPREAD * self.work**2:
             return None
         return 1.0 - self._slope() * self._work / max(self.seconds, 1e-9)
@@ -95,7 +95,7 @@ class Window:
         return self._kk / self.answers - self.work**2
 
     def _slope(self) -> float:
-        """Seconds by token; between none and all of the time."""
+        """Seconds per token; between none and all of the time."""
         variance = self._variance()
         if variance <= SPREAD * self.work**2:
             return 0.0

@@ -1,4 +1,4 @@
-"""The running batch: which row is sent next, what its answer means, and when a row is sent again.
+"""The sending of a batch: which row is sent next, what its answer means, and when a row is sent again.
 
-How many requests may be out at once is in `limit/`, the HTTP exchange in `http/`, and who joins these parts in `runs/`.
+How many requests may be in flight is in `limit/`, the HTTP exchange in `http/`, and what joins these parts in `runs/`.
 """

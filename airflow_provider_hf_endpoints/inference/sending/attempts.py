@@ -1,4 +1,4 @@
-"""One attempt at a parcel: its request is sent, its answer is waited for and read."""
+"""One attempt at a parcel: send its request, wait for the answer, and read it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class AnswerReader:
     """How an answer is read.
 
     :param dialect: of the engine
-    :param arrays: how several rows went into one request, None where each goes alone
-    :param accept: a last look at a row's answer, None for none; it may change it, or raise
+    :param arrays: how several rows form one request, None if each row is sent alone
+    :param accept: a last check of a row's answer, None for none; it may change the answer, or raise
     """
 
     dialect: Dialect
@@ -43,9 +43,9 @@ class AnswerReader:
     accept: Callable[[InferenceResult], InferenceResult] | None = None
 
     def read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
-        """The answer to each row of a parcel.
+        """The results of the rows of a parcel.
 
-        :raises InferenceError: it is not a success, or makes no sense
+        :raises InferenceError: the answer is not a success, or is not valid
         """
         request = parcel.request
         result = read_result(self.dialect, request.task, response, request.route, fastjson.decode, request.asked)
@@ -56,13 +56,13 @@ class AnswerReader:
 
 
 class Exchange:
-    """Sends a parcel's request and reads what comes.
+    """Sends a parcel's request and reads the answer.
 
-    The first requests are sent before it is known how long answers take. They get the longest timeout, and are given up
-    early once it is known.
+    The first requests are sent before the usual latency is known. They get the longest timeout, and are given up
+    early once the latency is known.
 
-    :param timeout: says how long to wait, and learns from answers
-    :param token: taken out of the words of errors
+    :param timeout: returns how long to wait, and learns from answers
+    :param token: removed from the texts of errors
     """
 
     def __init__(self, transport: Transport, reader: AnswerReader, timeout: AdaptiveTimeout, token: str | None) -> None:
@@ -74,9 +74,9 @@ class Exchange:
         self._clock = time.monotonic
 
     async def send(self, parcel: Parcel, now: float) -> tuple[list[InferenceResult], Load | None]:
-        """The answer to each row, and what the engine said about its load.
+        """The result of each row, and the load that the engine reports.
 
-        :raises InferenceError: no answer came, or none that is of use
+        :raises InferenceError: there is no answer, or no valid one
         """
         route = parcel.request.route
         request = HttpRequest("POST", route, parcel.request.body, self._timeout.seconds(parcel.failures))
@@ -91,7 +91,7 @@ class Exchange:
             if clean is error:
                 raise
             raise clean from error.__cause__
-        except Exception as error:  # whatever it is: it is this request's, and no reason to end the batch
+        except Exception as error:  # any exception is this request's, and no reason to end the batch
             raise typed_failure(error, route).without(self._token) from error
         self._timeout.answered(self._clock() - now)
         return results, read_load(response.headers)
@@ -103,7 +103,7 @@ class Exchange:
         try:
             return await self._transport.send(request)
         except asyncio.CancelledError:
-            # More than one asked: the batch ends, or the row's other request was answered meanwhile.
+            # Somebody else cancels too: the batch ends, or the row's other request was answered.
             if task in self._early or task.cancelling() > 1:
                 raise
             task.uncancel()
@@ -112,7 +112,7 @@ class Exchange:
             self._early.pop(task, None)
 
     def give_up_early_ones(self, now: float) -> None:
-        """Give up those of the first requests that take longer than the timeout that was learnt since."""
+        """Give up those of the first requests that exceed the timeout learnt since."""
         if self._early and self._timeout.learnt:
             for task, (sent_at, failures) in list(self._early.items()):
                 if now - sent_at > self._timeout.seconds(failures):
@@ -121,10 +121,10 @@ class Exchange:
 
 
 class Attempts:
-    """Makes attempts, counts them, and hands what came of each to the outcomes.
+    """Makes attempts, counts them, and passes each result to the outcomes.
 
-    :param hedging: has rows that take long sent a second time, None for never
-    :param gate: told of each request that goes out
+    :param hedging: sends slow rows a second time, None for never
+    :param gate: is notified of each request
     """
 
     def __init__(
@@ -143,11 +143,11 @@ class Attempts:
         self._tally = tally
         self._progress = progress
         self._clock = time.monotonic
-        #: Requests that are out.
+        #: Requests in flight.
         self.in_flight = 0
 
     async def make(self, parcel: Parcel, now: float) -> None:
-        """Send a parcel once and see what happened to it."""
+        """Send a parcel once and handle the result."""
         self._count(parcel, now)
         task = asyncio.current_task() if self._hedging is not None else None
         if self._hedging is not None and task is not None:

@@ -1,6 +1,6 @@
-"""The workers of a running batch: as many as requests may be in flight, each of which sends one parcel after another.
+"""The workers of a running batch: one per request in flight. Each sends one parcel after another.
 
-A worker takes what has waited long enough to be sent again, or else what the feed has next, makes an attempt at it
+A worker takes a parcel whose retry is due, or else the next one of the feed, makes an attempt at it
 (`attempts.py`), and takes the next. How many workers there may be is decided in `limit/pace.py`.
 """
 
@@ -19,11 +19,11 @@ from airflow_provider_hf_endpoints.inference.sending.state import Ending
 
 
 class Dispatcher:
-    """Owns the workers: `start` them, `drain` them at the end, `cancel` what is left.
+    """The workers: `start` them, `drain` them at the end, `cancel` the rest.
 
-    :param feed: gives out what is new
-    :param queue: gives out what is to be sent again
-    :param hedging: says what is to be sent a second time, None for nothing
+    :param feed: gives out new parcels
+    :param queue: gives out parcels to send again
+    :param hedging: decides what to send a second time, None for nothing
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Dispatcher:
         self._clock = time.monotonic
 
     def start(self) -> None:
-        """Begin to send; the ending tells when every row is recorded, or why the batch had to stop."""
+        """Begin to send. The ending shows when every row is recorded, or why the batch had to stop."""
         self._wake()
 
     async def drain(self, timeout: float) -> None:
-        """Let what is in flight come to its end, for so many seconds at most."""
+        """Wait for the requests in flight, for so many seconds at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
     def cancel(self) -> list[asyncio.Task[None]]:
-        """Cancel the workers that are left; the caller waits for them."""
+        """Cancel the remaining workers. The caller waits for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -60,7 +60,7 @@ class Dispatcher:
         return tasks
 
     def hedge(self, now: float) -> None:
-        """Have rows that take too long sent once more, before any others."""
+        """Send slow rows a second time, before all other rows."""
         if self._hedging is None or self._ending.over:
             return
         flights = self._hedging.due(now, closed=self._pace.gate.closed, limit=self._pace.limiter.limit)
@@ -70,7 +70,7 @@ class Dispatcher:
             self._wake()
 
     def _wake(self) -> None:
-        """Bring the number of workers up to what may run, and see whether everything is done."""
+        """Start workers up to the limit, and check whether everything is done."""
         if self._ending.over:
             return
         self._read_ahead()
@@ -87,7 +87,7 @@ class Dispatcher:
             self._ending.end()
 
     def _set_timer(self, now: float, ready: int) -> None:
-        """Wake again when a waiting row is due or the gate may let something through."""
+        """Wake again when a waiting row is due, or the gate may open."""
         gate = self._pace.opens_at(now)
         due = self._queue.next_due
         moment = gate if ready and gate > now else None if due is None else max(due, gate)
@@ -119,7 +119,7 @@ class Dispatcher:
         if not task.cancelled():
             error = task.exception()
             if isinstance(error, Exception):
-                # A worker handles every failure of a request; what comes out of it is the batch's own trouble.
+                # A worker handles every failure of a request. Any other exception is a problem of the batch itself.
                 self._ending.end_early(error)
         self._wake()
 
@@ -140,7 +140,7 @@ class Dispatcher:
                 self._wake()
 
     def _next(self, now: float) -> Parcel | Skipped | None:
-        """What to send next: what has waited long enough, or what is new."""
+        """The next parcel: one that is due again, or a new one."""
         while (waited := self._queue.take(now)) is not None:
             if isinstance(waited, Parcel):
                 return waited

@@ -1,4 +1,4 @@
-"""Rows out of the input, ready to be sent: read, checked, rendered, put in order; those that are done are left out."""
+"""Reads the rows of the input: checked, rendered, ordered, and without those that are already finished."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SKIPPED = Skipped()
 
 @dataclass(frozen=True, slots=True)
 class RowForm:
-    """How a row is made out of a line of the input.
+    """How a line of the input becomes a row.
 
-    :param id_column: column that names a row, None for its place
+    :param id_column: column with the id of a row, None for its place
     :param render: from a row to its request
-    :param keep_columns: columns to carry into the output
+    :param keep_columns: columns to copy into the output
     :param line_key: from a line to its key, see `records.line_hasher`
     """
 
@@ -46,12 +46,12 @@ class RowForm:
 
 
 class RowReader:
-    """Makes rows of lines; those that are done already, and lines that are not rows, end here.
+    """Turns lines into rows. Finished rows, and lines that are not rows, end here.
 
-    :param resume: says which rows an earlier run has done
+    :param resume: knows which rows an earlier run has finished
     :param finished: takes lines that are not rows
-    :param bad_input_ends: ends the batch at a line that is not a row; None where such a line is only an error in its
-        place
+    :param bad_input_ends: ends the batch at a line that is not a row; None if such a line is only an error of its
+        row
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class RowReader:
         self._finished = finished
         self._tally = tally
         self._bad_input_ends = bad_input_ends
-        #: A line was not a row and has ended the batch: no further line is read.
+        #: A line that is not a row has ended the batch: no further line is read.
         self.refused = False
 
     def read(self, line: Line) -> Item | None:
-        """The row in a line; None when it is done already, or is an error by itself."""
+        """The row in a line; None if it is already finished, or is an error."""
         identity: RowId | None = None
         form = self._form
         try:
@@ -106,10 +106,10 @@ class RowReader:
 
 
 class Feed:
-    """The rows of the input that are still to be sent, as parcels; `next` never blocks.
+    """The rows of the input to send, as parcels. `next` never blocks.
 
-    :param tally: where rows that are done already are counted
-    :param window: puts rows in order, None for the input's order
+    :param tally: counts the finished rows
+    :param window: orders the rows, None for the input's order
     :param packing: how many rows go into a request
     """
 
@@ -121,7 +121,7 @@ class Feed:
         self._tally = tally
         self._window = window
         self._packing = packing
-        self._held: Item | None = None  # a row that did not fit into the request before
+        self._held: Item | None = None  # a row that did not fit into the previous request
 
     @property
     def wants_more(self) -> bool:
@@ -129,12 +129,12 @@ class Feed:
         return self._source.wants_more
 
     async def fill(self) -> None:
-        """Fetch more of the input, in a thread."""
+        """Read more of the input, in a thread."""
         await self._source.fill()
 
     @property
     def waiting(self) -> int:
-        """About how many rows `next` may give out just now."""
+        """About how many rows `next` may give out now."""
         window = self._window
         held = len(window) if window is not None and window.opens(last=self._all_read) else 0
         return self._source.waiting + held + (self._held is not None)
@@ -149,12 +149,12 @@ class Feed:
         return self._source.exhausted and self._source.waiting == 0
 
     def count_skipped(self) -> None:
-        """Count the rows that the source left out because they are done."""
+        """Count the finished rows that the source skipped."""
         self._tally.resumed += self._source.skipped
         self._source.skipped = 0
 
     def next(self) -> Parcel | Skipped | None:
-        """What to send next; None when no row is at hand just now, or none is left."""
+        """The next parcel; None if no row is available now, or none is left."""
         row = self._next_row()
         if not isinstance(row, Item):
             return row
@@ -165,7 +165,7 @@ class Feed:
         return Parcel(rows, form.request(rows))
 
     def _together(self, form: ArrayForm, first: Item) -> list[Item]:
-        """Rows for one request, as many as are at hand and fit."""
+        """Rows for one request, as many as are available and fit."""
         rows = [first]
         size = len(form.part(first.request))
         while size and len(rows) < self._packing.rows:

@@ -1,4 +1,4 @@
-"""A row that is finished, well or badly: its record is made, counted, and given to the journal."""
+"""Finished rows, successful or failed: each gets a record, is counted, and goes to the journal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ErrorRate:
 
     :param most: the share, None for no bound
     :param after: finished rows before it counts
-    :param sorted_rows: so many rows at the beginning may be sent in the order of their lengths, long ones first
+    :param sorted_rows: how many rows at the beginning may be sent by length, long ones first
     """
 
     most: float | None
@@ -34,12 +34,12 @@ class ErrorRate:
     sorted_rows: int = 0
 
     def exceeded(self, tally: Tally) -> bool:
-        """Whether more of the rows failed."""
+        """Whether the share is higher."""
         if self.most is None or tally.done < self.after:
             return False
         failed = tally.failed
         if tally.done < self.sorted_rows:
-            # What is long is sent first: that much of it fails says nothing yet about the rest.
+            # Long rows are sent first. Their failures say nothing yet about the rest.
             failed -= sum(tally.errors.get(kind, 0) for kind in TOO_LONG)
         return failed > self.most * tally.done
 
@@ -48,8 +48,8 @@ class ErrorRate:
 class RecordForm:
     """How the record of a finished row is made.
 
-    :param answer: of a row that was answered
-    :param fail: of a row that failed
+    :param answer: for a row with an answer
+    :param fail: for a failed row
     """
 
     answer: AnswerRecord
@@ -57,7 +57,7 @@ class RecordForm:
 
 
 class FinishedRows:
-    """Takes rows as they finish, and ends the batch when too many of them failed.
+    """Takes finished rows, and ends the batch if too many of them failed.
 
     :param keep: makes a record durable, with the key of its row's line
     """
@@ -90,7 +90,7 @@ class FinishedRows:
         self._finish(record, row.line_key)
 
     def failed(self, rows: list[Item], error: InferenceError) -> None:
-        """Rows are given up."""
+        """Rows have failed for good."""
         self._tally.errors[error.kind] = self._tally.errors.get(error.kind, 0) + len(rows)
         for row in rows:
             record = self._error_record(row.index, row.key, row.identity, error, row.attempts, row.columns)
@@ -105,7 +105,7 @@ class FinishedRows:
         attempts: int,
         columns: dict[str, Any] | None,
     ) -> Record:
-        """The record of an error, without the kept columns where those are what cannot be written."""
+        """The record of an error, without the kept columns if they cannot be written."""
         try:
             return self._form.fail(place, key, identity, error, attempts, columns)
         except Exception as reason:  # noqa: BLE001 - the row has its error all the same
@@ -118,7 +118,7 @@ class FinishedRows:
         self._finish(with_letter(record, line), line_key)
 
     def discarded(self, parcel: Parcel, error: InferenceError) -> None:
-        """Count the tokens of an answer that is thrown away, where it has some: the records of its rows do not."""
+        """Count the tokens of an answer that is thrown away: the records of its rows do not contain them."""
         if error.usage is None or not error.usage.total_tokens:
             return
         prompt, completion = error.usage.prompt_tokens or 0, error.usage.completion_tokens or 0

@@ -1,8 +1,8 @@
-"""Which rows that take long are sent a second time while their first request is still out. No requests are sent here.
+"""Which slow rows are sent a second time while their first request is in flight. No requests are sent here.
 
-A replica that hangs, or a connection that died without a word, holds up one row, and at the end of a batch everybody.
-The first answer counts; the other request is cancelled and its socket closed. At most a twentieth of the requests are
-second ones, and none are sent while the endpoint has too much to do.
+A replica that hangs, or a connection that is silently dead, delays one row, and at the end of a batch the whole batch.
+The first answer counts. The other request is cancelled and its connection closed. At most 5 % of the requests are
+second ones, and none are sent while the endpoint is overloaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
-#: Of all requests; one is always allowed.
+#: Share of all requests; one is always allowed.
 SHARE = 0.05
 #: `auto` sends a second request after TIMES the 95th percentile of the latest answers, once there are ENOUGH.
 TIMES, QUANTILE, ENOUGH, LATEST = 3.0, 0.95, 100, 500
@@ -25,9 +25,9 @@ QUIET = 5.0
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A parcel with one or two requests out.
+    """A parcel with one or two requests in flight.
 
-    :param tasks: who waits for an answer
+    :param tasks: that wait for an answer
     """
 
     parcel: Parcel
@@ -37,7 +37,7 @@ class Flight:
 
 
 class Hedging:
-    """What is out, how long answers take, and what is to be sent once more.
+    """The requests in flight, their latencies, and which parcels to send once more.
 
     :param after: seconds, or `auto`
     """
@@ -52,14 +52,14 @@ class Hedging:
         self._quiet_until = float("-inf")
 
     def sent(self, parcel: Parcel, now: float, task: asyncio.Task[None]) -> bool:
-        """A request went out; true when another request for the same parcel is out already."""
+        """A request was sent; true if another request for the same parcel is in flight."""
         flight = self._out.setdefault(id(parcel), Flight(parcel, now))
         flight.tasks.append(task)
         self._sent += 1
         return len(flight.tasks) > 1
 
     def answered(self, parcel: Parcel, seconds: float, task: asyncio.Task[None]) -> None:
-        """The first answer came: the parcel's other request, if there is one, is cancelled."""
+        """The first answer has come. The parcel's other request, if there is one, is cancelled."""
         self._latest.append(seconds)
         flight = self._out.pop(id(parcel))
         for other in flight.tasks:
@@ -67,7 +67,7 @@ class Hedging:
                 other.cancel()
 
     def failed(self, parcel: Parcel, task: asyncio.Task[None]) -> bool:
-        """A request failed; true while the parcel's other request is still out."""
+        """A request failed; true while the parcel's other request is in flight."""
         flight = self._out[id(parcel)]
         flight.tasks.remove(task)
         if not flight.tasks:
@@ -75,14 +75,14 @@ class Hedging:
         return bool(flight.tasks)
 
     def is_out(self, flight: Flight) -> bool:
-        """Whether the first request of a parcel is still out, and no second one was sent."""
+        """Whether the first request of a parcel is in flight, and no second one was sent."""
         return self._out.get(id(flight.parcel)) is flight and len(flight.tasks) == 1
 
     def due(self, now: float, *, closed: bool, limit: int) -> list[Flight]:
-        """Parcels that are to be sent a second time; each is returned once.
+        """Parcels to send a second time; each is returned once.
 
-        :param closed: the endpoint is sent probes only
-        :param limit: requests that may be in flight; while it shrinks the endpoint has too much to do
+        :param closed: whether the endpoint gets only probes
+        :param limit: requests that may be in flight; while it shrinks, the endpoint is overloaded
         """
         if limit < self._limit:
             self._quiet_until = now + QUIET
@@ -102,7 +102,7 @@ class Hedging:
 
     @property
     def patience(self) -> float | None:
-        """Seconds after which a request is hedged, None while that is not known."""
+        """Seconds after which a request is hedged, None while unknown."""
         if self._after != "auto":
             return float(self._after)
         if len(self._latest) < ENOUGH:

@@ -1,13 +1,13 @@
-"""The order of sending inside a window of rows: what begins alike together, and at the end what is long first. No I/O.
+"""The sending order in a window of rows: common beginnings together, and at the end long rows first. No I/O.
 
-vLLM and SGLang keep what they computed for the beginning of a prompt. The next prompt with the same beginning uses it
-again, if that prompt comes soon. llama.cpp keeps it in each of its slots: rows that begin alike and come to several
-slots at once are computed by each of them. Rows are therefore not put together for llama.cpp, nor where rows share
+vLLM and SGLang cache the beginning of a prompt. The next prompt with the same beginning uses the cache if that prompt
+comes soon. llama.cpp has a cache in each slot: rows with the same beginning that go to several
+slots at once are computed in each of them. Therefore rows are not grouped for llama.cpp, and also not if rows share
 arrays.
 
-A long row that starts last holds up the end of the batch, so the last window is sorted by length. Before the last
-window a long row holds up nothing, and sorting would only make the speed that `limit/limiter.py` measures rise and
-fall. The output is in the order of the input, whatever is sent first.
+A long row that starts last delays the end of the batch, so the last window is sorted by length. Before the last
+window a long row delays nothing. Sorting would only make the throughput that `limit/limiter.py` measures rise and
+fall. The output is in the order of the input, whatever the sending order.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.inference.sending.parcels import Item
 
-#: Bytes beyond what all rows have in common that have to be equal for rows to count as beginning alike: about a block
-#: of sixteen tokens, the unit in which vLLM keeps prefixes.
+#: Bytes beyond the beginning of all rows that must be equal for rows to have a common beginning: about a block
+#: of sixteen tokens, the unit in which vLLM caches prefixes.
 ALIKE = 64
-#: Between the first of a group and the others: so many groups, and bytes. Some tens of thousands of tokens' worth of
-#: work lies between them, a few steps of an engine, and little enough for its cache to hold.
+#: Distance between the first of a group and the others: so many groups, and bytes. That is the work of some tens of
+#: thousands of tokens: a few steps of an engine, and little enough for its cache.
 FEWEST_APART = 4
 BYTES_APART = 64 * 1024
-#: Rows read per row sent, so that the next window is there when this one is empty.
+#: Rows read per row sent, so that the next window is full when this one is empty.
 AHEAD = 2
-#: Rows read at once before the first is sent; others run in between.
+#: Rows read at once before the first is sent. Other tasks run in between.
 AT_FIRST = 64
 BLOCK = 4096  # bytes that are compared at once
-#: Bytes of request bodies in a window, whatever its rows.
+#: Bytes of request bodies in a window, however few rows that are.
 MOST_BYTES = 16 * 1024 * 1024
 
 
 def beginning_alike(bodies: Sequence[bytes]) -> list[list[int]]:
-    """Places of the bodies, those that begin alike together; groups in the order of their first."""
+    """Places of the bodies, those with a common beginning together; groups in the order of their first."""
     order = sorted(range(len(bodies)), key=bodies.__getitem__)
     if not order:
         return []
@@ -46,19 +46,19 @@ def beginning_alike(bodies: Sequence[bytes]) -> list[list[int]]:
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """Length of the common beginning of two bodies. Of a sorted list, the first and the last tell that of all."""
+    """Length of the common beginning of two bodies. In a sorted list, the first and the last give that of all."""
     most = min(len(one), len(other))
-    # By blocks, as bodies may be megabytes, and a window may hold one body alone.
+    # By blocks, because bodies may have megabytes, and a window may have only one body.
     begins = next((at for at in range(0, most, BLOCK) if one[at : at + BLOCK] != other[at : at + BLOCK]), most)
     pairs = zip(one[begins : begins + BLOCK], other[begins : begins + BLOCK], strict=False)
     return begins + next((count for count, (a, b) in enumerate(pairs) if a != b), min(BLOCK, most - begins))
 
 
 def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) -> list[int]:
-    """Places of the bodies in the order in which they are best sent.
+    """Places of the bodies in their best sending order.
 
-    :param last: nothing comes after them
-    :param alike: put together those that begin alike
+    :param last: whether nothing comes after them
+    :param alike: whether to group those with a common beginning
     """
     groups = beginning_alike(bodies) if alike else [[place] for place in range(len(bodies))]
     if last:
@@ -76,15 +76,15 @@ def sending_order(bodies: Sequence[bytes], *, last: bool, alike: bool = True) ->
 
 
 def _first_of_each_first(groups: list[list[int]]) -> list[int]:
-    """The engine has then computed the beginning of a group when the other rows of the group come."""
+    """The order in which the engine has cached the beginning of a group before the rest of the group comes."""
     return [group[0] for group in groups] + [place for group in groups for place in group[1:]]
 
 
 class OrderWindow:
     """Rows that are read and not yet sent: while one window is given out, the next is gathered.
 
-    :param size: rows in a window; up to twice as many are held
-    :param alike: put together rows that begin alike
+    :param size: rows in a window; up to twice as many are in memory
+    :param alike: whether to group rows with a common beginning
     """
 
     def __init__(self, size: int, *, alike: bool = True) -> None:
@@ -105,19 +105,19 @@ class OrderWindow:
         return min(left, AHEAD if self._ready else AT_FIRST)
 
     def opens(self, *, last: bool) -> bool:
-        """Whether rows may be taken: once a first window is full, or nothing more comes."""
+        """Whether rows may be taken: the first window is full, or nothing more comes."""
         self._begun = self._begun or last or len(self._gathered) >= self._size or self._bytes >= MOST_BYTES
         return self._begun
 
     def gather(self, row: Item) -> None:
-        """A row that was read."""
+        """Add a row that was read."""
         self._gathered.append(row)
         self._bytes += len(row.request.body)
 
     def take(self, *, last: bool) -> Item | None:
-        """The row to send next, None when there is none.
+        """The row to send next, None if there is none.
 
-        :param last: nothing more comes
+        :param last: whether nothing more comes
         """
         if not self._ready and self._gathered:
             rows, self._gathered, self._bytes = self._gathered, [], 0

@@ -1,7 +1,7 @@
-"""What happens to a request's rows: finished with their answers, sent again, in parts, or given up with an error.
+"""What happens to the rows of a request: finished with answers, sent again, sent in parts, or failed.
 
 What a failure means is decided in `retries.py`. The limit, the gate and the packing of rows learn from answers and
-failures, and are told of them here. No I/O.
+failures, and are notified of them here. No I/O.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Takes what came of each request.
+    """Takes the result of each request.
 
-    :param policy: how long to go on with a row
-    :param queue: takes what is to be sent again
-    :param packing: learns from answers and failures how many rows a request holds
+    :param policy: how long a row is tried
+    :param queue: takes parcels to send again
+    :param packing: learns from answers and failures how many rows fit into a request
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Outcomes:
         self._budget = RetryBudget(policy.budget)
         self._clock = time.monotonic
         self._told_of_cut = False
-        #: An answer has said how many requests wait in the engine's queue.
+        #: Whether an answer has reported how many requests wait in the engine's queue.
         self.queue_told = False
 
     def answered(
@@ -71,8 +71,8 @@ class Outcomes:
     ) -> None:
         """Each row of a parcel has its answer.
 
-        :param load: what the engine said about itself
-        :param in_flight: requests still out
+        :param load: the load that the engine reports
+        :param in_flight: requests still in flight
         """
         tokens, tally = 0, self._tally
         for result in results:
@@ -87,7 +87,7 @@ class Outcomes:
             self._finished.answered(row, result)
 
     def failed(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
-        """A request failed, and no other for its parcel is out."""
+        """A request failed, and no other request for its parcel is in flight."""
         now = self._clock()
         self._finished.discarded(parcel, error)
         self._tally.faults[error.kind] = self._tally.faults.get(error.kind, 0) + 1
@@ -104,7 +104,7 @@ class Outcomes:
                 self._not_taken(parcel, error, sent_at, now, in_flight)
 
     def failed_beside_another(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
-        """One of two requests for a parcel failed: the other request decides what happens to its rows."""
+        """One of two requests for a parcel failed. The other request decides about its rows."""
         self._finished.discarded(parcel, error)
         match verdict(error, own_route=self._policy.own_route):
             case Verdict.STOP:
@@ -135,12 +135,12 @@ class Outcomes:
         pace.refused(error, now, sent_at, in_flight)
         pace.check_outage(in_flight)
         if pace.gate.closed:
-            # The endpoint is away for everyone: no row is to blame, and the gate says when to try.
+            # The endpoint is unavailable for all rows: no row is at fault, and the gate decides when to try.
             self._queue.add(parcel, now)
             return
         parcel.refusals += 1
         if parcel.refusals == 1:
-            parcel.refused_since = now  # a wait that an earlier error asked for is no refusal
+            parcel.refused_since = now  # a wait that an earlier error asked for is not a refusal
         too_often = parcel.refusals > policy.max_refusals and not isinstance(error, OverloadedError)
         if too_often or now - parcel.refused_since > policy.row_timeout:
             self._give_up_or_split(parcel, error, now)
@@ -148,7 +148,7 @@ class Outcomes:
             self._send_again(parcel, error, now + self._pause(parcel.refused_since, parcel.refusals, error, now))
 
     def _pause(self, since: float, failures: int, error: InferenceError, now: float) -> float:
-        """Seconds until it is sent again: as long as the server asks, but no longer than the row may take.
+        """Seconds until the parcel is sent again: as long as the server asks, but within the row's time.
 
         :param since: when the row's time began
         """
@@ -162,7 +162,7 @@ class Outcomes:
 
     @staticmethod
     def _uncount_attempt(parcel: Parcel) -> None:
-        """The endpoint did not work on the parcel, so this was not an attempt."""
+        """Do not count the attempt: the endpoint did not work on the parcel."""
         for row in parcel.rows:
             row.attempts -= 1
 
@@ -171,14 +171,14 @@ class Outcomes:
             self._finished.failed(parcel.rows, error)
 
     def _split(self, parcel: Parcel, error: InferenceError, due: float) -> bool:
-        """Send an array that failed in parts; false for a row that is alone, whose failure is its own."""
+        """Send an array that failed in parts; false for a single row, which fails itself."""
         parts = self._packing.parts(parcel, error)
         for part in parts:
             self._queue.add(part, due)
         return bool(parts)
 
     def _send_again(self, parcel: Parcel, error: InferenceError, due: float) -> None:
-        """Send a parcel once more, as long as the batch's retry budget lasts."""
+        """Send a parcel again, while the batch has retry budget."""
         self._queue.add(parcel, due)
         tally, budget = self._tally, self._budget
         if on_budget(error) and not budget.spend(tally.begun, self._pace.limiter.limit):

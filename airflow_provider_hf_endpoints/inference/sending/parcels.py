@@ -1,6 +1,6 @@
-"""What one request carries: a row, or several of them; how many; and in which parts it is sent again after a failure.
+"""The content of one request: one row or several, how many, and how it is divided after a failure.
 
-How several rows become one request is in `requests/arrays.py`. No I/O.
+How several rows form one request is in `requests/arrays.py`. No I/O.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 
-#: Rows in a request where the engine does not say how many it takes; also TEI's own default.
+#: Rows in a request if the engine does not report its maximum; also TEI's own default.
 USUAL_ROWS = 32
-#: An engine that takes more gains nothing by it, and more rows would wait for one that fails.
+#: More rows per request gain nothing, and more rows would wait for one that fails.
 MOST_ROWS = 256
-#: Answered arrays, at the size found, after which a larger one is tried; doubled with every refusal.
+#: Answered arrays of one size, after which a larger size is tried; doubled with every refusal.
 GROW_AFTER = 50
-#: Arrays that the engine refused or answered senselessly, before it took a first one, after which rows go one by one.
+#: Arrays refused, or answered with nonsense, before the first success. After that, rows are sent one by one.
 GIVE_UP_AFTER = 16
 
 
 @dataclass(slots=True)
 class Item:
-    """A row on its way.
+    """A row to send.
 
-    :param line: what the input has of it
+    :param line: its line of the input
     :param key: of the row's id and its request, see `records.row_key`
     :param request: the request for this row alone
     :param line_key: of its line of the input, see `records.line_hasher`
-    :param attempts: requests with it that the engine worked on, or is working on
+    :param attempts: requests with this row that the engine worked on
     """
 
     line: Line
@@ -55,13 +55,13 @@ class Item:
 
 @dataclass(slots=True)
 class Parcel:
-    """What one request carries: a row, or several of them in an array.
+    """The content of one request: one row, or several in an array.
 
     :param failures: how often the engine failed on it
-    :param refusals: how often it was not taken at all
-    :param refused_since: when it was not taken for the first time
-    :param first_sent: when it, or what it is a part of, was sent for the first time; 0 for not yet
-    :param part: it is a part of one that failed
+    :param refusals: how often it was not accepted
+    :param refused_since: when it was not accepted for the first time
+    :param first_sent: when it, or the parcel it is a part of, was first sent; 0 for not yet
+    :param part: whether it is a part of a parcel that failed
     """
 
     rows: list[Item]
@@ -74,10 +74,10 @@ class Parcel:
 
 
 class Packing:
-    """How rows go into requests: one each, or several of them in an array.
+    """How rows form requests: one each, or several in an array.
 
-    :param form: how an array is made, None where each row goes alone
-    :param size: how many rows an array holds
+    :param form: how an array is made, None if each row is sent alone
+    :param size: how many rows an array contains
     """
 
     def __init__(self, form: ArrayForm | None, size: ArraySize) -> None:
@@ -86,7 +86,7 @@ class Packing:
 
     @property
     def rows(self) -> int:
-        """How many rows go into a request just now, at most."""
+        """The most rows per request at the moment."""
         return self._size.rows
 
     def answered(self, rows: int) -> None:
@@ -95,7 +95,7 @@ class Packing:
             self._size.answered(rows)
 
     def parts(self, parcel: Parcel, error: InferenceError) -> list[Parcel]:
-        """The parts in which to send an array that failed; none for a row that is alone, whose failure is its own."""
+        """The parts of an array that failed; none for a single row, which fails itself."""
         if self.form is None or len(parcel.rows) == 1:
             return []
         self._size.failed(parcel, error)
@@ -103,7 +103,7 @@ class Packing:
 
 
 class ArraySize:
-    """How many rows go into a request: what the engine says at first, then what it takes.
+    """How many rows go into a request: first as the engine reports, then by what it accepts.
 
     :param most: never more than this
     """
@@ -113,13 +113,13 @@ class ArraySize:
         self.rows = self._most
         self._answered = 0
         self._grow_after = GROW_AFTER
-        self._refused: int | None = 0  # None once an array was answered
+        self._refused: int | None = 0  # None after an array was answered
 
     @classmethod
     def of(cls, wanted: int | Literal["auto"], engine_most: int | None) -> ArraySize:
-        """As the job says; `auto` for what the engine takes, if that is useful.
+        """As the job says; with `auto`, as many as the engine accepts, if that is useful.
 
-        :param engine_most: None where it does not say
+        :param engine_most: None if the engine does not report it
         """
         return cls(min(engine_most or USUAL_ROWS, MOST_ROWS) if wanted == "auto" else wanted)
 
@@ -134,7 +134,7 @@ class ArraySize:
             self.rows, self._answered = min(self._most, 2 * self.rows), 0
 
     def failed(self, parcel: Parcel, error: InferenceError) -> None:
-        """A request with several rows failed. A part of one that failed before teaches nothing about sizes."""
+        """A request with several rows failed. A part of a failed parcel teaches nothing about sizes."""
         rows = len(parcel.rows)
         if isinstance(error, PayloadTooLargeError):
             if not parcel.part and rows <= self.rows:
@@ -147,7 +147,7 @@ class ArraySize:
 
 
 def parts_of(form: ArrayForm, parcel: Parcel, most: int) -> list[Parcel]:
-    """A parcel that failed, in halves or smaller: whichever row is to blame is soon alone.
+    """A parcel that failed, in halves or smaller, so that the row at fault is soon alone.
 
     :param most: rows in a part
     """

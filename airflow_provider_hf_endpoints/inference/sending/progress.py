@@ -1,6 +1,6 @@
-"""What is told about a running batch: a line every few seconds, a snapshot for an observer, a table at the end.
+"""Reports on a running batch: a line every few seconds, a snapshot for an observer, a table at the end.
 
-Nothing here decides anything; `watch.py` says when.
+Nothing here makes decisions. `watch.py` decides when to report.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from airflow_provider_hf_endpoints.inference.sending.state import Tally
 log = logging.getLogger(__name__)
 
 QUANTILES = (0.5, 0.95, 0.99)
-_STEP = math.log(1.04)  # so exact is a quantile: 4 %
+_STEP = math.log(1.04)  # precision of a quantile: 4 %
 _SHORTEST = 1e-4  # seconds
 _WORDS = 200  # characters of an error's message
 
 
 class Latencies:
-    """How long answers took, in buckets: any number of them in a few hundred counts."""
+    """Latencies in buckets: any number of answers in a few hundred counters."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self.answers = 0
 
     def add(self, seconds: float) -> None:
-        """An answer."""
+        """Add an answer."""
         bucket = int(math.log(max(seconds, _SHORTEST)) / _STEP + 1000.5) - 1000
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.answers += 1
 
     def quantile(self, share: float) -> float:
-        """Seconds within which that share of the answers came; 0 where there are none."""
+        """Seconds within which this share of the answers came; 0 without answers."""
         wanted, seen = share * self.answers, 0
         for bucket in sorted(self._counts):
             seen += self._counts[bucket]
@@ -52,14 +52,14 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a batch has come to at a moment. Counts are of this run, from its beginning.
+    """The state of a batch at a moment. Counts are of this run.
 
-    :param done: rows finished, failed ones among them; `resumed` not
-    :param resumed: rows that an earlier run had done
+    :param done: finished rows, with failed ones, without `resumed`
+    :param resumed: rows that an earlier run finished
     :param errors: failed rows by kind of error
     :param limit: requests that may be in flight
-    :param reason: why so many
-    :param latencies: p50, p95 and p99 of the answers since the snapshot before, in seconds; None without any
+    :param reason: for this limit
+    :param latencies: p50, p95 and p99 of the answers since the previous snapshot, in seconds; None without answers
     """
 
     seconds: float
@@ -81,9 +81,9 @@ Observer = Callable[[Snapshot], None]
 
 
 class Progress:
-    """Watches a batch for those who want to know.
+    """Observes a batch and reports.
 
-    :param observer: is given a snapshot with each line, and one at the end
+    :param observer: gets a snapshot with each line, and one at the end
     """
 
     def __init__(self, now: float, observer: Observer | None = None) -> None:
@@ -93,22 +93,22 @@ class Progress:
         self._latencies = Latencies()
         self._recent = Latencies()
         self._limits: tuple[int, int] | None = None
-        #: Rows of the input, None until they are counted.
+        #: Rows of the input, None until counted.
         self.total: int | None = None
 
     def answered(self, seconds: float) -> None:
-        """An answer took so long."""
+        """Add the seconds of an answer."""
         self._latencies.add(seconds)
         if self._observer is not None:
             self._recent.add(seconds)
 
     def limited(self, limit: int) -> None:
-        """The limit is this just now."""
+        """Note the current limit."""
         low, high = self._limits or (limit, limit)
         self._limits = min(low, limit), max(high, limit)
 
     def line(self, tally: Tally, now: float, busy: str) -> str:
-        """What to say at `now`; `busy` tells what is in flight."""
+        """The text at `now`; `busy` describes the requests in flight."""
         then, done, tokens = self._before
         self._before = (now, tally.done, tally.tokens)
         seconds = max(now - then, 1e-9)
@@ -119,7 +119,7 @@ class Progress:
         )
 
     def observe(self, tally: Tally, now: float, in_flight: int, limit: int, reason: str) -> None:
-        """Give the observer a snapshot. One that raises is not asked again: it is not a reason to stop a batch."""
+        """Give the observer a snapshot. If it raises, it is not called again: that must not stop a batch."""
         if self._observer is None:
             return
         recent, self._recent = self._recent, Latencies()
@@ -145,7 +145,7 @@ class Progress:
             self._observer = None
 
     def table(self, report: BatchReport, tally: Tally) -> str:
-        """The end of a batch, for its log."""
+        """The table at the end of a batch, for its log."""
         state = "finished" if report.complete else "not finished"
         seconds = max(report.seconds, 1e-9)
         p50, p95, p99 = self._latencies.quantiles()
@@ -181,7 +181,7 @@ class Progress:
 
 
 def _cost_line(report: BatchReport) -> list[str]:
-    """What the endpoint has cost meanwhile, where its price is known."""
+    """The cost of the endpoint meanwhile, if its price is known."""
     cost = report.cost or {}
     if cost.get("usd") is None:
         return []
@@ -193,7 +193,7 @@ def _cost_line(report: BatchReport) -> list[str]:
 
 
 def first_words(message: str) -> str:
-    """An error's message on one line of bearable length."""
+    """An error's message as one line of limited length."""
     words = " ".join(message.split())
     return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
 

@@ -1,4 +1,4 @@
-"""What is known of a run as a whole: its counts, and why it ends before its last row. Every part of it writes here."""
+"""The state of a run as a whole: its counts, and why it ends before its last row. All parts of the run write here."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class Tally:
 
 
 class Ending:
-    """Whether the run is over, and why it ended before its last row: the first reason given counts."""
+    """Whether the run is over, and why it ended before its last row. The first reason counts."""
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
-        #: Nothing more is to be sent.
+        #: Nothing more may be sent.
         self.over = False
-        #: The error that ended it.
+        #: The error that ended the run.
         self.cause: Exception | None = None
-        #: Why it was stopped, in words, where no error ended it.
+        #: Why the run was stopped, in words, if no error ended it.
         self.stopped: str | None = None
-        #: It was stopped because so many rows failed.
+        #: Whether the run was stopped because too many rows failed.
         self.too_many_errors = False
 
     @property
     def early(self) -> bool:
-        """It ended before its last row."""
+        """Whether the run ended before its last row."""
         return self.cause is not None or self.stopped is not None
 
     def end_early(self, cause: Exception | None = None, stopped: str | None = None) -> bool:
-        """Send nothing more, for an error or for a reason in words; true for the first reason, which is the one kept.
+        """Send nothing more, because of an error or a reason in words. True for the first reason, which is kept.
 
         :param cause: the error
         :param stopped: the reason in words
@@ -63,10 +63,10 @@ class Ending:
         return first
 
     def end(self) -> None:
-        """Nothing is left to be sent, or the run is cancelled."""
+        """Nothing is left to send, or the run is cancelled."""
         self.over = True
         self._ended.set()
 
     async def wait(self) -> None:
-        """Until it is over."""
+        """Wait until the run is over."""
         await self._ended.wait()

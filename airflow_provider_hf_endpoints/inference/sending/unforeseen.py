@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw, made the error of the row that met it, so that one row never ends a batch."""
+"""Turns an unexpected exception into an error of its row, so that one row never ends a batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, 
 log = logging.getLogger(__name__)
 
 _TOLD: set[tuple[str, str]] = set()
-_MOST_TOLD = 100  # kinds of exceptions with a traceback in the log; a batch has a million rows
+_MOST_TOLD = 100  # kinds of exceptions with a traceback in the log; a batch may have a million rows
 
 
 def typed_failure(error: Exception, route: str) -> InferenceError:
-    """The error of a request for an exception that neither the transport nor the reading of answers has typed."""
+    """The error of a request for an exception that neither the transport nor the reader of answers has typed."""
     if (failure := tls_failure(error)) is not None and is_hopeless(failure):
         return hopeless(failure, route)
     if isinstance(error, OSError):
@@ -24,9 +24,9 @@ def typed_failure(error: Exception, route: str) -> InferenceError:
 
 
 def internal_error(error: Exception, doing: str) -> InternalError:
-    """The row's error for an exception, whose traceback stands in the log once for each type and place.
+    """The row's error for an exception. Its traceback is logged once for each type and place.
 
-    :param doing: what was done to the row, as in "reading the answer"
+    :param doing: what was done with the row, as in "reading the answer"
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown place"

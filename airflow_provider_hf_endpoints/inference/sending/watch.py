@@ -1,5 +1,5 @@
-"""What is looked at while a batch runs: whether it has to end early, what takes too long, what the engine's metrics
-say, and every few seconds how far the batch is.
+"""Checks while a batch runs: whether it must end early, which rows take too long, what the engine's metrics
+report, and every few seconds the progress.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
 
 log = logging.getLogger(__name__)
 
-TICK = 0.05  # seconds; how soon a stop is noticed
+TICK = 0.05  # seconds until a stop is noticed
 
 
 @dataclass(frozen=True, slots=True)
 class WatchRules:
-    """When a batch ends early, and how often it says how far it is.
+    """When a batch ends early, and how often it reports.
 
-    :param stop: asked every few milliseconds whether to stop
+    :param stop: called every few milliseconds; whether to stop
     :param job_timeout: seconds for the whole run
     :param progress_interval: seconds between two lines in the log
     """
@@ -40,9 +40,9 @@ class WatchRules:
 
 
 class Status:
-    """How far a batch is, told to its log and to its observer.
+    """The progress of a batch, for its log and its observer.
 
-    :param queue: parcels that wait to be sent again
+    :param queue: parcels to send again
     """
 
     def __init__(self, progress: Progress, tally: Tally, pace: Pace, attempts: Attempts, queue: RetryQueue) -> None:
@@ -54,23 +54,23 @@ class Status:
         self._clock = time.monotonic
 
     def tell(self, now: float) -> None:
-        """A line in the log, and a snapshot for the observer."""
+        """Log a line, and give the observer a snapshot."""
         flight = f"{self._attempts.in_flight} in flight of {self._pace.limiter.limit} ({self._pace.state})"
         busy = f"{flight}, {len(self._queue)} waiting for a retry"
         log.info("%s", self.progress.line(self._tally, now, busy))
         self.observe()
 
     def observe(self) -> None:
-        """A snapshot for the observer."""
+        """Give the observer a snapshot."""
         limit = self._pace.limiter.limit
         self.progress.observe(self._tally, self._clock(), self._attempts.in_flight, limit, self._pace.state)
 
 
 class Watch:
-    """Looks every few milliseconds, as long as a batch runs.
+    """Checks every few milliseconds while a batch runs.
 
-    :param status: tells how far the batch is
-    :param on_tick: called with the time at each look
+    :param status: reports the progress
+    :param on_tick: called with the time at each check
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Watch:
         self._began = self._clock()
 
     async def run(self, count_rows: Callable[[], int | None]) -> None:
-        """Look until cancelled.
+        """Check until cancelled.
 
-        :param count_rows: rows of the input, None where counting costs too much; called in a thread
+        :param count_rows: returns the rows of the input, None if counting is too slow; called in a thread
         """
         interval, progress = self._rules.progress_interval, self._status.progress
         next_line = self._clock() + interval
@@ -109,7 +109,7 @@ class Watch:
                 self._status.tell(now)
 
     def _end_in_time(self, now: float) -> None:
-        """Notice a stop, the end of the job's time, an endpoint that does not come."""
+        """Notice a stop, the end of the job's time, or an endpoint that does not become available."""
         rules, gate = self._rules, self._pace.gate
         if rules.stop():
             self._ending.end_early(stopped="stop requested")
@@ -120,7 +120,7 @@ class Watch:
 
 
 async def watch_metrics(transport: Transport, pace: Pace, outcomes: Outcomes, ending: Ending) -> None:
-    """Tell the limiter what the engine's metrics say, as long as its answers do not tell of its queue."""
+    """Give the limiter the engine's metrics, as long as the answers do not report the queue."""
     scraper = Scraper()
     while not outcomes.queue_told and not scraper.given_up:
         await asyncio.sleep(scrape.INTERVAL)
