@@ -1,5 +1,5 @@
-"""What was asked of a batch, what came of it, and what it cost: values.
+"""The settings of a batch, its results, and its cost: values.
 
-No I/O but the budget's own small file. Nothing here knows how a row is sent, where a file of the output lies, or how a
-batch is divided; `Shard` is only which part a job was given.
+No I/O except for the budget's small file. Nothing here knows how a row is sent, the paths of the output's files, or how
+a batch is divided; a `Shard` only says which part a job has.
 """

@@ -1,8 +1,8 @@
-"""What a batch may cost and has cost: replica-seconds times a price, against a limit. Decisions only; the clock is an
-argument.
+"""What a batch may cost and has cost: replica-seconds times a price, compared with a limit. Decisions only; the clock
+is an argument.
 
-The service bills per replica and second whether it is used or not (documentation, October 2026), so what a batch costs
-is the ready replicas summed over its time.
+The service bills per replica and second whether it is used or not (documentation, October 2026), so the cost of a batch
+is the sum of the ready replicas over its time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Literal
 from airflow_provider_hf_endpoints._money import usd
 
 WARN_AT = 0.8  # share of the budget
-#: An estimate counts after this many seconds and rows: the number in flight is still being found before.
+#: An estimate counts after this many seconds and rows: before, the limit of requests in flight is not yet found.
 SETTLED_SECONDS = 60.0
 SETTLED_ROWS = 100
-WINDOW = 30.0  # seconds over which the pace is measured
-MARGIN = 1.1  # an estimate that is above the limit by less than this is left to the limit itself
+WINDOW = 30.0  # seconds over which the throughput is measured
+MARGIN = 1.1  # an estimate above the limit by less than this factor is ignored: the limit itself will stop the batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Budget:
     :param max_cost: USD; needs `price_per_hour`
     :param max_runtime: seconds of wall-clock time while the batch runs
     :param price_per_hour: USD per replica and hour
-    :param rows_per_replica_second: the pace of an earlier run, by which one that can't fit is refused at its start
+    :param rows_per_replica_second: of an earlier run; a batch that would not fit is refused at its start
     :param key: a run with another key starts again
-    :param name: which budget it is, for a person
+    :param name: of the budget, for messages
     """
 
     max_cost: float | None = None
@@ -56,7 +56,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Spent:
-    """What was used up: replica-seconds that were billed, seconds that passed, rows that were done for it."""
+    """What was used: replica-seconds that were billed, seconds of time, and rows that were finished."""
 
     replica_seconds: float = 0.0
     seconds: float = 0.0
@@ -65,13 +65,13 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBudget:
-    """Limits on what the endpoint costs from a moment on, whoever uses it: the tasks of a group, the shards of a batch.
+    """Limits on the endpoint's cost from a moment on, by all its users: the tasks of a group, the shards of a batch.
 
-    Each of them counts the whole endpoint, since the same moment, and so comes to the end at the same time.
+    Each user counts the whole endpoint since the same moment, so all reach the limit at the same time.
 
-    :param name: for a person
+    :param name: of the budget, for messages
     :param began: the moment, seconds since the epoch
-    :param usd: what it has cost from then until `at`; None to count one replica all the time
+    :param usd: its cost from then until `at`; None to assume one replica all the time
     """
 
     name: str
@@ -90,7 +90,7 @@ class SharedBudget:
         usd: float | None = None,
         at: float | None = None,
     ) -> SharedBudget:
-        """That of a batch which is divided among many workers; it begins when the batch is planned."""
+        """The budget of a batch divided among workers. It begins when the batch is planned."""
         return cls(name="budget of all shards", began=began, max_cost=max_cost, max_runtime=max_runtime, usd=usd, at=at)
 
     def spending(self, price_per_hour: float | None, pace: float | None, wall: float, now: float) -> Spending:
@@ -98,7 +98,7 @@ class SharedBudget:
 
         :param pace: rows per replica-second of an earlier run
         :param wall: now, in seconds since the epoch
-        :param now: the same on the clock that `Spending` is told
+        :param now: the same moment on the clock of `Spending`
         """
         passed = replica_seconds = max(0.0, wall - self.began)
         if self.usd is not None and self.at is not None and price_per_hour:
@@ -113,7 +113,7 @@ class SharedBudget:
         return Spending(budget, now, Spent(replica_seconds, passed), shared=True)
 
     def refusal(self, price_per_hour: float | None, wall: float) -> str | None:
-        """Why nothing more is to be sent; None where something may be."""
+        """Why nothing more may be sent; None if something may."""
         if self.max_cost is not None and price_per_hour is None:
             return f"the {self.name} has a max_cost, but the service does not list the price of the endpoint's hardware"
         notice = self.spending(price_per_hour, None, wall, 0.0).refusal(None)
@@ -122,22 +122,22 @@ class SharedBudget:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to say about the budget; `end` means to send nothing more."""
+    """A message about the budget. `end` means to send nothing more."""
 
     kind: Literal["warning", "spent", "cannot fit"]
     text: str
 
     @property
     def end(self) -> bool:
-        """Whether the batch has to stop."""
+        """Whether the batch must stop."""
         return self.kind != "warning"
 
 
 class Spending:
-    """Adds up what a batch costs, and says when that is too much.
+    """Adds up the cost of a batch, and reports when it is too much.
 
-    :param before: what earlier runs under the same budget used up
-    :param shared: others send at the same time, so that the pace of this run says little of when its rows are done
+    :param before: what earlier runs used of the same budget
+    :param shared: whether others send at the same time, so that this run's throughput does not show when rows are done
     """
 
     def __init__(self, budget: Budget, now: float, before: Spent | None = None, *, shared: bool = False) -> None:
@@ -152,12 +152,12 @@ class Spending:
         self._warned = False
 
     def replicas_changed(self, replicas: int, now: float) -> None:
-        """From `now` on, so many are billed."""
+        """From `now` on, so many replicas are billed."""
         self._pass(now)
         self._replicas = max(1, replicas)
 
     def spent(self, now: float, rows: int) -> Spent:
-        """Everything until `now`, earlier runs included."""
+        """Everything used until `now`, with earlier runs."""
         self._pass(now)
         return Spent(
             self._before.replica_seconds + self._replica_seconds,
@@ -166,10 +166,10 @@ class Spending:
         )
 
     def notice(self, now: float, rows: int, left: int | None) -> Notice | None:
-        """What is to be said now, once each.
+        """The message for now, each only once.
 
-        :param rows: rows that this run has done
-        :param left: rows still to do, None where that is not known
+        :param rows: rows that this run has finished
+        :param left: remaining rows, None if unknown
         """
         spent = self.spent(now, rows)
         self._measure(now, rows)
@@ -187,9 +187,9 @@ class Spending:
         return None
 
     def refusal(self, rows: int | None) -> Notice | None:
-        """Why the batch is not to begin: the budget is spent, or its rows can't fit at the pace of an earlier run.
+        """Why the batch must not begin: the budget is spent, or would not last at the throughput of an earlier run.
 
-        :param rows: rows to do, None where nobody counted them
+        :param rows: rows to send, None if unknown
         """
         if rows == 0:
             return None
@@ -204,7 +204,7 @@ class Spending:
         )
 
     def words(self, spent: Spent) -> str:
-        """How much of which limit."""
+        """How much of which limit is used, in words."""
         budget, parts = self.budget, []
         if budget.max_cost is not None and budget.price_per_hour is not None:
             parts.append(
@@ -216,7 +216,7 @@ class Spending:
         return ", ".join(parts)
 
     def report(self, spent: Spent, tokens: int) -> dict[str, Any]:
-        """The same for a manifest, in plain JSON. Money is null without a price."""
+        """The same for a manifest, as JSON. Money is null without a price."""
         usd = None if self.budget.price_per_hour is None else self._usd(spent.replica_seconds)
         return {
             "replica_minutes": round(spent.replica_seconds / 60, 3),

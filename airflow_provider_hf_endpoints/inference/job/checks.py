@@ -1,7 +1,7 @@
-"""What each argument of a job may be. Every check names the argument, what it may be, and what it was.
+"""The checks of a job's arguments. Every error names the argument, its value, and what is allowed.
 
-Checks of one argument, or of a few against each other, by their plain values; which of them a job has to pass is in
-`job.py`.
+Each check is about one argument, or a few together, as plain values. `job.py` decides which checks a job must
+pass.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
 
 def kinds(job: object, hints: Mapping[str, Any]) -> None:
     """
-    :param hints: what each argument may be, by its annotation; one that is not a number, text or mapping passes
-    :raises ValueError: an argument is something else, or not a finite number
+    :param hints: the annotation of each argument; only numbers, texts and mappings are checked
+    :raises ValueError: an argument has another type, or is not a finite number
     """
     for name, hint in hints.items():
         value, alternatives = getattr(job, name), _alternatives(hint)
@@ -45,7 +45,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _is_of(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
-        return True  # which words there are is checked by name
+        return True  # the allowed words are checked by name
     if kind is NoneType:
         return value is None
     if kind is float:
@@ -64,7 +64,7 @@ def _called(kind: Any) -> str:
 
 def url(value: str) -> None:
     """
-    :raises ValueError: nothing that HTTP reaches
+    :raises ValueError: it is not an HTTP URL
     """
     if not value.lower().startswith(("http://", "https://")):
         raise ValueError(f"url must start with https:// or http://, not {value!r}")
@@ -72,7 +72,7 @@ def url(value: str) -> None:
 
 def listed(name: str, value: object) -> None:
     """
-    :raises ValueError: a text, whose letters would count, or no list of texts
+    :raises ValueError: it is a text, whose letters would count as entries, or not a list of texts
     """
     if isinstance(value, str):
         raise ValueError(f"{name} must be a list, not the text {value!r}. Give [{value!r}]")
@@ -115,7 +115,7 @@ def at_least_zero(**values: float) -> None:
 
 def share(name: str, value: float | None) -> None:
     """
-    :raises ValueError: no share of a whole
+    :raises ValueError: it is not between 0 and 1
     """
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"{name} must be a share of the rows from 0 to 1, such as 0.2, or None, not {value!r}")
@@ -148,7 +148,7 @@ def hedge_after(value: Any) -> None:
 
 def order_window(value: int) -> None:
     """
-    :raises ValueError: no number of rows
+    :raises ValueError: it is not a number of rows
     """
     if value < 0:
         raise ValueError(f"order_window must be a number of rows (0 for the input's order), not {value!r}")
@@ -156,7 +156,7 @@ def order_window(value: int) -> None:
 
 def retry_budget(value: float | None) -> None:
     """
-    :raises ValueError: no share
+    :raises ValueError: it is not a share
     """
     if value is not None and not value >= 0:
         raise ValueError(f"retry_budget must be a share of the rows, such as 0.2, or None, not {value!r}")
@@ -164,8 +164,8 @@ def retry_budget(value: float | None) -> None:
 
 def rows_per_request(value: Any, *, may_share: bool) -> None:
     """
-    :param may_share: rows of the job may go into one request, on an engine that takes arrays
-    :raises ValueError: neither "auto" nor a number of rows that a request may hold
+    :param may_share: whether rows of the job may share a request, on an engine that takes arrays
+    :raises ValueError: neither "auto" nor a valid number of rows per request
     """
     if value == "auto":
         return
@@ -182,7 +182,7 @@ def rows_per_request(value: Any, *, may_share: bool) -> None:
 def no_stream(**given: Any) -> None:
     """
     :param given: arguments that go into requests
-    :raises ValueError: one of them asks for a stream, which has no end that a batch could read
+    :raises ValueError: one of them requests a stream, which a batch cannot read
     """
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("stream"):
@@ -192,7 +192,7 @@ def no_stream(**given: Any) -> None:
 def sendable(**given: Any) -> None:
     """
     :param given: arguments that go into requests
-    :raises ValueError: one of them holds what JSON has no form for, or NaN or infinity, which would be sent as null
+    :raises ValueError: one of them contains a value without a JSON form, or NaN or infinity, which would become null
     """
     for name, value in given.items():
         try:
@@ -220,8 +220,8 @@ def _is_finite(value: Any) -> bool:
 
 def rows_own(**given: Mapping[str, Any] | None) -> None:
     """
-    :param given: arguments that go into requests beside what a row gives
-    :raises ValueError: one of them would take the row's place, so that every request said the same
+    :param given: arguments that go into requests besides the row's values
+    :raises ValueError: one of them would replace the row's value, so that all requests would be equal
     """
     for name, value in given.items():
         for own in ("messages", "prompt", "input", "inputs"):
@@ -231,7 +231,7 @@ def rows_own(**given: Mapping[str, Any] | None) -> None:
 
 def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
     """
-    :raises ValueError: parameters beside a template of the whole body
+    :raises ValueError: parameters are given besides a template of the whole body
     """
     if body is not None and parameters:
         raise ValueError("body is given together with parameters. Write the parameters into the body")
@@ -239,7 +239,7 @@ def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:
 
 def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str, Any]) -> None:
     """
-    :raises ValueError: a parameter of each row is one of all rows too, under this name or one that means the same
+    :raises ValueError: a row's parameter is also one of all rows, by the same name or another name for it
     """
     for name, of_row in ((name, of_row) for name in parameters for of_row in row_parameters):
         if mean_the_same(name, of_row):
@@ -252,7 +252,7 @@ def parameters_apart(parameters: Mapping[str, Any], row_parameters: Mapping[str,
 def parameters_agree(**given: Mapping[str, Any] | None) -> None:
     """
     :param given: arguments that go into requests
-    :raises ValueError: one of them has two values for one parameter, under two names
+    :raises ValueError: one of them has two values for one parameter, by two names
     """
     for name, value in given.items():
         if (names := contradiction(value or {})) is not None:
@@ -265,8 +265,8 @@ def parameters_agree(**given: Mapping[str, Any] | None) -> None:
 
 def lines_alone(*others: Any) -> None:
     """
-    :param others: arguments that make requests of rows
-    :raises ValueError: one is given beside lines of an OpenAI Batch
+    :param others: arguments from which requests are made
+    :raises ValueError: one is given besides lines of an OpenAI Batch
     """
     if any(others):
         raise ValueError(

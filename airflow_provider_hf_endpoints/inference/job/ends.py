@@ -1,4 +1,4 @@
-"""How a batch that ran ends before its last row, or with too many failures. Each error carries the report."""
+"""The errors of a batch that ends before its last row, or with too many failures. Each error has the report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 
 
 class BatchAborted(BatchError):
-    """The batch stopped before its end because of the endpoint; everything done until then is kept.
+    """The batch stopped early because of the endpoint. Finished rows are kept.
 
-    :param report: what was done
+    :param report: of the finished rows
     :param cause: the endpoint's error
     """
 
@@ -25,7 +25,7 @@ class BatchAborted(BatchError):
 
 
 class BatchStopped(BatchError):
-    """The batch was asked to stop, or ran out of its time; everything done until then is kept."""
+    """The batch was stopped, or exceeded `job_timeout`. Finished rows are kept."""
 
     def __init__(self, report: BatchReport, why: str) -> None:
         self.report = report
@@ -33,10 +33,10 @@ class BatchStopped(BatchError):
 
 
 class BudgetExceeded(BatchError):
-    """The batch has cost what it may, or can't be done for that; everything done until then is kept.
+    """The batch has used its budget, or the budget will not cover the remaining rows. Finished rows are kept.
 
-    :param report: what was done
-    :param budget: the name of the budget: the batch's own, or one that it shares
+    :param report: of the finished rows
+    :param budget: the name of the budget: the batch's own, or a shared one
     """
 
     def __init__(self, report: BatchReport, why: str, budget: str = "budget") -> None:
@@ -51,7 +51,7 @@ class BudgetExceeded(BatchError):
 class BatchFailed(BatchError):
     """More rows failed than the job allows.
 
-    :param first_words: the first message of each kind of error, where it is known
+    :param first_words: the first message of each kind of error, if known
     """
 
     def __init__(self, report: BatchReport, why: str, first_words: Mapping[str, str] | None = None) -> None:
@@ -70,14 +70,14 @@ def judge(
     max_error_rate: float | None,
     first_words: Mapping[str, str] | None = None,
 ) -> BatchReport:
-    """The report of a batch that came to its end, unless more of its rows failed than the job allows.
+    """The report of a batch that has sent all rows, unless more of them failed than the job allows.
 
-    :param first_words: the first message of each kind of error, where it is known
+    :param first_words: the first message of each kind of error, if known
     :raises BatchFailed: more failed
     """
     if fail_on_errors and report.failed:
         raise BatchFailed(report, f"{report.failed} of {report.rows} rows failed", first_words)
-    # While it runs, the rate counts after a number of rows only; at the end it counts for a short input too.
+    # During the run, the rate counts only after a number of rows. At the end it also counts for a short input.
     if max_error_rate is not None and report.failed > max_error_rate * report.rows:
         why = f"{report.failed} of {report.rows} rows failed, above {max_error_rate:.0%}"
         raise BatchFailed(report, why, first_words)

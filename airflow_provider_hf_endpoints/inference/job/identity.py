@@ -1,4 +1,4 @@
-"""The identity by which a later run knows that it is the same job: its short name, and in what two of them differ."""
+"""The identity of a job, by which a later run recognises it: its digest, and how two identities differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FORMAT = 3  # of the journal; it stands in every identity, and in the manifest
+FORMAT = 3  # of the journal; it is part of every identity, and of the manifest
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -16,16 +16,16 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-#: What the input was, and how its text is read. An unfinished batch goes on where these changed: the file was mended.
+#: The input, and how its text is read. An unfinished batch continues if these have changed: the file was corrected.
 CONTENT = ("inputs", "encoding", "delimiter")
 
 
-#: Mappings whose names may stand in any order: requests are made of them in one.
+#: Mappings whose order does not matter: requests are made in a fixed order.
 IN_ANY_ORDER = ("parameters", "row_parameters")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequence[str] = ()) -> list[str]:
-    """What two identities disagree in, in words.
+    """How two identities differ, in words.
 
     :param but_for: names that may differ
     """
@@ -40,12 +40,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequenc
 
 
 def _text(name: str, value: Any) -> str:
-    """What makes the same requests: the order of a schema's properties is that of the answer, for one."""
+    """Equal for equal requests. The order of a schema's properties matters, because the answer follows it."""
     return json.dumps(dict(sorted(value.items())) if name in IN_ANY_ORDER and isinstance(value, dict) else value)
 
 
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Files that both know, and that are not what they were. An earlier release knew none."""
+    """Files in both identities that have changed. Earlier releases stored no files."""
     changed = [path for path in old if path in new and old[path] != new[path]]
     return [f"input file {path} was {_version(old[path])}, and is now {_version(new[path])}" for path in changed[:3]]
 

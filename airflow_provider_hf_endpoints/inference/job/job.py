@@ -1,4 +1,4 @@
-"""What a batch is: `BatchJob`, and what follows from its fields. What each of them may be is in `checks.py`."""
+"""The settings of a batch: `BatchJob`, and what follows from its fields. The checks of a field are in `checks.py`."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ class BatchJob:
 
     @property
     def _has_whole_requests(self) -> bool:
-        """Whether a line of the input is a request by itself."""
+        """Whether a line of the input is a whole request."""
         return self.input_format == "openai-batch"
 
     @property
@@ -267,12 +267,12 @@ class BatchJob:
         )
 
     def may_share_requests(self, target: Target) -> bool:
-        """Whether several rows may go into one request to this engine."""
+        """Whether several rows may share a request to this engine."""
         return self._may_share_requests and canonical_task(self.task) in traits(target.dialect).array_tasks
 
     @property
     def template(self) -> Template:
-        """What of a row goes into its request."""
+        """Which parts of a row go into its request."""
         return Template(
             task=self.task,
             prompt=self.prompt,
@@ -285,13 +285,13 @@ class BatchJob:
 
     @property
     def csv_form(self) -> CsvForm | None:
-        """How CSV files are written; None where nothing is said."""
+        """The form of CSV files; None if the job does not say."""
         unsaid = self.encoding is None and self.delimiter is None
         return None if unsaid else CsvForm.of(self.encoding, self.delimiter)
 
     @property
     def budget(self) -> Budget:
-        """What all runs of it together may cost; of a shard, see `every_shared_budget`."""
+        """The budget of all its runs together; for a shard, see `every_shared_budget`."""
         alone = self.shard is None
         return Budget(
             max_cost=self.max_cost if alone else None,
@@ -303,7 +303,7 @@ class BatchJob:
 
     @property
     def every_shared_budget(self) -> tuple[SharedBudget, ...]:
-        """With that of the shards, which all count from the plan on, and so end at the same moment."""
+        """The shared budgets, with that of the shards. Shards count from the planning on, so all end together."""
         if self.shard is None or (self.max_cost is None and self.max_runtime is None):
             return self.shared_budgets
         began = time.time() if self.shard.began is None else self.shard.began
@@ -311,14 +311,14 @@ class BatchJob:
 
     @property
     def senders(self) -> int:
-        """How many jobs, this one among them, send to the endpoint at the same time."""
+        """How many jobs send to the endpoint at the same time, with this one."""
         return 1 if self.shard is None else min(self.shard.of, self.concurrent_shards or self.shard.of)
 
     @property
     def limits(self) -> tuple[int | None, int]:
-        """Requests in flight, None to find the number, and what that never exceeds: its share of both.
+        """Requests in flight, None to find the number, and the maximum: for a shard, its share of both.
 
-        :raises ValueError: there is not one for each shard
+        :raises ValueError: there is less than one request per shard
         """
         fixed = None if self.max_concurrency == "auto" else self.max_concurrency
         if self.shard is None:
@@ -337,22 +337,22 @@ class BatchJob:
 
     @property
     def reads_columns(self) -> list[str]:
-        """All columns that anything is made of."""
+        """All columns that the job uses."""
         if self._has_whole_requests:
             return [*openai_batch.COLUMNS, "method"]
         return [*self.columns, *([self.id_column] if self.id_column else []), *self.keep_columns]
 
     @property
     def names_rows_by(self) -> str | None:
-        """The column that names a row, None for its place."""
+        """The column with the ids of rows, None for their places."""
         return openai_batch.ID_COLUMN if self._has_whole_requests else self.id_column
 
     def identity(self, source: Input) -> dict[str, Any]:
-        """Everything that shapes requests and output. Neither the address nor the pace: those may change.
+        """Everything that affects requests and output, without address and speed, which may change.
 
         :param source: the files that `input_path` means
         """
-        # The name of an output that is a file tells its form, and JSON lines are what a folder has if nothing is said.
+        # The name of an output file has its form. A folder has JSON lines if the job does not say.
         folder_of_parquet = self.output_format == "parquet" and not as_upath(self.output_path).name.endswith(".parquet")
         form = {"output_format": "parquet"} if folder_of_parquet else {}
         versions = {path: list(version) for path, version in source.versions.items()}
@@ -360,12 +360,12 @@ class BatchJob:
         return {"format": FORMAT, "input_path": source.names, **inputs, **form, **self._requests()}
 
     def fingerprint_of_requests(self, target: Target) -> bytes:
-        """Everything that makes a request out of a line of the input: where it is the same, the same line is the same
-        request."""
+        """Everything that makes a request from a line of the input: if it is equal, equal lines give equal
+        requests."""
         return repr((__version__, digest(self._requests()), self.on_bad_input, target)).encode()
 
     def _requests(self) -> dict[str, Any]:
-        """What shapes requests and output but for the input itself."""
+        """What affects requests and output, except for the input."""
         return {
             "task": self.task,
             "input_format": self.input_format,
@@ -392,5 +392,5 @@ class BatchJob:
 
 @functools.cache
 def _hints() -> dict[str, Any]:
-    """What each argument may be."""
+    """The annotations of the arguments."""
     return get_type_hints(BatchJob)

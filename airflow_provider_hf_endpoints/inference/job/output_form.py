@@ -1,4 +1,4 @@
-"""In which form a job's results are: the name of `output_path` tells it where that is a file, else `output_format`."""
+"""The form of a job's results: from the name of `output_path` if it is a file, else from `output_format`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.engines.names import EMBED, canonical_task
 
-#: Forms that a folder's results may have.
+#: Forms of the results in a folder.
 OutputFormat = Literal["jsonl", "parquet"]
-#: Ends of names that are the results themselves.
+#: Endings of names of results files.
 RESULT_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-#: Ends of names that nobody gives to a folder.
+#: Endings that are not used for folders.
 _OTHER_FILES = (
     *(".json", ".ndjson", ".csv", ".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro", ".orc"),
     *(".gz", ".zst", ".zip", ".bz2", ".xz", ".db", ".sqlite"),
@@ -20,9 +20,9 @@ _OTHER_FILES = (
 
 
 def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | None:
-    """The suffix that makes an output path the results file itself; None for a folder.
+    """The suffix if an output path is the results file; None for a folder.
 
-    :raises ValueError: `output_format` is not what the name tells
+    :raises ValueError: `output_format` contradicts the name
     """
     suffix = next((each for each in RESULT_SUFFIXES if path.name.endswith(each)), None)
     if suffix is None and path.suffix.lower() in _OTHER_FILES:
@@ -38,5 +38,5 @@ def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | 
 
 
 def answers_vectors(task: str) -> bool:
-    """Whether a task's answers are vectors, for which Parquet has a column of their own. Their looks do not tell."""
+    """Whether a task's answers are vectors, which have a separate column in Parquet. Their form does not show it."""
     return canonical_task(task) == EMBED

@@ -1,4 +1,4 @@
-"""What a batch did: the counts that it returns and that its manifest holds."""
+"""The report of a batch: the counts that it returns and that its manifest contains."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class BatchReport:
     :param truncated: answers that stop at a token limit (`finish_reason` `length`)
     :param filtered: answers that the engine withheld
     :param empty: answers without any text
-    :param prompt_tokens: of all answers that came, in all runs, as the engine counted them
-    :param completion_tokens: the same of what it wrote
-    :param discarded_tokens: of both, those of answers that are not in the output: they did not fit the schema, made no
-        sense, or their row changed afterwards
-    :param resumed: rows that an earlier run of the same job had done
-    :param requests: requests that this run sent, retries among them; 0 when the job was finished already
+    :param prompt_tokens: of all answers, in all runs, as counted by the engine
+    :param completion_tokens: the same for generated tokens
+    :param discarded_tokens: of both, those of answers that are not in the output: they did not match the schema, were
+        not valid, or their row changed afterwards
+    :param resumed: rows that an earlier run of the same job finished
+    :param requests: requests that this run sent, with retries; 0 if the job was already finished
     :param retries: of those, the ones beyond a row's first
-    :param hedges: of those, second requests for rows whose first was still out
+    :param hedges: of those, second requests for rows whose first was in flight
     :param errors: failed rows by kind of error
     :param seconds: duration of this run
     :param cost: what the endpoint's replicas cost while the batch ran, in all its runs: `replica_minutes`,
         `price_per_hour`, `usd`, `usd_per_1000_rows`, `usd_per_million_tokens`, `rows_per_replica_second`
-    :param engine: as the service names it, else by how it was spoken to
+    :param engine: its name by the service, else its dialect
     :param model: its name in requests
-    :param complete: every row of the input has its line; false when the batch stopped before its end
+    :param complete: whether every row of the input has its line; false if the batch stopped early
     """
 
     output_path: str

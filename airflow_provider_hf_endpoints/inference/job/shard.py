@@ -1,4 +1,4 @@
-"""One part of a planned batch, as the job that does it knows it: its number, and its share of what all may send."""
+"""One part of a planned batch, as its job knows it: its number, and its share of the requests in flight."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One part of a planned batch, as it travels from the planner to a worker: numbers only.
+    """One part of a planned batch, as the planner passes it to a worker: numbers only.
 
     :param number: from 0
-    :param of: how many there are
+    :param of: the number of shards
     :param plan: the plan's digest
-    :param began: when the planner ran, seconds since the epoch: budgets of all shards count from there. No part of
-        which shard it is
+    :param began: when the planner ran, seconds since the epoch: budgets of all shards count from there. Not part of
+        of the shard's identity
     """
 
     number: int
@@ -25,7 +25,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """As in a folder's name."""
+        """The name in a folder."""
         return f"{self.number:05d}-of-{self.of:05d}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,11 +60,11 @@ class Shard:
 def share(limit: int, shard: Shard, at_once: int) -> int:
     """How many of the job's requests a shard may have in flight.
 
-    Where all shards run at once, the shares add up to exactly the limit. Where fewer do, which of them is not known:
-    then every share is rounded down, and any `at_once` of them stay within the limit.
+    If all shards run at once, the shares add up to exactly the limit. If fewer run, it is not known which:
+    then every share is rounded down, so that any `at_once` of them stay within the limit.
 
     :param at_once: shards that run at the same time, at most
-    :raises ValueError: there is not one for each
+    :raises ValueError: there is less than one request for each
     """
     if limit < at_once:
         raise ValueError(f"{limit} requests in flight are too few for {at_once} shards at once: each shard needs one")

@@ -1,4 +1,4 @@
-"""A batch's spending: kept across its runs beside the journal, followed while it runs. Decided is in `budget.py`."""
+"""A batch's account: stored beside the journal across runs, and updated during a run. Decisions are in `budget.py`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds between two looks at the budget
-SAVE_INTERVAL = 10.0  # seconds; what a killed run used up since is not in the next one's account
+SAVE_INTERVAL = 10.0  # seconds; what a killed run used after the last save is missing in the next account
 
 
 def load(path: UPath, key: str) -> Spent:
-    """What earlier runs under the budget `key` used up; nothing where there is none, or it was another budget's."""
+    """What earlier runs with the budget `key` used; nothing if there are none, or they had another budget."""
     try:
         stored = json.loads(path.read_bytes())
         spent = Spent(**{name: type(default)(stored["spent"][name]) for name, default in asdict(Spent()).items()})
@@ -34,9 +34,9 @@ def load(path: UPath, key: str) -> Spent:
 
 
 def save(path: UPath, key: str, spent: Spent, check: Callable[[], None] = lambda: None) -> None:
-    """Keep it for the next run.
+    """Store the account for the next run.
 
-    :param check: called before it is written, and may raise
+    :param check: called before the write, and may raise
     """
     with replacing(path, check) as file:
         file.write(json.dumps({"key": key, "spent": asdict(spent)}).encode())
@@ -53,10 +53,10 @@ async def follow(
 ) -> None:
     """Watch the budget until cancelled, or until it is spent.
 
-    :param path: where the account is kept, None for nowhere
-    :param done: rows that this run has done, and rows left where that is known
-    :param end: called once with why the batch has to stop
-    :param check: called before the account is written, and may raise
+    :param path: where the account is stored, None for nowhere
+    :param done: rows that this run has finished, and remaining rows if known
+    :param end: called once with the reason if the batch must stop
+    :param check: called before each write, and may raise
     """
     save_at = clock() + SAVE_INTERVAL
     while True:
@@ -77,7 +77,7 @@ async def follow(
 
 
 async def _save_if_possible(account: Callable[[], None], path: UPath) -> None:
-    """Keep it for the next run. A store that fails is not a reason to stop watching: the next look saves again."""
+    """Store the account. A store that fails does not end the watch: the next save tries again."""
     try:
         await asyncio.to_thread(account)
     except Exception as error:  # noqa: BLE001 - stores raise what they like; the budget goes on being watched

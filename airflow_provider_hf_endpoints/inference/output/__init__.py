@@ -1,5 +1,5 @@
-"""From finished records to the files that a user reads: where they lie, what a line holds, how they take their place,
+"""From finished records to the files that a user reads: their places, the form of a line, their publication,
 and what an earlier run left there.
 
-What is done and not yet published is in `journal/`; outputs of shards are put together in `shards/`.
+Finished rows that are not yet published are in `journal/`. `shards/` merges the outputs of shards.
 """

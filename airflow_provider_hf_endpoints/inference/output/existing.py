@@ -1,4 +1,4 @@
-"""What is on an output path already: this job's finished output, this job's unfinished one, or another's."""
+"""What an output path already contains: this job's finished or unfinished output, or another job's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in
 from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 
-#: In a journal's description, beside the identity of its job: which results it is for, and who began it.
+# Keys of a journal's description, besides the identity of its job: the results it is for, and who began it.
 RUN = "run"
 
 
 def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
-    """The report of the same job, finished earlier. Of a shard that was merged since, see `shards/merged.py`.
+    """The report of the same job, finished earlier. For a shard that is already merged, see `shards/merged.py`.
 
-    :raises OutputConflictError: what is there is not to be touched
+    :raises OutputConflictError: the existing output must not be changed
     """
     manifest = read_manifest(layout, lenient=job.on_existing == "overwrite")
     if manifest is None:
@@ -45,15 +45,15 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
 
 
 def _finished_in_this_attempt(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> bool:
-    """Whether what stands there is what this job itself has written in place of an older output."""
+    """Whether this job itself wrote the existing output in place of an older one."""
     same = not differences({**manifest.get("identity", {}), "format": FORMAT}, job.identity(source))
     return same and bool(job.attempt_key) and manifest.get("attempt") == job.attempt_key
 
 
 def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
-    """Refuse to call an output finished whose results are elsewhere.
+    """Check that the results of a finished output exist.
 
-    :raises OutputConflictError: the manifest is of results in another form, or they are gone
+    :raises OutputConflictError: the manifest belongs to results in another form, or they are missing
     """
     name = manifest.get("files", {}).get("results", layout.results.name)
     end = 'choose another output_path, or set on_existing="overwrite" to send all rows again'
@@ -67,7 +67,7 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
             size = size_of(path)
         except FileNotFoundError:
             if written == 0 or (what == "errors" and not manifest["report"].get("failed")):
-                continue  # an empty list of errors is not a loss
+                continue  # a missing list of errors that was empty is no loss
             raise OutputConflictError(
                 f"{layout.manifest} says that the output is finished, but its {what} {path} are missing. Restore "
                 f"them, {end}"
@@ -80,7 +80,7 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
 
 
 def refuse_foreign(layout: OutputLayout) -> None:
-    """Refuse to write over results of which neither a manifest nor a journal says that a batch wrote them.
+    """Refuse to overwrite results that, by manifest and journal, no batch wrote.
 
     :raises OutputConflictError: there are some
     """
@@ -93,15 +93,15 @@ def refuse_foreign(layout: OutputLayout) -> None:
 
 
 def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: OutputLayout) -> bool:
-    """Whether a journal is gone on with; otherwise it is thrown away.
+    """Whether to continue with a journal; otherwise it is thrown away.
 
-    :param begun: what stands in it about the job that began it
-    :raises OutputConflictError: it is another job's, or is in a form that cannot be read
+    :param begun: the journal's description of the job that began it
+    :raises OutputConflictError: it is another job's, or its form is unknown
     """
     run = begun.get(RUN) or {}
     identity = {name: value for name, value in begun.items() if name != RUN}
     if job.on_existing == "overwrite":
-        # Begun by an earlier try of the very same, and not the output that was to be thrown away.
+        # Begun by an earlier try of the same attempt, so it is not the output to throw away.
         began = run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT
         return began and not differences(identity, job.identity(source), CONTENT)
     same_job(identity, job, source, CONTENT)
@@ -115,16 +115,16 @@ def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: O
 
 
 def description_of(job: BatchJob, source: Input, layout: OutputLayout) -> dict[str, Any]:
-    """What a journal tells about the job that began it."""
+    """The description, in a journal, of the job that began it."""
     overwrites = {"attempt": job.attempt_key} if job.on_existing == "overwrite" else {}
     return {**job.identity(source), RUN: {"results": layout.results.name, **overwrites}}
 
 
 def same_job(old: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequence[str] = ()) -> None:
-    """Refuse to touch another job's output.
+    """Refuse to change another job's output.
 
     :param but_for: names of the identity that may differ
-    :raises OutputConflictError: it is another's
+    :raises OutputConflictError: it is another job's
     """
     different = differences({**old, "format": FORMAT}, job.identity(source), but_for)
     if different:
@@ -135,9 +135,9 @@ def same_job(old: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequ
 
 
 def same_format(found: object, job: BatchJob) -> None:
-    """Refuse to go on with a journal that cannot be read.
+    """Refuse to continue with a journal of another form.
 
-    :raises OutputConflictError: its form is another release's
+    :raises OutputConflictError: its form is that of another release
     """
     if found != FORMAT:
         raise OutputConflictError(

@@ -1,4 +1,4 @@
-"""Where each file of an output goes: results, errors, manifest, journal and shards, by the path that the job names."""
+"""The path of each file of an output: results, errors, manifest, journal and shards, from the job's path."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath, local_path
 
-#: Of a name on a disk, which takes 255, without what stands around the name while the file is written.
+# Characters of a name on a disk. The limit is 255, and a file gets a longer name while it is written.
 _MOST_BYTES = 255 - len(".4194304.tmp.")
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLayout:
-    """Where each file of an output path goes.
+    """The paths of the files of an output.
 
-    :param shards: folder of the outputs of its shards, with their plan
-    :param ids: of a shard, hashes of its rows' ids
+    :param shards: folder of the outputs of the shards, with their plan
+    :param ids: for a shard, hashes of its rows' ids
     """
 
     results: UPath
@@ -37,8 +37,8 @@ class OutputLayout:
         """A path ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the results file, with siblings;
         any other is a folder.
 
-        :param output_format: of the results in a folder, default `jsonl`; a file's name tells its own
-        :raises ValueError: it is not what the name tells
+        :param output_format: of the results in a folder, default `jsonl`; a file's name has its own
+        :raises ValueError: it contradicts the name
         """
         path = as_upath(output_path)
         suffix = suffix_of_results(path, output_format)
@@ -64,7 +64,7 @@ class OutputLayout:
 
     @property
     def told(self) -> dict[str, Any]:
-        """The paths that a report has, by the names of its fields."""
+        """The paths in a report, by the names of its fields."""
         return {
             "results_path": str(self.results),
             "errors_path": str(self.errors),
@@ -73,15 +73,15 @@ class OutputLayout:
 
     @property
     def any_results(self) -> tuple[UPath, ...]:
-        """The results file, in a folder in each form that it may have there."""
+        """The results file; for a folder, in each form that it may have."""
         if self.journal.name != "_journal":
             return (self.results,)
         return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
 
     def require_places(self) -> None:
-        """Refuse places where no file can be written, before the rows are paid.
+        """Refuse paths where no file can be written, before any row is paid for.
 
-        :raises BatchInputError: one of the files has a name that is too long, or a folder is in its place
+        :raises BatchInputError: one of the files has a name that is too long, or its path is a folder
         """
         for path in (self.results, self.errors, self.manifest, self.journal, self.shards, self.ids):
             size = len(os.fsencode(path.name))
@@ -99,24 +99,24 @@ class OutputLayout:
                 )
 
     def of_shard(self, name: str) -> OutputLayout:
-        """Of one of its shards: a folder of its own.
+        """The layout of one of its shards: a separate folder.
 
-        :param name: as the shard is called in a folder's name
+        :param name: of the shard, in a folder's name
         """
         return OutputLayout.of(self.shards / name)
 
 
 def layout_of(job: BatchJob) -> OutputLayout:
-    """Where a job's files go."""
+    """The paths of a job's files."""
     layout = layout_of_whole(job)
     return layout if job.shard is None else layout.of_shard(job.shard.name)
 
 
 def told_of(job: BatchJob, layout: OutputLayout) -> dict[str, Any]:
-    """The paths that a job's report has: of a shard, its own folder."""
+    """The paths in a job's report; for a shard, its folder."""
     return {"output_path": str(job.output_path if job.shard is None else layout.results.parent), **layout.told}
 
 
 def layout_of_whole(job: BatchJob) -> OutputLayout:
-    """Where the files of the whole batch go; those of its shards are put together there."""
+    """The paths of the whole batch, where the outputs of its shards are merged."""
     return OutputLayout.of(job.output_path, job.output_format)

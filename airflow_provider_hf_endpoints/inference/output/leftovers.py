@@ -1,5 +1,5 @@
-"""What a killed run leaves beside an output, and how the next one clears it away: half-written files, a journal whose
-output was published already, and its lock."""
+"""Removes what a killed run left beside an output: half-written files, a journal whose
+output is already published, and its lock."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 
 def clear_finished(layout: OutputLayout) -> None:
-    """Clear up after a run that wrote its manifest and was killed before it could."""
+    """Clean up after a run that was killed after it had written its manifest."""
     if not names_in(layout.journal) and not layout.journal.exists() and not is_left(layout.journal):
         return
-    # Whoever holds the lock may be about to do the same.
+    # The holder of the lock may be about to do the same.
     with contextlib.suppress(OutputBusyError):
         held = OutputLock(layout.journal)
         held.acquire()
@@ -28,7 +28,7 @@ def clear_finished(layout: OutputLayout) -> None:
 
 
 def clear_half_written(layout: OutputLayout) -> None:
-    """Delete what `atomic.replacing` had not finished; only for the holder of the output's lock."""
+    """Delete the unfinished files of `atomic.replacing`. Only for the holder of the output's lock."""
     for path in (layout.results, layout.errors, layout.manifest):
         local = local_path(path)
         if local is not None and local.parent.is_dir():
@@ -37,5 +37,5 @@ def clear_half_written(layout: OutputLayout) -> None:
 
 
 def _literal(name: str) -> str:
-    """A name for `glob` in which nothing is a pattern."""
+    """A name for `glob` without special characters."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -1,4 +1,4 @@
-"""A row's line of the output, as the record that the journal keeps of it: with its answer, or with its error."""
+"""A row's output line, as a record for the journal: with its answer, or with its error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 def answer_record(
     index: int, key: int, identity: RowId, result: InferenceResult, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
-    """The record of a row that was answered."""
+    """The record of a row with an answer."""
     usage = result.usage
     line: dict[str, Any] = {
         "id": identity,
@@ -37,13 +37,13 @@ def answer_record(
 def keeping_record(
     index: int, key: int, identity: RowId, result: InferenceResult, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
-    """The same with the whole answer as it came, under `response`."""
+    """The same with the engine's whole answer, under `response`."""
     record = answer_record(index, key, identity, result, attempts, columns)
     return record._replace(payload=record.payload[:-1] + b',"response":' + fastjson.encode(result.raw) + b"}")
 
 
 def counted_record(index: int, key: int, result: InferenceResult, line: dict[str, Any]) -> Record:
-    """The record of an answer, with what is counted about it."""
+    """The record of an answer, with its counts."""
     usage = result.usage
     empty = result.output in ("", [], None)
     flags = TRUNCATED * bool(result.truncated) | FILTERED * result.filtered | EMPTY * empty
@@ -55,7 +55,7 @@ def counted_record(index: int, key: int, result: InferenceResult, line: dict[str
 def error_record(
     index: int, key: int, identity: RowId | None, error: Exception, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
-    """The record of a row that failed."""
+    """The record of a failed row."""
     words = error_words(error)
     line: dict[str, Any] = {
         "id": identity,

@@ -1,4 +1,4 @@
-"""The manifest of an output: written last, so that an output which has one is finished."""
+"""The manifest of an output. It is written last, so an output with a manifest is finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference.stores.documents import damaged, en
 
 
 def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
-    """Write the manifest; with it the output is finished.
+    """Write the manifest. It marks the output as finished.
 
     :param check: see `replacing`
     """
@@ -23,10 +23,10 @@ def write_manifest(layout: OutputLayout, manifest: dict[str, Any], check: Callab
 
 
 def read_manifest(layout: OutputLayout, *, lenient: bool = False) -> dict[str, Any] | None:
-    """The manifest of a finished output, None when there is none.
+    """The manifest of a finished output, None if there is none.
 
     :param lenient: see `read_document`
-    :raises OutputConflictError: something else is in its place
+    :raises OutputConflictError: the file is not a manifest
     """
     manifest = read_document(layout.manifest, lenient=lenient)
     if manifest is not None and not all(isinstance(manifest.get(name), dict) for name in ("identity", "report")):
@@ -37,13 +37,13 @@ def read_manifest(layout: OutputLayout, *, lenient: bool = False) -> dict[str, A
 
 
 def report_in(manifest: Mapping[str, Any], layout: OutputLayout) -> BatchReport:
-    """The report in a manifest, without what only a later release has in it.
+    """The report in a manifest, without fields that only later releases have.
 
-    :raises OutputConflictError: there is none that makes sense
+    :raises OutputConflictError: there is no valid report
     """
     known = {field.name for field in fields(BatchReport)}
     try:
         told = {name: value for name, value in manifest["report"].items() if name in known}
-        return BatchReport(**{**told, "results_path": str(layout.results)})  # an earlier release did not write that
+        return BatchReport(**{**told, "results_path": str(layout.results)})  # earlier releases did not write this
     except TypeError as error:
         raise damaged(layout.manifest, f"has no complete report ({error})") from None

@@ -1,4 +1,4 @@
-"""A row's line of the output in the form of OpenAI Batch: `custom_id`, `response`, `error`."""
+"""A row's output line in the form of OpenAI Batch: `custom_id`, `response`, `error`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 def answer_record(
     index: int, key: int, identity: RowId, result: InferenceResult, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
-    """The record of a row that was answered; such a line has no place for `attempts` and `columns`."""
+    """The record of a row with an answer. Such a line has no field for `attempts` and `columns`."""
     del attempts, columns
     response = {"status_code": 200, "request_id": f"req-{key:016x}", "body": result.raw}
     line = {"id": f"batch_req_{key:016x}", "custom_id": identity, "response": response, "error": None}
@@ -24,7 +24,7 @@ def answer_record(
 def error_record(
     index: int, key: int, identity: RowId | None, error: Exception, attempts: int, columns: dict[str, Any] | None
 ) -> Record:
-    """The record of a row that failed."""
+    """The record of a failed row."""
     del attempts, columns
     words = error_words(error)
     line = {

@@ -21,11 +21,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_INTEGER = 2**63 - 1
 _MOST_FLOAT32 = 3.4e38
-#: As the fields of an output line, but: an `id` is text, whatever it was. Of a task that answers with vectors, one
-#: that is alone (a list of numbers, or the only one in a list) stands in `embedding`. Any other output that is not a
-#: text
-#: stands as JSON in `output`; `columns`, `extra` and `response` are JSON, for their types are anybody's. Half a
-#: character (a lone surrogate), which UTF-8 has no form of, becomes U+FFFD.
+#: As the fields of an output line, with these differences. An `id` is always text. For a task that answers with
+#: vectors, a single one (a list of numbers, or the only one in a list) is in `embedding`. Any other output that is not
+#: text is JSON in `output`. `columns`, `extra` and `response` are JSON, because their types can be any. A lone
+#: surrogate, which UTF-8 cannot encode, becomes U+FFFD.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -56,10 +55,10 @@ SCHEMA = pa.schema(
 
 
 class Rows:
-    """Takes output lines and writes them as rows; memory holds one row group.
+    """Takes output lines and writes them as rows. Memory has one row group.
 
-    :param writer: of a file with `SCHEMA`
-    :param vectors: the task answers with vectors; no other list of numbers is one
+    :param writer: for a file with `SCHEMA`
+    :param vectors: whether the task answers with vectors; otherwise a list of numbers is not a vector
     """
 
     def __init__(self, writer: Any, *, vectors: bool) -> None:
@@ -80,7 +79,7 @@ class Rows:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the rows in memory."""
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
         self._rows, self._bytes = [], 0
@@ -88,7 +87,7 @@ class Rows:
 
 @contextmanager
 def rows_of(file: IO[bytes], *, vectors: bool) -> Iterator[Rows]:
-    """The file is a whole one when the block ends well.
+    """A writer of rows. The file is complete if the block ends without an error.
 
     :param vectors: see `Rows`
     """
@@ -98,11 +97,11 @@ def rows_of(file: IO[bytes], *, vectors: bool) -> Iterator[Rows]:
         yield rows
         rows.flush()
     finally:
-        writer.close()  # also of a file that is thrown away: the writer would write to it later
+        writer.close()  # also for a file that is thrown away: otherwise the writer would write to it later
 
 
 def _fields_of(line: bytes) -> dict[str, Any]:
-    """The fields of a line whose values are nested too deeply to be read: their JSON, as it stands there."""
+    """The fields of a line whose values are nested too deeply to parse: their JSON, unchanged."""
     return {
         name: _Json(raw.decode("utf-8", "replace")) if name in _ANYTHING and raw[:1] in b"[{" else fastjson.decode(raw)
         for name, raw in fields_as_json(line)
@@ -114,7 +113,7 @@ _NOT_TEXT = ("status", "retryable")
 
 
 class _Json(str):
-    """A value as its JSON."""
+    """A value in its JSON form."""
 
 
 def _as_row(line: dict[str, Any], *, vectors: bool) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def _as_row(line: dict[str, Any], *, vectors: bool) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A text as it is, anything else as JSON."""
+    """A text unchanged, anything else as JSON."""
     text = value if isinstance(value, str) else _as_json(value)
     if text is None or not _SURROGATE.search(text):
         return text

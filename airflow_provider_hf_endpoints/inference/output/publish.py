@@ -1,4 +1,4 @@
-"""Results and errors written whole out of the journal, in input order, and counted on the way."""
+"""Writes results and errors from the journal, in input order, and counts them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 class Totals:
-    """Counts of records that are done, as a report tells them."""
+    """Counts of finished records, as in a report."""
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(("rows", "succeeded", "failed", "truncated", "filtered", "empty"), 0)
@@ -24,7 +24,7 @@ class Totals:
         self._kinds: dict[str, int] = {}
 
     def add(self, record: Record, line: bytes) -> None:
-        """A record, and the line that it is in the output."""
+        """Count a record and its output line."""
         counts, flags = self._counts, record.flags
         counts["rows"] += 1
         if flags:
@@ -41,7 +41,7 @@ class Totals:
             self._tokens += record.prompt_tokens + record.completion_tokens
 
     def as_dict(self, journal: Journal) -> dict[str, Any]:
-        """They, and the tokens of all answers that came."""
+        """The counts, with the tokens of all answers."""
         return {
             **self._counts,
             "prompt_tokens": journal.prompt_tokens,
@@ -54,11 +54,11 @@ class Totals:
 def publish(
     layout: OutputLayout, resume: Resume, rows: int, *, complete: bool, vectors: bool = False
 ) -> dict[str, Any]:
-    """Write results and errors from the journal, in input order; returns the counts of what was written.
+    """Write results and errors from the journal, in input order; returns their counts.
 
     :param rows: rows of the input
-    :param complete: every row must be there; otherwise those that are done are written
-    :param vectors: the task answers with vectors
+    :param complete: whether every row must be there; otherwise the finished rows are written
+    :param vectors: whether the task answers with vectors
     :raises JournalCorruptError: a row is missing although the batch is complete
     :raises OutputBusyError: another run has taken the output over
     """
@@ -84,7 +84,7 @@ def publish(
 
 
 def count(journal: Journal) -> dict[str, Any]:
-    """The counts of what a journal holds, without an output."""
+    """The counts of a journal, without an output."""
     totals = Totals()
     for index in range(len(journal.index)):
         record = journal.read(index)

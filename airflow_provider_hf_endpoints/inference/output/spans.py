@@ -1,4 +1,4 @@
-"""The values of an output line as their JSON, found without reading them: some are nested too deeply for that."""
+"""The values of an output line as JSON, found without parsing: some are nested too deeply to parse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}:,]')
 
 
 def fields_as_json(line: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name and value of each field of an object that is valid JSON, the value as it stands there."""
+    """Name and value of each field of an object that is valid JSON. The value is unchanged."""
     depth, name, start = 0, b"", 0
     for token in _TOKEN.finditer(line):
         sign = token[0]

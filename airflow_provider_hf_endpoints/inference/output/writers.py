@@ -1,4 +1,4 @@
-"""The results file in each form that a name can ask for: what writes lines into it, and what that needs."""
+"""The writers of the results file, one for each form, and their requirements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 
 
 class LineTarget(Protocol):
-    """What output lines are written to."""
+    """Takes output lines."""
 
     def write(self, data: bytes, /) -> Any:
         """One line, newline included."""
@@ -26,16 +26,16 @@ class LineTarget(Protocol):
 def writing_rows(
     path: UPath, check: Callable[[], None] = lambda: None, *, vectors: bool = False
 ) -> Iterator[LineTarget]:
-    """The results file, which takes its place when the block ends well, in the form that its name tells.
+    """The results file, in the form of its name. It replaces an older one if the block ends without an error.
 
-    Its `write` takes a line at a time, newline included.
+    Its `write` takes one line, with its newline.
 
     :param check: see `replacing`
-    :param vectors: the task answers with vectors, for which a form may have a place of their own
+    :param vectors: whether the task answers with vectors, which some forms store separately
     """
     with replacing(path, check) as file:
         if path.name.endswith(".parquet"):
-            from airflow_provider_hf_endpoints.inference.output import parquet  # Arrow takes its time and memory
+            from airflow_provider_hf_endpoints.inference.output import parquet  # Arrow is slow to import and large
 
             with parquet.rows_of(file, vectors=vectors) as rows:
                 yield rows
@@ -48,7 +48,7 @@ def writing_rows(
 
 def require_writer(path: UPath) -> None:
     """
-    :raises BatchInputError: what the form of a results file needs is not installed, or its place cannot hold a batch
+    :raises BatchInputError: a package for this form is not installed, or the form does not allow a batch at this place
     """
     if path.protocol == "hf":
         raise BatchInputError(

@@ -1,8 +1,8 @@
-"""Several rows in one request: how their texts go into an array, and how its answer is taken apart again.
+"""Several rows in one request: their texts form an array, and the answer is divided again.
 
-Engines that embed or classify take many texts in one call and are several times as fast for it. A row stays a row:
-its identity, its attempts and its line in the output are those of a row that was sent alone. How many rows share a
-request is in `sending/parcels.py`. No I/O.
+Engines that embed or classify take many texts in one call, which is several times as fast. A row stays a row:
+its identity, its attempts and its output line are the same as for a row that is sent alone. How many rows share a
+request is decided in `sending/parcels.py`. No I/O.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.requests.render import Frame, RowRequest
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage
 
-#: Bytes of a request's body; TEI refuses more than 2 MB.
+#: Bytes of a request's body. TEI refuses more than 2 MB.
 MOST_BYTES = 1_000_000
 
 
 class HasRequest(Protocol):
-    """A row with the request that it would be sent in alone."""
+    """A row with the request that would send it alone."""
 
     @property
     def request(self) -> RowRequest: ...
@@ -33,11 +33,11 @@ class HasRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ArrayForm:
-    """How an engine takes several rows' texts in one request.
+    """The form of a request with several rows.
 
     :param before: the body up to a row's text
-    :param after: the body behind it
-    :param wrapped: every text is a list of its own; TEI's `/predict` takes a plain list of two for a pair
+    :param after: the body after it
+    :param wrapped: whether every text is a list; in TEI's `/predict`, a plain list of two texts is a pair
     """
 
     route: str
@@ -47,14 +47,14 @@ class ArrayForm:
     wrapped: bool = False
 
     def part(self, request: RowRequest) -> bytes:
-        """What a row puts into the array, as JSON; empty for a row that has to be sent alone (a list of texts)."""
+        """A row's part of the array, as JSON; empty for a row that must be sent alone (a list of texts)."""
         body = request.body
         if not body.startswith(self.before + b'"') or not body.endswith(self.after):
             return b""
         return body[len(self.before) : len(body) - len(self.after)]
 
     def request(self, rows: Sequence[HasRequest]) -> RowRequest:
-        """One request for several rows; a single row is sent as if there were no arrays."""
+        """One request for several rows. A single row is sent without an array."""
         if len(rows) == 1:
             return rows[0].request
         parts = [self.part(row.request) for row in rows]
@@ -63,7 +63,7 @@ class ArrayForm:
         return RowRequest(self.route, b"%b[%b]%b" % (self.before, b",".join(parts), self.after), self.task)
 
     def texts(self, request: RowRequest) -> int:
-        """How many texts a row's own request holds; 0 when that cannot be told."""
+        """The number of texts in a row's own request; 0 if unknown."""
         if self.part(request):
             return 1
         body = request.body
@@ -73,9 +73,9 @@ class ArrayForm:
         return len(inputs) if isinstance(inputs, list) else 0
 
     def split(self, rows: Sequence[HasRequest], result: InferenceResult) -> list[InferenceResult]:
-        """Each row's own result out of the answer to all of them, tokens shared out so that they add up.
+        """Each row's result from the answer to all rows. The tokens are divided so that their sum is right.
 
-        :raises MalformedAnswerError: there are not as many answers as texts
+        :raises MalformedAnswerError: the numbers of answers and texts differ
         """
         output = result.output
         if len(rows) == 1:
@@ -96,10 +96,10 @@ class ArrayForm:
 def array_form(
     frame: Frame | None, task: str, target: Target, rows_per_request: int | Literal["auto"]
 ) -> ArrayForm | None:
-    """How several rows go into one request; None where they do not.
+    """The form of a request with several rows; None if rows are sent alone.
 
-    :param frame: the request around the one text in which rows differ; None where they differ in more
-    :raises BatchInputError: a number of rows was asked for, and this engine takes one
+    :param frame: the request around the one text in which rows differ; None if they differ in more
+    :raises BatchInputError: the job sets a number of rows, but this engine takes one
     """
     name, known = canonical_task(task), traits(target.dialect).array_tasks
     if rows_per_request == 1:
@@ -115,16 +115,16 @@ def array_form(
 
 
 def _alone(task: str, entry: Any) -> Any:
-    """An array's entry as the answer to the row alone would read: embeddings are a list with one entry per text."""
+    """An array's entry in the form of the answer to a single row: embeddings are a list with one entry per text."""
     if task == CLASSIFY:
         return entry
-    # A pipeline that gives a vector per token has that list around each entry already.
+    # A pipeline that gives a vector per token already has this list around each entry.
     matrices = isinstance(entry, list) and len(entry) == 1 and isinstance(entry[0], list)
     return entry if matrices and entry[0] and isinstance(entry[0][0], list) else [entry]
 
 
 def share_out(usage: Usage | None, sizes: Sequence[int]) -> list[Usage | None]:
-    """The tokens of an array by the length of its texts, in whole numbers that add up to what the engine counted."""
+    """The tokens of an array, divided by the length of its texts, as integers with the engine's sum."""
     if usage is None:
         return [None] * len(sizes)
     prompts = _portions(usage.prompt_tokens, sizes)

@@ -1,6 +1,6 @@
-"""Whether an answer has as many choices as its request asked for: a row that asked for three is not done with one.
+"""Checks that an answer has as many choices as requested: a row that asked for three is not finished with one.
 
-How many that are is told by the request's `asked`.
+The request's `asked` has the number.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 
 def require_choices(result: InferenceResult, request: RowRequest) -> None:
-    """Check the number of choices, where the route gives some.
+    """Check the number of choices, if the route returns choices.
 
-    :raises FewerChoicesError: there are fewer than were asked for, all of them whole
+    :raises FewerChoicesError: there are fewer than requested, and all are complete
     :raises MalformedAnswerError: there are more
     """
     got = len(result.output) if isinstance(result.output, list) else 1
@@ -32,5 +32,5 @@ def require_choices(result: InferenceResult, request: RowRequest) -> None:
 
 def _gives_choices(request: RowRequest, wanted: int) -> bool:
     path = path_of(request.route)
-    # A pipeline of the toolkit may be somebody's own handler, which answers as it likes unless it is asked for several.
+    # A pipeline of the toolkit may be a custom handler, whose answer is free unless several choices are requested.
     return path in (CHAT_ROUTE, COMPLETIONS_ROUTE) or (path == "/" and wanted > 1 and gives_text(request.task))

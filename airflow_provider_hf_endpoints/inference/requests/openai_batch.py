@@ -1,7 +1,7 @@
-"""OpenAI Batch files as they are: lines of `custom_id`, `method`, `url`, `body`, each of them a whole request.
+"""OpenAI Batch files: lines with `custom_id`, `method`, `url`, `body`, each of them a whole request.
 
-A file that was made for OpenAI or for vLLM's `run-batch` runs unchanged. Its model names are not the endpoint's,
-which serves one model: `model` in every body becomes that one, where it is known.
+A file made for OpenAI or for vLLM's `run-batch` runs unchanged. Its model names are not the endpoint's. The endpoint
+serves one model, which replaces `model` in every body, if known.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ID_COLUMN = "custom_id"
 COLUMNS = [ID_COLUMN, "url", "body"]
 _ROUTES = {
     **{route: route for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE)},
-    # As Azure writes them.
+    # Azure's form.
     **{route.removeprefix("/v1"): route for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE)},
-    # As vLLM's `run-batch` takes them.
+    # The form of vLLM's `run-batch`.
     **{route: route for route in ("/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank")},
 }
 
 
 def compile_lines(target: Target) -> Render:
-    """A function from such a line to its request; it raises `BadLineError` for one that is not valid."""
+    """A function from such a line to its request. It raises `BadLineError` for a line that is not valid."""
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         url, body = row.get("url"), row.get("body")

@@ -1,6 +1,6 @@
-"""A request's text out of a row's columns: `"Summarise: {text}"`.
+"""Puts a row's columns into the text of a request: `"Summarise: {text}"`.
 
-A placeholder is a column's name and nothing else: no attribute, no index, no format, so that neither a
+A placeholder is only a column's name: no attribute, no index, no format. So neither a
 template nor a row can reach anything but the row. `{{` and `}}` are literal braces.
 """
 
@@ -21,11 +21,11 @@ _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class TemplateError(BatchInputError):
-    """A template that cannot be understood."""
+    """A template that is not valid."""
 
 
 def columns_of(template: Any) -> list[str]:
-    """The columns that a template names, in order, each once; looks into lists and dicts."""
+    """The columns in a template, in order, each once. Looks into lists and dicts."""
     match template:
         case str():
             names = [part for part in _parse(template) if isinstance(part, _Column)]
@@ -41,8 +41,8 @@ def columns_of(template: Any) -> list[str]:
 def compile_text(template: str) -> Callable[[Row], str]:
     """A function from a row to the text with every placeholder filled in.
 
-    It raises `MissingColumnError` for a column that is not there and `BatchInputError` for one that is null,
-    because a prompt about nothing costs as much as any other.
+    It raises `MissingColumnError` for a missing column and `BatchInputError` for a null,
+    because a prompt with a missing part costs as much as any other.
 
     :raises TemplateError: a lone brace or an empty placeholder
     """
@@ -61,8 +61,8 @@ def compile_value(template: Any, *, scalars_as_text: bool = False, nulls: bool =
     """The same for a template of any JSON shape. A text that is one placeholder becomes the column's value
     itself.
 
-    :param scalars_as_text: numbers and truth values that stand alone become text; lists and objects do not
-    :param nulls: a column that stands alone may be null
+    :param scalars_as_text: whether single numbers and booleans become text; lists and objects do not
+    :param nulls: whether a single column may be null
     """
     inside = partial(compile_value, scalars_as_text=scalars_as_text, nulls=nulls)
     match template:
@@ -91,7 +91,7 @@ class _Column:
         self.name = name
 
     def value(self, row: Row) -> Any:
-        """The column's value; null where the row has no such column, which is how some writers of JSON say null."""
+        """The column's value; null if the row lacks the column, because some JSON writers omit nulls."""
         return row.get(self.name)
 
     def given(self, row: Row) -> Any:

@@ -1,6 +1,6 @@
-"""The `$ref`s of a JSON schema, checked before anything is sent: where they lead, and that they come to an end.
+"""Checks the `$ref`s of a JSON schema before anything is sent: that their targets exist, and that they do not loop.
 
-Only an answer would show a fault among them, when it is paid; and a schema of another place would be fetched for it.
+Otherwise only an answer, already paid for, would show the fault. And a remote schema would be downloaded.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-#: What is asked of the same value as the schema that it stands in.
+#: Keywords whose schemas apply to the same value.
 _OF_THE_SAME = ("not", "if", "then", "else")
 _OF_THE_SAME_LISTED = ("allOf", "anyOf", "oneOf")
 
 
 def check_references(schema: Mapping[str, Any]) -> None:
-    """Refuse a schema with which no answer could be checked.
+    """Refuse a schema with which no answer can be checked.
 
-    :raises ValueError: a reference leads nowhere, to another document, or back to itself before any value is looked at
+    :raises ValueError: a reference has no target, or leads to another document, or to itself for the same value
     """
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.jsonschema import DRAFT202012, specification_with
@@ -31,17 +31,17 @@ def check_references(schema: Mapping[str, Any]) -> None:
 
 
 class _Walk:
-    """Every part of a schema and all that it refers to, each once; and which part asks which of the same value."""
+    """All parts of a schema and their references, each once, and which parts apply to the same value."""
 
     def __init__(self, specification: Any) -> None:
         self._specification = specification
-        self._parts: dict[int, Any] = {}  # kept, so that no two have one number
+        self._parts: dict[int, Any] = {}  # kept, so that no two have the same id
         self._asks: dict[int, list[int]] = {}
-        self._names: dict[int, str] = {}  # of what a reference leads to
+        self._names: dict[int, str] = {}  # of the targets of references
 
     def visit(self, resource: Any, resolver: Any) -> None:
         """
-        :raises ValueError: a reference of this part, or of one below, leads nowhere
+        :raises ValueError: a reference of this part, or of a part below, has no target
         """
         part = resource.contents
         if id(part) in self._parts:
@@ -61,7 +61,7 @@ class _Walk:
 
     def check_ends(self) -> None:
         """
-        :raises ValueError: a part asks itself of the same value, for ever
+        :raises ValueError: a part applies to the same value again, for ever
         """
         done: set[int] = set()
         for start in self._asks:

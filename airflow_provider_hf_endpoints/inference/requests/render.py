@@ -1,4 +1,4 @@
-"""One row turned into its request, one at a time or as a text put into a frame that all rows share. No I/O."""
+"""Renders a row as its request: row by row, or as one text in a frame that all rows share. No I/O."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from airflow_provider_hf_endpoints.inference.wire import Asked
 class RowRequest(NamedTuple):
     """A row's request, ready to be sent.
 
-    :param task: as what the answer is read
-    :param asked: what is to be seen to when the answer is read, None for nothing
+    :param task: how the answer is read
+    :param asked: what to check in the answer, None for nothing
     """
 
     route: str
@@ -40,7 +40,7 @@ class RowRequest(NamedTuple):
 
     @property
     def whole(self) -> bytes:
-        """All that makes another request of it."""
+        """Everything that identifies the request."""
         cut_at = () if self.asked is None else self.asked.cut_at
         return b"%b %b%b" % (self.route.encode(), self.body, repr(cut_at).encode() if cut_at else b"")
 
@@ -49,7 +49,7 @@ Render = Callable[[Mapping[str, Any]], RowRequest]
 
 
 class Frame(NamedTuple):
-    """The request that all rows share but for one text each: the body before and behind that text, as JSON."""
+    """The request that all rows share, except for one text: the body before and after this text, as JSON."""
 
     route: str
     before: bytes
@@ -73,11 +73,11 @@ def compile_requests(template: Template, target: Target, parameters: Mapping[str
 
 
 def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Frame | None:
-    """The frame around a row's prompt, or around its column `inputs`; None where rows differ in more than that.
+    """The frame around a row's prompt, or around its column `inputs`; None if rows differ in more than that.
 
-    Whatever is faster than making each row's request by itself rests on a frame. So no list of what may differ decides
-    whether there is one. The request of a row that has nothing but this one text is made as all others are: where
-    anything else is made of a column, the row lacks that column or the text stands in a second place.
+    All faster ways to make requests rely on a frame. Whether there is one is therefore tested, not listed: a row with
+    only this one text is rendered in the usual way. If the template uses
+    any other column, the row lacks that column, or the text appears twice.
     """
     if template.body is not None:
         return None
@@ -87,7 +87,7 @@ def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] |
     try:
         request = _compile_one_by_one(lone, target, parameters)(row)
     except (InferenceError, BatchInputError):
-        return None  # where the engine is to blame, the first row will say so
+        return None  # if the engine is the reason, the first row reports it
     before, found, after = request.body.partition(fastjson.encode(mark))
     alone = found and request.body.count(mark.encode()) == 1
     return Frame(request.route, before, after, request.asked) if alone else None
@@ -125,7 +125,7 @@ def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, 
 
 
 def _route_and_task(template: Template, dialect: Dialect) -> tuple[str, str]:
-    """Where a body is posted, and as what its answer is read."""
+    """The route of a body, and how its answer is read."""
     if template.route is None:
         return _route_of(dialect, template.task), canonical_task(template.task)
     try:

@@ -1,7 +1,7 @@
-"""Answers that have to fit a JSON schema: which schema is meant, and the check of an answer when it comes.
+"""Answers that must match a JSON schema: the form of the schema, and the check of an answer.
 
-How an engine is asked to keep to a schema is a trait of its dialect. An engine that does not know the setting ignores
-it silently, so the check is not left to the engine.
+How to request a schema is a trait of the engine's dialect. An engine that does not know the setting ignores
+it silently, so this provider checks every answer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.requests.references import check_references
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
-#: Many chat templates put the beginning of the thoughts into the prompt, so that the answer has their end alone.
+#: Many chat templates put the opening tag of the thoughts into the prompt. The answer then has only the closing tag.
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\w+\s")
 
 
 class InvalidOutputError(MalformedAnswerError):
-    """The engine answered, and the text does not fit the schema that was asked for."""
+    """The engine answered, and the text does not match the requested schema."""
 
     what = "The text does not match response_schema"
     todo = "If the text was truncated, raise max_tokens. Not every engine and model follows a schema."
@@ -42,21 +42,21 @@ class SettledOutputError(InvalidOutputError):
 
     @property
     def kind(self) -> str:
-        """That of the error at any temperature."""
+        """The same kind as at any temperature."""
         return "invalid_output"
 
 
 def is_settled(parameters: Mapping[str, Any]) -> bool:
-    """Whether the same request gives the same text."""
+    """Whether the same request always gives the same text."""
     return parameters.get("temperature") == 0 or parameters.get("do_sample") is False
 
 
 def as_json_schema(schema: Any) -> dict[str, Any]:
-    """The JSON schema that is meant: one itself, or that of a pydantic model.
+    """The JSON schema: given as such, or that of a pydantic model.
 
     :raises ValueError: it is neither
     """
-    # pydantic and jsonschema are imported where there is a schema: that takes long, and most batches have none.
+    # pydantic and jsonschema are imported only for a schema: the import is slow, and most batches have none.
     if isinstance(schema, type):
         from pydantic import BaseModel
         from pydantic.errors import PydanticUserError
@@ -71,7 +71,7 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}")
     try:
-        # As the engine will read it: there is no tuple in it, and every name is a text.
+        # In the form that the engine gets: without tuples, and with text keys.
         found: dict[str, Any] = fastjson.decode(fastjson.encode(dict(schema)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"response_schema cannot be written as JSON ({error})") from None
@@ -84,7 +84,7 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
 
 def _check_schema(schema: dict[str, Any]) -> None:
     """
-    :raises ValueError: it is not a schema that an answer can be checked with
+    :raises ValueError: it is not a valid schema
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -99,9 +99,9 @@ def _check_schema(schema: dict[str, Any]) -> None:
 
 
 def value_in(text: str) -> Any:
-    """The JSON value in an answer, without what models put around it: their thoughts, and a fence of Markdown.
+    """The JSON value in an answer, without the thoughts and the Markdown fence that models put around it.
 
-    :raises ValueError: there is none; NaN and infinity, which JSON cannot say, are not valid
+    :raises ValueError: there is none; NaN and infinity are not valid JSON
     """
     problem = ValueError("nothing")
     for candidate in _candidates(text.strip().removeprefix("\ufeff")):
@@ -113,15 +113,15 @@ def value_in(text: str) -> Any:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """What may be the JSON in an answer, the likeliest first. A text that is JSON is taken as it stands."""
+    """The parts of an answer that may be the JSON, the likeliest first. A text that is JSON is used unchanged."""
     yield text
     ends = [found.end() for found in _END_OF_THOUGHTS.finditer(text)]
-    # The first end is the thoughts', unless they speak of thoughts; JSON, too, may hold such a sign in a text.
+    # The first closing tag ends the thoughts, unless they mention the tag. A text in the JSON may also contain it.
     behind = dict.fromkeys(text[end:].strip() for end in (*ends[:1], *ends[-1:]))
     yield from behind
     for part in behind or (text,):
         pieces = part.split(_FENCE)
-        if len(pieces) in (3, 4):  # one pair of fences, and perhaps one that is not closed
+        if len(pieces) in (3, 4):  # one pair of fences, and perhaps an unclosed one
             language = _LANGUAGE.match(pieces[1])
             yield pieces[1][language.end() if language else 0 :].strip()
 
@@ -134,8 +134,8 @@ def _number(text: str) -> float:
 
 
 def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[InferenceResult], InferenceResult]:
-    """A function from an answer to the same with its text parsed; it raises `InvalidOutputError` for one that does
-    not fit.
+    """A function from an answer to the answer with its text parsed. It raises `InvalidOutputError` for one that does
+    not match.
 
     :param settled: see `is_settled`
     """
@@ -148,7 +148,7 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
     def value_of(text: Any, result: InferenceResult) -> Any:
         try:
             value = value_in(text)
-        except (AttributeError, ValueError, RecursionError) as error:  # a message without text has none to strip
+        except (AttributeError, ValueError, RecursionError) as error:  # a message without text
             cut = ", truncated at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(text)[:200]!r}"
             raise invalid(words, usage=result.usage) from error
@@ -162,7 +162,7 @@ def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[Infer
         return value
 
     def check(result: InferenceResult) -> InferenceResult:
-        several = isinstance(result.output, list)  # of `n` texts each has to fit
+        several = isinstance(result.output, list)  # each of `n` texts must match
         values = [value_of(text, result) for text in (result.output if several else [result.output])]
         return replace(result, output=values if several else values[0])
 

@@ -1,4 +1,4 @@
-"""What of a row goes into its request: the templates that a job gives, and what they ask of every row."""
+"""Which parts of a row go into its request: the job's templates, and the columns that they need."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from airflow_provider_hf_endpoints.inference.requests.written import chat_in, qu
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What of a row goes into its request; at most one of `prompt`, `messages`, `body` is set.
+    """Which parts of a row go into its request. At most one of `prompt`, `messages`, `body` is set.
 
-    With none of them the row itself has the request: its column `messages` for a chat, `inputs` for other
+    Without them, the row itself contains the request: its column `messages` for a chat, `inputs` for other
     tasks.
 
     :param row_parameters: parameters that differ from row to row, by name
@@ -70,32 +70,32 @@ class Template:
 
 
 def _single_braces(text: str) -> str | None:
-    """What to write in place of Jinja's `{{ text }}`, which a row's template takes for literal braces."""
+    """The correct form of Jinja's `{{ text }}`, which is literal braces in a row's template."""
     jinja = re.search(r"\{\{\s*(\w+)", text)
     return f"Use single braces: {{{jinja[1]}}}. Jinja is not applied to this argument" if jinja else None
 
 
 class Parts(NamedTuple):
-    """What a row asks for: the task's inputs, and all parameters, its own and those that every row has."""
+    """The content of a row's request: the task's inputs, and all parameters, the row's and the job's."""
 
     inputs: Any
     parameters: Mapping[str, Any]
 
 
 def in_order(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parameters by name: a batch that is resumed knows its rows by their requests, whatever the order in the DAG."""
+    """Parameters by name. A resumed batch finds its rows by their requests, so the order in the DAG must not matter."""
     return dict(sorted((parameters or {}).items()))
 
 
 def compile_parts(template: Template, parameters: Mapping[str, Any]) -> Callable[[Row], Parts]:
-    """A function from a row to all that its request is made of; `body` is not part of it.
+    """A function from a row to the content of its request, without `body`.
 
     :param parameters: of every row
     """
     inputs = _compile_inputs(template)
     if not template.row_parameters:
         return lambda row: Parts(inputs(row), parameters)
-    # A null is an error: an engine takes it for "as you like", which nobody asked for.
+    # A null is an error: an engine would treat it as "default", which is not what the row says.
     own = compile_value(in_order(template.row_parameters), nulls=False)
     return lambda row: Parts(inputs(row), {**parameters, **own(row)})
 

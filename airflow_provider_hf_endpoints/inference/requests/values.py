@@ -1,7 +1,7 @@
-"""Whether an answer holds what its route promises: vectors and scores that are numbers, one for each text.
+"""Checks that an answer has valid vectors or scores: numbers, and as many as texts.
 
-An engine whose model overflows answers with null in place of a number, and some proxies with a part of the answer. Such
-an answer reads well and means nothing, so it is an error and no success. How many texts a chat gives: `choices.py`.
+An engine whose model overflows answers with null in place of a number, and some proxies cut an answer. Such
+an answer is valid JSON without a meaning, so it is an error. The number of texts of a chat: `choices.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def require_values(result: InferenceResult, request: RowRequest) -> None:
     """Check the numbers in an answer to a request.
 
     :param request: of one row, or of several in an array
-    :raises MalformedAnswerError: a number is missing or is not valid, or there are more or fewer than texts
+    :raises MalformedAnswerError: a number is missing or not valid, or their number does not match the texts
     """
     if request.task not in _WITH_VALUES:
         if not gives_text(request.task) and (problem := _of_pipeline(result.output)):
@@ -48,12 +48,12 @@ def require_values(result: InferenceResult, request: RowRequest) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that JSON can say."""
+    """Whether a value is a number that JSON can represent."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _of_vectors(output: Any, request: RowRequest, path: str) -> str:
-    """What is wrong with the vectors of an answer, in words; nothing where all is well."""
+    """What is wrong with the vectors of an answer, in words; empty if nothing is."""
     packed = b'"encoding_format"' in request.body
     for vector in output if isinstance(output, list) else [None]:
         if not (_is_vector(vector) or (packed and isinstance(vector, str) and vector)):
@@ -72,17 +72,17 @@ def _is_vector(value: Any) -> bool:
     if isinstance(value[0], list):
         return all(map(_is_vector, value))
     try:
-        return isfinite(sum(value))  # ten times as fast as a look at each of a thousand numbers
+        return isfinite(sum(value))  # ten times as fast as a check of each of a thousand numbers
     except (TypeError, OverflowError):
         return False
 
 
-#: Of routes that give one vector for each text: where the texts stand in the body.
+#: For routes that give one vector per text: the field of the body with the texts.
 _TEXTS_OF = {EMBEDDINGS_ROUTE: "input", "/embed": "inputs"}
 
 
 def _texts(given: Any) -> int:
-    """How many texts there are; a list of numbers is one text in tokens."""
+    """The number of texts. A list of numbers is one text, as tokens."""
     return len(given) if isinstance(given, list) and not (given and isinstance(given[0], int)) else 1
 
 
@@ -129,17 +129,17 @@ def _of_scores(output: Any, body: Any) -> str:
     return ""
 
 
-#: What vLLM scores against each other, in the names of its releases.
+#: The inputs that vLLM scores, by the names in its releases.
 _PAIRS = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 
 
 def _of_pipeline(output: Any) -> str:
-    """What is wrong with the scores of a pipeline: NaN, which JSON has no form of, comes as null.
+    """What is wrong with the scores of a pipeline: NaN has no JSON form, and arrives as null.
 
-    A handler of somebody's own may answer as it likes, so nothing else is asked of an answer.
+    A custom handler may answer in any form, so nothing else is checked.
     """
     entries = [output]
-    for entry in entries:  # which grows by what stands within
+    for entry in entries:  # the list grows by nested entries
         if isinstance(entry, list):
             entries += [each for each in entry if isinstance(each, list | dict)]
         elif isinstance(entry, dict):
@@ -161,7 +161,7 @@ def _of_classes(output: Any, body: Any) -> str:
     return ""
 
 
-#: Routes whose answers have one shape on every engine that serves them.
+#: Routes whose answers have one form on every engine.
 _BY_PATH: Mapping[str, Callable[[Any, Any], str]] = {
     **dict.fromkeys(_RERANK_ROUTES, _of_ranking),
     **dict.fromkeys(("/score", "/v1/score"), _of_scores),

@@ -1,4 +1,4 @@
-"""Vectors of one batch have one length: another length is an answer of another model, or of none."""
+"""Checks that all vectors of a batch have the same length: another length comes from another model, or is damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 
 class VectorLengths:
-    """Holds the length of the first vector that a run is answered with, and refuses others."""
+    """Remembers the length of the first vector of a run, and refuses others."""
 
     def __init__(self) -> None:
         self._length: int | None = None
@@ -18,7 +18,7 @@ class VectorLengths:
     def check(self, result: InferenceResult) -> InferenceResult:
         """The answer itself.
 
-        :raises MalformedAnswerError: a vector of it has another length
+        :raises MalformedAnswerError: a vector in it has another length
         """
         for vector in _vectors(result.output):
             if self._length is None:
@@ -30,7 +30,7 @@ class VectorLengths:
 
 
 def _vectors(output: Any) -> Iterator[list[Any]]:
-    """The innermost lists of an answer; of one packed as text there are none."""
+    """The innermost lists of an answer; none if the vectors are packed as text."""
     if not isinstance(output, list):
         return
     if output and isinstance(output[0], list):

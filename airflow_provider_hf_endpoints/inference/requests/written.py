@@ -1,4 +1,4 @@
-"""Chats and queries that a column holds as a text of JSON, as CSV must: read, and not sent as a text."""
+"""Chats and queries in a column that are a text of JSON, as always in CSV: they are parsed, not sent as text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 
-#: How a chat begins that was written as text, by JSON or, with single quotes, by Python's `str`.
+#: The beginning of a chat that was written as text: by JSON or, with single quotes, by Python's `str`.
 _CHAT = re.compile(r"""\s*(\[\s*)?\{\s*["'](role|content|messages|name|tool_calls)["']\s*:""")
 
 
 def chat_in(value: Any) -> Any:
-    """The chat in a column: messages, where it holds them or a text that is JSON of them; else one message's text.
+    """The chat in a column: messages, or a text that is JSON of messages; else the text of one message.
 
-    :raises BatchInputError: the text begins as messages do, and is not JSON
+    :raises BatchInputError: the text begins like messages, and is not JSON
     """
     if not isinstance(value, str):
         return value if isinstance(value, list | dict) else json.dumps(value)
@@ -44,7 +44,7 @@ def _is_chat(value: Any) -> bool:
 
 
 def query_in(value: Any) -> Any:
-    """The query and its texts in a column, also where they are a text of JSON."""
+    """The query and its texts in a column, also if they are a text of JSON."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,5 +1,5 @@
-"""One run of a job, put together from all the rooms: what is looked at before it, how its
-endpoint is found, and how the parts that send its rows are joined.
+"""One run of a job, joined from all rooms: the checks before it, the discovery of
+its endpoint, and the connection of the parts that send its rows.
 
-Nothing here decides what is sent or written: those decisions stand in the rooms. `batch.py` is the only one above.
+What is sent or written is decided in the other rooms. Only `batch.py` and `run.py` are above.
 """

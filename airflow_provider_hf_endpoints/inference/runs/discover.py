@@ -1,6 +1,6 @@
-"""How a job's endpoint is spoken to, found out by asking; an endpoint that is not ready is waited for.
+"""Finds out the dialect of a job's endpoint by requests, and waits for an endpoint that is not ready.
 
-What is asked, and what an answer means, is in `engines/discovery.py`.
+The requests, and the meaning of answers, are in `engines/discovery.py`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireRespon
 
 log = logging.getLogger(__name__)
 
-TICK = 0.05  # seconds; how soon a stop is noticed
+TICK = 0.05  # seconds until a stop is noticed
 LONGEST = 60.0  # seconds for one answer
-SHORTEST = 1.0  # seconds, where hardly any are left
-#: After these the endpoint is asked again.
+SHORTEST = 1.0  # seconds, if hardly any time is left
+#: After these errors the endpoint is asked again.
 MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, InferenceTimeoutError)
 
 
 async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
-    """How to speak to the endpoint; waits for one that is not ready, with one question every few seconds.
+    """The dialect and model of the endpoint. Waits for one that is not ready, with one request every few seconds.
 
-    :raises InferenceError: it does not come within `startup_timeout` or `job_timeout`, or refuses
+    :raises InferenceError: it is not ready within `startup_timeout` or `job_timeout`, or refuses
     """
     deadline = time.monotonic() + min(job.startup_timeout, job.job_timeout)
     said = False

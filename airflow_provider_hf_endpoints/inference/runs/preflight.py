@@ -1,6 +1,6 @@
-"""What is looked at for a job before anything is sent or written: its files, its rows, their ids.
+"""Checks of a job before anything is sent or written: its files, its rows, their ids.
 
-The checks themselves are in `inputs/`; here they are given what the job has to say. How the endpoint is spoken to:
+The checks themselves are in `inputs/`; here they get the job's settings. The endpoint's dialect:
 `discover.py`.
 """
 
@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, requi
 def find_job_input(job: BatchJob) -> Input:
     """The files that a job reads.
 
-    :raises BatchInputError: there is none, or the job would write where it reads
+    :raises BatchInputError: there is none, or the job would write into its input
     :raises BatchStoreError: this machine cannot gather the output
     """
     given = job.input_path if isinstance(job.input_path, list | tuple) else [job.input_path]
@@ -44,20 +44,20 @@ def find_job_input(job: BatchJob) -> Input:
             "suffix .jsonl"
         )
     if job.shard is not None:
-        return only_shard(job, job.shard, source)  # whose plan holds what the files were
+        return only_shard(job, job.shard, source)  # the plan contains the files' versions
     return replace(source, versions=versions_of(source))
 
 
 def check_input(
     job: BatchJob, source: Input | None = None, go_on: Callable[[], None] = lambda: None, *, suggest: bool = False
 ) -> list[array[int]]:
-    """Refuse an input that cannot be used, before anything is sent.
+    """Refuse an input that is not valid, before anything is sent.
 
-    :param source: the job's files, None to look for them
-    :param go_on: called now and then where the whole input is read; may raise
-    :param suggest: say in the log what a job probably means otherwise, see `suggestions.py`
-    :return: where rows have ids, the hashes of them, in order
-    :raises BatchInputError: there is no file, it is empty or torn, its rows lack a column, an id is missing or
+    :param source: the job's files, None to find them
+    :param go_on: called at intervals if the whole input is read; may raise
+    :param suggest: whether to log likely mistakes, see `suggestions.py`
+    :return: the sorted hashes of the ids, if rows have ids
+    :raises BatchInputError: there is no file, it is empty or incomplete, its rows lack a column, an id is missing or
         doubled
     """
     source = source or find_job_input(job)

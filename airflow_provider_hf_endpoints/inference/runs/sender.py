@@ -1,6 +1,6 @@
-"""The sending of a run, put together from its parts: what the job says, as the values that each part takes.
+"""The sending of a run, joined from its parts: turns the job's settings into the values that each part takes.
 
-What each part does is in `sending/`; here stands only who knows whom, and what runs beside the workers.
+What each part does is in `sending/`. Here are only their connections, and what runs beside the workers.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Helper = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The endpoint's engine, and how it is spoken to.
+    """The endpoint's engine, and how to use it.
 
     :param transport: carries requests to it
     :param target: its dialect and its model
-    :param shape: what rows look like on their way to it and back
+    :param shape: the form of its requests and results
     """
 
     transport: Transport
@@ -56,8 +56,8 @@ class Engine:
 class Sender:
     """Sends the rows of one run.
 
-    :param beside: what runs beside the workers, until they have ended
-    :param drain_timeout: seconds that requests in flight get when the batch has to stop
+    :param beside: tasks that run beside the workers, until these have ended
+    :param drain_timeout: seconds for requests in flight if the batch must stop
     """
 
     dispatcher: Dispatcher
@@ -70,11 +70,11 @@ class Sender:
 
     @property
     def progress(self) -> Progress:
-        """What is told about the run."""
+        """The reports on the run."""
         return self.status.progress
 
     async def run(self) -> None:
-        """Send every row; everything recorded is durable when this returns, or raises."""
+        """Send every row. All that is recorded is durable when this returns or raises."""
         helpers = [asyncio.create_task(start()) for start in self.beside]
         for helper in helpers:
             helper.add_done_callback(self._helper_ended)
@@ -83,7 +83,7 @@ class Sender:
             await self.ending.wait()
             await self.dispatcher.drain(self.drain_timeout)
         finally:
-            self.ending.end()  # when this coroutine is cancelled: no worker may follow those that end now
+            self.ending.end()  # also if this coroutine is cancelled: no worker may start after the others end
             for helper in helpers:
                 helper.cancel()
             # Not awaited one by one: a cancelled run must still reach the flush below.
@@ -92,7 +92,7 @@ class Sender:
             self.status.observe()
 
     def _helper_ended(self, task: asyncio.Task[None]) -> None:
-        """Without a helper the batch would run blind, so it ends; a helper that was cancelled did its work."""
+        """End the batch if a helper ends: the batch needs it. A cancelled helper has done its work."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self.ending.end_early(error)
@@ -108,13 +108,13 @@ def put_together(
     stop: Callable[[], bool],
     progress: Progress,
 ) -> Sender:
-    """What sends the rows of a job.
+    """The sender of a job's rows.
 
     :param source: the input
-    :param resume: says which rows an earlier run has done
-    :param pace: says how many requests may be sent
-    :param stop: asked every few milliseconds whether to stop
-    :raises BatchInputError: a number of rows per request was asked for, and this engine takes one
+    :param resume: knows which rows an earlier run has finished
+    :param pace: decides how many requests may be sent
+    :param stop: called every few milliseconds; whether to stop
+    :raises BatchInputError: the job sets a number of rows per request, but this engine takes one
     """
     tally, ending, queue = Tally(), Ending(), RetryQueue()
     shape, target = engine.shape, engine.target
@@ -138,7 +138,7 @@ def put_together(
     exchange = Exchange(engine.transport, answers, AdaptiveTimeout(job.request_timeout), job.token)
     attempts = Attempts(exchange, outcomes, hedging, pace.gate, tally, progress)
     dispatcher = Dispatcher(feed, queue, attempts, hedging, pace, ending)
-    # Beside them.
+    # Beside the workers.
     status = Status(progress, tally, pace, attempts, queue)
     rules = WatchRules(stop, job.job_timeout, job.progress_interval)
     watch = Watch(rules, pace, ending, status, on_tick=(dispatcher.hedge, exchange.give_up_early_ones))
@@ -149,7 +149,7 @@ def put_together(
 
 
 def row_form(job: BatchJob, engine: Engine) -> RowForm:
-    """How rows are made out of the lines of a job's input."""
+    """How the lines of a job's input become rows."""
     shape = engine.shape
     return RowForm(
         shape.id_column, shape.render, job.keep_columns, line_hasher(job.fingerprint_of_requests(engine.target))
@@ -157,13 +157,13 @@ def row_form(job: BatchJob, engine: Engine) -> RowForm:
 
 
 def order_window(job: BatchJob, target: Target, packing: Packing) -> OrderWindow | None:
-    """What puts rows in order; None for the input's order."""
+    """The window that orders the rows; None for the input's order."""
     if job.order_window <= 1:
         return None
     return OrderWindow(job.order_window, alike=packing.form is None and target.engine != "llamacpp")
 
 
 def retry_policy(job: BatchJob) -> RetryPolicy:
-    """How long a job goes on with a row."""
+    """How long a job tries a row."""
     own_route = job.route is not None or job.input_format == "openai-batch"
     return RetryPolicy(job.max_attempts, job.row_timeout, job.retry_budget, own_route=own_route)

@@ -1,6 +1,6 @@
-"""What the rows of a job look like on their way in and out: how requests are made of them, and records of what came.
+"""The form of a job's rows on their way in and out: how requests are made, and how results become records.
 
-Both are made elsewhere, in `requests/` and `output/`; here they are joined for a job and its engine.
+The functions are in `requests/` and `output/`. Here they are chosen for a job and its engine.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the rows of a job look like on their way in and out.
+    """The form of a job's rows on their way in and out.
 
-    :param id_column: column that names a row, None for its place
+    :param id_column: column with the id of a row, None for its place
     :param render: from a row to its request
-    :param frame: the request around the one text in which rows differ; None where they differ in more
-    :param answer: the record of a row that was answered
-    :param fail: the record of a row that failed
-    :param accept: a last look at an answer, None for none; it may change it, or raise
+    :param frame: the request around the one text in which rows differ; None if they differ in more
+    :param answer: makes the record of a row with an answer
+    :param fail: makes the record of a failed row
+    :param accept: a last check of an answer, None for none; it may change the answer, or raise
     """
 
     id_column: str | None
@@ -42,9 +42,9 @@ class Shape:
 
 
 def shape_of(job: BatchJob, target: Target) -> Shape:
-    """What a job's rows look like on their way in and out, for an engine.
+    """The form of a job's rows, for an engine.
 
-    :raises UnsupportedTaskError: the engine cannot be asked to keep to the job's schema
+    :raises UnsupportedTaskError: the engine does not support the job's schema
     """
     if job.input_format == "openai-batch":
         render = openai_batch.compile_lines(target)

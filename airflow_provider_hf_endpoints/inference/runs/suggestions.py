@@ -1,4 +1,4 @@
-"""What a job probably means otherwise, said in the log before anything is sent. Nothing of that is an error."""
+"""Likely mistakes in a job, logged before anything is sent. None of them is an error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 _ID = "id"
 _DOUBLE_BRACES = re.compile(r"(?<!\{)\{\{\s*(\w+)\s*\}\}(?!\})")
-_NEAR = 0.85  # of two names, by `difflib`: one letter of seven may differ
+_NEAR = 0.85  # similarity of two names, by `difflib`: one letter of seven may differ
 
 
 def suggest_otherwise(job: BatchJob, columns: Collection[str]) -> None:
-    """Look for an `id` that is not used, double braces and misspelt parameters.
+    """Look for an unused `id`, double braces and misspelt parameters.
 
     :param columns: of the first row
     """
@@ -40,7 +40,7 @@ def _suggest_ids(job: BatchJob, columns: Collection[str]) -> None:
 
 
 def _warn_of_double_braces(job: BatchJob, columns: Collection[str]) -> None:
-    """Jinja's `{{ text }}` beside a valid `{title}`: every row would be sent with the name in place of the value."""
+    """Jinja's `{{ text }}` beside a valid `{title}`: every row would be sent with the name and not the value."""
     for argument in ("prompt", "messages", "system", "body"):
         for name in dict.fromkeys(_DOUBLE_BRACES.findall(str(getattr(job, argument)))):
             if name in columns:
@@ -55,7 +55,7 @@ def _warn_of_double_braces(job: BatchJob, columns: Collection[str]) -> None:
 
 
 def _warn_of_misspelt_parameters(job: BatchJob) -> None:
-    """Most engines ignore a parameter that they do not know, so that `max_token` limits nothing."""
+    """Most engines ignore an unknown parameter, so `max_token` would limit nothing."""
     for argument in ("parameters", "row_parameters"):
         for name in getattr(job, argument) or {}:
             near = [] if name in KNOWN else get_close_matches(name, KNOWN, 1, _NEAR)

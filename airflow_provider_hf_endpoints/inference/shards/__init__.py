@@ -1,4 +1,4 @@
-"""One batch as several jobs: the plan before them, ids that none of them may share, and the merge of their outputs.
+"""One batch as several jobs: the plan, the ids that must be unique across jobs, and the merge of their outputs.
 
-A single job knows its `Shard` (`job/`) and nothing of the plan.
+A single job knows its `Shard` (`job/`), not the plan.
 """

@@ -1,4 +1,4 @@
-"""Ids of rows across shards: each shard leaves the hashes of its own, sorted, so that doubled ones can be found without
+"""Ids of rows across shards. Each shard stores the sorted hashes of its ids, so that duplicates are found without
 reading the input again."""
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in
 
 COMPARED_AT_MOST = 1 << 25  # bytes of other shards' ids: four million rows
-IDS_AT_ONCE = 1 << 20  # compared in memory at a time
+IDS_AT_ONCE = 1 << 20  # that are compared in memory at the same time
 WIDTH = 8  # bytes of a hash
 
 
 def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
-    """Leave a shard's ids where the other shards find them, and see whether one of theirs is among them.
+    """Store a shard's ids for the other shards, and check whether another shard has one of them.
 
-    Whichever of two comes later sees both, so a doubled id is told before its second row is sent. Above a number of
-    rows that would cost more than it is worth, with each reading all; then the merge is the first to see.
+    The later of two shards sees both ids, so a duplicate is reported before its second row is sent. Above a number of
+    rows this would cost too much, because each shard reads all ids. Then only the merge checks.
 
     :param hashes: of all ids, as `inputs.ids.hashes_of` returned them
-    :raises BatchInputError: an id stands in another shard too
+    :raises BatchInputError: an id is in another shard too
     """
     if not hashes or job.shard is None or job.names_rows_by is None:
         return
@@ -60,7 +60,7 @@ def compare_ids(job: BatchJob, source: Input, hashes: list[array[int]]) -> None:
 
 
 def worth_comparing(paths: Iterable[UPath]) -> list[UPath] | None:
-    """The files that exist, or None if they are too large to compare. The store is asked for no file after that."""
+    """The files that exist, or None if they are too large to compare. After that, the store is asked for no file."""
     there: list[UPath] = []
     size = 0
     for path in paths:
@@ -73,13 +73,13 @@ def worth_comparing(paths: Iterable[UPath]) -> list[UPath] | None:
 
 
 def _ids_of_others(layout: OutputLayout, own: UPath) -> list[UPath]:
-    """Where the other shards of a batch leave their ids."""
+    """The id files of the other shards of a batch."""
     names = sorted(set(names_in(layout.shards)) - {own.parent.name, PLAN})
     return [OutputLayout.of(layout.shards / name).ids for name in names]
 
 
 def write_hashes(file: IO[bytes], ordered: Iterable[int]) -> None:
-    """Write hashes that come in ascending order."""
+    """Write hashes, given in ascending order."""
     hashes = iter(ordered)
     while block := array("Q", itertools.islice(hashes, IDS_AT_ONCE)):
         if sys.byteorder == "big":
@@ -88,7 +88,7 @@ def write_hashes(file: IO[bytes], ordered: Iterable[int]) -> None:
 
 
 def find_doubled(files: Sequence[UPath]) -> set[int]:
-    """Hashes that stand in more than one place, of all files together; memory holds a million at a time.
+    """Hashes that appear more than once in all files together. Memory has a million at a time.
 
     :param files: each written by `write_hashes`
     """
@@ -97,7 +97,7 @@ def find_doubled(files: Sequence[UPath]) -> set[int]:
         total = sum(end - start for start, end in places) // WIDTH
         rounds = -(-total // IDS_AT_ONCE)
         doubled: set[int] = set()
-        # Hashes are spread evenly, so an even part of their range holds about an even part of them.
+        # Hashes are spread evenly, so an equal part of their range contains about an equal number of them.
         for number in range(1, rounds + 1):
             below = (1 << 64) * number // rounds
             together: list[int] = []

@@ -1,7 +1,7 @@
-"""The outputs of a batch's shards put together: the files that one worker would have written, and a manifest.
+"""Merges the outputs of a batch's shards: the same files that one worker would have written, and a manifest.
 
-Nothing is kept in memory but counts: lines go from one file to the other, with the row's place in the shard replaced by
-its place in the whole. What is written depends on the shards alone, so a merge that was killed is run again and writes
+Memory has only counts. Lines are copied, and the row's place in the shard is replaced by
+its place in the whole batch. The result depends only on the shards, so a killed merge is run again and writes
 the same bytes.
 """
 
@@ -42,7 +42,7 @@ from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, requi
 log = logging.getLogger(__name__)
 
 _TOLD_AT_MOST = 5  # shards, in an error
-#: What of a report adds up.
+#: The fields of a report that are added up.
 COUNTS = tuple(each.name for each in fields(BatchReport) if each.type == "int")
 
 
@@ -51,7 +51,7 @@ class _Part:
     """A finished shard.
 
     :param start: rows of the shards before it
-    :param lines: lines of its first file that are in the shards before it
+    :param lines: lines of its first file that belong to the shards before it
     """
 
     shard: Shard
@@ -67,16 +67,16 @@ class _Part:
 
 
 def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids: bool = True) -> BatchReport:
-    """Put the outputs of all shards together, in the order of the input, and remove them.
+    """Merge the outputs of all shards, in the order of the input, and remove them.
 
-    Run again after it was killed, it starts again and writes the same; after it finished, it returns its report.
+    After a kill, it starts again and writes the same. After it has finished, it returns its report.
 
-    :param output_path: of the whole batch, as it was given to the planner and to the shards
-    :param keep_shards: leave the shards' own outputs where they are
-    :param unique_ids: refuse ids that stand in two shards; each shard has checked its own already
+    :param output_path: of the whole batch, as given to the planner and the shards
+    :param keep_shards: whether to keep the shards' outputs
+    :param unique_ids: whether to refuse ids that are in two shards; each shard has already checked its own
     :raises ShardsMissingError: some shards are not finished; nothing was written
-    :raises OutputConflictError: another job's output, or another run, is on the path
-    :raises BatchInputError: an id stands in two shards, or the input has no row
+    :raises OutputConflictError: another job's output, or another run, uses the path
+    :raises BatchInputError: an id is in two shards, or the input has no row
     :raises BatchStoreError: this machine cannot gather the output
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written
     """
@@ -102,7 +102,7 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
 
 
 def _finished(layout: OutputLayout, plan: Plan) -> dict[str, Any] | None:
-    """What an earlier merge of the same shards wrote."""
+    """The manifest of an earlier merge of the same shards."""
     manifest = read_manifest(layout)
     if manifest is not None and manifest.get("plan") != plan.digest:
         raise OutputConflictError(
@@ -134,7 +134,7 @@ def _merge(
 
 
 def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
-    """All shards, finished and of one job.
+    """All shards, which must be finished and belong to one job.
 
     :raises ShardsMissingError: some are not finished
     :raises OutputConflictError: some belong to another plan or job
@@ -142,7 +142,7 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
     parts: list[_Part] = []
     missing: list[Shard] = []
     start = 0
-    lines: dict[str, int] = {}  # of files that were cut, if they were read
+    lines: dict[str, int] = {}  # of divided files, if they were counted
     for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
         own = layout.of_shard(shard.name)
         manifest = read_manifest(own)
@@ -180,9 +180,9 @@ def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
-    """Copy a shard's lines and dead letters, with places that count in the whole.
+    """Copy a shard's lines and dead letters, with places in the whole batch.
 
-    :raises JournalCorruptError: the files have not the lines that the shard's manifest tells
+    :raises JournalCorruptError: the files do not have the lines that the shard's manifest counts
     """
     move = Move(part.start, part.lines, part.manifest["shard"]["ids_are_places"])
     rows = failed = 0
@@ -196,7 +196,7 @@ def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
                 errors.write(move.letter(letter, line))
                 failed += 1
                 letter = next(letters, None)
-    failed += letter is not None  # one of no row, and who knows how many behind it
+    failed += letter is not None  # a letter without a row, and perhaps more after it
     for name, found, told in (("lines", rows, part.report["rows"]), ("dead letters", failed, part.report["failed"])):
         if found != told:
             raise JournalCorruptError(
@@ -206,7 +206,7 @@ def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
 
 
 def _lines(file: Any) -> Iterator[bytes]:
-    """Lines of a file of which nothing is expected but `read`: what Airflow 3.0's paths open cannot be iterated."""
+    """Lines of a file of which only `read` is used: the files that Airflow 3.0's paths open cannot be iterated."""
     rest = b""
     while block := file.read(1 << 20):
         *lines, rest = (rest + block).split(b"\n")
@@ -218,7 +218,7 @@ def _lines(file: Any) -> Iterator[bytes]:
 
 def _check_ids(parts: Sequence[_Part]) -> None:
     """
-    :raises BatchInputError: an id stands in two shards
+    :raises BatchInputError: an id is in two shards
     """
     files = [part.layout.ids for part in parts if part.manifest["shard"]["ids"]]
     doubled = find_doubled(files) if files else set()
@@ -243,7 +243,7 @@ def _check_ids(parts: Sequence[_Part]) -> None:
 def _manifest(
     output_path: PathLike, layout: OutputLayout, plan: Plan, parts: Sequence[_Part], totals: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As of a batch by one worker; times are those of the shards, so that a second merge writes the same."""
+    """The manifest as of a batch by one worker. Times come from the shards, so that a second merge writes the same."""
     first = parts[0].manifest
     identity = {name: value for name, value in first["identity"].items() if name != "plan"}
     identity["inputs"] = {file.path: [file.size, file.version] for file in plan.files}
@@ -274,13 +274,13 @@ def _manifest(
 
 
 def _all(name: str, parts: Sequence[_Part]) -> str | None:
-    """What the shards tell, where they tell the same; else all of it."""
+    """The value that all shards have, else the list of their values."""
     told = dict.fromkeys(part.report[name] for part in parts if part.report[name] is not None)
     return ", ".join(told) or None
 
 
 def _remove(layout: OutputLayout, plan: Plan) -> None:
-    """Delete the shards' own outputs; the plan stays, by which a later run knows them."""
+    """Delete the shards' outputs. The plan stays, so that a later run knows them."""
     there = set(names_in(layout.shards))
     for shard in plan.refs():
         if shard.name in there:

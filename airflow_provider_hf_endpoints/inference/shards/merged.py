@@ -1,4 +1,4 @@
-"""A shard whose rows are in the merged output already: its report, found there when it is run again."""
+"""The report of a shard that is already merged, found in the merged output when the shard is run again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from airflow_provider_hf_endpoints.inference.output.manifest import read_manifes
 
 
 def merged_earlier(job: BatchJob, source: Input) -> BatchReport | None:
-    """The report of the same shard, out of the output of all shards, into which it went; None where it is not there.
+    """The report of the same shard, from the merged output; None if it is not there.
 
-    :raises OutputConflictError: what is there is another job's
+    :raises OutputConflictError: the output is another job's
     """
     if job.shard is None:
         return None
@@ -31,7 +31,7 @@ def merged_earlier(job: BatchJob, source: Input) -> BatchReport | None:
 
 
 def _report_of_shard(manifest: Mapping[str, Any], shard: Shard, layout: OutputLayout) -> BatchReport:
-    """A shard's report out of the manifest of a merged output, in which its rows are now."""
+    """A shard's report, from the manifest of a merged output that contains its rows."""
     counts = {**manifest["shards"][shard.number], "requests": 0, "retries": 0}
     return BatchReport(
         output_path=str(layout.results),

@@ -1,7 +1,7 @@
 """How one batch is divided among many workers: which bytes belong to which shard.
 
-Decisions only: files are known by name, size and version here, and nothing is read. Shards follow each other in the
-input, so their outputs, one after the other, are the output of the whole.
+Decisions only: a file is a name, a size and a version here, and nothing is read. Shards follow each other in the
+input, so their outputs, one after another, are the output of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ MOST_SHARDS = 99_999
 
 
 class TooManyShardsError(ValueError):
-    """A plan would have more shards than whoever runs them can take."""
+    """A plan would have more shards than Airflow or the caller allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file as the planner found it.
+    """A file as the planner saw it.
 
     :param size: bytes
-    :param version: changes when the content does (an etag, a time), None where the storage tells none
-    :param splits: a range of its bytes can be read alone: its rows are lines, and it is not packed
+    :param version: changes when the content does (an etag, a time), None if the storage has none
+    :param splits: whether a range of its bytes can be read alone: its rows are lines, and it is not packed
     """
 
     path: str
@@ -52,15 +52,15 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The number of bytes."""
         return (self.file.size if self.end is None else self.end) - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who reads what.
+    """Which shard reads which pieces.
 
-    :param input_path: as the user gave it
+    :param input_path: as given by the user
     :param shards: each with its pieces, in the order of the input
     """
 
@@ -71,11 +71,11 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A short name of the plan: another one as soon as a file, a size, a version or a cut differs."""
+        """A short name of the plan. It changes with every file, size, version or cut."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def refs(self, began: float | None = None) -> list[Shard]:
-        """What the workers are given.
+        """The arguments for the workers.
 
         :param began: when the planner ran
         """
@@ -120,12 +120,12 @@ def plan_shards(
 ) -> tuple[tuple[Piece, ...], ...]:
     """Divide the files into shards of about the same size, in their order.
 
-    A file that cannot be split goes whole into one of them, so there may be fewer shards than asked for.
+    A file that cannot be divided belongs to one shard, so there may be fewer shards than requested.
 
-    :param shards: how many, or
-    :param bytes_per_shard: how large
-    :param most: shards that may come of it
-    :raises TooManyShardsError: more would
+    :param shards: the number of shards, or
+    :param bytes_per_shard: their size
+    :param most: the maximum number of shards
+    :raises TooManyShardsError: there would be more
     :raises ValueError: neither or both are given, or they are not positive
     """
     check_division(shards, bytes_per_shard)
@@ -143,7 +143,7 @@ def plan_shards(
 def check_division(shards: int | None, bytes_per_shard: int | None) -> None:
     """Refuse a division that is not valid.
 
-    :raises ValueError: neither or both are given, or they are not positive whole numbers
+    :raises ValueError: neither or both are given, or they are not positive integers
     """
     if (shards is None) == (bytes_per_shard is None):
         raise ValueError("shards (how many) and bytes_per_shard (how large) exclude each other. Give exactly one")
@@ -159,7 +159,7 @@ def _asked(shards: int | None, bytes_per_shard: int | None, total: int) -> str:
 
 
 def _cut(files: Sequence[PlannedFile], ends: Sequence[int], place: int) -> int:
-    """The place itself, or the nearer edge of a file that cannot be cut there."""
+    """The place itself, or the nearer edge of a file that cannot be divided."""
     number = bisect.bisect_right(ends, place)
     if files[number].splits:
         return place

@@ -1,7 +1,7 @@
-"""The plan of a sharded batch where all its workers find it: made of the input's sizes, kept next to the output.
+"""The plan of a sharded batch, made from the sizes of the input's files and stored next to the output for all workers.
 
-The planner looks at names and sizes and reads no row. A shard that begins looks at its own files again, and refuses
-those that changed since.
+The planner looks at names and sizes and reads no row. A shard checks its files again when it begins, and refuses
+files that have changed since.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ def plan_batch(
 ) -> list[Shard]:
     """Divide a batch's input among workers; each then runs `BatchJob(shard=…)` with one of the results.
 
-    Lines of JSONL are divided by bytes, also within a file; packed files, CSV and Parquet by files, so there may be
-    fewer shards than asked for. Planned again, with the input as it was, the result is the same.
+    JSONL is divided by bytes, also within a file. Packed files, CSV and Parquet are divided by files, so there may be
+    fewer shards than requested. If the input is unchanged, a second call returns the same plan.
 
     :param input_path: as in `BatchJob`
-    :param output_path: as in `BatchJob`; the plan is kept below it
-    :param shards: how many, or
-    :param bytes_per_shard: how large, about
-    :param on_existing: another plan, or another output, is there already: `resume` and `fail` refuse, `overwrite`
-        throws it away; `fail` refuses the same plan too
-    :param most: shards that may come of it
+    :param output_path: as in `BatchJob`; the plan is stored below it
+    :param shards: the number of shards, or
+    :param bytes_per_shard: their approximate size
+    :param on_existing: if another plan or another output exists: `resume` and `fail` refuse, `overwrite`
+        deletes it; `fail` refuses the same plan too
+    :param most: the maximum number of shards
     :raises BatchInputError: there is no input, or it is empty
-    :raises TooManyShardsError: it would be more
-    :raises OutputConflictError: something else is on the output path
+    :raises TooManyShardsError: there would be more
+    :raises OutputConflictError: the output path is in use
     :raises ValueError: an argument is not valid
     """
     began = int(time.time())
@@ -88,9 +88,9 @@ def plan_batch(
 
 
 def read_plan(layout: OutputLayout) -> Plan | None:
-    """The plan of a batch, None where there is none.
+    """The plan of a batch, None if there is none.
 
-    :raises OutputConflictError: there is something else in its place
+    :raises OutputConflictError: the file is not a plan
     """
     path = layout.shards / PLAN
     found = read_document(path)
@@ -103,11 +103,11 @@ def read_plan(layout: OutputLayout) -> Plan | None:
 
 
 def only_shard(job: BatchJob, shard: Shard, found: Input) -> Input:
-    """What of a job's input a shard has to read, as long as it is what was planned.
+    """The part of a job's input that a shard reads, after a check that it is as planned.
 
     :param found: the whole input, as it is now
-    :raises BatchInputError: a file is not there any more, or changed
-    :raises OutputConflictError: the plan is not there any more, or another one
+    :raises BatchInputError: a file is missing, or has changed
+    :raises OutputConflictError: the plan is missing, or has changed
     """
     layout = OutputLayout.of(job.output_path)
     plan = read_plan(layout)
@@ -150,7 +150,7 @@ def _changed_words(path: str, changed: str) -> str:
 
 
 def _changes(old: PlannedFile, new: PlannedFile) -> str:
-    """What two looks at a file disagree in, in words; nothing where they agree."""
+    """How a file has changed, in words; empty if it has not."""
     if old.size != new.size:
         return f"{old.size} bytes then, {new.size} now"
     return f"version {old.version} then, {new.version} now" if old.version != new.version else ""
@@ -159,7 +159,7 @@ def _changes(old: PlannedFile, new: PlannedFile) -> str:
 def _measure(file: InputFile) -> PlannedFile:
     """Size and version of a file.
 
-    :raises BatchInputError: it is not there
+    :raises BatchInputError: it does not exist
     """
     splits = file.format.splits and not file.packing
     try:
@@ -170,9 +170,9 @@ def _measure(file: InputFile) -> PlannedFile:
 
 
 def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:
-    """Whether this plan is kept already.
+    """Whether this plan is already stored.
 
-    :raises OutputConflictError: something else is there
+    :raises OutputConflictError: something else is stored
     """
     old = read_plan(layout)
     if old is None:
@@ -189,7 +189,7 @@ def _is_there(layout: OutputLayout, plan: Plan, on_existing: str) -> bool:
 
 
 def _conflict(layout: OutputLayout, old: Plan, new: Plan) -> str:
-    """Why a plan cannot take the place of the one that is there."""
+    """Why a plan cannot replace the existing one."""
     end = 'choose another output_path, or set on_existing="overwrite" to discard that batch'
     if old.digest == new.digest:
         return f"{layout.shards} already contains this plan, and on_existing is 'fail': {end}"
@@ -207,9 +207,9 @@ def _conflict(layout: OutputLayout, old: Plan, new: Plan) -> str:
 
 
 def _throw_away(layout: OutputLayout) -> None:
-    """Delete the output, finished or not, of whatever was planned here before.
+    """Delete the output, finished or not, of the previous plan.
 
-    :raises OutputConflictError: a run is still at it
+    :raises OutputConflictError: a run is still active
     """
     with _locked(layout):
         for path in (layout.manifest, layout.shards / PLAN, layout.results, layout.errors):
@@ -229,7 +229,7 @@ def _shards_in(layout: OutputLayout) -> Iterator[OutputLayout]:
 
 @contextlib.contextmanager
 def _locked(layout: OutputLayout) -> Iterator[None]:
-    """Held by nobody else while the block runs. A lock that nobody left behind is not waited for."""
+    """Has the lock while the block runs. It is not waited for if no lock was left."""
     lock = OutputLock(layout.journal)
     if not is_left(layout.journal):
         yield

@@ -1,4 +1,4 @@
-"""Where a batch reads and writes, on a disk or an object store alike: paths, folders, whole files, and patience.
+"""Reads and writes on a disk or an object store: paths, folders, whole files, and retries.
 
-What the files hold is in `journal/` and `output/`.
+The content of the files is defined in `journal/` and `output/`.
 """

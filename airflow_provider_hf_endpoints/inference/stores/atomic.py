@@ -1,4 +1,4 @@
-"""A file that takes the place of another at once, on a disk or an object store: nobody ever sees it half written."""
+"""A file that replaces another one at once, on a disk or an object store: no reader ever sees a half-written file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.stores.folders import sync_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-IN_MEMORY = 1 << 22  # bytes of a file on its way to an object store, beyond which it waits on the disk
+IN_MEMORY = 1 << 22  # bytes of a file for an object store that are kept in memory; larger files wait on the disk
 
 
 @contextmanager
 def replacing(path: UPath, check: Callable[[], None] = lambda: None) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends well; nobody sees it half written.
+    """A file that replaces `path` if the block ends without an error. No reader sees it half written.
 
-    :param check: called right before it does, and may raise
+    :param check: called right before the replacement; may raise
     """
     local = local_path(path)
     if local is None:
@@ -31,7 +31,7 @@ def replacing(path: UPath, check: Callable[[], None] = lambda: None) -> Iterator
             yield upload
         return
     local.parent.mkdir(parents=True, exist_ok=True)
-    # No number of a process: in containers that share a folder, each process may have the same one.
+    # Not a process id: in containers that share a folder, several processes may have the same one.
     temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -47,14 +47,14 @@ def replacing(path: UPath, check: Callable[[], None] = lambda: None) -> Iterator
 
 @contextmanager
 def _uploading(path: UPath, check: Callable[[], None]) -> Iterator[IO[bytes]]:
-    """Gathered on the worker's disk until it is whole: an object appears when its file is closed, also by an error."""
+    """Collected on the worker's disk until complete: an object appears when its file is closed, even after an error."""
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as whole:
         yield cast("IO[bytes]", whole)
         whole.seek(0)
         check()
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.fs.open(path.path, "wb")
-        buffered = isinstance(file, AbstractBufferedFile)  # no object as long as it is not closed
+        buffered = isinstance(file, AbstractBufferedFile)  # there is no object until it is closed
         try:
             shutil.copyfileobj(whole, file, 1 << 20)
             if buffered:
@@ -62,10 +62,10 @@ def _uploading(path: UPath, check: Callable[[], None]) -> Iterator[IO[bytes]]:
         except BaseException:
             if buffered:
                 file.discard()
-                file.closed = True  # else closing it, at the latest by the garbage collector, makes the object
+                file.closed = True  # otherwise its close, at the latest by the garbage collector, makes the object
             else:
                 try:
-                    file.close()  # which makes an object of what has come so far
+                    file.close()  # this makes an object from the bytes so far
                 finally:
                     path.unlink(missing_ok=True)
             raise

@@ -1,4 +1,4 @@
-"""Small JSON documents that the batch keeps beside an output, and that anybody may have damaged since."""
+"""Small JSON documents that a batch stores beside an output. They may have been damaged since."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 
 def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | None:
-    """The object in a document; None where there is no document.
+    """The object in a document; None if there is no document.
 
-    :param lenient: a damaged document is None too, since it is about to be thrown away
-    :raises OutputConflictError: it holds something else
+    :param lenient: whether a damaged document also gives None, because it will be thrown away
+    :raises OutputConflictError: the file contains something else
     """
     try:
         text = path.read_bytes()
@@ -35,7 +35,7 @@ def read_document(path: UPath, *, lenient: bool = False) -> dict[str, Any] | Non
 
 
 def encoded(document: Mapping[str, Any], *, indent: int | None = None) -> bytes:
-    """A document as it is written. A path that is not UTF-8 is text with lone surrogates, which JSON can only
+    """A document as bytes. A path that is not UTF-8 is a text with lone surrogates, which JSON must
     escape."""
     text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
     return text.encode("utf-8", "backslashreplace")
@@ -50,11 +50,11 @@ def damaged(path: UPath, words: str) -> OutputConflictError:
 
 
 def size_of(path: UPath) -> int | None:
-    """Bytes of a file; None where its storage does not say.
+    """The size of a file in bytes; None if its storage does not say.
 
-    :raises FileNotFoundError: it is not there
+    :raises FileNotFoundError: the file does not exist
     """
     if local_path(path) is None:
-        path.fs.invalidate_cache()  # a listing kept by the client would hide what another machine wrote
+        path.fs.invalidate_cache()  # a cached listing would hide what another machine wrote
     size = path.fs.info(path.path).get("size")
     return None if size is None else int(size)

@@ -1,4 +1,4 @@
-"""Folders of files, on a disk or on an object store: what is in one, and removing one with all its files."""
+"""Folders of files, on a disk or on an object store: list the files, and remove a folder with its files."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
-_MAGIC = "*?[]"  # what fsspec takes for a pattern in a path
+_MAGIC = "*?[]"  # the special characters of fsspec's patterns
 
 
 def names_in(folder: UPath) -> list[str]:
-    """Names of the files in a folder, none when there is no folder."""
+    """The names of the files in a folder, none if there is no folder."""
     if local_path(folder) is None:
-        # A listing kept by the file system's client would hide what another machine wrote.
+        # A cached listing of the file system's client would hide what another machine wrote.
         folder.fs.invalidate_cache()
     try:
         return [path.name for path in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):  # UPath's releases differ in which of them means "not there"
+    except (FileNotFoundError, NotADirectoryError):  # releases of UPath differ in the error for a missing folder
         return []
 
 
 def delete_files(folder: UPath, names: Iterable[str]) -> None:
-    """Delete files of a folder; those that are not there are no failure. Object stores take a thousand at once."""
+    """Delete files of a folder. Missing files are no failure. Object stores delete a thousand at once."""
     paths = [folder / name for name in names]
     if local_path(folder) is None and len(paths) > 1 and not any(set(path.path) & set(_MAGIC) for path in paths):
-        with contextlib.suppress(FileNotFoundError):  # one of them: the others are left to the loop
+        with contextlib.suppress(FileNotFoundError):  # one is missing: the loop deletes the others
             folder.fs.rm([path.path for path in paths])
             return
     for path in paths:
@@ -37,7 +37,7 @@ def delete_files(folder: UPath, names: Iterable[str]) -> None:
 
 
 def remove_folder(folder: UPath) -> None:
-    """Delete a folder that holds nothing but files, whatever they are."""
+    """Delete a folder that contains only files."""
     delete_files(folder, names_in(folder))
     # Most object stores have no folders, so there may be nothing left to delete.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -45,7 +45,7 @@ def remove_folder(folder: UPath) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a local folder durable: of files that are new, or were renamed into it."""
+    """Make the names in a local folder durable: new files, and files renamed into it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Where a batch reads and writes: local paths and object stores, under one type.
+"""The paths of a batch: local files and object stores, as one type.
 
-Takes text, `pathlib.Path`, `upath.UPath` and Airflow's `ObjectStoragePath`, which is a UPath that knows a
-connection; it is used as it is, so that its credentials stay its own.
+Takes text, `pathlib.Path`, `upath.UPath` and Airflow's `ObjectStoragePath`. The last is a UPath with a
+connection, and is used unchanged, so that its credentials stay in it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from upath import UPath
 from airflow_provider_hf_endpoints._packages import missing_store
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, BatchStoreError
 
-_A_PAGE = 4096  # bytes, which a full disk does not take
+_A_PAGE = 4096  # bytes that a full disk does not accept
 PathLike = Any  # str, os.PathLike, UPath or ObjectStoragePath: they share no base class across Airflow's versions
 
 
 def as_upath(value: PathLike) -> UPath:
-    """The path as something with `open`, `exists`, `/` and `parent`.
+    """The path as an object with `open`, `exists`, `/` and `parent`.
 
     :raises TypeError: the value is not a path
     :raises ValueError: it is empty
@@ -41,25 +41,25 @@ def as_upath(value: PathLike) -> UPath:
 def require_store(who: str, path: UPath) -> None:
     """Refuse a path whose file system is not installed, before anything is sent.
 
-    :param who: the argument that has the path
+    :param who: the argument with the path
     :raises BatchInputError: with the command that installs the package
     """
     try:
         _ = path.fs
     except ImportError as error:
         raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
-    except ValueError as error:  # Airflow's words, and fsspec's
+    except ValueError as error:  # the texts of Airflow and fsspec
         if not re.search(r"No filesystem registered|Protocol not known", str(error)):
             raise
         raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
 
 
 def require_scratch(output: UPath) -> None:
-    """Refuse an output on an object store where this machine has no disk to gather it on, before anything is sent.
+    """Refuse an output on an object store if this machine has no disk space to collect it, before anything is sent.
 
     A container may have a read-only file system, or a `/tmp` that is full.
 
-    :raises BatchStoreError: with what to do; another machine may have one
+    :raises BatchStoreError: with advice; another machine may have the space
     """
     if local_path(output) is not None:
         return
@@ -75,7 +75,7 @@ def require_scratch(output: UPath) -> None:
 
 
 def local_path(path: UPath) -> Path | None:
-    """The same path on this machine's file system, None when it is on an object store."""
+    """The same path on this machine's file system, None if it is on an object store."""
     if path.protocol in ("", "file", "local"):
         return Path(path.path)
     return None

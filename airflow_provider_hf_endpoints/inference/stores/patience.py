@@ -1,7 +1,7 @@
-"""Work on the output's store, tried again where the store fails for a moment: a full disk, a service that is busy.
+"""Retries of work on the output's store after temporary failures, such as a full disk or a busy service.
 
-What is tried again must be idempotent. Errors of the batch itself, and those of a program or of its data, are not tried
-again: they would come again.
+The work must be idempotent. Errors of the batch, of a program or of its data are not retried, because
+they would occur again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from airflow_provider_hf_endpoints.inference.input_errors import BatchError, Bat
 log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
-#: A fault of the program, of its data or of what is installed.
+#: A fault of a program, of its data or of an installation.
 _FOR_GOOD = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, RecursionError)
-#: Refused or not there, which a moment rarely changes.
+#: The store refuses, or the object does not exist. That rarely changes within a moment.
 _REFUSED = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-#: A path that no file can have, and a disk that nobody may write to.
+#: A path that is not valid for a file, and a read-only disk.
 _REFUSED_NUMBERS = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS})
 _REFUSED_STATUSES = frozenset(range(400, 500)) - {408, 425, 429}
 PATIENCE = 120.0  # seconds for which a store may fail before the batch ends; an endpoint bills meanwhile
@@ -33,7 +33,7 @@ LONGEST_PAUSE = 15.0  # seconds
 
 
 def pauses(patience: float = PATIENCE) -> Iterator[float]:
-    """Seconds to wait after each failure in a row, until the patience is used up."""
+    """Seconds to wait after each failure in a row, until the patience is exhausted."""
     pause, left = FIRST_PAUSE, patience
     while left > 0:
         yield min(pause, left)
@@ -42,7 +42,7 @@ def pauses(patience: float = PATIENCE) -> Iterator[float]:
 
 
 def store_error(error: Exception, doing: str) -> BatchStoreError:
-    """The end of a batch whose store did not come right."""
+    """The error that ends a batch whose store did not recover."""
     return BatchStoreError(
         f"{doing} failed: {type(error).__name__}: {error}. The store or the disk is full, refuses access, or is down. "
         "Repair it, and run the same job again to resume; recorded rows are not sent again"
@@ -50,14 +50,14 @@ def store_error(error: Exception, doing: str) -> BatchStoreError:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the store refuses, or has not got what is asked for: a moment rarely changes that."""
+    """Whether the store refuses, or the object does not exist. That rarely changes within a moment."""
     if isinstance(error, OSError) and error.errno in _REFUSED_NUMBERS:
         return True
     return isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES
 
 
 def _status_of(error: Exception) -> int | None:
-    """The HTTP status that a store's client has met, where its error carries the answer as most do."""
+    """The HTTP status of a store's error, if the client's error contains the response, as most do."""
     answer = getattr(error, "response", None)
     status = getattr(answer, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
     return status if isinstance(status, int) else None
@@ -66,11 +66,11 @@ def _status_of(error: Exception) -> int | None:
 async def patiently(
     work: Callable[[], _Result], doing: str, *, patience: float = PATIENCE, sent: bool = True
 ) -> _Result:
-    """What `work` returns, done in a thread, and waited for when this is cancelled too.
+    """The result of `work`, which runs in a thread. A cancellation waits for the thread.
 
     :param doing: for the log and the error, as in "writing the results"
-    :param sent: rows have been sent: what would be lost was paid for, so a refusal is tried again, too
-    :raises BatchStoreError: the store failed until the patience was used up, or refuses
+    :param sent: whether rows have been sent: their answers are paid for, so a refusal is retried too
+    :raises BatchStoreError: the store failed until the patience was exhausted, or refuses
     """
     waits = pauses(patience)
     while True:
@@ -89,7 +89,7 @@ def patiently_here(
 ) -> _Result:
     """The same without an event loop, in this thread.
 
-    :param sleep: waits so many seconds, or until somebody wakes it
+    :param sleep: waits so many seconds, or until it is woken
     """
     waits = pauses(patience)
     while True:
@@ -100,7 +100,7 @@ def patiently_here(
 
 
 def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
-    """Seconds until the work is tried again; raises where it is not."""
+    """Seconds until the work is retried. Raises if it is not retried."""
     if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
         raise error
     pause = None if _is_refusal(error) and not sent else next(waits, None)
@@ -111,7 +111,7 @@ def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: 
 
 
 async def to_its_end(work: Callable[[], _Result]) -> _Result:
-    """In a thread, and waited for when this is cancelled too: nobody else may touch the output while it works."""
+    """Run in a thread. A cancellation waits for it too: no other process may use the output meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
@@ -120,4 +120,4 @@ async def to_its_end(work: Callable[[], _Result]) -> _Result:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # asked for, or asyncio would complain that nobody did
+            task.exception()  # retrieved, because asyncio would warn otherwise
