@@ -205,7 +205,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             self.log.info("Another process continues the wait for endpoint %s; the endpoint is not touched.", name)
             return
         if users := await self._other_users():
-            self.log.info("Endpoint %s keeps running: %s still use it.", name, ", ".join(users))
+            self.log.info("Endpoint %s keeps running. It is in use by %s.", name, ", ".join(users))
             return
         async with await self._open_client() as client:
             client.limit(_KILL_BUDGET)

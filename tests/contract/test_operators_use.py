@@ -259,8 +259,8 @@ def test_a_release_can_be_repeated(emulator: Emulator) -> None:
 
 
 def test_an_endpoint_that_must_exist_and_does_not(emulator: Emulator) -> None:
-    """Told before anything, by what is missing."""
-    with pytest.raises(AirflowFailException) as caught:
+    """The first task fails, and says how the endpoint would be created."""
+    with pytest.raises(AirflowFailException, match="To create the endpoint, give inference_endpoint") as caught:
         Use(must_exist=True).acquire()
     assert isinstance(caught.value.__cause__, EndpointNotFoundError)
 

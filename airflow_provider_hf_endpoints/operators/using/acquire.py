@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, Context
 from airflow_provider_hf_endpoints._airflow import pull_xcom
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, Limits
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
@@ -94,7 +95,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 namespace = self.namespace or hook.get_conn().default_namespace()
                 if self.must_exist:
-                    hook.get_conn().get_inference_endpoint(self.endpoint, namespace=namespace)
+                    self._check_existence(hook, namespace)
                 lease = self._take(hook, namespace, context)
         before = self._unreleased(context)
         if before is not None:
@@ -110,6 +111,13 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         account = Account(max_cost=limits.max_cost, max_runtime=limits.max_runtime, began=began)
         budget = account.stored() if limits.are_set else None
         return {**place, "found": lease.found, "use": use, "lease": lease.stored(), "budget": budget}
+
+    def _check_existence(self, hook: InferenceEndpointsHook, namespace: str) -> None:
+        try:
+            hook.get_conn().get_inference_endpoint(self.endpoint, namespace=namespace)
+        except EndpointNotFoundError as error:
+            advice = f"{error.advice} To create the endpoint, give inference_endpoint(…) a repository and hardware."
+            raise error.with_advice(advice) from error.__cause__
 
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
         origin, seconds = origin_of(hook.lease_path), self.lease_seconds

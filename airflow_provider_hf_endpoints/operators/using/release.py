@@ -211,7 +211,7 @@ class _Releasing(Action):
         else:
             self._was_last = isinstance(outcome, SwitchedOff)
             if isinstance(outcome, Shared):
-                log.info("Endpoint %s keeps running: %s still use it.", name, ", ".join(outcome.by))
+                log.info("Endpoint %s keeps running. It is in use by %s.", name, ", ".join(outcome.by))
         endpoint = self._look(hook)
         if endpoint is None or held.did == "none":
             return Done(endpoint)
