@@ -1,6 +1,6 @@
-"""When a failed call is tried again, and after how long. Decisions only: callers sleep and send.
+"""When a failed call is sent again, and after how long. Decisions only: callers sleep and send.
 
-What a batch does with a row that failed is in `sending/retries.py`.
+What happens to a failed row of a batch is in `sending/retries.py`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from airflow_provider_hf_endpoints.inference.errors import (
     StartingError,
 )
 
-#: What a single call tries again: the request was not worked on. A timeout is not among them, because the
+#: Errors after which a single call is sent again: the request was not processed. A timeout is not included, because the
 #: engine may still be working, and a second request would make it work twice.
 SAFE_TO_REPEAT = (StartingError, OverloadedError, ConnectionFailedError)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential waits with full jitter: a wave of failures must not come back as a wave.
+    """Exponential waits with full jitter, so that a wave of failures does not come back as a wave.
 
     :param base: upper bound of the first wait, in seconds
     :param ceiling: upper bound of every wait, in seconds
@@ -32,7 +32,7 @@ class Backoff:
     ceiling: float = 30.0
 
     def seconds(self, attempt: int, retry_after: float | None = None, chance: float | None = None) -> float:
-        """Seconds to wait after the `attempt`-th failure, from 1; never less than the server asked for.
+        """Seconds to wait after the `attempt`-th failure, from 1; never less than the server asks.
 
         :param chance: a number in [0, 1) instead of a random one
         """
@@ -41,7 +41,7 @@ class Backoff:
         jitter = drawn * bound
         if retry_after is None:
             return jitter
-        # The server's number is a floor; a little on top keeps the callers apart.
+        # The server's number is a minimum. The random addition keeps the callers apart.
         return retry_after + drawn * min(bound, 0.1 * retry_after + 0.05)
 
 
@@ -56,11 +56,11 @@ def repeat_after(
     backoff: Backoff | None = None,
     chance: float | None = None,
 ) -> float | None:
-    """Seconds to wait before a single call is tried again, None when it is not.
+    """Seconds until a single call is sent again, None if it is not.
 
     :param attempt: how often it has failed, from 1
     :param elapsed: seconds since it was first sent
-    :param max_attempts: attempts in all; an endpoint that is still starting is bounded by time alone
+    :param max_attempts: maximum of attempts; an endpoint that is starting is limited only by time
     :param max_seconds: no wait ends later than this, counted from the first attempt
     :param startup_seconds: the same for an endpoint that is starting
     """

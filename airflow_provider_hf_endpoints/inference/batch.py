@@ -1,7 +1,7 @@
 """Many rows through one endpoint: `run_batch(BatchJob(…)) -> BatchReport`.
 
-Puts the parts together: checks the input, looks at what is on the output path, takes its lock, opens a transport, and
-lets one run of the job (`run.py`) go from what an earlier one left to the published output.
+Joins the parts: checks the input, looks at the output path, takes its lock, opens a transport, and
+lets one run of the job (`run.py`) continue from an earlier run's journal to the published output.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool] | threading.Event | None
 ReadyReplicas = Callable[[], int]
-#: Seconds. As often as huggingface_hub looks by default; a replica that nobody has heard of is billed and stands idle.
+#: Seconds. The default interval of huggingface_hub. A new replica that is not noticed is billed and idle.
 REPLICAS_INTERVAL = 5.0
 
 
@@ -58,20 +58,20 @@ def run_batch(
 ) -> BatchReport:
     """Run a batch to its end.
 
-    The same job, run again after it was killed, goes on where it was; run again after it finished, it returns
-    its report without a request. Works inside a running event loop too, in a thread of its own.
+    The same job resumes if it is run again after a kill. If it is run again after it has finished, it returns
+    its report without a request. Also works inside a running event loop, in a separate thread.
 
-    :param stop: an event, or a function that says whether to stop; asked every few milliseconds
-    :param transport: what sends, None for the default
-    :param ready_replicas: how many replicas are ready just now; asked every five seconds, in a thread
-    :param observer: is given a `Snapshot` with each line of the log and at the end; must not block
-    :raises BatchInputError: the input is missing, empty, or not what the templates need; nothing was sent
-    :raises OutputConflictError: another job is on the output path
-    :raises OutputBusyError: another run is, for longer than is waited, or has taken it over
-    :raises BatchStoreError: the output's store or disk failed for two minutes; what was recorded is kept
-    :raises BatchAborted: the endpoint is paused, gone, refuses the token or does not come up
+    :param stop: an event, or a function that returns whether to stop; called every few milliseconds
+    :param transport: the HTTP transport, None for the default
+    :param ready_replicas: returns the number of ready replicas; called every five seconds, in a thread
+    :param observer: gets a `Snapshot` with each line of the log and at the end; must not block
+    :raises BatchInputError: the input is missing or empty, or lacks what the templates need; nothing was sent
+    :raises OutputConflictError: the output path contains another job's output
+    :raises OutputBusyError: another run uses the output for longer than this run waits, or has taken it over
+    :raises BatchStoreError: the output's store or disk failed for two minutes; recorded rows are kept
+    :raises BatchAborted: the endpoint is paused, deleted, refuses the token or does not start
     :raises BatchStopped: `stop` or `job_timeout`
-    :raises BudgetExceeded: `max_cost` or `max_runtime` is used up, or the rows can't be done for it
+    :raises BudgetExceeded: `max_cost` or `max_runtime` is used up, or will not cover the remaining rows
     :raises BatchFailed: too many rows failed
     """
     run = partial(arun_batch, job, stop=stop, transport=transport, ready_replicas=ready_replicas, observer=observer)
@@ -101,7 +101,7 @@ async def arun_batch(
     ready_replicas: ReadyReplicas | None = None,
     observer: Observer | None = None,
 ) -> BatchReport:
-    """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
+    """`run_batch` for a running event loop; a cancellation stops the batch and keeps finished rows."""
     ends, orphaned = _as_function(stop), _orphaned()
     layout = layout_of(job)
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
@@ -114,7 +114,7 @@ async def arun_batch(
     lock = OutputLock(layout.journal)
     try:
         await _take(lock, lambda: ends() or orphaned())
-        # Whoever had the lock until now may have done this very job.
+        # The previous holder of the lock may have finished this very job.
         if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
             return judge_job(job, finished)
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
@@ -124,7 +124,7 @@ async def arun_batch(
 
 
 def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
-    """The report of the same job, where another run has finished it."""
+    """The report of the same job, if another run has finished it."""
     finished = finished_earlier(job, layout, source) or merged_earlier(job, source)
     if finished is not None:
         log.info("%s is already finished: %d rows; nothing was sent", layout.manifest, finished.rows)
@@ -144,7 +144,7 @@ def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bo
 
 
 async def _without_failing(work: Callable[[], None], doing: str) -> None:
-    """What comes after the end of a batch must not change how it ended."""
+    """Work after the end of a batch, whose failure must not change the result of the batch."""
     try:
         await to_its_end(work)
     except Exception as error:  # noqa: BLE001 - stores raise what they like
@@ -152,9 +152,9 @@ async def _without_failing(work: Callable[[], None], doing: str) -> None:
 
 
 async def _take(lock: OutputLock, stop: Callable[[], bool]) -> None:
-    """Take the lock of the output; a run that has it is waited for, as it may be about to end.
+    """Take the lock of the output. If another run has it, wait, because that run may be about to end.
 
-    :raises OutputBusyError: another run has it, and goes on
+    :raises OutputBusyError: another run still has it
     """
     look = partial(lock.attempt, WAIT)
     while not await patiently(look, "taking the lock of the output", sent=False):
@@ -163,10 +163,10 @@ async def _take(lock: OutputLock, stop: Callable[[], bool]) -> None:
 
 
 def _orphaned() -> Callable[[], bool]:
-    """A function that says whether the process that began this one, as it is now, is gone.
+    """A function that returns whether the parent process of this one has gone.
 
-    Only of a task of Airflow: its parent reports how it ends, and what has none is billed and blocks the next try. A
-    batch on a command line may outlive its shell.
+    Only for tasks of Airflow: without the parent nobody reports the task's end, so a batch would only cost money and
+    block the next try. A batch on a command line may outlive its shell.
     """
     if not task_of(os.environ):
         return lambda: False
@@ -222,7 +222,7 @@ async def _run_locked(
         try:
             await sender.run()
         except asyncio.CancelledError:
-            # Whoever cancels has little time; what is done is durable already, and is put where a reader finds it.
+            # A cancellation leaves little time. Finished rows are already durable, and are published for readers.
             await _without_failing(run.publish_partial, "Writing the partial output of a cancelled batch")
             raise
         finally:
@@ -237,7 +237,7 @@ async def _run_locked(
 
 def _opened(job: BatchJob, run: Run) -> Transport:
     """
-    :raises BatchInputError: the URL, the token, the certificates or the proxy that the environment names are not valid
+    :raises BatchInputError: the URL, the token, the certificates or the proxy of the environment are not valid
     """
     try:
         return open_transport(
@@ -257,7 +257,7 @@ def _opened(job: BatchJob, run: Run) -> Transport:
 
 
 async def _follow_replicas(tell: Sequence[Callable[[int, float], None]], ready_replicas: ReadyReplicas | None) -> None:
-    """Tell everybody who wants to know how many replicas are ready, as long as the batch runs."""
+    """Report the number of ready replicas to all listeners, while the batch runs."""
     while ready_replicas is not None:
         try:
             count = await asyncio.to_thread(ready_replicas)

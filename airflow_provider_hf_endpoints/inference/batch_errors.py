@@ -1,4 +1,4 @@
-"""The public names of what makes a whole batch fail; a failed row is a line of the output instead."""
+"""The public names of the errors that end a whole batch. A failed row is a line of the output instead."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One call to a running endpoint: `InferenceClient` and `AsyncInferenceClient`.
 
-Both are the same decisions (`discovery.py`: what is asked; `retries.py`: what is tried again) around an httpx
-client that sends. Many rows belong into `batch.py`.
+Both make the same decisions (`discovery.py`: which requests; `backoff.py`: which retries) around an httpx
+client that sends. For many rows, use `batch.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REQUEST_TIMEOUT = 300.0  # seconds
 
 
 class _Settings:
-    """What both clients hold and decide alike; no I/O."""
+    """What both clients share; no I/O."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Settings:
 
 
 class _Policy:
-    """`repeat_after` in tenacity's words: one decision says both whether and after how long."""
+    """`repeat_after` as a tenacity strategy: one decision on whether and after how long."""
 
     def __init__(self, max_attempts: int, max_seconds: float, startup_seconds: float) -> None:
         self._options = {"max_attempts": max_attempts, "max_seconds": max_seconds}
@@ -121,7 +121,7 @@ class _Policy:
         self._started = time.monotonic()
 
     def decide(self, state: RetryCallState) -> bool:
-        """Whether to try again; leaves the seconds in the state, where `_PlannedWait` finds them."""
+        """Whether to try again. Stores the seconds in the state, where `_PlannedWait` finds them."""
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, InferenceError):
             return False
@@ -148,7 +148,7 @@ class _NeverStop(stop_base):
 
 
 def _judge(answer: httpx.Response, request: WireRequest) -> WireResponse:
-    """The answer, or the error when it is one that another try may turn into an answer."""
+    """The answer, or the error if another try may succeed."""
     response = WireResponse(answer.status_code, answer.headers, answer.content)
     if response.status in (425, 429, 502, 503, 504):
         raise error_from(response, request.route)
@@ -156,7 +156,7 @@ def _judge(answer: httpx.Response, request: WireRequest) -> WireResponse:
 
 
 def _typed(error: Exception, request: WireRequest) -> InferenceError:
-    """httpx's error as one of ours; without the beginning of an answer, a single call may be tried again."""
+    """httpx's error as one of ours. If no part of an answer has come, a single call may be sent again."""
     if isinstance(error, MAYBE_STALE) and closed_before_answer(error):
         return ConnectionFailedError(str(error) or type(error).__name__, path=request.route)
     return typed_error(error, request.route)
@@ -164,7 +164,7 @@ def _typed(error: Exception, request: WireRequest) -> InferenceError:
 
 def _chat_completion(result: InferenceResult) -> ChatCompletion:
     raw = result.raw
-    if not isinstance(raw, dict) or "choices" not in raw:  # a pipeline's, which has a text and hardly more
+    if not isinstance(raw, dict) or "choices" not in raw:  # a pipeline's answer, which has little but a text
         texts = result.output if isinstance(result.output, list) else [result.output]
         messages = [{"index": place, "message": {"content": text}} for place, text in enumerate(texts)]
         raw = {"choices": [{**each, "finish_reason": result.finish_reason} for each in messages]}
@@ -186,13 +186,13 @@ class InferenceClient(_Settings):
 
     :param url: the endpoint's URL (`status.url`)
     :param token: sent with every request; None sends none
-    :param engine: key of the endpoint's `model.image` (`vLLM`, `tgi`, `tei` …), None to find out by asking
+    :param engine: key of the endpoint's `model.image` (`vLLM`, `tgi`, `tei` …), None to detect it
     :param model: model name in requests, None to ask `/v1/models` once
     :param timeout: seconds for one answer
     :param scale_up_timeout: seconds to wait for an endpoint that is scaled to zero or starting, None not to
         wait
-    :param max_attempts: tries of a call that was refused (429, 502, 503, 504) or found no connection
-    :param max_retry_seconds: bound of all waits of a call together
+    :param max_attempts: attempts of a call after a refusal (429, 502, 503, 504) or without a connection
+    :param max_retry_seconds: limit of all waits of a call together
     """
 
     def _open(self) -> None:
@@ -211,7 +211,7 @@ class InferenceClient(_Settings):
         self._http.close()
 
     def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
-        """Put a task to the endpoint.
+        """Run a task on the endpoint.
 
         :param task: `chat-completion`, `text-generation`, `feature-extraction`, `rerank`, any pipeline of the
             toolkit

@@ -1,7 +1,7 @@
-"""What can go wrong between a caller and a running endpoint, as typed errors.
+"""The typed errors of calls to a running endpoint.
 
-Each says what happened, whose fault it is and what to do next, and whether the same request can succeed later
-(`retryable`). `engines/failures.py` turns answers into them; no message ever carries a token.
+Each says what happened, who is at fault and what to do next, and whether the same request can succeed later
+(`retryable`). `engines/failures.py` turns answers into errors. No message contains a token.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _MOST_WORDS = 2000  # characters
 
 
 class InferenceError(Exception):
-    """A call to an endpoint that gave no usable answer.
+    """A call to an endpoint without a usable answer.
 
-    :param words: the engine's or the proxy's own words, already free of secrets
-    :param status: HTTP status, None when there was no answer
+    :param words: the engine's or the proxy's own words, without secrets
+    :param status: HTTP status, None without an answer
     :param path: path of the request, without host and query
-    :param retry_after: seconds that the server asked to wait, None when it did not
-    :param usage: tokens of an answer that came and is of no use, None where there was none or it did not say
+    :param retry_after: seconds that the server asked to wait, None if it did not
+    :param usage: tokens of an answer that is not usable, None without an answer or a count
     """
 
     retryable: ClassVar[bool] = False
@@ -40,7 +40,7 @@ class InferenceError(Exception):
         retry_after: float | None = None,
         usage: Usage | None = None,
     ) -> None:
-        self.words = redact(words[: 2 * _MOST_WORDS])[:_MOST_WORDS]  # a search takes the square of a text's length
+        self.words = redact(words[: 2 * _MOST_WORDS])[:_MOST_WORDS]  # a search is quadratic
         self.status = status
         self.path = path
         self.retry_after = retry_after if retry_after is not None and 0 <= retry_after < math.inf else None
@@ -56,7 +56,7 @@ class InferenceError(Exception):
 
     @property
     def kind(self) -> str:
-        """Short machine name of the error, as it stands in a batch's output (`prompt_too_long`)."""
+        """Short machine name of the error, as in a batch's output (`prompt_too_long`)."""
         name = type(self).__name__.removesuffix("Error")
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
@@ -71,14 +71,14 @@ class InferenceError(Exception):
         }
 
     def without(self, secret: str | None) -> InferenceError:
-        """The same error with `secret` taken out of the server's words, should they quote it."""
+        """The same error with `secret` removed from the server's words, in case they quote it."""
         if not secret or secret not in self.words:
             return self
         words = redact(self.words, (secret,))
         return _rebuild(type(self), words, self.status, self.path, self.retry_after, self.usage)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions pickle by their args alone; a task's error crosses processes with everything it says.
+        # Exceptions pickle only their args. A task's error must cross processes with all its fields.
         return (_rebuild, (type(self), self.words, self.status, self.path, self.retry_after, self.usage))
 
 
@@ -94,7 +94,7 @@ def _rebuild(
 
 
 class AuthenticationError(InferenceError):
-    """401: no token, or one that the endpoint does not know."""
+    """401: no token, or a token that the endpoint does not know."""
 
     fault = "token"
     what = "The endpoint does not accept the token"
@@ -102,7 +102,7 @@ class AuthenticationError(InferenceError):
 
 
 class PermissionDeniedError(InferenceError):
-    """403: the token is valid and may not call this endpoint."""
+    """403: the token is valid, but may not call this endpoint."""
 
     fault = "token"
     what = "The token may not call this endpoint"
@@ -110,14 +110,14 @@ class PermissionDeniedError(InferenceError):
 
 
 class PaymentRequiredError(PermissionDeniedError):
-    """402: the account of the endpoint has to pay first."""
+    """402: the account of the endpoint must pay first."""
 
     what = "The endpoint asks for a payment"
     todo = "Ask an owner of the namespace to check its billing. The remaining rows can then be sent."
 
 
 class RefusedOnTheWayError(InferenceError):
-    """407 or 431: a proxy wants a login, or accepts no headers of this size; every request meets the same."""
+    """407 or 431: a proxy requires a login, or does not accept headers of this size. Every request would fail."""
 
     fault = "network"
     what = "A proxy or gateway refused the request before it reached the engine"
@@ -125,14 +125,14 @@ class RefusedOnTheWayError(InferenceError):
 
 
 class EndpointPausedError(InferenceError):
-    """The proxy's 400 for a paused endpoint, which never wakes by itself."""
+    """The proxy's 400 for a paused endpoint, which does not start by itself."""
 
     what = "The endpoint is paused"
     todo = "Resume the endpoint first. Requests do not wake a paused endpoint."
 
 
 class EndpointFailedError(InferenceError):
-    """The proxy's 400 for an endpoint that has failed ("in error"): nothing runs, and nothing will by itself."""
+    """The proxy's 400 for a failed endpoint ("in error"), which does not start by itself."""
 
     what = "The endpoint has failed"
     todo = (
@@ -142,7 +142,7 @@ class EndpointFailedError(InferenceError):
 
 
 class NotFoundError(InferenceError):
-    """404 or 410: the endpoint is gone, or its engine has no such route."""
+    """404 or 410: the endpoint does not exist, or its engine has no such route."""
 
     what = "No endpoint or route at this address"
     todo = (
@@ -151,7 +151,7 @@ class NotFoundError(InferenceError):
 
 
 class ModelNotFoundError(InferenceError):
-    """404 of an engine that runs and serves another model than the one asked for."""
+    """404 of an engine that serves another model than requested."""
 
     fault = "caller"
     what = "The endpoint does not serve the requested model"
@@ -188,7 +188,7 @@ class UnsupportedTaskError(BadRequestError):
 
 
 class UnsupportedParameterError(BadRequestError):
-    """A parameter that the engine ignores, or takes for something else."""
+    """A parameter that the engine ignores, or understands differently."""
 
     what = "The engine does not support a parameter"
     todo = "Leave the parameter out, or choose an engine that supports it (docs/reference/engines.md)."
@@ -202,7 +202,7 @@ class AnswerTooLargeError(InferenceError):
 
 
 class TlsError(InferenceError):
-    """What answers at the address speaks no TLS, or none that this machine accepts; nothing was sent."""
+    """The server does not use TLS, or no TLS that this machine accepts; nothing was sent."""
 
     fault = "network"
     what = "No TLS connection to the endpoint is possible"
@@ -213,7 +213,7 @@ class TlsError(InferenceError):
 
 
 class CertificateError(TlsError):
-    """The server's certificate is not trusted, has expired, or is another host's; nothing was sent."""
+    """The server's certificate is not trusted, has expired, or belongs to another host; nothing was sent."""
 
     what = "The certificate of the endpoint could not be verified"
     todo = (
@@ -223,14 +223,14 @@ class CertificateError(TlsError):
 
 
 class RedirectedError(NotFoundError):
-    """3xx with a Location: what is called lives at another address."""
+    """3xx with a Location: the endpoint has another address."""
 
     what = "The endpoint redirects requests, and redirects are not followed"
     todo = "Check the endpoint's URL (https, not http). The token is sent only to that URL."
 
 
 class OverloadedError(InferenceError):
-    """429: the engine or the proxy has too much to do just now."""
+    """429: the engine or the proxy is overloaded."""
 
     retryable = True
     what = "The endpoint refuses requests because it is overloaded"
@@ -238,7 +238,7 @@ class OverloadedError(InferenceError):
 
 
 class StartingError(InferenceError):
-    """503: no replica is ready, be it a cold start, a loading model or an update."""
+    """503: no replica is ready, because of a cold start, a loading model or an update."""
 
     retryable = True
     what = "The endpoint has no ready replica"
@@ -263,7 +263,7 @@ class InferenceTimeoutError(InferenceError):
 
 
 class ConnectionFailedError(InferenceError):
-    """No connection, or one that broke before an answer began."""
+    """No connection, or it broke before an answer began."""
 
     retryable = True
     fault = "network"
@@ -272,7 +272,7 @@ class ConnectionFailedError(InferenceError):
 
 
 class RetryBudgetError(InferenceError):
-    """So many requests of a batch failed and had to be sent again that going on would mostly repeat."""
+    """Too many requests of a batch failed and were sent again, so the batch would mostly repeat requests."""
 
     retryable = True
     what = "The engine fails too often to continue the batch"
@@ -280,7 +280,7 @@ class RetryBudgetError(InferenceError):
 
 
 class MalformedAnswerError(InferenceError):
-    """200 with a body that is not an answer: not JSON, empty, or without the parts that the task needs."""
+    """200 with a body that is not valid: not JSON, empty, or without the parts that the task needs."""
 
     retryable = True
     what = "The response of the endpoint is not valid"
@@ -288,7 +288,7 @@ class MalformedAnswerError(InferenceError):
 
 
 class InternalError(InferenceError):
-    """Something that nobody foresaw, raised while one row was handled: this provider or a library under it failed."""
+    """An unexpected exception in the handling of one row: a fault of this provider or of a library."""
 
     fault = "provider"
     what = "The provider failed on this row"
@@ -296,7 +296,7 @@ class InternalError(InferenceError):
 
 
 class FewerChoicesError(MalformedAnswerError):
-    """A whole answer with fewer texts than were asked for: an engine that ignores `n` does so every time."""
+    """A complete answer with fewer texts than requested: an engine that ignores `n` always returns that."""
 
     retryable = False
     what = "The engine returned fewer texts than requested"
@@ -307,12 +307,12 @@ class FewerChoicesError(MalformedAnswerError):
 
     @property
     def kind(self) -> str:
-        """That of any answer which is not what was asked for."""
+        """The same kind as for any answer that is not as requested."""
         return "malformed_answer"
 
 
 class DiscoveryError(InferenceError):
-    """Something that nobody foresaw, raised while the engine was asked what it is."""
+    """An unexpected exception in the discovery of the engine."""
 
     fault = "provider"
     what = "The engine could not be detected, because the requests for that failed"

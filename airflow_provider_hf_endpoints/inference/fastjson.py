@@ -1,4 +1,4 @@
-"""JSON for very many small documents: msgspec where it is installed (Airflow installs it), else the standard
+"""JSON for very many small documents: msgspec if it is installed (Airflow installs it), else the standard
 library."""
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def _encode_std(value: Any) -> bytes:
         try:
             return text.encode()
         except UnicodeEncodeError:
-            # A lone surrogate ("\\ud83d" without its other half) is legal in JSON and not in UTF-8: escape it.
+            # A lone surrogate ("\\ud83d" without its other half) is valid in JSON but not in UTF-8: escape it.
             return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for: NaN and infinity. msgspec writes them so too."""
+    """The same with null for NaN and infinity, which JSON does not have. msgspec does the same."""
     match value:
         case float():
             return value if isfinite(value) else None
@@ -46,13 +46,13 @@ def _finite(value: Any) -> Any:
 
 
 def _number(text: str) -> float | None:
-    """A number that no float can hold (`1e400`) is as good as infinity."""
+    """A number that is too large for a float (`1e400`) becomes infinity."""
     number = float(text)
     return number if isfinite(number) else None
 
 
 def names_in(document: bytes) -> list[str]:
-    """The names of a JSON object as they stand in it, also one that stands there twice."""
+    """The names in a JSON object, in order, with duplicates."""
     names: list[str] = []
 
     def seen(pairs: list[tuple[str, Any]]) -> None:
@@ -65,7 +65,7 @@ def names_in(document: bytes) -> list[str]:
 
 def _decode_std(document: bytes) -> Any:
     try:
-        # Not the bytes themselves: of those Python guesses UTF-16 and UTF-32 too, line by line.
+        # Not the bytes themselves: Python would guess UTF-16 and UTF-32 too, line by line.
         text = document.removeprefix(_BOM).decode("utf-8", "surrogatepass")
         # NaN and infinity are null, as `encode` writes them: a missing value is the same in every format.
         return json.loads(text, parse_constant=lambda name: None, parse_float=_number)
@@ -83,11 +83,11 @@ else:
     _decode = msgspec.json.Decoder().decode
 
     def decode(document: bytes) -> Any:
-        """The value of a JSON document; raises ValueError when it is not valid."""
+        """The value of a JSON document; raises ValueError if it is not valid."""
         try:
             return _decode(document)
         except (msgspec.DecodeError, ValueError):  # a ValueError itself only since 0.20
-            # NaN and lone surrogates, which Python's own json writes: slower, but no reason to refuse a row.
+            # NaN and lone surrogates, which Python's own json writes. This is slower, but no reason to refuse a row.
             return _decode_std(document)
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None

@@ -1,6 +1,6 @@
-"""Why a batch cannot begin or go on: its input, what is on its output path, its journal. Errors that carry no report.
+"""Errors of a batch that cannot begin or continue: its input, its output path, its journal. They have no report.
 
-The ends of a batch that ran are in `job/ends.py`; a row's own failure is a line of the output instead.
+The errors of a batch that has run are in `job/ends.py`. A row's own failure is a line of the output.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from difflib import get_close_matches
 
 
 class BatchError(Exception):
-    """A batch that could not begin or did not end as it should."""
+    """A batch could not begin, or did not end successfully."""
 
 
 class BatchInputError(BatchError):
-    """The input cannot be used: it is not there, is empty, or its rows are not what the job expects."""
+    """The input is not valid: it is missing or empty, or its rows are not as the job expects."""
 
     @classmethod
     def within(cls, path: object, error: BatchInputError) -> BatchInputError:
-        """The same error with the file's name in its words."""
+        """The same error with the file's name in its text."""
         error.args = (f"{path}: {error}",)
         return error
 
@@ -28,12 +28,12 @@ class EmptyInputError(BatchInputError):
 
 
 class MissingColumnError(BatchInputError):
-    """A template, or `keep_columns`, names a column that is not there.
+    """A template, or `keep_columns`, names a missing column.
 
-    :param column: as it is named
-    :param present: the columns that are there
+    :param column: the name
+    :param present: the existing columns
     :param where: file and line
-    :param by: what asks for the column, with its verb
+    :param by: what needs the column, with its verb
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MissingColumnError(BatchInputError):
 
 
 def _hint(column: str, present: tuple[str, ...]) -> str:
-    """What somebody may have meant who names a column that is not there."""
+    """The column that was probably meant."""
     if present and present[0].startswith("sep="):
         return ". Remove the first line, which is for Excel alone, and set delimiter to the sign behind sep="
     if len(present) == 1 and (signs := [sign for sign in ";\t|" if sign in present[0]]):
@@ -55,7 +55,7 @@ def _hint(column: str, present: tuple[str, ...]) -> str:
     if any(sign in column for sign in "\"'\n,"):
         return ". To keep braces in the text, double them: {{ and }}"
     asked = column.strip().casefold()
-    plain = [name for name in present if name.strip().casefold() == asked]  # another case, or a blank on either side
+    plain = [name for name in present if name.strip().casefold() == asked]  # other case, or blanks around it
     if near := plain or get_close_matches(column, present, 1):
         return f". Did you mean {near[0]!r}?"
     if any(sign in column for sign in ".[!:"):
@@ -68,21 +68,21 @@ class BadLineError(BatchInputError):
 
 
 class OutputConflictError(BatchError):
-    """Something else is on the output path: another job's output, or another run of this job."""
+    """The output path is in use: by another job's output, or by another run of this job."""
 
 
 class OutputBusyError(OutputConflictError):
-    """Another run is at the same output, or has taken it over: it passes, and the same job can be run again then."""
+    """Another run uses the same output, or has taken it over. The same job can be run again after that run."""
 
 
 class ShardsMissingError(BatchError):
-    """Shards cannot be put together yet: some of them are not finished, or none was planned."""
+    """Shards cannot be merged yet: some are not finished, or there is no plan."""
 
 
 class BatchStoreError(BatchError):
-    """The store or the disk of the output failed for longer than the batch waits; what was recorded is kept."""
+    """The store or the disk of the output failed for longer than the batch waits; recorded rows are kept."""
 
 
 class JournalCorruptError(BatchError):
-    """A record in the middle of the journal does not match its checksum: the disk or something else changed
-    it."""
+    """A record in the middle of the journal does not match its checksum: the disk or somebody changed
+    the file."""

@@ -1,4 +1,4 @@
-"""The public name of `shards/merge.py`: many shards put together to one output."""
+"""The public name of `shards/merge.py`, which merges many shards into one output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a job, from what an earlier one left to the manifest. Whoever makes it holds the lock of the output."""
+"""One run of a job, from an earlier run's journal to the manifest. Its maker has the lock of the output."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ from airflow_provider_hf_endpoints.inference.stores.patience import patiently, p
 log = logging.getLogger(__name__)
 
 REMOVE_PATIENCE = 10.0  # seconds
-LOCK_TICK = 0.25  # seconds between two looks whether this run still has its output
-#: Why a batch stops whose parent process is gone.
+LOCK_TICK = 0.25  # seconds between two checks that this run still has its output
+#: Why a batch stops if its parent process has gone.
 ORPHANED = (
     "the process that began the batch has ended: a worker was killed, or ran out of memory. A retry resumes the batch"
 )
 
 
 class Run:
-    """One run of a job, from what an earlier one left to the manifest."""
+    """One run of a job, from an earlier run's journal to the manifest."""
 
     def __init__(self, job: BatchJob, layout: OutputLayout, source: Input, lock: OutputLock) -> None:
         self._job = job
@@ -83,15 +83,15 @@ class Run:
         self._spending: Spending | None = None
         self._shared: list[Spending] = []
         self._rows_to_do: int | None = None
-        self._over_budget: tuple[str, Notice] | None = None  # which budget, and what of it
+        self._over_budget: tuple[str, Notice] | None = None  # which budget, and its last message
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
 
     @classmethod
     def begin(cls, job: BatchJob, layout: OutputLayout, source: Input, lock: OutputLock) -> Run:
-        """A run that has begun its journal, or has read the one that an earlier run of the same job left.
+        """A run that has begun its journal, or has read the journal of an earlier run of the same job.
 
-        :param lock: of the output; this run has it
+        :param lock: of the output, which this run has
         """
         run = cls(job, layout, source, lock)
         try:
@@ -123,9 +123,9 @@ class Run:
             log.info("resuming an earlier run: %d rows are done and are not sent again", done)
 
     async def discover(self, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
-        """Find out how to speak to the endpoint, waiting for it as long as the job allows.
+        """Detect the engine of the endpoint, and wait for the endpoint as long as the job allows.
 
-        :raises BatchAborted: it does not come, or refuses
+        :raises BatchAborted: it does not become ready, or refuses
         :raises BatchStopped: `stop`, or `job_timeout`
         """
         try:
@@ -144,7 +144,7 @@ class Run:
         return self._target
 
     def sender(self, engine: Engine, stop: Callable[[], bool], observer: Observer | None) -> Sender:
-        """What sends the rows."""
+        """The sender of the rows."""
         self._transport = engine.transport
         pace = Pace(Gate(self._job.probe_interval, self._job.startup_timeout), self.limiter)
         progress = Progress(time.monotonic(), observer)
@@ -152,7 +152,7 @@ class Run:
         return self._sender
 
     async def begin_spending(self, before: Spent) -> None:
-        """Begin to count, unless it is clear already that the rest can't fit.
+        """Start the account, unless the budget will clearly not cover the remaining rows.
 
         :raises BudgetExceeded: nothing was sent
         """
@@ -192,7 +192,7 @@ class Run:
         )
 
     async def follow_spending(self) -> None:
-        """Watch the budgets, as long as the batch runs."""
+        """Watch the budgets while the batch runs."""
         assert self._spending is not None
 
         def done() -> tuple[int, int | None]:
@@ -223,9 +223,9 @@ class Run:
         )
 
     async def follow_lock(self, orphaned: Callable[[], bool]) -> None:
-        """End the batch when another run has taken its output over, or nobody is left to wait for it.
+        """End the batch if another run has taken its output over, or if nobody waits for it any more.
 
-        :param orphaned: asked whether the process that began the batch is gone
+        :param orphaned: returns whether the process that began the batch has gone
         """
         assert self._sender is not None
         ending = self._sender.ending
@@ -243,7 +243,7 @@ class Run:
                 log.warning("could not check the lock of the output (%s: %s)", type(error).__name__, error)
 
     def replicas_changed(self, count: int, now: float) -> None:
-        """So many replicas are ready, and billed."""
+        """Take the number of ready, and billed, replicas."""
         for each in filter(None, (self._spending, *self._shared)):
             each.replicas_changed(count, now)
 
@@ -256,9 +256,9 @@ class Run:
         return self._sender.tally if self._sender is not None else Tally()
 
     async def finish(self) -> BatchReport:
-        """Publish, and tell how it ended.
+        """Publish the output, and return the report.
 
-        :raises BatchError: the batch did not come to its end, or more rows failed than it allows
+        :raises BatchError: the batch stopped early, or more rows failed than it allows
         """
         sender = self._sender
         assert sender is not None
@@ -270,7 +270,7 @@ class Run:
         return self._judge(report, sender)
 
     def _conclude(self, *, complete: bool) -> BatchReport:
-        """Publish, and delete the journal of an output that is whole. A journal that stays is not a failure then."""
+        """Publish, and delete the journal of a complete output. If that fails, the batch still succeeds."""
         report = self._publish(complete=complete)
         if complete:
             try:
@@ -286,7 +286,7 @@ class Run:
             case None:
                 pass
             case InferenceError() if self._is_over_budget():
-                pass  # who shares the endpoint has released it for the same reason, a moment before this one saw it
+                pass  # another user of the endpoint has released it for the same reason a moment before
             case InferenceError() as error:
                 raise BatchAborted(report, error) from error
             case BatchError() as error:
@@ -303,7 +303,7 @@ class Run:
         return judge_job(self._job, report, sender.tally.first_words)
 
     def _is_over_budget(self) -> bool:
-        """Whether a budget has ended the batch, or one that it shares is about to."""
+        """Whether a budget has ended the batch, or a shared one is about to."""
         soon = time.monotonic() + 2 * spending.TICK
         for each in self._shared:
             notice = each.notice(soon, self._tally.done, None)
@@ -312,14 +312,14 @@ class Run:
         return self._over_budget is not None
 
     def publish_partial(self) -> None:
-        """Put what is done where a reader finds it; the journal stays, the manifest is not written."""
+        """Publish the finished rows for readers. The journal stays, and no manifest is written."""
         if self._sender is not None:
             self._publish(complete=False)
 
     def _publish(self, *, complete: bool) -> BatchReport:
         layout = self._layout
         source, resume = self._source, self._resume
-        # Of a run that stopped early: what earlier runs have done further on stands in the partial output too.
+        # If this run stopped early, rows that earlier runs finished further on are in the partial output too.
         rows = source.read if complete or source.exhausted else max(source.read, resume.rows)
         totals = publish(layout, resume, rows, complete=complete, vectors=answers_vectors(self._job.task))
         report = self._report(complete=complete, **totals)
@@ -328,7 +328,7 @@ class Run:
         return report
 
     def _unsent(self) -> BatchReport:
-        """The report of a run that ends before its first row: what earlier ones have done, as they left it."""
+        """The report of a run that ends before its first row: the rows that earlier runs finished."""
         return self._report(complete=False, **count(self._resume.journal))
 
     def _report(self, *, complete: bool, **totals: Any) -> BatchReport:
@@ -349,7 +349,7 @@ class Run:
 
     @property
     def _engine(self) -> str | None:
-        """As the control plane names it, else as it names itself, else by how it is spoken to."""
+        """The engine's name by the control plane, else by itself, else its dialect."""
         named = self._job.engine
         if named is None and self._target is not None:
             named = self._target.engine or self._target.dialect.value
@@ -378,7 +378,7 @@ class Run:
         }
 
     def _of_shard(self) -> dict[str, Any]:
-        """What a merge has to know."""
+        """What a merge needs to know."""
         job = self._job
         if job.shard is None:
             return {}
@@ -403,7 +403,7 @@ class Run:
 
 
 def spent_by_earlier_runs(job: BatchJob, layout: OutputLayout) -> Spent:
-    """What earlier runs have cost; asked before an output that is to be overwritten is."""
+    """The cost of earlier runs, read before an output is overwritten."""
     return spending.load(_budget_path(layout), job.budget_key)
 
 
@@ -412,11 +412,11 @@ def _budget_path(layout: OutputLayout) -> UPath:
 
 
 def judge_job(job: BatchJob, report: BatchReport, first_words: Mapping[str, str] | None = None) -> BatchReport:
-    """The report of a job that came to its end.
+    """The report of a job that has sent all rows.
 
-    :param first_words: the first message of each kind of error, where it is known
+    :param first_words: the first message of each kind of error, if known
     :raises BatchFailed: more of its rows failed than it allows
     """
     if job.shard is not None:
-        return report  # what counts is how many rows of the whole failed, which the merge knows
+        return report  # the limit is for all rows of the batch, which only the merge knows
     return judge(report, fail_on_errors=job.fail_on_errors, max_error_rate=job.max_error_rate, first_words=first_words)

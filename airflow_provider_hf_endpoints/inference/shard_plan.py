@@ -1,4 +1,4 @@
-"""The public name of `shards/planner.py`: a batch divided into shards."""
+"""The public name of `shards/planner.py`, which divides a batch into shards."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The values that pass between engines, transports, the limit and clients: a request, a response, a result, a load.
-Nothing happens here.
+"""The values that engines, transports, the limit and clients exchange: a request, a response, a result, a load.
+No behaviour here.
 
-Nobody changes one of them. Those that are made for each row are not frozen all the same: that makes the making three
-times as dear.
+They are never changed. Those that are made for each row are still not frozen, because a frozen dataclass takes
+three times as long to make.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-#: What sends requests, as a user may ask for: `auto` is the fast transport, or httpx where there is a proxy.
+#: The transports that a user may choose: `auto` is the fast transport, or httpx if there is a proxy.
 TransportName = Literal["auto", "httpx"]
-#: Far above any answer in text or vectors; one that passes this is of an engine that has lost its way.
+#: Far above any answer in text or vectors. A larger answer means that the engine does not stop.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for and its engine does not see to: it is seen to when the answer is read.
+    """What a request asks for and its engine does not do: this provider does it when it reads the answer.
 
-    :param cut_at: stop texts: the answer ends before the first of them
-    :param most_tokens: of one text, None where nothing was said
-    :param texts: how many there are to be, 0 where that cannot be told: of several, no count of tokens tells which
-        reached the limit
-    :param as_it_came: the whole answer is handed on, so it is cut in the answer too
+    :param cut_at: stop texts: the text is cut before the first of them
+    :param most_tokens: of one text, None if not set
+    :param texts: the number of requested texts, 0 if unknown. With several texts, the number of tokens does not show
+        which text reached the limit
+    :param as_it_came: whether the whole answer is the result, so that its texts are cut inside of it
     """
 
     cut_at: tuple[str, ...] = ()
@@ -36,9 +36,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One call to an engine: a route below the endpoint's URL, and what is posted there as JSON.
+    """One call to an engine: a route below the endpoint's URL, and its JSON body.
 
-    :param asked: what is to be seen to when the answer is read, None for nothing
+    :param asked: what to check when the answer is read, None for nothing
     """
 
     route: str
@@ -49,7 +49,7 @@ class WireRequest:
 
 @dataclass(slots=True)
 class WireResponse:
-    """An answer that arrived whole. Header names are lower case."""
+    """A complete answer. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,20 +58,20 @@ class WireResponse:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens as the engine counted them; None where it did not say."""
+    """Tokens as the engine counted them; None if unknown."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
     @property
     def total_tokens(self) -> int | None:
-        """Sum of what is known, None when nothing is."""
+        """The sum of the known counts, None if there are none."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return None
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
     def as_dict(self) -> dict[str, int | None]:
-        """The three counts under OpenAI's names."""
+        """The three counts, by OpenAI's names."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -81,16 +81,16 @@ class Usage:
 
 @dataclass(slots=True)
 class InferenceResult:
-    """What an engine answered to a task.
+    """The engine's result of a task.
 
-    :param output: text for generation tasks, vectors for embeddings, the pipeline's own JSON otherwise
-    :param finish_reason: the engine's own word (`stop`, `length`, `eos_token` …), None where it gives none
-    :param usage: tokens, None where the engine does not count them
-    :param truncated: the text stops because a token limit was reached, not because it was complete; None where the
-        engine does not say why it stopped
-    :param filtered: the engine withheld the text (`content_filter`)
+    :param output: text for generation tasks, vectors for embeddings, otherwise the pipeline's JSON
+    :param finish_reason: the engine's own word (`stop`, `length`, `eos_token` …), None without one
+    :param usage: tokens, None if the engine does not count them
+    :param truncated: whether the text stops at a token limit; None if the
+        engine does not report why it stopped
+    :param filtered: whether the engine withheld the text (`content_filter`)
     :param model: model name in the answer
-    :param extra: what an answer says beside its text, under the engine's own names, such as `tool_calls`, `refusal`,
+    :param extra: other fields of an answer, by the engine's names, such as `tool_calls`, `refusal`,
         `reasoning_content`, `annotations`, `logprobs`; of several choices a list; None for nothing
     :param raw: the whole answer, parsed
     """
@@ -107,10 +107,10 @@ class InferenceResult:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What an engine said about itself along with an answer.
+    """The load that an engine reports with an answer.
 
     :param waiting: requests in its queue
-    :param cache: share of its cache in use, None where it does not say
+    :param cache: share of its cache in use, None if unknown
     """
 
     waiting: float

@@ -1,4 +1,4 @@
 """One exchange with one endpoint: the seam `Transport`, and the two transports behind it.
 
-What a status or a body means is not its concern.
+The meaning of a status or a body is decided elsewhere (`engines/`).
 """

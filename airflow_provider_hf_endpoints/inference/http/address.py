@@ -1,4 +1,4 @@
-"""Where an endpoint is: the URL that a user gave, read and checked once for every transport and client. Pure."""
+"""The address of an endpoint: the user's URL, parsed and checked for every transport and client. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-# What a user copies from an example for OpenAI's client; every route of ours begins behind the endpoint's own URL.
+# Users copy this from examples for OpenAI's client. Every route here begins after the endpoint's own URL.
 _OPENAI_PART = re.compile(r"/v1(/(chat/completions|completions|embeddings|models))?/*$")
 
-#: What no name or number of a host has.
+#: Characters that no host contains.
 _NO_HOST = re.compile(r"[\x00-\x20\x7f\"'<>\\^`{|}*,;()!&=+$~]")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An endpoint's URL in its parts.
+    """The parts of an endpoint's URL.
 
-    :param authority: host and port as they stand in the URL, for the header `host`
+    :param authority: host and port as in the URL, for the header `host`
     :param path: before every route, without a slash at its end
     """
 
@@ -31,7 +31,7 @@ class Address:
     def of(cls, url: str) -> Address:
         """The parts of `url`.
 
-        :raises ValueError: no http or https URL of a host
+        :raises ValueError: it is not an http or https URL with a host
         """
         parts = urlsplit(endpoint_url(url))
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -48,12 +48,12 @@ class Address:
 
 
 def endpoint_url(url: str) -> str:
-    """The endpoint's own URL, also where it was given as OpenAI's client wants it, with `/v1` at its end."""
+    """The endpoint's own URL, also if it was given in the form for OpenAI's client, with `/v1` at its end."""
     return _OPENAI_PART.sub("", url.strip().rstrip("/")).rstrip("/")
 
 
 def check_headers(headers: dict[str, str]) -> None:
-    """Refuse headers that can't be sent, or that would smuggle another in.
+    """Refuse headers that cannot be sent, or that would add another header.
 
     :raises ValueError: a control character, or one outside Latin-1
     """

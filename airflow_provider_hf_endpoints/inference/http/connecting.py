@@ -1,7 +1,7 @@
-"""Connections to a host that has several addresses, some of which may be dead: staggered, as RFC 8305 has it.
+"""Connections to a host with several addresses, some of which may not respond: staggered, as in RFC 8305.
 
-An address that does not answer within 250 ms has the next tried beside it, and the first connection counts. An address
-that failed, or was overtaken, comes last for a minute, so that a dead one costs its quarter of a second once.
+If an address does not answer within 250 ms, the next one is tried beside it. The first connection is used. An address
+that failed, or was slower, comes last for a minute. So a dead address delays only one connection.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses are kept, and what is known of each
+ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses, and what is known of each, are remembered
 STAGGER = 0.25  # seconds
 
-#: As `getaddrinfo` gives them: family, type, protocol, and what `connect` takes.
+#: In the form of `getaddrinfo`: family, type, protocol, and the argument of `connect`.
 Target = tuple[int, int, int, tuple[Any, ...]]
 
 
 class Addresses:
-    """The addresses of one host, asked for once a minute: a thousand connections are not a thousand questions."""
+    """The addresses of one host, looked up at most once a minute, for any number of connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -37,7 +37,7 @@ class Addresses:
     async def connect(self) -> socket.socket:
         """A connected socket.
 
-        :raises OSError: the host is unknown, or none of its addresses takes a connection
+        :raises OSError: the host is unknown, or none of its addresses accepts a connection
         """
         try:
             return await self._race(self._in_order(await self._resolve()))
@@ -55,7 +55,7 @@ class Addresses:
             return self._found
 
     def _in_order(self, found: Sequence[Target]) -> list[Target]:
-        """Each address first in its turn, so that all of a host's get connections; doubtful ones behind the others."""
+        """The addresses in rotation, so that all of a host's addresses get connections; doubtful ones come last."""
         now = time.monotonic()
         first = next(self._turn) % len(found)
         turned = [*found[first:], *found[:first]]
@@ -97,8 +97,8 @@ class Addresses:
 
 
 def alternating(targets: Iterable[Target]) -> list[Target]:
-    """One address of each family in turn, in the order given otherwise: where one family does not work, the next try is
-    of the other."""
+    """The addresses, alternating between families, otherwise in the given order: if one family does not work, the next
+    try uses the other."""
     found = list(targets)
     of_first = [target for target in found if target[0] == found[0][0]]
     of_others = [target for target in found if target[0] != found[0][0]]
@@ -107,9 +107,9 @@ def alternating(targets: Iterable[Target]) -> list[Target]:
 
 
 async def _look_up(host: str, port: int) -> list[Any]:
-    """A host's addresses, asked for in a thread of its own.
+    """A host's addresses, looked up in a separate thread.
 
-    A resolver may take minutes and cannot be interrupted: the event loop waits for its own threads before it closes.
+    A resolver may take minutes and cannot be interrupted, and the event loop would wait for its own threads at its end.
     """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Any]] = loop.create_future()
@@ -148,7 +148,7 @@ async def _connected(target: Target) -> socket.socket:
 
 
 def _close(task: asyncio.Task[socket.socket]) -> None:
-    """A connection that came second is not wanted."""
+    """Close a connection that was slower than another."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 

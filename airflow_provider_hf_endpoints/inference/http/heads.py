@@ -1,7 +1,7 @@
-"""The head of an HTTP/1.1 answer: status line, headers, and how long the body behind them is. Pure.
+"""The head of an HTTP/1.1 answer: status line, headers, and the length of the body. Pure.
 
-As strict as h11, whose readings the grammar below follows (RFC 9110 and 9112). What is not understood is an error and
-never a guess: where two readers of a connection disagree, one of them takes a part of an answer for the next answer.
+As strict as h11, which has the same grammar (RFC 9110 and 9112). Anything unknown is an error, never a guess: if two
+readers of a connection disagree, one of them reads a part of an answer as the next answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 LENGTH, CHUNKS, CLOSE = "length", "chunks", "close"
 
 _TOKEN = r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
-# Control characters too, which servers do send; but no NUL, no line break, no form feed.
+# Control characters too, because servers send them; but no NUL, no line break, no form feed.
 _TEXT = r"[^\x00\n\r\f\v]*"
 _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?")
 #: All header lines of a head at once; a line that is not valid is missing in what is found. The blanks before a value
@@ -24,16 +24,16 @@ _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?")
 #: never given back (`*+`), or a line of blanks would take the square of its length.
 _HEADERS = re.compile(rf"^({_TOKEN}):[ \t]*+({_TEXT})$", re.MULTILINE)
 _NAME = re.compile(_TOKEN)
-_USUAL = 4096  # characters of a head; of a larger one no line is kept at hand
+_USUAL = 4096  # characters of a head; the lines of a larger head are not cached
 _FOLD = re.compile(r"\n[ \t]+")
 _MOST_DIGITS = 20
 _NUMBER = re.compile(rf"[0-9]{{1,{_MOST_DIGITS}}}", re.ASCII)
 
 
 class Head(NamedTuple):  # made once an answer: a frozen dataclass takes three times as long
-    """What stands before an answer's body.
+    """The part of an answer before its body.
 
-    :param headers: names in lower case; what stands in several lines is one value with commas
+    :param headers: names in lower case; several lines with the same name become one value with commas
     :param framing: how the body ends
     :param length: of the body in bytes, for that framing
     :param keep_alive: whether the server keeps the connection after the answer
@@ -66,7 +66,7 @@ def read_head(text: str, method: str) -> Head | None:
     if status in (204, 304) or method == "HEAD":
         return Head(status, headers, LENGTH, 0, keep_alive and not (chunked and length is not None))
     if chunked:
-        # With a length beside it the sender is broken or an attacker (RFC 9112, 6.3): no second answer from there.
+        # With a length beside it, the sender is broken or an attacker (RFC 9112, 6.3). Do not use its connection again.
         return Head(status, headers, CHUNKS, 0, keep_alive and length is None)
     if length is not None:
         return Head(status, headers, LENGTH, length, keep_alive)
@@ -74,7 +74,7 @@ def read_head(text: str, method: str) -> Head | None:
 
 
 def check_trailer(text: str) -> None:
-    """Lines behind the last chunk, which nobody needs.
+    """Check the lines after the last chunk. Their content is not used.
 
     :raises MalformedAnswerError: a line that is not a header
     """
@@ -103,16 +103,16 @@ def _headers(text: str) -> dict[str, str]:
     return headers
 
 
-@functools.lru_cache(maxsize=1000)  # most lines of an answer stood in the one before too
+@functools.lru_cache(maxsize=1000)  # most lines of an answer are the same as in the previous one
 def _header_line(line: str) -> tuple[str | None, str]:
-    """Name in lower case and value of a header; no name where the line is unusual, or is not one."""
+    """Name in lower case and value of a header; no name if the line is unusual or not a header."""
     name, colon, value = line.partition(":")
     usual = colon and _NAME.fullmatch(name) and value.isprintable()
     return name.lower() if usual else None, value.strip(" ")
 
 
 def _unusual_headers(text: str) -> dict[str, str]:
-    """The same where lines go on, stand several times or hold control characters, or where one is not a header."""
+    """The same for continued or repeated lines, for control characters, and for lines that are not headers."""
     found = _HEADERS.findall(text)
     if len(found) != text.count("\n") + 1:
         found = _unfolded(text)
@@ -124,7 +124,7 @@ def _unusual_headers(text: str) -> dict[str, str]:
 
 
 def _unfolded(text: str) -> list[tuple[str, str]]:
-    """Headers whose values go on in lines that begin with a space, which is obsolete and still allowed to be read."""
+    """Headers whose values continue in lines that begin with a space. This is obsolete, but readers may accept it."""
     if text[0] not in " \t":
         joined = _FOLD.sub(" ", text)
         found: list[tuple[str, str]] = _HEADERS.findall(joined)
@@ -138,7 +138,7 @@ def _content_length(headers: dict[str, str]) -> int:
     text = headers["content-length"]
     if text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS:
         return int(text)
-    # The same number twice is what some proxies make of it; two numbers are an attack or a broken server.
+    # Some proxies repeat the same number. Two different numbers are an attack or a broken server.
     numbers = {number.strip(" \t") for number in text.split(",")}
     if len(numbers) > 1 or not _NUMBER.fullmatch(number := numbers.pop()):
         raise MalformedAnswerError(f"content-length {text[:60]!r}")

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 answer out of the bytes of a connection, however they are cut into pieces. Pure: no sockets.
+"""An HTTP/1.1 answer from the bytes of a connection, in pieces of any size. Pure: no sockets.
 
-Heads are read in `heads.py`; here is where a body ends. Only what a client of JSON APIs meets: no upgrades, no
-pipelining, trailers checked and dropped. As strict as h11, which `benchmarks/http_fuzz.py` holds it against.
+Heads are read in `heads.py`; this file finds the end of a body. It supports what a client of JSON APIs needs: no
+upgrades, no pipelining; trailers are checked and dropped. As strict as h11: `benchmarks/http_fuzz.py` compares both.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from airflow_provider_hf_endpoints.inference.http.heads import CHUNKS, CLOSE, LE
 from airflow_provider_hf_endpoints.inference.http.unpacking import unpack_answer
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
-MAX_HEAD = 100 * 1024  # bytes, as httpcore has it; the same for the line before a chunk, and for trailers
-#: Lines may end with a bare line feed, as h11 and RFC 9112 (2.2) have it; those before chunks may not.
+MAX_HEAD = 100 * 1024  # bytes, as in httpcore; the same for the line before a chunk, and for trailers
+#: Lines may end with a bare line feed, as in h11 and RFC 9112 (2.2), except for the lines before chunks.
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
-# Of 20 digits at most, which is more than 64 bits hold. Blanks at the end are against the RFC, and servers send them.
+# At most 20 digits, more than 64 bits have. Blanks at the end violate the RFC, but servers send them.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;.*+)?[ \t]*+")
 
 
 def passes(status: int) -> bool:
-    """Whether a refusal says by its status alone that the same request may succeed later.
+    """Whether the status alone shows that the same request may succeed later.
 
-    A 400 or a 404 would end a row or a batch. Its body may say that the endpoint is at fault, so one that breaks off is
-    asked for again.
+    A 400 or a 404 would end a row or a batch. Its body may say that the endpoint is at fault, so an incomplete body is
+    requested again.
     """
     return status >= 500 or status in (408, 425, 429)
 
 
 class AnswerParser:
-    """Takes an answer's bytes with `feed` until it gives the answer back.
+    """Takes the bytes of an answer with `feed`, until the answer is complete.
 
-    :param method: of the request: an answer to HEAD has no body, whatever its headers say
-    :param max_bytes: of the body, packed or unpacked
+    :param method: of the request: an answer to HEAD has no body, whatever its headers
+    :param max_bytes: maximum of the body, packed or unpacked
     """
 
     __slots__ = ("_body", "_buffer", "_chunk_left", "_head", "_max_bytes", "_method", "_seen", "keep_alive", "started")
@@ -42,17 +42,17 @@ class AnswerParser:
         self._method = method
         self._max_bytes = max_bytes
         self._buffer = bytearray()
-        self._body: bytearray | None = None  # of the chunks so far; None once the last has come
+        self._body: bytearray | None = None  # of the chunks so far; None after the last chunk
         self._chunk_left = -1
         self._head: Head | None = None
-        self._seen = 0  # bytes of the buffer in which no end was found
+        self._seen = 0  # bytes of the buffer that were searched for an end
         #: Whether the connection may be used again after the answer.
         self.keep_alive = False
         #: Whether any byte of an answer has come.
         self.started = False
 
     def feed(self, data: bytes) -> WireResponse | None:
-        """The answer once it is whole, None before.
+        """The complete answer, None before that.
 
         :raises MalformedAnswerError: this is not HTTP/1.1
         :raises AnswerTooLargeError: the body has more than `max_bytes`
@@ -70,7 +70,7 @@ class AnswerParser:
         return None
 
     def eof(self) -> WireResponse:
-        """The answer of a body that ends with its connection.
+        """The answer whose body ends with the connection.
 
         :raises CutAnswerError: the answer was not complete
         """
@@ -79,9 +79,9 @@ class AnswerParser:
         raise CutAnswerError("the connection was closed in the middle of the response")
 
     def refusal_so_far(self, *, cut: bool) -> WireResponse | None:
-        """A refusal without the rest of its body: its status says what it means. None if the status is a success.
+        """A refusal without the rest of its body: the status is enough. None if the status is a success.
 
-        :param cut: the rest does not come; None then for a status that is not known to pass, see `passes`
+        :param cut: whether the rest will not come; then None for a status that may not be temporary, see `passes`
         """
         head = self._head
         if head is None or 200 <= head.status < 300 or (cut and not passes(head.status)):
@@ -91,7 +91,7 @@ class AnswerParser:
         return WireResponse(head.status, head.headers, body[: self._max_bytes])
 
     def _read_heads(self) -> Head | None:
-        """The head before the body, behind those that only announce it."""
+        """The head before the body, after informational heads."""
         while (lines := self._lines()) is not None:
             head = read_head(lines, self._method)
             if head is not None:
@@ -105,9 +105,9 @@ class AnswerParser:
         return None
 
     def _lines(self) -> str | None:
-        """The lines up to an empty one, taken from the buffer and decoded as Latin-1; None while that has not come.
+        """The lines up to an empty one, removed from the buffer and decoded as Latin-1; None if it is incomplete.
 
-        :raises MalformedAnswerError: it would have had to
+        :raises MalformedAnswerError: the lines are too long
         """
         buffer = self._buffer
         found = _EMPTY_LINE.search(buffer, self._seen)
@@ -140,7 +140,7 @@ class AnswerParser:
         return None
 
     def _read_chunk_line(self) -> bool:
-        """Read how long the next chunk is; false while the line has not come whole."""
+        """Read the length of the next chunk; false while the line is incomplete."""
         buffer = self._buffer
         end = buffer.find(b"\r\n", self._seen)
         size = len(buffer) if end < 0 else end
@@ -154,13 +154,13 @@ class AnswerParser:
         if found is None:
             raise MalformedAnswerError(f"a chunk with the invalid size {bytes(buffer[: min(end, 20)])!r}")
         self._chunk_left = int(found[1], 16)
-        del found  # it holds the buffer, which could not shrink
+        del found  # it references the buffer, which could not shrink
         del buffer[: end + 2]
         self._bound(len(self._body or b"") + self._chunk_left)
         return True
 
     def _read_trailer(self) -> WireResponse | None:
-        """What follows the last chunk: nothing, or header lines that nobody needs, and an empty line."""
+        """The end after the last chunk: an empty line, perhaps after header lines, which are not used."""
         buffer = self._buffer
         blank = 1 if buffer.startswith(b"\n") else 2 if buffer.startswith(b"\r\n") else 0
         if blank:
@@ -185,7 +185,7 @@ class AnswerParser:
     def _finish(self, body: bytes) -> WireResponse:
         assert self._head is not None
         if self._buffer:
-            # More than one answer to one request: nothing on this connection can be trusted any more.
+            # More than one answer to one request: the connection cannot be trusted any more.
             self.keep_alive = False
         status, headers = self._head.status, self._head.headers
         if "content-encoding" in headers:

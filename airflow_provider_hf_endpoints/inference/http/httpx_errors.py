@@ -1,4 +1,4 @@
-"""Whatever httpx raises, as one of ours: the one table of it, for the transport and the single-call clients."""
+"""Exceptions of httpx as errors of this package: one table for the transport and the single-call clients."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, is_hopeless, tls_failure
 
-#: What a request can raise. Not every error of httpx is an `HTTPError`, broken TLS may come as it is, and
+#: The exceptions of a request. Not every error of httpx is an `HTTPError`, broken TLS may raise its own error, and
 #: Python itself refuses a URL that is not a text.
 RAISED = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, UnicodeError)
-#: A kept connection that the server closed meanwhile shows as one of these at the next request on it.
+#: A request on a kept connection that the server has closed raises one of these.
 MAYBE_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 def typed_error(error: Exception, route: str) -> InferenceError:
-    """What `error`, one of `RAISED`, means to whoever sent a request to `route`."""
+    """The error for `error`, one of `RAISED`, of a request to `route`."""
     words = str(error) or type(error).__name__
     if (failure := tls_failure(error)) is not None and is_hopeless(failure):
         return hopeless(failure, route)
@@ -44,12 +44,12 @@ def typed_error(error: Exception, route: str) -> InferenceError:
 
 
 def closed_before_answer(error: Exception) -> bool:
-    """Whether the connection broke before the answer began, as httpx and httpcore word it."""
+    """Whether the connection broke before the answer began, by the texts of httpx and httpcore."""
     return "complete message body" not in str(error) and not broke_rules(error)
 
 
 def broke_rules(error: Exception) -> bool:
-    """Whether something came that is not HTTP, rather than an end."""
+    """Whether the server sent something that is not HTTP, and did not just close the connection."""
     return isinstance(error, httpx.RemoteProtocolError) and not any(
         words in str(error) for words in ("without sending", "unexpectedly closed", "ConnectionClosed")
     )

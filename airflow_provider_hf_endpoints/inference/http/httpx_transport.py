@@ -1,6 +1,6 @@
 """The transport that works everywhere: httpx, with its proxies, CA bundles and environment variables.
 
-Slower than `streams.py`, and imported only where it is used: httpx brings its command-line tool's libraries along.
+Slower than `streams.py`, and imported only when it is used, because httpx imports many libraries.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ JSON_BODY = {"content-type": "application/json"}
 
 
 class _Stage:
-    """How far a request is: while it has no connection, `timer` ends earlier."""
+    """The state of a request: while it has no connection, `timer` ends earlier."""
 
     def __init__(self, timer: asyncio.Timeout, request: HttpRequest, connect_timeout: float) -> None:
         self._timer = timer
@@ -51,18 +51,18 @@ class _Stage:
         self._has_connection = False
 
     def connecting(self) -> None:
-        """A connection is looked for."""
+        """The request waits for a connection."""
         self._has_connection = False
         self._timer.reschedule(min(self._ends, self._clock() + self._patience))
 
     def connected(self) -> None:
-        """The request is on its way."""
+        """The request has a connection."""
         self._has_connection = True
         self._timer.reschedule(self._ends)
 
     @property
     def error(self) -> InferenceError:
-        """What it means that the time is over."""
+        """The error if the time is over."""
         route = self._request.route
         if self._has_connection:
             return InferenceTimeoutError(f"none within {round(self._request.timeout, 2):g} s", path=route)
@@ -70,15 +70,15 @@ class _Stage:
 
 
 class HttpxTransport(Transport):
-    """httpx: proxies, CA bundles and environment variables as everywhere. Its pool slows with what is in
-    flight.
+    """httpx, with proxies, CA bundles and environment variables. Its pool becomes slower with the number of requests
+    in flight.
 
     :param url: the endpoint's URL
     :param headers: sent with every request
-    :param connections: most connections at once
-    :param max_response_bytes: most bytes of an answer's body
+    :param connections: maximum of connections
+    :param max_response_bytes: maximum of bytes of an answer's body
     :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
-    :raises ValueError: no http or https URL, or a header that cannot be sent
+    :raises ValueError: it is not an http or https URL, or a header that cannot be sent
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class HttpxTransport(Transport):
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         silence_httpx()
-        Address.of(url)  # httpx itself would find a mistake at the first request
+        Address.of(url)  # otherwise httpx would find a mistake only at the first request
         self._base = endpoint_url(url)
         self._tls = Handshakes()
         self._max_bytes = max_response_bytes
@@ -105,7 +105,7 @@ class HttpxTransport(Transport):
 
     async def send(self, request: HttpRequest) -> WireResponse:
         """See `Transport.send`."""
-        # httpx's timeouts bound one step each, and a proxy's silence not at all; this one bounds the whole.
+        # httpx's timeouts limit single steps, and the wait for a proxy not at all. This one limits the whole request.
         try:
             async with asyncio.timeout(None) as timer:
                 stage = _Stage(timer, request, self._connect_timeout)
@@ -114,7 +114,7 @@ class HttpxTransport(Transport):
                 except MAYBE_STALE as error:
                     if not closed_before_answer(error):
                         raise
-                # Most likely a kept connection that the server had given up: once more, on a new one.
+                # Most likely a kept connection that the server had closed: send once more, on a new one.
                 self.resent += 1
                 return await self._exchange(request, stage)
         except TimeoutError as error:
@@ -133,9 +133,9 @@ class HttpxTransport(Transport):
         return WireResponse(answer.status_code, answer.headers, body)
 
     async def _begin(self, request: HttpRequest, stage: _Stage) -> httpx.Response:
-        """An answer whose head has come.
+        """An answer whose head has been read.
 
-        :raises TlsError: no connection will come about
+        :raises TlsError: a TLS connection is not possible
         """
         stage.connecting()
 
@@ -160,9 +160,9 @@ class HttpxTransport(Transport):
             raise self._tls.failed(failure, request.route) from error
 
     async def _body(self, answer: httpx.Response, route: str) -> bytes:
-        """The body as it came; leaving in the middle closes the connection.
+        """The body as bytes. An exception closes the connection.
 
-        Of a refusal that is too large, or that passes and breaks off, what has come: its status says what it means.
+        For a refusal whose body is too large or incomplete, the bytes so far are returned: its status is enough.
         """
         body = bytearray()
         try:

@@ -1,4 +1,4 @@
-"""Which transport a batch uses unless it is given one."""
+"""The default transport of a batch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def open_transport(
     max_response_bytes: int = MAX_RESPONSE_BYTES,
     connect_timeout: float = CONNECT_TIMEOUT,
 ) -> Transport:
-    """The fast transport, or httpx where it was asked for or the environment sets a proxy for the endpoint.
+    """The fast transport, or httpx if the job asks for it or the environment sets a proxy for the endpoint.
 
-    :param connections: most requests at once
-    :param ask: headers that ask the engine for more than its answer
-    :param max_response_bytes: most bytes of an answer's body
+    :param connections: maximum of requests at once
+    :param ask: headers that request more than the engine's answer
+    :param max_response_bytes: maximum of bytes of an answer's body
     :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
-    :raises ValueError: no http or https URL, or a token that no header can carry
+    :raises ValueError: it is not an http or https URL, or the token is not valid in a header
     """
     headers = {"accept": "application/json", **(ask or {})}
     if token:

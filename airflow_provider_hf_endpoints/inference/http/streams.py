@@ -1,8 +1,8 @@
-"""The batch's own HTTP/1.1 client on asyncio: one connection per request in flight, kept and used again.
+"""The batch's own HTTP/1.1 client on asyncio: one connection per request in flight, kept and reused.
 
-A batch speaks to one host, sends small JSON and reads small JSON, thousands of times a second. A general client's
-pool costs more than that exchange itself (`benchmarks/`); this one is a list. It knows no proxies: `open_transport`
-takes httpx where one is set.
+A batch sends and reads small JSON to and from one host, thousands of times a second. A general client's
+pool costs more than the exchange itself (`benchmarks/`), so here the pool is a list. It supports no proxies:
+`open_transport` uses httpx if there is one.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from airflow_provider_hf_endpoints.inference.http.transport import (
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
 TLS_BUFFER = 32 * 1024  # bytes
-#: Each begins with a buffer of 256 KB, so a thousand at once would be a quarter of a gigabyte.
+#: Each begins with a buffer of 256 KB, so a thousand would take a quarter of a gigabyte.
 HANDSHAKES_AT_ONCE = 64
 IDLE_LIFETIME = 55.0  # seconds; load balancers close at 60
 
 
 class _ClosedBeforeAnswerError(Exception):
-    """The server closed the connection and had not said a byte."""
+    """The server closed the connection before it had sent a byte."""
 
 
 def _shrink_tls_buffer(transport: asyncio.BaseTransport) -> None:
-    """Let asyncio's TLS keep a buffer of an answer's size per connection in place of its own 256 KB.
+    """Reduce asyncio's TLS buffer of 256 KB per connection to the size of an answer.
 
-    Neither attribute is in asyncio's documentation; where an event loop has no such things, nothing changes.
+    Neither attribute is documented. Event loops without them do not change.
     """
     tls: Any = getattr(transport, "_ssl_protocol", None)
     if all(hasattr(tls, name) for name in ("max_size", "_ssl_buffer", "_ssl_buffer_view")):
@@ -58,7 +58,7 @@ def _shrink_tls_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; at most one request is on it."""
+    """One connection, with at most one request."""
 
     __slots__ = ("_parser", "_transport", "_waiter", "closed", "idle_since", "used")
 
@@ -76,7 +76,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._parser is None:
-            self.close()  # bytes that nobody asked for, such as a 408 before the server closes
+            self.close()  # unexpected bytes, such as a 408 before the server closes
             return
         try:
             answer = self._parser.feed(data)
@@ -106,7 +106,7 @@ class _Connection(asyncio.Protocol):
             self._end(parser.refusal_so_far(cut=True) or error)
 
     def exchange(self, data: bytes, parser: AnswerParser) -> asyncio.Future[WireResponse]:
-        """Send a request's bytes; the future brings the answer that `parser` reads."""
+        """Send a request's bytes. The future returns the answer that `parser` reads."""
         assert self._transport is not None
         self._parser = parser
         self._waiter = asyncio.get_running_loop().create_future()
@@ -114,11 +114,11 @@ class _Connection(asyncio.Protocol):
         return self._waiter
 
     def fail(self, error: Exception) -> None:
-        """End the request on this connection with an error and close it, so that the engine stops working on it."""
+        """Fail the request of this connection and close it, so that the engine stops working on it."""
         self._end(error)
 
     def close(self) -> None:
-        """Close at once; unsent bytes are dropped."""
+        """Close at once. Unsent bytes are dropped."""
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
@@ -141,9 +141,9 @@ class StreamsTransport(Transport):
     :param url: the endpoint's URL
     :param headers: sent with every request
     :param ssl_context: for `https`; None for httpx's own choice of CA bundle (`SSL_CERT_FILE`, certifi)
-    :param max_response_bytes: most bytes of an answer's body
+    :param max_response_bytes: maximum of bytes of an answer's body
     :param connect_timeout: seconds for a connection, from the host's address to the end of the handshake
-    :raises ValueError: no http or https URL, or a header that cannot be sent
+    :raises ValueError: it is not an http or https URL, or a header that cannot be sent
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class StreamsTransport(Transport):
             try:
                 return await self._exchange(connection, data, request, deadline)
             except _ClosedBeforeAnswerError:
-                self.resent += 1  # the server had given up the kept connection: once more, on a new one
+                self.resent += 1  # the server had closed the kept connection: send once more, on a new one
         connection = await self._connect(request, deadline)
         try:
             return await self._exchange(connection, data, request, deadline)
@@ -214,7 +214,7 @@ class StreamsTransport(Transport):
         connection.fail(InferenceTimeoutError(f"none within {round(request.timeout, 2):g} s", path=request.route))
 
     def _take_idle(self) -> _Connection | None:
-        """The connection used last, which is the likeliest to be open still."""
+        """The connection used last, which is the likeliest to be open."""
         oldest = time.monotonic() - IDLE_LIFETIME
         while self._idle:
             connection = self._idle.pop()
@@ -252,7 +252,7 @@ class StreamsTransport(Transport):
         except TimeoutError as error:
             words = f"no connection within {round(patience, 2):g} s"
             raise ConnectionFailedError(words, path=request.route) from error
-        except OSError as error:  # refused, unreachable, unknown host, TLS that fails
+        except OSError as error:  # refused, unreachable, unknown host, TLS failure
             if (failure := tls_failure(error)) is not None:
                 raise self._tls.failed(failure, request.route) from error
             raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
@@ -286,4 +286,4 @@ class StreamsTransport(Transport):
         self._all.clear()
         self._idle.clear()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)  # connections are gone after the loop's next round
+            await asyncio.sleep(0)  # connections are closed after the loop's next round

@@ -1,4 +1,4 @@
-"""What a TLS handshake that failed means: whether a further try can come to anything. No I/O."""
+"""What a failed TLS handshake means: whether another try can succeed. No I/O."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from airflow_provider_hf_endpoints.inference.errors import (
     TlsError,
 )
 
-#: Handshakes that may fail before one has worked: what stands before an endpoint may be about to get its settings.
+#: Handshakes that may fail before the first success: a server in front of an endpoint may still be configured.
 TRIES = 3
-#: OpenSSL's words for a peer that speaks something else, most likely plain HTTP; newer releases have the last.
+#: OpenSSL's texts for a server that does not use TLS, most likely plain HTTP; newer releases have the last.
 _NO_TLS = frozenset(
     ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 )
@@ -22,7 +22,7 @@ _ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLW
 
 
 def tls_failure(error: BaseException | None) -> ssl.SSLError | None:
-    """The handshake's failure behind an exception; None where a connection merely ended, or TLS is not to blame."""
+    """The handshake's failure in an exception; None if only the connection ended, or TLS is not at fault."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             ended = isinstance(error, _ENDED) or "UNEXPECTED_EOF" in _reason(error)
@@ -32,33 +32,33 @@ def tls_failure(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    return getattr(error, "reason", None) or ""  # one that OpenSSL did not make has none
+    return getattr(error, "reason", None) or ""  # an error that is not OpenSSL's has no reason
 
 
 def is_hopeless(error: ssl.SSLError) -> bool:
-    """Whether one such failure is enough."""
+    """Whether one such failure is enough to give up."""
     return isinstance(error, ssl.SSLCertVerificationError) or _reason(error) in _NO_TLS
 
 
 def hopeless(error: ssl.SSLError, route: str) -> TlsError:
-    """What ends the sending."""
+    """The error that ends the sending."""
     kind = CertificateError if isinstance(error, ssl.SSLCertVerificationError) else TlsError
     return kind(str(error), path=route)
 
 
 class Handshakes:
-    """Counts the handshakes with one endpoint, and says what a failed one means."""
+    """Counts the handshakes with one endpoint, and decides what a failed one means."""
 
     def __init__(self) -> None:
         self._worked = False
         self._failed = 0
 
     def worked(self) -> None:
-        """One has come about: later failures are the moment's."""
+        """One has succeeded: later failures are temporary."""
         self._worked = True
 
     def failed(self, error: ssl.SSLError, route: str) -> InferenceError:
-        """The error of a request for which no handshake came about."""
+        """The error of a request whose handshake failed."""
         self._failed += 1
         if is_hopeless(error) or (self._failed >= TRIES and not self._worked):
             return hopeless(error, route)

@@ -1,8 +1,8 @@
 """The seam between the batch and an HTTP library: one method, `send`.
 
-A transport is bound to one endpoint. It knows connections, timeouts and TLS; statuses and bodies are not its concern.
-`streams.py` holds the fast one, `httpx_transport.py` the one that works everywhere, and this file imports neither: a
-batch pays only for what it uses.
+A transport is for one endpoint. It handles connections, timeouts and TLS, not statuses and bodies.
+`streams.py` has the fast transport, `httpx_transport.py` the one that works everywhere. This file imports neither, so
+that a batch imports only what it uses.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ CONNECT_TIMEOUT = 10.0  # seconds
 
 @dataclass(slots=True)  # not frozen, which would take three times as long for each row
 class HttpRequest:
-    """Bytes to be sent.
+    """The bytes of a request.
 
     :param route: path below the endpoint's URL, beginning with `/`
-    :param timeout: seconds until the answer must have arrived whole
+    :param timeout: seconds until the answer must be complete
     """
 
     method: str
@@ -30,26 +30,26 @@ class HttpRequest:
 
 
 class Transport(ABC):
-    """Sends requests to one endpoint, any number at once. The batch calls `send` and, at its end,
+    """Sends requests to one endpoint, any number at the same time. The batch calls `send` and, at its end,
     `aclose`."""
 
-    #: How many requests were sent once more because a kept connection was found closed.
+    #: How many requests were sent twice because a kept connection was closed.
     resent: int = 0
 
     @abstractmethod
     async def send(self, request: HttpRequest) -> WireResponse:
-        """The answer, whole, whatever its status.
+        """The complete answer, with any status.
 
-        On a timeout or a cancellation the connection is closed, so that the engine stops working on the
-        request. A kept connection that the server had closed meanwhile is replaced once, at once.
+        After a timeout or a cancellation the connection is closed, so that the engine stops working on the
+        request. A kept connection that the server had closed is replaced at once, one time.
 
-        :raises ConnectionFailedError: no connection, or none that brought the beginning of an answer
+        :raises ConnectionFailedError: there is no connection, or it broke before an answer began
         :raises InferenceTimeoutError: no complete answer within the timeout
-        :raises CertificateError: the server's certificate is not accepted; trying again does not help
-        :raises CutAnswerError: an answer that ended too early
-        :raises MalformedAnswerError: what came is not HTTP
-        :raises AnswerTooLargeError: a body above the transport's bound
-        :raises BadRequestError: a route that no URL can carry
+        :raises CertificateError: the server's certificate is not accepted; a retry does not help
+        :raises CutAnswerError: the answer is incomplete
+        :raises MalformedAnswerError: the answer is not HTTP
+        :raises AnswerTooLargeError: the body exceeds the maximum
+        :raises BadRequestError: the route is not valid in a URL
         """
 
     async def aclose(self) -> None:  # noqa: B027 - a transport without connections has nothing to close

@@ -1,4 +1,4 @@
-"""A body that came packed, unpacked. The transports ask for none, and some proxies pack all the same. Pure."""
+"""Unpacks the body of an answer. The transports do not ask for packing, but some proxies pack. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
 )
 
-_WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's, whichever stands there
-_BARE = -zlib.MAX_WBITS  # what some servers mean by deflate
+_WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's header, whichever is there
+_BARE = -zlib.MAX_WBITS  # the format of some servers for deflate
 
 
 def unpack_answer(status: int, body: bytes, encoding: str | None, most: int) -> bytes:
     """`body` of an answer without its content encoding.
 
-    A refusal means what its status says, whatever its body is: where that can't be read, words say so in its place.
+    A refusal means what its status says. If its body cannot be unpacked, a text says so in its place.
 
-    :raises InferenceError: as `unpack`, where the status is a success
+    :raises InferenceError: as `unpack`, if the status is a success
     """
     try:
         return unpack(body, encoding, most)
@@ -33,10 +33,10 @@ def unpack_answer(status: int, body: bytes, encoding: str | None, most: int) -> 
 def unpack(body: bytes, encoding: str | None, most: int) -> bytes:
     """`body` without its content encoding.
 
-    :param most: bytes that it may have; a few bytes that are packed well would fill any memory
+    :param most: maximum of bytes; a few packed bytes could fill the memory
     :raises AnswerTooLargeError: there are more
-    :raises CutAnswerError: it can't be unpacked, or stops in the middle
-    :raises MalformedAnswerError: an encoding that nobody asked for and that is not known here
+    :raises CutAnswerError: it is damaged or incomplete
+    :raises MalformedAnswerError: the encoding is unknown
     """
     name = "identity" if encoding is None else encoding.strip().lower()
     if name in ("identity", ""):
@@ -57,7 +57,7 @@ def unpack(body: bytes, encoding: str | None, most: int) -> bytes:
 
 
 def _inflate(packed: bytes, window: int, most: int) -> bytes:
-    """All members of a packed body, one behind the other."""
+    """All members of a packed body, one after the other."""
     out = bytearray()
     while packed:
         member = zlib.decompressobj(window)
