@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """What the parsed options come to."""
+    """The settings from the parsed options."""
     return Settings(
         public_url=arguments.public_url,
         token=arguments.token,

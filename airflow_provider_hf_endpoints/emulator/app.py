@@ -1,5 +1,5 @@
-"""The whole emulator as one ASGI application: every request is recorded, meets its fault if one is set, and goes to the
-control plane, the proxy, or the emulator's own routes. Every answer says that an emulator gave it.
+"""The whole emulator as one ASGI application. It records every request, applies faults, and passes the request to the
+control plane, the proxy, or the emulator's own routes. Every answer has a header that names the emulator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MARKS = [(b"server", NAME.encode()), (b"x-emulator", b"true")]
 
 
 class _Dropped(Exception):
-    """The connection is to be closed; stops whatever still wants to answer."""
+    """The connection must be closed. Stops whatever would still answer."""
 
 
 class EmulatorApp:
@@ -96,9 +96,9 @@ class EmulatorApp:
 
 
 class _Marked:
-    """A `send` that adds the emulator's headers, reports the answer, and can break off in the middle of the body.
+    """A `send` that adds the emulator's headers, reports the answer, and can stop in the middle of the body.
 
-    The report comes before the last byte goes out, so that whoever has the answer finds it among the requests.
+    The report comes before the last byte, so that a client that has the answer finds it among the requests.
     """
 
     def __init__(self, send: Send, report: Callable[[int], None], *, cut: bool) -> None:
@@ -128,7 +128,7 @@ class _Marked:
 
 
 def _late(send: Send, seconds: float) -> Send:
-    """`send` that holds the answer back; the route's work is done by then."""
+    """A `send` that delays the answer. The route has done its work by then."""
 
     async def held(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -150,11 +150,11 @@ async def _answer(send: Send, status: int, body: bytes, content_type: str, heade
 
 
 def _abort(send: Send) -> None:
-    """Close the connection at once. ASGI has no word for it; uvicorn's `send` belongs to what holds the transport."""
+    """Close the connection at once. ASGI has no message for this; uvicorn's `send` belongs to the transport's owner."""
     cycle: Any = getattr(send, "__self__", None)
     if not hasattr(cycle, "transport"):
         raise RuntimeError("this server's connections cannot be dropped")
-    cycle.disconnected = True  # or uvicorn would report an answer that never came
+    cycle.disconnected = True  # otherwise uvicorn would report a missing answer
     cycle.transport.abort()
 
 

@@ -1,4 +1,4 @@
-"""Failures on demand: which requests they hit, how often, and what happens to the answer. Decisions only.
+"""Failures on demand: which requests fail, how often, and how. Decisions only.
 
 `app.py` asks `FaultBook.draw` for every request and does what the fault says.
 """
@@ -21,11 +21,11 @@ Cut = Literal["drop", "cut", "not_json"]
 class Fault:
     """One failure. `path` is a regular expression searched in the request's path, `method` one of HTTP's or None.
 
-    With `status` the request is answered at once with `body` (text, or JSON of anything else) and `headers`, and does
+    With `status` the request is answered at once with `body` (text, or any other value as JSON) and `headers`, and does
     not reach its route. `kind`: "drop" closes the connection without an answer, "cut" sends half of the route's real
     answer and closes, "not_json" answers 200 with a page of HTML. `after` passes the request to its route first
-    and then fails it: the create that happened although its answer was lost. `delay_seconds` comes before everything
-    else, alone too. `late_seconds` comes between the route's work and its answer: it is done, and nobody knows yet.
+    and then fails it, like a create that succeeds although its answer is lost. `delay_seconds` comes before everything
+    else, also without other settings. `late_seconds` comes between the route's work and its answer.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of `POST /_emulator/faults`
@@ -40,9 +40,9 @@ class Fault:
     late_seconds: float = 0.0
     kind: Cut | None = None
     after: bool = False
-    skip: int = 0  # matching requests that pass unharmed first
-    count: int | None = None  # how many requests it hits; None: no end
-    rate: float = 1.0  # the share of matching requests that it hits
+    skip: int = 0  # matching requests that succeed first
+    count: int | None = None  # how many requests fail; None: all
+    rate: float = 1.0  # the share of matching requests that fail
 
     def __post_init__(self) -> None:
         try:
@@ -68,7 +68,7 @@ class _Entry:
 
 
 class FaultBook:
-    """The faults that are set, in order: the first that matches and is not used up hits."""
+    """The faults, in order. The first that matches and is not used up applies."""
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
@@ -84,7 +84,7 @@ class FaultBook:
             self._entries.clear()
 
     def draw(self, method: str, path: str) -> Fault | None:
-        """The fault that this request meets, or None."""
+        """The fault for this request, or None."""
         if not self._entries:
             return None
         with self._lock:

@@ -1,4 +1,4 @@
-"""JSON over Starlette as the emulator does it: bodies that cannot break it, answers that always are valid JSON."""
+"""JSON over Starlette for the emulator: it accepts any bytes as a body, and answers with valid JSON only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _finite(text: str) -> float:
 
 
 def parse_json(body: bytes) -> Any:
-    """The body as JSON. Raises ApiError 400 for anything else, NaN, bad UTF-8 and bottomless nesting included."""
+    """The body as JSON. Raises ApiError 400 for anything else, with NaN, bad UTF-8 and endless nesting."""
     try:
         return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -43,7 +43,7 @@ def parse_request(body: bytes) -> Any:
 
 def dump_json(value: Any) -> bytes:
     """`value` as JSON, compact."""
-    # ASCII only, so that a lone surrogate in somebody's string cannot fail the encoding of the answer.
+    # ASCII only, so that a lone surrogate in a string cannot fail the encoding of the answer.
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -53,7 +53,7 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 
 def error_response(error: ApiError) -> Response:
-    """The answer that `error` stands for."""
+    """The answer for `error`."""
     if error.plain:
         return Response(error.message, error.status, media_type="text/plain; charset=utf-8")
     return json_response(error.body, error.status)

@@ -1,6 +1,6 @@
-"""The HTTP server under an emulator: uvicorn's, which ends as soon as it is told to.
+"""The HTTP server of an emulator: uvicorn's, with a fast end.
 
-uvicorn looks ten times a second whether it is to end, and then waits a tenth for its connections, open or not: 0.2 s at
+uvicorn checks ten times a second whether to end, and then waits a tenth of a second for its connections: 0.2 s at
 the end of each of a thousand tests.
 """
 
@@ -12,12 +12,12 @@ import socket
 
 import uvicorn
 
-_LOOK_EVERY = 0.1  # seconds, as uvicorn does: by it the header `Date` is kept
-_ROUNDS = 3  # of the loop, until a closed connection has said so
+_LOOK_EVERY = 0.1  # seconds, as in uvicorn: the header `Date` is updated at this interval
+_ROUNDS = 3  # of the loop, until a closed connection has reported its end
 
 
 class HttpServer(uvicorn.Server):
-    """One server, to be run in one event loop."""
+    """One server, for one event loop."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -25,7 +25,7 @@ class HttpServer(uvicorn.Server):
         self._told = asyncio.Event()
 
     def end(self) -> None:
-        """Let `serve` return. Safe from another thread, and once it has returned."""
+        """Let `serve` return. May be called from another thread, and after `serve` has returned."""
         self.should_exit = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -42,7 +42,7 @@ class HttpServer(uvicorn.Server):
                     await self._told.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """At once where nothing is being answered; else as uvicorn does, which waits for the answers."""
+        """At once if no request is being answered. Otherwise as in uvicorn, which waits for the answers."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):

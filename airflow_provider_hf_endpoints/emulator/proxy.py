@@ -1,6 +1,6 @@
-"""The proxy in front of every endpoint: who may call, and what a request does to an endpoint that does not run.
+"""The proxy in front of every endpoint: who may call, and the effect of a request on an endpoint that does not run.
 
-An ASGI application below `/endpoints/{id}`; it hands what passes to the endpoint's engine.
+An ASGI application below `/endpoints/{id}`. It passes accepted requests to the endpoint's engine.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ UNAVAILABLE = {"error": "503 Service Unavailable", "code": "SERVICE_UNAVAILABLE"
 PAUSED = "The endpoint is paused, ask a maintainer to restart it"
 OLD_PAUSED = "Invalid state"
 FAILED = "Your endpoint is in error, check its status on endpoints.huggingface.co"
-AT_ZERO = "The endpoint is scaled to zero"  # no report tells the words
+AT_ZERO = "The endpoint is scaled to zero"  # no report has the real words
 _HOLD_POLL = 0.05  # seconds between looks at an endpoint that a request waits for
-_HICCUP_EVERY = 3  # during the update of a single replica, every so manieth request meets a 503
+_HICCUP_EVERY = 3  # during the update of a single replica, one of so many requests gets a 503
 
 
 class _Once:
-    """A function that does its work the first time it is called, and nothing after."""
+    """A function that does its work only once."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work: Callable[[], None] | None = work
@@ -44,7 +44,7 @@ class _Once:
 
 
 class ClientGone(Exception):
-    """Nobody reads the answer any more."""
+    """The client has closed the connection."""
 
 
 class Proxy:
@@ -81,7 +81,7 @@ class Proxy:
                 await self._forward(call, receive, send)
 
     def _admit(self, endpoint: Endpoint, headers: dict[str, str]) -> None:
-        """Raises ApiError 401 or 403; wakes nothing."""
+        """Raises ApiError 401 or 403. Wakes nothing."""
         if endpoint.spec["type"] == "public":
             return
         settings = self._service.settings
@@ -90,9 +90,9 @@ class Proxy:
             raise account.missing_infer()
 
     async def _ready(self, endpoint: Endpoint, headers: dict[str, str]) -> Endpoint | None:
-        """The endpoint once it serves, waited for as long as the request allows; None: it does not serve.
+        """The endpoint once it serves, after a wait as long as the request allows; None if it does not serve.
 
-        Raises ApiError 400 for one that is paused or failed. Wakes one that is scaled to zero.
+        Raises ApiError 400 if it is paused or failed. Wakes it if it is scaled to zero.
         """
         quirks = self._service.settings.quirks
         held_until = self._service.now() + _patience(headers.get("x-scale-up-timeout"))
@@ -150,7 +150,7 @@ class Proxy:
 
         try:
             self._count(call.endpoint, reply)
-            # Before the last byte goes out: who has the answer may rely on the request being over.
+            # Before the last byte: a client that has the answer may rely on the end of the request.
             await _send(send, reply, head=call.method == "HEAD", before_last=over)
         finally:
             release()
@@ -161,7 +161,7 @@ class Proxy:
         traffic.statuses[reply.status] += 1
 
     def _count_tokens(self, endpoint: Endpoint, reply: Reply) -> None:
-        """At the end of the answer: a stream's tokens are not known before."""
+        """At the end of the answer, because a stream's tokens are not known before."""
         traffic = self._service.traffic(endpoint)
         traffic.prompt_tokens += reply.prompt_tokens
         traffic.completion_tokens += reply.completion_tokens
@@ -173,7 +173,7 @@ class Proxy:
 
 
 def _patience(header: str | None) -> float:
-    """Seconds that `X-Scale-Up-Timeout` asks the proxy to hold the request."""
+    """Seconds for which the header `X-Scale-Up-Timeout` asks the proxy to keep the request."""
     try:
         seconds = float(header or 0)
     except ValueError:
@@ -197,11 +197,11 @@ async def _read(receive: Receive) -> bytes:
 
 
 async def _while_connected(answering: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Run `answering` to its end, or until the client leaves: then it is cancelled, and the engine stops working."""
+    """Run `answering` to its end, or until the client leaves. Then it is cancelled, and the engine stops working."""
     work = asyncio.ensure_future(answering)
     await asyncio.sleep(0)
     if work.done():
-        return work.result()  # most answers take no time: no need to watch for the client's leaving
+        return work.result()  # most answers take no time, so there is no need to watch the client
     leaving = asyncio.ensure_future(receive())
     try:
         await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)

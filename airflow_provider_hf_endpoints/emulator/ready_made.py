@@ -8,7 +8,7 @@ import urllib.request
 
 
 def make_endpoint(url: str, namespace: str, token: str, name: str) -> None:
-    """Create it. Raises `ValueError` with the service's words where it is refused."""
+    """Create it. Raises `ValueError` with the service's words if the service refuses."""
     place = {"provider": {"vendor": "aws", "region": "us-east-1"}, "type": "authenticated", "name": name}
     scaling = {"minReplica": 0, "maxReplica": 1, "scaleToZeroTimeout": 15}
     compute = {"accelerator": "gpu", "instanceType": "nvidia-l4", "instanceSize": "x1", "scaling": scaling}

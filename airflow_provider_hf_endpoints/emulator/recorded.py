@@ -1,4 +1,4 @@
-"""What the emulator remembers of each request that it has answered. A value; who records it is `app.py`."""
+"""The record of a request that the emulator has answered. A value; `app.py` makes it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class RecordedRequest:
 
     at: float  # seconds since 1970, on the emulator's clock
     method: str
-    path: str  # with the query, as it was sent
+    path: str  # with the query, unchanged
     status: int
     seconds: float
-    fault: bool  # whether a fault was met
+    fault: bool  # whether a fault applied
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

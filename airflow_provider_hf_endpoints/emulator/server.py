@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.emulator.service.clock import Clock
 from airflow_provider_hf_endpoints.emulator.service.service import Service
 from airflow_provider_hf_endpoints.emulator.settings import Settings, changed
 
-_TICK = 0.1  # seconds between looks at every endpoint, for what must run or stop
+_TICK = 0.1  # seconds between checks of all endpoints for engines to start or stop
 _STOP_PATIENCE = 10.0  # seconds that the server's thread may take to end
 
 
@@ -34,9 +34,9 @@ class Emulator:
 
     `with Emulator(token="hf_test", namespace="acme") as emulator:` starts a real HTTP server on a free port of
     `127.0.0.1` and ends it; several may run at a time. Arguments are the fields of `Settings`, and `behaviour` fields
-    (`initializing_seconds=2`, `latency_seconds=0.1`, ...) may be given directly. Raises ValueError for any other, and
-    `EngineUnavailable` when the llama.cpp engine or its model is not installed. `clock=Clock(stopped=True)` is one that
-    only a test moves.
+    (`initializing_seconds=2`, `latency_seconds=0.1`, ...) may be given directly. Raises ValueError for other names, and
+    `EngineUnavailable` if the llama.cpp engine or its model is not installed. With `clock=Clock(stopped=True)`,
+    only the test moves the time.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Emulator:
         **changes: Any,
     ) -> None:
         self.settings = _settings(settings or Settings(), changes)
-        self.listening = ""  # the address that it listens on, once started; `url` is how clients reach it
+        self.listening = ""  # the address of the server after its start; clients use `url`
         self._host = host
         self._port = port
         self._clock = clock or Clock()
@@ -64,11 +64,11 @@ class Emulator:
     # ------------------------------------------------------------------------------------------- life
 
     def start(self) -> Self:
-        """Listen, and return once requests are answered. Raises OSError when the port is taken."""
+        """Listen, and return once requests are answered. Raises OSError if the port is in use."""
         if self._thread is not None:
             raise RuntimeError("the emulator has been started already")
-        # The protocol is named because asyncio turns Nagle's delay off only where it reads it; without it every answer
-        # on a kept connection came 40 ms late.
+        # The protocol is named because asyncio sets TCP_NODELAY only for a named protocol. Without it, every answer
+        # on a kept connection was 40 ms late.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,13 +90,13 @@ class Emulator:
             timeout_keep_alive=60,
         )
         self._server = HttpServer(config)
-        # A socket that listens has a backlog: requests wait in it until the loop in the thread takes them.
+        # A listening socket has a backlog: requests wait in it until the loop in the thread accepts them.
         self._thread = threading.Thread(target=self._run, name="hf-endpoints-emulator", daemon=True)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End the server and everything that it runs. May be called twice."""
+        """End the server and all its processes. May be called twice."""
         if self._server is not None:
             self._server.end()
         if self._thread is not None:
@@ -142,7 +142,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The address below which everything is: `/v2`, `/v3`, `/api`, `/endpoints`, `/_emulator`."""
+        """The base address of all routes: `/v2`, `/v3`, `/api`, `/endpoints`, `/_emulator`."""
         return self._service.base_url
 
     @property
@@ -159,7 +159,7 @@ class Emulator:
         return list(self._app.requests)
 
     def endpoint(self, name: str, namespace: str | None = None) -> dict[str, Any]:
-        """The endpoint as GET answers it. Raises KeyError when there is none."""
+        """The endpoint in the form of GET. Raises KeyError if there is none."""
         found = [e for e in self._service.all(namespace) if e.name == name]
         if not found:
             raise KeyError(name)
@@ -168,7 +168,7 @@ class Emulator:
     def meter(self, name: str, namespace: str | None = None) -> dict[str, Any]:
         """What the endpoint has cost: `usd`, `billed_seconds`, `states`, `replicas`, requests and tokens.
 
-        Also for a deleted one. Raises KeyError when there never was any.
+        Also works for a deleted endpoint. Raises KeyError if it never existed.
         """
         return self._service.meter(self._ever(name, namespace))
 
@@ -191,12 +191,12 @@ class Emulator:
     def make_endpoint(self, name: str) -> None:
         """An endpoint that exists before the test: vLLM with a small model that chats, running in a moment.
 
-        Raises `ValueError` with the service's words where it is refused.
+        Raises `ValueError` with the service's words if the service refuses.
         """
         make_endpoint(self.url, self.namespace, self.token, name)
 
     def add_fault(self, path: str = "", **fault: Any) -> None:
-        """Let requests fail whose path `path` (a regular expression) is found in; see `Fault` for the rest."""
+        """Let requests fail whose path matches `path` (a regular expression); for the rest see `Fault`."""
         self._faults.add(Fault(path, **fault))
 
     def clear_faults(self) -> None:
@@ -204,19 +204,19 @@ class Emulator:
 
     @property
     def faults(self) -> Sequence[dict[str, Any]]:
-        """The faults that are set, with how often each was matched and hit."""
+        """The current faults, with the number of matches and hits of each."""
         return self._faults.report()
 
     def behave(self, name: str, **behaviour: Any) -> None:
-        """Change how the endpoint `name` behaves (fields of `Behaviour`); it need not exist yet."""
+        """Change how the endpoint `name` behaves (fields of `Behaviour`); it may not exist yet."""
         self._service.set_behaviour(name, **behaviour)
 
     def set_capacity(self, hardware: str, *, available: bool) -> None:
-        """Whether an instance type, or one row of the price list by its id, can be had."""
+        """Whether an instance type, or one row of the price list by its id, is available."""
         self._service.set_capacity(hardware, available=available)
 
     def set_quirks(self, *quirks: str) -> None:
-        """From now on do as these say (see `settings.QUIRKS`), and as no others."""
+        """Replace the quirks (see `settings.QUIRKS`)."""
         self._service.set_quirks(*quirks)
 
     def set_quota(self, instance_type: str, accelerators: int) -> None:
@@ -228,7 +228,7 @@ class Emulator:
 
 
 def _settings(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """`settings` with `changes`, those that belong to `Behaviour` put there."""
+    """`settings` with `changes`. Fields of `Behaviour` are set there."""
     fields = set(Settings.__dataclass_fields__)
     own = {name: value for name, value in changes.items() if name in fields}
     rest = {name: value for name, value in changes.items() if name not in fields}
@@ -239,7 +239,7 @@ def _settings(settings: Settings, changes: dict[str, Any]) -> Settings:
 def _engine(settings: Settings, service: Service) -> Engine:
     if settings.engine == "echo":
         return EchoEngine(service.clock)
-    # Imported here: most emulators echo, and need no HTTP client of their own.
+    # Imported here, because most emulators use the echo engine and need no HTTP client.
     from airflow_provider_hf_endpoints.emulator.engines.llamacpp import LlamaCppEngine
 
     return LlamaCppEngine(settings.model_path, service)

@@ -1,6 +1,6 @@
-"""What an emulator can be set to: how long each phase takes, who may do what, how much hardware there is.
+"""The settings of an emulator: the duration of each phase, permissions, and the available hardware.
 
-Values only. What they lead to is decided in `state.py`, `account.py`, `hardware.py` and the engines.
+Values only. Their effects are decided in `state.py`, `account.py`, `hardware.py` and the engines.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 ENGINES = ("echo", "llamacpp")
 PERMISSIONS = frozenset({"read", "write", "infer"})
-# Where reports of the service conflict, or where one report alone says so: what a quirk makes the emulator do in place
-# of what it does by itself. Each with its source in docs/reference/emulator.md.
+# For points on which reports of the service conflict, or which rest on one report: a quirk changes the emulator's
+# default behaviour. The source of each is in docs/reference/emulator.md.
 QUIRKS = {
     "paused_keeps_target": "a paused endpoint's targetReplica stays above 0",
     "paused_invalid_state": "the data plane of a paused endpoint answers 400 `Invalid state`, as in 2024",
@@ -30,29 +30,29 @@ QUIRKS = {
 class Behaviour:
     """How one endpoint behaves: durations in seconds of the emulator's clock.
 
-    Every endpoint starts with the emulator's own; `Emulator.behave(name, ...)`, `POST /_emulator/behaviours` and
-    `EMULATOR_*` variables in the endpoint's `env` change it for one.
+    Every endpoint starts with the emulator's settings; `Emulator.behave(name, ...)`, `POST /_emulator/behaviours` and
+    `EMULATOR_*` variables in the endpoint's `env` change them for one endpoint.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # where changes come from outside
+    __pydantic_config__ = ConfigDict(extra="forbid")  # for changes from outside
 
     pending_seconds: float = 0.02
     initializing_seconds: float = 0.05
-    loading_seconds: float = 0.0  # how long `running` precedes the health route's first 200
+    loading_seconds: float = 0.0  # time from state `running` to the health route's first 200
     updating_seconds: float = 0.05
-    deleting_seconds: float = 0.02  # how long GET still answers 200 after DELETE
+    deleting_seconds: float = 0.02  # how long GET answers 200 after DELETE
 
     fail: str | None = None  # a start ends in `failed` with this as errorMessage
-    fail_starts: int | None = None  # only the first so many starts fail; None: every one
-    fail_on: tuple[str, ...] = ()  # only starts on these instance types fail; none named: on any
+    fail_starts: int | None = None  # only this many starts fail, from the first on; None: all
+    fail_on: tuple[str, ...] = ()  # only starts on these instance types fail; empty: all
     fail_update: str | None = None  # an update ends in `updateFailed` with this as errorMessage
-    logs: tuple[str, ...] = ()  # what the container prints before it fails or runs
+    logs: tuple[str, ...] = ()  # the container's output before it fails or runs
 
     latency_seconds: float = 0.0  # the echo engine's time per request
     latency_seconds_per_token: float = 0.0
-    slots: int | None = None  # requests that the echo engine works on at a time, per replica; the rest queue
-    context_length: int | None = None  # tokens; None: what the endpoint's image and arguments say, or 8192
-    refuse_over: int | None = None  # concurrent requests above which 429 is answered; None: the engine's own
+    slots: int | None = None  # requests that the echo engine handles at the same time, per replica; others queue
+    context_length: int | None = None  # tokens; None: from the endpoint's image and arguments, or 8192
+    refuse_over: int | None = None  # concurrent requests above which the answer is 429; None: the engine's default
 
 
 _BEHAVIOUR = TypeAdapter(Behaviour)
@@ -66,12 +66,12 @@ def changed(behaviour: Behaviour, changes: Mapping[str, Any]) -> Behaviour:
 
 @dataclass(frozen=True)
 class Token:
-    """An access token: what it may do, and where (`namespaces` None: everywhere its user may)."""
+    """An access token: its permissions and their namespaces (`namespaces` None: all of its user)."""
 
     value: str
     permissions: frozenset[str] = PERMISSIONS
     namespaces: frozenset[str] | None = None
-    user: str | None = None  # whose it is; None: the emulator's own user
+    user: str | None = None  # its user; None: the emulator's user
     expired: bool = False
 
     def __post_init__(self) -> None:
@@ -88,13 +88,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that one emulator is set to."""
+    """All settings of an emulator."""
 
     token: str = "hf_emulator"
     namespace: str = "emulator"
     orgs: tuple[str, ...] = ()
-    orgs_without_billing: frozenset[str] = frozenset()  # listing them is a 401
-    tokens: tuple[Token, ...] = ()  # besides `token`, which may do everything
+    orgs_without_billing: frozenset[str] = frozenset()  # a list of their endpoints is a 401
+    tokens: tuple[Token, ...] = ()  # besides `token`, which has all permissions
     can_pay: bool = True  # False: creating and resuming is a 403
 
     engine: str = "echo"  # or "llamacpp"
@@ -103,15 +103,15 @@ class Settings:
     behaviour: Behaviour = field(default_factory=Behaviour)
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)  # by endpoint name
     seconds_per_minute: float = 60.0  # of the service's minutes: idle timeout, autoscaler's windows, prices
-    scale_down_window_seconds: float = 300.0  # service seconds of too little load before a replica goes
+    scale_down_window_seconds: float = 300.0  # service seconds of low load before a replica stops
 
     quota: int = 4096  # accelerators per instance type and namespace
     quotas: Mapping[str, int] = field(default_factory=dict)  # by instance type
     no_capacity: frozenset[str] = frozenset()  # instance types, or hardware ids, that are not available
-    public_url: str | None = None  # how clients reach it, where that is not the address that it listens on
-    delete_status: int = 200  # of a DELETE that is accepted; 202 has been seen
+    public_url: str | None = None  # the address for clients, if it differs from the server's address
+    delete_status: int = 200  # of an accepted DELETE; 202 has been seen
     log_search: bool = True  # False: the v3 logs route answers 501
-    tags_update_restarts: bool = False  # whether an update of nothing but tags goes through `updating`
+    tags_update_restarts: bool = False  # whether an update of only tags goes through `updating`
     max_requests_kept: int = 10_000
     seed: int = 0  # of faults that have a rate
     quirks: frozenset[str] = frozenset()  # of QUIRKS
@@ -126,7 +126,7 @@ class Settings:
             raise ValueError(f"engine={self.engine!r} is not valid. Use one of {', '.join(ENGINES)}")
 
     def behaviour_of(self, name: str, env: Mapping[str, str]) -> Behaviour:
-        """How the endpoint `name` behaves, its own `EMULATOR_*` variables applied."""
+        """The behaviour of the endpoint `name`, with its `EMULATOR_*` variables."""
         return with_env(self.behaviours.get(name, self.behaviour), env)
 
 
@@ -149,7 +149,7 @@ _TEXTS = {"EMULATOR_FAIL": "fail", "EMULATOR_FAIL_UPDATE": "fail_update"}
 
 
 def with_env(behaviour: Behaviour, env: Mapping[str, str]) -> Behaviour:
-    """`behaviour` with what `env` sets; a value that is not a number of seconds is ignored, as any container would."""
+    """`behaviour` with what `env` sets; a value that is not a number of seconds is ignored, as in any container."""
     changes: dict[str, object] = {}
     for name, value in env.items():
         if name in _TEXTS:

@@ -1,1 +1,1 @@
-"""The routes of the emulated control plane, and the emulator's own. What they do to an endpoint is in `service/`."""
+"""The routes of the emulated control plane, and the emulator's own. Their effects on endpoints are in `service/`."""

@@ -1,4 +1,4 @@
-"""Who is asking, and may they: tokens, permissions, namespaces, and what whoami says of them. Pure."""
+"""Tokens, permissions and namespaces: who may do what, and the answer of whoami. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCOPES = {
 
 
 def find_token(settings: Settings, authorization: str | None) -> Token | None:
-    """The token of an `Authorization` header, or None when there is none, or none that is known and current."""
+    """The token of an `Authorization` header, or None if there is none, or if it is not known or has expired."""
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -27,7 +27,7 @@ def find_token(settings: Settings, authorization: str | None) -> Token | None:
 
 
 def authenticate(settings: Settings, authorization: str | None) -> Token:
-    """The same, as the control plane wants it. Raises ApiError 401."""
+    """The same, with the control plane's refusal. Raises ApiError 401."""
     token = find_token(settings, authorization)
     if token is None:
         raise ApiError(401)
@@ -55,12 +55,12 @@ def authorize(settings: Settings, token: Token, permission: str, namespace: str)
 
 
 def missing_infer() -> ApiError:
-    """What the proxy answers to a token that may manage but not call."""
+    """The proxy's answer to a token that may manage but not call."""
     return ApiError(403, f"missing permissions: {_SCOPES['infer']}")
 
 
 def require_payment(settings: Settings, namespace: str) -> None:
-    """Raises ApiError 403 when nobody pays for `namespace`."""
+    """Raises ApiError 403 if `namespace` has no payment method."""
     if not settings.can_pay:
         raise ApiError(403, f"Payment method required for namespace: {namespace}")
 

@@ -1,4 +1,4 @@
-"""The emulator's own routes, below `/_emulator/`, without a token: what happened and cost, and what shall go wrong."""
+"""The emulator's own routes below `/_emulator/`, without a token: history, cost, faults and settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ It is not Hugging Face's service: nothing here costs money, and nothing here is 
 
 
 def history_json(endpoint: Endpoint) -> list[dict[str, Any]]:
-    """The states that `endpoint` went through, as JSON."""
+    """The history of states of `endpoint`, as JSON."""
     return [
         {"at": timestamp(moment.at), "seconds": moment.at, "state": moment.state, "message": moment.message}
         for moment in endpoint.history

@@ -1,4 +1,4 @@
-"""The catalog: models with tested recipes, and what deploying one creates. A table and pure functions."""
+"""The catalog: models with tested recipes, and their deployment. A table and pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.emulator.errors import ApiError
 
 @dataclass(frozen=True)
 class Recipe:
-    """One tested way of deploying a model."""
+    """A tested deployment of a model."""
 
     id: str
     accelerator: str
@@ -120,7 +120,7 @@ def _model_json(model: Model) -> dict[str, Any]:
 
 
 def by_repository(repo_id: str, body: Mapping[str, Any]) -> tuple[Model, Recipe]:
-    """The model's first recipe that has the accelerator and GGUF file asked for. Raises ApiError 404."""
+    """The model's first recipe with the requested accelerator and GGUF file. Raises ApiError 404."""
     model = next((model for model in MODELS if model.repo_id.lower() == repo_id.lower()), None)
     if model is None:
         raise ApiError(404, f"Model '{repo_id}' is not in the catalog")
@@ -132,7 +132,7 @@ def by_repository(repo_id: str, body: Mapping[str, Any]) -> tuple[Model, Recipe]
 
 
 def by_recipe(recipe_id: str) -> tuple[Model, Recipe]:
-    """The recipe of that id, and its model. Raises ApiError 404."""
+    """The recipe with this id, and its model. Raises ApiError 404."""
     for model in MODELS:
         for recipe in model.recipes:
             if recipe.id == recipe_id:
@@ -141,7 +141,7 @@ def by_recipe(recipe_id: str) -> tuple[Model, Recipe]:
 
 
 def deployment(model: Model, recipe: Recipe, name: Any, number_deployed: int) -> dict[str, Any]:
-    """The specification that deploying `recipe` creates; without a name it gets one of its own."""
+    """The specification for a deployment of `recipe`. Without a name it gets a generated one."""
     if name is None:
         digest = hashlib.sha256(f"{recipe.id}/{number_deployed}".encode()).hexdigest()[:3]
         stem = model.repo_id.partition("/")[2].lower().replace(".", "-").replace("_", "-")

@@ -1,7 +1,7 @@
-"""The page of an endpoint, for a person: its state, what it has cost, the states before, and the last requests.
+"""The page of an endpoint, for people: its state, cost, history and last requests.
 
-It stands where Hugging Face's own interface has an endpoint's page, `/{namespace}/endpoints/{name}`, so that the link
-of a task in Airflow opens it. It needs no token, as the routes below `/_emulator/` need none, and shows no secret.
+It has the path of Hugging Face's own page of an endpoint, `/{namespace}/endpoints/{name}`, so that the link
+of a task in Airflow opens it. Like the routes below `/_emulator/`, it needs no token, and it shows no secrets.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ footer { margin-top: 2rem; color: #656d76 }
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is that of an endpoint's page: opening it is not a request to the service."""
+    """Whether a path is that of an endpoint's page, which is not a request to the service."""
     return _PATH.fullmatch(path) is not None
 
 
 def render(service: Service, endpoint: Endpoint, requests: Iterable[RecordedRequest]) -> str:
     """The page as HTML.
 
-    :param requests: all that the emulator has answered; those to this endpoint are shown, the newest first
+    :param requests: all answered requests; those to this endpoint are shown, newest first
     """
     meter, now = service.meter(endpoint), service.now()
     state = str(meter["state"])

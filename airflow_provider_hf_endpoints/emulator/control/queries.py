@@ -1,4 +1,4 @@
-"""What the query strings of the control plane mean: list pages, filters, logs, graphs. Pure."""
+"""The query strings of the control plane: list pages, filters, logs, graphs. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _values(query: Query, name: str) -> set[str] | None:
 
 
 def list_page(endpoints: Iterable[Endpoint], query: Query) -> tuple[list[Endpoint], dict[str, Any]]:
-    """The endpoints of one page, and the rest of the answer: `totalItems` and the cursors."""
+    """The endpoints of one page, with `totalItems` and the cursors of the answer."""
     found = [endpoint for endpoint in endpoints if _matches(endpoint, query)]
     key = {
         "createdAt": lambda e: (e.created_at, e.id),
@@ -116,9 +116,9 @@ def log_text(endpoint: Endpoint, query: Query) -> str:
 
 
 def log_entries(endpoint: Endpoint, query: Query, path: str) -> tuple[list[dict[str, Any]], str | None]:
-    """The v3 logs: one page, ascending within the page, and the Link header's value when there is another.
+    """The v3 logs: one page, ascending within the page, and the Link header if there is another page.
 
-    `order` says from which end the pages are taken: "desc" (default) has the newest lines first page by page.
+    `order` decides from which end the pages are taken: "desc" (default) begins with the page of the newest lines.
     """
     order = query.get("order", "desc").lower()
     if order not in ("asc", "desc"):

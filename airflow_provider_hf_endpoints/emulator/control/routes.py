@@ -1,4 +1,4 @@
-"""The control plane's routes, whoami and the catalog: who may, which method of `Service`, which JSON."""
+"""The routes of the control plane, whoami and the catalog: permissions, the method of `Service`, and the JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLLOW_SECONDS = 10.0  # how long a followed log stays open; the service's stays
 
 
 def catching(handler: Handler) -> Handler:
-    """`handler` with its ApiErrors answered."""
+    """`handler`, with its ApiErrors turned into answers."""
 
     async def caught(request: Request) -> Response:
         try:
@@ -198,7 +198,7 @@ class ControlPlane:
     async def whoami(self, request: Request) -> Response:
         token = account.find_token(self._service.settings, request.headers.get("authorization"))
         if token is None:
-            # The Hub's own words and shape, which are not the control plane's.
+            # The Hub has other words and another form than the control plane.
             return json_response({"error": "Invalid credentials in Authorization header"}, 401)
         return json_response(account.whoami(self._service.settings, token))
 

@@ -1,1 +1,1 @@
-"""What answers behind the proxy: `echo` (made up, deterministic), `llamacpp` (a real model); the seam is `base.py`."""
+"""The engines behind the proxy: `echo` (deterministic) and `llamacpp` (a real model). Both implement `base.py`."""

@@ -1,4 +1,4 @@
-"""The seam between the proxy and what runs in an endpoint's container: a call in, a reply out."""
+"""The interface between the proxy and an endpoint's container: a call in, a reply out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Call:
     headers: Mapping[str, str]  # names in lower case
     body: bytes
     now: float  # seconds since 1970
-    running: int = 0  # requests that the container works on, this one not counted
+    running: int = 0  # other requests that the container works on
     waiting: int = 0  # requests that wait for a slot
-    toolkit_chats: bool = False  # the quirk of that name
+    toolkit_chats: bool = False  # the quirk with this name
 
 
 @dataclass
@@ -41,21 +41,21 @@ class Reply:
     stream: AsyncIterator[bytes] | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    on_end: Callable[[], None] | None = None  # called once, when the answer is sent or nobody wants it any more
+    on_end: Callable[[], None] | None = None  # called once, when the answer is sent or the client has gone
 
 
 class Engine(ABC):
-    """What the proxy forwards to. Made and used on the emulator's event loop; `close` is called once, at the end."""
+    """The container of an endpoint. Used on the emulator's event loop; `close` is called once, at the end."""
 
     @abstractmethod
     async def respond(self, call: Call) -> Reply:
-        """Answer `call`. Cancelled when the client goes away."""
+        """Answer `call`. Cancelled if the client closes the connection."""
 
     async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:  # noqa: B027 - nothing to do unless processes run
-        """Start and stop whatever runs, as the endpoints' states want it. Called a few times a second."""
+        """Start and stop processes by the endpoints' states. Called several times a second."""
 
     async def close(self) -> None:  # noqa: B027 - nothing to do unless processes run
-        """Stop everything that runs."""
+        """Stop all processes."""
 
 
 def json_reply(value: Any, status: int = 200, **rest: Any) -> Reply:

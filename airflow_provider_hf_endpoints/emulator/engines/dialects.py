@@ -1,4 +1,4 @@
-"""How each engine words an error, and what its limits are when nobody set them. Pure tables and look-ups."""
+"""The forms of each engine's errors, and its default limits. Pure tables and look-ups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_hf_endpoints.emulator.engines.words import DEFAULT_CONTEXT
 from airflow_provider_hf_endpoints.emulator.service import images
 from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
-_TYPES = {  # dialect -> status -> type; "" is the dialect's word for anything else
+_TYPES = {  # dialect -> status -> type; "" is for any other status
     "vLLM": {400: "BadRequestError", 404: "NotFoundError", "": "InternalServerError"},
     "sGLang": {400: "BadRequest", 404: "NotFound", "": "InternalServerError"},
     "llamacpp": {400: "invalid_request_error", 404: "not_found_error", 503: "unavailable_error", "": "server_error"},
@@ -19,12 +19,12 @@ _TYPES = {  # dialect -> status -> type; "" is the dialect's word for anything e
 
 
 def dialect_of(endpoint: Endpoint) -> str:
-    """Which engine's routes and error bodies the endpoint speaks."""
+    """The engine whose routes and errors the endpoint has."""
     return images.dialect(endpoint.spec["model"]["image"])
 
 
 def error_body(dialect: str, status: int, message: str, kind: str | None = None, *, openai: bool = False) -> Any:
-    """An error as `dialect` writes it; `openai` where the route is below `/v1`, which TEI words differently."""
+    """An error in the form of `dialect`; `openai` for a route below `/v1`, where TEI has another form."""
     words: Any = _TYPES.get(dialect, _TYPES["vLLM"])
     kind = kind or words.get(status, words[""])
     match dialect:
@@ -54,14 +54,14 @@ def error_reply(call: Call, status: int, message: str, kind: str | None = None, 
 
 
 def loading_reply(call: Call) -> Reply | None:
-    """What a container answers while its model loads; None: it does not listen yet, so the proxy speaks for it."""
+    """A container's answer while its model loads; None: it does not listen yet, so the proxy answers."""
     if dialect_of(call.endpoint) != "llamacpp":
         return None
     return json_reply(error_body("llamacpp", 503, "Loading model"), 503)
 
 
 def refuse_over(endpoint: Endpoint) -> int | None:
-    """Concurrent requests per replica above which the engine answers 429; None: it queues without end."""
+    """Concurrent requests per replica above which the engine answers 429; None: its queue has no limit."""
     if endpoint.behaviour.refuse_over is not None:
         return endpoint.behaviour.refuse_over
     match dialect_of(endpoint):

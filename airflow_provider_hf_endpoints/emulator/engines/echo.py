@@ -1,7 +1,7 @@
 """The echo engine: an answer for every route of every engine, made from the request alone, and the time it takes.
 
-`answer` is pure and chooses the route by the endpoint's image; `EchoEngine` adds what a real engine has besides: slots,
-a queue, latency, and refusals when it is full.
+`answer` is pure and chooses the route by the endpoint's image. `EchoEngine` adds the slots, the queue, the latency and
+the refusals of a real engine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _toolkit_root(call: Call, body: dict[str, Any]) -> Reply:
 
 
 def _custom_root(call: Call, body: dict[str, Any]) -> Reply:
-    """An unknown container, taken for one that speaks as its task's pipeline would."""
+    """An unknown container, which answers like its task's pipeline."""
     task = call.endpoint.spec["model"].get("task", "custom")
     return tgi.generate(call, body) if task in _CHATTING_TASKS else toolkit.predict(call, task, body)
 
@@ -88,7 +88,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
 
 
 def answer(call: Call) -> Reply:
-    """What the endpoint's container answers to `call`."""
+    """The answer of the endpoint's container to `call`."""
     dialect = dialects.dialect_of(call.endpoint)
     if call.method in ("GET", "HEAD"):
         return _read(call, dialect)
@@ -137,11 +137,11 @@ def _refused(call: Call, refusal: BadRequest) -> Reply:
     if dialect == "tgi" and status == 400:
         status = 422
     if dialect == "hfServe" and status != 422:
-        # A wrong model is a 400; anything else that is wrong with a body makes it stumble.
+        # A wrong model is a 400; any other error in a body makes the engine fail.
         body = dialects.error_body(dialect, 400, str(refusal))
         return json_reply(body, 400) if status == 404 else text_reply("Internal Server Error", 500)
     if dialect == "sGLang" and b'"stream"' in call.body and _asks_stream(call):
-        # SGLang has sent its 200 by the time it looks at a request that streams.
+        # SGLang has already sent 200 when it checks a request with `stream`.
         inner = dialects.error_body(dialect, status, str(refusal), refusal.kind)
         return event_reply([event({"error": inner}), event("[DONE]")])
     return dialects.error_reply(call, status, str(refusal), refusal.kind, **refusal.extra)
@@ -200,7 +200,7 @@ def _metrics(call: Call, dialect: str) -> str:
 
 
 def _load_header(call: Call) -> dict[str, str]:
-    """vLLM's report of its load, for whoever asks for it."""
+    """vLLM's report of its load, on request."""
     if call.headers.get("endpoint-load-metrics-format", "").upper() != "TEXT":
         return {}
     used = min(1.0, (call.running + 1) / (call.endpoint.behaviour.slots or 256))
@@ -225,14 +225,14 @@ def _wrong_method(call: Call) -> Reply:
 
 @dataclass
 class _Load:
-    """What one endpoint's containers are busy with. `limit` None: they take everything at once."""
+    """The busy slots of one endpoint's containers. `limit` None: no limit."""
 
     limit: int | None = None
     running: int = 0
     queue: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     async def enter(self) -> None:
-        """Take a slot, or wait for one, first come first served."""
+        """Take a slot, or wait for one in order of arrival."""
         if self.limit is None or self.running < self.limit:
             self.running += 1
             return
@@ -242,7 +242,7 @@ class _Load:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.leave()  # the slot came just as the client left
+                self.leave()  # the slot was given just when the client left
             raise
 
     def leave(self) -> None:
@@ -250,7 +250,7 @@ class _Load:
         self.admit()
 
     def admit(self) -> None:
-        """Give free slots to those who wait."""
+        """Give free slots to waiting requests."""
         while self.queue and (self.limit is None or self.running < self.limit):
             turn = self.queue.popleft()
             if not turn.done():
@@ -271,7 +271,7 @@ class EchoEngine(Engine):
         self._loads: dict[str, _Load] = {}
 
     async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:
-        """Give waiting requests the slots of replicas that have come."""
+        """Give waiting requests the slots of new replicas."""
         for endpoint in endpoints:
             load = self._loads.get(endpoint.id)
             if load is not None:
@@ -279,7 +279,7 @@ class EchoEngine(Engine):
                 load.admit()
 
     async def respond(self, call: Call) -> Reply:
-        """Answer `call` when it has a slot and its time has passed; refuse it where the engine would."""
+        """Answer `call` after it has a slot and its time has passed. Refuse it if the engine would."""
         load = self._loads.setdefault(call.endpoint.id, _Load())
         if call.method != "POST":
             return answer(replace(call, running=load.running, waiting=len(load.queue)))
@@ -300,7 +300,7 @@ class EchoEngine(Engine):
             raise
         if reply.chunks is not None and pause:
             reply.stream, reply.chunks = self._paced(reply.chunks, pause), None
-        reply.on_end = load.leave  # the slot stays taken until the answer is sent, or the client has gone
+        reply.on_end = load.leave  # the slot is in use until the answer is sent or the client has gone
         return reply
 
     async def _paced(self, chunks: tuple[bytes, ...], pause: float) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
-"""The llama.cpp engine: a real model behind the endpoints whose task is to generate text; the others echo.
+"""The llama.cpp engine: a real model for endpoints that generate text; other endpoints use the echo engine.
 
 An endpoint's process starts with its `initializing` phase and ends when the endpoint stops, so cold starts are real.
-OpenAI's routes go through as they are; TGI's and the toolkit's are translated to llama.cpp's own `/completion`.
+OpenAI's routes are passed on unchanged; TGI's and the toolkit's are translated to llama.cpp's `/completion`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _SAMPLING = {  # a parameter of TGI and the toolkit -> llama.cpp's
 
 
 def generates_text(endpoint: Endpoint) -> bool:
-    """Whether the real model stands in for this endpoint's."""
+    """Whether the real model answers for this endpoint's model."""
     task = endpoint.spec["model"].get("task", "custom")
     return task in _TASKS or (task == "custom" and dialects.dialect_of(endpoint) in _TEXT_ENGINES)
 
 
 class LlamaCppEngine(Engine):
-    """One llama.cpp process per endpoint that generates text. Raises EngineUnavailable when it is not installed."""
+    """One llama.cpp process per endpoint that generates text. Raises EngineUnavailable if it is not installed."""
 
     def __init__(self, model_path: str | None, service: Service) -> None:
         self._model = find_model(model_path)
@@ -58,7 +58,7 @@ class LlamaCppEngine(Engine):
     # ------------------------------------------------------------------------------------------- processes
 
     async def follow(self, endpoints: Iterable[Endpoint], now: float) -> None:
-        """Start and stop processes, as the endpoints' states want it."""
+        """Start and stop processes by the endpoints' states."""
         endpoints = list(endpoints)
         await self._echo.follow(endpoints, now)
         wanted = {
@@ -109,7 +109,7 @@ class LlamaCppEngine(Engine):
     # ------------------------------------------------------------------------------------------- requests
 
     async def respond(self, call: Call) -> Reply:
-        """Answer `call` with the real model, or while it loads as llama.cpp does."""
+        """Answer `call` with the real model; while it loads, as llama.cpp does."""
         if not generates_text(call.endpoint):
             return await self._echo.respond(call)
         process = self._processes.get(call.endpoint.id)
@@ -131,7 +131,7 @@ class LlamaCppEngine(Engine):
 
     async def _openai(self, call: Call, process: LlamaCppProcess) -> Reply:
         if dialects.dialect_of(call.endpoint) in ("vLLM", "sGLang"):
-            openai.check_model(call, _object(call, 400))  # llama.cpp itself answers to any name
+            openai.check_model(call, _object(call, 400))  # llama.cpp itself accepts any name
         return await self._forward("POST", call.path, call.body, process)
 
     async def _forward(self, method: str, path: str, body: bytes, process: LlamaCppProcess) -> Reply:
@@ -146,8 +146,8 @@ class LlamaCppEngine(Engine):
 
     async def _send(self, method: str, path: str, body: bytes, process: LlamaCppProcess) -> httpx.Response:
         if self._client is None:
-            # A connection for each request: llama.cpp's server now and then closes one that has just carried a stream,
-            # and the request that was next on it would be lost.
+            # One connection per request: llama.cpp's server sometimes closes a connection after a stream,
+            # and the next request on it would be lost.
             fresh = httpx.Limits(max_keepalive_connections=0)
             self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=fresh, trust_env=False, verify=False)
         request = self._client.build_request(
@@ -194,7 +194,7 @@ class LlamaCppEngine(Engine):
     async def _chat_of_toolkit(
         self, messages: list[Any], parameters: dict[str, Any], process: LlamaCppProcess
     ) -> Reply:
-        """A chat in the toolkit's form, put to llama.cpp's own route for chats."""
+        """A chat in the toolkit's form, sent to llama.cpp's route for chats."""
         asked = completion_request("", parameters, stream=False, default_tokens=toolkit.DEFAULT_NEW_TOKENS)
         asked = {**asked, "messages": messages, "max_tokens": asked.pop("n_predict")}
         del asked["prompt"]
@@ -208,7 +208,7 @@ class LlamaCppEngine(Engine):
 
 
 def _prompt(call: Call, body: dict[str, Any], parameters: dict[str, Any]) -> str | list[Any]:
-    """The prompt, or the messages of a chat; refused as the endpoint's own engine would refuse them."""
+    """The prompt, or the messages of a chat; refused as the endpoint's engine would."""
     if dialects.dialect_of(call.endpoint) == "huggingface":
         toolkit.check_generate_arguments(parameters)
         prompt = body.get("inputs")
@@ -221,7 +221,7 @@ def _prompt(call: Call, body: dict[str, Any], parameters: dict[str, Any]) -> str
 
 
 def completion_request(prompt: str, parameters: dict[str, Any], *, stream: bool, default_tokens: int) -> dict[str, Any]:
-    """The body of llama.cpp's `/completion` for what TGI or the toolkit was asked."""
+    """The body of llama.cpp's `/completion` for a request to TGI or the toolkit."""
     request: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": parameters.get("max_new_tokens") or default_tokens,
@@ -261,7 +261,7 @@ def _details(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spent(content: bytes) -> dict[str, Any]:
-    """The tokens that an OpenAI answer says it used."""
+    """The tokens in an OpenAI answer."""
     try:
         usage = json.loads(content).get("usage") or {}
         return {
@@ -280,7 +280,7 @@ async def _whole(response: httpx.Response) -> bytes:
 
 
 async def _raw(response: httpx.Response, reply: Reply) -> AsyncIterator[bytes]:
-    """llama.cpp's stream as it is; `reply` learns how many tokens there were."""
+    """llama.cpp's stream, unchanged. `reply` gets the number of tokens."""
     tail = b""
     try:
         async for chunk in response.aiter_raw():
@@ -292,7 +292,7 @@ async def _raw(response: httpx.Response, reply: Reply) -> AsyncIterator[bytes]:
 
 
 def _timed(tail: bytes) -> tuple[int, int]:
-    """Prompt and completion tokens by the timings in a stream's last event."""
+    """Prompt and completion tokens, from the timings in a stream's last event."""
     numbers = {name: int(number) for name, number in _TIMINGS.findall(tail)}
     return numbers.get(b"cache_n", 0) + numbers.get(b"prompt_n", 0), numbers.get(b"predicted_n", 0)
 

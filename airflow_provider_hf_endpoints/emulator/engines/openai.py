@@ -1,4 +1,4 @@
-"""The OpenAI routes of the echo engine, as vLLM, SGLang, llama.cpp and TGI speak them. Pure: a call in, a reply out."""
+"""The OpenAI routes of the echo engine, as in vLLM, SGLang, llama.cpp and TGI. Pure: a call in, a reply out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CHECKS_MODEL = frozenset({"vLLM", "sGLang", "hfServe"})
 
 
 _GENERATING = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
-DEFAULT_UNCHECKED = 100_000  # tokens that an engine without a limit of its own generates at most
+DEFAULT_UNCHECKED = 100_000  # the most tokens that an engine without a limit generates
 
 
 class BadRequest(Exception):
-    """A body that the engine refuses; the reply says it in the engine's own words."""
+    """A body that the engine refuses, with the engine's own words in the reply."""
 
     def __init__(self, message: str, status: int = 400, kind: str | None = None, **extra: Any) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ def embeddings(call: Call, body: dict[str, Any]) -> Reply:
     tokens = [words.count_tokens(text) for text in texts]
     if dialect != "tei" and max(tokens) > limit:
         message = f"input ({max(tokens)} tokens) is larger than the context of {limit} tokens"
-        # llama.cpp answers its client's mistake as its own: a trap for whoever retries every 5xx.
+        # llama.cpp answers a client's mistake with a 5xx: clients that retry every 5xx would never stop.
         raise BadRequest(message, 500 if dialect == "llamacpp" else 400)
     data = [{"object": "embedding", "index": i, "embedding": words.embed(t)} for i, t in enumerate(texts)]
     usage = {"prompt_tokens": sum(tokens), "total_tokens": sum(tokens)}
@@ -83,7 +83,7 @@ def embeddings(call: Call, body: dict[str, Any]) -> Reply:
 
 
 def check_model(call: Call, body: dict[str, Any]) -> None:
-    """Raises BadRequest 404 where the engine serves no model of that name."""
+    """Raises BadRequest 404 if the engine serves no model with this name."""
     model, repository = body.get("model"), call.endpoint.spec["model"]["repository"]
     if dialects.dialect_of(call.endpoint) not in _CHECKS_MODEL or model in (None, "", repository):
         return
@@ -91,7 +91,7 @@ def check_model(call: Call, body: dict[str, Any]) -> None:
 
 
 def _check_embeds(call: Call) -> None:
-    """Raises BadRequest where the engine runs a model that generates: vLLM and SGLang load a model for one of both."""
+    """Raises BadRequest if the engine's model generates text: vLLM and SGLang load a model for one of both uses."""
     dialect, task = dialects.dialect_of(call.endpoint), call.endpoint.spec["model"].get("task")
     if dialect in ("vLLM", "sGLang") and task in _GENERATING:
         raise BadRequest("The model does not support Embeddings API")
@@ -149,7 +149,7 @@ def conversation(messages: Any) -> tuple[str, int]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise BadRequest("every message must be an object with a `role`")
         text = _content(message.get("content"))
-        tokens += words.count_tokens(text) + 3  # what a chat template adds
+        tokens += words.count_tokens(text) + 3  # the addition of a chat template
         if message["role"] == "user":
             last = text
     return last, tokens
@@ -169,11 +169,11 @@ def _content(content: Any) -> str:
 
 
 def _max_tokens(call: Call, asked: Any, prompt_tokens: int) -> int:
-    """How many tokens may be generated. Raises BadRequest where prompt and answer do not fit the context."""
+    """How many tokens may be generated. Raises BadRequest if prompt and answer do not fit into the context."""
     dialect, limit = dialects.dialect_of(call.endpoint), dialects.context_length(call.endpoint)
     if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int)):
         raise BadRequest("`max_tokens` must be an integer", 422 if dialect == "tgi" else 400)
-    if dialect == "hfServe":  # it does not look at the context
+    if dialect == "hfServe":  # it does not check the context
         return DEFAULT_UNCHECKED if asked is None or asked < 1 else int(asked)
     if dialect == "llamacpp":
         if prompt_tokens >= limit:
@@ -207,9 +207,9 @@ def _whole(body: dict[str, Any], name: str, default: int, least: int, most: int)
 
 
 def _schema(call: Call, body: dict[str, Any]) -> Any:
-    """The JSON schema that the answer must fit, in the dialect's own spelling; None: free text.
+    """The JSON schema for the answer, in the dialect's form; None: free text.
 
-    TGI knows `{"type": "json_object", "value": schema}`; the others do not look at `value`, and make any object.
+    TGI knows `{"type": "json_object", "value": schema}`. The others ignore `value` and generate any object.
     """
     asked = body.get("response_format")
     if asked is None:

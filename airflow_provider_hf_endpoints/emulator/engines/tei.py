@@ -9,7 +9,7 @@ from airflow_provider_hf_endpoints.emulator.engines.base import Call, Reply, jso
 from airflow_provider_hf_endpoints.emulator.engines.openai import BadRequest
 
 MAX_PAYLOAD = 2_000_000  # bytes
-MAX_INPUT = 512  # tokens; what is longer is cut off without a word
+MAX_INPUT = 512  # tokens; longer texts are truncated silently
 
 
 def info(call: Call) -> Reply:
@@ -32,7 +32,7 @@ def info(call: Call) -> Reply:
 
 
 def route(call: Call, body: dict[str, Any]) -> Reply:
-    """`/embed`, `/rerank`, `/predict`, `/similarity`; `/` is whichever the endpoint's task calls for."""
+    """`/embed`, `/rerank`, `/predict`, `/similarity`; `/` is the route of the endpoint's task."""
     if len(call.body) > MAX_PAYLOAD:
         raise BadRequest("payload too large", 413)
     path = call.path

@@ -36,13 +36,13 @@ def info(call: Call) -> Reply:
 
 
 def generate(call: Call, body: dict[str, Any]) -> Reply:
-    """`POST /generate`, `/generate_stream` and `/`, which answers a list and, asked to `stream`, events."""
+    """`POST /generate`, `/generate_stream` and `/`. The last answers with a list or, with `stream`, with events."""
     parameters = body.get("parameters")
     parameters = {} if parameters is None else parameters
     if not isinstance(parameters, dict):
         raise BadRequest("Input validation error: `parameters` must be an object", 422)
     prompt, completion = generation(call, body, parameters)
-    default_full = call.path == "/"  # the route of the older inference API keeps its default
+    default_full = call.path == "/"  # the route of the older inference API has this default
     full = parameters.get("return_full_text")
     text = prompt + completion.text if (default_full if full is None else full) else completion.text
     count = (words.count_tokens(prompt), len(completion.tokens))

@@ -1,6 +1,6 @@
-"""The inference toolkit on the echo engine (`image: {"huggingface": {}}`): `POST /`, shaped by the task. Pure.
+"""The inference toolkit on the echo engine (`image: {"huggingface": {}}`): `POST /`, in the form of the task. Pure.
 
-Every exception inside the toolkit is a 400 with `{"error": text}`, so that is what every refusal here becomes.
+Every exception inside the toolkit is a 400 with `{"error": text}`, and so is every refusal here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _GENERATE_ARGUMENTS = frozenset(
      "clean_up_tokenization_spaces", "stop_sequence", "stop_strings", "handle_long_generation", "pad_token_id",
      "eos_token_id", "use_cache"}
 )  # fmt: skip
-#: Models that only go on with a text.
+#: Models that only continue texts.
 _HAS_NO_TEMPLATE = re.compile(r"gpt-?2|-base\b", re.I)
 _BINARY_TASKS = frozenset(
     {"audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
@@ -67,7 +67,7 @@ def _text(value: Any) -> str:
 
 
 def _each(inputs: Any, one: Callable[[str], Any], *, flat: bool) -> Any:
-    """A pipeline's habit: a text gives one answer, a list of texts a list of them; `flat` tasks wrap one in a list."""
+    """As in a pipeline: a text gives one answer, a list of texts a list of them; `flat` tasks wrap one in a list."""
     if isinstance(inputs, list):
         answers = [one(_text(text)) for text in inputs]
         return [answer[0] for answer in answers] if flat else answers
@@ -107,7 +107,7 @@ def _generation(call: Call, inputs: Any, parameters: dict[str, Any]) -> Reply:
 
 
 def is_chat(call: Call, inputs: Any) -> bool:
-    """Whether the text-generation pipeline takes its inputs for the messages of one chat.
+    """Whether the text-generation pipeline treats its inputs as the messages of one chat.
 
     Raises BadRequest for a chat with a model that has no chat template.
     """
@@ -122,7 +122,7 @@ def is_chat(call: Call, inputs: Any) -> bool:
 
 
 def generated(inputs: Any, text: str, *, full: bool) -> Any:
-    """What the pipeline calls `generated_text`: all of it begins with what was given, be that a prompt or messages."""
+    """The pipeline's `generated_text`. The whole of it begins with the input, a prompt or messages."""
     if not full:
         return text
     return [*inputs, {"role": "assistant", "content": text}] if isinstance(inputs, list) else f"{inputs}{text}"
@@ -132,7 +132,7 @@ def generated(inputs: Any, text: str, *, full: bool) -> Any:
 
 
 def _features(text: str, _: dict[str, Any]) -> Any:
-    return [[words.embed(word) for word in text.split() or [""]]]  # one row per token, as the bare pipeline gives
+    return [[words.embed(word) for word in text.split() or [""]]]  # one row per token, as in the pipeline
 
 
 def _classes(text: str, parameters: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ Finish = Literal["stop", "length", "stop_sequence"]
 
 @dataclass(frozen=True)
 class Completion:
-    """What was generated, and why it ended."""
+    """The generated text, and its finish reason."""
 
     text: str
     tokens: tuple[str, ...]
@@ -71,7 +71,7 @@ def similarity(one: str, other: str) -> float:
 
 
 def score(text: str) -> float:
-    """A number from 0.5 to 1 that depends on the text alone."""
+    """A number from 0.5 to 1 that depends only on the text."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return round(0.5 + digest[0] / 512, 6)
 
@@ -83,7 +83,7 @@ def pick(text: str, labels: Sequence[str]) -> str:
 
 
 def json_for(schema: Any, prompt: str) -> str:
-    """JSON text that fits `schema`, as a model under guided decoding would write it."""
+    """JSON text that fits `schema`, as from a model with guided decoding."""
     root = schema if isinstance(schema, dict) else {}
     return json.dumps(_instance(root, root, prompt, 0))
 

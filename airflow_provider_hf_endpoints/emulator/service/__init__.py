@@ -1,1 +1,1 @@
-"""What the emulated service knows and decides: its endpoints, their states, hardware, prices. No HTTP."""
+"""The state and the decisions of the emulated service: its endpoints, their states, hardware, prices. No HTTP."""

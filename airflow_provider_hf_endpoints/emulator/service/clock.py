@@ -1,4 +1,4 @@
-"""The emulator's clock: it runs with the machine's, or stands until somebody puts it forward."""
+"""The emulator's clock: it follows the machine's clock, or stands still until a caller advances it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LOOK_EVERY = 0.002  # seconds between two looks at a stopped clock
 class Clock:
     """Now, in seconds since 1970. Safe to use from several threads.
 
-    :param stopped: whether the clock moves by `advance` alone, as after `stop`
+    :param stopped: whether only `advance` moves the clock, as after `stop`
     """
 
     def __init__(self, *, stopped: bool = False) -> None:
-        # Counted on the monotonic clock, so that nothing that sets the machine's time reorders a history.
+        # Counted on the monotonic clock, so that a change of the machine's time does not reorder a history.
         self._offset = time.time() - time.monotonic()
         self._stands_at: float | None = None  # on the monotonic clock
         self._lock = threading.Lock()
@@ -34,14 +34,14 @@ class Clock:
         return self._stands_at is not None
 
     def stop(self) -> None:
-        """Stand still from now on, so that what a test measures does not depend on how fast the machine is."""
+        """Stand still from now on, so that a test's result does not depend on the speed of the machine."""
         with self._lock:
             if self._stands_at is None:
                 self._stands_at = time.monotonic()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Stand still meanwhile, and go on from there; a clock that stands is left alone."""
+        """Stand still meanwhile, and go on from there. A stopped clock stays stopped."""
         if self.stopped:
             yield
             return
@@ -62,7 +62,7 @@ class Clock:
             self._offset += seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Return when `seconds` have passed; on a stopped clock that is when somebody has put it forward by them."""
+        """Return after `seconds`; on a stopped clock, when a caller has advanced it by that."""
         if not self.stopped:
             await asyncio.sleep(seconds)
             return

@@ -1,6 +1,6 @@
-"""What can be rented: instance types, sizes, regions, prices in USD per replica and hour, and how many.
+"""The hardware for rent: instance types, sizes, regions, prices in USD per replica and hour, and quantities.
 
-A table and look-ups in it. Prices are the ones that the service published in October 2026.
+A table and look-ups in it. The prices were published by the service in October 2026.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Hardware:
-    """One row of the price list: what `compute` and `provider` of an endpoint name together."""
+    """One row of the price list: `compute` and `provider` of an endpoint together."""
 
     vendor: str
     region: str
@@ -52,7 +52,7 @@ _GCP = ("us-east4", "europe-west4")
 _FAMILIES = (
     _Family("aws", "intel-spr", "cpu", "Intel Sapphire Rapids", 1, 2, None,
             {1: 0.033, 2: 0.067, 4: 0.134, 8: 0.268}, _AWS),
-    # The guide of huggingface_hub creates on these; today's price list no longer has them.
+    # The guide of huggingface_hub uses these; today's price list does not have them.
     _Family("aws", "intel-icl", "cpu", "Intel Ice Lake", 1, 2, None,
             {1: 0.032, 2: 0.064, 4: 0.128, 8: 0.256}, ("us-east-1",)),
     _Family("aws", "nvidia-t4", "gpu", "Nvidia T4", 3, 14, 14, {1: 0.5, 4: 3}, _AWS),
@@ -65,7 +65,7 @@ _FAMILIES = (
             "not_available"),
     _Family("aws", "inf2", "neuron", "AWS Inferentia2", 4, 14, None, {1: 0.75, 12: 12}, ("us-east-1",),
             "low_availability"),
-    # How the service spells this instance type is not known.
+    # The service's spelling of this instance type is not known.
     _Family("aws", "nvidia-rtx-pro-6000", "gpu", "Nvidia RTX PRO 6000", 16, 120, 96, {1: 2.75}, ("us-east-2",)),
     _Family("azure", "intel-xeon", "cpu", "Intel Xeon", 1, 2, None,
             {1: 0.06, 2: 0.12, 4: 0.24, 8: 0.48}, ("eastus",)),
@@ -111,7 +111,7 @@ _BY_KEY = {(h.vendor, h.region, h.accelerator, h.instance_type, h.instance_size)
 
 
 def find(vendor: str, region: str, accelerator: str, instance_type: str, instance_size: str) -> Hardware | None:
-    """The row that an endpoint's `provider` and `compute` name, or None when there is no such hardware."""
+    """The row for an endpoint's `provider` and `compute`, or None if there is no such hardware."""
     return _BY_KEY.get((vendor, region, accelerator, instance_type, instance_size))
 
 

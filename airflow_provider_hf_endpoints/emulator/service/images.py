@@ -1,6 +1,6 @@
-"""The variants of `model.image`: which fields each engine's container declares, and what happens to the others.
+"""The variants of `model.image`: the fields that each engine's container declares, and the handling of other fields.
 
-The service drops a field that a variant does not declare without a word, and refuses a variant that it does not know.
+The service silently drops fields that a variant does not declare, and refuses unknown variants.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _credentials(value: Any) -> bool:
     return "password" in value and isinstance(value["password"], str | None)
 
 
-# Fields that may be null, by variant; those that may not are listed below.
+# Fields that may be null, by variant; the others are listed below.
 _COMMON: Mapping[str, Callable[[Any], bool]] = {"url": _text, "port": _number, "healthRoute": _text}
 _TGI_SIZES = dict.fromkeys(
     ("maxBatchPrefillTokens", "maxBatchTotalTokens", "maxInputLength", "maxTotalTokens"), _number
@@ -94,7 +94,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 
 
 def accept(image: Any) -> dict[str, dict[str, Any]]:
-    """`image` as the service keeps it: one known variant, its declared fields only. Raises ApiError 422."""
+    """`image` in the form that the service stores: one known variant with its declared fields. Raises ApiError 422."""
     if not isinstance(image, dict) or not image:
         raise misshapen("model.image: expected an object with one image variant")
     known = [key for key in image if key in VARIANTS]
@@ -123,7 +123,7 @@ def accept(image: Any) -> dict[str, dict[str, Any]]:
 
 
 def health_route(image: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the endpoint says that its container answers when it is healthy."""
+    """The route at which a healthy container answers, by the endpoint's specification."""
     variant, fields = next(iter(image.items()))
     route = fields.get("healthRoute")
     if route:
@@ -132,7 +132,7 @@ def health_route(image: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def dialect(image: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which engine's routes the container speaks: its variant, or for a custom one what its image is called."""
+    """The engine whose routes the container has: its variant or, for a custom one, the name of its image."""
     variant, fields = next(iter(image.items()))
     if variant != "custom":
         return {

@@ -1,7 +1,7 @@
-"""What an endpoint has cost: seconds and dollars by state and by replica. Pure: a function of (endpoint, now).
+"""The cost of an endpoint: seconds and dollars by state and by replica. Pure: a function of (endpoint, now).
 
 The service bills per minute and replica while an endpoint initializes and runs; paused and scaledToZero are free. A
-replica lives in no other states, so what is billed is the replicas' lifetimes, cut at the changes of state.
+replica exists in no other states, so the billed time is the replicas' lifetimes, divided at the changes of state.
 Prices apply to the service's minutes: with `seconds_per_minute=1` a second here costs what a minute costs there.
 """
 
@@ -15,10 +15,10 @@ from airflow_provider_hf_endpoints.emulator.service.record import Endpoint, Repl
 
 
 def measure(endpoint: Endpoint, now: float) -> dict[str, Any]:
-    """The meter at `now`, of an endpoint that has been advanced to it.
+    """The meter at `now`, for an endpoint advanced to `now`.
 
-    `seconds` is the clock's, `replica_seconds` counts every replica; `usd` is exact, `usd_by_minute` has every
-    replica's life rounded up to whole minutes.
+    `seconds` is by the clock, and `replica_seconds` counts every replica. `usd` is exact; for `usd_by_minute` every
+    replica's lifetime is rounded up to whole minutes.
     """
     states: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, "replica_seconds": 0.0, "usd": 0.0})
     for index, moment in enumerate(endpoint.history):

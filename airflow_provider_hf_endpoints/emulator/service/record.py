@@ -1,4 +1,4 @@
-"""What is known of one endpoint: its record, replicas, history. Values only; what happens to them is in `state.py`."""
+"""The record of one endpoint: its data, replicas and history. Values only; their changes are in `state.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 
-State = InferenceEndpointStatus  # one place names the states of the API
+State = InferenceEndpointStatus  # the one definition of the API's states
 
 STARTING = frozenset({State.PENDING, State.INITIALIZING})
 SERVING = frozenset({State.RUNNING, State.UPDATING, State.UPDATE_FAILED})
@@ -32,7 +32,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class Step:
-    """A transition that will happen by itself at a known moment."""
+    """A transition that will happen at a known moment."""
 
     at: float
     state: State
@@ -61,7 +61,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """All that is known of one endpoint. `spec` is what was accepted, as the API's JSON; never changed in place."""
+    """All data of one endpoint. `spec` is the accepted specification as the API's JSON; never changed in place."""
 
     id: str
     namespace: str
@@ -106,7 +106,7 @@ class Endpoint:
 
     @property
     def idle_seconds(self) -> float | None:
-        """How long without a request scales it to zero; None: never."""
+        """Seconds without a request until it scales to zero; None: never."""
         minutes = self.spec["compute"]["scaling"].get("scaleToZeroTimeout")
         return None if minutes is None or self.min_replica > 0 else minutes * self.seconds_per_minute
 

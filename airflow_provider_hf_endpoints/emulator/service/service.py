@@ -1,8 +1,8 @@
-"""The service's memory: which endpoints there are, and every operation on them, one method per thing a caller may want.
+"""The memory of the service: its endpoints, and one method for each operation on them.
 
-Holds what `state.py` computes and refuses what depends on more than one endpoint: names taken, quota, capacity. No
-HTTP: `control/routes.py` and `proxy.py` call it from the event loop, `Emulator` from a test's thread, so methods take a
-lock.
+It stores what `state.py` computes, and refuses what depends on several endpoints: used names, quota, capacity. No
+HTTP: `control/routes.py` and `proxy.py` call it from the event loop, and `Emulator` from a test's thread, so methods
+take a lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.emulator.settings import Behaviour, Settings,
 
 @dataclass
 class Traffic:
-    """What an endpoint's data plane has seen; counters, besides the endpoint's own record."""
+    """Counters of an endpoint's data plane, besides the endpoint's record."""
 
     requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -72,14 +72,14 @@ class Service:
             return None if key is None else self._current(key)
 
     def all(self, namespace: str | None = None) -> list[Endpoint]:
-        """Every endpoint there is now, oldest first."""
+        """All existing endpoints, oldest first."""
         with self._lock:
             keys = [key for key in self._endpoints if namespace is None or key[0] == namespace]
             found = [self._current(key) for key in keys]
             return [endpoint for endpoint in found if endpoint is not None]
 
     def ever(self, name: str, namespace: str | None = None) -> Endpoint | None:
-        """The endpoint of that name, or the last one that was deleted: for its history and its meter."""
+        """The endpoint with this name, or the last deleted one: for its history and its meter."""
         with self._lock:
             living = [e for e in self.all(namespace) if e.name == name]
             gone = [e for e in self._deleted if e.name == name and namespace in (None, e.namespace)]
@@ -181,7 +181,7 @@ class Service:
         return self._change(namespace, name, state.delete)
 
     def explain(self, namespace: str, name: str) -> Endpoint:
-        """What the debugger agent writes: the endpoint's state and its last error line, in a sentence."""
+        """The debugger agent's text: the endpoint's state and its last error line, in a sentence."""
 
         def explained(endpoint: Endpoint, now: float) -> Endpoint:
             errors = [line.line for line in endpoint.logs if line.level == "error"]
@@ -205,7 +205,7 @@ class Service:
     def request_ends(self, endpoint: Endpoint) -> None:
         with self._lock:
             if self.by_id(endpoint.id) is None:
-                return  # deleted under way
+                return  # deleted meanwhile
             current = self._change(endpoint.namespace, endpoint.name, state.request_ends)
             self.traffic(endpoint).pending.append((self.now(), current.pending))
 
@@ -237,7 +237,7 @@ class Service:
         self.settings = replace(self.settings, quirks=frozenset(quirks))
 
     def set_behaviour(self, name: str, **changes: Any) -> Behaviour:
-        """Change how the endpoint `name` behaves, from its next transition on; it need not exist yet."""
+        """Change how the endpoint `name` behaves, from its next transition on; it may not exist yet."""
         with self._lock:
             behaviour = changed(self._behaviours.get(name, self.settings.behaviour), changes)
             self._behaviours[name] = behaviour
@@ -286,9 +286,9 @@ class Service:
     def _place(
         self, namespace: str, spec: dict[str, Any], leaving_out: Endpoint | None, *, starts: bool = True
     ) -> Hardware:
-        """The hardware that `spec` asks for, in place of what `leaving_out` holds.
+        """The hardware for `spec`, without counting that of `leaving_out`.
 
-        Raises ApiError: no such, not told how to use it, and if something `starts` on it: no capacity, no quota.
+        Raises ApiError if it does not exist, or parallelism is missing. If it `starts`: also without capacity or quota.
         """
         provider, compute = spec["provider"], spec["compute"]
         wanted = (
@@ -320,7 +320,7 @@ class Service:
         return {row.instance_type: self._quotas.get(row.instance_type, self.settings.quota) for row in HARDWARE}
 
     def _used(self, namespace: str | None, leaving_out: Endpoint | None = None) -> Counter[tuple[str, str]]:
-        """Accelerators that a namespace's endpoints hold: what they may scale to, unless paused, failed or deleted."""
+        """Accelerators in use in a namespace: the maximum of each endpoint that is not paused, failed or deleted."""
         used: Counter[tuple[str, str]] = Counter()
         holding: Iterable[Endpoint] = () if namespace is None else self.all(namespace)
         for endpoint in holding:

@@ -1,8 +1,8 @@
 """One endpoint's life as a pure state machine: (endpoint, now) -> endpoint. No clock, no I/O, no HTTP.
 
-An endpoint carries the transitions that time alone will bring (`plan`, its idle timeout, its autoscaler's windows);
-`advance` applies those that are due, each at its own moment, so that states and the meter are exact however rarely
-anybody looks. What people do to an endpoint (pause, resume, ...) is one function each.
+An endpoint contains the transitions that only need time (`plan`, its idle timeout, its autoscaler's windows).
+`advance` applies those that are due, each at its own moment. So states and the meter are exact, however rarely
+they are read. Each action of users (pause, resume, ...) is one function.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.emulator.service.record import (
 )
 from airflow_provider_hf_endpoints.emulator.settings import Behaviour
 
-SCALE_UP_WINDOW = 20.0  # service seconds that pending requests must stand over the threshold
+SCALE_UP_WINDOW = 20.0  # service seconds for which pending requests must exceed the threshold
 
 _MESSAGES = {
     State.PENDING: "Endpoint waiting to be scheduled",
@@ -39,14 +39,14 @@ _MESSAGES = {
 
 
 class Refused(Exception):
-    """A transition that the service does not make; its text is the service's message, its status always 400."""
+    """A transition that the service refuses, with its message. The status is always 400."""
 
 
 # ------------------------------------------------------------------------------------------- what time brings
 
 
 def advance(endpoint: Endpoint, now: float) -> Endpoint:
-    """`endpoint` as it is at `now`: every transition that is due, each applied at its own moment, in order."""
+    """`endpoint` at `now`, after every due transition, each at its own moment, in order."""
     while True:
         due = _next_due(endpoint)
         if due is None or due.at > now:
@@ -55,7 +55,7 @@ def advance(endpoint: Endpoint, now: float) -> Endpoint:
 
 
 def next_change_at(endpoint: Endpoint) -> float | None:
-    """When the next transition happens by itself, if nobody does anything before; None: never."""
+    """When the next transition happens without any action; None: never."""
     due = _next_due(endpoint)
     return None if due is None else due.at
 
@@ -145,7 +145,7 @@ def _launch(endpoint: Endpoint, at: float, ready_at: float, count: int | None = 
 
 
 def _stop(endpoint: Endpoint, at: float, *, exit_code: int = 0, keep: int = 0) -> Endpoint:
-    """Stop every live replica but the `keep` oldest."""
+    """Stop all live replicas except for the `keep` oldest."""
     ending = {r.id for r in endpoint.live[keep:]}
     replicas = tuple(replace(r, stopped_at=at, exit_code=exit_code) if r.id in ending else r for r in endpoint.replicas)
     return replace(endpoint, replicas=replicas, answers_at=endpoint.answers_at if keep else None)
@@ -159,7 +159,7 @@ def _rescale(endpoint: Endpoint, at: float, count: int) -> Endpoint:
 
 
 def _weigh(endpoint: Endpoint, at: float) -> Endpoint:
-    """Start or end the autoscaler's windows, as the requests in flight stand against the replicas there are."""
+    """Start or end the autoscaler's windows, by the requests in flight per replica."""
     over = under = None
     if endpoint.state is State.RUNNING:
         live, floor = len(endpoint.live), max(1, endpoint.min_replica)
@@ -187,7 +187,7 @@ def _container_logs(endpoint: Endpoint, at: float) -> Endpoint:
 
 
 def start(endpoint: Endpoint, now: float, *, queue: bool = True) -> Endpoint:
-    """Begin a start: through `pending` when hardware must be found (`queue`), else at `initializing`."""
+    """Begin a start: through `pending` if hardware must be found (`queue`), else at `initializing`."""
     behaviour = endpoint.behaviour
     begin = now + (behaviour.pending_seconds if queue else 0.0)
     end = begin + behaviour.initializing_seconds
@@ -204,7 +204,7 @@ def start(endpoint: Endpoint, now: float, *, queue: bool = True) -> Endpoint:
 
 
 def pause(endpoint: Endpoint, now: float) -> Endpoint:
-    """Stop it until somebody resumes it. Raises Refused while it is being deleted."""
+    """Stop it until a resume. Raises Refused while it is being deleted."""
     endpoint = advance(endpoint, now)
     _refuse_deleting(endpoint)
     if endpoint.state is State.PAUSED:
@@ -213,7 +213,7 @@ def pause(endpoint: Endpoint, now: float) -> Endpoint:
 
 
 def resume(endpoint: Endpoint, now: float) -> Endpoint:
-    """Start it again. Raises Refused where there is nothing to resume."""
+    """Start it again. Raises Refused if there is nothing to resume."""
     endpoint = advance(endpoint, now)
     _refuse_deleting(endpoint)
     match endpoint.state:
@@ -228,7 +228,7 @@ def resume(endpoint: Endpoint, now: float) -> Endpoint:
 
 
 def scale_to_zero(endpoint: Endpoint, now: float) -> Endpoint:
-    """Stop it until the next request. Raises Refused where it has no idle timeout."""
+    """Stop it until the next request. Raises Refused if it has no idle timeout."""
     endpoint = advance(endpoint, now)
     _refuse_deleting(endpoint)
     if endpoint.spec["compute"]["scaling"].get("scaleToZeroTimeout") is None:
@@ -239,7 +239,7 @@ def scale_to_zero(endpoint: Endpoint, now: float) -> Endpoint:
 
 
 def wake(endpoint: Endpoint, now: float) -> Endpoint:
-    """What an authorised request does to an endpoint that is scaled to zero, and to no other."""
+    """The effect of an authorised request: an endpoint that is scaled to zero starts."""
     endpoint = advance(endpoint, now)
     return start(endpoint, now, queue=False) if endpoint.state is State.SCALED_TO_ZERO else endpoint
 
@@ -254,10 +254,10 @@ def update(
     by: str,
     restart: bool = True,
 ) -> Endpoint:
-    """Take a new specification: a rolling update where something serves, a new start where one was under way.
+    """Take a new specification: a rolling update if replicas serve, a new start if a start was in progress.
 
-    What is parked passes through `updating` and comes back to where it was; one at zero is started by a `minReplica`
-    above 0.
+    A stopped endpoint passes through `updating` and returns to its state. An endpoint at zero is started by a
+    `minReplica` above 0.
     """
     endpoint = advance(endpoint, now)
     _refuse_deleting(endpoint)
@@ -277,7 +277,7 @@ def update(
         return advance(replace(_enter(endpoint, now, State.UPDATING), plan=(last,)), now)
     if was in STARTING or was is State.FAILED:
         return start(replace(_stop(endpoint, now), version=endpoint.version + 1), now)
-    rest = endpoint.plan[-1].state if was is State.UPDATING else was  # an update before this one may be under way
+    rest = endpoint.plan[-1].state if was is State.UPDATING else was  # another update may be in progress
     endpoint = replace(endpoint, version=endpoint.version + 1)
     if rest is State.SCALED_TO_ZERO and endpoint.min_replica > 0:
         return start(endpoint, now, queue=False)
@@ -286,7 +286,7 @@ def update(
 
 
 def fail(endpoint: Endpoint, now: float, error: str, lines: tuple[str, ...] = ()) -> Endpoint:
-    """The container could not be started after all: an engine that really ran has died."""
+    """The container could not start after all: an engine process has ended."""
     endpoint = advance(endpoint, now)
     for line in lines:
         endpoint = _log(endpoint, now, line, level="error")
@@ -295,7 +295,7 @@ def fail(endpoint: Endpoint, now: float, error: str, lines: tuple[str, ...] = ()
 
 
 def delete(endpoint: Endpoint, now: float) -> Endpoint:
-    """Stop it at once; GET answers for `deleting_seconds` more."""
+    """Stop it at once; GET still answers for `deleting_seconds`."""
     endpoint = advance(endpoint, now)
     if endpoint.gone_at is not None:
         return endpoint
@@ -323,6 +323,6 @@ def request_begins(endpoint: Endpoint, now: float) -> Endpoint:
 
 
 def request_ends(endpoint: Endpoint, now: float) -> Endpoint:
-    """The container has answered, or the client has gone."""
+    """The container has answered, or the client has closed the connection."""
     endpoint = advance(endpoint, now)
     return _weigh(replace(endpoint, pending=max(0, endpoint.pending - 1), used_at=now), now)

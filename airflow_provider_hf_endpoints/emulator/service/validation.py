@@ -1,7 +1,7 @@
-"""What the control plane accepts, refuses, drops and changes of a specification. Pure: JSON in, JSON or ApiError out.
+"""What the control plane accepts, refuses, drops and changes in a specification. Pure: JSON in, JSON or ApiError out.
 
-Shapes are pydantic models in strict mode, as narrow as the service's own; unknown fields are dropped without a word,
-and an unknown `type` becomes `private`. What depends on hardware, quota or other endpoints is in `service.py`.
+The forms are pydantic models in strict mode, as narrow as the service's own. Unknown fields are dropped silently,
+and an unknown `type` becomes `private`. Checks of hardware, quota or other endpoints are in `service.py`.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class _Update(_Shape):
 
 
 def accept_spec(body: Any, *, longest_name: int = 32) -> dict[str, Any]:
-    """A new endpoint's specification as the service keeps it. Raises ApiError 422, or 400 for a bad timeout."""
+    """A new endpoint's specification as the service stores it. Raises ApiError 422, or 400 for a bad timeout."""
     spec = _parse(_Spec, body)
     if len(spec["name"]) > longest_name:
         raise ApiError(422, f"name: at most {longest_name} characters")
@@ -193,7 +193,7 @@ def accept_spec(body: Any, *, longest_name: int = 32) -> dict[str, Any]:
 
 
 def accept_update(current: dict[str, Any], body: Any, *, engine_changes: bool = False) -> dict[str, Any]:
-    """`current` with the update applied: what is null or absent stays. Raises ApiError 422 or 400."""
+    """`current` with the update applied: null and missing fields stay. Raises ApiError 422 or 400."""
     change = _without_null(_parse(_Update, body))
     spec = {**current}
     for part in ("type", "tags", "network", "notifications", "route", "customRouter", "provider"):
@@ -222,7 +222,7 @@ def accept_update(current: dict[str, Any], body: Any, *, engine_changes: bool = 
 
 
 def check_parallelism(spec: dict[str, Any], hardware: Hardware) -> None:
-    """vLLM and SGLang must be told how to use several accelerators. Raises ApiError 400."""
+    """vLLM and SGLang need a parallelism setting for several accelerators. Raises ApiError 400."""
     variant, fields = next(iter(spec["model"]["image"].items()))
     if variant not in ("vLLM", "sGLang") or hardware.accelerator == "cpu" or hardware.num_accelerators < 2:
         return

@@ -1,4 +1,4 @@
-"""An endpoint as the API answers it: its specification, secrets and registry passwords redacted, and its status."""
+"""An endpoint in the form of the API: its specification without secrets and registry passwords, and its status."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ REDACTED = "***"
 
 
 def timestamp(at: float) -> str:
-    """Seconds since 1970 as the API writes a moment."""
+    """Seconds since 1970 as a time in the API's form."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def account(name: str) -> dict[str, str]:
-    """An account as the API answers it."""
+    """An account in the form of the API."""
     return {"id": f"user-{name}", "name": name}
 
 
 def endpoint_json(endpoint: Endpoint, now: float, url: str, quirks: Collection[str] = ()) -> dict[str, Any]:
-    """`EndpointWithStatus` of the contract, of an endpoint that has been advanced to `now`."""
+    """`EndpointWithStatus` of the contract, for an endpoint advanced to `now`."""
     spec = endpoint.spec
     model = dict(spec["model"])
     if "secrets" in model:
@@ -53,7 +53,7 @@ def _status(endpoint: Endpoint, now: float, url: str, quirks: Collection[str]) -
         "message": endpoint.message,
         "errorMessage": endpoint.error,
         "url": url,
-        # 0 during an update, whatever serves meanwhile.
+        # 0 during an update, whatever still serves.
         "readyReplica": 0 if endpoint.state is State.UPDATING else endpoint.ready_replica(now),
         "targetReplica": target,
         "lastUsedAt": None if endpoint.used_at is None else timestamp(endpoint.used_at),
