@@ -19,7 +19,7 @@ _AN_ENGINE = "an engine that serves it, e.g. custom_image={'vLLM': {'url': 'vllm
 
 
 def settle_task(start: Any, work: Iterable[Any]) -> None:
-    """Have the start create the endpoint for the task of the work; warn where that is not served, or not known."""
+    """Have the start create the endpoint for the task of the work; warn if it is not served, or not known."""
     if not isinstance(start, CreateInferenceEndpointOperator) or start.framework != "pytorch":
         return
     if start.task is not None or getattr(start, "custom_image", None):
@@ -49,7 +49,7 @@ def settle_task(start: Any, work: Iterable[Any]) -> None:
 
 
 def _task_of(work: Any) -> str | None:
-    """The task that an operator asks an endpoint for, mapped or not; None for other work."""
+    """The task that an operator needs from an endpoint, mapped or not; None for other work."""
     kind = getattr(work, "operator_class", type(work))
     if not (isinstance(kind, type) and issubclass(kind, RequestingOperator)):
         return None

@@ -1,4 +1,4 @@
-"""Settings of Airflow that decide when a task may run: those of this package's tasks, and those refused for work.
+"""Airflow's settings that decide when a task may run: their values for this package's tasks, and what work may not set.
 
 An endpoint bills from its start to its release. A setting that delays a task in between, or the release, costs money
 without a limit. `queue` and `executor` are inherited: if no worker serves them, `acquire` does not run either.
@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.operators.starting.create import CreateInfere
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.held_back import WAITING
 
-# Arguments of the start that `inference_endpoint` gives.
+# Arguments of the start that `inference_endpoint` sets.
 _DECIDED = frozenset({"task_id", "endpoint", "name", "acquired", "dag", "task_group"})
 _KNOWN = inspect.signature(BaseOperator.__init__).parameters
 _OF_A_CREATE, _OF_A_RESUME = (
@@ -28,7 +28,7 @@ _OF_A_CREATE, _OF_A_RESUME = (
 )
 OPTIONS = _OF_A_CREATE | _OF_A_RESUME  # the arguments of a start, with those that `refuse_options` refuses
 
-# Of every task of ours; arguments that this Airflow does not know are left out.
+# For every task of this package. Arguments that this Airflow does not know are left out.
 OURS: dict[str, Any] = {
     name: value
     for name, value in {
@@ -55,15 +55,15 @@ OURS: dict[str, Any] = {
     }.items()
     if name in _KNOWN
 }
-# Of the release: `timeout` in `default_args` is meant for sensors.
+# For the release: `timeout` in `default_args` is for sensors.
 OF_THE_RELEASE: dict[str, Any] = {
     **OURS,
     "wait_for_completion": True,
     "timeout": DEFAULT_TIMEOUT,
     "poll_interval": LONGEST_POLL,
 }
-OF_THE_START: dict[str, Any] = {**OURS, "wait_for_completion": True}  # what the DAG's author gives comes above it
-# What makes Airflow send an empty task to a worker after all.
+OF_THE_START: dict[str, Any] = {**OURS, "wait_for_completion": True}  # the DAG author's values override these
+# Callbacks make Airflow send an empty task to a worker.
 OF_AN_EMPTY_TASK: dict[str, Any] = {
     **OURS,
     "on_execute_callback": None,
@@ -72,9 +72,9 @@ OF_AN_EMPTY_TASK: dict[str, Any] = {
 
 
 def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: bool) -> None:
-    """Refuse arguments of the start that the group decides itself, or that nothing takes.
+    """Refuse arguments of the start that the group sets itself, or that only a create takes.
 
-    :param trigger_rule: of the start; None where it is not given
+    :param trigger_rule: of the start; None if not given
     :param creates: whether there is a repository
     """
     for name in options:
@@ -93,7 +93,7 @@ def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: boo
 
 
 def refuse_waiting_work(work: Iterable[Any]) -> None:
-    """Refuse tasks that wait for the DAG run before: the endpoint would bill meanwhile."""
+    """Refuse tasks that wait for the previous DAG run: the endpoint would bill meanwhile."""
     for task in work:
         names = [name for name in WAITING if getattr(task, name, False)]
         if names:

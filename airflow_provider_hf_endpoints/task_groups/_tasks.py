@@ -1,21 +1,21 @@
-"""The tasks of one use of an endpoint, and the arrows between them and the user's work.
+"""The tasks of one use of an endpoint, and the dependencies between them and the user's work.
 
     acquire (setup) -> start (setup) -> the work -> work_ended (teardown) -> release (teardown) -> released (teardown)
     acquire -> watch (teardown) -> released
 
-No task of the user stands directly before `release`. What skips the tasks behind it (a branch, a short circuit, an
-approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is between: an
-empty task that is done when the work has ended, or is skipped at once. A task that can skip others has one of its own,
-because others may still work then; all other tasks share one.
+No task of the user is directly upstream of `release`. A task that skips its downstream tasks (a branch, a short
+circuit, an approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is in
+between: an empty task that is done when the work has ended, or is skipped at once. A task that can skip others gets its
+own `work_ended`, because others may still work then. All other tasks share one.
 
-`watch` stands beside the start and the work, and ends when any of the work has begun. It is a teardown so that it is
-not one of the last tasks of the work or the group, and is before `released`, so that the run fails by it.
+`watch` runs beside the start and the work, and ends when any of the work has begun. It is a teardown, so that it is
+not one of the last tasks of the work or the group. It is upstream of `released`, so that its failure fails the run.
 
-A task that takes the endpoint is work, wherever it stands: one outside of the group, too, is before the release.
+A task that takes the endpoint is work, also outside of the group: the release waits for it.
 
-Airflow judges a run by its last tasks and leaves teardowns out of that, so that a failed release would not be seen. A
-teardown with `on_failure_fail_dagrun` counts, and hides the failure of the work right before it. Hence two: `release`
-behind the work, which then counts itself, and `released` behind the release, which counts for it.
+Airflow judges a run by its last tasks, without teardowns, so a failed release would not fail the run. A
+teardown with `on_failure_fail_dagrun` counts, but hides a failure of the work directly upstream. Therefore there are
+two: `release` after the work, so that the work counts, and `released` after the release, which counts for the release.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
     refuse_waiting_work,
 )
 
-# What Airflow's grid and graph show of each.
+# The descriptions in Airflow's grid and graph.
 _ACQUIRE_DOC = "Takes a lease on the endpoint, so other DAGs do not stop it, and records its state before the run."
 _START_DOC = (
     "Starts the endpoint and waits until it answers; with `deferrable`, in the triggerer. Its result describes the "
@@ -60,13 +60,13 @@ _WATCH_DOC = "Releases the endpoint when nothing of the work begins. In the trig
 
 
 class Tasks:
-    """The tasks of one use in their group, and the arrows between them and the work."""
+    """The tasks of one use in their group, and the dependencies between them and the work."""
 
     def __init__(self, acquire: Any, start: Any, release: Any, released: Any, watch: Callable[..., Any] | None) -> None:
         self.acquire, self.start, self.release, self.released = acquire, start, release, released
-        self._watch = watch  # makes it, of its label and the work; None without a bound
+        self._watch = watch  # makes the watch from its label and the work; None without a limit
         self._busy: list[str] = []  # the work that the watch looks at
-        self._shared: Any = None  # `work_ended`, where there is one
+        self._shared: Any = None  # `work_ended`, if there is one
 
     @classmethod
     def place(
@@ -78,9 +78,9 @@ class Tasks:
         use: dict[str, Any],
         max_idle: float | None,
     ) -> Tasks:
-        """Put them into the current group."""
+        """Add the tasks to the current group."""
         create = "repository" in start_arguments
-        # Made first, because it says what the ids of the others are in this group.
+        # Made first, because its id shows the prefix of the group's other ids.
         released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
         acquire = AcquireInferenceEndpointOperator(
@@ -117,12 +117,12 @@ class Tasks:
         )
         acquire >> start
         release.as_teardown(setups=[acquire, start])
-        # Behind `acquire`, too, so that a clear that runs the release again asks for its success again.
+        # Also downstream of `acquire`, so that a clear that runs the release again also runs this task again.
         released.as_teardown(setups=[acquire], on_failure_fail_dagrun=True)
         released.trigger_rule = TriggerRule.ALL_SUCCESS
         release >> released
         watch = None
-        # Without a deferral nobody says that there is a triggerer, and what begins there renders no template.
+        # Without a deferral there may be no triggerer, and a task that begins in the triggerer renders no template.
         if max_idle is not None and start.deferrable and not is_template(connection["hf_endpoints_conn_id"]):
             watch = partial(
                 _watch,
@@ -136,7 +136,7 @@ class Tasks:
         return cls(acquire, start, release, released, watch)
 
     def connect(self) -> None:
-        """Start before the first tasks of the work, and release after all of them."""
+        """Add the dependencies: the start before the first tasks of the work, and the release after all of them."""
         own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}
         work = [each for each in self.acquire.task_group if each.task_id not in own]
         refuse_waiting_work([self.start, *work])
@@ -145,7 +145,7 @@ class Tasks:
         for task in work:
             if ids.isdisjoint(task.upstream_task_ids):
                 self.start >> task
-        # Each of them, not the last ones only: those have ended as soon as one before them has failed, and others may
+        # All tasks, not only the last ones: those have ended as soon as an upstream task has failed, and others may
         # still be sending.
         awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
         self._await(awaited)
@@ -153,7 +153,7 @@ class Tasks:
         self._follow(ids)
 
     def _await(self, tasks: Iterable[Any]) -> None:
-        """Have the release wait for these."""
+        """Make the release wait for these tasks."""
         for task in tasks:
             if can_skip(task):
                 task >> self._ended(f"{self._label(task)}_ended")
@@ -167,14 +167,14 @@ class Tasks:
         ended = WorkEndedOperator(
             task_id=self._free(label), doc_md=_ENDED_DOC, task_group=self.acquire.task_group, **OF_AN_EMPTY_TASK
         )
-        # A teardown, so that it is not one of the last tasks: of the run, which is judged by them, nor of the group,
-        # from which arrows begin. Of `acquire`, so that a clear that runs the release again runs it again.
+        # A teardown, so that it is not one of the last tasks, which decide about the run and begin the group's outgoing
+        # dependencies. Of `acquire`, so that a clear that runs the release again runs this task again.
         ended.as_teardown(setups=[self.acquire])
         ended >> self.release
         return ended
 
     def _look_at(self, work: Iterable[Any]) -> None:
-        """Have the watch end with the first of these, too, that begins."""
+        """Make the watch end also when the first of these tasks begins."""
         busy = [each.task_id for each in work if _is_work(each)]
         if self._watch is None or not busy:
             return
@@ -185,16 +185,16 @@ class Tasks:
         self._busy += busy
 
     def _follow(self, known: set[str]) -> None:
-        """From now on, what takes the endpoint stands outside, or was added later: nobody else would wait for it."""
+        """From now on, make the release wait for tasks outside of the group, or added later, that take the endpoint."""
 
         def took(other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:
             if not upstream and other.task_id not in known:
-                known.add(other.task_id)  # told once for each argument that takes the endpoint
+                known.add(other.task_id)  # called once for each argument that takes the endpoint
                 refuse_waiting_work([other])
                 self._await([other])
                 self._look_at([other])
 
-        # Airflow tells a task so of each one that is put behind it, and does nothing more itself.
+        # Airflow calls this for each task that is added downstream, and does nothing more itself.
         self.start.update_relative = took
 
     @property
@@ -205,8 +205,8 @@ class Tasks:
         return str(task.task_id).removeprefix(self._prefix).replace(".", "_")
 
     def _free(self, label: str) -> str:
-        """That label, or the first with a number behind it that no task or group of the user has."""
-        # Not `dag.task_group_dict`, which Airflow 3.0 remembers as it was when it is asked first.
+        """The label, or the first numbered one that no task or group of the user has."""
+        # Not `dag.task_group_dict`, which Airflow 3.0 caches at its first use.
         groups = self.acquire.task_group.used_group_ids
         taken, free, number = {*self.acquire.dag.task_dict, *groups}, label, 0
         while f"{self._prefix}{free}" in taken:
@@ -221,7 +221,7 @@ def _watch(label: str, work: list[str], **given: Any) -> Any:
 
 
 def _is_work(task: Any) -> bool:
-    """Not what this provider places around other uses inside: the first of that which begins is their `acquire`."""
+    """Whether a task is work, and not this provider's around other uses inside: of those, only `acquire` counts."""
     return not isinstance(
         task, WorkEndedOperator | EndpointReleasedOperator | WatchIdleOperator | ReleaseAcquiredOperator
     )
@@ -232,7 +232,7 @@ def _is_last(task: Any, ids: set[str]) -> bool:
 
 
 def _outside_of_uses(work: list[Any]) -> list[Any]:
-    """The work without that of other uses inside: the last task of each, `released`, waits for all of it."""
+    """The work without that of other uses inside: their last task, `released`, waits for all of it."""
     covered: set[str] = set()
     for task in work:
         if isinstance(task, EndpointReleasedOperator):

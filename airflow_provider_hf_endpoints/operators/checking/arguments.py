@@ -1,8 +1,8 @@
-"""Arguments as Airflow and people give them: known to Airflow by name, and texts taken for what the annotation says.
+"""The arguments of operators: their names for Airflow, and the conversion of texts by the annotation.
 
-A text where a list, a number or one of a few words is expected passes Python silently: it is taken letter by letter,
-compared as a text, or found by a timeout. `checked` understands such a text or refuses it when the DAG is read. Other
-values are held to the annotation by `checking/kinds.py`.
+If a list, a number or one of a few words is expected, Python accepts a text silently: its letters become entries, it is
+compared as a text, or a timeout shows the mistake. `checked` converts or refuses such a text when the DAG is parsed.
+Other values are checked by `checking/kinds.py`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoi
 
 
 def also_takes(names: Iterable[str]) -> Callable[[F], F]:
-    """Have the signature of an `__init__` that ends in `**kwargs` say that it takes `names` too.
+    """Add `names` to the signature of an `__init__` that ends in `**kwargs`.
 
-    Airflow reads it for `default_args`, and refuses in `partial` and `expand` what is not in it.
+    Airflow reads the signature for `default_args`, and refuses other names in `partial` and `expand`.
     """
 
     def mark(init: F) -> F:
@@ -44,15 +44,15 @@ def also_takes(names: Iterable[str]) -> Callable[[F], F]:
 
 
 def checked(init: F) -> F:
-    """Have the `__init__` of an operator or sensor hold values to the annotations of its own parameters.
+    """Make the `__init__` of an operator or sensor check its arguments by the annotations of its parameters.
 
-    Templates and other tasks' results pass where the class renders them.
+    Templates and results of other tasks are accepted if the class renders them.
     """
     return _checked(init, lambda args: type(args[0]).template_fields)
 
 
 def checked_call(templated: Iterable[str], options: Collection[str]) -> Callable[[C], C]:
-    """The same for a function with keywords behind its first argument. An unknown keyword is refused.
+    """The same for a function with keywords after its first argument. An unknown keyword is refused.
 
     :param templated: the arguments that are rendered
     :param options: the keywords that the function takes besides its own
@@ -73,15 +73,15 @@ def checked_call(templated: Iterable[str], options: Collection[str]) -> Callable
 
 
 def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]]) -> C:
-    """`function`, which understands its keywords by its annotations.
+    """`function`, with its keywords converted by its annotations.
 
-    :param templated: from its positional arguments to the keywords that are rendered
+    :param templated: a function from its positional arguments to the rendered keywords
     """
     kinds: dict[str, Any] = {}
 
     @wraps(function)
     def check(*args: Any, **kwargs: Any) -> Any:
-        if not kinds:  # annotations may name what is defined further down
+        if not kinds:  # annotations may name classes that are defined later
             kinds.update(get_type_hints(function))
         return function(*args, **understand_all(kwargs, kinds, templated(args)))
 
@@ -89,7 +89,7 @@ def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]])
 
 
 def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
-    """Hold what a mapped task was given in `partial` to the annotations, too: Airflow makes the operator itself only
+    """Check the arguments of a mapped task in `partial` by the annotations. Airflow makes the operator itself only
     when the task runs.
 
     :raises ValueError: for the first argument that is not valid
@@ -122,9 +122,9 @@ def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> A
 
 
 def understand(name: str, text: str, annotation: Any) -> Any:
-    """What a text means where `annotation` is expected.
+    """The value of a text for `annotation`.
 
-    :raises ValueError: nothing, with the argument, the value and the fix
+    :raises ValueError: the text has no value; with the argument, the text and the fix
     """
     kinds = list(alternatives(annotation))
     words = [word for kind in kinds for word in _words(kind)]
@@ -168,7 +168,7 @@ def _truth(name: str, text: str) -> bool:
 
 
 def _listed(name: str, text: str) -> list[str]:
-    """A text without blanks is one element; one with blanks may be meant as several."""
+    """A text without blanks is one element; one with blanks may stand for several, and is refused."""
     if not text or text.split() != [text] or "," in text:
         raise ValueError(
             f"{name}={text!r} is a single string, but a list is expected. Give [{text!r}], or one string per element."
@@ -177,7 +177,7 @@ def _listed(name: str, text: str) -> list[str]:
 
 
 def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> None:
-    """Refuse what is not one of `words`; templates and what another task returns are known later.
+    """Refuse values that are not one of `words`. Templates and results of other tasks are checked later.
 
     :raises ValueError: naming the nearest word
     """

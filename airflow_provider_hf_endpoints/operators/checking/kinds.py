@@ -1,7 +1,7 @@
-"""Values other than text, held to the annotation of their argument: a number for a list, None for a name, a mapping
-for a truth. Python takes all of them in silence, and they are found when the endpoint bills already.
+"""Checks values other than text by the annotation of their argument: a number in place of a list, None in place of a
+name. Python accepts them silently, and the mistake would be found when the endpoint already bills.
 
-A result of another task passes where the argument is rendered: what it is, is known later.
+The result of another task is accepted if the argument is rendered: its value is known later.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CALLED = {
 
 
 def is_template(value: object) -> bool:
-    """Whether Airflow would render something in a text, or look up what another task returned."""
+    """Whether Airflow would render a text, or look up the result of another task."""
     return isinstance(value, ResolveMixin) or (isinstance(value, str) and ("{{" in value or "{%" in value))
 
 
 def alternatives(annotation: Any) -> Iterator[Any]:
-    """The kinds that an annotation allows, one by one."""
+    """The types in an annotation, one by one."""
     if get_origin(annotation) in (Union, types.UnionType):
         for each in get_args(annotation):
             yield from alternatives(each)
@@ -60,11 +60,11 @@ def check_kind(name: str, value: object, annotation: Any, *, templated: bool) ->
             )
         return
     if name == "endpoint" and isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return  # what another task returned, where this one is mapped over it
+        return  # the result of another task, if this task is mapped over it
     kinds = [*alternatives(annotation)]
     if not any(_fits(value, kind) for kind in kinds):
         allowed = " or ".join(dict.fromkeys(_called(kind) for kind in kinds))
-        # Not the value of anything that may hold a secret.
+        # Not for values that may be secrets.
         shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is a {type(value).__name__}, which"
         raise ValueError(f"{name}{shown} is not valid. Give {allowed}.")
 

@@ -1,8 +1,8 @@
-"""The settings of an endpoint that stand in the DAG, checked when the DAG is read.
+"""Checks the settings of an endpoint in a DAG, when the DAG is parsed.
 
-A create or an update that the service would refuse is not to be found by the run that has come to it.
+So a run does not begin with a create or an update that the service would refuse.
 
-What is a template, or another task's result, is checked with all the others when the task runs.
+Templates and results of other tasks are checked with all other settings when the task runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BOUNDS = ("min_replica", "max_replica")
 
 
 def check_settings(given: Mapping[str, Any]) -> None:
-    """Check every setting of an endpoint that is known.
+    """Check every setting of an endpoint with a known value.
 
     :raises InvalidArgumentError: the first that the service would refuse, with the fix
     """
@@ -34,7 +34,7 @@ def check_settings(given: Mapping[str, Any]) -> None:
 
 
 def is_known(value: object) -> bool:
-    """Whether nothing in there is rendered when the task runs."""
+    """Whether the value contains nothing that is rendered when the task runs."""
     if is_template(value):
         return False
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What starts an endpoint: create and resume, the start's budget, its choices of hardware, its release at a bad end.
+"""The start of an endpoint: create and resume, the start's budget, its choices of hardware, and its release on failure.
 
-What uses the endpoint then is in `using/`, and what sends requests to it in `requesting/`.
+The use of a started endpoint is in `using/`, and requests to it are in `requesting/`.
 """

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Starts:
-    """What is started: where, and with how many replicas."""
+    """What to start: where, and with how many replicas."""
 
     name: str
     namespace: str | None
@@ -33,17 +33,17 @@ class Starts:
 
     @classmethod
     def again(cls, endpoint: InferenceEndpoint) -> Starts:
-        """An endpoint that is there."""
+        """For an existing endpoint."""
         replicas = max(1, endpoint.min_replica or 0, endpoint.target_replica)
         return cls(endpoint.name, endpoint.namespace, endpoint.place, replicas)
 
 
 class StartBudget:
-    """The budget of one attempt. Without a limit it asks and does nothing.
+    """The budget of one attempt. Without a limit, it sends no request and does nothing.
 
     :param limits: of the start alone
-    :param key: another one for every clear, the same in every retry
-    :param shared: the account of the whole use that the start begins, as `AcquireInferenceEndpointOperator` opened it
+    :param key: changes with every clear, and stays the same in every retry
+    :param shared: the account of the whole use that the start begins, opened by `AcquireInferenceEndpointOperator`
     """
 
     def __init__(self, limits: Limits, key: str, shared: Mapping[str, Any] | None = None) -> None:
@@ -51,7 +51,7 @@ class StartBudget:
         self._shared = Account.of(shared)
         self._key = key if self._shared is None else f"use {self._shared.began}"
         self.account: Account | None = None
-        self._ends: float | None = None  # when the wait of now has used it up
+        self._ends: float | None = None  # when the current wait has used it up
         self._rate: float | None = None  # USD per hour of the endpoint that is starting
 
     @property
@@ -60,7 +60,7 @@ class StartBudget:
         return self._shared is not None or self._limits.are_set
 
     def open(self, note: StartNote | None, mine: StartNote | None, now: float) -> None:
-        """At the beginning of an attempt, from what the one before has left in the endpoint's `note`."""
+        """At the beginning of an attempt: continue the account of the previous attempt, from the endpoint's `note`."""
         before = note.budget if note is not None and mine is not None and note.task == mine.task else None
         account = Account.of(before) if before is not None and before.get("key") == self._key else None
         new = Account(max_cost=self._limits.max_cost, max_runtime=self._limits.max_runtime, began=now)
@@ -97,7 +97,7 @@ class StartBudget:
         return refused
 
     def deadline(self, client: EndpointsClient, endpoint: InferenceEndpoint, otherwise: float | None) -> float | None:
-        """When a wait for `endpoint` is to end, which `otherwise` ends by other limits."""
+        """When a wait for `endpoint` ends. Without the budget it ends at `otherwise`."""
         if self.account is None:
             return otherwise
         starts = Starts.again(endpoint)
@@ -109,11 +109,11 @@ class StartBudget:
 
     @property
     def ends_the_wait(self) -> bool:
-        """Whether it is what ends the wait of now, and no other limit."""
+        """Whether the budget ends the current wait, and not another limit."""
         return self._ends is not None
 
     def error(self, client: EndpointsClient, name: str, namespace: str | None, why: str) -> BudgetSpentError:
-        """Why the wait has ended, with the figures."""
+        """The error for the end of the wait, with the figures."""
         assert self.account is not None
         spent = self._spent(client, name, namespace, self._rate)
         words = self.account.words(spent, self._rate, time.time())
@@ -122,7 +122,7 @@ class StartBudget:
         )
 
     def lose(self, client: EndpointsClient, name: str, namespace: str | None) -> None:
-        """Before the endpoint is deleted: what it has cost is in the account."""
+        """Before the endpoint is deleted: add its cost to the account."""
         if self.account is not None and self.account.max_cost is not None:
             spent = self._spent(client, name, namespace, self._rate)
             self.account = self.account.with_lost(spent - self.account.gone)
@@ -134,7 +134,7 @@ class StartBudget:
         return None if price is None else price * starts.replicas
 
     def _spent(self, client: EndpointsClient, name: str, namespace: str | None, rate: float | None) -> float:
-        """All that counts; not asked for where nothing depends on it."""
+        """The whole cost. It is not requested if nothing depends on it."""
         if self.account is None or self.account.max_cost is None:
             return 0.0
         return self.account.gone + usd_since(client, name, namespace, self.account.began, rate)

@@ -1,6 +1,6 @@
-"""The operator that creates an endpoint, or takes, updates or replaces the one of that name: its arguments.
+"""The arguments of the operator that creates an endpoint, or reuses, updates or replaces an existing one.
 
-What it does with them is in `creating.py`.
+The actions are in `creating.py`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from airflow_provider_hf_endpoints.operators.starting.plan import IfExists
 from airflow_provider_hf_endpoints.operators.starting.start import Start, StartTerms
 from airflow_provider_hf_endpoints.operators.using.acquired import namespace_of
 
-# Arguments that are the operator's attributes and templated; secrets are neither.
+# Arguments that are attributes of the operator and templated. Secrets are neither.
 _TEMPLATED = tuple(name for name in EndpointSpec.model_fields if name not in ("secrets", "container_registry_password"))
-# Those that have a parameter of their own.
+# Those with their own parameter.
 _NAMED = [
     "name",
     "repository",
@@ -112,7 +112,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = (*_TEMPLATED, "hardware", "namespace", "hf_endpoints_conn_id", "acquired")
-    task_of_work: str | None = None  # of an endpoint that is created where `task` is not given; a group sets it
+    task_of_work: str | None = None  # of a new endpoint if `task` is not given; a group sets it
     _announces = True
     _one_deadline = True
 
@@ -196,7 +196,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]
-        """The endpoint's name, as the other operators call it."""
+        """The endpoint's name, by the attribute of the other operators."""
         return self.name
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
@@ -219,7 +219,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
         return Attempt(Creating(wanted, start, began), start)
 
     def _spec(self, place: Hardware | None = None) -> EndpointSpec:
-        """The endpoint that is asked for, on `place` where there are choices."""
+        """The wanted endpoint, on `place` if there are choices."""
         given = {field: getattr(self, field) for field in _TEMPLATED if getattr(self, field) is not None}
         if place is not None:
             given |= {field: getattr(place, field) for field in PLACE}

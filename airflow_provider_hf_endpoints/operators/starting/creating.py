@@ -1,4 +1,4 @@
-"""What a create does: look at what is there, then create, take, update or replace it, on one hardware or several."""
+"""What a create does: look for the endpoint, then create, reuse, update or replace it, on one hardware or several."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """The endpoint that a create asks for, rendered.
+    """The endpoint that a create wants, with rendered values.
 
     :param spec: makes the spec, on one of the choices if there are any
     :param task_of_work: the task of a new endpoint if `spec` has no task. An existing endpoint may have another task
@@ -68,22 +68,22 @@ class Wanted:
     task_of_work: str | None = None
 
     def paths(self) -> list[str]:
-        """The choices, checked."""
+        """The choices, after a check."""
         return list(check_choices(self.hardware, self.hardware_order))
 
     def starts(self, place: EndpointSpec | Hardware) -> Starts:
-        """What it means to start it there."""
-        return Starts(self.name, self.namespace, place.place, max(1, int(self.min_replica)))  # it may come as text
+        """The start of the endpoint on this hardware."""
+        return Starts(self.name, self.namespace, place.place, max(1, int(self.min_replica)))  # a template gives text
 
 
 class Creating(Action):
-    """Create the endpoint or take what is there, by a start that owns what it has started."""
+    """Create the endpoint or reuse an existing one. The start owns the endpoint if it has started it."""
 
     def __init__(self, wanted: Wanted, start: Start, began: float) -> None:
         self._wanted, self._start, self._began = wanted, start, began
 
     def check(self) -> None:
-        """The whole specification, on each of the choices."""
+        """Check the whole specification, on each of the choices."""
         if self._wanted.hardware is None:
             self._wanted.spec(None)
             return
@@ -93,9 +93,9 @@ class Creating(Action):
             self._wanted.spec(Hardware(**place, accelerator="not looked up yet"))
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
-        """Look, and do what the plan says."""
+        """Look for the endpoint, and carry out the plan."""
         wanted = self._wanted
-        if wanted.min_replica not in (0, "0", None):  # it may come as text
+        if wanted.min_replica not in (0, "0", None):  # a template gives text
             log.warning(
                 "Endpoint %s has min_replica=%s: it never scales to zero, and bills until it is paused or deleted.",
                 wanted.name,
@@ -124,11 +124,11 @@ class Creating(Action):
         )
 
     def secrets(self) -> Sequence[str]:
-        """Those that it was given."""
+        """The secrets among the arguments."""
         return self._wanted.secrets.values()
 
     def result(self, summary: Summary | None) -> Summary | None:
-        """In a group with what the tasks behind need."""
+        """In a group, with what downstream tasks need."""
         return self._start.result(summary)
 
     # With several choices of hardware
@@ -151,7 +151,7 @@ class Creating(Action):
             self._refuse_held(hook, existing, "replaced (if_exists='recreate')")
             self._remove(client, "if_exists='recreate'")
             return self._try_next(hook, search)
-        # It is there, and only what this task has created may be given up for another choice.
+        # The endpoint exists, and only an endpoint that this task has created may be deleted for another choice.
         after = search.left[search.left.index(here.path) + 1 :] if here is not None else ()
         start.search = Search(after, self._began, at=here.path) if own and here is not None else None
         endpoint, resumed = self._carry_out(hook, spec, existing, decision)
@@ -182,9 +182,9 @@ class Creating(Action):
         return Sent(endpoint, start.search.started, resumed=True)
 
     def go_on(self, hook: InferenceEndpointsHook, error: InferenceEndpointError) -> Sent:
-        """An endpoint that failed to start makes room for the next choice.
+        """If an endpoint failed to start, delete it and try the next choice.
 
-        :raises EndpointTakenAwayError: the endpoint that was found is deleted
+        :raises EndpointTakenAwayError: the existing endpoint was deleted meanwhile
         """
         start, name = self._start, self._wanted.name
         if not isinstance(error, EndpointFailedError):
@@ -201,7 +201,7 @@ class Creating(Action):
             raise error
         failed_start = existing is not None and existing.status == InferenceEndpointStatus.FAILED
         if not failed_start or not (start.ownership.owned or start.ownership.has_created(existing)):
-            raise error  # paused or deleted by somebody: no question of hardware
+            raise error  # paused or deleted by somebody, so other hardware does not help
         search = start.search = give_up_choice(start.search, str(error))
         self._remove(client, "it failed to start")
         return self._try_next(hook, search)
@@ -214,7 +214,7 @@ class Creating(Action):
             self._wanted.holders.refuse(hook, done)
 
     def _remove(self, client: EndpointsClient, why: str) -> None:
-        """Delete, and wait until the name is free."""
+        """Delete the endpoint, and wait until its name is free."""
         wanted, ownership = self._wanted, self._start.ownership
         log.info("Deleting endpoint %s: %s.", wanted.name, why)
         if ownership.owned:
@@ -225,7 +225,7 @@ class Creating(Action):
     def _carry_out(
         self, hook: InferenceEndpointsHook, spec: EndpointSpec, existing: InferenceEndpoint | None, decision: Plan
     ) -> tuple[InferenceEndpoint, bool]:
-        """Do it; the endpoint, and whether it was created or resumed."""
+        """Carry the plan out. Returns the endpoint, and whether it was created or resumed."""
         client, wanted, start = hook.get_conn(), self._wanted, self._start
         match decision:
             case Refuse(reason=reason):
@@ -288,7 +288,7 @@ def _find(client: EndpointsClient, name: str, namespace: str | None) -> Inferenc
 
 
 def _update_arguments(spec: EndpointSpec, existing: InferenceEndpoint) -> dict[str, Any]:
-    """The settings of a create that an update takes, secrets revealed again. Creator tags stay on it."""
+    """The settings of a create for an update, with the secrets looked up again. Creator tags stay on the endpoint."""
     arguments = {name: getattr(spec, name) for name in EndpointUpdate.model_fields}
     if spec.tags is not None:
         arguments["tags"] = [*spec.tags, *creator_tags_in(existing.tags)]

@@ -1,4 +1,4 @@
-"""On which hardware a create goes: one place or several choices, and what is checked before anything is created."""
+"""The hardware of a create: one place or several choices, and the checks before anything is created."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from airflow_provider_hf_endpoints.operators.starting.search import Search
 
 log = logging.getLogger(__name__)
 
-#: The arguments that together name one place.
+#: The arguments that name one place together.
 PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
 
 
 def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
-    """Either every part of one place, or a list of choices. A list with templates in it is checked when rendered."""
+    """Check for every part of one place, or a list of choices. A list with templates is checked after rendering."""
     given = [name for name, value in place.items() if value is not None]
     if hardware is None and (missing := [name for name, value in place.items() if value is None]):
         raise ValueError(f"Missing: {', '.join(missing)}. Give all of {', '.join(PLACE)}, or `hardware` instead.")
@@ -36,9 +36,9 @@ def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
 
 
 def refuse_shortage(spec: EndpointSpec, offered: Sequence[Hardware], replaces: InferenceEndpoint | None = None) -> None:
-    """Refuse what can't start before anything is created; what it will cost is said.
+    """Refuse a start that cannot succeed, before anything is created. Log the price.
 
-    :param replaces: an endpoint that is deleted for it, which may free enough
+    :param replaces: an endpoint that is deleted first, which may free enough quota
     """
     if not offered:
         return
@@ -48,7 +48,7 @@ def refuse_shortage(spec: EndpointSpec, offered: Sequence[Hardware], replaces: I
     problem = shortage(choice, offered)
     if problem is None:
         return
-    # Without a quota to look at, what is left is that the cloud has none: no deletion of ours helps there.
+    # If the quota is not the reason, the cloud has no capacity. A deletion does not help then.
     no_capacity = shortage(choice.model_copy(update={"max_accelerators": None}), offered) is not None
     if replaces is not None and not no_capacity and replaces.instance_type == spec.instance_type:
         log.warning("%s Deleting the endpoint that is replaced may free enough quota.", problem)
@@ -65,11 +65,11 @@ def create_on_next(
     refusal: Callable[[Hardware], str | None],
     attempt: Callable[[Hardware], InferenceEndpoint],
 ) -> tuple[Search, InferenceEndpoint]:
-    """Create on the first of the choices left that can be had; the others are for when that fails to start.
+    """Create on the first available one of the remaining choices. The others are for a start that fails.
 
-    :param refusal: why a choice is not to be tried, None to try it
+    :param refusal: why not to try a choice, None to try it
     :param attempt: creates the endpoint
-    :raises NoHardwareError: none is left
+    :raises NoHardwareError: no choice is left
     """
     listed = {each.path: each for each in offered}
     while (following := search.go_on()) is not None:
@@ -90,6 +90,6 @@ def create_on_next(
 
 
 def give_up_choice(search: Search, why: str) -> Search:
-    """The same without the choice of now, and why is in the log."""
+    """The search without the current choice. The reason is logged."""
     log.warning("Hardware %s failed: %s", search.at, why)
     return search.failed(why)

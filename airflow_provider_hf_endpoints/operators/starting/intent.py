@@ -1,7 +1,7 @@
-"""What a start is for: its own run, or to stay until somebody says otherwise. Read off the DAG where it is not said.
+"""The purpose of a start: for its own run, or to stay after it. If the DAG does not say, its tasks decide.
 
-An endpoint that the same DAG stops behind the start is for the run. One that nothing behind the start stops is
-deployed: the DAG is done with it when it runs.
+If a downstream task of the same DAG stops the endpoint, the endpoint is for the run. Otherwise the endpoint is
+deployed to stay, and the start is all that the DAG does with it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 
 
 def is_kept(keep: bool | None, task: Any, endpoint: str) -> bool:
-    """Whether the endpoint is to stay when the run has ended.
+    """Whether the endpoint stays after the run.
 
-    :param keep: what the DAG says; None: whether nothing behind `task` stops the endpoint
+    :param keep: the DAG's setting; None: whether no task downstream of `task` stops the endpoint
     :param task: the operator that starts it
     """
     return not stopped_by(task, endpoint) if keep is None else keep
 
 
 def stopped_by(task: Any, endpoint: str) -> list[str]:
-    """The ids of the tasks behind `task` that stop the endpoint."""
+    """The ids of the tasks downstream of `task` that stop the endpoint."""
     if task.get_dag() is None:
         return []
     return [each.task_id for each in task.get_flat_relatives(upstream=False) if _stops(each, task, endpoint)]
 
 
 def _stops(other: Any, task: Any, endpoint: str) -> bool:
-    """Whether it stops the endpoint. A teardown of the start does, whatever it runs; what names another does not."""
+    """Whether a task stops the endpoint. A teardown of the start always does; a task with another endpoint does not."""
     if other.is_teardown and task.task_id in other.upstream_task_ids:
         return True
     if not getattr(other.operator_class, "stops_endpoint", False):

@@ -1,4 +1,4 @@
-"""What Create does about an endpoint that is there already. Pure: the spec and the endpoint in, a decision out."""
+"""The decision of a create about an existing endpoint. Pure: the spec and the endpoint in, a decision out."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _plan_update(spec: EndpointSpec, existing: InferenceEndpoint, resume: bool) 
     if spec.tags is not None:
         wanted["tags"] = [*spec.tags, *creator_tags_in(existing.tags)]
     if spec.custom_image is None:
-        del wanted["model"]["image"]  # left to the service when it was created, and not changed now
+        del wanted["model"]["image"]  # the service chose the image at the creation, so the image does not change now
     # The service returns secrets redacted, so a difference is not visible: given secrets are always sent.
     if spec.secrets or unapplied(wanted, existing.raw):
         return Update(resume)

@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 class ResumeInferenceEndpointOperator(EndpointOperator):
-    """Resume a paused endpoint and wait until it answers. One that runs already is fine; one at zero is woken.
+    """Resume a paused endpoint and wait until it answers. A running one is left as it is; one at zero is woken.
 
-    It releases what it has started when that does not get ready; an endpoint that ran already is left alone.
+    If an endpoint that it has started does not become ready, it is released. One that ran before is left alone.
 
     :param endpoint: the endpoint's name. (templated)
     :param on_timeout: see `CreateInferenceEndpointOperator`.
@@ -73,7 +73,7 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """As every operator's, with this one's retries."""
+        """As every operator's, with the default retries of a start."""
         return partial_retried(super().partial(**kwargs), kwargs)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
@@ -83,13 +83,13 @@ class ResumeInferenceEndpointOperator(EndpointOperator):
 
 
 class _Resuming(Action):
-    """Resume, by a start that owns what it has started."""
+    """Resume the endpoint. The start owns the endpoint if it has started it."""
 
     def __init__(self, endpoint: EndpointRef, start: Start, began: float) -> None:
         self._endpoint, self._start, self._began = endpoint, start, began
 
     def check(self) -> None:
-        """As of every operator."""
+        """As for every operator."""
         check_name(self._endpoint.name)
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
@@ -107,5 +107,5 @@ class _Resuming(Action):
         return Sent(endpoint, self._began, resumed=True)
 
     def result(self, summary: Summary | None) -> Summary | None:
-        """In a group with what the tasks behind need."""
+        """In a group, with what downstream tasks need."""
         return self._start.result(summary)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-# A reason is stored with the deferral and repeated in the last error; all of it is in the task's log when it happens.
+# A reason is stored with the deferral and repeated in the last error. The task's log has its full text.
 _LONGEST_REASON = 400  # characters
 
 
@@ -28,7 +28,7 @@ class Search:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Self | None:
-        """The search that a deferral has stored, if it is one with choices."""
+        """The search in a deferral's state, if there are choices."""
         if stored is None:
             return None
         tried = tuple((str(path), str(why)) for path, why in stored.get("tried", ()))
@@ -43,7 +43,7 @@ class Search:
         return replace(self, at=self.left[0], left=self.left[1:]) if self.left else None
 
     def failed(self, why: str) -> Self:
-        """The same with the reason why the choice of now failed."""
+        """The same, with the reason why the current choice failed."""
         assert self.at is not None
         first_line = why.strip().partition("\n")[0]
         short = first_line if len(first_line) <= _LONGEST_REASON else first_line[:_LONGEST_REASON] + "…"

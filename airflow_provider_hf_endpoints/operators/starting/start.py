@@ -1,7 +1,7 @@
-"""The start of an endpoint by one attempt: whose the endpoint is, what the start may cost, and its bad ends.
+"""The start of an endpoint by one attempt: who owns the endpoint, the start's budget, and the release on failure.
 
-Create, resume and the start of a group each have one. What a start leaves behind at a bad end is released, so that it
-stops billing. A teardown does not help there: Airflow runs it only where its setup succeeded.
+Create, resume and the start of a group each have one. If a start fails, its endpoint is released, so that it
+stops billing. A teardown would not help: Airflow runs it only if its setup succeeded.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, l
 
 log = logging.getLogger(__name__)
 
-_ACCOUNT_LIMIT = 2.0  # seconds for each request about the cost of an endpoint that is to be released
+_ACCOUNT_LIMIT = 2.0  # seconds for each request about the cost of an endpoint before its release
 
 
 @dataclass(frozen=True)
 class StartTerms:
-    """What the DAG says of a start; checked when the DAG is read.
+    """The DAG's settings of a start, checked when the DAG is parsed.
 
-    :param policies: what happens to the endpoint at the bad ends, where this task has started it
+    :param policies: what happens to the endpoint on each kind of failure, if this task has started it
     :param limits: of the start alone
-    :param in_group: whether the start belongs to an endpoint that was acquired
-    :param keep: whether the endpoint is to stay when the run has ended; None: see `intent.py`
+    :param in_group: whether the endpoint was acquired by a group
+    :param keep: whether the endpoint stays after the run; None: see `intent.py`
     """
 
     policies: Policies
@@ -78,16 +78,16 @@ class StartTerms:
         acquired: Any,
         keep: bool | None = None,
     ) -> StartTerms:
-        """Raises `ValueError` for what can't be meant."""
+        """Raises `ValueError` for settings that are not valid."""
         return cls(check_policies(**policies), Limits.of(max_cost, max_runtime), acquired is not None, keep)
 
 
 class Start(Guard):
     """One attempt's start of an endpoint.
 
-    :param acquired: what `AcquireInferenceEndpointOperator` returned, in a group
-    :param stored: what a deferral has kept; None at the beginning of an attempt
-    :param task: the operator: what is behind it in its DAG says what the start is for, where the terms don't
+    :param acquired: in a group, the result of `AcquireInferenceEndpointOperator`
+    :param stored: what a deferral has stored; None at the beginning of an attempt
+    :param task: the operator. If the terms do not say, its downstream tasks decide the purpose of the start
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Start(Guard):
         self._given, self._acquired = acquired, Acquired.of(acquired)
         self._begins = stored is None
         self._task = task
-        self._holder: str | None = None  # of a lease on the endpoint, while it is held in a group
+        self._holder: str | None = None  # of a lease on the endpoint, in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
         self.emergency = EmergencyRelease(endpoint, terms.policies)
         self._keep = is_kept(False if terms.in_group and terms.keep is None else terms.keep, task, endpoint.name)
         self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
         self.search = state.search
-        # A retry leaves `max_tries` alone, and a clear raises it: a retry goes on with the budget of the try before.
+        # A clear raises `max_tries`, and a retry does not: a retry continues the budget of the previous try.
         key = f"try {getattr(self._context['ti'], 'max_tries', '')}"
         self.budget = StartBudget(terms.limits, key, None if self._acquired is None else self._acquired.budget)
         if stored is not None:
@@ -122,7 +122,7 @@ class Start(Guard):
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Release what this task has started where that goes wrong."""
+        """Release the endpoint that this task has started if the attempt fails."""
         with in_airflow_terms():
             self._check_use()
         try:
@@ -133,17 +133,17 @@ class Start(Guard):
                 self._hand_over()
             except TaskKilledError:
                 raise
-            except Exception as error:  # no trigger comes to be, so this is the end of the attempt
+            except Exception as error:  # no trigger will run, so this is the end of the attempt
                 self._end_badly(error)
                 raise
             raise
-        except (Exception, AirflowTaskTimeout) as error:  # whatever it was: what was started must not go on billing
+        except (Exception, AirflowTaskTimeout) as error:  # after any error, a started endpoint must not stay billed
             self._end_badly(error)
             raise
         self.ownership.end()
 
     def _check_use(self) -> None:
-        """In a group: note the use where a later clear finds it. Elsewhere: what is started here can be stopped."""
+        """In a group: note the use for a later clear. Elsewhere: check that a started endpoint can be stopped."""
         if not self._terms.in_group:
             if self._begins:
                 ends = stopped_by(self._task, self._endpoint.name)
@@ -161,19 +161,19 @@ class Start(Guard):
             self._context["ti"].xcom_push(key=FOUND_KEY, value=self._acquired.noted)
 
     def _hand_over(self) -> None:
-        """Before a deferral: what others have to know of it is left in XCom."""
+        """Before a deferral: store in XCom what other processes need to know."""
         ti, emergency = self._context["ti"], self.emergency
         if self.ownership.owned and not emergency.killed:
             leave_claim(ti, self.ownership.attempt)
             emergency.tell_namespace(ti)
             emergency.ask(ti)
-        if emergency.killed:  # or the signal came when nothing was left to look at it but this
+        if emergency.killed:  # the signal arrived when only this check was left
             if self.ownership.owned:
                 emergency.release("on_kill")
             raise emergency.error() from None
 
     def _end_badly(self, error: BaseException) -> None:
-        """Release; raises where another error than `error` is to be the task's."""
+        """Release the endpoint. Raises if the task must end with another error than `error`."""
         emergency = self.emergency
         if self.ownership.owned:
             too_late = isinstance(error, InferenceEndpointTimeoutError | AirflowTaskTimeout)
@@ -191,7 +191,7 @@ class Start(Guard):
             raise AirflowFailException(str(error)) from error  # a retry would have the same budget
 
     def ended_by_airflow(self, *, timeout: bool) -> None:
-        """A deferral that Airflow ends brings none of its kwargs back: the claim says whether there is an endpoint."""
+        """If Airflow ends a deferral, its kwargs are lost: the claim shows whether there is an endpoint."""
         if has_left_claim(self._context["ti"]):
             self.emergency.recall_namespace(self._context["ti"])
             self.emergency.release("on_timeout" if timeout else "on_failure")
@@ -200,7 +200,7 @@ class Start(Guard):
             self.ownership.end()
 
     def on_kill(self) -> None:
-        """Release at once: this runs in a signal handler, shortly before the process is killed."""
+        """Release at once. This runs in a signal handler, shortly before the process is killed."""
         self.emergency.on_signal(act=self.ownership.owned)
 
     def check(self) -> None:
@@ -210,32 +210,32 @@ class Start(Guard):
     # Before the requests
 
     def prepare(self, hook: InferenceEndpointsHook) -> None:
-        """Once in each attempt, also where it was taken up after a deferral and goes on to start something."""
+        """Once in each attempt, also after a deferral if it starts something more."""
         if self.emergency.prepared:
             return
-        self._place(hook)  # learnt before anything is started: a release has no time to ask the Hub for the namespace
+        self._place(hook)  # looked up before the start: a release has no time to ask the Hub for the namespace
         self.emergency.prepare(hook)
         if self.budget.is_set and self.budget.account is None:
             self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
         lease = None if self._acquired is None else self._acquired.held
         if lease is not None:
             self._holder = lease.holder
-            # Asked now: a signal handler can't. A kill is not to stop it under others; the release asks for them, too.
+            # Read now: a signal handler cannot. A kill must not stop an endpoint in use; the release checks again.
             if other_users(hook.lease_path, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
 
     def as_left(self, hook: InferenceEndpointsHook, seen: InferenceEndpoint) -> InferenceEndpoint:
-        """The endpoint as a read shows it, or stopped where somebody has done that since, which reads may not show."""
+        """The endpoint as read, or as stopped if another task has stopped it since and the read may lag behind."""
         acquired = self._acquired
         lease = None if acquired is None else acquired.held
         if acquired is None or lease is None or acquired.found not in NEEDS_RESUME or seen.status in NEEDS_RESUME:
             return as_left_lately(hook.lease_path, seen)
         if time.time() - lease.acquired > READ_LAG:
             return seen
-        return seen.model_copy(update={"status": acquired.found})  # to resume what runs by now does nothing
+        return seen.model_copy(update={"status": acquired.found})  # a resume of a running endpoint does nothing
 
     def prepare_again(self) -> None:
-        """What a deferral has handed over is this attempt's to release from its first moment on."""
+        """After a deferral, this attempt has to release the endpoint from its first moment on."""
         if not self.ownership.owned:
             return
         try:
@@ -246,9 +246,9 @@ class Start(Guard):
 
     @contextmanager
     def starting(self, hook: InferenceEndpointsHook, resumed: InferenceEndpoint | None = None) -> Iterator[None]:
-        """Around the request that starts the endpoint: from its answer on, or where that is lost, it is this task's.
+        """Around the request that starts the endpoint. After its answer, or if the answer is lost, this task owns it.
 
-        :param resumed: the endpoint, where it is resumed. What is created carries a tag; this has to be noted first.
+        :param resumed: the endpoint, for a resume. A created endpoint has a tag; a resume must be noted first.
         """
         self.check()  # a killed task starts nothing
         if resumed is not None:
@@ -258,14 +258,14 @@ class Start(Guard):
         try:
             yield
         except ServiceUnreachableError:
-            raise  # it never arrived
+            raise  # the request never arrived
         except ServiceError:
             self.ownership.owned = True
             raise
         self.ownership.owned = True
 
     def lose(self) -> None:
-        """Before the endpoint is deleted: what it has cost stays in the account, also for a retry. Never raises."""
+        """Before the endpoint is deleted: add its cost to the account, also for a retry. Never raises."""
         if not self.budget.is_set:
             return
         endpoint = self._endpoint
@@ -284,7 +284,7 @@ class Start(Guard):
             self.ownership.note_start(hook.lease_path, *self._place(hook), self.budget.stored())
 
     def _tell_intent(self) -> None:
-        """An endpoint that ran already is kept as well from now on: whoever started it may be done with it."""
+        """Keep an endpoint that already ran from now on, because its starter may be done with it."""
         if not self._keep:
             return
         if self._terms.keep is None:
@@ -304,17 +304,17 @@ class Start(Guard):
     # The wait, and its end
 
     def deadline(self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, given: float | None) -> float | None:
-        """The budget has a say, too."""
+        """With the budget's limit."""
         return self.budget.deadline(hook.get_conn(), endpoint, given)
 
     def explain(self, hook: InferenceEndpointsHook, error: InferenceEndpointError) -> InferenceEndpointError:
-        """A wait that the budget has ended says so, with its figures."""
+        """If the budget has ended the wait, the error says so, with its figures."""
         if not isinstance(error, InferenceEndpointTimeoutError) or not self.budget.ends_the_wait:
             return error
         return self.budget.error(hook.get_conn(), self._endpoint.name, self._endpoint.namespace, str(error))
 
     def handover(self) -> Handover:
-        """What the deferral takes along."""
+        """The data for the deferral."""
         owned = self.ownership.owned
         return Handover(
             StartState(owned, self.budget.stored(), self.search).stored(),
@@ -324,11 +324,11 @@ class Start(Guard):
         )
 
     def result(self, summary: Summary | None) -> Summary | None:
-        """In a group with what the tasks behind need; from now on the lease counts without the start's time."""
+        """In a group, with what downstream tasks need. From now on, the lease's time is without the start's."""
         if not self._terms.in_group:
             self._tell_intent()
         if self._acquired is None or summary is None:
             return summary
         renew_acquired(self._acquired, self._endpoint.hf_endpoints_conn_id)
-        account = self.budget.account  # with what choices of hardware have cost that are gone
+        account = self.budget.account  # with the cost of deleted choices of hardware
         return {**summary, **self._acquired.told(None if account is None else account.stored())}

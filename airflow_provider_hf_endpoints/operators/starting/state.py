@@ -1,4 +1,4 @@
-"""What a start stores over a deferral. Pure."""
+"""The data that a start stores across a deferral. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow_provider_hf_endpoints.operators.starting.search import Search
 
 @dataclass(frozen=True)
 class StartState:
-    """JSON-native both ways: the kwargs of `execute_complete`, of which only what is not at its default is written.
+    """JSON-native in both directions: kwargs of `execute_complete`. Values at their default are not stored.
 
     :param started_here: whether the task owns the endpoint, see `ownership.Ownership`
-    :param budget: as `StartBudget.stored` has it
-    :param search: how far the choices of hardware are tried
+    :param budget: from `StartBudget.stored`
+    :param search: the state of the search for hardware
     """
 
     started_here: bool = False
@@ -24,7 +24,7 @@ class StartState:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """What a deferral has kept."""
+        """The state from a deferral."""
         return cls(stored.get("started_here") is True, stored.get("budget"), Search.of(stored.get("search")))
 
     def stored(self) -> dict[str, Any]:

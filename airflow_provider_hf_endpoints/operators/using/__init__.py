@@ -1,4 +1,4 @@
-"""What makes the use of an endpoint by a group of tasks: acquire, the lease that others see, release after the work.
+"""The use of an endpoint by a group of tasks: acquire, the lease that others see, and release after the work.
 
-The start in between is in `starting/`; what a lease is and how it is kept, in `leases/` of the package.
+The start in between is in `starting/`. Leases and their storage are in the package's `leases/`.
 """

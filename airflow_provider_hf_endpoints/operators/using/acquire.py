@@ -1,7 +1,7 @@
-"""Acquire: the task that begins the use of an endpoint, by noting how it is found and taking a lease on it.
+"""Acquire: the task that begins the use of an endpoint. It notes the endpoint's state and takes a lease on it.
 
-`acquire` starts nothing and takes a moment, so that it all but always succeeds; the teardown of whatever comes after it
-then runs however that ends: a start that fails, or whose worker is killed, is released as work is.
+`acquire` starts nothing and takes only a moment, so it nearly always succeeds. Airflow then runs the teardown of the
+following tasks, whatever their result: a start that fails, or whose worker is killed, is released like work.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_
 from airflow_provider_hf_endpoints.operators.using.leases import Held
 from airflow_provider_hf_endpoints.ownership import attempt_id
 
-# Tasks of other providers renew nothing, so a lease is to outlast them. For so long a crashed holder keeps the last one
-# from switching off.
+# Tasks of other providers renew nothing, so a lease must last longer than they take. If a holder crashes, the endpoint
+# may run until the lease expires.
 DEFAULT_LEASE = timedelta(hours=6)
 
 
 class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
     """Take a lease on an endpoint, and record its state before the run. Starts and changes nothing.
 
-    Result: `{"name", "namespace", "found", "use", "lease", "budget"}`: the state, None where there is no such endpoint,
-    an id of this use, the same until a release, the lease that others see, and the account of the budget, None where
-    there is none. A clear that runs this task again opens a new account, also for an endpoint that runs on.
+    Result: `{"name", "namespace", "found", "use", "lease", "budget"}`. `found` is the state, None without an endpoint.
+    `use` is an id of this use, the same until a release. `lease` is the lease that others see, and `budget` the
+    account, None without a limit. A clear that runs this task again opens a new account, even for a running endpoint.
 
     :param endpoint: the endpoint's name. (templated)
     :param must_exist: whether an endpoint that does not exist is an error.
     :param start_task_id: the start of the same use. After a clear, it still knows the state before the first run.
-    :param release_task_id: the release of the same use, which knows the same.
+    :param release_task_id: the release of the same use, which also knows that state.
     :param lease: seconds (or a timedelta) for which the lease lasts, from its start and from each renewal;
         `max_startup` is added before that.
     :param max_cost: USD that the whole use may cost; its account is opened here.
@@ -87,7 +87,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         self.hf_endpoints_conn_id = hf_endpoints_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Take a lease, look, and return what was seen."""
+        """Take a lease, look at the endpoint, and return the result."""
         began = time.time()
         with in_airflow_terms():
             check_name(self.endpoint)
@@ -133,10 +133,10 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         return lease
 
     def _unreleased(self, context: Context) -> dict[str, Any] | None:
-        """What an earlier attempt acquired and no release has ended: the endpoint may run because of it.
+        """The result of an earlier attempt without a release since: the endpoint may run because of it.
 
-        After a clear, this task's own result is gone and that of the tasks behind it is still there. Before the first
-        attempt nothing can be there, and Airflow would log an error for every XCom that is asked for in vain.
+        After a clear, this task's own result is deleted, and those of downstream tasks still exist. In a first attempt
+        there are none, and Airflow would log an error for every missing XCom.
         """
         if (getattr(context["ti"], "try_number", None) or 1) <= 1:
             return None

@@ -1,4 +1,4 @@
-"""What `acquire` found and took, as the tasks behind it read it from its result. Pure."""
+"""The result of `acquire`, as downstream tasks read it. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from airflow_provider_hf_endpoints.leases.records import Lease
 
-#: The XCom in which a start and a release note what they belong to: by them a clear knows how it was found before.
+#: The XCom in which a start and a release note their use. After a clear, it has the endpoint's state before the use.
 FOUND_KEY = "hf_endpoint_acquired"
 
 
 @dataclass(frozen=True)
 class Acquired:
-    """An endpoint that is acquired: the result of `AcquireInferenceEndpointOperator`.
+    """An acquired endpoint: the result of `AcquireInferenceEndpointOperator`.
 
     :param found: its state before this use; None if it did not exist
     :param use: the id of the use, the same until a release
@@ -31,7 +31,7 @@ class Acquired:
 
     @classmethod
     def of(cls, result: object) -> Self | None:
-        """None for anything else."""
+        """None for any other value."""
         if not isinstance(result, Mapping) or "name" not in result:
             return None
         rest = {name: result.get(name) for name in ("found", "use", "lease", "budget")}
@@ -39,7 +39,7 @@ class Acquired:
 
     @property
     def noted(self) -> dict[str, Any]:
-        """What a start and a release leave in XCom under `FOUND_KEY`."""
+        """The note of a start or a release in XCom, by `FOUND_KEY`."""
         return {"name": self.name, "found": self.found, "use": self.use}
 
     @property
@@ -48,7 +48,7 @@ class Acquired:
         return Lease.of(self.lease)
 
     def told(self, budget: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What the tasks behind need of it, beside its name: see `common/naming.py`."""
+        """What downstream tasks need besides its name: see `common/naming.py`."""
         place = {"namespace": self.namespace, "name": self.name}
         lease = None if self.lease is None else {**place, "record": self.lease}
         return {"use": self.use, "lease": lease, "budget": budget}

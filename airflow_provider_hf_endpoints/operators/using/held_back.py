@@ -1,10 +1,10 @@
-"""Tasks that hold a release or a pause back for ever, or for another DAG run: no endpoint is started before them.
+"""Tasks that delay a release or a pause for ever, or until another DAG run. No endpoint is started before them.
 
-Airflow neither runs nor skips a task whose `start_date` or `end_date` leaves the run out. It fails the run as soon as
-nothing else is left that can run, and runs no teardown: the endpoint would be left running. A task that waits for the
-run before may wait for ever; those inside of a group are refused when the DAG is read. Those that only stand before
-the work, and all of a start and a pause without a group, are found here, since arrows may be drawn at any time.
-What can skip such a pause is refused or warned of.
+If a task's `start_date` or `end_date` excludes the run, Airflow neither runs nor skips the task. When nothing else can
+run, Airflow fails the run and runs no teardown, so the endpoint would stay running. A task that waits for the
+previous run may wait for ever; such tasks inside a group are refused when the DAG is parsed. Tasks upstream of
+the work, and starts and pauses without a group, are checked here at run time, because dependencies may be added at any
+time. A task that can skip such a pause is refused, or causes a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 log = logging.getLogger(__name__)
 
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-# By name: Airflow has each in several places.
+# By name, because Airflow has each class in several modules.
 _BRANCHES, _SPARING = frozenset({"BranchMixIn"}), frozenset({"ShortCircuitOperator", "ApprovalOperator"})
 _BETWEEN = "Put EmptyOperator(trigger_rule='all_done') between the two, or use inference_endpoint(…)."
 WAITING = ("depends_on_past", "wait_for_downstream")
@@ -29,14 +29,14 @@ WAITING = ("depends_on_past", "wait_for_downstream")
 def refuse_work_that_is_held_back(
     start: Any, ends: Iterable[str], logical_date: datetime | None, task_instance: Any = None
 ) -> None:
-    """Raise where a task that stops the endpoint is such a task, or waits for one, however far it is before it.
+    """Raise if a task that stops the endpoint is such a task, or waits for one directly or indirectly.
 
     A branch before the use may have skipped the task already; one inside of the use decides when the endpoint bills.
 
     :param start: the task that begins the use, in its DAG
     :param ends: the ids of the tasks that stop the endpoint
-    :param logical_date: the run's; Airflow compares nothing where there is none
-    :param task_instance: of `start`, which asks Airflow for the states of tasks; None does not ask
+    :param logical_date: of the run; without one, Airflow does not compare dates
+    :param task_instance: of `start`, which asks Airflow for the states of tasks; None to ask nothing
     """
     if not start.has_dag():
         return
@@ -51,12 +51,12 @@ def refuse_work_that_is_held_back(
 
 
 def check_skips(start: Any, ends: Iterable[str]) -> None:
-    """Refuse a teardown directly behind a branch, and warn of other tasks that may skip what stops the endpoint.
+    """Refuse a teardown directly downstream of a branch, and warn of other tasks that may skip what stops the endpoint.
 
-    A branch skips what is directly behind it, a teardown too. A task that is not a teardown may be what a branch
-    chooses, so it is not refused. A short circuit and an approval spare teardowns (standard provider 1.9.0 and 1.21.0).
+    A branch skips its direct downstream tasks, also teardowns. A branch may choose a task that is not a teardown, so
+    such a task is not refused. Short circuits and approvals do not skip teardowns (standard provider 1.9.0, 1.21.0).
 
-    :raises InvalidArgumentError: the endpoint would be left running when the branch skips its teardown
+    :raises InvalidArgumentError: the endpoint would stay running if the branch skips its teardown
     """
     for end in (start.dag.get_task(each) for each in ends):
         for before in filter(can_skip, end.upstream_list):
@@ -74,7 +74,7 @@ def check_skips(start: Any, ends: Iterable[str]) -> None:
 
 
 def can_skip(task: Any) -> bool:
-    """Whether it can skip the tasks behind it, mapped or not; Airflow has a mixin for that, in several places."""
+    """Whether a task can skip downstream tasks, mapped or not. Airflow has a mixin for this, in several modules."""
     return bool(task.inherits_from_skipmixin) or any(each.__name__ == "SkipMixin" for each in _kind(task).__mro__)
 
 
@@ -84,7 +84,7 @@ def _kind(task: Any) -> type:
 
 
 def _is_over(task_instance: Any, task_id: str) -> bool:
-    """Whether the task has an end already in this DAG run."""
+    """Whether the task has already ended in this DAG run."""
     ask = getattr(task_instance, "get_task_states", None)
     if ask is None:
         return False
@@ -97,7 +97,7 @@ def _is_over(task_instance: Any, task_id: str) -> bool:
 
 
 def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:
-    """What holds it back, and what to do; None where nothing does."""
+    """What delays the task, and what to do; None if nothing does."""
     if waiting := [f"{name}=True" for name in WAITING if getattr(task, name, False)]:
         return (
             f"{' and '.join(waiting)}, and the endpoint is not stopped before it. The endpoint would bill while the "

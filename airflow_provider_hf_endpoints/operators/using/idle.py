@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 log = logging.getLogger(__name__)
 
 _TRIGGER = "airflow_provider_hf_endpoints.operators.using.idle_trigger.IdleTrigger"
-# Airflow's own limit on the deferral stands so far behind ours: a triggerer that was away is not a reason to fail a
+# Airflow's own limit on the deferral is later than ours by this much, because an unavailable triggerer must not fail a
 # run.
 SPARE = timedelta(days=1)
 
@@ -67,7 +67,7 @@ class WatchIdleOperator(BaseOperator):
         )
 
     def execute(self, context: Context) -> None:
-        """On a worker, as in `dag.test()`, where one task runs after the other: the work can't wait for anything."""
+        """On a worker, as in `dag.test()`, where tasks run one after the other: the work waits for nothing else."""
         log.info("Nothing to watch: the tasks of this run are executed one after the other.")
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:

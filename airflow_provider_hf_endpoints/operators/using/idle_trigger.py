@@ -1,7 +1,7 @@
-"""The watch of an endpoint that waits for its work, in the triggerer: when it ends, and how it lets the endpoint go.
+"""The watch of an endpoint without work, in the triggerer: when the watch ends, and how it releases the endpoint.
 
-It leaves the use's lease as the release does, so that others that use the endpoint keep it. The release comes all the
-same, whenever the work has ended, and finds nothing left to do.
+It ends the lease in the same way as the release, so that other holders keep the endpoint. The release still runs
+after the work, and finds nothing left to do.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 from airflow_provider_hf_endpoints.operators.using.idle import SPARE
 from airflow_provider_hf_endpoints.operators.using.leases import Held
 
-# A task in one of these has not begun: it waits for the scheduler, for a slot, or for a worker.
+# A task in one of these states has not begun: it waits for the scheduler, for a slot, or for a worker.
 _NOT_BEGUN = frozenset({"None", "scheduled", "queued", "no_status"})
-# A task in one of these ended without having begun: it used nothing.
+# A task in one of these states has ended without having begun.
 _LEFT_OUT = frozenset({"skipped", "upstream_failed", "removed"})
 _AT_WORK = frozenset({"running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
-# A look is a query of Airflow's database. Soon at first, since most work begins at once, and the run ends with this.
+# A look is a query of Airflow's database. The first looks come soon, because most work begins at once.
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds between looks
 _GROWTH = 0.25  # of the time since the watch began
 
@@ -39,7 +39,7 @@ _GROWTH = 0.25  # of the time since the watch began
 class Idleness:
     """How long the endpoint has waited, by the looks so far. Pure.
 
-    :param begun: whether the start was seen at work
+    :param begun: whether the start was seen running
     :param since: when its end was seen, seconds since the epoch; None: not yet
     """
 
@@ -47,7 +47,7 @@ class Idleness:
     since: float | None = None
 
     def after(self, start: str, now: float) -> Idleness:
-        """With one more look at the start. One that was at work and waits now waits for a slot: the endpoint is up."""
+        """After one more look at the start. If it ran and now waits, it waits for a slot: the endpoint is running."""
         if self.since is not None or start in _AT_WORK:
             return replace(self, begun=True)
         over = start == "success" or self.begun
@@ -57,7 +57,7 @@ class Idleness:
 def verdict(
     work: Iterable[str], idle: Idleness, max_idle: float, ends: float, now: float
 ) -> Literal["watch", "work has begun", "idle"]:
-    """What a look means. Where all work is left out, no work is waited for.
+    """What a look means. If all work is skipped, there is no work to wait for.
 
     :param work: the states of its tasks
     :param ends: when the watch ends in any case
@@ -71,7 +71,7 @@ def verdict(
 
 
 class IdleTrigger(BaseTrigger):
-    """See `WatchIdleOperator`, whose arguments these are."""
+    """The trigger of `WatchIdleOperator`, with the same arguments."""
 
     def __init__(
         self,
@@ -85,15 +85,15 @@ class IdleTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.acquire_task_id, self.start_task_id, self.work = acquire_task_id, start_task_id, list(work)
         self.max_idle, self.release, self.hf_endpoints_conn_id = max_idle, release, hf_endpoints_conn_id
-        self._tried = False  # whether it has begun to leave before
+        self._tried = False  # whether it has tried to end the lease before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """As the operator gave them."""
+        """With the operator's arguments."""
         names = ("acquire_task_id", "start_task_id", "work", "max_idle", "release", "hf_endpoints_conn_id")
         return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until work has begun, or the endpoint is let go."""
+        """Look until work has begun, or the endpoint is released."""
         began, idle, ends = time.time(), Idleness(), self._ends()
         while True:
             now = time.time()
@@ -116,23 +116,23 @@ class IdleTrigger(BaseTrigger):
 
     @property
     def _key_of_start(self) -> str:
-        """Among the states, where a task of a mapped group has its index."""
+        """Its key among the states. A task of a mapped group has its index there."""
         map_index = getattr(self.task_instance, "map_index", -1)
         return self.start_task_id if map_index is None or map_index < 0 else f"{self.start_task_id}_{map_index}"
 
     def _ends(self) -> float:
-        """The same in every triggerer, because Airflow stores the moment of the timeout."""
+        """When the watch ends: the same in every triggerer, because Airflow stores the time of the timeout."""
         limit: datetime | None = getattr(self, "timeout_after", None)  # set by the triggerer
         if limit is None:
             return float("inf")
         return (limit if limit.tzinfo else limit.replace(tzinfo=UTC)).timestamp() - SPARE.total_seconds()
 
     def _states(self) -> dict[str, str]:
-        """By task, mapped ones with their index."""
+        """The states by task; mapped tasks with their index."""
         return states_of(self.task_instance, [self.start_task_id, *self.work])
 
     def _let_go(self) -> None:
-        """Leave the lease; the last one out releases the endpoint."""
+        """End the lease. If there is no other holder, release the endpoint."""
         ti: Any = self.task_instance
         names = ("dag_id", "run_id", "map_index")
         acquire = SimpleNamespace(task_id=self.acquire_task_id, **{name: getattr(ti, name) for name in names})

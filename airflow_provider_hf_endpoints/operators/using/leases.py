@@ -1,7 +1,7 @@
 """Leases of the tasks that use an endpoint: the steps of `leases/protocol.py` on a store and the service.
 
-A store that fails for longer than its attempts take is not a reason to fail what uses an endpoint: `acquire` and
-renewals warn. `release` fails then, and its retries look again.
+If a store fails for longer than the attempts on it take, the use of the endpoint does not fail: `acquire` and
+renewals log a warning. A `release` fails then, and its retries read the leases again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 log = logging.getLogger(__name__)
 
 _RENEWALS = 4  # in the time of a lease
-_LOOK_EVERY = 10.0  # seconds, at the use of an endpoint
+_LOOK_EVERY = 10.0  # seconds, when the endpoint's use is checked
 
 
 class Held:
-    """An endpoint as the steps see it: its leases, its state, on and off.
+    """An endpoint for the steps: its leases, its state, start and stop.
 
     :param task_instance: the task SDK's, which asks Airflow; None to ask nothing
-    :param switch_off: does what the policy says about an endpoint that was found in that state; returns what it did
+    :param switch_off: applies the policy to an endpoint that was found in this state; returns what it did
     :ivar did: the last action on the endpoint that was not undone
     """
 
@@ -63,7 +63,7 @@ class Held:
         self.did: Release = "none"
 
     def play(self, flow: Generator[Any, Any, Any]) -> Any:
-        """Do every step; what the flow returns. Raises `StoreError` and the errors of the service."""
+        """Do every step, and return the flow's result. Raises `StoreError` and the errors of the service."""
         return played(flow, self._do)
 
     def _do(self, step: Any) -> Any:
@@ -91,19 +91,19 @@ class Held:
         return None if endpoint is None else endpoint.status
 
     def _switch_on(self) -> None:
-        # Without a look: of a pause of a moment ago, by an attempt before this one too, a read may not know yet.
+        # Without a look: a read may lag behind a pause of a moment ago, also by an earlier attempt.
         try:
             self.client.resume_inference_endpoint(self.name, namespace=self.namespace)
             log.warning("Resumed endpoint %s: another holder acquired it while it was being stopped.", self.name)
         except (EndpointNotFoundError, BadRequestError) as error:
-            # What is being deleted is refused with 400.
+            # The service refuses a resume during a deletion with 400.
             if self.did != "delete" and not isinstance(error, EndpointNotFoundError):
                 raise
             log.warning("Endpoint %s was deleted, but another holder has acquired it.", self.name)
         self.did = "none"
 
     def quiet_for(self, seconds: float) -> bool:
-        """Whether the service reports no use of the endpoint for so long. Takes that long."""
+        """Whether the service reports no use of the endpoint for this time. Takes that long."""
         first = self.client.get_inference_endpoint(self.name, namespace=self.namespace)
         began, until = datetime.now(UTC), time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -153,7 +153,7 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
 
 
 def renew(store: LeaseStore, lease: Lease) -> None:
-    """From now on for as long as it was taken. A failure is a warning: the lease is longer than one failure."""
+    """Renew the lease for its full length. A failure is a warning: the lease is longer than one failure."""
     try:
         store.renew(lease.renewed(time.time()))
     except StoreError as error:
@@ -168,7 +168,7 @@ def _renew_until(done: threading.Event, store: LeaseStore, lease: Lease) -> None
 
 
 def renew_acquired(acquired: Acquired, hf_endpoints_conn_id: str) -> None:
-    """Renew the lease that was acquired, where there is one. A failure is a warning."""
+    """Renew the acquired lease, if there is one. A failure is a warning."""
     lease = acquired.held
     if lease is None:
         return

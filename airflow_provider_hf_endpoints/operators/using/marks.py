@@ -1,4 +1,4 @@
-"""The empty tasks of a group: the scheduler itself marks them, by what is before them, and no worker runs."""
+"""The empty tasks of a group. The scheduler sets their states by their upstream tasks, and no worker runs them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from airflow.providers.common.compat.sdk import BaseOperator, Context
 
 
 class WorkEndedOperator(BaseOperator):
-    """Stands between the tasks of the work and `release`: done when they have ended, however that was.
+    """Stands between the tasks of the work and `release`: done when they have ended, with any result.
 
-    What skips the tasks behind it, such as a branch, skips this one in place of the release.
+    A branch, or another task that skips its downstream tasks, skips this task and not the release.
     """
 
     inherits_from_empty_operator = True
@@ -19,7 +19,7 @@ class WorkEndedOperator(BaseOperator):
 
 
 class EndpointReleasedOperator(BaseOperator):
-    """Stands behind `release`: a run is judged by it."""
+    """Stands downstream of `release`: its state decides about the run."""
 
     inherits_from_empty_operator = True
     ui_color = "#e8f7e4"

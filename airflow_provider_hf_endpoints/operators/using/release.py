@@ -43,16 +43,16 @@ from airflow_provider_hf_endpoints.operators.using.leases import Held
 
 log = logging.getLogger(__name__)
 
-# What stops the bill is tried for more than an hour, whatever `default_args` say of other tasks: they win over an
-# operator's own defaults. So the code that creates the task passes these.
+# A release is tried for more than an hour, whatever `default_args` set for other tasks. Those override an
+# operator's own defaults, so the code that creates the task passes these values.
 RELEASE_RETRIES: dict[str, Any] = {
     "retries": 10,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
 }
-# Attempts of a release that leave it to the next one to read the leases. Later ones ask the service who uses the
-# endpoint: a store that fails for minutes may fail for ever, and the endpoint bills meanwhile.
+# The first attempts of a release leave a failed read of the leases to the next attempt. Later attempts ask the service
+# who uses the endpoint: a store that fails for minutes may fail for ever, and the endpoint bills meanwhile.
 _PATIENT_ATTEMPTS = 2
 
 
@@ -64,11 +64,11 @@ class NotReleasedError(InferenceEndpointError):
 
 class ReleaseAcquiredOperator(EndpointOperator):
     """Release an endpoint: end the lease of this run, stop the endpoint as the policy says if it has no other holder,
-    and wait until it has stopped. Made to be a teardown.
+    and wait until it has stopped. Intended as a teardown.
 
-    Idempotent, so that it can be tried again: see `RELEASE_RETRIES`.
+    Idempotent, so it can be retried: see `RELEASE_RETRIES`.
 
-    :param acquired: what `AcquireInferenceEndpointOperator` returned. (templated)
+    :param acquired: the result of `AcquireInferenceEndpointOperator`. (templated)
     :param release: what happens to the endpoint, see `endpoints.upkeep.release.after_use`; nothing while other holders
         use it.
     :param quiet: seconds without a request after which it is released if its leases cannot be read; default 120.
@@ -77,7 +77,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
-    ends_use = True  # of the endpoint of the group that it stands in: the cost report counts that group's batches
+    ends_use = True  # of the endpoint of its group: the cost report counts that group's batches
 
     @checked
     def __init__(
@@ -107,27 +107,27 @@ class ReleaseAcquiredOperator(EndpointOperator):
 
 @dataclass(frozen=True)
 class _Tries:
-    """Which attempt this is, from 1, and whether Airflow lets another one follow."""
+    """The number of this attempt, from 1, and whether Airflow allows another one."""
 
     number: int
     another: bool
 
     @classmethod
     def of(cls, task_instance: Any) -> _Tries:
-        """Of this attempt."""
+        """For this attempt."""
         number, most = getattr(task_instance, "try_number", 1), getattr(task_instance, "max_tries", 0)
         return cls(number, number <= most)
 
 
 class _ToldAtTheEnd(Guard):
-    """A release that gives up says so in the words by which people are alerted."""
+    """If a release gives up, its error has the words on which alerts are based."""
 
     def __init__(self, endpoint: EndpointRef, tries: _Tries) -> None:
         self._endpoint, self._tries = endpoint, tries
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Whatever an attempt fails with."""
+        """For any failure of an attempt."""
         try:
             yield
         except (Exception, AirflowTaskTimeout) as error:
@@ -151,7 +151,7 @@ class _ToldAtTheEnd(Guard):
 
 
 class _NothingAcquired(Action):
-    """What `acquired` names no endpoint in, is refused."""
+    """Refuses an `acquired` that names no endpoint."""
 
     def __init__(self, acquired: object) -> None:
         self._acquired = acquired
@@ -169,7 +169,7 @@ class _NothingAcquired(Action):
 
 
 class _Releasing(Action):
-    """Leave the lease; the last one out does to the endpoint what the policy says."""
+    """End the lease. If there is no other holder, apply the policy to the endpoint."""
 
     def __init__(
         self,
@@ -184,12 +184,12 @@ class _Releasing(Action):
         self._endpoint, self._acquired, self._policy, self._quiet = endpoint, acquired, policy, quiet
         self._context, self._began, self._tries = context, began, _Tries.of(context["ti"])
         self._taken_for_deleted = False
-        self._was_last = deferred  # a release that has something to wait for has stopped the endpoint
+        self._was_last = deferred  # a deferred release has already stopped the endpoint
         # The cost of an endpoint that was deleted before the deferral is already reported.
         self._cost_told = deferred and after_use(policy, acquired.found) == "delete"
 
     def check(self) -> None:
-        """As of every operator."""
+        """As for every operator."""
         check_name(self._endpoint.name)
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
@@ -229,7 +229,7 @@ class _Releasing(Action):
         )
 
     def result(self, summary: Summary | None) -> Summary | None:
-        """Note that it is released, and say what it has cost."""
+        """Note the release, and report the cost."""
         self._forget(seen_gone=summary is None)
         self._context["ti"].xcom_push(key=FOUND_KEY, value=self._acquired.noted)
         self._report_cost()
@@ -264,13 +264,13 @@ class _Releasing(Action):
         return policy
 
     def _note_kept(self, hook: InferenceEndpointsHook) -> None:
-        """The start has noted that, too, where it had something to start."""
+        """The start has noted this too, if it started something."""
         note = start_note(self._context["ti"], time.time(), keep=True)
         if note is not None:
             StartNotes(hook.lease_path).write(self._acquired.namespace, self._endpoint.name, note)
 
     def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> Release:
-        """Without leases only the service knows whether somebody else uses the endpoint. What was done."""
+        """Without leases, only the service knows whether somebody else uses the endpoint. Returns what was done."""
         name = self._endpoint.name
         if after_use(self._policy, self._acquired.found) == "none" or held.state() is None:
             return "none"
@@ -289,12 +289,12 @@ class _Releasing(Action):
         return client.run(flows.find(client.session, self._endpoint.name, self._endpoint.namespace))
 
     def _cost_before_delete(self, hook: InferenceEndpointsHook) -> Cost | None:
-        """Once, too."""
+        """Read the cost, once."""
         told, self._cost_told = self._cost_told, True
         return None if told else cost_before_delete(hook, self._endpoint, self._context)
 
     def _report_cost(self) -> None:
-        """Once."""
+        """Report the cost, once."""
         if not self._cost_told:
             self._cost_told = True
             report_cost(self._endpoint, self._context)
