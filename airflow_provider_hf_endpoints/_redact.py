@@ -41,7 +41,7 @@ _LOOKS_SECRET = re.compile(
 _SHORTEST_LINE = 8  # characters of a line of a longer secret (a key file) that is hidden by itself
 _SHORTEST_ENCODED = 6  # characters of a secret that is looked for in its encoded forms
 
-# Names that are a secret's whoever has set them: in capitals as in an environment, else only where they say it clearly.
+# Names that always stand for a secret: in capitals as in an environment, otherwise only if the name is clear.
 _IN_CAPITALS = r"(?:[A-Z0-9]+_)*(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|CREDENTIALS?|DSN)"
 _CLEARLY = (
     r"(?i:(?:[\w.-]{0,40}[_.-])?(?:(?:api|secret|access|private|signing|encryption)[_-]?key|client[_-]?secret|secret"
@@ -55,7 +55,7 @@ _BEFORE = r"(?:(?<![\w.])|(?<=%[0-9A-Fa-f]{2}))(?:--)?"
 _ASSIGNED = r"(?:=>|:=|=(?!>)|:(?!=)|%3[Dd]|%3[Aa])"
 _BETWEEN = rf"(?:\\*[\"']|%22)?\]?\s*{_ASSIGNED}\s*(?:%20|%22|\+)*"
 _AFTER_FLAG = r"\s+"
-# To the closing quote, also some lines below; to the end of the line where there is none.
+# To the closing quote, also some lines below; to the end of the line without one.
 _QUOTED = (
     r"(?P<quote>\\*(?:\"\"\"|'''|[\"']))"
     r"(?:(?:(?!(?P=quote))(?:\\.|[^\\]|\\$)){0,20000}?(?P=quote)|.*$)"
@@ -70,7 +70,7 @@ TO_NEXT = (
 # Or it ends at a blank.
 TO_BLANK = r"[^\s\"']+?(?=[,;.)}\]]*(?:[\s\"']|$))"
 
-# On a line of its own, as `env` prints it, a value may have blanks.
+# On a separate line, as `env` prints it, a value may have blanks.
 _NAMED = re.compile(
     rf"(?P<name>(?P<alone>^[ \t]*(?:export[ \t]+|-[ \t]+)?(?={_IN_CAPITALS}[=:]))?"
     rf"(?:{_BEFORE}(?:{_IN_CAPITALS}(?:\\*[\"'])?\]?[ \t]*{_ASSIGNED}[ \t]*"
@@ -100,7 +100,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 def hiding(hide: Callable[[str], str] | None) -> Iterator[None]:
     """Whatever is redacted in this context goes through `hide` first.
 
-    Whoever sends rows to an endpoint knows the names of its secrets; who types the errors of its answers does not.
+    The sender of rows knows the names of the endpoint's secrets; the code that makes errors of answers does not.
     """
     token = _also.set(hide)
     try:

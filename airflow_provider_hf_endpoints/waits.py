@@ -136,7 +136,7 @@ def conclude(event: Mapping[str, Any] | None, explain: Callable[[str], str] | No
         service's messages and the last lines of the log, redacted, or with a similar name.
     :raises InferenceEndpointTimeoutError: the deadline passed.
     :raises EndpointFailedError: the endpoint can't get there.
-    :raises WaitBrokenError: the wait itself could not go on.
+    :raises WaitBrokenError: the wait itself could not continue.
     """
     event = event or {"status": "error", "reason": "the trigger sent no event"}
     name, reason = event.get("name", ""), event.get("reason", "")

@@ -20,7 +20,7 @@ ALIAS = "hf-endpoints"
 
 
 def endpoint_uri(namespace: str, name: str) -> str:
-    """The URI of an endpoint's asset. Raises `InvalidArgumentError` for what can be no namespace or name."""
+    """The URI of an endpoint's asset. Raises `InvalidArgumentError` for a namespace or name that is not valid."""
     return f"{SCHEME}://{check_namespace(namespace)}/{check_name(name)}"
 
 

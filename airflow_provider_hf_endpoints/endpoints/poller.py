@@ -96,7 +96,7 @@ class EndpointPoller:
         self._client: AsyncEndpointsClient | None = None
         self._client_since = 0.0
         self._opening = asyncio.Lock()
-        self._not_before = 0.0  # by the loop's clock: what the service's Retry-After told, and what its refusals taught
+        self._not_before = 0.0  # by the loop's clock; see `_rest`
         self._pace = Pace()
         self._jitter = 1.0
         self._checks = HealthChecks()
@@ -258,7 +258,7 @@ class EndpointPoller:
             _answer(batch, _ridden_out(error))
 
     def _rest(self, told: float) -> None:
-        """Ask nothing for the seconds that the service has told, and for what the last round asked."""
+        """Send nothing for the service's Retry-After and, added to it, the pause for the requests of the last round."""
         learnt = self._pace.pause(self.memory.asked) * self._jitter
         self._not_before = asyncio.get_running_loop().time() + told + learnt
 

@@ -302,7 +302,7 @@ class EndpointSpec(EndpointUpdate):
 
     @property
     def place(self) -> Place:
-        """Where its replicas are to run."""
+        """Where its replicas run."""
         return Place(self.vendor, self.region, self.instance_type, self.instance_size)
 
     @property

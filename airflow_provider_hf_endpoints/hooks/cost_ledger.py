@@ -75,7 +75,7 @@ class Entry:
         return datetime.fromisoformat(span).replace(tzinfo=UTC)
 
     def stored(self) -> dict[str, Any]:
-        """JSON-native, without what is not there."""
+        """JSON-native, without missing values."""
         run = {"run": self.run} if self.run else {}
         figures = {name: value for name in _FIGURES if (value := getattr(self.figures, name))}
         return {"span": self.span, "endpoint": self.endpoint, **run, **figures}

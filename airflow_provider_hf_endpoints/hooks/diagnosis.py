@@ -76,7 +76,7 @@ def _count(session: Session) -> Flow[int]:
 
 
 def describe(found: Finding) -> str:
-    """The good news, and what is missing all the same."""
+    """What works, and what is missing."""
     count = f"{found.endpoints} endpoint" + ("" if found.endpoints == 1 else "s")
     parts = [_whose(found.me), f"The control plane answers: {count} in namespace {found.namespace}."]
     if found.namespace not in found.me.namespaces:

@@ -63,7 +63,7 @@ class EndpointHandle:
     :param token: for calls to the endpoint.
     :param secrets: values that no error may show, e.g. those of the endpoint's own `secrets`.
     :param conceal: called with every such value, for a log that masks.
-    :param resumed_at: when it was created or resumed, if that was just now: a wait then ignores reads that lag.
+    :param resumed_at: when it was created or resumed, if that was a moment ago: a wait then ignores reads that lag.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ async def _take(lock: OutputLock, stop: Callable[[], bool]) -> None:
 def _orphaned() -> Callable[[], bool]:
     """A function that returns whether the parent process of this one has gone.
 
-    Only for tasks of Airflow: without the parent nobody reports the task's end, so a batch would only cost money and
+    Only for tasks of Airflow: without the parent the task's end is not reported, so a batch would only cost money and
     block the next try. A batch on a command line may outlive its shell.
     """
     if not task_of(os.environ):

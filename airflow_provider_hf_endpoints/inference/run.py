@@ -223,7 +223,7 @@ class Run:
         )
 
     async def follow_lock(self, orphaned: Callable[[], bool]) -> None:
-        """End the batch if another run has taken its output over, or if nobody waits for it any more.
+        """End the batch if another run has taken its output over, or if its parent process has gone.
 
         :param orphaned: returns whether the process that began the batch has gone
         """

@@ -26,7 +26,7 @@ class StartNote:
     """The task that created or resumed an endpoint last.
 
     :param at: seconds since the epoch
-    :param keep: whether it is to stay when the run has ended
+    :param keep: whether it stays after the run
     :param budget: the budget of the start and the spent part, see `operators/starting/budget.py`; None without a budget
     """
 

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import BILLS_NOTHING
 
 # An expired lease counts for so much longer, because the clocks of two machines differ.
 CLOCK_SKEW = 60.0  # seconds
-# A record that stands for no use any more is kept for so long: a release that was killed, or a task that was cleared,
+# A record without a current use is kept for this time: a release that was killed, or a task that was cleared,
 # comes again and finds what it knew.
 KEPT_FOR = 86_400.0  # seconds
 # For so long after a stop a read may still show what was before it.
@@ -41,7 +41,7 @@ class Lease:
     :param as_of: when `expires` was said: what was said last counts.
     :param stopped: when its holder has stopped the endpoint, 0 where it has not, or a read has shown it since
     :param stopped_to: the state in which that leaves the endpoint, None where it is deleted
-    :param origin: which Airflow the holder runs in, where leases are shared with others; "" where that is not told.
+    :param origin: which Airflow the holder runs in, if leases are shared with others; "" if unknown.
     """
 
     holder: str
@@ -91,7 +91,7 @@ class Lease:
         return replace(self, left=True, stopped=stopped, stopped_to=stopped_to)
 
     def is_live(self, now: float) -> bool:
-        """Whether its holder is to be counted as using the endpoint."""
+        """Whether its holder counts as a user of the endpoint."""
         return not self.left and now < self.expires + CLOCK_SKEW
 
 
@@ -149,7 +149,7 @@ def _decisive(leases: Iterable[Lease]) -> Lease | None:
 
 
 def dead(leases: Iterable[Lease], now: float) -> list[str]:
-    """The holders of records that stand for no use any more."""
+    """The holders of records without a current use."""
     return [each.holder for each in leases if not each.is_live(now)]
 
 

@@ -25,7 +25,7 @@ _MOST_READS = 5
 
 
 class LeaseStore(ABC):
-    """The leases of one endpoint. Made for one task and used by one thread at a time; nothing is to be closed."""
+    """The leases of one endpoint. Made for one task and used by one thread at a time; there is nothing to close."""
 
     asks_airflow = False  # whether it goes through Airflow's supervisor
 

@@ -1,6 +1,6 @@
 """The lifecycle operators: create, update, pause, resume, scale to zero and delete an endpoint.
 
-The public names; what is behind them is in `starting/` and `changing/`.
+The public names; the implementation is in `starting/` and `changing/`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operators that send requests: one call, a whole file of rows, and what divides and merges one.
 
-The public names; what is behind them is in `requesting/`.
+The public names; the implementation is in `requesting/`.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
         return [endpoint for endpoint in found if endpoint.status in COSTLY]
 
     def _switch_off(self, ask: _Facts, endpoint: InferenceEndpoint, failed: list[str]) -> str | None:
-        """What was done. A failure is kept for the end: the others are to be switched off all the same."""
+        """What was done. A failure is kept for the end: the other endpoints must still be stopped."""
         try:
             return ask.stop(endpoint, self.action)
         except InferenceEndpointError as error:
@@ -282,5 +282,5 @@ def _patterns(keep: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def _truth(value: object) -> bool:
-    """A template makes a text of it; what is not clearly False is a dry run."""
+    """A template makes a text of it; any value that is not clearly False is a dry run."""
     return str(value).strip().lower() not in ("false", "no", "0", "off")

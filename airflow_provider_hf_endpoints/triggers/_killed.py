@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_hf_endpoints._airflow import read_xcom, task_states
 from airflow_provider_hf_endpoints.ownership import CLAIM_KEY
 
-# The task is over and nothing of it goes on. Marked as a success the DAG goes on, with the endpoint; cleared (no state,
+# The task is over. If it is marked as a success, the DAG continues with the endpoint; cleared (no state,
 # queued, running …) the task does; and deferred it only moved to another triggerer.
 _OVER = frozenset({"failed", "skipped", "removed", "upstream_failed"})
 

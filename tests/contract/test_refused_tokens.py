@@ -26,8 +26,8 @@ from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferen
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from tests.contract.operators_play import connect, connected, create, run
 
-ENDPOINT = {"task_id": "task", "endpoint": "demo"}
-ACQUIRE = {"must_exist": True, "start_task_id": "start", "release_task_id": "release"}
+ENDPOINT: dict[str, Any] = {"task_id": "task", "endpoint": "demo"}
+ACQUIRE: dict[str, Any] = {"must_exist": True, "start_task_id": "start", "release_task_id": "release"}
 TASKS: dict[str, Any] = {
     "create": create,
     "update": lambda: UpdateInferenceEndpointOperator(**ENDPOINT, max_replica=2),

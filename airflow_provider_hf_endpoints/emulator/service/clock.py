@@ -67,5 +67,5 @@ class Clock:
             await asyncio.sleep(seconds)
             return
         until = self() + seconds
-        while self() < until:  # noqa: ASYNC110 (whoever puts it forward is in another thread)
+        while self() < until:  # noqa: ASYNC110 (another thread advances it)
             await asyncio.sleep(_LOOK_EVERY)

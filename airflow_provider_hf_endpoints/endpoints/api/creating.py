@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _CREATE_TRIES = 3
 _CREATE_PAUSE = 2.0  # seconds before a create whose fate is unknown is looked up
-_LONGEST_CREATE_PAUSE = 60.0  # seconds; told to come back later than that, a create gives up
+_LONGEST_CREATE_PAUSE = 60.0  # seconds; if the service asks for a longer pause, a create gives up
 _CLOCK_SLACK = 5.0  # seconds by which an endpoint may seem older than the attempt that made it
 _REPOSITORY = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 

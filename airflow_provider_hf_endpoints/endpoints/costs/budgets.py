@@ -34,7 +34,7 @@ class Limits:
 
     @classmethod
     def of(cls, max_cost: float | None, max_runtime: float | timedelta | None) -> Self:
-        """As a DAG writes them. Raises `InvalidArgumentError` for what is not a limit."""
+        """As a DAG writes them. Raises `InvalidArgumentError` for a value that is not a limit."""
         seconds = seconds_of(max_runtime)
         for name, value in (("max_cost", max_cost), ("max_runtime", seconds)):
             if value is None:

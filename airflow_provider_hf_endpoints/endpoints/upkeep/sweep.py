@@ -106,7 +106,7 @@ class Leave:
 
 
 def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
-    """Whether an endpoint is to be swept. One that this provider does not own is, only where it was named."""
+    """Whether to sweep an endpoint. One that this provider does not own is, only where it was named."""
     at_sight = judge_at_sight(known.endpoint, rule)
     if at_sight is not None:
         return at_sight
@@ -126,7 +126,7 @@ def judge(known: Known, rule: SweepRule, now: datetime) -> Sweep | Leave:
 
 
 def judge_at_sight(endpoint: InferenceEndpoint, rule: SweepRule) -> Leave | None:
-    """What of the verdict needs nothing but the endpoint as it is listed; None where more is to be asked."""
+    """What of the verdict needs nothing but the endpoint as it is listed; None if more requests are needed."""
     if endpoint.status not in COSTLY:
         return Leave(f"it is {endpoint.status} and does not bill")
     if rule.names and not any(fnmatchcase(endpoint.name, pattern) for pattern in rule.names):

@@ -45,8 +45,8 @@ class Memory:
     :param total: how many endpoints it holds, None before the first page.
     :param asked: how many requests it took, or until one of them failed.
     :param page_size: how many items a page really has: the service may give fewer than it is asked for.
-    :param others: what its pages showed besides what was asked for, as it came, read `others_at`. A wait that begins
-        now may use it.
+    :param others: other endpoints on its pages, unchanged, read at `others_at`. A wait that begins now may use
+        them.
     """
 
     total: int | None = None

@@ -105,7 +105,7 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.StartingError
         case 429 | 529:
             return errors.OverloadedError
-        # llama.cpp answers 500 to an embedding input that is too long. Without this case it would be retried for ever.
+        # llama.cpp answers 500 to an embedding input that is too long. Without this case it would be retried forever.
         case _ if _TOO_LONG.search(words):
             return errors.PromptTooLongError
         case 413:

@@ -1,4 +1,4 @@
-"""One exchange with one endpoint: the seam `Transport`, and the two transports behind it.
+"""One exchange with one endpoint: the interface `Transport`, and its two implementations.
 
 The meaning of a status or a body is decided elsewhere (`engines/`).
 """

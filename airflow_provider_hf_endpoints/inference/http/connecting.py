@@ -116,7 +116,7 @@ async def _look_up(host: str, port: int) -> list[Any]:
 
     def tell(answer: list[Any] | None, error: Exception | None) -> None:
         if found.done():
-            return  # nobody waits any more
+            return  # no caller waits any more
         if error is not None:
             found.set_exception(error)
         else:

@@ -61,7 +61,7 @@ def read_head(text: str, method: str) -> Head | None:
         if status < 100 or status == 101:
             raise MalformedAnswerError(f"unexpected status {status:03}")
         return None
-    # HTTP/1.0 keeps connections only where both sides agree on it, and nobody here asks for it.
+    # HTTP/1.0 keeps connections only if both sides agree on it, and this client does not ask for it.
     keep_alive = not one_zero and not ("connection" in headers and _says_close(headers))
     if status in (204, 304) or method == "HEAD":
         return Head(status, headers, LENGTH, 0, keep_alive and not (chunked and length is not None))

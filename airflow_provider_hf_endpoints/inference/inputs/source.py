@@ -145,7 +145,7 @@ class LineSource:
         thread."""
         try:
             return count_lines(self._input)
-        except Exception as error:  # noqa: BLE001 - only the log needs the number; whoever reads the rows says the rest
+        except Exception as error:  # noqa: BLE001 - only the log needs the number; the reader of the rows raises it
             log.warning("could not count the rows of the input (%s: %s)", type(error).__name__, error)
             return None
 

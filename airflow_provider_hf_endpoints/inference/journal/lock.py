@@ -51,7 +51,7 @@ class _Lock(Protocol):
 class OutputLock:
     """The lock of one output path. The run that writes there holds it.
 
-    :param journal: folder of the output's journal; the lock stands next to it
+    :param journal: folder of the output's journal; the lock is next to it
     """
 
     def __init__(self, journal: UPath, *, beat: float = BEAT, patience: float = PATIENCE) -> None:

@@ -154,7 +154,7 @@ class HillClimb:
     def _hint_followed(self, share: float, rate: float) -> float:
         """Small steps from now on, the next one up; or doubling as before, if there was no hint.
 
-        The throughput of a long queue depends on the lengths of its rows, so it is no measure for either.
+        The throughput of a long queue depends on the lengths of its rows, and is not a measure of either.
         """
         self._hinted = False
         self._trusts_hints = rate > WRONG * self._best

@@ -61,7 +61,7 @@ class _Walk:
 
     def check_ends(self) -> None:
         """
-        :raises ValueError: a part applies to the same value again, for ever
+        :raises ValueError: a part applies to the same value again, without an end
         """
         done: set[int] = set()
         for start in self._asks:

@@ -90,7 +90,7 @@ class FinishedRows:
         self._finish(record, row.line_key)
 
     def failed(self, rows: list[Item], error: InferenceError) -> None:
-        """Rows have failed for good."""
+        """Rows have failed, without a further retry."""
         self._tally.errors[error.kind] = self._tally.errors.get(error.kind, 0) + len(rows)
         for row in rows:
             record = self._error_record(row.index, row.key, row.identity, error, row.attempts, row.columns)
@@ -108,7 +108,7 @@ class FinishedRows:
         """The record of an error, without the kept columns if they cannot be written."""
         try:
             return self._form.fail(place, key, identity, error, attempts, columns)
-        except Exception as reason:  # noqa: BLE001 - the row has its error all the same
+        except Exception as reason:  # noqa: BLE001 - the row still has its error
             unwritten = internal_error(reason, "recording an error")
             return self._form.fail(place, key, None, unwritten, attempts, None)
 

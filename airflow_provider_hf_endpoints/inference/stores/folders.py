@@ -26,7 +26,7 @@ def names_in(folder: UPath) -> list[str]:
 
 
 def delete_files(folder: UPath, names: Iterable[str]) -> None:
-    """Delete files of a folder. Missing files are no failure. Object stores delete a thousand at once."""
+    """Delete files of a folder. Missing files do not fail. Object stores delete a thousand at once."""
     paths = [folder / name for name in names]
     if local_path(folder) is None and len(paths) > 1 and not any(set(path.path) & set(_MAGIC) for path in paths):
         with contextlib.suppress(FileNotFoundError):  # one is missing: the loop deletes the others

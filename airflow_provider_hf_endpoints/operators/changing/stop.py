@@ -200,7 +200,7 @@ class _Stopping(Action):
     ) -> None:
         self._stop, self._endpoint, self._context, self._began = stop, endpoint, context, began
         self._missing_ok, self._holders = missing_ok, holders
-        # None also where the endpoint was missing: its records may be of one that was created just now.
+        # None also where the endpoint was missing: its records may belong to an endpoint that was just created.
         self._namespace = endpoint.namespace
 
     def check(self) -> None:

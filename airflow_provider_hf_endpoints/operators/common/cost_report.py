@@ -130,7 +130,7 @@ def _batch_results(context: Context, endpoint: str) -> list[Any]:
 
 
 def _is_of(batch: Any, use: str | None, mapped: str | None) -> bool:
-    """Whether a batch is work of that use: it takes its endpoint, wherever it stands, or stands nearest to it.
+    """Whether a batch is work of that use: it takes the use's endpoint, or the use is its nearest one.
 
     :param mapped: the mapped group of the task that ends the use. One that is mapped inside of the use belongs to it.
     """

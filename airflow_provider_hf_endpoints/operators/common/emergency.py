@@ -119,7 +119,7 @@ class EmergencyRelease:
         return self._endpoint.namespace or (None if self._session is None else self._session.namespace)
 
     def on_signal(self, *, act: bool) -> None:
-        """In the signal handler: note the kill, and release at once where `act` says that it is to be."""
+        """In the signal handler: note the kill, and release at once if `act` is true."""
         if self.over:
             return
         self.killed = True

@@ -97,7 +97,7 @@ class Holders:
         )
 
     def _note(self, hook: InferenceEndpointsHook, state: str) -> Lease:
-        """How the endpoint is to be found: the record of a holder that has left."""
+        """The state to restore, as the record of a former holder."""
         who = holder_name(*self._run(), str(getattr(self._ti, "task_id", "")), getattr(self._ti, "map_index", None))
         lease = new_lease(who, time.time(), 1.0, origin=origin_of(hook.lease_path))
         return replace(lease, found=state, left=True)

@@ -1,6 +1,6 @@
 """Airflow's metrics: of a running batch, what has come since the snapshot before; of a release, what a run has cost.
 
-Names and tags stand in `docs/operations/metrics.md`. Tags are few: DAG, task, of a batch the endpoint, and the
+Names and tags are listed in `docs/operations/metrics.md`. Tags are few: DAG, task, of a batch the endpoint, and the
 kind of an error.
 """
 

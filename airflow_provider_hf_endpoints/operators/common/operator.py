@@ -212,7 +212,7 @@ class EndpointOperator(KnownArguments, BaseOperator):
         return {"namespace": endpoint.namespace} if self.namespace is None else {}
 
     def _conclude(self, event: dict[str, Any] | None) -> Arrived:
-        """What the end of a wait means; where it ended badly the action may still go on."""
+        """The result of a wait. After a failure, the action may still continue."""
         assert self._attempt is not None
         attempt = self._attempt
         try:

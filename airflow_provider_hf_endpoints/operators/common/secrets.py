@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FromConnection:
-    """A secret that stands in an Airflow connection.
+    """A secret in an Airflow connection.
 
     :param field: `password` (default), `login`, `host`, `schema`, or the name of an extra.
     """
@@ -48,7 +48,7 @@ class FromConnection:
 
 @dataclass(frozen=True)
 class FromVariable:
-    """A secret that stands in an Airflow variable."""
+    """A secret in an Airflow variable."""
 
     key: str
 

@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec
 
 log = logging.getLogger(__name__)
 
-# The trigger ends a wait itself, with a reason. Airflow's own limit on the deferral stands a little behind it.
+# The trigger ends a wait itself, with a reason. Airflow's own limit on the deferral is a little later.
 BACKSTOP = timedelta(minutes=2)
 
 # What looking up a connection or a variable, and then asking the service, can raise.

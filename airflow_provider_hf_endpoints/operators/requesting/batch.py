@@ -322,7 +322,7 @@ class BatchInferenceOperator(RequestingOperator):
         }
 
     def _check_job(self) -> None:
-        """What is neither a template, nor depends on the input or the endpoint: told when the DAG is read."""
+        """What is neither a template, nor depends on the input or the endpoint: an error when the DAG is parsed."""
         given = {"task": self.task, "parameters": self.parameters, "row_parameters": self.row_parameters}
         known = {name: value for name, value in given.items() if is_known(value)}
         options = self._options()

@@ -1,4 +1,4 @@
-"""An operator that sends requests gets an endpoint that answers: look, wait in the triggerer or here, then go on."""
+"""An operator that sends requests gets an endpoint that answers: look, wait in the triggerer or here, then continue."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class RequestingOperator(KnownArguments, BaseOperator):
         raise NotImplementedError
 
     def _announce(self, context: Context, endpoint: InferenceEndpoint, result: Any) -> None:
-        """Called when all is sent. Overridden where other DAGs are to hear of it."""
+        """Called after all requests. Overridden to notify other DAGs."""
 
     def _ready_endpoint(self, hook: InferenceEndpointsHook) -> InferenceEndpoint:
         started = time.time()

@@ -39,7 +39,7 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
     :param input_path: as in `BatchInferenceOperator`. (templated)
     :param output_path: the same that the batch has. (templated)
     :param shards: how many; fewer where files cannot be split (packed ones, CSV, Parquet). (templated)
-    :param bytes_per_shard: instead of `shards`: about so many bytes of input for each. (templated)
+    :param bytes_per_shard: instead of `shards`: the approximate bytes of input for each. (templated)
     :param input_format: as in `BatchJob`; default `auto`.
     :param on_existing: something else is planned or written there: `resume` (default) and `fail` refuse, `overwrite`
         throws it away; `fail` also refuses to go on with the same plan.
@@ -106,7 +106,7 @@ class MergeBatchShardsOperator(KnownArguments, BaseOperator):
 
     :param output_path: the same that the planner and the batch have. (templated)
     :param keep_shards: leave the shards' own outputs; default False.
-    :param unique_ids: fail where an id stands in two shards; default True.
+    :param unique_ids: fail if an id is in two shards; default True.
     """
 
     template_fields: Sequence[str] = ("output_path",)

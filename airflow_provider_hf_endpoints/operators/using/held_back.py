@@ -1,8 +1,8 @@
-"""Tasks that delay a release or a pause for ever, or until another DAG run. No endpoint is started before them.
+"""Tasks that delay a release or a pause forever, or until another DAG run. No endpoint is started before them.
 
 If a task's `start_date` or `end_date` excludes the run, Airflow neither runs nor skips the task. When nothing else can
 run, Airflow fails the run and runs no teardown, so the endpoint would stay running. A task that waits for the
-previous run may wait for ever; such tasks inside a group are refused when the DAG is parsed. Tasks upstream of
+previous run may wait forever; such tasks inside a group are refused when the DAG is parsed. Tasks upstream of
 the work, and starts and pauses without a group, are checked here at run time, because dependencies may be added at any
 time. A task that can skip such a pause is refused, or causes a warning.
 """

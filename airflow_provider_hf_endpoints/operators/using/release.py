@@ -52,7 +52,7 @@ RELEASE_RETRIES: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
 }
 # The first attempts of a release leave a failed read of the leases to the next attempt. Later attempts ask the service
-# who uses the endpoint: a store that fails for minutes may fail for ever, and the endpoint bills meanwhile.
+# who uses the endpoint: a store that fails for minutes may fail forever, and the endpoint bills meanwhile.
 _PATIENT_ATTEMPTS = 2
 
 

@@ -1,7 +1,7 @@
-"""What a request asks for and its engine does not see to, so that it is seen to when the answer is read.
+"""What a request asks for and its engine does not do, so that this provider does it when it reads the answer.
 
-Stops at which some engines do not end a text as asked, and the limit of tokens where an engine does not say that a text
-reached it. Whether there are as many texts as were asked for is checked elsewhere (`requests/choices.py`). No I/O.
+Stops at which some engines do not end a text, and the token limit if an engine does not report that a text
+reached it. The number of texts is checked in `requests/choices.py`. No I/O.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _NUMBERS = ("n", "num_return_sequences")
 
 
 def stops_of(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts at which a text is to end, under either name, without those that are empty."""
+    """The stops of a text, by either name, without empty ones."""
     stop = parameters.get("stop", parameters.get("stop_sequences"))
     stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list | tuple) else []
     return tuple(each for each in stops if isinstance(each, str) and each)
 
 
 def asked_of(parameters: Mapping[str, Any], inputs: Any, *, cuts: bool, as_it_came: bool = False) -> Asked | None:
-    """What is to be seen to of a request for a text; None for nothing.
+    """What to do for a request for texts; None for nothing.
 
     :param inputs: a list of texts asks for one text each
-    :param cuts: the engine leaves its texts to be cut at their stops
+    :param cuts: whether this provider cuts the engine's texts at their stops
     :param as_it_came: see `Asked`
     """
     limit = _count(parameters, _LIMITS)
@@ -50,7 +50,7 @@ def _count(parameters: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def see_to(result: InferenceResult, asked: Asked) -> InferenceResult:
-    """The answer as it was asked for."""
+    """The answer, in the requested form."""
     if asked.cut_at:
         texts = result.output if isinstance(result.output, list) else [result.output]
         result = _cut(result, texts, asked.cut_at)
@@ -71,7 +71,7 @@ def _cut(result: InferenceResult, texts: list[Any], stops: tuple[str, ...]) -> I
     output = cut if isinstance(result.output, list) else cut[0]
     if not all(ended):
         return replace(result, output=output)
-    # Whatever made the engine stop came behind the stop.
+    # The engine stopped at something after the stop.
     reason = result.finish_reason if result.finish_reason not in (None, "length") else "stop"
     return replace(result, output=output, finish_reason=reason, truncated=False)
 
@@ -82,7 +82,7 @@ def _until(text: str, stops: tuple[str, ...]) -> str:
 
 
 def _cut_answer(answer: Any, stops: tuple[str, ...]) -> Any:
-    """A whole answer of one of OpenAI's routes, with its texts cut."""
+    """The whole answer of one of OpenAI's routes, with its texts cut."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("choices"), list):
         return answer
     return {**answer, "choices": [_cut_choice(choice, stops) for choice in answer["choices"]]}

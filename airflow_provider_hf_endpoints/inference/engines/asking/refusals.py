@@ -1,6 +1,6 @@
-"""Parameters that an engine ignores, or takes for something else: tables of them, and the check of a request.
+"""Parameters that an engine ignores, or understands differently: tables of them, and the check of a request.
 
-Each table is of one dialect: by task, by parameter, why. Where the facts were tried is in `docs/reference/engines.md`.
+Each table is for one dialect: by task, by parameter, the reason. The sources are in `docs/reference/engines.md`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _UNKNOWN = "the engine does not know it"
 _ECHO = dict.fromkeys(("echo", "return_full_text"), "a chat does not repeat its prompt")
 _TGIS = dict.fromkeys(("truncate", "watermark", "top_n_tokens", "decoder_input_details"), _TGI_ALONE)
 
-#: What only texts have: engines that embed or classify ignore it. Limits and sampling are let through, as a caller may
-#: have one set of these for all tasks, and nothing is missing from an answer without them.
+#: Parameters of texts, which engines that embed or classify ignore. Limits and sampling are allowed: a caller may
+#: have one set of them for all tasks, and an answer without them lacks nothing.
 OF_TEXTS = (
     "n",
     "best_of",
@@ -78,32 +78,32 @@ _PIPELINE = {
     **dict.fromkeys(("best_of", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"), _UNKNOWN),
     **dict.fromkeys(("logit_bias", "response_format", "truncate", "watermark", "tools", "ignore_eos"), _UNKNOWN),
 }
-#: Without `_PIPELINE` of other tasks: a pipeline of its own, or somebody's own handler, knows what it takes.
+#: Without `_PIPELINE` of other tasks: a special pipeline, or a custom handler, may support it.
 OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_PIPELINE, **_ECHO}, GENERATE: _PIPELINE}
 
 _LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "the engine ignores it; use llama.cpp's repeat_penalty"}
-#: Beside its dialect's, what one engine ignores; by the engine's name in lower case.
+#: What one engine ignores besides its dialect's; by the engine's name in lower case.
 OF_ENGINE: Mapping[str, Refusals] = {
     "llamacpp": {
         CHAT: _LLAMACPP,
         GENERATE: {**_LLAMACPP, **dict.fromkeys(("echo", "return_full_text"), _IGNORED)},
     },
 }
-#: Engines of one dialect that differ.
+#: Engines that differ from the others of their dialect.
 _NAMED = ("vllm", "sglang", "llamacpp")
-#: Who refuses several texts where each of them would be the same.
+#: Engines that refuse several texts if all of them would be the same.
 _SAMPLES_FOR_MORE = ("vllm", "toolkit")
 
 
 def accepted(
     parameters: Mapping[str, Any], refusals: Refusals, task: str, speaker: str, engine: str | None, *, cuts: bool
 ) -> Mapping[str, Any]:
-    """The parameters of a request, without those that ask for nothing where the engine does not know them.
+    """The parameters of a request, without those that have no effect and that the engine does not know.
 
     :param speaker: the dialect
-    :param engine: which engine it is, lower case, where known
-    :param cuts: its texts are cut at their stops by this provider
-    :raises UnsupportedParameterError: one is ignored by the engine, or is taken for something else
+    :param engine: the engine's name in lower case, if known
+    :param cuts: whether this provider cuts the engine's texts at their stops
+    :raises UnsupportedParameterError: one is ignored by the engine, or understood differently
     """
     of_engine = OF_ENGINE.get(engine or "", {}).get(task)
     of_dialect = refusals.get(task, {})
@@ -118,14 +118,14 @@ def accepted(
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
-    """Whether a parameter with this value is as good as left out."""
+    """Whether a parameter with this value has no effect."""
     if name in ("n", "best_of", "num_return_sequences"):
         return value in (None, 1)
     return value is None or (name not in ("seed", "temperature") and value in (False, 0, "", [], {}))
 
 
 def _check_together(parameters: Mapping[str, Any], task: str, where: str, *, cuts: bool) -> None:
-    """Refuse what each engine does by itself and no engine does together."""
+    """Refuse parameters that each engine supports alone, and no engine supports together."""
     number = parameters.get("n", parameters.get("num_return_sequences"))
     greedy = parameters.get("temperature") == 0 or parameters.get("do_sample") is False
     if where in _SAMPLES_FOR_MORE and isinstance(number, int) and number > 1 and greedy:
