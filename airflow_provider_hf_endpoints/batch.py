@@ -140,7 +140,7 @@ def _token(options: argparse.Namespace) -> str | None:
         try:
             return str(options.token_file.read_text(encoding="utf-8").strip())
         except (OSError, UnicodeError) as error:
-            raise ValueError(f"--token-file cannot be read: {error}. Name a file that contains the token") from None
+            raise ValueError(f"--token-file cannot be read: {error}. Give a file that contains the token") from None
     return os.environ.get("HF_TOKEN") or None
 
 

@@ -183,7 +183,9 @@ def _read_extra(conn_id: str, extra: str | None) -> dict[str, Any]:
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        raise InvalidArgumentError(f"The extra of the connection {conn_id!r} is not a JSON object. Correct it.")
+        raise InvalidArgumentError(
+            f'The extra of the connection {conn_id!r} is not a JSON object. Write it like {{"namespace": "acme"}}.'
+        )
     for key in values:
         if key not in EXTRA_FIELDS:
             near = difflib.get_close_matches(str(key), EXTRA_FIELDS, n=1)

@@ -74,7 +74,7 @@ class CostRecords:
         """
         for label, moment in (("since", since), ("until", until)):
             if moment is not None and moment.tzinfo is None:
-                raise InvalidArgumentError(f"{label}={moment!r} has no time zone: give an aware datetime.")
+                raise InvalidArgumentError(f"{label}={moment!r} has no time zone. Give a datetime with a time zone.")
         figures, by_endpoint = total(
             entry
             for entry in self._entries(dag_id)
@@ -106,7 +106,7 @@ class CostRecords:
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{self._variable(dag_id)} does not contain costs ({type(error).__name__}: {error}). "
-                "Something else wrote it. Delete it."
+                "Another program may have written it. Delete it."
             ) from error
 
     def _objects(self, path: str, dag_id: str) -> Any:

@@ -81,7 +81,9 @@ class SeparateVariables(Records):
         keys = self._list.read()
         if keys is None or (isinstance(keys, list) and all(isinstance(each, str) for each in keys)):
             return keys or []
-        raise StoreError(f"{self._list} contains {keys!r}, not a list of keys. Something else wrote it. Delete it.")
+        raise StoreError(
+            f"{self._list} contains {keys!r}, not a list of keys. Another program may have written it. Delete it."
+        )
 
     def _enlist(self, key: str, *, new: bool) -> None:
         """Add `key` to the list if it is missing.

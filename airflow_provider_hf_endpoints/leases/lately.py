@@ -49,5 +49,10 @@ def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> Infer
     state = as_stopped(endpoint.status, leases, time.time())
     if state is None or not bills_nothing(state):
         return endpoint
-    log.info("Endpoint %s reads %s, and was left %s a moment ago.", endpoint.name, endpoint.status, state)
+    log.info(
+        "The service reports endpoint %s as %s, but another run left it %s a moment ago.",
+        endpoint.name,
+        endpoint.status,
+        state,
+    )
     return endpoint.model_copy(update={"status": state})

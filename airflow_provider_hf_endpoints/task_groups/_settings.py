@@ -87,8 +87,8 @@ def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: boo
             )
     if trigger_rule not in (None, "all_success"):
         raise ValueError(
-            f"trigger_rule={str(trigger_rule)!r} is not valid: the start follows `acquire`, and nothing but that. Use "
-            "a task before the group, from which `acquire` follows."
+            f"trigger_rule={str(trigger_rule)!r} is not valid: `acquire` is the only task upstream of the start. Set "
+            "the rule on a task before the group."
         )
 
 

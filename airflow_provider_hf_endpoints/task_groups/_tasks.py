@@ -55,8 +55,8 @@ _RELEASE_DOC = (
     "after any result of the work, and retries until the endpoint is known to be stopped."
 )
 _RELEASED_DOC = "Fails if `release` has failed, so that the run fails too. No worker runs this task."
-_ENDED_DOC = "Done when the tasks before it have ended, however that was: `release` waits for it. No worker runs it."
-_WATCH_DOC = "Releases the endpoint when nothing of the work begins. In the triggerer; no worker runs it."
+_ENDED_DOC = "Done when the tasks before it have ended, with any result. `release` waits for it. No worker runs it."
+_WATCH_DOC = "Releases the endpoint if no work begins in time. Runs in the triggerer; no worker runs it."
 
 
 class Tasks:

@@ -59,7 +59,7 @@ def test_a_start_is_released_within_the_grace(airflow: LocalAirflow, case: Case)
     case.expect("create", "pause")
     assert case.state() == "paused"
     (said,) = (airflow.home / "pods").glob("live_pod_create.create.*.log")
-    assert f"Endpoint {case.endpoint} did not get ready; it is paused" in said.read_text(errors="replace")
+    assert f"Endpoint {case.endpoint} did not become ready; it is now paused" in said.read_text(errors="replace")
 
 
 def test_a_batch_goes_on_in_another_pod(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:

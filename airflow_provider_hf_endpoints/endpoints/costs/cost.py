@@ -142,9 +142,9 @@ def weigh(
     elif endpoint.status not in BILLED and endpoint.status != InferenceEndpointStatus.PENDING:
         # A paused endpoint may have run the whole time before: 0 would be a guess.
         raise CostUnknownError(
-            f"What endpoint {endpoint.name!r} cost since {start:%Y-%m-%d %H:%M:%S} cannot be told: it is "
+            f"The cost of endpoint {endpoint.name!r} since {start:%Y-%m-%d %H:%M:%S} cannot be determined: it is "
             f"{endpoint.status} now, and the service returned neither its replicas nor their metric. "
-            "See the invoice, or ask again later."
+            "See the invoice, or try again later."
         )
     else:
         # Billed as long as it was looked at, by what this one look shows.

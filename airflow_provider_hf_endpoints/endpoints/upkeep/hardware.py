@@ -24,8 +24,8 @@ def check_hardware(spec: EndpointSpec, offered: Sequence[Hardware]) -> Hardware:
         if choice.place == spec.place:
             if choice.accelerator and choice.accelerator != spec.accelerator:
                 raise InvalidArgumentError(
-                    f"accelerator={spec.accelerator!r} does not fit: {choice.path} is of the kind "
-                    f"{choice.accelerator!r}."
+                    f"accelerator={spec.accelerator!r} does not match the hardware: {choice.path} has the accelerator "
+                    f"{choice.accelerator!r}. Give accelerator={choice.accelerator!r}, or choose other hardware."
                 )
             return choice
     raise _unknown(spec.place.path, spec.accelerator, offered)

@@ -50,8 +50,8 @@ def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[st
     """
     del task, schema, engine
     raise UnsupportedTaskError(
-        "the pipelines of the toolkit know no schema, so response_schema would pay for texts that do not fit. Ask for "
-        "JSON in the prompt, or serve the model with vLLM or TGI"
+        "the pipelines of the toolkit ignore schemas, so answers that do not match response_schema would still be paid "
+        "for. Ask for JSON in the prompt, or serve the model with vLLM or TGI"
     )
 
 

@@ -129,7 +129,7 @@ async def watch_metrics(transport: Transport, pace: Pace, outcomes: Outcomes, en
         try:
             answer = await transport.send(HttpRequest("GET", scrape.ROUTE, b"", scrape.TIMEOUT))
         except Exception as error:  # noqa: BLE001 - whatever it is: rows will tell what is wrong
-            log.debug("the engine's metrics cannot be read just now: %s", error)
+            log.debug("could not read the engine's metrics: %s", error)
             continue
         now = time.monotonic()
         scraper.saw(now, answer.status, answer.body.decode("utf-8", "replace"))

@@ -201,7 +201,7 @@ def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
         if found != told:
             raise JournalCorruptError(
                 f"{part.layout.results} of shard {part.shard.name} has {found} {name}, but its manifest says {told}, "
-                "so something else changed it. Remove the folder of the shard, and run the shard again"
+                "so it was changed afterwards. Remove the folder of the shard, and run the shard again"
             )
 
 

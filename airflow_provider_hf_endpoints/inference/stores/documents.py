@@ -44,7 +44,7 @@ def encoded(document: Mapping[str, Any], *, indent: int | None = None) -> bytes:
 def damaged(path: UPath, words: str) -> OutputConflictError:
     """The error of a document that cannot be used."""
     return OutputConflictError(
-        f"{path} {words}, so something other than a batch changed it. Restore the file, choose another output_path, "
+        f"{path} {words}, so another program changed it. Restore the file, choose another output_path, "
         'or set on_existing="overwrite" to send all rows again'
     )
 

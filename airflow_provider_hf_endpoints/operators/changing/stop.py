@@ -157,8 +157,8 @@ def _scale_to_zero(client: EndpointsClient, endpoint: EndpointRef) -> InferenceE
         if "cannot be scaled to zero" not in error.message:
             raise
         raise error.with_advice(
-            "Let it scale down (UpdateInferenceEndpointOperator: min_replica=0, scale_to_zero_timeout=15), or pause it "
-            "instead (PauseInferenceEndpointOperator)."
+            "Allow the endpoint to scale to zero (UpdateInferenceEndpointOperator: min_replica=0, "
+            "scale_to_zero_timeout=15), or pause it (PauseInferenceEndpointOperator)."
         ) from error
 
 

@@ -183,5 +183,5 @@ class EmergencyRelease:
                 log.error(_NOT_RELEASED, endpoint.name, policy, error)
                 return False
             self.released = True
-        log.warning("Endpoint %s did not get ready; it is %s.", endpoint.name, done)
+        log.warning("Endpoint %s did not become ready; it is now %s.", endpoint.name, done)
         return True

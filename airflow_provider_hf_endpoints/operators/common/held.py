@@ -58,7 +58,7 @@ class Holders:
         if held:
             raise HeldByOthersError(
                 f"Endpoint {name!r} is not {done}, because it is in use: {_listed(held)}. Try again when these runs "
-                "have ended. force=True does it nevertheless."
+                "have ended. force=True skips the check."
             )
 
     def left_to_them(self, hook: InferenceEndpointsHook, state: str) -> bool:

@@ -139,7 +139,7 @@ class IdleTrigger(BaseTrigger):
         acquired = Acquired.of(read_xcom(acquire, "return_value"))
         mine = None if acquired is None else acquired.held
         if acquired is None or mine is None:
-            self.log.warning("No lease to release: task %s has left none.", self.acquire_task_id)
+            self.log.warning("No lease to release: task %s stored none.", self.acquire_task_id)
             return
         with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
 
