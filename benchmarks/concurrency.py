@@ -188,7 +188,7 @@ def summary(seeds: Sequence[Figures], *, worst: bool) -> dict[str, float]:
 
 
 def cells(fleet: Fleet, figures: Mapping[str, float]) -> str:
-    """A line of the table, as far as it has bars."""
+    """A line of the table, if it has bars."""
     bars = bars_of(fleet)
     return " ".join(cell(figures.get(name, 0.0), bars.get(name), FORMS[name], WIDTHS[name]) for name in FORMS)
 
@@ -232,7 +232,7 @@ def outage(fleet: Fleet) -> tuple[int, dict[str, tuple[float, Bar, str]]]:
     """30 s of 429 with `Retry-After: 5`, in the middle of a batch: how many were in flight, and each figure."""
     slots, outcome = fleet.slots, fleet.run(Limiter(fleet.slots))
     during = [at for at in outcome.sent if OUTAGE[0] <= at < OUTAGE[1]]
-    # A refusal counts from when it arrives; what was on its way then is nobody's fault.
+    # A refusal counts from when it arrives; what was on its way then counts as no fault.
     early = sum(any(said < at < said + 5.0 for said in outcome.refusals) for at in during)
     usual = sum(20.0 <= at < OUTAGE[0] for at in outcome.answers) / (OUTAGE[0] - 20.0)
     full = next((at for at in outcome.sent if at >= OUTAGE[1] and _out(outcome, at) >= 0.9 * slots), None)

@@ -216,7 +216,7 @@ CONTESTANTS: dict[str, Callable[[str, Path, Path, int], None]] = {
 if __name__ == "__main__":
     name, address, source_path, target_path, in_flight = sys.argv[1:]
     logging.disable(logging.CRITICAL)
-    # Importing is no part of the work.
+    # The import is not a part of the work.
 
     libraries = {"hub": "huggingface_hub", "datatrove": "datatrove.pipeline.inference.run_inference"}
     library = "airflow_provider_hf_endpoints.inference.batch" if name.startswith("ours") else libraries.get(name, name)

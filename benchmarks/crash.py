@@ -2,7 +2,7 @@
 
 The server counts every request, so that what was sent twice is known: no more than what was in flight or not yet synced
 at each kill. With `--s3`, input, journal and output are on a real S3 server (moto's). Every run is on another machine:
-in an empty folder of its own, with nothing left of the one before.
+in a separate empty folder, with nothing left of the one before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def slow_echo(request: Request) -> Reply:
 
 
 def run_until(server: Server, store: Store, seconds: float | None) -> bool:
-    """One run on a machine of its own, killed so long after its start; true when it came to its end."""
+    """One run on a separate machine, killed so long after its start; true when it came to its end."""
     with tempfile.TemporaryDirectory() as machine:
         environment = {**os.environ, **store.environment, "TMPDIR": machine, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", CHILD, server.url, str(store.folder)]

@@ -3,7 +3,7 @@
 Every open for writing, write, sync, rename, delete and (on object storage) publish of an object is a point. A small
 batch is killed (SIGKILL) before the first, in the middle of it where it writes, and after it; then at the second, and
 so on until one comes to its end. After each kill another run goes on, and its output is compared row by row; every
-request is noted in a file of its own before it is answered. `--power` also takes back a random part of what was not
+request is noted in a separate file before it is answered. `--power` also takes back a random part of what was not
 synced, and some of the renames whose folder was not.
 """
 
@@ -150,7 +150,7 @@ class Bucket(LocalFileSystem):
 
 
 def watch(points: Points, root: str) -> None:
-    """Make every operation on files below `root` a point, in this process, for good."""
+    """Make every operation on files below `root` a point, in this process, permanently."""
     plain_open, replace, unlink = builtins.open, os.replace, os.unlink
 
     def open_(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
@@ -217,7 +217,7 @@ def run(folder: Path, objects: bool, points: Points | None) -> None:
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Do something in a process of its own; its wait status."""
+    """Do something in a separate process; its wait status."""
     child = os.fork()
     if child == 0:
         try:

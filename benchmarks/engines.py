@@ -1,6 +1,6 @@
 """Batches on real engines that need no GPU: `python benchmarks/engines.py`, some fifteen minutes on two cores.
 
-It makes environments of its own in a folder that is deleted afterwards, with `transformers serve` and, where the
+It makes its own environments in a folder that is deleted afterwards, with `transformers serve` and, where the
 platform has a wheel of it, vLLM's CPU build; makes a tiny model of random weights; and starts servers on free ports.
 The toolkit, which is in no package, is a pipeline of transformers behind the same route (`engines_pipeline.py`).
 

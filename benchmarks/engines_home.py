@@ -33,7 +33,7 @@ class NotToBeHad(Exception):
 class Home:
     """A folder with everything that is made, and how politely it is made.
 
-    :param torch: what pip is told to install as torch
+    :param torch: what pip installs as torch
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Home:
             raise NotToBeHad(path.read_text(errors="replace")[-1500:])
 
     def python(self, name: str) -> Path:
-        """An environment of its own."""
+        """A separate environment."""
         folder = self.folder / name
         venv.create(folder, with_pip=True)
         return folder / "bin" / "python"
@@ -98,7 +98,7 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,6 +1,6 @@
 """Every pair of what a caller may ask for, on one engine: right, or refused before anything is sent.
 
-Right is told by the engine's own greedy text to the same prompt without any of it.
+A right answer is judged by the engine's own greedy text to the same prompt without any of it.
 """
 
 from __future__ import annotations

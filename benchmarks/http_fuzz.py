@@ -1,7 +1,7 @@
 """The batch's HTTP/1.1 parser against h11 on random answers: `python benchmarks/http_fuzz.py --answers 1000000`.
 
 Both readers get each answer, ours in pieces. Where they differ, the case is made small and printed. `--seed` begins
-another series. Each block of ten thousand answers has a seed of its own, so that `--jobs` processes can share the work.
+another series. Each block of ten thousand answers has its own seed, so that `--jobs` processes can share the work.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ SIDE_BY_SIDE = 4  # cells
 WRITING = threading.Lock()
 NEAR = 0.03  # of the meter
 LIMIT = 12.0  # seconds: of what is to take too long
-# What is no sign of having been switched off; the second may still wait for the start.
+# What is not a sign of having been switched off; the second may still wait for the start.
 LEFT_ON = ("", "pending", "initializing", "running")
 # A scheduler that is gone, and a worker that is: what Airflow waits for 300 s by default.
 NOTICED = {
@@ -251,7 +251,7 @@ def _seconds(moment: str) -> float:
 
 
 def guarded(trial: Trial, *steps: Callable[[], None]) -> None:
-    """The steps, one after the other; what goes wrong is the cell's result and nobody else's."""
+    """The steps, one after the other; what goes wrong is only the cell's result."""
     try:
         for step in steps:
             if not trial.problem:
@@ -261,7 +261,7 @@ def guarded(trial: Trial, *steps: Callable[[], None]) -> None:
 
 
 def kill(airflow: LocalAirflow, act: Act, turn: list[Trial]) -> None:
-    """SIGKILL to what all cells share, and start it again. Nobody else may look at it meanwhile."""
+    """SIGKILL to what all cells share, and start it again. No other cell may look at it meanwhile."""
     for trial in turn:
         trial.acted = time.time()
     if act != "everything":
@@ -329,7 +329,7 @@ HEADING = (
 
 @contextlib.contextmanager
 def ending_waits(pool: ThreadPoolExecutor, airflow: LocalAirflow) -> Iterator[None]:
-    """Whoever interrupts us does not wait for the cells: without an Airflow theirs end."""
+    """A user who interrupts the run does not wait for the cells: without an Airflow theirs end."""
     try:
         yield
     except BaseException:

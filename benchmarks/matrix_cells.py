@@ -10,7 +10,7 @@ ALL: tuple[Column, ...] = ("created", "resumed", "found running", "shared")
 STARTED: tuple[Column, ...] = ("created", "resumed")
 # Where in its life the use is when something happens to it; `end`: nothing does, it ends by itself.
 Moment = Literal["end", "starting", "working", "ended"]
-# What happens. The ones in KILLS are done to all their cells at once, in a turn of their own.
+# What happens. The ones in KILLS are done to all their cells at once, in a separate turn.
 Act = Literal["nothing", "clear", "mark", "mark run", "worker", "machine", "triggerer", "scheduler", "everything"]
 KILLS: tuple[Act, ...] = ("triggerer", "scheduler", "everything")
 

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=4)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # the emulator's, of its own
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # the emulator's own
     expected = sum(1 for text in options.input.read_text().splitlines() if text.strip())
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -27,7 +27,7 @@ KILL_AFTER = 2.5  # seconds without an answer: a group is durable after one
 
 
 def child(source: Path, target: Path, most: int) -> None:
-    """One run in a process of its own; after `most` answers there are no more, and it kills itself."""
+    """One run in a separate process; after `most` answers there are no more, and it kills itself."""
     from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
     from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
     from airflow_provider_hf_endpoints.inference.wire import WireResponse

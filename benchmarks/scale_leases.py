@@ -139,7 +139,7 @@ def use(holders: int, path: str | None, asked: Ask) -> dict[str, list[Counter[st
 
     def counted(kind: str, flow: Callable[[LeaseStore], Any]) -> Any:
         before = Counter(asked())
-        # As every task does: each has a store of its own.
+        # As every task does: each has its own store.
         result = flow(store_for(path, "acme", "shared"))
         found[kind].append(Counter(asked()) - before)
         return result

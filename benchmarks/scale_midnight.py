@@ -19,7 +19,7 @@ from tests.contract.operators_play import TOKEN, received
 from tests.contract.test_operators_use import Use
 
 TURNS = 2  # of a worker, before an endpoint of a group is asked for: acquire, start
-TASK_SECONDS = 5.0  # of a worker's slot: a process of its own for each task, and Airflow's part of it
+TASK_SECONDS = 5.0  # of a worker's slot: a separate process for each task, and Airflow's part of it
 
 
 @contextmanager

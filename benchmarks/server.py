@@ -67,7 +67,7 @@ class Stats:
         }
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.requests = self.most = self.connections = 0
         self._seconds.clear()
 

@@ -69,7 +69,7 @@ def work(options: str) -> None:
 
 
 class Worker:
-    """A worker as a process of its own."""
+    """A worker as a separate process."""
 
     def __init__(self, name: str, job: dict[str, Any]) -> None:
         self.part = Part(name)

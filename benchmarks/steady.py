@@ -44,7 +44,7 @@ def one_second(folder: Path) -> None:
 
 
 def child(source: Path, target: Path, straggler: float) -> None:
-    """A batch in a process of its own whose answers come from memory, the first after `straggler` seconds."""
+    """A batch in a separate process whose answers come from memory, the first after `straggler` seconds."""
     from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
     from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
     from airflow_provider_hf_endpoints.inference.wire import WireResponse

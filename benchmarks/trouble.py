@@ -102,7 +102,7 @@ async def serve(trouble: Trouble, reader: asyncio.StreamReader, writer: asyncio.
 
 @contextmanager
 def serving(trouble: Trouble) -> Iterator[str]:
-    """A server in a thread of its own; its listener is closed while connections are to be refused."""
+    """A server in a separate thread; its listener is closed while connections are to be refused."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
     ended = asyncio.Event()
     address: list[str] = []
@@ -172,7 +172,7 @@ def outage(seconds: float, flight: int, latency: float) -> None:
         trouble = Trouble(latency, kind, before, before + seconds)
         report = run(trouble, rows, flight)
         wait = RETRY_AFTER if kind == "429" else 0.0
-        # What was on its way when the refusal went out is nobody's fault: 50 ms.
+        # What was on its way when the refusal went out counts as no fault: 50 ms.
         early = sum(any(said + 0.05 < at < said + wait for said in trouble.refused) for at in trouble.during)
         usual = sum(3.0 <= at < before for at in trouble.answers) / (before - 3.0)
         back = next(

@@ -1,6 +1,6 @@
 """What it costs to wait for a thousand endpoints: `python benchmarks/waiting.py`, or `--in-process` for the poll alone.
 
-The emulator is a process of its own. What is measured, and how, is in README.md; `waiting_airflow.py` is the part with
+The emulator is a separate process. What is measured, and how, is in README.md; `waiting_airflow.py` is the part with
 a live triggerer.
 """
 
@@ -149,7 +149,7 @@ def parse() -> argparse.Namespace:
 
 
 def one_run(arguments: argparse.Namespace, rows: list[str], kill: bool) -> list[Figures]:
-    """A service and an Airflow of its own, and their rows."""
+    """A service and a separate Airflow, and their rows."""
     with tempfile.TemporaryDirectory(prefix="hf-endpoints-waiting-", ignore_cleanup_errors=True) as folder:
         out = Path(folder) / "seen.jsonl"
         with Service.start(Path(folder)) as emulator:

@@ -30,7 +30,7 @@ CLASSPATH = "benchmarks.waiting_triggers."
 
 @contextlib.contextmanager
 def running(folder: Path, service: Service, waits: int, batches: str) -> Iterator[LocalAirflow]:
-    """An Airflow with `waits` task instances that nobody has begun, and no triggerer."""
+    """An Airflow with `waits` task instances that have not begun, and no triggerer."""
     dags = folder / "dags"
     dags.mkdir()
     (dags / "waiting_dag.py").write_text((HERE / "waiting_dag.py").read_text())

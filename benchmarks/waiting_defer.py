@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 def main() -> None:
-    """Give each of the first tasks a trigger of its own; the others stay where they are."""
+    """Give each of the first tasks its own trigger; the others stay where they are."""
     classpath, waits = sys.argv[1], int(sys.argv[2])
     now = time.time()
     with create_session() as session:

@@ -32,7 +32,7 @@ class Holds:
         self._began = 0.0
 
     def take(self) -> dict[str, float]:
-        """The longest so far, as a line's fields; begins anew."""
+        """The longest so far, as a line's fields; begins again."""
         taken = {"own": self.own, "other": self.other, "collector": self.collector}
         self.own = self.other = self.collector = 0.0
         return taken

@@ -1,4 +1,4 @@
-"""The service that the waiting benchmark waits for: the emulator in a process of its own, full of endpoints."""
+"""The service that the waiting benchmark waits for: the emulator in a separate process, full of endpoints."""
 
 from __future__ import annotations
 

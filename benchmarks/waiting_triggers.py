@@ -71,7 +71,7 @@ class PlainTrigger(BaseTrigger):
 
 
 class IdleTrigger(PlainTrigger):
-    """Waits for nothing and asks nobody: what a trigger costs Airflow itself."""
+    """Waits for nothing and sends no request: what a trigger costs Airflow itself."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Sleep until the deadline."""
@@ -146,7 +146,7 @@ class AnthropicTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Its own loop, with the longest pause between looks that ours has."""
-        # Imported here: it is no dependency of anything but this baseline.
+        # Imported here: it is a dependency only of this baseline.
         from airflow.providers.anthropic.hooks.anthropic import AnthropicHook
         from airflow.providers.anthropic.triggers.batch import AnthropicBatchTrigger
 

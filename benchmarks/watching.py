@@ -1,6 +1,6 @@
 """What watchers cost a live triggerer: `python benchmarks/watching.py --watchers 200 --sensors 10`.
 
-An Airflow with so many assets, each with a watcher on an endpoint of its own, and deferred sensors beside them, over a
+An Airflow with so many assets, each with a watcher on its own endpoint, and deferred sensors beside them, over a
 restart of its triggerer. Lookups are counted by the service: every client asks once who its token belongs to.
 """
 

@@ -36,7 +36,7 @@ def facts(schema: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the file anew, with the facts of another schema."""
+    """Print the file again, with the facts of another schema."""
     schema = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     kept = json.loads(FACTS.read_text(encoding="utf-8"))
     print(json.dumps(kept | {"values": {path: facts(schema, path) for path in kept["values"]}}, indent=2))

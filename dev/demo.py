@@ -50,7 +50,7 @@ class Story:
         print(f"{time.monotonic() - self.began:7.1f} s   {who:<26} {what}", flush=True)
 
     def tell_once(self, who: str, what: str, *key: object) -> None:
-        """A line of the story, unless the same was told with the same key."""
+        """A line of the story, unless it was already printed with the same key."""
         mark = (who, what, *map(str, key))
         if mark not in self.told:
             self.told.add(mark)

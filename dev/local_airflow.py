@@ -1,4 +1,4 @@
-"""A whole Airflow of its own in one `with`: database, scheduler, triggerer, DAG processor and API server.
+"""A whole separate Airflow in one `with`: database, scheduler, triggerer, DAG processor and API server.
 
 Everything it has is in one folder, it listens on free ports of 127.0.0.1 only, and any number of them can run side by
 side. The demo and the live tests use it, on every Airflow that the project supports; it runs the Airflow of the
@@ -33,7 +33,7 @@ USERNAME = "admin"
 # What is started, in this order; the API server comes first because the others need its address.
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server", "--host", "127.0.0.1", "--workers", "1"),
-    # Logs are read from the folder itself, so that nobody has to serve them on a default port.
+    # Logs are read from the folder itself, so that no process has to serve them on a default port.
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "triggerer": ("triggerer", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
@@ -49,7 +49,7 @@ class LocalAirflow:
 
     `connections` are connections by id as JSON; `variables` are further environment variables of every component.
     The folders are linked into `home`, which should be in a temporary folder: Airflow's configuration gives some
-    characters that a checkout's name may have a meaning of their own.
+    characters that a checkout's name may have a special meaning.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class LocalAirflow:
         return self._env
 
     def _has_ended(self, name: str, what: str) -> None:
-        """A component that nobody ended has ended."""
+        """A component has ended by itself."""
         raise AirflowFailed(f"{name} ended while waiting until {what}:\n{self.components[name].tail()}")
 
     def _log_folders(self) -> list[Path]:
@@ -309,7 +309,7 @@ def _airflow() -> tuple[str, ...]:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Our environment without what the caller set for an Airflow, a Hugging Face account or a Python of their own."""
+    """Our environment without what the caller set for an Airflow, a Hugging Face account or a separate Python."""
     prefixes = ("AIRFLOW", "HF_", "HUGGING", "_AIRFLOW")
     single = {"PYTHONPATH", "PYTHONHOME"}
     env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}

@@ -1,4 +1,4 @@
-"""The emulator as a program of its own, started and ended in one `with`, and what it saw, over its own routes."""
+"""The emulator as a separate program, started and ended in one `with`, and what it saw, over its own routes."""
 
 from __future__ import annotations
 

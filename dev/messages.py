@@ -24,7 +24,7 @@ What to do about an error is in [errors](reference/errors.md).
 """
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 _WORDS = re.compile(r"[A-Za-z][a-z']+[,:;]? +(?:\S+ +)*?[a-z']+")  # at least two words: a text, not a key
-_PATTERN = re.compile(r"\\[bdsw.]|\(\?|\]\(")  # a regular expression is no text for a reader
+_PATTERN = re.compile(r"\\[bdsw.]|\(\?|\]\(")  # a regular expression is not a text for a reader
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -1,6 +1,6 @@
 """Child processes that do not outlive us: started in their own group, logged to a file, ended whatever happens.
 
-Nothing here knows of Airflow. Whoever starts something keeps it in a `with`, so that an error, Ctrl-C and SIGTERM
+Nothing here knows of Airflow. A caller keeps a process in a `with`, so that an error, Ctrl-C and SIGTERM
 (see `signals_raise`) all lead to its end; on Linux the kernel ends it even when we are killed.
 """
 

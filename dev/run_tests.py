@@ -5,7 +5,7 @@ compute. A suite's output is shown when it has
 ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the last line
 the sum: `tests: N passed, N failed, …`.
 
-Two cores serve an Airflow of six processes and two other lanes, and Airflow has races of its own. A few live tests that
+Two cores serve an Airflow of six processes and two other lanes, and Airflow has its own races. A few live tests that
 failed are therefore run a second time, alone and in a new Airflow. What fails twice has failed; what passes the second
 time is named in the summary, with the whole output of its first failure above.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTHING_COLLECTED = 5  # pytest's exit status when it found no test
-A_FEW = 3  # failed tests; more are no chance
+A_FEW = 3  # failed tests; more cannot be chance
 
 
 @dataclass(frozen=True)

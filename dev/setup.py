@@ -175,7 +175,7 @@ def install_servers() -> None:
 
 
 def lock() -> None:
-    """Write the pins anew from the .in files and pyproject.toml; for whoever raises a version."""
+    """Write the pins again from the .in files and pyproject.toml; for a version that is raised."""
     compile_pins = (uv(), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--upgrade",
                     "--no-header", "--no-annotate", "--no-emit-index-url")  # fmt: skip
     run(*compile_pins, "requirements/airflow-3.3.in", "pyproject.toml", "--extra", "emulator",

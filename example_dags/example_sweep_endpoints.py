@@ -1,4 +1,4 @@
-"""Every hour: find endpoints that bill although nobody needs them, and pause them.
+"""Every hour: find endpoints that bill although no run needs them, and pause them.
 
 Shows: the last resort, if everything was killed at once. A run that ends in any other way releases its endpoint. An
 endpoint is left over if this provider's tasks started it for a DAG run that has ended, or if its last lease has

@@ -5,7 +5,7 @@ The triggerer watches the endpoint without a worker, in one poll with all other 
 one run.
 
 Costs: nothing while it watches. The fallback bills from its resume until the endpoint runs again, or until somebody
-pauses it. Give the fallback a scale-to-zero timeout, so that it does not bill while nobody calls it.
+pauses it. Give the fallback a scale-to-zero timeout, so that it does not bill while it gets no requests.
 
 Change: NAME and FALLBACK (endpoints that exist; the fallback is paused until it is needed), and what `notify` does. The
 watcher begins when this DAG is switched on.

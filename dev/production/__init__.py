@@ -1,1 +1,1 @@
-"""Airflow as people run it: PostgreSQL, Redis, Celery, two of everything, each component a machine of its own."""
+"""Airflow as people run it: PostgreSQL, Redis, Celery, two of everything, each component on its own machine."""

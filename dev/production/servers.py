@@ -1,6 +1,6 @@
-"""Debian's PostgreSQL and Redis as child processes: in a folder of their own, on a free port, with a password.
+"""Debian's PostgreSQL and Redis as child processes: in a separate folder, on a free port, with a password.
 
-Nothing here knows of Airflow. Both may be stopped and started again, and keep what they were told.
+Nothing here knows of Airflow. Both may be stopped and started again, and keep their data.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """Redis, which writes down what it is told, so that a restart loses no message."""
+    """Redis, which stores every write, so that a restart loses no message."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("redis", folder)

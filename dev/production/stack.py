@@ -1,6 +1,6 @@
 """An Airflow on PostgreSQL, Redis and Celery: two schedulers, two triggerers, two workers, no disk that they share.
 
-Each component has a folder, a host name and a copy of the DAGs of its own. One that ends by itself is started again, as
+Each component has a folder, a host name and its own copy of the DAGs. One that ends by itself is started again, as
 systemd or Kubernetes would.
 """
 

@@ -22,6 +22,6 @@ def default_ssl_context() -> ssl.SSLContext:
 def verify_for(url: str) -> ssl.SSLContext | bool:
     """httpx's `verify` for a client of one URL, which follows no redirect. `http://` needs no certificates.
 
-    httpx looks after an `https://` proxy with a context of its own.
+    httpx looks after an `https://` proxy with its own context.
     """
     return default_ssl_context() if url.lower().startswith("https:") else False

@@ -1,4 +1,4 @@
-"""Gives a process the host name that PRODUCTION_HOST says: every component of a test is to be a machine of its own.
+"""Gives a process the host name that PRODUCTION_HOST says: every component of a test is like a separate machine.
 
 Python imports this module at its start, because its folder is on the component's PYTHONPATH.
 """
