@@ -1,7 +1,7 @@
-"""A clock that a test owns: the emulator's, and the time and the sleep of everything of ours in this process.
+"""A clock that a test controls: the emulator's, and the time and the sleep of this package's code in this process.
 
-It stands still but for what the test, a sleep of ours or a batch's look at its budget puts it forward by, so figures of
-money and time come out the same on a slow machine. Timers of event loops and of other libraries stay real.
+It moves only by the test, by a sleep of this package, or by a batch's check of its budget. So figures of
+money and time are the same on a slow machine. Timers of event loops and of other libraries stay real.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""For every test: an Airflow home of its own, so that nothing reads or writes the one of whoever runs the tests, and
-generated cases that are the same on every machine, however slow it is."""
+"""For every test: a separate Airflow home, so that nothing reads or writes the home of the user who runs the tests, and
+generated cases that are the same on every machine, however slow."""
 
 from __future__ import annotations
 

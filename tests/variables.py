@@ -1,4 +1,4 @@
-"""A stand-in for Airflow's Variables, which outside of a task only a database could keep."""
+"""A replacement for Airflow's Variables, which need a database outside of a task."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tasks that run as in a pod each, with nothing of their own that outlives the pod, and are evicted.
+"""Tasks that run like pods: nothing of a task outlives its pod, and pods are evicted.
 
-What the page on Kubernetes says of the way from SIGTERM to the task is held here, by Airflow's own supervisor.
+The page on Kubernetes describes the way of a SIGTERM to the task. Airflow's own supervisor is tested for it here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Attempts that are ended at one step after the other, and what else ends a wait: side by side, for they mostly wait.
+"""Attempts that are ended at each of their steps, and other ends of a wait. They run in parallel: most only wait.
 
-Each case is a function of its own that runs in a thread; the tests look at how they ended, and at the calls.
+Each case is a function that runs in a thread. The tests check the results, and the calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The real huggingface_hub, unmodified but for its base URLs, runs its Inference Endpoints guide on the emulator."""
+"""The real huggingface_hub runs its Inference Endpoints guide on the emulator. Only its base URLs are changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that is not as it should be: refused before a request, or a row of its own with what is wrong."""
+"""Input that is not valid: it is refused before a request, or becomes a row with an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches over several files, and what becomes of rows that fail: their dead letters."""
+"""Batches over several files, and the dead letters of rows that fail."""
 
 from __future__ import annotations
 

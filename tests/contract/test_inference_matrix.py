@@ -1,6 +1,6 @@
-"""The retry matrix: every status with every way in which an answer can go wrong, over real connections.
+"""The retry matrix: every status with every way in which an answer can fail, over real connections.
 
-What comes of it is one typed error, one verdict on the row, and one who is to blame.
+The result is one typed error, one decision about the row, and one party at fault.
 """
 
 from __future__ import annotations

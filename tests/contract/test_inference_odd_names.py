@@ -1,4 +1,4 @@
-"""Names, values and addresses that a batch meets before its first row, or that stand beside its rows."""
+"""Unusual names, values and addresses in a batch: some before its first row, some beside its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both transports over real sockets: what a connection can do wrong, and what the batch is told of it."""
+"""Both transports over real sockets: the faults of a connection, and the errors that the batch gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases under load, on every store: twenty uses of one endpoint at once, three rounds, whoever writes when."""
+"""Leases under load, on every store: twenty uses of one endpoint at once, three rounds, with writes in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A misspelt endpoint is answered with the nearest name, whoever reads it; and nothing more is asked than once."""
+"""The error for a misspelt endpoint has the nearest name, for every reader, and costs at most one request."""
 
 from __future__ import annotations
 

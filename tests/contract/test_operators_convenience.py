@@ -1,6 +1,6 @@
-"""What is convenient (costs, XComs, metrics, records, links, asset events) neither fails nor holds up an action.
+"""Conveniences (costs, XComs, metrics, records, links, asset events) neither fail nor delay an action.
 
-Each is made to fail, and to hang: the request that stops or starts the endpoint has arrived all the same.
+Each is made to fail, and to hang: the request that stops or starts the endpoint still arrives.
 """
 
 from __future__ import annotations

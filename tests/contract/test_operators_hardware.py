@@ -1,4 +1,4 @@
-"""Several choices of hardware: the next is tried where one can't be had, and nothing of a failed attempt is left."""
+"""Several choices of hardware: if one is not available, the next is tried, and nothing of a failed attempt is left."""
 
 from __future__ import annotations
 

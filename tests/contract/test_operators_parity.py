@@ -1,6 +1,6 @@
-"""One table: what waits, where it waits, how the wait ends, and the policy of that end. The same is sent in every cell.
+"""One table: which task waits, where it waits, how the wait ends, and the policy for it. Every cell sends the same.
 
-A worker, a trigger and Airflow itself differ in who hears of an end, and in nothing that the service sees.
+A worker, a trigger and Airflow itself learn of an end in different ways. The service sees no difference.
 """
 
 from __future__ import annotations

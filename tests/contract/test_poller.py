@@ -1,4 +1,4 @@
-"""The shared poll against the real emulator: one lookup, few requests, and nobody forgotten."""
+"""The shared poll against the real emulator: one lookup, few requests, and an answer for every wait."""
 
 from __future__ import annotations
 

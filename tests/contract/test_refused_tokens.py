@@ -1,4 +1,4 @@
-"""A token that the service refuses is one error, which names the connection, and no warning stands before it."""
+"""If the service refuses a token, there is one error that names the connection, and no warning before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of one try of a task, or what stands for it where the scheduler has deferred the task itself."""
+"""One process of one try of a task, or its replacement if the scheduler itself has deferred the task."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Time that moves only when it is told to: what `time` and `datetime` say while a simulated world runs.
+"""Time that moves only on request: `time` and `datetime` while a simulated world runs.
 
-Nothing waits really. `datetime.now` is a method of a C type: it is replaced where Python keeps it, and put back after.
+Nothing really waits. `datetime.now` is a method of a C type: it is replaced in the type's dictionary, and restored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Airflow's decisions about a run, asked only where the answer may be another one: its own code, on fewer instances.
+"""Airflow's decisions about a run, requested only if the answer may have changed: its own code, on fewer instances.
 
-Airflow asks the dependencies of every unfinished task instance in every loop. Their answer is the same as in the loop
-before as long as nothing that they look at has ended since; and it is no as long as what is directly before has not
-ended. Those are left out here. `test_world.py` holds that leaving them out decides nothing.
+Airflow checks the dependencies of every unfinished task instance in every loop. The answer is the same as in the loop
+before if nothing that they depend on has ended since, and it is no if a direct upstream task has not
+ended. Such instances are left out here. `test_world.py` checks that this changes no decision.
 """
 
 from __future__ import annotations

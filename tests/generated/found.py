@@ -1,4 +1,4 @@
-"""Cases that were found broken, each in its smallest form and a test of its own; and the kinds of fault still open."""
+"""Cases that were found broken, each in its smallest form and with its own test; and the kinds of fault still open."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How cases are drawn: small ones first, so that what fails shrinks to a DAG that a person can read.
+"""How cases are drawn: small ones first, so that a failure shrinks to a DAG that a person can read.
 
-Numbers are sampled: of `integers` hypothesis prefers those that stand in the source, and a seed would draw other cases
-after each change of a file.
+Numbers are sampled, because hypothesis prefers for `integers` the numbers in the source, and a seed would draw other
+cases after each change of a file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What holds of sweepers, and of whoever undoes a stop: what is kept is left alone, and what is stopped stays so."""
+"""What holds for sweepers, and tasks that undo a stop: a kept endpoint is not touched, a stopped one stays stopped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The rows of runs and task instances, held as the objects of the one session: read again only where they may be stale.
+"""The rows of runs and task instances, kept as the objects of one session: read again only if they may be stale.
 
-Airflow reads them many times in each loop of its scheduler, which is most of what a loop costs. All changes go
-through one session here, so that its objects are the truth. Statements that change rows past it are noticed.
+Airflow reads them many times in each loop of its scheduler, which is most of the cost of a loop. All changes go
+through one session here, so its objects are current. Statements that change rows without it are noticed.
 """
 
 from __future__ import annotations

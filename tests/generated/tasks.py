@@ -1,4 +1,4 @@
-"""What the users' tasks of generated DAGs are made of: work that takes time and ends as it is told, and branches."""
+"""The users' tasks of generated DAGs: work that takes time and ends in a given way, and branches."""
 
 from __future__ import annotations
 

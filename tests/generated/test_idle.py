@@ -1,4 +1,4 @@
-"""Work that is held back by Airflow's own limits: the endpoint is let go after `max_idle`, and the run fails."""
+"""Work that Airflow's own limits delay: the endpoint is released after `max_idle`, and the run fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses an endpoint of a case that was played, and who wants it to stay as it is: what the invariants ask about."""
+"""Which tasks use an endpoint of a played case, and which want it to stay as it is. The invariants need both."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Simulated time for a whole batch: an event loop that jumps to its next timer when nobody works.
+"""Simulated time for a whole batch: an event loop that jumps to its next timer when nothing runs.
 
 While a thread works for the loop, time stands still, so that reading and writing cost no simulated second. Code that
-asks `time.monotonic` or `time.time` gets the simulated time too.
+calls `time.monotonic` or `time.time` gets the simulated time too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What this package uses of Airflow beside its public API stands in one file, so that a new Airflow means one file."""
+"""All uses of Airflow beside its public API are in one file, so that a new Airflow means one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records in Airflow Variables or below a path: what is written is there, whoever else writes, whatever passes."""
+"""Records in Airflow Variables or below a path: a written record stays, despite other writers and failures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The provider's metadata: cheap to ask for, and true to the classes that it names.
+"""The provider's metadata: fast to read, and true to the classes that it names.
 
-That it fits Airflow's schemas and equals provider.yaml is held in tests/airflow/test_provider_metadata.py.
+tests/airflow/test_provider_metadata.py checks that it fits Airflow's schemas and equals provider.yaml.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The first process of a container, as far as the tests need one: `python container.py FOLDER COMMAND…`.
+"""The first process of a container, for the tests: `python container.py FOLDER COMMAND…`.
 
-It does what dumb-init does in Airflow's image and what a container runtime does: a SIGTERM goes to the whole session of
-the command, and when the command ends, nothing that it has started lives on, and its folder is gone.
+It does the work of dumb-init in Airflow's image and of a container runtime: a SIGTERM goes to the whole session of
+the command. When the command ends, all processes that it has started are ended, and its folder is deleted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A trigger that does not end with its event, as one with slow code after the yield: Airflow cancels it then.
+"""A trigger that does not end with its event, like one with slow code after the yield: Airflow then cancels it.
 
-Below a folder of its own, because the triggerer imports it by name.
+It is in a separate folder, because the triggerer imports it by name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""An executor that runs each task as a pod of the KubernetesExecutor does, without a cluster.
+"""An executor that runs each task as the KubernetesExecutor does in a pod, without a cluster.
 
-A task has a first process, a host name, a home, a folder for temporary files and a working folder of its own. What runs
-in it is the command of such a pod (`workload_to_command_args` in pod_generator.py of the Kubernetes provider, 10.25). A
-pod that ends badly fails its task, as in `KubernetesExecutor._change_state`.
+A task has its own first process, host name, home, folder for temporary files and working folder. It runs the command of
+such a pod (`workload_to_command_args` in pod_generator.py of the Kubernetes provider, 10.25). A pod that fails also
+fails its task, as in `KubernetesExecutor._change_state`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each test has an emulator of its own, and runs with both clients."""
+"""Each test has its own emulator, and runs with both clients."""
 
 from __future__ import annotations
 

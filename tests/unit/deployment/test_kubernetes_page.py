@@ -1,7 +1,7 @@
-"""docs/operations/kubernetes.md: what it sets exists in the chart, in the compose file and in Airflow, with that type.
+"""docs/operations/kubernetes.md: its settings exist in the chart, the compose file and Airflow, with the same type.
 
-`chart.json` and `compose.json` keep what was read of the two, and how. What the page says of a pod's end is held on a
-live Airflow, in tests/airflow/test_pods.py; here are the numbers.
+`chart.json` and `compose.json` contain what was read from the two, and how. The page's description of a pod's end is
+tested with a live Airflow, in tests/airflow/test_pods.py; here are the numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is kept of a chart's schema is what stands there."""
+"""The stored part of a chart's schema equals the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/messages.md: up to date, and written in plain English; the docstrings are held to the same."""
+"""docs/messages.md is up to date, and messages, docstrings and comments are written in plain English."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look means for who watches: a pure decision, over every state before and after."""
+"""What a look means for a watcher: a pure decision, over every state before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared poll ends when nobody waits any more, and nobody who comes at that very moment is forgotten."""
+"""The shared poll ends after its last wait, and a wait that begins at that very moment is still answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Releasing an endpoint: each policy's requests, and what is no error at the end of a run."""
+"""The release of an endpoint: the requests of each policy, and which answers are not errors at the end of a run."""
 
 from __future__ import annotations
 

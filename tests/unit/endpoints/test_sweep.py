@@ -1,4 +1,4 @@
-"""What is left over, and what is nobody's business."""
+"""Which endpoints are left over, and which the sweeper must not touch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A simulated fleet of replicas with continuous batching, on a clock of its own: thousands of seconds in one.
+"""A simulated fleet of replicas with continuous batching, on a simulated clock: thousands of seconds in one.
 
-A replica runs up to `slots` requests; each gets a token every `base + each * running` seconds, so throughput grows
-with what runs, ever more slowly. What does not fit waits, without bound or up to `queue`, beyond which it is refused.
-Limit, gate and pauses are the batch's own. What is full answers 429, what is away for no stated time 503.
+A replica runs up to `slots` requests. Each gets a token every `base + each * running` seconds, so throughput grows
+with the number of requests, ever more slowly. Other requests wait, without a limit or up to `queue`; more are
+refused. Limit, gate and pauses are the batch's own. A full replica answers 429, an absent one 503.
 """
 
 from __future__ import annotations

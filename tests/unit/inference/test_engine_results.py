@@ -1,4 +1,4 @@
-"""What each engine's answer means: output, finish reason, usage, truncation; and what is no answer."""
+"""What each engine's answer means: output, finish reason, usage, truncation; and which answers are not valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers whose numbers are missing, are none, or are of other texts: never a success."""
+"""Answers whose numbers are missing, are not numbers, or belong to other texts: never a success."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every argument of an operator, a sensor or a group that is misspelt is refused with its right name.
+"""Every misspelt argument of an operator, a sensor or a group is refused with its right name.
 
-The cases are made of the signatures: whatever argument is added is held to the same.
+The cases are made from the signatures, so a new argument is tested too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""No argument of a public operator or sensor takes a value in silence where its annotation says something else.
+"""No argument of a public operator or sensor silently accepts a value that its annotation excludes.
 
-The cases are made of the annotations: whatever argument is added is held to the same.
+The cases are made from the annotations, so a new argument is tested too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the operators stand in a DAG: templates, serialization, mapping, dependencies, copies."""
+"""The operators in a DAG: templates, serialization, mapping, dependencies, copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The retries of a wait for which nobody has chosen any, and the deadline that its retries share."""
+"""The retries of a wait if the DAG sets none, and the deadline that its retries share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `inference_endpoint(…)` stands in a DAG: its tasks, the arrows between them, and what the stored DAG holds."""
+"""`inference_endpoint(…)` in a DAG: its tasks, their dependencies, and the stored DAG."""
 
 from __future__ import annotations
 

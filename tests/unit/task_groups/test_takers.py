@@ -1,4 +1,4 @@
-"""Tasks that take a group's endpoint and stand outside of the group, or are added to it later: the release waits."""
+"""Tasks that take a group's endpoint and are outside of the group, or are added later: the release waits for them."""
 
 from __future__ import annotations
 
