@@ -136,3 +136,15 @@ def test_comments_are_plain_english() -> None:
 def test_docstrings_are_plain_english() -> None:
     """They become the reference of the API."""
     assert [] == found(HABITS, [(f"{place}:{line}", " ".join(text.split())) for place, line, text in docstrings()])
+
+
+def test_pages_are_plain_english() -> None:
+    """README, CONTRIBUTING and docs, but not the page of the messages, which are tested above."""
+    pages = [*PAGE.parent.parent.glob("*.md"), *PAGE.parent.rglob("*.md")]
+    lines = [
+        (f"{path.relative_to(PAGE.parent.parent)}:{number}", line)
+        for path in pages
+        if path != PAGE
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    ]
+    assert [] == found(HABITS | HABITS_OF_COMMENTS, lines)
