@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit test-live test-production test-system demo docs lint format check lock clean
+.PHONY: help setup test test-unit test-live test-production test-stores test-system demo docs lint format check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,11 @@ test-live: setup ## every live case, on the newest and the oldest Airflow; much 
 test-production: ## PostgreSQL, Celery, Redis, two of everything, and what is killed or stopped there (newest Airflow)
 	@$(SETUP) production
 	@.venv-production/bin/python -m pytest tests/production -q
+
+test-stores: ## the batch and its leases on each object store there is a server for, Azure's too (needs npm)
+	@$(SETUP) stores
+	@$(BIN)/python -m pytest tests/contract/test_inference_object_stores.py tests/contract/test_inference_fencing.py \
+		tests/contract/test_inference_lock.py tests/contract/test_leases_stores.py -q
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
 	@$(SETUP) newest

@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 STAMP = "set-up-stamp"
+AZURITE = ROOT / ".cache" / "azurite"
+AZURITE_VERSION = "3.37.0"
 # What was published later than this did not exist for the users of the release, and may not fit it.
 RELEASED_BEFORE = {"3.0": "2025-10-01", "3.1": "2026-04-01"}
 # The one exception: the least version that pyproject.toml asks for came later, and takes old releases of Airflow.
@@ -174,6 +176,26 @@ def install_servers() -> None:
     run(*command)
 
 
+def install_azurite() -> None:
+    """Azurite, which serves Azure's Blob Storage on this machine; a program of Node's, as is its installer npm."""
+    if shutil.which("npm") is None:
+        command = ("apt-get", "install", "--yes", "--no-install-recommends", "npm")
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            sys.exit(
+                "set-up: npm not found, and only root on Debian can have it installed from here. Install Node.js with "
+                f"npm (on Debian: sudo {' '.join(command)})."
+            )
+        say("installing npm with apt-get")
+        run("apt-get", "update", "--quiet")
+        run(*command)
+    if (AZURITE / "node_modules" / "azurite" / "package.json").exists():
+        return
+    say(f"installing azurite {AZURITE_VERSION} with npm")
+    AZURITE.mkdir(parents=True, exist_ok=True)
+    run("npm", "install", "--prefix", AZURITE, "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error",
+        f"azurite@{AZURITE_VERSION}")  # fmt: skip
+
+
 def lock() -> None:
     """Write the pins again from the .in files and pyproject.toml; for a version that is raised."""
     compile_pins = (uv(), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--upgrade",
@@ -191,7 +213,7 @@ def lock() -> None:
 def main() -> None:
     """Make the environments that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["newest", "all", "docs", "production", "lock"])
+    parser.add_argument("what", choices=["newest", "all", "docs", "production", "stores", "lock"])
     what = parser.parse_args().what
     old = oldest()
     with locked():
@@ -205,6 +227,9 @@ def main() -> None:
             case "production":
                 install_servers()
                 make(PRODUCTION)
+            case "stores":
+                install_azurite()
+                make(NEWEST)
             case "all":
                 make(NEWEST)
                 make(DOCS)

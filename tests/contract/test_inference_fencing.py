@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import OutputBusyError
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, serving
-from tests.contract.s3_server import s3_server
+from tests.contract.object_stores import STORES, object_store
 
 ROWS = 120
 HANG = 60.0  # seconds after which something that does not come is a failure
@@ -76,15 +76,13 @@ def check_output(folder: UPath) -> None:
     assert [(n, f"question {n}"[::-1]) for n in range(ROWS)] == [(line["index"], line["output"]) for line in lines]
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", *STORES])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     if request.param == "disk":
         yield with_input(UPath(tmp_path / "batch"))
         return
-    with s3_server() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield with_input(server.folder)
+    with object_store(request.param, monkeypatch) as store:
+        yield with_input(store.folder)
 
 
 def with_input(folder: UPath) -> UPath:

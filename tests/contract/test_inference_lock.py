@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.inference.journal.journal import Journal
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left, lock_of
 from airflow_provider_hf_endpoints.inference.journal.records import Record, encode_record
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in
-from tests.contract.s3_server import s3_server
+from tests.contract.object_stores import STORES, object_store
 
 HANG = 60.0  # seconds after which something that does not come is a failure
 NEVER = 1000.0  # seconds between two beats, of a holder whose process is stopped
@@ -39,12 +39,12 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-@pytest.fixture(params=["memory", "s3", "no exclusive create"])
+@pytest.fixture(params=["memory", *STORES, "no exclusive create"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     """The journal's folder on an object store."""
-    if request.param == "s3":
-        with s3_server() as server:
-            yield server.folder / "out" / "_journal"
+    if request.param not in ("memory", "no exclusive create"):
+        with object_store(request.param, monkeypatch) as store:
+            yield store.folder / "out" / "_journal"
         return
     if request.param == "no exclusive create":
         plain = MemoryFileSystem.pipe_file

@@ -38,9 +38,10 @@ from airflow_provider_hf_endpoints.leases.protocol import (
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import LeaseStore, other_users, store_for
+from tests.contract.object_stores import OBJECT_STORES, STORES, object_store
 from tests.variables import OldVariables, Variables
 
-USES, USES_OF_S3, ROUNDS = 20, 8, 3  # moto answers some 100 requests a second
+USES, USES_OF_A_SERVER, ROUNDS = 20, 8, 3  # moto answers some 100 requests a second
 Make = Callable[[], LeaseStore]
 
 
@@ -51,21 +52,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variables, "_SETTLE", 0.05)
 
 
-@pytest.fixture(params=["folder", "s3", "variables", "variables on 3.0"])
+@pytest.fixture(params=["folder", *STORES, "variables", "variables on 3.0"])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
     """Leases of one endpoint in each place. A call of Variables takes up to 40 ms."""
     if request.param == "folder":
         yield partial(store_for, f"file://{tmp_path}", "acme", "demo")
-    elif request.param == "s3":
-        pytest.importorskip("s3fs")
-        from tests.contract.s3_server import s3_server
-
-        with s3_server() as s3:
+    elif request.param in OBJECT_STORES:
+        with object_store(request.param, monkeypatch) as objects:
             # Airflow's own path finds a storage by a provider that is not installed here.
-            monkeypatch.setattr(
-                paths, "ObjectStoragePath", partial(UPath, endpoint_url=s3.environment["AWS_ENDPOINT_URL"])
-            )
-            yield partial(store_for, str(s3.folder), "acme", "demo")
+            monkeypatch.setattr(paths, "ObjectStoragePath", partial(UPath, **objects.folder.storage_options))
+            yield partial(store_for, str(objects.folder), "acme", "demo")
     else:
         stand_in = Variables(slow=0.01)
         monkeypatch.setattr(variables, "Variable", OldVariables(stand_in) if "3.0" in request.param else stand_in)
@@ -119,7 +115,8 @@ def test_twenty_uses_at_once(make: Make, request: pytest.FixtureRequest) -> None
     long as that one stays, and off when it has gone. Three times.
     """
     endpoint = Endpoint()
-    uses = USES_OF_S3 if "[s3]" in request.node.name else USES
+    on_a_server = any(f"[{store}]" in request.node.name for store in OBJECT_STORES)
+    uses = USES_OF_A_SERVER if on_a_server else USES
 
     def use(number: int, together: threading.Barrier) -> tuple[LeaseStore, Lease]:
         store = make()

@@ -1,5 +1,4 @@
-"""A batch from and to S3, over a real S3 server: parts instead of appends, epochs instead of a lock. The server is
-moto's."""
+"""A batch from and to an object store, over a real server: parts instead of appends, epochs instead of a lock."""
 
 from __future__ import annotations
 
@@ -31,24 +30,22 @@ from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
-from tests.contract.s3_server import CREDENTIALS, S3, s3_server
+from tests.contract.object_stores import STORES, ObjectStore, object_store
 
 ROWS = 300
 HANG = 60.0  # seconds after which something that does not come is a failure
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with s3_server() as server:
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    with object_store(request.param, monkeypatch) as server:
         (server.folder / "in.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(ROWS)))
         yield server
 
 
 @pytest.fixture
-def bucket(s3: S3) -> UPath:
-    return s3.folder
+def bucket(store: ObjectStore) -> UPath:
+    return store.folder
 
 
 def slow(request: Request) -> Reply:
@@ -74,7 +71,7 @@ def names(folder: UPath) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_batch_on_s3_is_taken_up_finished_and_done_again(bucket: UPath) -> None:
+def test_a_batch_on_a_store_is_taken_up_finished_and_done_again(bucket: UPath) -> None:
     """Stopped in the middle it goes on; finished it sends nothing; overwritten it sends everything."""
     with serving(slow) as server:
         one = job(server.url, bucket)
@@ -91,7 +88,7 @@ def test_a_batch_on_s3_is_taken_up_finished_and_done_again(bucket: UPath) -> Non
         assert run_batch(replace(one, on_existing="overwrite")).requests == ROWS
 
 
-def test_shards_on_s3_are_planned_run_and_merged(bucket: UPath) -> None:
+def test_shards_on_a_store_are_planned_run_and_merged(bucket: UPath) -> None:
     """The input is read in ranges, each row sent once; an object that changed since the plan is named by its etag."""
     with serving() as server:
         one = job(server.url, bucket)
@@ -105,7 +102,7 @@ def test_shards_on_s3_are_planned_run_and_merged(bucket: UPath) -> None:
             plan_batch(one.input_path, one.output_path, shards=2)
 
 
-def test_two_runs_at_once_on_s3_do_not_mix(bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_at_once_on_a_store_do_not_mix(bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them says that there is another, however long that one takes."""
     monkeypatch.setattr(batch, "WAIT", 0.5)
     monkeypatch.setattr(batch, "OutputLock", partial(OutputLock, beat=0.2, patience=3.0))
@@ -159,7 +156,7 @@ def test_who_waited_for_another_run_finds_its_work_done(bucket: UPath, monkeypat
         assert (8, 0, 8) == (report.rows, report.requests, len(server.posts))
 
 
-def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path: Path) -> None:
+def test_killed_on_one_machine_a_batch_on_a_store_goes_on_on_another(store: ObjectStore, tmp_path: Path) -> None:
     """kill -9, then a run in an empty folder with no temporary files of the one before: row by row all is there, and
     what was sent twice was in flight or of one group."""
     code = (
@@ -170,14 +167,14 @@ def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path
         "    max_concurrency=16, checkpoint_interval=0.1, input_path=sys.argv[2], output_path=sys.argv[3]))\n"
     )
     rows, kills = 600, 0
-    folder = s3.folder
+    folder = store.folder
     (folder / "many.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(rows)))
     chance = random.Random(3)
     with serving(slow) as server:
         for machine in range(3):
             home = tmp_path / str(machine)
             home.mkdir()
-            environment = {**os.environ, **s3.environment, "TMPDIR": str(home), "PYTHONPATH": os.getcwd()}
+            environment = {**os.environ, **store.environment, "TMPDIR": str(home), "PYTHONPATH": os.getcwd()}
             arguments = [server.url, f"{folder}/many.jsonl", f"{folder}/out"]
             before = len(server.posts)
             process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=home, env=environment)
@@ -199,7 +196,7 @@ def test_killed_on_one_machine_a_batch_on_s3_goes_on_on_another(s3: S3, tmp_path
     assert sum(sent.values()) - rows <= kills * (16 + 16 * 33 * 0.5)
 
 
-def test_evicted_from_one_pod_a_batch_on_s3_goes_on_in_another(s3: S3, tmp_path: Path) -> None:
+def test_evicted_from_one_pod_a_batch_on_a_store_goes_on_in_another(store: ObjectStore, tmp_path: Path) -> None:
     """SIGTERM, as a task gets it from Airflow's supervisor: what is in flight comes in, and the next pod, with nothing
     of the first one's home, temporary files or working folder, sends no row twice.
     """
@@ -217,7 +214,7 @@ def test_evicted_from_one_pod_a_batch_on_s3_goes_on_in_another(s3: S3, tmp_path:
         "    sys.exit(3)\n"
     )
     rows = 400
-    folder = s3.folder
+    folder = store.folder
     (folder / "evicted.jsonl").write_text("\n".join(json.dumps({"text": f"question {n}"}) for n in range(rows)))
     with serving(slow) as server:
         ends = []
@@ -225,7 +222,7 @@ def test_evicted_from_one_pod_a_batch_on_s3_goes_on_in_another(s3: S3, tmp_path:
             own = {name: tmp_path / f"{pod}-{name}" for name in ("HOME", "TMPDIR", "work")}
             for place in own.values():
                 place.mkdir()
-            environment = {**os.environ, **s3.environment, "PYTHONPATH": os.getcwd()}
+            environment = {**os.environ, **store.environment, "PYTHONPATH": os.getcwd()}
             environment |= {name: str(own[name]) for name in ("HOME", "TMPDIR")}
             arguments = [server.url, f"{folder}/evicted.jsonl", f"{folder}/pods"]
             process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=own["work"], env=environment)
@@ -245,7 +242,7 @@ def test_evicted_from_one_pod_a_batch_on_s3_goes_on_in_another(s3: S3, tmp_path:
     assert rows == len(sent)
 
 
-def test_a_pattern_and_a_folder_on_s3(bucket: UPath) -> None:
+def test_a_pattern_and_a_folder_on_a_store(bucket: UPath) -> None:
     """As on a disk; a file that another machine writes is seen."""
     (bucket / "in" / "b.jsonl").write_text('{"text": "two"}')
     (bucket / "in" / "a.csv").write_text("text\none\n")
