@@ -211,6 +211,7 @@ async def _run_locked(
             shape = shape_of(job, target)
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
+        run.closes += [shape.close] if shape.close is not None else []
         await patiently(partial(check_first_rows, source, shape.render), "reading the first rows", sent=False)
         sender = run.sender(Engine(transport, target, shape), stop, observer)
         await run.begin_spending(spent_before)

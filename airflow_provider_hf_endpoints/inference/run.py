@@ -86,6 +86,8 @@ class Run:
         self._over_budget: tuple[str, Notice] | None = None  # which budget, and its last message
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
+        #: Called when the run is over.
+        self.closes: list[Callable[[], None]] = [self._source.close, self._resume.journal.close]
 
     @classmethod
     def begin(cls, job: BatchJob, layout: OutputLayout, source: Input, lock: OutputLock) -> Run:
@@ -397,9 +399,9 @@ class Run:
         return self._transport.resent if self._transport is not None else 0
 
     def close(self) -> None:
-        """Close the files."""
-        self._source.close()
-        self._resume.journal.close()
+        """Close the files, and what was started for the run."""
+        for close in self.closes:
+            close()
 
 
 def spent_by_earlier_runs(job: BatchJob, layout: OutputLayout) -> Spent:

@@ -19,23 +19,38 @@ def check_references(schema: Mapping[str, Any]) -> None:
 
     :raises ValueError: a reference has no target, or leads to another document, or to itself for the same value
     """
+    walk_schema(schema).check_ends()
+
+
+def walk_schema(schema: Mapping[str, Any]) -> SchemaWalk:
+    """Every part of a schema.
+
+    :raises ValueError: a reference leads nowhere, or to another document
+    """
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.jsonschema import DRAFT202012, specification_with
 
     specification = specification_with(str(schema.get("$schema", "")), default=DRAFT202012)
     resource = specification.create_resource(schema)
     registry = REGISTRY.with_resource(resource.id() or "", resource).crawl()
-    walk = _Walk(specification)
+    walk = SchemaWalk(specification, id(schema))
     walk.visit(resource, registry.resolver_with_root(resource))
-    walk.check_ends()
+    return walk
 
 
-class _Walk:
-    """All parts of a schema and their references, each once, and which parts apply to the same value."""
+class SchemaWalk:
+    """Every part of a schema and all that it refers to, each once; and which part asks which of the same value.
 
-    def __init__(self, specification: Any) -> None:
+    :param root: the number of the whole schema
+    """
+
+    def __init__(self, specification: Any, root: int) -> None:
+        self.root = root
+        #: Each part by its number.
+        self.parts: dict[int, Any] = {}  # kept, so that no two have one number
+        #: The parts inside each part, and those that it refers to.
+        self.below: dict[int, list[int]] = {}
         self._specification = specification
-        self._parts: dict[int, Any] = {}  # kept, so that no two have the same id
         self._asks: dict[int, list[int]] = {}
         self._names: dict[int, str] = {}  # of the targets of references
 
@@ -44,9 +59,10 @@ class _Walk:
         :raises ValueError: a reference of this part, or of a part below, has no target
         """
         part = resource.contents
-        if id(part) in self._parts:
+        if id(part) in self.parts:
             return
-        self._parts[id(part)] = part
+        self.parts[id(part)] = part
+        inside = self.below[id(part)] = []
         if not isinstance(part, Mapping):
             return
         self._asks[id(part)] = [id(each) for each in _of_the_same(part)]
@@ -55,8 +71,10 @@ class _Walk:
                 found = _looked_up(resolver, part[name])
                 self._names[id(found.contents)] = part[name]
                 self._asks[id(part)].append(id(found.contents))
+                inside.append(id(found.contents))
                 self.visit(self._specification.create_resource(found.contents), found.resolver)
         for below in resource.subresources():
+            inside.append(id(below.contents))
             self.visit(below, resolver.in_subresource(below))
 
     def check_ends(self) -> None:

@@ -7,8 +7,9 @@ it silently, so this provider checks every answer.
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -16,9 +17,18 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.requests.references import check_references
+from airflow_provider_hf_endpoints.inference.requests.schema_cost import MOST_STEPS, parts_of
+from airflow_provider_hf_endpoints.inference.requests.schema_process import (
+    CHECK_SECONDS,
+    CheckTooLongError,
+    SchemaProcess,
+    first_problem,
+)
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
-#: Many chat templates put the opening tag of the thoughts into the prompt. The answer then has only the closing tag.
+log = logging.getLogger(__name__)
+
+#: Many chat templates put the beginning of the thoughts into the prompt, so that the answer has their end alone.
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\w+\s")
@@ -44,6 +54,18 @@ class SettledOutputError(InvalidOutputError):
     def kind(self) -> str:
         """The same kind as at any temperature."""
         return "invalid_output"
+
+
+class UncheckedOutputError(InvalidOutputError):
+    """The engine answered, and nobody knows whether the text fits: the check took longer than it may."""
+
+    retryable = False
+    fault = "caller"
+    what = "The check of the text against response_schema was stopped"
+    todo = (
+        "Simplify the schema. A pattern in which repetitions are nested or follow each other, such as (a+)+ or .*.*, "
+        "can take a time that multiplies with each character."
+    )
 
 
 def is_settled(parameters: Mapping[str, Any]) -> bool:
@@ -133,37 +155,61 @@ def _number(text: str) -> float:
     return value
 
 
-def checker(schema: dict[str, Any], *, settled: bool = False) -> Callable[[InferenceResult], InferenceResult]:
-    """A function from an answer to the answer with its text parsed. It raises `InvalidOutputError` for one that does
-    not match.
+class SchemaCheck:
+    """Takes an answer and gives the same with its text parsed; raises `InvalidOutputError` for one that does not fit.
 
     :param settled: see `is_settled`
     """
-    from jsonschema.validators import validator_for
 
-    invalid = SettledOutputError if settled else InvalidOutputError
+    def __init__(self, schema: dict[str, Any], *, settled: bool = False) -> None:
+        from jsonschema.validators import validator_for
 
-    validator = validator_for(schema)(schema)
+        self._invalid = SettledOutputError if settled else InvalidOutputError
+        self._validator = validator_for(schema)(schema)
+        self._parts = parts_of(schema)
+        self._process: SchemaProcess | None = SchemaProcess(schema)
 
-    def value_of(text: Any, result: InferenceResult) -> Any:
+    def __call__(self, result: InferenceResult) -> InferenceResult:
+        several = isinstance(result.output, list)  # of `n` texts each has to fit
+        values = [self._value_of(text, result) for text in (result.output if several else [result.output])]
+        return replace(result, output=values if several else values[0])
+
+    def close(self) -> None:
+        """End the process that checks what may take long, where there is one."""
+        if self._process is not None:
+            self._process.close()
+
+    def _value_of(self, text: Any, result: InferenceResult) -> Any:
         try:
             value = value_in(text)
         except (AttributeError, ValueError, RecursionError) as error:  # a message without text
             cut = ", truncated at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(text)[:200]!r}"
-            raise invalid(words, usage=result.usage) from error
+            raise self._invalid(words, usage=result.usage) from error
         try:
-            problem = next(iter(validator.iter_errors(value)), None)
+            problem = self._problem(value, len(text))
+        except CheckTooLongError:
+            words = f"more than {CHECK_SECONDS:g} s for a text of {len(text)} characters: {text[:200]!r}"
+            raise UncheckedOutputError(words, usage=result.usage) from None
         except (RecursionError, ArithmeticError) as error:
-            words = "nested too deeply" if isinstance(error, RecursionError) else f"a number too large ({error})"
-            raise invalid(f"{words} to be checked", usage=result.usage) from None
+            words = "nested too deeply" if isinstance(error, RecursionError) else "a number too large"
+            raise self._invalid(f"{words} to be checked", usage=result.usage) from None
         if problem is not None:
-            raise invalid(f"{problem.json_path}: {problem.message}"[:500], usage=result.usage)
+            raise self._invalid(problem, usage=result.usage)
         return value
 
-    def check(result: InferenceResult) -> InferenceResult:
-        several = isinstance(result.output, list)  # each of `n` texts must match
-        values = [value_of(text, result) for text in (result.output if several else [result.output])]
-        return replace(result, output=values if several else values[0])
-
-    return check
+    def _problem(self, value: Any, size: int) -> str | None:
+        """What is wrong with a value that was a text of so many characters."""
+        at_hand = self._parts is not None and self._parts * size <= MOST_STEPS
+        if self._process is not None and not at_hand:
+            try:
+                return self._process.problem(value)
+            except OSError as error:
+                self._process = None
+                log.warning(
+                    "No process can be started that checks answers (%s), so each answer is checked in this one. The "
+                    "batch stands still if the check of an answer takes long, for example by a pattern in "
+                    "response_schema",
+                    error,
+                )
+        return first_problem(self._validator, value)

@@ -27,10 +27,11 @@ class Shape:
 
     :param id_column: column with the id of a row, None for its place
     :param render: from a row to its request
-    :param frame: the request around the one text in which rows differ; None if they differ in more
-    :param answer: makes the record of a row with an answer
-    :param fail: makes the record of a failed row
-    :param accept: a last check of an answer, None for none; it may change the answer, or raise
+    :param frame: the request around the one text in which rows differ; None where they differ in more
+    :param answer: the record of a row that was answered
+    :param fail: the record of a row that failed
+    :param accept: a last look at an answer, None for none; it may change it, or raise
+    :param close: to be called when the last answer has come, None for nothing
     """
 
     id_column: str | None
@@ -39,6 +40,7 @@ class Shape:
     answer: AnswerRecord
     fail: ErrorRecord
     accept: Callable[[InferenceResult], InferenceResult] | None = None
+    close: Callable[[], None] | None = None
 
 
 def shape_of(job: BatchJob, target: Target) -> Shape:
@@ -51,14 +53,16 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
         return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
     parameters: Mapping[str, Any] = job.parameters or {}
     accept: Callable[[InferenceResult], InferenceResult] | None = None
+    close: Callable[[], None] | None = None
     if job.response_schema is not None:
         schema = structured.as_json_schema(job.response_schema)
         asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
         parameters = {**asked, **parameters}
-        accept = structured.checker(schema, settled=structured.is_settled(parameters))
+        accept = check = structured.SchemaCheck(schema, settled=structured.is_settled(parameters))
+        close = check.close
     elif answers_vectors(job.task) and job.body is None and not job.row_parameters:
         accept = VectorLengths().check
     render = compile_requests(job.template, target, parameters)
     frame = frame_of(job.template, target, parameters)
     answer = lines.keeping_record if job.keep_response else lines.answer_record
-    return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept)
+    return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept, close)

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 from airflow_provider_hf_endpoints.inference.requests.structured import (
     InvalidOutputError,
+    SchemaCheck,
     as_json_schema,
-    checker,
     value_in,
 )
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
@@ -146,13 +146,13 @@ def test_signs_within_json_are_text(text: str) -> None:
 def test_no_value_is_made_up(text: str) -> None:
     """A number that JSON cannot say would be written as null, unchecked; of two fences nobody can choose."""
     with pytest.raises(InvalidOutputError):
-        checker({})(InferenceResult(text))
+        SchemaCheck({})(InferenceResult(text))
 
 
 def test_an_answer_whose_check_fails_is_invalid() -> None:
     """Whatever the arithmetic of the check cannot do."""
     with pytest.raises(InvalidOutputError, match="too large"):
-        checker({"multipleOf": 0.1})(InferenceResult("1" + "0" * 400))
+        SchemaCheck({"multipleOf": 0.1})(InferenceResult("1" + "0" * 400))
 
 
 @pytest.mark.parametrize(
