@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,6 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.job.ends import BatchStopped
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.journal.holder import task_of
 from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, told_of
@@ -33,6 +31,7 @@ from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
 from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
+from airflow_provider_hf_endpoints.inference.runs.stops import Stop, Stops, WhyStop
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
 from airflow_provider_hf_endpoints.inference.shards.ids import compare_ids
 from airflow_provider_hf_endpoints.inference.shards.merged import merged_earlier
@@ -42,7 +41,6 @@ __all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 
 log = logging.getLogger(__name__)
 
-Stop = Callable[[], bool] | threading.Event | None
 ReadyReplicas = Callable[[], int]
 #: Seconds. The default interval of huggingface_hub. A new replica that is not noticed is billed and idle.
 REPLICAS_INTERVAL = 5.0
@@ -101,24 +99,24 @@ async def arun_batch(
     ready_replicas: ReadyReplicas | None = None,
     observer: Observer | None = None,
 ) -> BatchReport:
-    """`run_batch` for a running event loop; a cancellation stops the batch and keeps finished rows."""
-    ends, orphaned = _as_function(stop), _orphaned()
+    """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
+    why_stop = Stops(stop, job.job_timeout)
     layout = layout_of(job)
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
     look = partial(_finished, job, layout, source)
     if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
         await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
         return judge_job(job, finished)
-    go_on = partial(_stop_where_asked, job, layout, lambda: ends() or orphaned())
+    go_on = partial(_stop_where_asked, job, layout, why_stop)
     ids = await patiently(partial(check_input, job, source, go_on, suggest=True), "checking the input", sent=False)
     lock = OutputLock(layout.journal)
     try:
-        await _take(lock, lambda: ends() or orphaned())
-        # The previous holder of the lock may have finished this very job.
+        await _take(lock, job, layout, why_stop)
+        # Whoever had the lock until now may have done this very job.
         if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
             return judge_job(job, finished)
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
-        return await _run_locked(job, layout, source, lock, ends, orphaned, transport, ready_replicas, observer)
+        return await _run_locked(job, layout, source, lock, why_stop, transport, ready_replicas, observer)
     finally:
         await _without_failing(lock.release, "Giving the lock of the output back")
 
@@ -131,16 +129,15 @@ def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport
     return finished
 
 
-def _stop_where_asked(job: BatchJob, layout: OutputLayout, stop: Callable[[], bool]) -> None:
+def _stop_where_asked(
+    job: BatchJob, layout: OutputLayout, why_stop: WhyStop, doing: str = "while the input was read"
+) -> None:
     """
-    :raises BatchStopped: `stop`, before anything was sent
+    :raises BatchStopped: before anything was sent
     """
-    if stop():
-        nothing = BatchReport(
-            **told_of(job, layout),
-            complete=False,
-        )
-        raise BatchStopped(nothing, "stop requested while the input was read")
+    why = why_stop()
+    if why is not None:
+        raise BatchStopped(BatchReport(**told_of(job, layout), complete=False), f"{why} {doing}")
 
 
 async def _without_failing(work: Callable[[], None], doing: str) -> None:
@@ -151,27 +148,15 @@ async def _without_failing(work: Callable[[], None], doing: str) -> None:
         log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
 
 
-async def _take(lock: OutputLock, stop: Callable[[], bool]) -> None:
-    """Take the lock of the output. If another run has it, wait, because that run may be about to end.
+async def _take(lock: OutputLock, job: BatchJob, layout: OutputLayout, why_stop: WhyStop) -> None:
+    """Take the lock of the output; a run that has it is waited for, as it may be about to end.
 
-    :raises OutputBusyError: another run still has it
+    :raises OutputBusyError: another run has it, and goes on
+    :raises BatchStopped: meanwhile
     """
     look = partial(lock.attempt, WAIT)
     while not await patiently(look, "taking the lock of the output", sent=False):
-        if stop():
-            raise lock.busy
-
-
-def _orphaned() -> Callable[[], bool]:
-    """A function that returns whether the parent process of this one has gone.
-
-    Only for tasks of Airflow: without the parent the task's end is not reported, so a batch would only cost money and
-    block the next try. A batch on a command line may outlive its shell.
-    """
-    if not task_of(os.environ):
-        return lambda: False
-    parent = os.getppid()
-    return lambda: os.getppid() != parent
+        _stop_where_asked(job, layout, why_stop, f"while another run had the output: {lock.busy}")
 
 
 def _in_event_loop() -> bool:
@@ -182,19 +167,12 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _as_function(stop: Stop) -> Callable[[], bool]:
-    if stop is None:
-        return lambda: False
-    return stop.is_set if isinstance(stop, threading.Event) else stop
-
-
 async def _run_locked(
     job: BatchJob,
     layout: OutputLayout,
     source: Input,
     lock: OutputLock,
-    stop: Callable[[], bool],
-    orphaned: Callable[[], bool],
+    why_stop: Stops,
     transport: Transport | None,
     ready_replicas: ReadyReplicas | None,
     observer: Observer | None,
@@ -205,20 +183,21 @@ async def _run_locked(
     run = await patiently(partial(Run.begin, job, layout, source, lock), "reading the journal", sent=False)
     own = transport is None
     try:
+        await run.refuse_to_begin(why_stop)
         transport = transport or _opened(job, run)
-        target = await run.discover(transport, lambda: stop() or orphaned())
+        target = await run.discover(transport, why_stop)
         try:
             shape = shape_of(job, target)
         except UnsupportedTaskError as error:
             raise BatchInputError(str(error)) from error
         run.closes += [shape.close] if shape.close is not None else []
         await patiently(partial(check_first_rows, source, shape.render), "reading the first rows", sent=False)
-        sender = run.sender(Engine(transport, target, shape), stop, observer)
+        sender = run.sender(Engine(transport, target, shape), why_stop, observer)
         await run.begin_spending(spent_before)
         helpers = [
             asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
             asyncio.create_task(run.follow_spending()),
-            asyncio.create_task(run.follow_lock(orphaned)),
+            asyncio.create_task(run.follow_lock()),
         ]
         try:
             await sender.run()

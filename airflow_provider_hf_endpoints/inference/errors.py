@@ -30,6 +30,8 @@ class InferenceError(Exception):
     fault: ClassVar[str] = "endpoint"
     what: ClassVar[str] = "The endpoint returned no usable answer"
     todo: ClassVar[str] = ""
+    #: Seconds for which an endpoint that has answered nothing else is waited for, at most.
+    patience: ClassVar[float] = math.inf
 
     def __init__(
         self,
@@ -222,6 +224,14 @@ class CertificateError(TlsError):
     )
 
 
+class HttpsNeededError(TlsError):
+    """400 in the words of a web server: the port is one for https, and the request came without TLS."""
+
+    fault = "caller"
+    what = "The address takes https only"
+    todo = "Write https:// in place of http:// in the URL."
+
+
 class RedirectedError(NotFoundError):
     """3xx with a Location: the endpoint has another address."""
 
@@ -269,6 +279,15 @@ class ConnectionFailedError(InferenceError):
     fault = "network"
     what = "The endpoint could not be reached"
     todo = "Check the URL, and whether the endpoint is running."
+
+
+class UnknownHostError(ConnectionFailedError):
+    """No name server knows the host of the URL."""
+
+    what = "The host of the endpoint is unknown"
+    todo = "Check the URL for a mistake in the host's name, and whether the endpoint was deleted."
+    #: A new name may be unknown for a while to name servers that were asked for it before.
+    patience = 120.0
 
 
 class RetryBudgetError(InferenceError):

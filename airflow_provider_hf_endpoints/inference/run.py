@@ -45,8 +45,9 @@ from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, 
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
 from airflow_provider_hf_endpoints.inference.output.publish import count, publish
-from airflow_provider_hf_endpoints.inference.runs.discover import MAY_COME, discover_target
+from airflow_provider_hf_endpoints.inference.runs.discover import EndpointAwayError, discover_target
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, put_together
+from airflow_provider_hf_endpoints.inference.runs.stops import Stops, WhyStop
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
@@ -57,11 +58,7 @@ from airflow_provider_hf_endpoints.inference.stores.patience import patiently, p
 log = logging.getLogger(__name__)
 
 REMOVE_PATIENCE = 10.0  # seconds
-LOCK_TICK = 0.25  # seconds between two checks that this run still has its output
-#: Why a batch stops if its parent process has gone.
-ORPHANED = (
-    "the process that began the batch has ended: a worker was killed, or ran out of memory. A retry resumes the batch"
-)
+LOCK_TICK = 0.25  # seconds between two looks whether this run still has its output
 
 
 class Run:
@@ -124,33 +121,42 @@ class Run:
         if done:
             log.info("resuming an earlier run: %d rows are done and are not sent again", done)
 
-    async def discover(self, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
-        """Detect the engine of the endpoint, and wait for the endpoint as long as the job allows.
+    async def refuse_to_begin(self, why_stop: Stops) -> None:
+        """
+        :raises BatchStopped: reading the input and waiting for the lock have taken all of the job's time
+        """
+        if (why := why_stop()) is not None:
+            raise BatchStopped(await asyncio.to_thread(self._unsent), f"{why} before anything was sent")
 
-        :raises BatchAborted: it does not become ready, or refuses
-        :raises BatchStopped: `stop`, or `job_timeout`
+    async def discover(self, transport: Transport, why_stop: Stops) -> discovery.Target:
+        """Find out how to speak to the endpoint, waiting for it as long as the job allows.
+
+        :raises BatchAborted: it does not come, or refuses
+        :raises BatchStopped: as `why_stop` says
         """
         try:
-            self._target = await discover_target(self._job, transport, stop)
+            self._target = await discover_target(self._job, transport, why_stop)
+        except EndpointAwayError as away:
+            report = await asyncio.to_thread(self._unsent)
+            clean = away.last.without(self._job.token)
+            if away.why is None:
+                raise BatchAborted(report, clean) from away.last
+            raise BatchStopped(report, f"{away.why}, and the endpoint was not ready: {clean}") from away.last
         except InferenceError as error:
             report = await asyncio.to_thread(self._unsent)
-            if stop():
-                raise BatchStopped(report, "stop requested") from error
-            clean, job = error.without(self._job.token), self._job
-            if isinstance(error, MAY_COME) and job.job_timeout < job.startup_timeout:
-                why = f"job_timeout of {job.job_timeout:g} s has passed, and the endpoint was not ready: {clean}"
-                raise BatchStopped(report, why) from error
-            raise BatchAborted(report, clean) from error
+            raise BatchAborted(report, error.without(self._job.token)) from error
         if self._target.slots is not None:
             self.limiter.knows_slots(self._target.slots)
         return self._target
 
-    def sender(self, engine: Engine, stop: Callable[[], bool], observer: Observer | None) -> Sender:
-        """The sender of the rows."""
+    def sender(self, engine: Engine, why_stop: WhyStop, observer: Observer | None) -> Sender:
+        """What sends the rows."""
         self._transport = engine.transport
         pace = Pace(Gate(self._job.probe_interval, self._job.startup_timeout), self.limiter)
         progress = Progress(time.monotonic(), observer)
-        self._sender = put_together(self._job, engine, self._source, self._resume, pace, stop=stop, progress=progress)
+        self._sender = put_together(
+            self._job, engine, self._source, self._resume, pace, why_stop=why_stop, progress=progress
+        )
         return self._sender
 
     async def begin_spending(self, before: Spent) -> None:
@@ -224,17 +230,12 @@ class Run:
             )
         )
 
-    async def follow_lock(self, orphaned: Callable[[], bool]) -> None:
-        """End the batch if another run has taken its output over, or if its parent process has gone.
-
-        :param orphaned: returns whether the process that began the batch has gone
-        """
+    async def follow_lock(self) -> None:
+        """End the batch when another run has taken its output over."""
         assert self._sender is not None
         ending = self._sender.ending
         while not ending.over:
             await asyncio.sleep(LOCK_TICK)
-            if orphaned():
-                ending.end_early(stopped=ORPHANED)
             if self._lock.is_sure():
                 continue
             try:

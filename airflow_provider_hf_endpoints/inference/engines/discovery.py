@@ -39,6 +39,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     PermissionDeniedError,
     ServerError,
     StartingError,
+    TlsError,
 )
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
@@ -52,6 +53,7 @@ _NO_DIALECT_IN_IT = (
     EndpointPausedError,
     OverloadedError,
     StartingError,
+    TlsError,
 )
 _WRONG_METHOD = 405  # the route exists and takes a POST
 #: Only `transformers serve` lists this in its `/openapi.json`.

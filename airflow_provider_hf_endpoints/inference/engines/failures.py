@@ -33,7 +33,9 @@ _NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available
 _NO_TEMPLATE = re.compile(
     r"chat_template is not set|default chat template is no longer allowed|template error: template not found", re.I
 )
-# The toolkit answers 400 to every exception in the container, even to its own failures.
+# As nginx, Go and Apache say it.
+_HTTPS_NEEDED = re.compile(r"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|plain HTTP to an SSL", re.I)
+# The toolkit answers 400 to every exception in the container, its own failures included.
 _OWN_FAILURE = re.compile(r"out of memory|CUDA|cuDNN|NCCL|device-side assert|RuntimeError|Broken pipe", re.I)
 
 #: Length of a body's text that is searched, more than any error shows. A page may have megabytes.
@@ -120,6 +122,8 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             # These are not about the request: a conflict or a lock, a wrong backend, a failure of the engine. 460 and
             # 499: an intermediate server believed that the client had closed the connection.
             return errors.ServerError
+        case 400 if _HTTPS_NEEDED.search(words):
+            return errors.HttpsNeededError
         case 400 if _OWN_FAILURE.search(words):
             return errors.ServerError
         case _ if status >= 500:

@@ -52,6 +52,11 @@ def endpoint_url(url: str) -> str:
     return _OPENAI_PART.sub("", url.strip().rstrip("/")).rstrip("/")
 
 
+def host_of(url: str) -> str:
+    """The host of a URL as a log may name it, with its port; the URL itself may have a login in it."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def check_headers(headers: dict[str, str]) -> None:
     """Refuse headers that cannot be sent, or that would add another header.
 

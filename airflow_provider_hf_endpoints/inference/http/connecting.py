@@ -18,7 +18,9 @@ from typing import Any
 ADDRESS_LIFETIME = 60.0  # seconds for which a host's addresses, and what is known of each, are remembered
 STAGGER = 0.25  # seconds
 
-#: In the form of `getaddrinfo`: family, type, protocol, and the argument of `connect`.
+_UNKNOWN = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)}
+
+#: As `getaddrinfo` gives them: family, type, protocol, and what `connect` takes.
 Target = tuple[int, int, int, tuple[Any, ...]]
 
 
@@ -145,6 +147,18 @@ async def _connected(target: Target) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def is_unknown_host(error: BaseException | None) -> bool:
+    """Whether an exception, or the one behind it, says that no name server knows the host.
+
+    A name server that does not answer says nothing about the name.
+    """
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno in _UNKNOWN
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _close(task: asyncio.Task[socket.socket]) -> None:

@@ -13,7 +13,9 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
     InferenceTimeoutError,
     MalformedAnswerError,
+    UnknownHostError,
 )
+from airflow_provider_hf_endpoints.inference.http.connecting import is_unknown_host
 from airflow_provider_hf_endpoints.inference.http.tls_failures import hopeless, is_hopeless, tls_failure
 
 #: The exceptions of a request. Not every error of httpx is an `HTTPError`, broken TLS may raise its own error, and
@@ -31,6 +33,8 @@ def typed_error(error: Exception, route: str) -> InferenceError:
     match error:
         case httpx.InvalidURL() | UnicodeError() | httpx.LocalProtocolError():
             return BadRequestError(f"the request was not sent: {words}", path=route)
+        case httpx.ConnectError() if is_unknown_host(error):
+            return UnknownHostError(_with_host(error, words), path=route)
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
             return ConnectionFailedError(words, path=route)
         case httpx.TimeoutException():
@@ -41,6 +45,13 @@ def typed_error(error: Exception, route: str) -> InferenceError:
             return MalformedAnswerError(words, path=route)
         case _:
             return CutAnswerError(words, path=route)
+
+
+def _with_host(error: httpx.ConnectError, words: str) -> str:
+    try:
+        return f"{error.request.url.host}: {words}"
+    except RuntimeError:  # an error that nobody gave its request
+        return words
 
 
 def closed_before_answer(error: Exception) -> bool:

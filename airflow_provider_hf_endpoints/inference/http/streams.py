@@ -22,10 +22,11 @@ from airflow_provider_hf_endpoints.inference.errors import (
     CutAnswerError,
     InferenceError,
     InferenceTimeoutError,
+    UnknownHostError,
 )
 from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers
 from airflow_provider_hf_endpoints.inference.http.certificates import default_ssl_context
-from airflow_provider_hf_endpoints.inference.http.connecting import Addresses
+from airflow_provider_hf_endpoints.inference.http.connecting import Addresses, is_unknown_host
 from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
 from airflow_provider_hf_endpoints.inference.http.tls_failures import Handshakes, tls_failure
 from airflow_provider_hf_endpoints.inference.http.transport import (
@@ -255,7 +256,9 @@ class StreamsTransport(Transport):
         except OSError as error:  # refused, unreachable, unknown host, TLS failure
             if (failure := tls_failure(error)) is not None:
                 raise self._tls.failed(failure, request.route) from error
-            raise ConnectionFailedError(str(error) or type(error).__name__, path=request.route) from error
+            kind = UnknownHostError if is_unknown_host(error) else ConnectionFailedError
+            words = f"{self._address.host}: {error}" if kind is UnknownHostError else str(error) or type(error).__name__
+            raise kind(words, path=request.route) from error
         self._tls.worked()
         self._all.add(connection)
         return connection

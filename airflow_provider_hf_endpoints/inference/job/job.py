@@ -73,9 +73,11 @@ class BatchJob:
     :param row_timeout: seconds after which a row fails if every attempt was refused
     :param hedge_after: seconds after which a row without a response is sent a second time; the first response counts.
         `auto` for three times the 95th percentile of the last 500 latencies; None for never
-    :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later
+    :param startup_timeout: seconds to wait for an endpoint that is not ready, at the start or later; at most 120 for a
+        host that no name server knows
     :param probe_interval: seconds between two requests to an endpoint that is not ready
-    :param job_timeout: seconds for the whole run
+    :param job_timeout: seconds for the whole run, all waiting included, until its last answer; what is done is written
+        after that
     :param drain_timeout: seconds that requests in flight may still take when the batch has to stop
     :param shard: the part of the input that this job does, as `plan_batch` returned it; its output goes below
         `output_path` until `merge_shards` puts all of them together

@@ -79,6 +79,7 @@ class Gate:
         self._step = SHORTEST_STEP
         self._longest_step = math.inf
         self.last_error: InferenceError | None = None
+        self._same_since = 0.0  # for how long it has been of this kind
 
     @property
     def closed(self) -> bool:
@@ -110,6 +111,8 @@ class Gate:
         :param in_flight: requests still in flight; if there are none, all were refused
         :param sent_at: when it was sent
         """
+        if type(error) is not type(self.last_error):
+            self._same_since = now
         self.last_error = error
         self._probing = False
         self._streak += 1
@@ -206,6 +209,14 @@ class Gate:
         step = self._ramp_step
         return self._hold_until + (int((now - self._hold_until) / step) + 1) * step + 1e-6
 
+    @property
+    def gives_up_at(self) -> float | None:
+        """When the endpoint will have been away for longer than the batch waits; None where it is not away."""
+        if self._closed_at is None or self.last_error is None:
+            return None
+        ends_at = self._closed_at + self._patience
+        return ends_at if self._ever_open else min(ends_at, self._same_since + self.last_error.patience)
+
     def gave_up(self, now: float) -> bool:
-        """Whether the endpoint has been unavailable for longer than the batch waits."""
-        return self._closed_at is not None and now - self._closed_at > self._patience
+        """Whether that is the case."""
+        return self.gives_up_at is not None and now > self.gives_up_at

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import discovery
@@ -22,8 +23,11 @@ from airflow_provider_hf_endpoints.inference.errors import (
     ServerError,
     StartingError,
 )
+from airflow_provider_hf_endpoints.inference.http.address import host_of
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
+from airflow_provider_hf_endpoints.inference.runs.stops import Stops
+from airflow_provider_hf_endpoints.inference.sending.progress import WaitLog
 from airflow_provider_hf_endpoints.inference.sending.unforeseen import typed_failure
 from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
 
@@ -36,30 +40,62 @@ SHORTEST = 1.0  # seconds, if hardly any time is left
 MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, InferenceTimeoutError)
 
 
-async def discover_target(job: BatchJob, transport: Transport, stop: Callable[[], bool]) -> discovery.Target:
-    """The dialect and model of the endpoint. Waits for one that is not ready, with one request every few seconds.
+class EndpointAwayError(Exception):
+    """The endpoint did not come.
 
-    :raises InferenceError: it is not ready within `startup_timeout` or `job_timeout`, or refuses
+    :param last: what its last answer was
+    :param why: why the run does not wait longer although the endpoint has time left, None where it has none
     """
-    deadline = time.monotonic() + min(job.startup_timeout, job.job_timeout)
-    said = False
+
+    def __init__(self, last: InferenceError, why: str | None) -> None:
+        super().__init__(str(last))
+        self.last = last
+        self.why = why
+
+
+async def discover_target(job: BatchJob, transport: Transport, why_stop: Stops) -> discovery.Target:
+    """How to speak to the endpoint; waits for one that is not ready, with one question every few seconds.
+
+    :raises EndpointAwayError: it does not come in time
+    :raises InferenceError: it refuses
+    """
+    wait = _Wait(job)
     while True:
         try:
-            target = await _discover(job, transport, deadline)
+            target = await _discover(job, transport, min(wait.ends_at, why_stop.ends_at))
             log.info("requests have the form of %s: %s", target.dialect, target.why)
             return target
         except MAY_COME as error:
             pause = max(job.probe_interval, error.retry_after or 0.0)
-            if time.monotonic() + pause > deadline:
-                raise
-            if not said:
-                log.info("waiting for the endpoint: %s", error)
-                said = True
             resume_at = time.monotonic() + pause
+            wait.note(error)
+            if resume_at > wait.ends_at:
+                raise EndpointAwayError(error, None) from error
             while time.monotonic() < resume_at:
-                if stop():
-                    raise
+                if (why := why_stop()) is not None:
+                    raise EndpointAwayError(error, why) from error
                 await asyncio.sleep(min(TICK, pause))
+
+
+class _Wait:
+    """How long the endpoint is waited for, and what the log says meanwhile."""
+
+    def __init__(self, job: BatchJob) -> None:
+        self._log = WaitLog(host_of(job.url))
+        self._startup_ends_at = time.monotonic() + job.startup_timeout
+        self._kind = ""
+        self._kind_ends_at = math.inf
+
+    def note(self, error: InferenceError) -> None:
+        """The endpoint is not ready."""
+        now = time.monotonic()
+        if error.kind != self._kind:
+            self._kind, self._kind_ends_at = error.kind, now + error.patience
+        self._log.note(error, now, self.ends_at)
+
+    @property
+    def ends_at(self) -> float:
+        return min(self._startup_ends_at, self._kind_ends_at)
 
 
 async def _discover(job: BatchJob, transport: Transport, deadline: float) -> discovery.Target:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
+from airflow_provider_hf_endpoints.inference.http.address import host_of
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
@@ -21,6 +22,7 @@ from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
 from airflow_provider_hf_endpoints.inference.requests.arrays import array_form
 from airflow_provider_hf_endpoints.inference.runs.shape import Shape
+from airflow_provider_hf_endpoints.inference.runs.stops import WhyStop
 from airflow_provider_hf_endpoints.inference.sending.attempts import AnswerReader, Attempts, Exchange
 from airflow_provider_hf_endpoints.inference.sending.dispatch import Dispatcher
 from airflow_provider_hf_endpoints.inference.sending.feed import Feed, RowForm, RowReader
@@ -105,16 +107,16 @@ def put_together(
     resume: Resume,
     pace: Pace,
     *,
-    stop: Callable[[], bool],
+    why_stop: WhyStop,
     progress: Progress,
 ) -> Sender:
     """The sender of a job's rows.
 
     :param source: the input
-    :param resume: knows which rows an earlier run has finished
-    :param pace: decides how many requests may be sent
-    :param stop: called every few milliseconds; whether to stop
-    :raises BatchInputError: the job sets a number of rows per request, but this engine takes one
+    :param resume: says which rows an earlier run has done
+    :param pace: says how many requests may be sent
+    :param why_stop: asked every few milliseconds
+    :raises BatchInputError: a number of rows per request was asked for, and this engine takes one
     """
     tally, ending, queue = Tally(), Ending(), RetryQueue()
     shape, target = engine.shape, engine.target
@@ -140,7 +142,7 @@ def put_together(
     dispatcher = Dispatcher(feed, queue, attempts, hedging, pace, ending)
     # Beside the workers.
     status = Status(progress, tally, pace, attempts, queue)
-    rules = WatchRules(stop, job.job_timeout, job.progress_interval)
+    rules = WatchRules(why_stop, job.progress_interval, host_of(job.url))
     watch = Watch(rules, pace, ending, status, on_tick=(dispatcher.hedge, exchange.give_up_early_ones))
     beside: list[Helper] = [recorder.run, partial(watch.run, source.count)]
     if job.max_concurrency == "auto":

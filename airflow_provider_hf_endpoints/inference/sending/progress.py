@@ -1,4 +1,5 @@
-"""Reports on a running batch: a line every few seconds, a snapshot for an observer, a table at the end.
+"""What is told about a running batch: a line every few seconds, a snapshot for an observer, a table at the end; and
+which endpoint is waited for, why, and until when.
 
 Nothing here makes decisions. `watch.py` decides when to report.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from airflow_provider_hf_endpoints._money import usd
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 
@@ -20,6 +22,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 _STEP = math.log(1.04)  # precision of a quantile: 4 %
 _SHORTEST = 1e-4  # seconds
 _WORDS = 200  # characters of an error's message
+WAIT_INTERVAL = 60.0  # seconds between two lines about the same trouble
 
 
 class Latencies:
@@ -190,6 +193,32 @@ def _cost_line(report: BatchReport) -> list[str]:
     minutes, price = cost["replica_minutes"], usd(cost["price_per_hour"])
     time = f"{minutes:.1f}" if minutes >= 0.05 else "less than 0.1"
     return [f"  cost      {usd(cost['usd'], places=4)} for {time} replica-minutes at {price} an hour{each}"]
+
+
+class WaitLog:
+    """Says at once what the trouble is, says so again where it is another, and once a minute.
+
+    :param host: of the endpoint
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._kind = ""
+        self._next = 0.0
+
+    def note(self, error: InferenceError, now: float, ends_at: float) -> None:
+        """The endpoint did not take a request.
+
+        :param ends_at: when the batch gives up
+        """
+        if error.kind == self._kind and now < self._next:
+            return
+        self._kind, self._next = error.kind, now + WAIT_INTERVAL
+        log.info("waiting for %s, for %.0f s more at most: %s", self._host, max(0.0, ends_at - now), error)
+
+    def over(self) -> None:
+        """The endpoint takes requests again."""
+        self._kind = ""
 
 
 def first_words(message: str) -> str:

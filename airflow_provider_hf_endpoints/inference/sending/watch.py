@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, 
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
 from airflow_provider_hf_endpoints.inference.sending.attempts import Attempts
 from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
-from airflow_provider_hf_endpoints.inference.sending.progress import Progress
+from airflow_provider_hf_endpoints.inference.sending.progress import Progress, WaitLog
 from airflow_provider_hf_endpoints.inference.sending.retries import RetryQueue
 from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
 
@@ -29,14 +29,14 @@ TICK = 0.05  # seconds until a stop is noticed
 class WatchRules:
     """When a batch ends early, and how often it reports.
 
-    :param stop: called every few milliseconds; whether to stop
-    :param job_timeout: seconds for the whole run
+    :param why_stop: asked every few milliseconds why to stop, in words; None where nothing speaks for it
     :param progress_interval: seconds between two lines in the log
+    :param host: of the endpoint
     """
 
-    stop: Callable[[], bool]
-    job_timeout: float
+    why_stop: Callable[[], str | None]
     progress_interval: float
+    host: str = ""
 
 
 class Status:
@@ -87,7 +87,7 @@ class Watch:
         self._status = status
         self._on_tick = on_tick
         self._clock = time.monotonic
-        self._began = self._clock()
+        self._wait_log = WaitLog(rules.host)
 
     async def run(self, count_rows: Callable[[], int | None]) -> None:
         """Check until cancelled.
@@ -109,14 +109,16 @@ class Watch:
                 self._status.tell(now)
 
     def _end_in_time(self, now: float) -> None:
-        """Notice a stop, the end of the job's time, or an endpoint that does not become available."""
-        rules, gate = self._rules, self._pace.gate
-        if rules.stop():
-            self._ending.end_early(stopped="stop requested")
-        elif now - self._began > rules.job_timeout:
-            self._ending.end_early(stopped=f"job_timeout of {rules.job_timeout:g} s has passed")
+        """Notice a reason to stop, or an endpoint that does not come."""
+        gate, why = self._pace.gate, self._rules.why_stop()
+        if why is not None:
+            self._ending.end_early(stopped=why)
         elif gate.gave_up(now):
             self._ending.end_early(gate.last_error)
+        elif gate.gives_up_at is None or gate.last_error is None:
+            self._wait_log.over()
+        else:
+            self._wait_log.note(gate.last_error, now, gate.gives_up_at)
 
 
 async def watch_metrics(transport: Transport, pace: Pace, outcomes: Outcomes, ending: Ending) -> None:
