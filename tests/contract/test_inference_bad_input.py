@@ -110,6 +110,20 @@ def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], wo
         assert server.requests == []
 
 
+def test_a_name_twice_far_down_is_the_error_of_its_row(tmp_path: Path) -> None:
+    """The row is not sent with the last of its values, and no other row is refused for it."""
+    rows: list[Any] = questions(300)
+    rows[250] = '{"id": "x", "text": "one", "text": "other"}'
+    write_rows(tmp_path, rows)
+    with serving(echo) as server:
+        report = run_batch(job_of(server.url, tmp_path))
+        assert 299 == len(server.posts)
+    assert (300, {"bad_row": 1}) == (report.rows, report.errors)
+    (line,) = results(tmp_path, "out/errors.jsonl")
+    assert (250, 251) == (line["index"], line["line"])
+    assert "line 251 of in.jsonl has the name 'text' twice, so one value would be lost" in line["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])
 def test_a_column_to_keep_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     """With the nearest name, before any request; one that only some rows have is null in the others."""

@@ -18,8 +18,8 @@ from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFil
 from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
 from airflow_provider_hf_endpoints.inference.inputs.lines import (
     Line,
-    doubled_name,
     parse_line,
+    refuse_repeated_name,
     require_columns,
     with_line,
 )
@@ -50,7 +50,7 @@ def check_rows(
         lines = list(itertools.islice(read_lines(source.only(file)), FIRST_ROWS))
         if stop_on_bad or not _is_fragment(file, lines):
             _check_first(file, lines, columns, stop_on_bad)
-        _refuse_doubled_name(file, lines)
+        _refuse_repeated_names(file, lines)
         rows += len(lines)
         first = first or next(iter(lines), None)
         if keep:
@@ -101,20 +101,23 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
         raise BatchInputError.within(file, problems[0])
 
 
-def _refuse_doubled_name(file: InputFile, lines: list[Line]) -> None:
+def _refuse_repeated_names(file: InputFile, lines: list[Line]) -> None:
+    """Refuse a file in which a row has a name twice, which whoever wrote the file does to every row.
+
+    Not where the lines stand in the middle of a file: there such a row is an error row, as it is in a file that is
+    read from its beginning.
+
+    :raises BatchInputError: one value would be lost
     """
-    :raises BatchInputError: a row has two columns with the same name; then every row of the file has
-    """
-    for line in lines if file.format is JSONL else ():
+    for line in lines if file.start == 0 else ():
         try:
-            name = doubled_name(line) if parse_line(line) else None
+            row = parse_line(line)
         except BadLineError:
             continue
-        if name is not None:
-            raise BatchInputError(
-                f"input file {file} has two columns with the name {name!r} on {line.where}, so one value would be "
-                "lost. Rename one of them"
-            )
+        try:
+            refuse_repeated_name(line, row)
+        except BadLineError as error:
+            raise BatchInputError.within(file, error) from None
 
 
 def check_first_rows(source: Input, render: Callable[[Mapping[str, Any]], object]) -> None:

@@ -5,13 +5,13 @@ The request for a row is made in `requests/`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
 
 RowId = str | int
 
@@ -62,12 +62,21 @@ def parse_line(line: Line) -> dict[str, Any]:
     return row
 
 
-def doubled_name(line: Line) -> str | None:
-    """A name that a row has twice, although a JSON parser silently keeps the last value; None if there is none.
-
-    This is slow, so only a few rows are checked.
+def refuse_repeated_name(line: Line, row: dict[str, Any]) -> None:
     """
-    return next((name for name, count in Counter(fastjson.names_in(line.raw)).items() if count > 1), None)
+    Formats that are tables refuse two columns of one name by themselves.
+
+    :param row: what stands in the line
+    :raises BadLineError: an object of the row has a name twice, so that one of two values would be lost
+    """
+    if line.file is not None and line.file.format is not JSONL:
+        return
+    try:
+        name = fastjson.repeated_name(line.raw, row)
+    except ValueError as error:
+        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}") from None
+    if name is not None:
+        raise BadLineError(f"{line.where} has the name {name!r} twice, so one value would be lost. Rename one of them")
 
 
 def with_line(error: Exception, line: Line) -> BatchInputError:

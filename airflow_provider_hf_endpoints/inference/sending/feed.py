@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.inputs.lines import Line, RowId, parse_line, row_id, with_line
+from airflow_provider_hf_endpoints.inference.inputs.lines import (
+    Line,
+    RowId,
+    parse_line,
+    refuse_repeated_name,
+    row_id,
+    with_line,
+)
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.journal.records import row_key
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
@@ -76,6 +83,7 @@ class RowReader:
         form = self._form
         try:
             row = parse_line(line)
+            refuse_repeated_name(line, row)
             identity = row_id(row, line, form.id_column)
             request = form.render(row)
         except (BatchInputError, InferenceError) as reason:

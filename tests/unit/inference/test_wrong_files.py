@@ -11,15 +11,20 @@ import lzma
 import sqlite3
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
+from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.check import check_rows
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import CsvForm
-from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
+from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line, refuse_repeated_name
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
 from airflow_provider_hf_endpoints.inference.requests.template import Template
 
@@ -212,14 +217,27 @@ def test_a_byte_order_mark_contradicts_another_encoding(tmp_path: Path, codec: s
         '{"text":"a","id":1,"text":"a"}',
         '{"text": {"text": 1}, "id": [{"text": 2}], "text": "b"}',
         '{"te\\u0078t": 1, "text": "\\"text\\": 2", "text": "b"}',
+        '{"text" : 1,"text":2}',
+        '{"text"\t: 1, "text"  : 2}',
+        '{"id": [1, {"text": 1, "text": 2}], "text": ["a", {"b": 1}]}',
+        '{"id": {"a": [[{"text": "\\\\", "text": "\\\\"}]]}, "text": "a"}',
     ],
 )
-def test_a_column_that_a_row_has_twice_is_refused(tmp_path: Path, line: str) -> None:
-    """As in the other formats: which of the values is meant nobody knows."""
+def test_a_name_that_a_row_has_twice_is_refused(tmp_path: Path, line: str) -> None:
+    """As two columns are in the other formats: which of the values is meant nobody knows. Behind the first rows, and in
+    the middle of a file, it is that row's error."""
     path = tmp_path / "in.jsonl"
     path.write_text(f"{ROW}{line}\n", encoding="utf-8")
-    with pytest.raises(BatchInputError, match=r"two columns with the name 'text' on line 2 of"):
+    with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl has the name 'text' twice"):
         check(path, "text")
+    path.write_text(ROW * 150 + f"{line}\n", encoding="utf-8")
+    check(path, "text")
+    found = find_input(path)
+    middle = replace(found, files=(replace(found.files[0], start=len(ROW.encode()) * 140),))
+    check_rows(middle, ["text"], stop_on_bad=False, may_be_empty=False)
+    *_, last = read_lines(found)
+    with pytest.raises(BadLineError, match=r"line 151 of in\.jsonl has the name 'text' twice"):
+        refuse_repeated_name(last, parse_line(last))
 
 
 @pytest.mark.parametrize(
@@ -239,3 +257,40 @@ def test_a_name_in_a_value_is_no_second_column(tmp_path: Path, line: str) -> Non
     check(path, "text", "id")
     (found,) = read_lines(find_input(path))
     assert json.loads(line) == parse_line(found)
+
+
+class Pairs(list[Any]):
+    """An object whose names may repeat."""
+
+
+names = st.sampled_from(["a", "b", 'q"', "back\\", "é", "\t", '": ', ""])
+values = st.recursive(
+    st.one_of(st.none(), st.integers(), names, st.sampled_from(['"a": 1', '\\": "b" :'])),
+    lambda inside: st.one_of(st.lists(inside, max_size=3), st.lists(st.tuples(names, inside), max_size=3).map(Pairs)),
+    max_leaves=8,
+)
+blanks = st.sampled_from(["", "", " ", "\t", "\n "])
+
+
+@given(st.lists(st.tuples(names, values), max_size=4).map(Pairs), blanks, st.booleans())
+def test_a_name_is_found_twice_wherever_it_stands_and_however_it_is_written(
+    pairs: Pairs, blank: str, escaped: bool
+) -> None:
+    """Counting the ends of names is a short way; it never differs from reading every object."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Pairs):
+            inner = ",".join(f"{text(name)}{blank}:{blank}{text(each)}" for name, each in value)
+            return f"{{{inner}}}"
+        if isinstance(value, list):
+            return f"[{blank}{','.join(map(text, value))}{blank}]"
+        return json.dumps(value, ensure_ascii=escaped)
+
+    def repeats(value: Any) -> bool:
+        if isinstance(value, Pairs):
+            below = [each for _, each in value]
+            return len({name for name, _ in value}) < len(value) or any(map(repeats, below))
+        return isinstance(value, list) and any(map(repeats, value))
+
+    document = text(pairs).encode()
+    assert repeats(pairs) == (fastjson.repeated_name(document, json.loads(document)) is not None)
