@@ -99,6 +99,13 @@ def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) 
         ([{"text": "a", "Id": 1}], "Did you mean 'Id'"),
         ([{"text": "a", "id": None}], "line 1 of in.jsonl has no valid id: 'id' is None. Give every row"),
         ([{"text": "a", "id": 1.5}], "line 1 of in.jsonl has no valid id"),
+        ([{"text": "a", "id": 1.0}], "line 1 of in.jsonl has no valid id"),
+        ([{"text": "a", "id": True}], "line 1 of in.jsonl has no valid id"),
+        (
+            [{"text": "a", "id": "1"}, {"text": "b", "id": 1}],
+            r"id 1 in column 'id' appears on line 1 .* line 2 .*'1' there; an output in Parquet has the same text",
+        ),
+        ([{"text": "a", "id": "\ud800"}, {"text": "b", "id": "\ud801"}], "the same text for both"),
     ],
 )
 def test_missing_and_doubled_ids_are_refused(tmp_path: Path, rows: list[Any], words: str) -> None:
@@ -122,6 +129,19 @@ def test_a_name_twice_far_down_is_the_error_of_its_row(tmp_path: Path) -> None:
     (line,) = results(tmp_path, "out/errors.jsonl")
     assert (250, 251) == (line["index"], line["line"])
     assert "line 251 of in.jsonl has the name 'text' twice, so one value would be lost" in line["error"]["message"]
+
+
+def test_ids_that_differ_in_any_way_that_an_output_shows_are_different(tmp_path: Path) -> None:
+    """Case, blanks, the two forms of an accent, leading zeros: each row keeps its id as it stands, in every form."""
+    ids = ["a", "A", "a ", " a", "\u00e9", "e\u0301", "", "01", 1, -1, 2**70, "null", "\x00", "x" * 300, "x" * 301]
+    write_rows(tmp_path, [{"text": f"t{n}", "id": each} for n, each in enumerate(ids)])
+    with serving(echo) as server:
+        for form in ("jsonl", "parquet"):
+            job = job_of(server.url, tmp_path, id_column="id", output_path=tmp_path / form / f"out.{form}")
+            assert len(ids) == run_batch(job).succeeded
+    assert ids == [line["id"] for line in results(tmp_path, "jsonl/out.jsonl")]
+    table = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "parquet/out.parquet")
+    assert list(map(str, ids)) == table["id"].to_pylist()
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.csv"])

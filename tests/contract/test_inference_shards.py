@@ -266,6 +266,23 @@ def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.Monk
     assert merge_shards(tmp_path / "out", unique_ids=False).rows == 40
 
 
+def test_ids_of_one_text_are_one_id_in_two_shards_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number in one, the text of its digits in the other: the later shard says so, and so does the merge."""
+    rows = questions(40)
+    rows[35]["id"], rows[2]["id"] = 7, "7"
+    write_rows(tmp_path, rows)
+    with serving(echo) as server:
+        shards = planned(tmp_path)
+        job = job_of(server.url, tmp_path, id_column="id")
+        run_shards(job, shards[:3])
+        with pytest.raises(BatchInputError, match=r"id 7 .* another shard"):
+            run_batch(replace(job, shard=shards[3]))
+        monkeypatch.setattr(shard_ids, "COMPARED_AT_MOST", 0)
+        run_batch(replace(job, shard=shards[3]))
+    with pytest.raises(BatchInputError, match=r"id 7 appears in row 2 and in row 35 .*'7' there; an output in Parquet"):
+        merge_shards(tmp_path / "out")
+
+
 def test_failed_rows_are_judged_over_the_whole(tmp_path: Path) -> None:
     """A shard of nothing but errors is a finished one; the merge fails as one worker would, after publishing."""
     write_rows(tmp_path, questions(40))

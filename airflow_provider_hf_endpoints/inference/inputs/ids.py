@@ -1,4 +1,9 @@
-"""Whether every row has a unique id. Ids are compared by hash, so that memory needs eight bytes per row."""
+"""Ids of rows: that every row has one of its own. Known by their hashes, so that memory holds eight bytes a row.
+
+Two ids are the same where an output cannot tell them apart. Results in Parquet have ids as text, so the number 1 and
+the text "1" are the same; so are two texts that differ in half a character, which UTF-8 has no form of. All else that
+differs is different: case, blanks, and the two forms in which Unicode writes an accent.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +22,21 @@ _LINES_AT_A_TIME = 4096
 
 
 def hash_id(identity: RowId) -> int:
-    """64 bits of a row's id. A text and a number with the same digits differ."""
-    hashed = blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(hashed, "big")
+    """64 bits of a row's id, the same for ids that are the same."""
+    return int.from_bytes(blake2b(_as_written(identity), digest_size=8).digest(), "big")
+
+
+def _as_written(identity: RowId) -> bytes:
+    """An id as the poorest output has it."""
+    try:
+        return str(identity).encode()
+    except UnicodeEncodeError:
+        return str(identity).encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+
+
+def written_alike(first: RowId, second: RowId) -> str:
+    """What to say of two ids that are the same; nothing where they look the same, too."""
+    return "" if repr(first) == repr(second) else f" ({first!r} there; an output in Parquet has the same text for both)"
 
 
 def hashes_of(
@@ -52,7 +69,7 @@ def hashes_of(
 
 
 def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
-    seen: dict[int, str] = {}
+    seen: dict[int, tuple[RowId, str]] = {}
     for line in read_lines(source):
         try:
             identity = row_id(parse_line(line), line, id_column)
@@ -60,10 +77,11 @@ def _first_doubled(source: Input, id_column: str, doubled: set[int]) -> str:
             continue
         hashed = hash_id(identity)
         if hashed in seen:
+            first, where = seen[hashed]
             return (
-                f"id {identity!r} in column {id_column!r} appears on {seen[hashed]} and on {line.where}. Ids must be "
-                "unique"
+                f"id {identity!r} in column {id_column!r} appears on {where} and on {line.where}"
+                f"{written_alike(first, identity)}. Ids must be unique"
             )
         if hashed in doubled:
-            seen[hashed] = line.where
+            seen[hashed] = identity, line.where
     return f"ids in column {id_column!r} are not unique"

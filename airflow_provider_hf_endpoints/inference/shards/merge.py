@@ -21,7 +21,8 @@ from airflow_provider_hf_endpoints.inference.input_errors import (
     OutputConflictError,
     ShardsMissingError,
 )
-from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id
+from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id, written_alike
+from airflow_provider_hf_endpoints.inference.inputs.lines import RowId
 from airflow_provider_hf_endpoints.inference.job.ends import judge
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
 from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
@@ -224,20 +225,22 @@ def _check_ids(parts: Sequence[_Part]) -> None:
     doubled = find_doubled(files) if files else set()
     if not doubled:
         return
-    seen: dict[Any, int] = {}
+    seen: dict[int, tuple[RowId, int]] = {}
     for part in parts:
         with part.layout.results.open("rb") as file:
             for place, line in enumerate(_lines(file), start=part.start):
                 row = fastjson.decode(line)
                 identity = row.get("custom_id", row.get("id"))
-                if identity is None or hash_id(identity) not in doubled:
+                if identity is None or (hashed := hash_id(identity)) not in doubled:
                     continue
-                if identity in seen:
+                if hashed in seen:
+                    first, before = seen[hashed]
                     raise BatchInputError(
-                        f"id {identity!r} appears in row {seen[identity]} and in row {place} of the input (shard "
-                        f"{part.shard.name}). Ids must be unique. To keep both rows, merge with unique_ids=False"
+                        f"id {identity!r} appears in row {before} and in row {place} of the input (shard "
+                        f"{part.shard.name}){written_alike(first, identity)}. Ids must be unique. To keep both rows, "
+                        "merge with unique_ids=False"
                     )
-                seen[identity] = place
+                seen[hashed] = identity, place
 
 
 def _manifest(

@@ -235,7 +235,7 @@ def test_each_of_many_senders_takes_its_part_of_the_queue_for_its_own() -> None:
 def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever files hold them, and however little is compared at a time; in one file they count too."""
     monkeypatch.setattr(shard_ids, "IDS_AT_ONCE", 7)
-    names: list[list[str | int]] = [[f"a{n}" for n in range(50)], [f"b{n}" for n in range(50)], [], ["a13", 7, "7"]]
+    names: list[list[str | int]] = [[f"a{n}" for n in range(50)], [f"b{n}" for n in range(50)], [], ["a13", 7, "8"]]
     files = []
     for number, ids in enumerate(names):
         files.append(UPath(tmp_path / f"{number}.bin"))
