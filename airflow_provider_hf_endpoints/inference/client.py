@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
     MalformedAnswerError,
 )
+from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
 from airflow_provider_hf_endpoints.inference.http.certificates import verify_for
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
@@ -218,8 +219,10 @@ class InferenceClient(_Settings):
         :param inputs: what the task takes: a text, messages, a list of texts, a mapping
         :param parameters: under OpenAI's or TGI's names
         :raises InferenceError: the typed error, see `inference.errors`
+        :raises ValueError: an argument holds what JSON has no form of
         """
-        result: InferenceResult = self._drive(discovery.run(self._discovered(), task, inputs, parameters))
+        given = plain("inputs", inputs), plain("parameters", parameters)
+        result: InferenceResult = self._drive(discovery.run(self._discovered(), task, *given))
         return result
 
     def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
@@ -237,7 +240,7 @@ class InferenceClient(_Settings):
 
     def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
         """Call any route of the container: its JSON, or its text. Raises as `run` does."""
-        return self._drive(discovery.call(route, payload, method))
+        return self._drive(discovery.call(route, plain("payload", payload), method))
 
     def _discovered(self) -> discovery.Target:
         if self._target is None:
@@ -289,7 +292,8 @@ class AsyncInferenceClient(_Settings):
 
     async def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
         """See `InferenceClient.run`."""
-        result: InferenceResult = await self._drive(discovery.run(await self._discovered(), task, inputs, parameters))
+        given = plain("inputs", inputs), plain("parameters", parameters)
+        result: InferenceResult = await self._drive(discovery.run(await self._discovered(), task, *given))
         return result
 
     async def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
@@ -307,7 +311,7 @@ class AsyncInferenceClient(_Settings):
 
     async def call(self, route: str, payload: Any = None, method: str = "POST") -> Any:
         """See `InferenceClient.call`."""
-        return await self._drive(discovery.call(route, payload, method))
+        return await self._drive(discovery.call(route, plain("payload", payload), method))
 
     async def _discovered(self) -> discovery.Target:
         if self._target is None:

@@ -49,11 +49,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # --- The data plane, by floors: what all rooms stand on, the rooms in the order of a row's way, and what joins them.
-GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "input_errors", "backoff", "stores")}
+GROUND = {f"inference.{name}" for name in ("wire", "errors", "fastjson", "given", "input_errors", "backoff", "stores")}
 MAY_IMPORT |= {
     "inference.wire": set(),
     "inference.errors": {"_redact", "inference.wire"},
     "inference.fastjson": set(),
+    "inference.given": set(),
     "inference.input_errors": set(),
     "inference.stores": {"_packages", "inference.errors", "inference.input_errors"},
     "inference.backoff": {"inference.errors", "inference.wire"},

@@ -12,7 +12,6 @@ from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
@@ -187,35 +186,6 @@ def no_stream(**given: Any) -> None:
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("stream"):
             raise ValueError(f"{name} contains `stream`, but a batch reads complete responses. Leave `stream` out")
-
-
-def sendable(**given: Any) -> None:
-    """
-    :param given: arguments that go into requests
-    :raises ValueError: one of them contains a value without a JSON form, or NaN or infinity, which would become null
-    """
-    for name, value in given.items():
-        try:
-            finite = _is_finite(value)
-            fastjson.encode(value)
-        except RecursionError:
-            raise ValueError(f"{name} is nested too deeply") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} cannot be written as JSON ({error}): {value!r}") from None
-        if not finite:
-            raise ValueError(f"{name} contains NaN or infinity, which JSON does not support: {value!r}")
-
-
-def _is_finite(value: Any) -> bool:
-    match value:
-        case float():
-            return isfinite(value)
-        case Mapping():
-            return all(map(_is_finite, value.values()))
-        case list() | tuple():
-            return all(map(_is_finite, value))
-        case _:
-            return True
 
 
 def rows_own(**given: Mapping[str, Any] | None) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.formats import CsvForm, InputFormat
 from airflow_provider_hf_endpoints.inference.job import checks
@@ -171,6 +172,8 @@ class BatchJob:
         checks.kinds(self, _hints())
         checks.url(self.url)
         dialect_of(self.engine)
+        for name in ("parameters", "row_parameters", "body", "messages"):
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
         _ = self.template, self.budget, self.csv_form
         for shared in self.every_shared_budget:
             shared.spending(self.price_per_hour, self.rows_per_replica_second, shared.began, 0.0)
@@ -191,14 +194,11 @@ class BatchJob:
     def _check_requests(self) -> None:
         checks.rows_per_request(self.rows_per_request, may_share=self._may_share_requests)
         checks.body_alone(self.body, self.parameters)
-        checks.sendable(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.rows_own(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
         checks.parameters_agree(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
-            if isinstance(self.response_schema, Mapping):
-                checks.sendable(response_schema=self.response_schema)
             structured.as_json_schema(self.response_schema)
             if self.body is not None or self._has_whole_requests:
                 raise ValueError("body is given together with response_schema. Write the schema into the body")

@@ -14,8 +14,8 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
+from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.requests.references import check_references
 from airflow_provider_hf_endpoints.inference.requests.schema_cost import MOST_STEPS, parts_of
 from airflow_provider_hf_endpoints.inference.requests.schema_process import (
@@ -92,11 +92,8 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
                 ) from None
     if not isinstance(schema, Mapping):
         raise ValueError(f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}")
-    try:
-        # In the form that the engine gets: without tuples, and with text keys.
-        found: dict[str, Any] = fastjson.decode(fastjson.encode(dict(schema)))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"response_schema cannot be written as JSON ({error})") from None
+    # As the engine will read it: there is no tuple in it, and every name is a text.
+    found: dict[str, Any] = plain("response_schema", schema)
     try:
         _check_schema(found)
     except RecursionError:

@@ -10,7 +10,9 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
-from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.inference.given import plain
+from airflow_provider_hf_endpoints.operators.checking.settings import is_known
+from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
@@ -57,12 +59,19 @@ class InferenceOperator(RequestingOperator):
         self.model = model
         self.fail_on_truncated = fail_on_truncated
         self.request_timeout = request_timeout
+        for name, value in (("inputs", inputs), ("parameters", parameters)):
+            if is_known(value):
+                plain(name, value)
         if request_timeout <= 0:
             raise ValueError(f"request_timeout={request_timeout!r} is not valid. Give a positive number of seconds.")
 
     def _check(self) -> None:
         if self.inputs is None or self.inputs in ("", [], {}):
             raise InvalidArgumentError(f"inputs={self.inputs!r} is empty. Give the input for task {self.task!r}.")
+        try:
+            plain("inputs", self.inputs), plain("parameters", self.parameters)
+        except ValueError as error:
+            raise InvalidArgumentError(f"{error}.") from None
 
     def _send(self, context: Context, target: Target) -> dict[str, Any]:
         if target.use_budget is not None and (spent := target.use_budget.refusal(target.price_per_hour(), time.time())):
