@@ -381,10 +381,10 @@ class Run:
         }
 
     def _of_shard(self) -> dict[str, Any]:
-        """What a merge needs to know."""
+        """Of a shard what a merge has to know; of a batch by one worker what tells its rows."""
         job = self._job
         if job.shard is None:
-            return {}
+            return {"rows_digest": self._source.digest.hexdigest()}
         places, ids = job.names_rows_by is None, self._layout.ids.exists()
         return {
             "shard": {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +165,99 @@ def test_a_file_that_was_replaced_is_not_finished(tmp_path: Path) -> None:
         assert 6 == run_batch(job_of(server.url, tmp_path, on_existing="overwrite")).rows
         (tmp_path / "in.jsonl").unlink()
         assert 6 == run_batch(job_of(server.url, tmp_path)).rows  # an input that is gone is no other one
+
+
+def touched(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def packed_again(path: Path) -> None:
+    rows = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(rows + b"\n\n", compresslevel=1, mtime=7))
+
+
+def grouped_again(path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pq.read_table(path), path, row_group_size=2, compression="gzip")
+
+
+def quoted_again(path: Path) -> None:
+    path.write_text("\r\n".join(",".join(f'"{v}"' for v in line.split(",")) for line in path.read_text().split()))
+
+
+WRITTEN_AGAIN: dict[str, Callable[[Path], None]] = {
+    "in.jsonl": touched,
+    "in.jsonl.gz": packed_again,
+    "in.parquet": grouped_again,
+    "in.csv": quoted_again,
+}
+
+
+def written(path: Path) -> Path:
+    """Five rows in the form that the name tells."""
+    rows = questions(5)
+    if path.name.endswith(".parquet"):
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.name.endswith(".csv"):
+        path.write_text("\n".join(["id,text", *(f"{row['id']},{row['id']}-text" for row in rows)]))
+    else:
+        data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"on_existing": "overwrite", "attempt_key": "k"}], ids=["resume", "overwrite"])
+@pytest.mark.parametrize("name", WRITTEN_AGAIN)
+def test_the_same_rows_in_a_file_that_was_written_again_are_not_paid_again(
+    tmp_path: Path, name: str, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Touched, packed another way, in other row groups: the rows are compared with those that were sent, and only
+    where anything differs."""
+    path = written(tmp_path / name)
+    with serving(echo) as server, caplog.at_level(logging.INFO):
+        job = job_of(server.url, tmp_path, input_path=path, **options)
+        run_batch(job)
+        run_batch(job)
+        assert "comparing its rows" not in caplog.text
+        WRITTEN_AGAIN[name](path)
+        report = run_batch(job)
+        assert (5, 0) == (report.rows, report.requests)
+        assert "comparing its rows" in caplog.text
+        assert 5 == len(server.posts)
+
+
+@pytest.mark.parametrize("change", ["one letter", "two rows swapped", "a row that is none"])
+def test_other_rows_of_the_same_size_are_another_job(tmp_path: Path, change: str) -> None:
+    """And so is another order."""
+    path = write_rows(tmp_path, [*questions(5), "{broken"])
+    lines = path.read_text().splitlines()
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+        match change:
+            case "one letter":
+                lines[3] = lines[3].replace("question 3", "question 7")
+            case "two rows swapped":
+                lines[0], lines[1] = lines[1], lines[0]
+            case _:
+                lines[5] = "{brokem"
+        path.write_text("\n".join(lines) + "\n")
+        touched(path)
+        with pytest.raises(OutputConflictError, match=r"input file .*in\.jsonl was \d+ bytes .* and is now"):
+            run_batch(job_of(server.url, tmp_path))
+        with pytest.raises(OutputConflictError, match="prompt was"):
+            run_batch(job_of(server.url, tmp_path, prompt="{text}!"))
+        assert 5 == len(server.posts)
+
+
+def test_a_resumed_run_knows_the_digest_of_all_rows(tmp_path: Path) -> None:
+    """Rows that an earlier run has done are in it."""
+    path = write_rows(tmp_path, questions(100))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, after=30)
+        run_batch(job_of(server.url, tmp_path))
+        touched(path)
+        assert 0 == run_batch(job_of(server.url, tmp_path)).requests
 
 
 def test_a_manifest_of_an_earlier_release_is_read(tmp_path: Path) -> None:

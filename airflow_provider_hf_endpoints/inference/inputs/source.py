@@ -14,7 +14,7 @@ from airflow_provider_hf_endpoints.inference.input_errors import BatchError, Bat
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
-from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
+from airflow_provider_hf_endpoints.inference.inputs.versions import RowsDigest, versions_of
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class LineSource:
         self.skips: Callable[[int, bytes], bool] = lambda place, raw: False
         #: The number of lines, with blank ones, of each part of a file that was read to its end.
         self.lines: dict[str, int] = {}
+        #: Of all lines that were read.
+        self.digest = RowsDigest()
         self._broken: Exception | None = None
         self._place = 0  # lines that were read
         self._closed = threading.Event()
@@ -98,6 +100,7 @@ class LineSource:
             for line in self._lines:
                 read += 1
                 self._place += 1
+                self.digest.add(line)
                 if not skips(line.place, line.raw):
                     block.append(line)
                     size += len(line.raw)

@@ -16,8 +16,10 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-#: The input, and how its text is read. An unfinished batch continues if these have changed: the file was corrected.
-CONTENT = ("inputs", "encoding", "delimiter")
+#: Size and version of each input file. They may change although the rows are the same.
+VERSIONS = ("inputs",)
+#: What the input was, and how its text is read. An unfinished batch goes on where these changed: the file was mended.
+CONTENT = (*VERSIONS, "encoding", "delimiter")
 
 
 #: Mappings whose order does not matter: requests are made in a fixed order.

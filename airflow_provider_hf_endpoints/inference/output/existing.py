@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.input_errors import OutputConflictError
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.job.identity import CONTENT, FORMAT, differences
+from airflow_provider_hf_endpoints.inference.inputs.versions import digest_of
+from airflow_provider_hf_endpoints.inference.job.identity import CONTENT, FORMAT, VERSIONS, differences
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in
 from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 
-# Keys of a journal's description, besides the identity of its job: the results it is for, and who began it.
+log = logging.getLogger(__name__)
+
+#: In a journal's description, beside the identity of its job: which results it is for, and who began it.
 RUN = "run"
 
 
@@ -39,15 +43,39 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
             f"{job.output_path} contains a finished output, and on_existing is 'fail'. Choose another output_path, or "
             'on_existing="resume"'
         )
-    same_job(manifest.get("identity", {}), job, source)
+    same_job(manifest.get("identity", {}), job, source, _but_for(manifest, job, source))
     results_there(manifest, layout)
     return replace(report_in(manifest, layout), requests=0, retries=0)
 
 
 def _finished_in_this_attempt(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> bool:
-    """Whether this job itself wrote the existing output in place of an older one."""
-    same = not differences({**manifest.get("identity", {}), "format": FORMAT}, job.identity(source))
-    return same and bool(job.attempt_key) and manifest.get("attempt") == job.attempt_key
+    """Whether what stands there is what this job itself has written in place of an older output."""
+    if not job.attempt_key or manifest.get("attempt") != job.attempt_key:
+        return False
+    return not _differences(manifest, job, source, _but_for(manifest, job, source))
+
+
+def _differences(manifest: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequence[str]) -> list[str]:
+    return differences({**manifest.get("identity", {}), "format": FORMAT}, job.identity(source), but_for)
+
+
+def _but_for(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> Sequence[str]:
+    """What may differ between a finished output and the job: the versions of files that hold the same rows as then.
+
+    A file that was copied, or downloaded once more, has another time. Its rows are paid already. They are read only
+    where nothing else differs.
+    """
+    digest = manifest.get("rows_digest")
+    if digest is None or not _differences(manifest, job, source, ()) or _differences(manifest, job, source, VERSIONS):
+        return ()
+    log.info(
+        "the input of %s was written again since then; comparing its rows with those that were sent", job.output_path
+    )
+    try:
+        return VERSIONS if digest_of(source) == digest else ()
+    except BatchInputError as error:
+        log.warning("the rows of the input cannot be compared: %s", error)
+        return ()
 
 
 def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
