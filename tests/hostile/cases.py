@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hypothesis import strategies as st
+
+from airflow_provider_hf_endpoints.inference.inputs.unpack import can_zstd
 
 # --- rows
 
@@ -42,12 +44,21 @@ class Row:
     :param extra: value of the column that is kept
     :param question: value of `q`, "" for a plain one
     :param missing: the row has no column `q`
+    :param odd_id: where rows have ids, the place of this one's in `ODD_IDS`, None for a plain one
     """
 
     bad: int | None = None
     extra: Any = "e"
     question: Any = "plain"
     missing: bool = False
+    odd_id: int | None = None
+
+
+#: Some are the same text, some are none at all.
+ODD_IDS: list[Any] = [
+    *(1, "1", "01", 1.0, True, None, "", " ", "a", "A", "a ", "\u00e9", "e\u0301", 2**70, "x" * 300, [1], {}),
+    *("\ud800", "\ud801", "\x00", "{n}", "a\u2028b", "null"),
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ rows = st.lists(
         st.builds(Row),
         st.builds(Row, extra=st.sampled_from(ODD_VALUES), question=st.sampled_from(ODD_VALUES)),
         st.builds(Row, missing=st.just(True)),
+        st.builds(Row, odd_id=st.one_of(st.none(), st.integers(0, len(ODD_IDS) - 1))),
         st.builds(Row, bad=st.integers(0, len(BAD_LINES) - 1)),
     ),
     min_size=1,
@@ -92,7 +104,24 @@ rows = st.lists(
 
 # --- answers
 
-Content = Literal["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
+Content = Literal[
+    "text",
+    "empty",
+    "surrogate",
+    "nul",
+    "long",
+    "json",
+    "deep json",
+    "json list",
+    "fenced",
+    "thinking",
+    "words again",
+    "json again",
+    "letters again",
+]
+#: What packs a body: names of content encodings, of which a batch knows the first four; a body that is cut.
+Packing = Literal["gzip", "x-gzip", "deflate", "bare deflate", "zstd", "br", "cut gzip"]
+UNPACKED = (None, "gzip", "x-gzip", "deflate", "bare deflate")
 #: What stands in a choice's message beside or in place of a text.
 Message = Literal[
     "content", "null content", "tool calls", "tools beside text", "refusal", "list content", "thinking part", "missing"
@@ -143,6 +172,7 @@ class Good:
     message: Message = "content"
     usage: Any = field(default_factory=lambda: dict(USAGES[0]))
     reason: Any = "stop"
+    packing: Packing | None = None
 
 
 #: Bodies of a 200 that are no answer.
@@ -187,6 +217,7 @@ class Refusal:
     status: int = 503
     body: int = 0
     retry_after: str | None = None
+    packing: Packing | None = None
 
 
 REFUSAL_BODIES = [
@@ -254,27 +285,16 @@ class Slow:
 
 Answer = Good | Broken | Refusal | Raises | Slow
 
+packings = st.one_of(st.none(), st.none(), st.none(), st.sampled_from(get_args(Packing)))
 answers = st.one_of(
     st.builds(Good),
     st.builds(
         Good,
-        content=st.sampled_from(
-            ["text", "empty", "surrogate", "nul", "long", "json", "deep json", "json list", "fenced", "thinking"]
-        ),
-        message=st.sampled_from(
-            [
-                "content",
-                "null content",
-                "tool calls",
-                "tools beside text",
-                "refusal",
-                "list content",
-                "thinking part",
-                "missing",
-            ]
-        ),
+        content=st.sampled_from(get_args(Content)),
+        message=st.sampled_from(get_args(Message)),
         usage=st.sampled_from(USAGES),
         reason=st.sampled_from(REASONS),
+        packing=packings,
     ),
     st.builds(Broken, body=st.integers(0, len(BROKEN_BODIES) - 1)),
     st.builds(
@@ -282,6 +302,7 @@ answers = st.one_of(
         status=st.sampled_from(STATUSES),
         body=st.integers(0, len(REFUSAL_BODIES) - 1),
         retry_after=st.sampled_from(RETRY_AFTERS),
+        packing=packings,
     ),
     st.builds(Raises, what=st.integers(0, 7)),
     st.builds(Slow, seconds=st.sampled_from([1.0, 200.0, 5000.0])),
@@ -323,6 +344,12 @@ store_faults = st.lists(
 
 # --- the whole
 
+InputKind = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "tsv", "parquet", "openai"]
+INPUT_KINDS = [kind for kind in get_args(InputKind) if can_zstd() or not kind.endswith(".zst")]
+Layout = Literal["file", "link", "linked folder", "folder", "pattern", "list"]
+Schema = Literal["plain", "pattern", "unique"]
+Change = Literal["touch", "append", "edit"]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -330,6 +357,12 @@ class Case:
 
     :param answers: what the server does with its first requests, one after the other; afterwards it is well
     :param remote: the output is on the object store; `remote_input` the input
+    :param layout: how `input_path` leads to the rows; other than `file` on a local disk alone
+    :param name: of the files of input and output, by its place in `places.NAMES`
+    :param route: of lines of an OpenAI Batch
+    :param schema: which one the answers have to fit, see `world.SCHEMAS`
+    :param ids: the rows have ids
+    :param change: what happens to the input before the second run
     :param stop_after: the run is asked to stop after so many requests, None not
     :param cancel_after: the same by a cancellation
     """
@@ -339,10 +372,15 @@ class Case:
     store_faults: list[StoreFault] = field(default_factory=list)
     remote: bool = False
     remote_input: bool = False
-    input_format: Literal["jsonl", "jsonl.gz", "csv", "csv.gz", "parquet", "openai"] = "jsonl"
+    input_format: InputKind = "jsonl"
+    layout: Layout = "file"
+    name: int = 0
+    route: Literal["/v1/chat/completions", "/v1/score"] = "/v1/chat/completions"
     table: Table = field(default_factory=Table)
     output_format: Literal["jsonl", "jsonl.gz", "parquet"] = "jsonl"
-    schema: bool = False
+    schema: Schema | None = None
+    ids: bool = False
+    change: Change | None = None
     keep: bool = True
     concurrency: int | Literal["auto"] = 3
     stop_after: int | None = None
@@ -356,10 +394,15 @@ cases = st.builds(
     store_faults=st.one_of(st.just([]), store_faults),
     remote=st.booleans(),
     remote_input=st.booleans(),
-    input_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "csv", "csv.gz", "parquet", "parquet", "openai"]),
+    input_format=st.sampled_from(["jsonl", "jsonl", "parquet", *INPUT_KINDS]),
+    layout=st.one_of(st.just("file"), st.sampled_from(get_args(Layout))),
+    name=st.one_of(st.just(0), st.integers(0, 11)),
+    route=st.sampled_from(["/v1/chat/completions", "/v1/score"]),
     table=tables,
     output_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "parquet"]),
-    schema=st.booleans(),
+    schema=st.sampled_from([None] * 9 + ["plain"] * 7 + ["pattern", "unique"]),
+    ids=st.sampled_from([False, False, True]),
+    change=st.sampled_from([None, None, None, *get_args(Change)]),
     keep=st.booleans(),
     concurrency=st.sampled_from([1, 3, "auto"]),
     stop_after=st.one_of(st.none(), st.none(), st.integers(0, 20)),

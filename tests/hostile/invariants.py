@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, BatchInputError, OutputConflictError
 from tests.hostile.cases import (
+    BAD_LINES,
     BROKEN_BODIES,
     GIVEN_UP,
     MAY_BE_EMPTY,
     REFUSAL_BODIES,
+    UNPACKED,
     Broken,
+    Case,
     Good,
     Raises,
     Refusal,
+    Row,
     Slow,
     word_of,
 )
-from tests.hostile.server import PASSING, Exchange, message_of, text_of
+from tests.hostile.server import PASSING, WITHOUT_SCORES, Exchange, message_of, text_of
+from tests.hostile.tables import cell, id_of, utf8
 from tests.hostile.world import Outcome
 
 #: Simulated seconds; the most that one run of so few rows may take by the job's own limits, with room.
@@ -56,11 +62,61 @@ def the_output_is_whole(outcome: Outcome) -> Iterator[str]:
     report = outcome.runs[-1].report
     if isinstance(outcome.runs[-1].error, BatchInputError) and not outcome.server.exchanges:
         return
+    if outcome.replaced:
+        if not isinstance(outcome.runs[-1].error, OutputConflictError):
+            yield f"finished with other rows than those of the input: {outcome.runs[-1]!r}"
+        return
     if report is None or not report.complete:
         yield f"not finished after {len(outcome.runs)} runs: {outcome.runs[-1].error!r}"
         return
-    if [line["index"] for line in outcome.lines] != list(range(len(outcome.case.rows))):
-        yield f"lines of the output: {[line['index'] for line in outcome.lines]}, rows: {len(outcome.case.rows)}"
+    if [line["index"] for line in outcome.lines] != list(range(len(outcome.rows))):
+        yield f"lines of the output: {[line['index'] for line in outcome.lines]}, rows: {len(outcome.rows)}"
+
+
+def ids_are_those_of_the_rows(outcome: Outcome) -> Iterator[str]:
+    """Each line has the id of its row, as the input has it; an input whose ids are none, or are the same, is refused
+    before anything is sent, and no other is for its ids."""
+    case = outcome.case
+    if not case.ids:
+        return
+    table = case.input_format.startswith(("csv", "tsv", "parquet"))
+    rows = [(n, row) for n, row in enumerate(case.rows) if table or row.bad is None]
+    rows = [(n, row) for n, row in rows if row.bad is None or case.input_format == "parquet"]
+    ids = {n: _id_in(case, row, n) for n, row in rows}
+    nameless = not table and any(row.bad == _ROW_WITHOUT_ID for row in case.rows)
+    valid = not nameless and all(isinstance(each, str | int) and not isinstance(each, bool) for each in ids.values())
+    unique = len({_in_parquet(each) for each in ids.values()}) == len(ids)
+    refused = isinstance(outcome.runs[-1].error, BatchInputError)
+    if not (valid and unique) and (not refused or outcome.server.exchanges):
+        yield f"ids {list(ids.values())} were taken"
+    if valid and unique and refused and re.search(r"\bids? ", str(outcome.runs[-1].error)):
+        yield f"ids {list(ids.values())} were refused: {outcome.runs[-1].error}"
+    text = case.output_format == "parquet"
+    for line in outcome.lines:
+        known = ids.get(line["index"]) if line["index"] < len(case.rows) else f"row-{line['index']}"
+        wanted = _in_parquet(known) if text and known is not None else known
+        if line["id"] is not None and (line["id"] != wanted or type(line["id"]) is not type(wanted)):
+            yield f"row {line['index']} has the id {line['id']!r}, in the input {known!r}"
+        if line["id"] is None and line["error"] is None:
+            yield f"row {line['index']} has no id"
+
+
+def _in_parquet(value: Any) -> str:
+    """An id as an output has it that has texts alone."""
+    return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+_ROW_WITHOUT_ID = BAD_LINES.index(b'{"q": NaN}')
+
+
+def _id_in(case: Case, row: Row, number: int) -> Any:
+    """A row's id as its file has it."""
+    value = id_of(row, number)
+    if case.input_format == "parquet":
+        return utf8(value)
+    if case.input_format.startswith(("csv", "tsv")):
+        return cell(value).encode(case.table.codec, "replace").decode(case.table.codec) or None
+    return value
 
 
 def counts_are_those_of_the_lines(outcome: Outcome) -> Iterator[str]:
@@ -105,7 +161,10 @@ def _body(exchange: Exchange) -> Any:
     """The whole answer, as a line of an OpenAI Batch's output holds it."""
     if isinstance(exchange.answer, Broken):
         return json.loads(BROKEN_BODIES[exchange.answer.body]) if exchange.answer.body in _BROKEN else None
-    return exchange.sent if isinstance(exchange.answer, Good | Slow) else None
+    if not isinstance(exchange.answer, Good | Slow):
+        return None
+    without = isinstance(exchange.answer, Good) and exchange.answer.content in WITHOUT_SCORES
+    return None if exchange.route == "/v1/score" and without else exchange.sent
 
 
 def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
@@ -115,8 +174,10 @@ def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
         return _BROKEN.get(answer.body, [])
     if not isinstance(answer, Good) or word_of(answer.reason) in GIVEN_UP:
         return []
-    text = text_of(answer, exchange.number, schema=outcome.case.schema)
+    text = text_of(answer, exchange.number, schema=outcome.case.schema is not None)
     message = message_of(answer, text)
+    if answer.packing not in UNPACKED:
+        return []
     extra = {name: message[name] for name in BESIDE if message.get(name)} or None
     outputs: list[Any]
     match answer.message:
@@ -129,8 +190,9 @@ def _outputs(exchange: Exchange, outcome: Outcome) -> list[tuple[Any, Any]]:
         case _:
             outputs = [""] if extra or word_of(answer.reason) in MAY_BE_EMPTY else []
     if outcome.case.schema:
-        fits = answer.content in ("text", "json", "fenced", "thinking") and outputs == [text]
-        outputs = [{"a": f"a{exchange.number};"}] if fits else []
+        again = answer.content == "letters again" and outcome.case.schema != "pattern"
+        fits = again or answer.content in ("text", "json", "fenced", "thinking")
+        outputs = [json.loads(text) if again else {"a": f"a{exchange.number};"}] if fits and outputs == [text] else []
     return [(_whole(each), _whole(extra)) for each in outputs for _whole in (_as_it_is, _as_utf8)]
 
 
@@ -138,7 +200,10 @@ def _as_it_is(value: Any) -> Any:
     """The value, decoded where it is JSON in a text: an output in Parquet holds it so."""
     if not isinstance(value, str) or not value.startswith(("{", "[")) or value.startswith("[["):
         return value
-    return json.loads(value)
+    try:
+        return json.loads(value)
+    except ValueError:  # a text that only begins as JSON does
+        return value
 
 
 def _as_utf8(value: Any) -> Any:
@@ -158,7 +223,8 @@ def nothing_done_is_sent_again(outcome: Outcome) -> Iterator[str]:
         return
     done: set[int | None] = set()
     for exchange in outcome.server.exchanges:
-        if exchange.run > 0 and exchange.row in done:
+        edited = exchange.row == 0 and outcome.rows[:1] != case.rows[:1]
+        if exchange.run > 0 and exchange.row in done and not edited:
             before = _answer_of(outcome, exchange.row)
             yield f"row {exchange.row} was answered by request {before}, sent again as {exchange.number}"
         plain = isinstance(exchange.answer, Good) and exchange.answer == Good()
@@ -185,8 +251,8 @@ def the_endpoints_faults_are_no_rows(outcome: Outcome) -> Iterator[str]:
 
 def _is_endpoints(exchange: Exchange) -> bool:
     match exchange.answer:
-        case Refusal(status=status, body=body):
-            words = REFUSAL_BODIES[body].decode("utf-8", "replace")
+        case Refusal(status=status, body=body, packing=packing):
+            words = REFUSAL_BODIES[body].decode("utf-8", "replace") if packing in UNPACKED else ""
             return status in ENDPOINT_STATUSES or (status == 400 and any(each in words for each in ENDPOINT_WORDS))
         case Raises(what=what):
             return what in PASSING
@@ -228,10 +294,21 @@ def tokens_are_the_servers(outcome: Outcome) -> Iterator[str]:
         yield f"tokens: report {report.prompt_tokens}+{report.completion_tokens}, server {prompt}+{completion}"
 
 
+def what_was_changed_is_asked_again(outcome: Outcome) -> Iterator[str]:
+    """A row that is another one in the second run has an answer to what it asks then."""
+    if outcome.rows[:1] == outcome.case.rows[:1] or not outcome.lines or outcome.lines[0]["error"] is not None:
+        return
+    asked = [each for each in outcome.server.exchanges if each.row == 0 and "edited" in str(each.body)]
+    if not any(_said(outcome.lines[0]) in _outputs(each, outcome) for each in asked if each.returned):
+        yield "row 0 has an answer to what it asked before it was changed"
+
+
 CHECKS: tuple[Callable[[Outcome], Iterator[str]], ...] = (
     ends_are_typed,
     time_is_bounded,
     the_output_is_whole,
+    ids_are_those_of_the_rows,
+    what_was_changed_is_asked_again,
     counts_are_those_of_the_lines,
     answers_are_the_servers,
     nothing_done_is_sent_again,

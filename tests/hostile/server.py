@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.errors import ConnectionFailedError, CutAnswerError, InferenceTimeoutError
+from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 from tests.hostile.cases import BROKEN_BODIES, REFUSAL_BODIES, Answer, Broken, Good, Raises, Refusal, Slow
@@ -41,6 +43,7 @@ class Exchange:
     row: int | None
     answer: Answer
     body: Any
+    route: str = "/v1/chat/completions"
     returned: bool = False
     sent: dict[str, Any] = field(default_factory=dict)
 
@@ -67,6 +70,12 @@ def text_of(answer: Good, number: int, *, schema: bool) -> str:
             return json.dumps([1.5, number])
         case "fenced":
             return f"```json\n{json.dumps({'a': plain})}\n```"
+        case "words again":
+            return plain + "la la " * 3000
+        case "json again":
+            return '{"a": "' + "a" * 5000
+        case "letters again":  # which no pattern with a repetition in a repetition comes to an end with
+            return json.dumps({"a": "a" * 60 + "!"})
         case "thinking":
             return f"<think>hm</think>{json.dumps({'a': plain})}"
 
@@ -115,7 +124,7 @@ class HostileServer(Transport):
         asked = json.loads(request.body)
         number = len(self.exchanges)
         answer = self._answers.pop(0) if self._answers else Good()
-        exchange = Exchange(number, self.run, _row_of(asked), answer, asked)
+        exchange = Exchange(number, self.run, _row_of(asked), answer, asked, request.route)
         self.exchanges.append(exchange)
         self.on_request(number + 1)
         await asyncio.sleep(0.1)
@@ -135,19 +144,59 @@ class HostileServer(Transport):
                 raise RAISED[what]()
             case Broken(body=body):
                 return WireResponse(200, {"content-type": "application/json"}, BROKEN_BODIES[body])
-            case Refusal(status=status, body=body, retry_after=retry_after):
+            case Refusal(status=status, body=body, retry_after=retry_after, packing=packing):
                 headers = {} if retry_after is None else {"retry-after": retry_after}
-                return WireResponse(status, headers, REFUSAL_BODIES[body])
+                return _received(status, headers, REFUSAL_BODIES[body], packing)
             case _:
                 assert isinstance(answer, Good)
+        if exchange.route == "/v1/score":
+            exchange.sent = _scores(answer)
+            return _received(200, {}, json.dumps(exchange.sent).encode(), answer.packing)
         text = text_of(answer, exchange.number, schema=self._schema)
         choice = {"index": 0, "message": message_of(answer, text), "finish_reason": answer.reason}
         exchange.sent = {"model": "org/model", "choices": [choice], "usage": answer.usage}
-        return WireResponse(200, {}, json.dumps(exchange.sent).encode())
+        return _received(200, {}, json.dumps(exchange.sent).encode(), answer.packing)
+
+
+def _scores(answer: Good) -> dict[str, Any]:
+    """The scores of two pairs; some contents make other numbers of them than there have to be."""
+    scores: list[Any] = [0.5, 0.25]
+    match answer.content:
+        case "empty":
+            scores = []
+        case "surrogate":
+            scores[1] = None
+        case "nul":
+            scores[1] = float("nan")
+        case "deep json":
+            scores = scores * 2
+    data = [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)]
+    return {"object": "list", "model": "org/model", "data": data, "usage": answer.usage}
+
+
+#: Contents of which no scores come that can be taken.
+WITHOUT_SCORES = ("empty", "surrogate", "nul", "deep json")
+
+
+def _received(status: int, headers: dict[str, str], body: bytes, packing: str | None) -> WireResponse:
+    """The answer, as the package's own reader of HTTP takes it from the bytes of a connection where it is packed."""
+    if packing is None or status < 200 or status in (204, 304):
+        return WireResponse(status, headers, body)
+    packer = zlib.compressobj(wbits=-15 if packing == "bare deflate" else 15 if packing == "deflate" else 31)
+    packed = packer.compress(body) + packer.flush()
+    packed = packed[: len(packed) // 2] if packing == "cut gzip" else packed
+    name = packing.rpartition(" ")[2]
+    lines = [f"HTTP/1.1 {status} X", f"content-length: {len(packed)}", f"content-encoding: {name}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    answer = AnswerParser().feed("\r\n".join([*lines, "", ""]).encode() + packed)
+    assert answer is not None
+    return answer
 
 
 def _row_of(asked: Any) -> int | None:
     try:
+        if "text_1" in asked:
+            return int(asked["text_1"].partition("|")[0])
         return int(asked["messages"][-1]["content"].partition("|")[0])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None

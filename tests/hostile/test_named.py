@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any, get_args
+
 import pytest
 
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, OutputConflictError
 from tests.hostile.cases import (
     BAD_LINES,
     BROKEN_BODIES,
+    INPUT_KINDS,
+    ODD_IDS,
     REFUSAL_BODIES,
     USAGES,
     Broken,
     Case,
+    Change,
+    Content,
     Good,
+    Layout,
+    Packing,
     Raises,
     Refusal,
     Row,
     StoreFault,
 )
 from tests.hostile.invariants import problems
+from tests.hostile.places import NAMES
 from tests.hostile.server import RAISED
 from tests.hostile.world import live
 
 ROWS = [Row(), Row(), Row()]
+LAYOUTS = get_args(Layout)
+PAUSED = 5  # of the bodies of refusals
 
 
 @pytest.mark.parametrize("body", range(len(BROKEN_BODIES)))
@@ -56,7 +69,7 @@ def test_no_line_ends_a_batch(bad: int) -> None:
 
 def test_json_without_end_is_an_answer_that_does_not_fit() -> None:
     """The commonest loop of JSON mode, `[[[[…`, is asked for again like any other text that does not fit."""
-    outcome = live(Case(ROWS, answers=[Good(content="deep json")], schema=True))
+    outcome = live(Case(ROWS, answers=[Good(content="deep json")], schema="plain"))
     assert [] == problems(outcome)
     assert [None] * 3 == [line["error"] for line in outcome.lines]
 
@@ -114,3 +127,88 @@ def test_a_wait_that_was_asked_for_is_no_refusal(first: int, then: int) -> None:
     outcome = live(case)
     assert [] == problems(outcome)
     assert [None] == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [*itertools.product(range(len(NAMES)), ("file", "pattern")), *((0, each) for each in LAYOUTS[1:4])],
+)
+def test_no_name_and_no_link_hides_a_row(name: int, layout: Any) -> None:
+    """Blanks, signs of patterns and URLs, both forms of an accent: every row of every file is answered."""
+    outcome = live(Case(ROWS, name=name, layout=layout))
+    assert [] == problems(outcome)
+    assert [None] * 3 == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize("kind", INPUT_KINDS)
+@pytest.mark.parametrize("layout", ["link", "folder"])
+def test_no_kind_of_file_hides_a_row(kind: Any, layout: Any) -> None:
+    """In one file or in two."""
+    outcome = live(Case(ROWS, input_format=kind, layout=layout))
+    assert [] == problems(outcome)
+    assert [None] * 3 == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize("packing", get_args(Packing))
+@pytest.mark.parametrize("status", [200, 400, 404, 429, 503])
+def test_a_body_that_is_packed_means_what_its_status_says(packing: Any, status: int) -> None:
+    """Also where it cannot be unpacked: a refusal is no reason to end a batch that its status does not give."""
+    body = PAUSED if status == 400 else 1
+    answer = Good(packing=packing) if status == 200 else Refusal(status, body, packing=packing)
+    outcome = live(Case(ROWS, answers=[answer]))
+    assert [] == problems(outcome)
+    unreadable = 400 == status and packing in ("zstd", "br", "cut gzip")  # that the endpoint is paused
+    assert int(unreadable) == sum(line["error"] is not None for line in outcome.lines)
+
+
+@pytest.mark.parametrize("schema", [None, "plain", "pattern", "unique"])
+@pytest.mark.parametrize("content", ["words again", "json again", "letters again", "deep json"])
+def test_an_answer_that_loops_is_one_rows(content: Any, schema: Any) -> None:
+    """Whatever the schema asks: the other rows are answered."""
+    outcome = live(Case(ROWS, answers=[Good(content=content)], schema=schema))
+    assert [] == problems(outcome)
+    errors = [line["error"]["type"] for line in outcome.lines if line["error"] is not None]
+    assert (["unchecked_output"] if (content, schema) == ("letters again", "pattern") else []) == errors
+
+
+@pytest.mark.parametrize("content", get_args(Content))
+def test_no_scores_end_a_batch(content: Any) -> None:
+    """Null, NaN, too few, too many: the row is asked again."""
+    case = Case(ROWS, answers=[Good(content=content)], input_format="openai", route="/v1/score")
+    outcome = live(case)
+    assert [] == problems(outcome)
+    assert [None] * 3 == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize(("kind", "output"), [("jsonl", "jsonl"), ("jsonl", "parquet"), ("csv", "jsonl")])
+@pytest.mark.parametrize("odd", range(len(ODD_IDS)))
+def test_an_id_is_kept_or_refused(odd: int, output: Any, kind: Any) -> None:
+    """Each kind of value by itself, in each form."""
+    rows = [Row(), Row(odd_id=odd), Row()]
+    assert [] == problems(live(Case(rows, ids=True, input_format=kind, output_format=output)))
+
+
+@pytest.mark.parametrize("output", ["jsonl", "parquet"])
+def test_ids_that_an_output_cannot_tell_apart_are_refused(output: Any) -> None:
+    """The number and its text: JSON Lines could, Parquet could not."""
+    assert [1, "1"] == ODD_IDS[:2]
+    outcome = live(Case([Row(odd_id=0), Row(odd_id=1)], ids=True, output_format=output))
+    assert [] == problems(outcome)
+    assert isinstance(outcome.runs[-1].error, BatchInputError)
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["disk", "objects"])
+@pytest.mark.parametrize("stop_after", [None, 1], ids=["finished", "stopped"])
+@pytest.mark.parametrize("change", get_args(Change))
+def test_an_input_that_changes_between_two_runs_costs_what_changed(change: Any, stop_after: Any, remote: bool) -> None:
+    """The same rows cost nothing, other ones of an unfinished batch only themselves; a finished batch is another one
+    then."""
+    rows = [Row() for _ in range(6)]
+    outcome = live(Case(rows, change=change, stop_after=stop_after, concurrency=1, remote=remote))
+    assert [] == problems(outcome)
+    asked = [exchange.row or 0 for exchange in outcome.server.exchanges]
+    finished = stop_after is None
+    assert (finished and change != "touch") == isinstance(outcome.runs[-1].error, OutputConflictError)
+    again = [0] if change == "edit" and not finished else []
+    more = [6] if change == "append" and not finished else []
+    assert sorted([*range(6), *again, *more]) == sorted(asked)

@@ -18,13 +18,19 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, arun_batch
 from airflow_provider_hf_endpoints.inference.journal import lock
-from tests.hostile import clock
-from tests.hostile.cases import Case
+from airflow_provider_hf_endpoints.inference.requests.schema_process import SchemaProcess
+from tests.hostile import clock, places
+from tests.hostile.cases import Case, Row
 from tests.hostile.server import HostileServer
 from tests.hostile.stores import Faults, HostileFileSystem, local_disk
-from tests.hostile.tables import input_of
 
-SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+#: What answers may have to fit. The check of the second takes for ever on some texts; so might that of the third.
+SCHEMAS: dict[str, Any] = {
+    "plain": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    "pattern": {"type": "object", "properties": {"a": {"pattern": "^(a+)+[0-9]*;$"}}, "required": ["a"]},
+    "unique": {"type": "object", "properties": {"a": {"uniqueItems": True}}, "required": ["a"]},
+}
+CHECK_SECONDS = 0.02  # for the check of one answer
 REAL_BOUND = 300.0  # seconds; a run takes some milliseconds
 MOST_RUNS = 4  # in the world that is well again, before the output has to be whole
 LOCK_BEAT = 0.001  # real seconds: the lock's thread does not live in simulated time
@@ -53,18 +59,30 @@ class Outcome:
     runs: list[Run] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def rows(self) -> list[Row]:
+        """Of the input that the batch was finished with."""
+        report = self.runs[0].report
+        return self.case.rows if report is not None and report.complete else places.changed(self.case)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the batch was finished when its input was replaced by another one."""
+        return self.rows != places.changed(self.case)
+
 
 def live(case: Case) -> Outcome:
     """Run the case's batch in its world, then heal the world and run the batch until it is finished."""
     if case.input_format == "openai":  # which has its own output, and no room for a schema
-        case = replace(case, schema=False, keep=False, output_format="jsonl")
-    server = HostileServer(case.answers, schema=case.schema)
+        case = replace(case, schema=None, keep=False, ids=False, output_format="jsonl")
+    server = HostileServer(case.answers, schema=case.schema is not None)
     faults = Faults(case.store_faults)
     outcome = Outcome(case, server, faults)
-    with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as (path, output):
-        job = _job(case, path, output)
+    with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as (given, files, output):
+        job = _job(case, given, output)
         outcome.runs.append(_run(job, server, case))
         faults.on = False
+        places.change(case, files, given if case.remote_input else None)
         server.heal()
         for _ in range(MOST_RUNS):
             server.run += 1
@@ -79,11 +97,13 @@ def live(case: Case) -> Outcome:
 
 
 @contextmanager
-def _world(case: Case, folder: Path, faults: Faults) -> Iterator[tuple[str, str]]:
+def _world(case: Case, folder: Path, faults: Faults) -> Iterator[tuple[Any, list[Path], str]]:
+    """The job's input, the files that hold its rows, and its output."""
     place = f"/{uuid.uuid4().hex}"
-    data, name = input_of(case), f"in.{_suffix(case)}"
-    (folder / name).write_bytes(data)
+    name = places.name_of(case)
+    given, files = places.put(replace(case, layout="file") if case.remote_input else case, folder)
     with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(SchemaProcess.__init__, "__defaults__", (CHECK_SECONDS,)))
         if case.remote or case.remote_input:
             stack.enter_context(mock.patch.object(HostileFileSystem, "faults", faults))
             stack.enter_context(mock.patch.multiple(lock, BEAT=LOCK_BEAT, PATIENCE=LOCK_PATIENCE))
@@ -92,27 +112,22 @@ def _world(case: Case, folder: Path, faults: Faults) -> Iterator[tuple[str, str]
                     lock.OutputLock.__init__, "__kwdefaults__", {"beat": LOCK_BEAT, "patience": LOCK_PATIENCE}
                 )
             )
-        read_from = str(folder / name)
         if case.remote_input:
             faults.on = False
-            read_from = f"hostile:/{place}/{name}"
-            UPath(read_from).write_bytes(data)
+            given = f"hostile:/{place}/{files[0].name}"
+            UPath(given).write_bytes(files[0].read_bytes())
             faults.on = True
         if case.remote:
-            yield read_from, f"hostile:/{place}/out.{case.output_format}"
+            yield given, files, f"hostile:/{place}/out/{name}.{case.output_format}"
         else:
             (folder / "out").mkdir()
             stack.enter_context(local_disk(folder / "out", faults))
-            yield read_from, str(folder / "out" / f"out.{case.output_format}")
+            yield given, files, str(folder / "out" / f"{name}.{case.output_format}")
         for path in [each for each in HostileFileSystem.store if each.startswith(place)]:
             del HostileFileSystem.store[path]
 
 
-def _suffix(case: Case) -> str:
-    return case.input_format.replace("openai", "jsonl")
-
-
-def _job(case: Case, path: str, output: str) -> BatchJob:
+def _job(case: Case, path: Any, output: str) -> BatchJob:
     common: dict[str, Any] = {
         "url": "http://127.0.0.1:9",
         "token": "hf_hostile_secret",
@@ -128,14 +143,15 @@ def _job(case: Case, path: str, output: str) -> BatchJob:
     }
     if case.input_format == "openai":
         return BatchJob(**common, input_format="openai-batch")
-    if case.input_format.startswith("csv"):
+    if case.input_format.startswith(("csv", "tsv")):
         common |= {"delimiter": case.table.delimiter}
         common |= {} if case.table.codec.startswith("utf-8") else {"encoding": case.table.codec}
     return BatchJob(
         **common,
         prompt="{n}|{q}",
         keep_columns=("extra",) if case.keep else (),
-        response_schema=SCHEMA if case.schema else None,
+        response_schema=None if case.schema is None else SCHEMAS[case.schema],
+        id_column="id" if case.ids else None,
         parameters={"max_tokens": 5},
     )
 
