@@ -100,7 +100,7 @@ def _instead(value: Any) -> str:
         case _ if isinstance(value, type) or callable(value):
             return "a value"
         case _ if hasattr(value, "model_dump"):
-            return 'a mapping, such as its model_dump(mode="json")'
+            return "a mapping, such as its model_dump()"
         case _ if hasattr(value, "tolist"):  # an array, or one of its values
             return "a list or a number, such as its tolist()"
         case _ if dataclasses.is_dataclass(value):

@@ -86,7 +86,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Path("a"), r"a text, such as str\(\.\.\.\)"),
     (UUID(int=1), "a text, such as str"),
     (Plain.RED, "its value"),
-    (Model(), r"a mapping, such as its model_dump\(mode=\"json\"\)"),
+    (Model(), r"a mapping, such as its model_dump\(\)"),
     (Data(), "a mapping, such as dataclasses.asdict"),
     (Model, "a value"),
     (print, "a value"),
