@@ -99,7 +99,7 @@ async def arun_batch(
     ready_replicas: ReadyReplicas | None = None,
     observer: Observer | None = None,
 ) -> BatchReport:
-    """`run_batch` for a running event loop; cancelling it stops the batch and keeps what is done."""
+    """`run_batch` for a running event loop; a cancellation stops the batch and keeps finished rows."""
     why_stop = Stops(stop, job.job_timeout)
     layout = layout_of(job)
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
@@ -112,7 +112,7 @@ async def arun_batch(
     lock = OutputLock(layout.journal)
     try:
         await _take(lock, job, layout, why_stop)
-        # Whoever had the lock until now may have done this very job.
+        # The previous holder of the lock may have finished this very job.
         if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
             return judge_job(job, finished)
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
@@ -133,7 +133,7 @@ def _stop_where_asked(
     job: BatchJob, layout: OutputLayout, why_stop: WhyStop, doing: str = "while the input was read"
 ) -> None:
     """
-    :raises BatchStopped: before anything was sent
+    :raises BatchStopped: this run has to stop; nothing was sent
     """
     why = why_stop()
     if why is not None:
@@ -149,10 +149,10 @@ async def _without_failing(work: Callable[[], None], doing: str) -> None:
 
 
 async def _take(lock: OutputLock, job: BatchJob, layout: OutputLayout, why_stop: WhyStop) -> None:
-    """Take the lock of the output; a run that has it is waited for, as it may be about to end.
+    """Take the lock of the output. If another run has it, wait, because that run may be about to end.
 
-    :raises OutputBusyError: another run has it, and goes on
-    :raises BatchStopped: meanwhile
+    :raises OutputBusyError: another run still has it
+    :raises BatchStopped: this run has to stop while it waits
     """
     look = partial(lock.attempt, WAIT)
     while not await patiently(look, "taking the lock of the output", sent=False):

@@ -41,10 +41,10 @@ MAY_COME = (StartingError, ConnectionFailedError, OverloadedError, ServerError, 
 
 
 class EndpointAwayError(Exception):
-    """The endpoint did not come.
+    """The endpoint did not become ready.
 
-    :param last: what its last answer was
-    :param why: why the run does not wait longer although the endpoint has time left, None where it has none
+    :param last: the error of the last request
+    :param why: why the run stops before the endpoint's time is over, None if that time is over
     """
 
     def __init__(self, last: InferenceError, why: str | None) -> None:
@@ -54,9 +54,9 @@ class EndpointAwayError(Exception):
 
 
 async def discover_target(job: BatchJob, transport: Transport, why_stop: Stops) -> discovery.Target:
-    """How to speak to the endpoint; waits for one that is not ready, with one question every few seconds.
+    """The dialect and model of the endpoint. Waits for one that is not ready, with one request every few seconds.
 
-    :raises EndpointAwayError: it does not come in time
+    :raises EndpointAwayError: it is not ready in time
     :raises InferenceError: it refuses
     """
     wait = _Wait(job)
@@ -78,7 +78,7 @@ async def discover_target(job: BatchJob, transport: Transport, why_stop: Stops) 
 
 
 class _Wait:
-    """How long the endpoint is waited for, and what the log says meanwhile."""
+    """Decides how long to wait for the endpoint, and logs the wait."""
 
     def __init__(self, job: BatchJob) -> None:
         self._log = WaitLog(host_of(job.url))

@@ -113,10 +113,10 @@ def put_together(
     """The sender of a job's rows.
 
     :param source: the input
-    :param resume: says which rows an earlier run has done
-    :param pace: says how many requests may be sent
-    :param why_stop: asked every few milliseconds
-    :raises BatchInputError: a number of rows per request was asked for, and this engine takes one
+    :param resume: knows which rows an earlier run has finished
+    :param pace: decides how many requests may be sent
+    :param why_stop: called every few milliseconds; why to stop, None to continue
+    :raises BatchInputError: the job sets a number of rows per request, but this engine takes one
     """
     tally, ending, queue = Tally(), Ending(), RetryQueue()
     shape, target = engine.shape, engine.target

@@ -27,11 +27,11 @@ class Shape:
 
     :param id_column: column with the id of a row, None for its place
     :param render: from a row to its request
-    :param frame: the request around the one text in which rows differ; None where they differ in more
-    :param answer: the record of a row that was answered
-    :param fail: the record of a row that failed
-    :param accept: a last look at an answer, None for none; it may change it, or raise
-    :param close: to be called when the last answer has come, None for nothing
+    :param frame: the request around the one text in which rows differ; None if they differ in more
+    :param answer: makes the record of a row with an answer
+    :param fail: makes the record of a failed row
+    :param accept: a last check of an answer, None for none; it may change the answer, or raise
+    :param close: called after the last answer, None for nothing
     """
 
     id_column: str | None

@@ -1,7 +1,7 @@
-"""Why a run ends before its last row although nothing failed: asked for, out of time, or nobody is left to wait for it.
+"""Why a run stops before its last row although nothing failed: the caller asked, the time is over, the parent has gone.
 
-The time of a run begins with its first look at the input, so it covers all waiting: for the lock of the output, for the
-endpoint, for a store.
+The time of a run begins when the run first looks at the input. So the time covers all waits: for the lock of the
+output, for the endpoint, for a store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from airflow_provider_hf_endpoints.inference.journal.holder import task_of
 
 Stop = Callable[[], bool] | threading.Event | None
-#: Why nothing more is to be sent, in words; None where nothing speaks against it. Asked every few milliseconds.
+#: Returns why the run has to stop, in words; None to continue. Called every few milliseconds.
 WhyStop = Callable[[], str | None]
 
 ORPHANED = (
@@ -23,9 +23,9 @@ ORPHANED = (
 
 
 class Stops:
-    """Says whether a run has to stop, and why.
+    """Returns why a run has to stop.
 
-    :param stop: as the caller gives it
+    :param stop: given by the caller
     :param job_timeout: seconds for the whole run, from now on
     """
 
@@ -34,8 +34,8 @@ class Stops:
         self._job_timeout = job_timeout
         #: When the time is over, by `time.monotonic`.
         self.ends_at = time.monotonic() + job_timeout
-        # Only of a task of Airflow: its parent reports how it ends, and what has none is billed and blocks the next
-        # try. A batch on a command line may outlive its shell.
+        # Only for tasks of Airflow: without the parent the task's end is not reported, so a batch would only cost money
+        # and block the next try. A batch on a command line may outlive its shell.
         self._parent = os.getppid() if task_of(os.environ) else None
 
     def __call__(self) -> str | None:

@@ -1,5 +1,5 @@
-"""What is told about a running batch: a line every few seconds, a snapshot for an observer, a table at the end; and
-which endpoint is waited for, why, and until when.
+"""Reports on a running batch: a line every few seconds, a snapshot for an observer, a table at the end, and the waits
+for the endpoint.
 
 Nothing here makes decisions. `watch.py` decides when to report.
 """
@@ -196,7 +196,8 @@ def _cost_line(report: BatchReport) -> list[str]:
 
 
 class WaitLog:
-    """Says at once what the trouble is, says so again where it is another, and once a minute.
+    """Logs the wait for an endpoint: which one, why, and for how long at most. At once, when the reason changes, and
+    every minute.
 
     :param host: of the endpoint
     """
@@ -207,7 +208,7 @@ class WaitLog:
         self._next = 0.0
 
     def note(self, error: InferenceError, now: float, ends_at: float) -> None:
-        """The endpoint did not take a request.
+        """The endpoint did not accept a request.
 
         :param ends_at: when the batch gives up
         """
@@ -217,7 +218,7 @@ class WaitLog:
         log.info("waiting for %s, for %.0f s more at most: %s", self._host, max(0.0, ends_at - now), error)
 
     def over(self) -> None:
-        """The endpoint takes requests again."""
+        """The endpoint accepts requests again."""
         self._kind = ""
 
 

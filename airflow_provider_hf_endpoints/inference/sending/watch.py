@@ -29,7 +29,7 @@ TICK = 0.05  # seconds until a stop is noticed
 class WatchRules:
     """When a batch ends early, and how often it reports.
 
-    :param why_stop: asked every few milliseconds why to stop, in words; None where nothing speaks for it
+    :param why_stop: called every few milliseconds; why to stop, in words, None to continue
     :param progress_interval: seconds between two lines in the log
     :param host: of the endpoint
     """
@@ -109,7 +109,7 @@ class Watch:
                 self._status.tell(now)
 
     def _end_in_time(self, now: float) -> None:
-        """Notice a reason to stop, or an endpoint that does not come."""
+        """End the batch if it has to stop, or if the endpoint does not become ready."""
         gate, why = self._pace.gate, self._rules.why_stop()
         if why is not None:
             self._ending.end_early(stopped=why)

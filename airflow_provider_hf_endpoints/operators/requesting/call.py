@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import Context
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
 from airflow_provider_hf_endpoints.inference.given import plain
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
-from airflow_provider_hf_endpoints.operators.common.arguments import checked
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.target import Target
 
