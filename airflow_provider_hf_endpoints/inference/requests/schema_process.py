@@ -1,7 +1,7 @@
 """The check of answers whose check may take for ever: in a process of its own, which ends it after a while.
 
 Nothing in one process can interrupt a regular expression: Python holds its lock for the whole search. The process is
-started at the first such answer. A check there costs some ten microseconds more than one at hand.
+started at the first such answer. A check there costs some tens of microseconds more than one at hand.
 """
 
 from __future__ import annotations
