@@ -127,3 +127,11 @@ def store(dag: Any, session: Any) -> tuple[Any, str]:
     SerializedDagModel.write_dag(lazy, bundle_name=BUNDLE, session=session)
     session.flush()
     return versions.read(lazy.data), str(lazy.data)
+
+
+def read(dag_id: str, session: Any) -> Any:
+    """The DAG as whoever reads it has it: a copy of its own, and not the scheduler's."""
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    session.flush()
+    return SerializedDagModel.get_dag(dag_id, session=session)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.generated.play import play
-from tests.generated.shapes import Case, Dag, Group, Person, Task
+from tests.generated.shapes import Case, Dag, Deed, Group, Person, Task
 from tests.generated.strategies import cases
 from tests.generated.written import read
 
@@ -50,6 +50,14 @@ def test_a_task_that_is_cleared_between_two_loops_is_scheduled_again() -> None:
     played = play(case, story=True)
     assert {"success": 1} == played.runs
     assert play(case, story=True, everything=True).story == played.story
+
+
+@pytest.mark.parametrize("deed", ["clear", "fail run", "succeed run"])
+def test_what_a_person_does_leaves_the_dag_that_the_scheduler_has_as_it_is(deed: Deed) -> None:
+    """Airflow 3.3 takes the groups inside of a mapped one out of a DAG when a task of it is cleared."""
+    dag = Dag(parts=(Group(tasks=(Group(),), mapped=2),))
+    case = Case(dags=(dag,), people=(Person(deed=deed, task=0, after=0.05), Person(deed="clear", after=0.5)))
+    assert [] == play(case).faults
 
 
 @seed(11)

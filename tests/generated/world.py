@@ -89,7 +89,9 @@ class World:
         """As the button does: the task, and what is behind it."""
         from airflow.models.taskinstance import clear_task_instances
 
-        dag = self.seen[dag_id].partial_subset([task_id], include_downstream=True, include_upstream=False)
+        # Of a copy, as the API server has one: in Airflow 3.3 the groups inside of a mapped one move to the subset.
+        whole = database.read(dag_id, self.session)
+        dag = whole.partial_subset([task_id], include_downstream=True, include_upstream=False)
         tis = [ti for ti in self.tables.tis(dag_id, run_id) if ti.task_id in dag.task_dict]
         self.session.flush()
         clear_task_instances([ti for ti in tis if ti.state is not None], session=self.session)
