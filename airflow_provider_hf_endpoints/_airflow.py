@@ -37,6 +37,7 @@ except ImportError:
 
 __all__ = [
     "ENDED_BY_AIRFLOW",
+    "RESCHEDULES",
     "TRIGGERS_HEAR_OF_KILLS",
     "TRIGGERS_RENDER",
     "TRIGGERS_STORE_XCOMS",
@@ -68,6 +69,10 @@ TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
 #: Whether the triggerer renders what a wait that begins there was given as a template (3.3.2).
 TRIGGERS_RENDER = hasattr(BaseTrigger, "render_template_fields")
+
+#: Attributes that a task has and its stored DAG shows, for the scheduler to keep to the moment of a reschedule: those
+#: of sensors (3.0.6). 3.3.2 keeps to it for every task.
+RESCHEDULES = frozenset({"reschedule", "_is_sensor"})
 
 #: Whether a trigger can store an XCom of its task (3.3.2).
 TRIGGERS_STORE_XCOMS = hasattr(XCom, "aset")

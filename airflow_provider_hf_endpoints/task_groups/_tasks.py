@@ -6,7 +6,8 @@
 No task of the user is directly upstream of `release`. A task that skips its downstream tasks (a branch, a short
 circuit, an approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is in
 between: an empty task that is done when the work has ended, or is skipped at once. A task that can skip others gets its
-own `work_ended`, because others may still work then. All other tasks share one.
+own `work_ended`, because others may still work then. All other tasks share one. A function may skip tasks as
+well, and nothing shows that when the DAG is parsed. So the release itself asks whether the tasks of the work have ended.
 
 `watch` runs beside the start and the work, and ends when any of the work has begun. It is a teardown, so that it is
 not one of the last tasks of the work or the group. It is upstream of `released`, so that its failure fails the run.
@@ -66,6 +67,7 @@ class Tasks:
         self.acquire, self.start, self.release, self.released = acquire, start, release, released
         self._watch = watch  # makes the watch from its label and the work; None without a limit
         self._busy: list[str] = []  # the work that the watch looks at
+        self._awaited: list[str] = release.work  # the work that the release waits for
         self._shared: Any = None  # `work_ended`, if there is one
 
     @classmethod
@@ -110,6 +112,7 @@ class Tasks:
             task_id="release",
             acquired=acquire.output,
             release=policy,
+            work=[],
             hf_endpoints_conn_id=connection["hf_endpoints_conn_id"],
             doc_md=_RELEASE_DOC,
             **RELEASE_RETRIES,
@@ -155,6 +158,7 @@ class Tasks:
     def _await(self, tasks: Iterable[Any]) -> None:
         """Make the release wait for these tasks."""
         for task in tasks:
+            self._awaited.append(task.task_id)
             if can_skip(task):
                 task >> self._ended(f"{self._label(task)}_ended")
                 continue

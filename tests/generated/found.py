@@ -40,6 +40,12 @@ FOUND = (
     Found("branch_beside_work", "stopped under others", _beside(Task(kind="branch", picks="nothing"))),
     Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
     Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
+    Found("skips_beside_work", "stopped under its own work", _beside(Task(kind="skips", picks="nothing"))),
+    Found(
+        "skips_in_a_use_inside",
+        "stopped under its own work",
+        _inside(Group(name="other", tasks=(Task(kind="skips", picks="nothing"), Task(seconds=900)), parallel=True)),
+    ),
     Found(
         "branch_in_a_use_inside",
         "left running",

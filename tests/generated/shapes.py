@@ -12,7 +12,8 @@ from tests.generated.wire import Trouble
 
 OnEndpoint = Literal["call", "batch", "update", "delete", "scale to zero"]
 Kind = (
-    Literal["work", "branch", "short circuit", "latest only", "approval", "sensor", "sweep", "trigger dag"] | OnEndpoint
+    Literal["work", "branch", "short circuit", "latest only", "approval", "skips", "sensor", "sweep", "trigger dag"]
+    | OnEndpoint
 )
 Deed = Literal[
     "fail", "succeed", "clear", "kill", "lose", "terminate", "fail run", "succeed run", "pause dag", "trigger"
@@ -25,7 +26,8 @@ class Task:
 
     :param endpoint: what it is about, where it stands outside of a group.
     :param picks: what a branch returns: nothing, the task behind it, or one outside of the group. An approval is given
-        (next), refused (nothing), or not answered in time (outside).
+        (next), refused (nothing), or not answered in time (outside). An operator of the user's own that `skips` skips
+        no task (next), those directly behind it (nothing), or all behind it but teardowns (outside).
     :param takes: outside of a group, it takes the endpoint of the group before it.
     :param mapped: into how many it is expanded; 0: it is not.
     :param over: whether its `end_date` lies before every run, so that Airflow never runs it.

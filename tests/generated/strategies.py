@@ -19,7 +19,7 @@ DEEDS += ["fail run", "trigger", "pause dag", "succeed run"]
 ENDS = st.sampled_from(["ok", "ok", "ok", "fail", "skip", "fail for good"])
 SECONDS = st.sampled_from([60, 20, 240, 900])
 RULES = st.sampled_from([None, None, None, "all_done", "none_failed", "one_failed", "all_skipped", "always"])
-KINDS = ["work"] * 5 + ["branch", "short circuit", "latest only", "sensor"]
+KINDS = ["work"] * 5 + ["branch", "short circuit", "latest only", "skips", "sensor"]
 KINDS += ["call", "batch", "update", "delete", "scale to zero", "sweep"]
 KINDS += ["approval"] if versions.ApprovalOperator is not None else []
 TAKERS = st.sampled_from(["work", "work", "call", "batch", "sensor"])
@@ -33,7 +33,7 @@ LIMITS = st.sampled_from([None, None, None, 30])
 def tasks(draw: st.DrawFn) -> Task:
     """A user's task: mostly work."""
     kind = draw(st.sampled_from(KINDS))
-    if kind in ("branch", "short circuit", "approval"):
+    if kind in ("branch", "short circuit", "approval", "skips"):
         return Task(kind=kind, picks=draw(st.sampled_from(["next", "nothing", "outside"])))  # type: ignore[arg-type]
     if kind != "work":
         return _of_this_provider(draw, kind)

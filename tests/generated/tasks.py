@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from tests.generated.versions import AirflowFailException, AirflowSkipException
+from tests.generated.versions import AirflowFailException, AirflowSkipException, SkipMixin
 from tests.generated.wire import ACTOR
 
 
@@ -64,6 +64,27 @@ class Work(BaseOperator):
             case "skip":
                 raise AirflowSkipException("nothing to do")
         return "done"
+
+
+class Skips(BaseOperator):
+    """A user's own operator that skips tasks behind it by itself; its class does not show that it can.
+
+    :param skips: `next`: none; `nothing`: what is directly behind it; `outside`: all that is behind it, but teardowns.
+    """
+
+    def __init__(self, *, skips: str = "nothing", **kwargs: Any) -> None:
+        kwargs.pop("hf_endpoints_conn_id", None)
+        super().__init__(**kwargs)
+        self.skips = skips
+
+    def execute(self, context: Any) -> None:
+        """Skip them."""
+        behind = {
+            "next": [],
+            "nothing": self.get_direct_relatives(upstream=False),
+            "outside": [each for each in self.get_flat_relatives(upstream=False) if not each.is_teardown],
+        }
+        SkipMixin().skip(context["ti"], behind[self.skips])
 
 
 def picks(*task_ids: str) -> Callable[[], list[str]]:

@@ -23,6 +23,10 @@ ApprovalOperator: Any = (
     importlib.import_module("airflow.providers.standard.operators.hitl").ApprovalOperator if NEWEST else None
 )
 
+SkipMixin: Any = importlib.import_module(
+    "airflow.sdk" if NEWEST else "airflow.providers.standard.utils.skipmixin"
+).SkipMixin
+
 AirflowFailException = _errors.AirflowFailException
 AirflowSkipException = _errors.AirflowSkipException
 AirflowTaskTimeout = _errors.AirflowTaskTimeout

@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOper
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
-from tests.generated.tasks import Work, output_of, picks, rows
+from tests.generated.tasks import Skips, Work, output_of, picks, rows
 from tests.generated.versions import ApprovalOperator
 
 MODEL = {"repository": "gpt2", "task": "text-generation", "hardware": "aws/us-east-1/intel-icl/x2"}
@@ -39,6 +39,7 @@ _NAMES = {
     "batch": "batch",
     "sweep": "sweep",
     "approval": "approval",
+    "skips": "skips",
 }
 _NAMES |= {"update": "update", "delete": "delete", "scale to zero": "zero", "trigger dag": "trigger"}
 
@@ -119,6 +120,8 @@ class _Writer:
             case "approval":
                 given = common | {"subject": task.picks, "response_timeout": _Raw("timedelta(minutes=30)")}
                 self.line(depth, f"{name} = ApprovalOperator({_arguments(given)})")
+            case "skips":
+                self.line(depth, f"{name} = Skips({_arguments(common)}, skips={task.picks!r})")
             case "trigger dag":
                 given = common | {"trigger_dag_id": task.endpoint, "trigger_run_id": f"{name}_of_{{{{ run_id }}}}"}
                 given |= {"wait_for_completion": True, "poke_interval": 10}

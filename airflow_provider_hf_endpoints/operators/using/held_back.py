@@ -16,10 +16,10 @@ from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.operators.using.work import OVER
 
 log = logging.getLogger(__name__)
 
-_OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 # By name, because Airflow has each class in several modules.
 _BRANCHES, _SPARING = frozenset({"BranchMixIn"}), frozenset({"ShortCircuitOperator", "ApprovalOperator"})
 _BETWEEN = "Put EmptyOperator(trigger_rule='all_done') between the two, or use inference_endpoint(…)."
@@ -93,7 +93,7 @@ def _is_over(task_instance: Any, task_id: str) -> bool:
         states = ask(dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[run_id]).get(run_id) or {}
     except AirflowRuntimeError:
         return False
-    return bool(states) and all(str(getattr(state, "value", state)) in _OVER for state in states.values())
+    return bool(states) and all(str(getattr(state, "value", state)) in OVER for state in states.values())
 
 
 def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:

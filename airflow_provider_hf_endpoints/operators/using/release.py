@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context
 
+from airflow_provider_hf_endpoints._airflow import RESCHEDULES, AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import (
@@ -36,10 +37,12 @@ from airflow_provider_hf_endpoints.leases.protocol import Shared, SwitchedOff, U
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
+from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
 from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.operators.using.work import LOOK_EVERY, look_again, unfinished_work
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,9 @@ RELEASE_RETRIES: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
 }
-# The first attempts of a release leave a failed read of the leases to the next attempt. Later attempts ask the service
-# who uses the endpoint: a store that fails for minutes may fail forever, and the endpoint bills meanwhile.
+# The first attempts of a release leave a failed read of the leases, or of the states of the work, to the next attempt.
+# Later attempts ask the service who uses the endpoint: a store that fails for minutes may fail forever, and the endpoint
+# bills meanwhile.
 _PATIENT_ATTEMPTS = 2
 
 
@@ -71,6 +75,8 @@ class ReleaseAcquiredOperator(EndpointOperator):
     :param acquired: the result of `AcquireInferenceEndpointOperator`. (templated)
     :param release: what happens to the endpoint, see `endpoints.upkeep.release.after_use`; nothing while other holders
         use it.
+    :param work: the ids of the tasks that use the endpoint. The release waits until they have ended: a task may have
+        skipped what Airflow waits for. The list is read when the task runs.
     :param quiet: seconds without a request after which it is released if its leases cannot be read; default 120.
 
     Other parameters: see `EndpointOperator`.
@@ -78,6 +84,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
 
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
     ends_use = True  # of the endpoint of its group: the cost report counts that group's batches
+    reschedule = _is_sensor = True  # see `RESCHEDULES`
 
     @checked
     def __init__(
@@ -86,6 +93,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
         acquired: Any,
         release: AfterUse | None = None,
         quiet: float = 120.0,
+        work: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,7 +102,42 @@ class ReleaseAcquiredOperator(EndpointOperator):
         self.acquired = acquired
         self.release = release
         self.quiet = quiet
+        self.work = work
         self.endpoint = ""  # known when `acquired` is rendered
+
+    @classmethod
+    def get_serialized_fields(cls) -> frozenset[str]:
+        """As Airflow's, and what a look at the work later needs."""
+        return frozenset(super().get_serialized_fields() | RESCHEDULES)  # type: ignore[no-untyped-call]
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Release the endpoint when the work has ended; look again later where it has not."""
+        if Acquired.of(self.acquired) is not None:
+            with in_airflow_terms():
+                self._await_work(context["ti"])
+        return super().execute(context)
+
+    def _await_work(self, task_instance: Any) -> None:
+        tries = _Tries.of(task_instance)
+        try:
+            unfinished = unfinished_work(task_instance, self.work)
+        except AirflowRuntimeError as error:
+            if tries.another and tries.number <= _PATIENT_ATTEMPTS:
+                raise NotReleasedError(
+                    f"The endpoint is not released yet, because Airflow did not answer whether its tasks have ended: "
+                    f"{error}. A retry asks again."
+                ) from error
+            self.log.warning("Could not read the states of the tasks that use the endpoint: %s", error)
+            return
+        if unfinished:
+            self.log.warning(
+                "The endpoint is not released yet: %s still %s it. A task has skipped what the release waits for, or "
+                "somebody has marked it. Looking again in %.0f s.",
+                ", ".join(unfinished),
+                "uses" if len(unfinished) == 1 else "use",
+                LOOK_EVERY.total_seconds(),
+            )
+            raise look_again()
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         acquired = Acquired.of(self.acquired)

@@ -45,6 +45,8 @@ def test_the_release_waits_for_whoever_takes_the_endpoint() -> None:
     takers = {"demo.inside", "plain", "many", "others.look", "demo.late"}
     assert takers < before(dag, "demo.release")
     assert takers == set(watched(dag))
+    release: Any = dag.get_task("demo.release")
+    assert takers == set(release.work), "it looks whether they have ended"
     assert {"plain", "many", "others.look", "demo.late"}.isdisjoint(dag.get_task("demo.inside").downstream_task_ids)
 
 
