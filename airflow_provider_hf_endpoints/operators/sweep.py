@@ -40,6 +40,7 @@ from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_n
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.ownership import creator_tags_in
@@ -53,6 +54,7 @@ KEPT_BY_VARIABLE = "{{ var.value.get('hf_endpoints_keep', '') }}"
 
 # An endpoint that a replica of has been running since later than that was started by somebody else since.
 _STARTING = timedelta(hours=1)
+_YES, _NO = frozenset({"true", "yes", "1", "on"}), frozenset({"false", "no", "0", "off"})
 
 
 class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
@@ -104,6 +106,8 @@ class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
         if action not in get_args(Release) or action == "none":
             raise ValueError(f"action={action!r} is not valid. Use 'pause', 'scale_to_zero' or 'delete'.")
         SweepRule(idle, older_than, quiet=quiet)  # a bad limit is an error when the DAG is parsed
+        if not is_template(only_report) and _word(only_report) not in _YES | _NO:
+            raise ValueError(f"only_report={only_report!r} is not valid. Give True or False.")
         self.only_report = only_report
         self.action = action
         self.quiet = quiet
@@ -283,4 +287,8 @@ def _patterns(keep: Sequence[str] | str) -> tuple[str, ...]:
 
 def _truth(value: object) -> bool:
     """A template makes a text of it; any value that is not clearly False is a dry run."""
-    return str(value).strip().lower() not in ("false", "no", "0", "off")
+    return _word(value) not in _NO
+
+
+def _word(value: object) -> str:
+    return str(value).strip().lower()

@@ -7,7 +7,8 @@ No task of the user is directly upstream of `release`. A task that skips its dow
 circuit, an approval) skips teardowns too, and a skipped release would leave the endpoint running. So `work_ended` is in
 between: an empty task that is done when the work has ended, or is skipped at once. A task that can skip others gets its
 own `work_ended`, because others may still work then. All other tasks share one. A function may skip tasks as
-well, and nothing shows that when the DAG is parsed. So the release itself asks whether the tasks of the work have ended.
+well, and nothing shows that when the DAG is parsed. So the release itself asks whether the tasks of the work have
+ended.
 
 `watch` runs beside the start and the work, and ends when any of the work has begun. It is a teardown, so that it is
 not one of the last tasks of the work or the group. It is upstream of `released`, so that its failure fails the run.

@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_n
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked, understand_all
-from airflow_provider_hf_endpoints.operators.checking.settings import check_settings
+from airflow_provider_hf_endpoints.operators.checking.settings import check_names, check_settings
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
 from airflow_provider_hf_endpoints.operators.common.held import Holders
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
@@ -79,6 +79,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         self.changes: Mapping[str, Any] = own if own or changes is None else changes
         if isinstance(self.changes, Mapping):
             refuse_in_changes(self.changes)
+            check_names(self.changes)
             check_settings(self.changes)
         self._secrets = SecretArguments.of(secrets, container_registry_password, kwargs.get("default_args"))
 

@@ -2,7 +2,7 @@
 
 If a list, a number or one of a few words is expected, Python accepts a text silently: its letters become entries, it is
 compared as a text, or a timeout shows the mistake. `checked` converts or refuses such a text when the DAG is parsed.
-Other values are checked by `checking/kinds.py`.
+Other values are checked by `kinds.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
-from airflow_provider_hf_endpoints.operators.checking.kinds import LISTS, alternatives, check_kind, is_template
+from airflow_provider_hf_endpoints.operators.checking.kinds import (
+    LISTS,
+    MAPPINGS,
+    alternatives,
+    check_kind,
+    is_template,
+)
 from airflow_provider_hf_endpoints.operators.checking.names import refuse_unknown
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -89,15 +95,21 @@ def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]])
 
 
 def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
-    """Check the arguments of a mapped task in `partial` by the annotations. Airflow makes the operator itself only
-    when the task runs.
+    """Check the arguments of a mapped task in `partial`, or what the task is mapped over, by the annotations. Airflow
+    makes the operator itself only when the task runs.
 
     :raises ValueError: for the first argument that is not valid
     """
     for cls in kind.__mro__:
         init = inspect.unwrap(vars(cls).get("__init__", object.__init__))
         if cls.__module__.startswith(_PACKAGE):
-            understand_all(given, get_type_hints(init), kind.template_fields)
+            understand_all(given, _hints(init), kind.template_fields)
+
+
+@cache
+def _hints(init: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations, which take longer to find than to hold a value to."""
+    return get_type_hints(init)
 
 
 def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:
@@ -142,6 +154,9 @@ def understand(name: str, text: str, annotation: Any) -> Any:
         return _truth(name, text)
     if any(get_origin(kind) in LISTS or kind in LISTS for kind in kinds):
         return _listed(name, text)
+    if any((get_origin(kind) or kind) in MAPPINGS for kind in kinds):
+        # Not the value: what is meant as a mapping may hold secrets.
+        raise ValueError(f"{name} is a string, but a mapping is expected. Give {{name: value}}.")
     return text
 
 

@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints._airflow import ResolveMixin
 _APART = frozenset({"secrets", "container_registry_password"})  # see `secrets.py`
 _SHOWN = (Real, timedelta, PurePath, type(None))
 LISTS = (list, tuple, Sequence)
+MAPPINGS = (dict, Mapping)
 _CALLED = {
     type(None): "None",
     bool: "True or False",
@@ -107,4 +108,4 @@ def _called(kind: Any) -> str:
     if kind in _CALLED:
         return _CALLED[kind]
     wanted = kind if origin is None else origin
-    return "a mapping" if wanted in (Mapping, dict) else f"a {getattr(wanted, '__name__', wanted)}"
+    return "a mapping" if wanted in MAPPINGS else f"a {getattr(wanted, '__name__', wanted)}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import BaseOperatorMeta
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
+from airflow_provider_hf_endpoints.operators.checking.mapping import checking, extended
 from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
 
 _PACKAGE = __name__.partition(".")[0]
@@ -54,14 +55,11 @@ class KnownArguments(metaclass=_ChecksNames):
         """As every operator's. Airflow makes the operator itself only when the task runs."""
         _refuse_mapped(cls, "partial", kwargs)
         checked_partial(cls, kwargs)
-        partial = super().partial(**kwargs)  # type: ignore[misc]
-        kind = type(partial)
-        partial.__class__ = type(kind.__name__, (_Expands, kind), {"__slots__": ()})
-        return partial
+        return extended(checking(super().partial(**kwargs)), _Expands)  # type: ignore[misc]
 
 
 class _Expands:
-    """Before Airflow's own class of a partial operator, which has no place for a check (as in `common/secrets.py`)."""
+    """The names first, and then the values: see `mapping.py`."""
 
     __slots__ = ()
     operator_class: type[Any]
@@ -73,14 +71,14 @@ class _Expands:
 
     def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
         """As Airflow's. The content of another task's result is not known when the DAG is parsed."""
-        for each in kwargs if isinstance(kwargs, list | tuple) else ():
+        for index, each in enumerate(kwargs if isinstance(kwargs, list | tuple) else ()):
             if isinstance(each, Mapping):
-                _refuse_mapped(self.operator_class, "expand_kwargs", each)
+                _refuse_mapped(self.operator_class, "expand_kwargs", each, f", element {index}")
         return super().expand_kwargs(kwargs, **options)  # type: ignore[misc]
 
 
-def _refuse_mapped(kind: Any, method: str, given: Mapping[str, Any]) -> None:
-    refuse_unknown(_called(kind, f".{method}", given), given, arguments_of(kind), kind.arguments_inside)
+def _refuse_mapped(kind: Any, method: str, given: Mapping[str, Any], where: str = "") -> None:
+    refuse_unknown(_called(kind, f".{method}", given) + where, given, arguments_of(kind), kind.arguments_inside)
 
 
 def _called(kind: type[Any], method: str, given: Mapping[str, Any]) -> str:

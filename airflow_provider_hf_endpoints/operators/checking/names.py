@@ -23,9 +23,9 @@ def refuse_unknown(what: str, given: Iterable[str], known: Collection[str], insi
     :param inside: names that belong into a mapping, with the argument that is this mapping
     :raises TypeError: with each unknown name and the nearest argument
     """
-    unknown = [name for name in given if name not in known and not name.startswith(_OF_AIRFLOW)]
+    unknown = [name for name in given if name not in known and not str(name).startswith(_OF_AIRFLOW)]
     if unknown:
-        hints = (f"{name!r}. {_hint(name, known, inside)}" for name in unknown)
+        hints = (f"{name!r}. {_hint(str(name), known, inside)}" for name in unknown)
         raise TypeError(f"{what}: unknown argument {' Unknown argument '.join(hints)}")
 
 

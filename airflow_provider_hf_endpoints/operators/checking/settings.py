@@ -33,6 +33,16 @@ def check_settings(given: Mapping[str, Any]) -> None:
     EndpointUpdate.from_arguments(**{name: known[name] for name in _BOUNDS if name in known})
 
 
+def check_names(given: Mapping[str, Any]) -> None:
+    """Check that each is a setting of an endpoint.
+
+    :raises InvalidArgumentError: with the nearest one
+    """
+    for name in given:
+        if name not in EndpointUpdate.model_fields:
+            EndpointUpdate.from_arguments(**{str(name): None})
+
+
 def is_known(value: object) -> bool:
     """Whether the value contains nothing that is rendered when the task runs."""
     if is_template(value):

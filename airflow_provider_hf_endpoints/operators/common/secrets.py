@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import BaseHook, Variable
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.operators.checking.mapping import extended
 
 log = logging.getLogger(__name__)
 
@@ -178,18 +179,13 @@ def refuse_in_changes(changes: Mapping[str, Any]) -> None:
 
 
 def guarded(partial: Any) -> Any:
-    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that refuse secrets as values.
-
-    Airflow names no place for such a check: the class of the object is exchanged for one that has it.
-    """
+    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that refuse secrets as values."""
     places = {"arguments of partial(…)": partial.kwargs}
     for name in ("dag", "task_group"):
         places[f"default_args of the {name}"] = getattr(partial.kwargs.get(name), "default_args", None) or {}
     for where, arguments in places.items():
         _refuse(arguments, where)
-    kind = type(partial)
-    partial.__class__ = type(kind.__name__, (_RefusesShown, kind), {"__slots__": ()})
-    return partial
+    return extended(partial, _RefusesShown)
 
 
 class _RefusesShown:

@@ -55,8 +55,8 @@ RELEASE_RETRIES: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
 }
 # The first attempts of a release leave a failed read of the leases, or of the states of the work, to the next attempt.
-# Later attempts ask the service who uses the endpoint: a store that fails for minutes may fail forever, and the endpoint
-# bills meanwhile.
+# Later attempts ask the service who uses the endpoint: a store that fails for minutes may fail forever, and the
+# endpoint bills meanwhile.
 _PATIENT_ATTEMPTS = 2
 
 

@@ -1,0 +1,112 @@
+"""The literals over which a task is mapped, checked when the DAG is read like the arguments of any other task.
+
+Airflow makes the operator of a mapped task when the task runs. Without these checks a wrong literal would be found when
+the endpoint bills already. What another task returns is checked then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_hf_endpoints._airflow import ResolveMixin
+from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
+
+_MOST = 100  # tasks that are made, to check them as a whole; behind them, values are held to their annotations
+
+
+def checking(partial: Any) -> Any:
+    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that check their literals."""
+    return extended(partial, _ChecksLiterals)
+
+
+def extended(partial: Any, methods: type[Any]) -> Any:
+    """What an operator's `partial` returned, with methods before its own.
+
+    Airflow names no place for such methods: the class of the object is exchanged for one that has them.
+    """
+    kind = type(partial)
+    partial.__class__ = type(kind.__name__, (methods, kind), {"__slots__": ()})
+    return partial
+
+
+class _ChecksLiterals:
+    """Before Airflow's own class of a partial operator."""
+
+    __slots__ = ()
+
+    def expand(self, **mapped: Any) -> Any:
+        """As Airflow's."""
+        partial: Any = self
+        with _refused(partial):
+            for name, values in mapped.items():
+                for index, value in enumerate(_elements(values)):
+                    with _named(f"expand({name}=…), element {index}"):
+                        checked_partial(partial.operator_class, {name: value})
+        made = super().expand(**mapped)  # type: ignore[misc]
+        for where, arguments in _one_by_one(mapped, made.template_fields):
+            _try(made, where, arguments)
+        return made
+
+    def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
+        """As Airflow's."""
+        partial: Any = self
+        literals = [(n, each) for n, each in enumerate(_elements(kwargs)) if isinstance(each, Mapping)]
+        with _refused(partial):
+            for index, arguments in literals:
+                with _named(f"expand_kwargs(…), element {index}"):
+                    checked_partial(partial.operator_class, dict(arguments))
+        made = super().expand_kwargs(kwargs, **options)  # type: ignore[misc]
+        for index, arguments in literals[:_MOST]:
+            _try(made, f"expand_kwargs(…), element {index}", arguments)
+        return made
+
+
+def _elements(values: Any) -> Sequence[Any]:
+    """What is mapped over, where that is known; of a mapping its items, as Airflow takes it."""
+    if isinstance(values, Mapping):
+        return list(values.items())
+    return values if isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray) else ()
+
+
+def _one_by_one(mapped: Mapping[str, Any], templated: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The arguments of tasks in which each value is once, the others being the first of theirs."""
+    first = {name: next(iter(_elements(values)), values) for name, values in mapped.items()}
+    if any(isinstance(value, ResolveMixin) and name not in templated for name, value in first.items()):
+        return  # a task with such an argument can only be made when the value is known
+    made = 0
+    for name, values in mapped.items():
+        for index, value in enumerate(_elements(values)):
+            if made == _MOST:
+                return
+            made += 1
+            yield f"expand({name}=…), element {index}", {**first, name: value}
+
+
+def _try(mapped: Any, where: str, arguments: Mapping[str, Any]) -> None:
+    """Make the task, as Airflow does when it runs."""
+    with _named(where):
+        mapped.unmap(dict(arguments))
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """An error says where the literal stands."""
+    try:
+        yield
+    except (ValueError, TypeError, AirflowException) as error:  # the last by a sensor of Airflow 3.0
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{where}: {error}") from error
+
+
+@contextmanager
+def _refused(partial: Any) -> Iterator[None]:
+    """Airflow warns that a task is never mapped, where its literals are refused: that would be beside the point."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        partial._expand_called = True
+        raise
