@@ -22,6 +22,7 @@ def release(work: list[str], attempt: int = 1) -> Any:
     operator = ReleaseAcquiredOperator(task_id="release", acquired=ACQUIRED, work=work)
     task_instance = TaskInstance()
     task_instance.dag_id, task_instance.run_id = "dag", "run"  # type: ignore[attr-defined]
+    task_instance.get_task_states = RuntimeTaskInstance.get_task_states  # type: ignore[attr-defined]
     task_instance.try_number, task_instance.max_tries = attempt, 10  # type: ignore[attr-defined]
     return operator._await_work(task_instance)
 
