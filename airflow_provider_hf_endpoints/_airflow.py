@@ -18,6 +18,7 @@ from airflow.sdk.definitions._internal.mixins import (
     ResolveMixin,  # 3.0.6, 3.3.2: what is known when a task runs: another task's result, or a part of it
 )
 from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef  # 3.0.6, 3.1.8, 3.3.2
+from airflow.sdk.definitions.xcom_arg import PlainXComArg  # 3.0.6, 3.3.2: a task's result, in another task's arguments
 from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1.8, 3.3.2
 from airflow.triggers.base import BaseTrigger
 
@@ -38,6 +39,7 @@ except ImportError:
 __all__ = [
     "ENDED_BY_AIRFLOW",
     "RESCHEDULES",
+    "RETURN_VALUE",
     "TRIGGERS_HEAR_OF_KILLS",
     "TRIGGERS_RENDER",
     "TRIGGERS_STORE_XCOMS",
@@ -45,6 +47,7 @@ __all__ = [
     "AirflowRuntimeError",
     "BaseOperatorMeta",
     "DependencyMixin",
+    "PlainXComArg",
     "ResolveMixin",
     "TaskDeferralError",
     "TaskDeferralTimeout",
@@ -69,6 +72,9 @@ TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
 #: Whether the triggerer renders what a wait that begins there was given as a template (3.3.2).
 TRIGGERS_RENDER = hasattr(BaseTrigger, "render_template_fields")
+
+#: The key of a task's result among its XComs. 3.0.6, 3.3.2: `XCOM_RETURN_KEY` of the task SDK's `BaseXCom`.
+RETURN_VALUE = "return_value"
 
 #: Attributes that a task has and its stored DAG shows, for the scheduler to keep to the moment of a reschedule: those
 #: of sensors (3.0.6). 3.3.2 keeps to it for every task.

@@ -7,7 +7,7 @@ defaults, and `raw` keeps the whole answer. What a caller *asks for* is in `spec
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Self
@@ -167,6 +167,11 @@ class EndpointSummary:
     namespace: str
     state: str
     url: str | None
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """The names of the fields."""
+        return tuple(field.name for field in fields(cls))
 
     def as_dict(self) -> dict[str, str | None]:
         """JSON-native, as tasks return it."""

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, Context, conf
 
 from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException
-from airflow_provider_hf_endpoints.endpoints.models import DELETED, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import DELETED, EndpointSummary, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_wor
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.retries import (
     FirstTry,
@@ -86,6 +87,7 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
+    result_keys: ClassVar[tuple[str, ...]] = EndpointSummary.keys()
 
     @checked
     @retried
@@ -147,6 +149,11 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
         skips = bool(self.soft_fail or self.never_fail)
         self._ending = Ending(endpoint, self.release_policies, skips=skips)
         return self._ending
+
+    @property
+    def output(self) -> KeyedResult:
+        """As Airflow's; `output["url"]` is one value of it."""
+        return KeyedResult(self)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:

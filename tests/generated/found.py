@@ -130,6 +130,13 @@ FOUND = (
             seed=340,
         ),
     ),
+    # `endpoint["name"]` is an XCom of its own for Airflow.
+    Found("a_key_of_the_endpoint", "failed without a reason", _inside(Task(keyed=True))),
+    Found(
+        "a_key_of_the_endpoint_of_a_mapped_group",
+        "failed without a reason",
+        Case(dags=(Dag(parts=(Group(create=False, tasks=(Task(keyed=True),), mapped=2),)),)),
+    ),
     Found("created_and_not_seen_yet", "failed without a reason", Case(lag=2.0)),
     Found(
         "created_and_not_seen_yet_on_a_worker",

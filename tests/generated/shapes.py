@@ -30,6 +30,7 @@ class Task:
         no task (next), those directly behind it (nothing), or all behind it but teardowns (outside).
     :param takes: outside of a group, it takes the endpoint of the group before it.
     :param mapped: into how many it is expanded; 0: it is not.
+    :param keyed: it takes the endpoint's name out of the group's value, by `endpoint["name"]`.
     :param over: whether its `end_date` lies before every run, so that Airflow never runs it.
     """
 
@@ -46,6 +47,7 @@ class Task:
     endpoint: str = "demo"  # of `trigger dag`: which DAG it triggers, and waits for
     over: bool = False
     takes: bool = False
+    keyed: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def tasks(draw: st.DrawFn) -> Task:
         pool=draw(RARELY),
         limit=draw(LIMITS),
         over=draw(NEARLY_NEVER),
+        keyed=draw(RARELY),
     )
 
 

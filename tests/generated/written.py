@@ -96,7 +96,8 @@ class _Writer:
         match task.kind:
             case "work":
                 given = common | {"seconds": task.seconds, "ends": task.ends}
-                given |= {"endpoint": _Raw(endpoint)} if endpoint else {}
+                by_key = '["name"]' if task.keyed and endpoint and not endpoint.startswith("'") else ""
+                given |= {"endpoint": _Raw(f"{endpoint}{by_key}")} if endpoint else {}
                 if task.mapped:
                     given.pop("seconds")
                     spread = [task.seconds + 10 * number for number in range(task.mapped)]

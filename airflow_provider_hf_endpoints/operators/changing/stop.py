@@ -122,6 +122,7 @@ class DeleteInferenceEndpointOperator(EndpointOperator):
     """
 
     stops_endpoint = True  # what starts the endpoint before it, starts it for the run: see `starting/intent.py`
+    result_keys = ()
 
     @checked
     def __init__(

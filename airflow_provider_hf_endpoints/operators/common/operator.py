@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context, conf
 
 from airflow_provider_hf_endpoints._airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import EndpointSummary, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
     Goal,
@@ -34,6 +34,7 @@ from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Atte
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms, suggesting_a_name
 from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.retries import FirstTry, endpoint_faults_final
 from airflow_provider_hf_endpoints.operators.common.task_waits import (
@@ -62,6 +63,7 @@ class EndpointOperator(KnownArguments, BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
+    result_keys: ClassVar[tuple[str, ...]] = EndpointSummary.keys()
 
     endpoint: str
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
@@ -97,6 +99,11 @@ class EndpointOperator(KnownArguments, BaseOperator):
         deadline_after(0.0, timeout)  # a bad limit is an error when the DAG is parsed, before anything bills
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
+
+    @property
+    def output(self) -> KeyedResult:
+        """As Airflow's; `output["url"]` is one value of it."""
+        return KeyedResult(self)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         """What this attempt does, by the operator's arguments. The one method that a lifecycle operator defines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from os import PathLike
 from typing import Any, Literal, get_args
@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
-from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
     BatchError,
@@ -122,6 +122,7 @@ class BatchInferenceOperator(RequestingOperator):
         "model",
     )
     arguments_inside = dict.fromkeys(FIELDS.keys() - OWN - TOLD.keys() - set(BOTH), "job_options")
+    result_keys = tuple(field.name for field in fields(BatchReport))
 
     @checked
     def __init__(

@@ -38,6 +38,7 @@ class InferenceOperator(RequestingOperator):
     """
 
     template_fields: Sequence[str] = (*RequestingOperator.template_fields, "task", "inputs", "parameters", "model")
+    result_keys = ("output", "finish_reason", "usage", "truncated", "model")
 
     @checked
     def __init__(

@@ -24,7 +24,8 @@ from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
-from airflow_provider_hf_endpoints.operators.requesting.batch import _storage
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
+from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, _storage
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 
@@ -112,6 +113,8 @@ class MergeBatchShardsOperator(KnownArguments, BaseOperator):
     template_fields: Sequence[str] = ("output_path",)
     ui_color = "#ffe9a8"
 
+    result_keys = BatchInferenceOperator.result_keys
+
     @checked
     def __init__(
         self,
@@ -125,6 +128,11 @@ class MergeBatchShardsOperator(KnownArguments, BaseOperator):
         self.output_path = output_path
         self.keep_shards = keep_shards
         self.unique_ids = unique_ids
+
+    @property
+    def output(self) -> KeyedResult:
+        """As Airflow's; `output["results_path"]` is one value of it."""
+        return KeyedResult(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Merge, and return the report of the whole."""
