@@ -39,7 +39,7 @@ from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
-from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
@@ -120,6 +120,8 @@ class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Look at every endpoint that bills. Stop those that are left over, unless it is a dry run."""
+        with in_airflow_terms():
+            check_rendered(self, texts=("names", "namespaces", "keep"))  # one text names several
         dry = _truth(self.only_report)
         failed: list[str] = []
         report = []

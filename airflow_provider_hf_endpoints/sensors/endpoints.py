@@ -6,7 +6,7 @@ What a bad end of the wait does to the endpoint is in `_end.py`, and a wait that
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.checking.arguments import check_words, checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, check_words, checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
@@ -118,7 +118,7 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
         if target_states in ("", [], ()):
             raise ValueError("target_states is empty. Give at least one state to wait for, e.g. 'running'.")
         if isinstance(target_states, list | tuple):
-            check_words("target_states", target_states, [*InferenceEndpointStatus, DELETED])
+            _check_states(target_states)
         self.endpoint = endpoint
         self.namespace = namespace
         self.target_states: Sequence[str] = [target_states] if isinstance(target_states, str) else target_states
@@ -174,16 +174,19 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
         """Wait in the way that was asked for."""
         ending = self._new_ending()
         final = endpoint_faults_final(self.retries_by_default)
-        with final, ending.of(context["ti"]), InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-            InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
-            ending.emergency.prepare(hook)
-            if self.deferrable:
-                return self._defer_unless_over(context, hook, ending.emergency)
-            if self.reschedule:
-                return self._poke_once(context, hook)
-            wait = self._wait_of_all_tries(context)
-            FirstTry(context).keep(wait.started)
-            return self._finish(event_of(wait_here(hook, wait, ending.emergency.check), self.endpoint))
+        with final, ending.of(context["ti"]):
+            check_rendered(self)
+            _check_states(self.target_states)
+            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
+                InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
+                ending.emergency.prepare(hook)
+                if self.deferrable:
+                    return self._defer_unless_over(context, hook, ending.emergency)
+                if self.reschedule:
+                    return self._poke_once(context, hook)
+                wait = self._wait_of_all_tries(context)
+                FirstTry(context).keep(wait.started)
+                return self._finish(event_of(wait_here(hook, wait, ending.emergency.check), self.endpoint))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
@@ -266,3 +269,7 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
                 self.hf_endpoints_conn_id, event, reason, lambda: secrets_of_dag(self), namespace=self.namespace
             ),
         )
+
+
+def _check_states(states: Iterable[object]) -> None:
+    check_words("target_states", states, [*InferenceEndpointStatus, DELETED])

@@ -89,7 +89,7 @@ class UpdateInferenceEndpointOperator(EndpointOperator):
         return guarded(super().partial(**kwargs))
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
-        return Attempt(_Updating(self._ref, self.changes, self._secrets, began, self._holders(context)))
+        return Attempt(_Updating(self._ref, self.changes or {}, self._secrets, began, self._holders(context)))
 
 
 class _Updating(Action):

@@ -15,6 +15,7 @@ from enum import Enum
 from functools import cache, wraps
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
     LISTS,
@@ -30,6 +31,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 _PACKAGE = __name__.partition(".")[0]
 
+_NOTHING = ("", "None")  # what a template becomes where there is nothing
 _OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoint
 
 
@@ -104,6 +106,38 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
         init = inspect.unwrap(vars(cls).get("__init__", object.__init__))
         if cls.__module__.startswith(_PACKAGE):
             understand_all(given, _hints(init), kind.template_fields)
+
+
+def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
+    """Hold what an operator's templates have become to the annotations, and convert texts by them.
+
+    A template gives None, or the text `None`, for what is not there, and a text for what is a list or a mapping.
+
+    :param texts: fields of which the operator itself reads a text
+    :raises InvalidArgumentError: for the first value that is not valid
+    """
+    fields = frozenset(type(operator).template_fields)
+    read = {name for name in texts if isinstance(getattr(operator, name, None), str)}
+    for cls in type(operator).__mro__:
+        if not cls.__module__.startswith(_PACKAGE) or "__init__" not in vars(cls):
+            continue
+        for name, annotation in _hints(inspect.unwrap(vars(cls)["__init__"])).items():
+            if name in fields - read and hasattr(operator, name):
+                setattr(operator, name, _rendered(name, getattr(operator, name), annotation))
+
+
+def _rendered(name: str, value: Any, annotation: Any) -> Any:
+    kinds = list(alternatives(annotation))
+    optional = type(None) in kinds or Any in kinds
+    if isinstance(value, str) and Any not in kinds and value in (("None",) if optional else _NOTHING):
+        raise InvalidArgumentError(
+            f"{name} is {value!r} after rendering: its template asks for something that does not exist. Check the "
+            "names in the template."
+        )
+    try:
+        return _understood(name, value, annotation, templated=False)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{error} The value is that after rendering.") from error
 
 
 @cache
@@ -194,11 +228,11 @@ def _listed(name: str, text: str) -> list[str]:
 def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> None:
     """Refuse values that are not one of `words`. Templates and results of other tasks are checked later.
 
-    :raises ValueError: naming the nearest word
+    :raises InvalidArgumentError: naming the nearest word
     """
     for value in values:
         if isinstance(value, str) and value not in words and not is_template(value):
-            raise ValueError(_none_of(name, value, words, also_number=False))
+            raise InvalidArgumentError(_none_of(name, value, words, also_number=False))
 
 
 def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) -> str:

@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
 from airflow_provider_hf_endpoints.endpoints.waiting.wait import End
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import announce, with_alias
 from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Attempt, Done, Sent
@@ -133,6 +133,7 @@ class EndpointOperator(KnownArguments, BaseOperator):
         take_name(self)
         attempt = self._attempt = self._begin(context, began, None)
         with endpoint_faults_final(self.retries_by_default, self._first), attempt.guard.around(), in_airflow_terms():
+            check_rendered(self)
             attempt.action.check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 attempt.guard.prepare(hook)

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
@@ -102,6 +102,7 @@ class RequestingOperator(KnownArguments, BaseOperator):
         self._killed = False
         take_name(self)
         with in_airflow_terms():
+            check_rendered(self)
             check_name(self.endpoint)
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:

@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.leases.holders import holder_name
 from airflow_provider_hf_endpoints.leases.protocol import take
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
-from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
@@ -90,6 +90,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         """Take a lease, look at the endpoint, and return the result."""
         began = time.time()
         with in_airflow_terms():
+            check_rendered(self)
             check_name(self.endpoint)
             refuse_work_that_is_held_back(self, [self.release_task_id], context.get("logical_date"), context.get("ti"))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
