@@ -53,6 +53,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "asset_names",
     "is_asset",
+    "is_made_to_run",
     "mapped_arguments",
     "mask_secret",
     "may_ask_from_a_thread",
@@ -194,6 +195,11 @@ def mapped_arguments(operator: Any) -> list[Mapping[str, Any]]:
     elif isinstance(given, list | tuple):  # expand_kwargs([{…}])
         found += [each for each in given if isinstance(each, Mapping)]
     return found
+
+
+def is_made_to_run(operator: Any) -> bool:
+    """Whether an operator is one of a mapped task, which Airflow makes when the task runs. 3.0.6, 3.3.2."""
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
 def asset_names(store: Any) -> list[str]:

@@ -18,7 +18,11 @@ DEEDS = ["fail", "kill", "clear", "succeed", "terminate", "lose"]
 DEEDS += ["fail run", "trigger", "pause dag", "succeed run"]
 ENDS = st.sampled_from(["ok", "ok", "ok", "fail", "skip", "fail for good"])
 SECONDS = st.sampled_from([60, 20, 240, 900])
-RULES = st.sampled_from([None, None, None, "all_done", "none_failed", "one_failed", "all_skipped", "always"])
+RULES = st.sampled_from(
+    [None] * 5
+    + ["all_done", "none_failed", "one_failed", "all_skipped", "always", "one_success", "one_done", "none_skipped"]
+    + ["none_failed_min_one_success", "all_failed"]
+)
 KINDS = ["work"] * 5 + ["branch", "short circuit", "latest only", "skips", "sensor"]
 KINDS += ["call", "batch", "update", "delete", "scale to zero", "sweep"]
 KINDS += ["approval"] if versions.ApprovalOperator is not None else []

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 from functools import cache, wraps
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_hf_endpoints._airflow import is_made_to_run
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
@@ -91,9 +95,21 @@ def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]])
     def check(*args: Any, **kwargs: Any) -> Any:
         if not kinds:  # annotations may name classes that are defined later
             kinds.update(get_type_hints(function))
-        return function(*args, **understand_all(kwargs, kinds, templated(args)))
+        with _final_when_it_runs(*args):
+            return function(*args, **understand_all(kwargs, kinds, templated(args)))
 
     return cast(C, check)
+
+
+@contextmanager
+def _final_when_it_runs(operator: Any = None, *_: Any) -> Iterator[None]:
+    """The operator of a mapped task is made when the task runs, of what other tasks return: no retry changes that."""
+    try:
+        yield
+    except ValueError as error:
+        if not is_made_to_run(operator):
+            raise
+        raise AirflowFailException(str(error)) from error
 
 
 def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_hf_endpoints.operators.checking import mapping
@@ -133,6 +133,18 @@ def test_what_another_task_returns_is_known_later(dag: DAG) -> None:
     assert {"first", "a", "b", "c", "d", "e"} == set(dag.task_ids)
     with pytest.raises(ValueError, match="element 1: endpoint=5"):
         PauseInferenceEndpointOperator.partial(task_id="f").expand(endpoint=[first, 5])
+
+
+def test_what_another_task_has_returned_and_is_not_valid_is_final() -> None:
+    """Airflow makes the operator when the task runs; the same value comes with each retry."""
+    first: Any = BaseOperator(task_id="first").output
+    mapped = PauseInferenceEndpointOperator.partial(task_id="pause").expand(endpoint=first)
+    for value in (5, ["a"], "No_name"):
+        with pytest.raises(AirflowFailException, match=r"endpoint(=| is a list)|name="):
+            mapped.unmap({"endpoint": value})
+    sensor = InferenceEndpointSensor.partial(task_id="sensor", endpoint="a").expand(target_states=first)
+    with pytest.raises(AirflowFailException, match="Did you mean 'running'"):
+        sensor.unmap({"target_states": ["runing"]})
 
 
 def test_many_literals_cost_little(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> None:
