@@ -123,7 +123,8 @@ def test_work_that_does_not_begin(airflow: LocalAirflow, emulator: Emulator) -> 
     run = begin(airflow, emulator, dag, "use-idle", start=20.0)
     airflow.wait_for_task(dag, run, "use.watch", "failed")
     assert (["pause"], "paused") == (actions(emulator, "use-idle"), state(emulator, "use-idle"))
-    assert "No task has begun to use endpoint acme/use-idle within max_idle=5 s" in messages(airflow, dag, run)
+    why = "No task has begun to use endpoint acme/use-idle within max_idle=5 s"  # the triggerer writes its log later
+    airflow.wait_until(lambda: why in messages(airflow, dag, run), f"the watch's log says: {why}")
     airflow.api.set_task_state(dag, run, "use.work", "failed")
     assert "failed" == airflow.wait_for_run(dag, run)
     assert "success" == airflow.task_states(dag, run)["use.release"]
