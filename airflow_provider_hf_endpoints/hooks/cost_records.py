@@ -51,9 +51,14 @@ class CostRecords:
         self._path = lease_path
 
     def write(self, dag_id: str, run_id: str, cost: Cost) -> None:
-        """Keep the cost of a run's endpoint. It replaces an earlier cost of the same run. Raises `StoreError`."""
+        """Keep the cost of a run's endpoint. Raises `StoreError`.
+
+        It replaces an earlier cost of the same run and endpoint. An endpoint that was deleted and created again is
+        another one, although it has the same name.
+        """
         record = {"dag_id": dag_id, "run_id": run_id, **cost.as_dict()}
-        key = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}"
+        created = "" if cost.created is None else f"--{cost.created.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
+        key = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}{created}"
         if self._path is not None:
             self._objects(self._path, dag_id).write(key, record)
             return

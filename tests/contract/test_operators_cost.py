@@ -323,6 +323,29 @@ def test_a_dag_of_many_runs_and_months_stays_summable(variables: Variables) -> N
     assert 0 == records.sum("a dag-with signs", None, None).runs, "another DAG, whose id looks the same in a key"
 
 
+@pytest.mark.parametrize("place", ["path", "variables"])
+def test_an_endpoint_that_is_deleted_and_created_again_counts_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: Variables, place: str
+) -> None:
+    """As the indices of a mapped group do, one after the other on one name. A report that is repeated counts once."""
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+        connect(monkeypatch, emulator, **({"lease_path": str(tmp_path / "kept")} if place == "path" else {}))
+        told: list[float] = []
+        for end in (DeleteInferenceEndpointOperator, PauseInferenceEndpointOperator, PauseInferenceEndpointOperator):
+            if end is DeleteInferenceEndpointOperator or len(told) == 1:
+                run(create())
+            task: Any = end(task_id="end", endpoint="demo", **FAST)
+            ti = TaskInstance()
+            run(task, context_of(task, ti, began))
+            told.append(ti.xcoms["cost"]["usd"])
+        with InferenceEndpointsHook() as hook:
+            total = hook.sum_costs("costs", since=began)
+        assert (1, 0) == (total.runs, total.unpriced)
+        assert total.usd == pytest.approx(told[0] + told[2])
+    assert (place == "variables") == bool(variables.values)
+
+
 def test_a_dag_with_the_longest_id_has_a_variable(variables: Variables) -> None:
     """Its key has at most the 250 characters that Airflow takes, and says its own DAG only."""
     for dag_id in ("x" * 250, "x" * 249 + "y"):

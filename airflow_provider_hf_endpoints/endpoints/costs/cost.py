@@ -42,6 +42,7 @@ class Cost:
     :param source: what the seconds are taken from
     :param rows: rows done in that time, if the caller knows them
     :param tokens: tokens read and written in that time, if the caller knows them
+    :param created: when the endpoint was created, which tells it from others of the same name; None if not known
     """
 
     endpoint: str
@@ -54,6 +55,7 @@ class Cost:
     source: Source
     rows: int = 0
     tokens: int = 0
+    created: datetime | None = None
 
     @property
     def usd(self) -> float | None:
@@ -160,6 +162,7 @@ def weigh(
         running_seconds=running,
         price_per_hour=price_per_hour,
         source=source,
+        created=endpoint.created_at,
     )
 
 
