@@ -240,7 +240,7 @@ def test_a_secret_that_is_none_is_refused_before_anything_is_sent(
     [
         ({"name": "a" * 33}, "at most 32 characters, and this one has 33"),
         ({"name": "Demo"}, "lower-case"),
-        ({"name": ""}, "lower-case"),
+        ({"name": ""}, "name is '' after rendering"),
         ({"scale_to_zero_timeout": 5}, "between 15 and 2880 minutes"),
         ({"min_replica": 3, "max_replica": 2}, "min_replica=3 is greater than max_replica=2"),
         ({"repository": ""}, "repository"),

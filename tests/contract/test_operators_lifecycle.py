@@ -303,12 +303,23 @@ def test_update_that_fails_tells_why(demo: Emulator, deferrable: bool) -> None:
     assert state(demo) == "updateFailed"
 
 
+def test_update_refuses_an_unknown_setting(demo: Emulator) -> None:
+    """When the DAG is read; of another task's result, before anything is sent."""
+    before = len(calls(demo))
+    with pytest.raises(ValueError, match="Unknown argument 'no_such_setting'"):
+        op(UpdateInferenceEndpointOperator, changes={"no_such_setting": 1})
+    operator = op(UpdateInferenceEndpointOperator, changes={"max_replica": 1})
+    operator.changes = {"no_such_setting": 1}
+    with pytest.raises(AirflowFailException, match="Unknown argument 'no_such_setting'"):
+        run(operator)
+    assert before == len(calls(demo))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({}, "Nothing to update"),
         ({"scale_to_zero_timeout": "{{ 5 }}"}, "between 15 and 2880"),
-        ({"changes": {"no_such_setting": 1}}, "no_such_setting"),
         ({"region": "eu-west-1"}, "vendor and region belong together"),
     ],
 )
