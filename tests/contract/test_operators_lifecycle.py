@@ -107,7 +107,7 @@ def test_scale_to_zero_leaves_a_paused_endpoint(emulator: Emulator) -> None:
 def test_scale_to_zero_without_a_timeout_is_told_what_to_do(emulator: Emulator) -> None:
     """The service's refusal comes with what would help, and no retry."""
     run(create(min_replica=1))
-    with pytest.raises(AirflowFailException, match=r"cannot be scaled to zero.*or pause it instead"):
+    with pytest.raises(AirflowFailException, match=r"cannot be scaled to zero.*or pause it"):
         run(op(ScaleToZeroInferenceEndpointOperator))
 
 
