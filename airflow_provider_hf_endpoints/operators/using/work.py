@@ -24,8 +24,8 @@ def unfinished(states: Mapping[str, str]) -> list[str]:
 
 
 def unfinished_work(task_instance: Any, work: Sequence[str]) -> list[str]:
-    """The tasks of `work` that have not ended, mapped ones with their index; none where there is nobody to ask, as in
-    a test that calls `execute` itself.
+    """The tasks of `work` that have not ended, mapped ones with their index. Empty if Airflow cannot be asked, as in a
+    test that calls `execute` itself.
 
     :raises AirflowRuntimeError: Airflow's API server does not say
     """

@@ -50,7 +50,7 @@ def test_a_misspelt_argument_is_answered_with_the_right_one(kind: type[Any], nam
         partial = kind.partial(task_id="task")
         with pytest.raises(TypeError, match=rf"{kind.__name__}\.expand\(…\): {expected}"):
             partial.expand(**{each: [value] for each, value in wrong.items()})
-        with pytest.raises(TypeError, match=rf"{kind.__name__}\.expand_kwargs\(…\): {expected}"):
+        with pytest.raises(TypeError, match=rf"{kind.__name__}\.expand_kwargs\(…\), element 0: {expected}"):
             partial.expand_kwargs([wrong])
         partial._expand_called = True  # Airflow warns of a task that was never mapped
 
