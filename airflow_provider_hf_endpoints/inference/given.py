@@ -1,10 +1,10 @@
 """What a user gives and what becomes JSON: parameters, templates, schemas, inputs of one call. Taken as JSON has it, or
 refused by name.
 
-A writer of JSON takes more than JSON has, each writer something else: a set becomes a list in the order of the moment,
-bytes become base64, a date a text. Nobody sees what was sent then. So a value is converted only where there is one way:
-tuples, mappings of any kind, whole numbers as names, and numbers and texts of types of one's own (NumPy's, an enum of
-texts).
+A writer of JSON takes more than JSON has, and each writer does something else with it: a set becomes a list in any
+order, bytes become base64, a date becomes a text. The user does not see what was sent. So a value is converted only if
+there is one way: tuples, mappings of any kind, whole numbers as names, and subclasses of numbers and texts (NumPy's, an
+enum of texts).
 """
 
 from __future__ import annotations

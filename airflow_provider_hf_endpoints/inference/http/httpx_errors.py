@@ -50,7 +50,7 @@ def typed_error(error: Exception, route: str) -> InferenceError:
 def _with_host(error: httpx.ConnectError, words: str) -> str:
     try:
         return f"{error.request.url.host}: {words}"
-    except RuntimeError:  # an error that nobody gave its request
+    except RuntimeError:  # an error without its request
         return words
 
 

@@ -102,7 +102,7 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
 
 
 def _refuse_repeated_names(file: InputFile, lines: list[Line]) -> None:
-    """Refuse a file in which a row has a name twice, which whoever wrote the file does to every row.
+    """Refuse a file in which a row has a name twice, which the program that wrote the file does to every row.
 
     Not where the lines stand in the middle of a file: there such a row is an error row, as it is in a file that is
     read from its beginning.

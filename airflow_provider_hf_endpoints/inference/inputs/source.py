@@ -94,22 +94,24 @@ class LineSource:
             self._lines = self._opened_again()
             self._broken = None
         block: list[Line] = []
-        size = read = 0
+        lines: list[Line] = []
+        size = 0
         skips = self.skips
         try:
             for line in self._lines:
-                read += 1
-                self._place += 1
-                self.digest.add(line)
+                lines.append(line)
+                size += len(line.raw)
                 if not skips(line.place, line.raw):
                     block.append(line)
-                    size += len(line.raw)
-                if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or read >= BLOCK_SKIPPED:
+                if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or len(lines) >= BLOCK_SKIPPED:
                     break
         except Exception as error:
             self._broken = error
-            if not read:
+            if not lines:
                 raise
+        read = len(lines)
+        self._place += read
+        self.digest.add(lines)
         if not read:
             self._refuse_changed()  # this may be the end of a file that was rewritten meanwhile
         return block, read

@@ -18,7 +18,7 @@ def digest(identity: Mapping[str, Any]) -> str:
 
 #: Size and version of each input file. They may change although the rows are the same.
 VERSIONS = ("inputs",)
-#: What the input was, and how its text is read. An unfinished batch goes on where these changed: the file was mended.
+#: What the input was, and how its text is read. An unfinished batch continues if these changed: the file was mended.
 CONTENT = (*VERSIONS, "encoding", "delimiter")
 
 

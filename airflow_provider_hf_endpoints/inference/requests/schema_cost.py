@@ -24,7 +24,7 @@ MOST_STEPS = 5_000_000
 
 
 def parts_of(schema: Mapping[str, Any]) -> int | None:
-    """How many parts a schema has when every reference is written out; None where that is no bound for its check."""
+    """How many parts a schema has when every reference is written out; None if that does not bound its check."""
     try:
         walk = walk_schema(schema)
         return _count(walk.root, walk.parts, walk.below, {})

@@ -1,4 +1,4 @@
-"""The check of answers whose check may take for ever: in a process of its own, which ends it after a while.
+"""The check of answers whose check may take forever: in a separate process, which ends the check after a while.
 
 Nothing in one process can interrupt a regular expression: Python holds its lock for the whole search. The process is
 started at the first such answer. A check there costs some tens of microseconds more than one at hand.
@@ -47,7 +47,7 @@ class SchemaProcess:
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, in words; None where it fits.
 
-        :raises CheckTooLongError: nobody knows
+        :raises CheckTooLongError: it is not known
         :raises RecursionError: it is nested too deeply to be checked
         :raises ArithmeticError: a number in it is too large
         :raises OSError: no process can be started here

@@ -57,7 +57,7 @@ class SettledOutputError(InvalidOutputError):
 
 
 class UncheckedOutputError(InvalidOutputError):
-    """The engine answered, and nobody knows whether the text fits: the check took longer than it may."""
+    """The engine answered, and it is not known whether the text fits: the check took longer than it may."""
 
     retryable = False
     fault = "caller"
