@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -77,6 +78,14 @@ class AirflowApi:
                 raise RuntimeError(f"{dag_id}: the run {run_id} was triggered and is not there")
             time.sleep(0.05)
         return run_id
+
+    def backfill(self, dag_id: str, since: datetime, until: datetime, conf: Json) -> list[str]:
+        """Unpause a DAG and run it for each interval between two dates, all at once; returns the ids of the runs."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        body = {"dag_id": dag_id, "from_date": since.isoformat(), "to_date": until.isoformat(), "dag_run_conf": conf}
+        self.call("POST", "/backfills", json=body)
+        runs = self.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100})["dag_runs"]
+        return [run["dag_run_id"] for run in runs if run["run_type"] == "backfill"]
 
     def switch_on(self, dag_id: str) -> None:
         """Unpause a DAG, and have its file read again: that is when Airflow sets up an asset's watchers."""

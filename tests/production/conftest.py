@@ -29,7 +29,7 @@ def production(s3: S3) -> Iterator[Production]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In the order of their worth, and the search through what all the others left at the end."""
-    order = ("test_kills", "test_outages", "test_uses", "test_people", "test_secrets")
+    order = ("test_kills", "test_outages", "test_uses", "test_people", "test_sensors", "test_secrets")
     items.sort(key=lambda item: order.index(item.path.stem) if item.path.stem in order else -1)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, ObjectStoragePath, Param, task
 
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
+from tests.production.sizes import FLEET, FLEETS
 
 ENDPOINT = "{{ params.endpoint }}"
 MODEL: dict[str, Any] = {
@@ -71,3 +73,22 @@ for store in STORES:
         inference_endpoint(ENDPOINT, hf_endpoints_conn_id=f"hf_endpoints_{store}", **MODEL) as endpoint,
     ):
         work(endpoint)
+
+with (
+    DAG(
+        "production_daily", schedule="@daily", start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, params=PARAMS
+    ),
+    inference_endpoint(ENDPOINT, **MODEL) as endpoint,
+):
+    work(endpoint)
+
+for fleet in range(FLEETS):
+    with DAG(f"production_sensors_{fleet}", schedule=None, params=PARAMS):
+        for number in range(FLEET):
+            InferenceEndpointSensor(
+                task_id=f"wait_{number}",
+                endpoint=ENDPOINT,
+                hf_endpoints_conn_id="hf_endpoints_starting",
+                start_from_trigger=True,
+                timeout=3600,
+            )
