@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,22 @@ def test_the_message_has_who_what_and_the_command() -> None:
     assert "no installed package reads nope://" in missing_store("input_path nope://b", "nope")
 
 
-@pytest.mark.parametrize("path", ["gs://bucket/in.jsonl", "abfs://box/in.jsonl"])
 @pytest.mark.parametrize("make", [as_upath, ObjectStoragePath])
-def test_a_path_without_its_package_is_refused(path: str, make: Any) -> None:
+def test_a_path_without_its_package_is_refused(make: Any) -> None:
     """As fsspec says it, and as Airflow does."""
-    with pytest.raises(BatchInputError, match=r"input_path \w+://.* needs .*: pip install"):
-        require_store("input_path", make(path))
+    with pytest.raises(BatchInputError, match=r"input_path gs://.* needs .*: pip install"):
+        require_store("input_path", make("gs://bucket/in.jsonl"))
+
+
+def test_a_path_whose_storage_lacks_credentials_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the storage's own words, and where to give them."""
+    pytest.importorskip("adlfs")
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(BatchInputError) as caught:
+        require_store("input_path", as_upath("abfs://box/in.jsonl"))
+    expected = r"input_path abfs://box/in.jsonl: the client .* \(.*credentials.*\)\. Name .*\(abfs://CONNECTION@…\)"
+    assert re.match(expected, str(caught.value))
 
 
 @pytest.mark.parametrize("argument", ["input_path", "output_path"])

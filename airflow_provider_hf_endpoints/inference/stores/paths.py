@@ -39,19 +39,23 @@ def as_upath(value: PathLike) -> UPath:
 
 
 def require_store(who: str, path: UPath) -> None:
-    """Refuse a path whose file system is not installed, before anything is sent.
+    """Refuse a path whose file system is not installed or not configured, before anything is sent.
 
     :param who: the argument with the path
-    :raises BatchInputError: with the command that installs the package
+    :raises BatchInputError: with the command that installs the package, or what the file system needs
     """
     try:
         _ = path.fs
     except ImportError as error:
         raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
     except ValueError as error:  # the texts of Airflow and fsspec
-        if not re.search(r"No filesystem registered|Protocol not known", str(error)):
-            raise
-        raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
+        if re.search(r"No filesystem registered|Protocol not known", str(error)):
+            raise BatchInputError(missing_store(f"{who} {path}", path.protocol)) from error
+        raise BatchInputError(
+            f"{who} {path}: the client of the storage could not be created ({error}). Name the storage's Airflow "
+            f"connection in the path ({path.protocol}://CONNECTION@…), or set its credentials in the environment of "
+            "the worker"
+        ) from error
 
 
 def require_scratch(output: UPath) -> None:
