@@ -43,18 +43,21 @@ class Suite:
 
 UNIT = Suite("unit, newest Airflow", ".venv", ("tests/unit",))
 UNIT_OLDEST = Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",), ("-m", "not once"))
-# In two parts, so that the lanes take about as long: both wait for servers more than they compute.
+# In three parts, so that the lanes take about as long: both wait for servers more than they compute.
 CONTRACT = Suite(
     "contract of endpoints and operators, newest Airflow",
     ".venv",
     ("tests/contract",),
     ("--ignore-glob=*/contract/test_inference_*", "--ignore-glob=*/contract/test_leases_*"),
 )
-CONTRACT_OF_BATCH = Suite(
-    "contract of batch and leases, newest Airflow",
-    ".venv",
-    ("tests/contract",),
-    ("--ignore-glob=*/contract/test_[!il]*", "--ignore-glob=*/contract/client"),
+CONTRACT_OF_BATCH, CONTRACT_OF_LEASES = (
+    Suite(
+        f"contract of {what}, newest Airflow",
+        ".venv",
+        ("tests/contract",),
+        (f"--ignore-glob=*/contract/test_[!{letter}]*", "--ignore-glob=*/contract/client"),
+    )
+    for what, letter in (("the batch", "i"), ("leases", "l"))
 )
 WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "tests/generated"))
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
@@ -66,11 +69,11 @@ LIVE, LIVE_OLDEST = (
 # What is in one lane runs one after the other, the lanes side by side.
 LANES = (
     (CONTRACT,),
-    (UNIT, WORLDS, UNIT_OLDEST),
+    (UNIT, WORLDS, UNIT_OLDEST, CONTRACT_OF_LEASES),
     (replace(LIVE, options=CORE),),
     (replace(LIVE_OLDEST, options=CORE), CONTRACT_OF_BATCH),
 )
-QUICK = ((CONTRACT,), (UNIT, WORLDS, CONTRACT_OF_BATCH))
+QUICK = ((CONTRACT,), (UNIT, WORLDS, CONTRACT_OF_LEASES, CONTRACT_OF_BATCH))
 
 
 @dataclass(frozen=True)
