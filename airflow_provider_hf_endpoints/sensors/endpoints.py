@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, Context, conf
 
@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
-from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.retries import (
     FirstTry,
@@ -46,7 +46,7 @@ _CONNECTION = "hf_endpoints_conn_id"
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
 
 
-class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
+class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
     """Waits until an endpoint is ready: `running`, and its health route answers 200.
 
     It ends at once, with the reason, when the endpoint failed, was deleted, or is paused and not being resumed. The
@@ -87,7 +87,7 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "target_states", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
-    result_keys: ClassVar[tuple[str, ...]] = EndpointSummary.keys()
+    result_keys = EndpointSummary.keys()
 
     @checked
     @retried
@@ -149,11 +149,6 @@ class InferenceEndpointSensor(KnownArguments, BaseSensorOperator):
         skips = bool(self.soft_fail or self.never_fail)
         self._ending = Ending(endpoint, self.release_policies, skips=skips)
         return self._ending
-
-    @property
-    def output(self) -> KeyedResult:
-        """As Airflow's; `output["url"]` is one value of it."""
-        return KeyedResult(self)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:

@@ -89,12 +89,10 @@ def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]])
 
     :param templated: a function from its positional arguments to the rendered keywords
     """
-    kinds: dict[str, Any] = {}
 
     @wraps(function)
     def check(*args: Any, **kwargs: Any) -> Any:
-        if not kinds:  # annotations may name classes that are defined later
-            kinds.update(get_type_hints(function))
+        kinds = _hints(function)  # not before the call: annotations may name classes that are defined later
         with _final_when_it_runs(*args):
             return function(*args, **understand_all(kwargs, kinds, templated(args)))
 
@@ -118,10 +116,8 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
 
     :raises ValueError: for the first argument that is not valid
     """
-    for cls in kind.__mro__:
-        init = inspect.unwrap(vars(cls).get("__init__", object.__init__))
-        if cls.__module__.startswith(_PACKAGE):
-            understand_all(given, _hints(init), kind.template_fields)
+    for hints in _own_hints(kind):
+        understand_all(given, hints, kind.template_fields)
 
 
 def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
@@ -134,10 +130,8 @@ def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
     """
     fields = frozenset(type(operator).template_fields)
     read = {name for name in texts if isinstance(getattr(operator, name, None), str)}
-    for cls in type(operator).__mro__:
-        if not cls.__module__.startswith(_PACKAGE) or "__init__" not in vars(cls):
-            continue
-        for name, annotation in _hints(inspect.unwrap(vars(cls)["__init__"])).items():
+    for hints in _own_hints(type(operator)):
+        for name, annotation in hints.items():
             if name in fields - read and hasattr(operator, name):
                 setattr(operator, name, _rendered(name, getattr(operator, name), annotation))
 
@@ -160,6 +154,13 @@ def _rendered(name: str, value: Any, annotation: Any) -> Any:
 def _hints(init: Callable[..., Any]) -> dict[str, Any]:
     """The annotations, which take longer to find than to hold a value to."""
     return get_type_hints(init)
+
+
+def _own_hints(kind: type[Any]) -> Iterator[dict[str, Any]]:
+    """The annotations of each `__init__` that this package gives an operator, the most derived class first."""
+    for cls in kind.__mro__:
+        if cls.__module__.startswith(_PACKAGE) and "__init__" in vars(cls):
+            yield _hints(inspect.unwrap(vars(cls)["__init__"]))
 
 
 def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iterable[str]) -> dict[str, Any]:

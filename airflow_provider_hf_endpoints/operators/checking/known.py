@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import BaseOperatorMeta
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
-from airflow_provider_hf_endpoints.operators.checking.mapping import checking, extended
+from airflow_provider_hf_endpoints.operators.checking.mapping import called, checking, refuse_mapped
 from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
 
 _PACKAGE = __name__.partition(".")[0]
@@ -37,7 +37,7 @@ def _checking(init: Any) -> Callable[..., None]:
     def check(self: Any, *args: Any, **kwargs: Any) -> None:
         kind: Any = type(self)
         known = arguments_of(kind) | frozenset(kind.further_arguments)
-        refuse_unknown(_called(kind, "", kwargs), kwargs, known, kind.arguments_inside)
+        refuse_unknown(called(kind, "", kwargs), kwargs, known, kind.arguments_inside)
         init(self, *args, **kwargs)
 
     check.__wrapped__ = init.__wrapped__  # Airflow knows the outermost `__init__` by this function
@@ -53,34 +53,6 @@ class KnownArguments(metaclass=_ChecksNames):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """As every operator's. Airflow makes the operator itself only when the task runs."""
-        _refuse_mapped(cls, "partial", kwargs)
+        refuse_mapped(cls, "partial", kwargs)
         checked_partial(cls, kwargs)
-        return extended(checking(super().partial(**kwargs)), _Expands)  # type: ignore[misc]
-
-
-class _Expands:
-    """The names first, and then the values: see `mapping.py`."""
-
-    __slots__ = ()
-    operator_class: type[Any]
-
-    def expand(self, **mapped: Any) -> Any:
-        """As Airflow's."""
-        _refuse_mapped(self.operator_class, "expand", mapped)
-        return super().expand(**mapped)  # type: ignore[misc]
-
-    def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
-        """As Airflow's. The content of another task's result is not known when the DAG is parsed."""
-        for index, each in enumerate(kwargs if isinstance(kwargs, list | tuple) else ()):
-            if isinstance(each, Mapping):
-                _refuse_mapped(self.operator_class, "expand_kwargs", each, f", element {index}")
-        return super().expand_kwargs(kwargs, **options)  # type: ignore[misc]
-
-
-def _refuse_mapped(kind: Any, method: str, given: Mapping[str, Any], where: str = "") -> None:
-    refuse_unknown(_called(kind, f".{method}", given) + where, given, arguments_of(kind), kind.arguments_inside)
-
-
-def _called(kind: type[Any], method: str, given: Mapping[str, Any]) -> str:
-    task_id = given.get("task_id")
-    return f"{kind.__name__}{method}({f'task_id={task_id!r}' if isinstance(task_id, str) else '…'})"
+        return checking(super().partial(**kwargs))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The literals over which a task is mapped, checked when the DAG is read like the arguments of any other task.
+"""What a task is mapped over, names and literals, checked when the DAG is read like the arguments of any other task.
 
 Airflow makes the operator of a mapped task when the task runs. Without these checks a wrong literal would be found when
 the endpoint bills already. What another task returns is checked then.
@@ -14,13 +14,14 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_hf_endpoints._airflow import ResolveMixin
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
+from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
 
 _MOST = 100  # tasks that are made, to check them as a whole; behind them, values are held to their annotations
 
 
 def checking(partial: Any) -> Any:
-    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that check their literals."""
-    return extended(partial, _ChecksLiterals)
+    """What an operator's `partial` returned, with an `expand` and an `expand_kwargs` that check names and literals."""
+    return extended(partial, _Checks)
 
 
 def extended(partial: Any, methods: type[Any]) -> Any:
@@ -33,14 +34,15 @@ def extended(partial: Any, methods: type[Any]) -> Any:
     return partial
 
 
-class _ChecksLiterals:
-    """Before Airflow's own class of a partial operator."""
+class _Checks:
+    """Before Airflow's own class of a partial operator: the names first, and then the literals."""
 
     __slots__ = ()
 
     def expand(self, **mapped: Any) -> Any:
         """As Airflow's."""
         partial: Any = self
+        refuse_mapped(partial.operator_class, "expand", mapped)
         with _refused(partial):
             for name, values in mapped.items():
                 for index, value in enumerate(_elements(values)):
@@ -52,9 +54,11 @@ class _ChecksLiterals:
         return made
 
     def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
-        """As Airflow's."""
+        """As Airflow's. The content of another task's result is not known when the DAG is parsed."""
         partial: Any = self
         literals = [(n, each) for n, each in enumerate(_elements(kwargs)) if isinstance(each, Mapping)]
+        for index, arguments in literals:
+            refuse_mapped(partial.operator_class, "expand_kwargs", arguments, f", element {index}")
         with _refused(partial):
             for index, arguments in literals:
                 with _named(f"expand_kwargs(…), element {index}"):
@@ -110,3 +114,17 @@ def _refused(partial: Any) -> Iterator[None]:
     except (ValueError, TypeError):
         partial._expand_called = True
         raise
+
+
+def refuse_mapped(kind: Any, method: str, given: Mapping[str, Any], where: str = "") -> None:
+    """Refuse the names of a mapped task's arguments that the operator does not take.
+
+    :raises TypeError: with the nearest name
+    """
+    refuse_unknown(called(kind, f".{method}", given) + where, given, arguments_of(kind), kind.arguments_inside)
+
+
+def called(kind: type[Any], method: str, given: Mapping[str, Any]) -> str:
+    """How an error names the call that was given the arguments."""
+    task_id = given.get("task_id")
+    return f"{kind.__name__}{method}({f'task_id={task_id!r}' if isinstance(task_id, str) else '…'})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_hf_endpoints._airflow import RETURN_VALUE, PlainXComArg
 
@@ -29,6 +29,18 @@ class KeyedResult(PlainXComArg):
             raise ValueError(_unknown(task.task_id, item, task.result_keys))
         task.multiple_outputs = True
         return KeyedResult(task, item)
+
+
+class KeyedOutput:
+    """A base of every operator whose result is a mapping with known keys."""
+
+    result_keys: ClassVar[tuple[str, ...]] = ()  # what the result can be asked for
+
+    @property
+    def output(self) -> KeyedResult:
+        """As Airflow's; `output["url"]`, with one of the keys, is one value of it."""
+        operator: Any = self
+        return KeyedResult(operator)
 
 
 def _unknown(task_id: str, item: object, known: Iterable[str]) -> str:

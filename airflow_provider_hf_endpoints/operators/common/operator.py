@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context, conf
 
@@ -34,7 +34,7 @@ from airflow_provider_hf_endpoints.operators.common.attempt import Arrived, Atte
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms, suggesting_a_name
 from airflow_provider_hf_endpoints.operators.common.held import Holders, lease_in
-from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, take_name
 from airflow_provider_hf_endpoints.operators.common.retries import FirstTry, endpoint_faults_final
 from airflow_provider_hf_endpoints.operators.common.task_waits import (
@@ -48,7 +48,7 @@ from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_aft
 DEFAULT_TIMEOUT = 3600.0  # seconds; a start took up to 18 minutes where hardware was short
 
 
-class EndpointOperator(KnownArguments, BaseOperator):
+class EndpointOperator(KnownArguments, KeyedOutput, BaseOperator):
     """An operator on one endpoint. Its result is the endpoint's summary (`endpoints.models.EndpointSummary`).
 
     :param hf_endpoints_conn_id: the connection. (templated)
@@ -63,7 +63,7 @@ class EndpointOperator(KnownArguments, BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
-    result_keys: ClassVar[tuple[str, ...]] = EndpointSummary.keys()
+    result_keys = EndpointSummary.keys()
 
     endpoint: str
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
@@ -99,11 +99,6 @@ class EndpointOperator(KnownArguments, BaseOperator):
         deadline_after(0.0, timeout)  # a bad limit is an error when the DAG is parsed, before anything bills
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
-
-    @property
-    def output(self) -> KeyedResult:
-        """As Airflow's; `output["url"]` is one value of it."""
-        return KeyedResult(self)
 
     def _begin(self, context: Context, began: float, stored: Mapping[str, Any] | None) -> Attempt:
         """What this attempt does, by the operator's arguments. The one method that a lifecycle operator defines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, Context, conf
 
@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError, in_airflow_terms
-from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.operators.requesting.served import not_served, why_not_served
@@ -32,7 +32,7 @@ from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 
-class RequestingOperator(KnownArguments, BaseOperator):
+class RequestingOperator(KnownArguments, KeyedOutput, BaseOperator):
     """An operator that sends requests to an endpoint. If the endpoint is starting or scaled to zero, the operator waits
     for it first.
 
@@ -49,7 +49,6 @@ class RequestingOperator(KnownArguments, BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     operator_extra_links = (InferenceEndpointLink(),)
     ui_color = "#ffe9a8"
-    result_keys: ClassVar[tuple[str, ...]] = ()
 
     lease: Mapping[str, Any] | None = None  # on the endpoint, where it came with one
     budget: Mapping[str, Any] | None = None  # the account of its use, where it came with one
@@ -77,11 +76,6 @@ class RequestingOperator(KnownArguments, BaseOperator):
         deadline_after(0.0, startup_timeout)
         if poll_interval <= 0:
             raise ValueError(f"poll_interval={poll_interval!r} is not valid. Give a positive number of seconds.")
-
-    @property
-    def output(self) -> KeyedResult:
-        """As Airflow's; `output["output"]` is one value of it."""
-        return KeyedResult(self)
 
     def render_template(
         self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None

@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
-from airflow_provider_hf_endpoints.operators.common.keyed import KeyedResult
+from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, _storage
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
@@ -98,7 +98,7 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         return [shard.as_dict() for shard in planned]
 
 
-class MergeBatchShardsOperator(KnownArguments, BaseOperator):
+class MergeBatchShardsOperator(KnownArguments, KeyedOutput, BaseOperator):
     """Put the outputs of all shards together: one line per row in the order of the input, errors, and a manifest.
 
     The files are the same as those of a batch by one worker. The result is the report of the whole, as
@@ -128,11 +128,6 @@ class MergeBatchShardsOperator(KnownArguments, BaseOperator):
         self.output_path = output_path
         self.keep_shards = keep_shards
         self.unique_ids = unique_ids
-
-    @property
-    def output(self) -> KeyedResult:
-        """As Airflow's; `output["results_path"]` is one value of it."""
-        return KeyedResult(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Merge, and return the report of the whole."""
