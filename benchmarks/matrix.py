@@ -251,7 +251,7 @@ def _seconds(moment: str) -> float:
 
 
 def guarded(trial: Trial, *steps: Callable[[], None]) -> None:
-    """The steps, one after the other; what goes wrong is only the cell's result."""
+    """Take the steps one after the other. A failure is the result of this cell, and does not stop the others."""
     try:
         for step in steps:
             if not trial.problem:

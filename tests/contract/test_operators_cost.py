@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 from airflow.sdk import DAG, task_group
 
 from airflow_provider_hf_endpoints import kept
+from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger
@@ -278,14 +281,21 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
     return stand_in
 
 
+@contextmanager
+def costs_in(place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Emulator]:
+    """A service whose costs are kept on a path or in Variables."""
+    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
+        connect(monkeypatch, emulator, **({"lease_path": str(tmp_path / "kept")} if place == "path" else {}))
+        yield emulator
+
+
 @pytest.mark.parametrize("place", ["path", "variables"])
 def test_costs_are_summed_over_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: Variables, place: str
 ) -> None:
     """One call tells what a DAG has cost, by endpoint and time; a release that is repeated counts once."""
     began = datetime.now(UTC) - timedelta(seconds=5)
-    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
-        connect(monkeypatch, emulator, **({"lease_path": str(tmp_path / "kept")} if place == "path" else {}))
+    with costs_in(place, monkeypatch, tmp_path):
         run(create())
         pause = PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST)
         told = []
@@ -329,8 +339,7 @@ def test_an_endpoint_that_is_deleted_and_created_again_counts_twice(
 ) -> None:
     """As the indices of a mapped group do, one after the other on one name. A report that is repeated counts once."""
     began = datetime.now(UTC) - timedelta(seconds=5)
-    with connected(monkeypatch, seconds_per_minute=60.0) as emulator:
-        connect(monkeypatch, emulator, **({"lease_path": str(tmp_path / "kept")} if place == "path" else {}))
+    with costs_in(place, monkeypatch, tmp_path):
         told: list[float] = []
         for end in (DeleteInferenceEndpointOperator, PauseInferenceEndpointOperator, PauseInferenceEndpointOperator):
             if end is DeleteInferenceEndpointOperator or len(told) == 1:

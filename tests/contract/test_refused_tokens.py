@@ -79,7 +79,7 @@ def test_the_error_names_the_connection_and_nothing_is_logged_before(
 
 
 def test_a_client_without_a_connection_says_what_it_knows(emulator: Emulator) -> None:
-    """There is no source of the token to name."""
+    """Its error names no source of the token."""
     with (
         EndpointsClient("hf_Wrong1", base_url=emulator.url, namespace="acme") as client,
         pytest.raises(AuthenticationError, match=r"^The service does not accept the token: "),

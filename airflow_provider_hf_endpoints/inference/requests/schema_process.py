@@ -144,7 +144,7 @@ def _read(pipe: IO[bytes]) -> Any:
 
 
 def _serve() -> None:
-    """The other process: check what comes on the standard input until that ends."""
+    """Run in the other process: read values from the standard input, and check each, until the input ends."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
     # Ctrl-C reaches every process of a terminal. The one that began this one says when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
