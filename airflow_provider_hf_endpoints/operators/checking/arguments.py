@@ -7,7 +7,6 @@ Other values are checked by `kinds.py`.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     check_kind,
     is_template,
 )
-from airflow_provider_hf_endpoints.operators.checking.names import refuse_unknown
+from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
 
 F = TypeVar("F", bound=Callable[..., None])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -253,11 +252,8 @@ def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> No
 
 
 def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) -> str:
-    near = difflib.get_close_matches(str(value), [str(word) for word in words], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return (
-        f"{name}={value!r} is not valid. Use one of {', '.join(words)}{', or a number' if also_number else ''}.{hint}"
-    )
+    known = f"{', '.join(words)}{', or a number' if also_number else ''}"
+    return f"{name}={value!r} is not valid. Use one of {known}.{did_you_mean(value, words)}"
 
 
 def _no_number(name: str, text: str, *, whole: bool) -> str:

@@ -29,6 +29,12 @@ def refuse_unknown(what: str, given: Iterable[str], known: Collection[str], insi
         raise TypeError(f"{what}: unknown argument {' Unknown argument '.join(hints)}")
 
 
+def did_you_mean(word: object, known: Iterable[object], otherwise: str = "") -> str:
+    """The end of an error about a word that is not one of `known`: the nearest one, else `otherwise`."""
+    near = difflib.get_close_matches(str(word), [str(each) for each in known], n=1)
+    return f" Did you mean {near[0]!r}?" if near else otherwise
+
+
 def _hint(name: str, known: Collection[str], inside: Mapping[str, str]) -> str:
     if name in inside:
         return f"Give it in {inside[name]}={{{name!r}: …}}."

@@ -7,11 +7,11 @@ DAG asks for one of them. A key that the result does not have is refused when th
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from airflow_provider_hf_endpoints._airflow import RETURN_VALUE, PlainXComArg
+from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean
 
 
 class KeyedResult(PlainXComArg):
@@ -43,7 +43,6 @@ class KeyedOutput:
         return KeyedResult(operator)
 
 
-def _unknown(task_id: str, item: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(item), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"The result of task {task_id!r} has no {item!r}. It has {', '.join(known) or 'no keys'}.{hint}"
+def _unknown(task_id: str, item: object, known: Collection[str]) -> str:
+    there = ", ".join(known) or "no keys"
+    return f"The result of task {task_id!r} has no {item!r}. It has {there}.{did_you_mean(item, known)}"

@@ -5,12 +5,12 @@ The rules for values are those of `inference.job`; here is which names there are
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
+from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean
 
 #: Fields of a job that are arguments of the operator and also options in `job_options`.
 BOTH = (
@@ -63,8 +63,8 @@ def _check_name(name: str, own: Collection[str]) -> None:
     if name in TOLD:
         raise ValueError(f"job_options: {name!r} cannot be set here: {TOLD[name]}.")
     if name not in FIELDS:
-        near = difflib.get_close_matches(name, set(FIELDS) - set(own) - set(TOLD), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else " The options are listed in docs/reference/batch.md."
+        known = sorted(set(FIELDS) - set(own) - set(TOLD))
+        hint = did_you_mean(name, known, otherwise=" The options are listed in docs/reference/batch.md.")
         raise ValueError(f"job_options: unknown {name!r}.{hint}")
 
 
