@@ -2,7 +2,8 @@
 that of an environment with `benchmarks/requirements.txt`; without both, against huggingface_hub alone.
 
 The server has one core and the contestant another (`taskset`); contestants take turns and every figure is the median
-of the repetitions. CPU is the contestant's own, per row.
+of the repetitions. CPU is the contestant's own, per row. `--before CHECKOUT` adds this project as it was in another
+checkout (`before`, `before-stub`), which takes its turns beside the present one.
 """
 
 from __future__ import annotations
@@ -89,14 +90,20 @@ def measure(
     concurrency: int,
     tls: tuple[str, str] | None,
     python: str = sys.executable,
+    before: Path | None = None,
 ) -> dict[str, float]:
-    """One contestant, once, on the second core."""
+    """One contestant, once, on the second core; `before-…` is `ours-…` of the checkout `before`."""
     target = folder / "out.jsonl"
     for path in folder.glob("out*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    command = ["taskset", "-c", "1", python, str(HERE / "contestants.py"), name, url]
-    command += [str(source), str(target), str(concurrency)]
     environment = dict(os.environ) | ({"SSL_CERT_FILE": tls[0]} if tls else {})
+    tree = HERE.parent
+    if before is not None and name.startswith("before"):
+        name, tree = name.replace("before", "ours"), before
+    if name.startswith("ours"):
+        environment["PYTHONPATH"] = str(tree)  # in front of what is installed
+    command = ["taskset", "-c", "1", python, str(tree / "benchmarks" / "contestants.py"), name, url]
+    command += [str(source), str(target), str(concurrency)]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG)
     except subprocess.TimeoutExpired as error:
@@ -157,8 +164,9 @@ def table(options: argparse.Namespace, *, tls: bool, folder: Path) -> dict[tuple
                 for name in options.contestants:
                     if tls and name == "datatrove":
                         continue  # over HTTPS it needs openai's client
-                    python = sys.executable if name.startswith("ours") else options.peers
-                    one = measure(name, url, folder / f"in-{name}.jsonl", folder, concurrency, keys, python)
+                    python = sys.executable if name.startswith(("ours", "before")) else options.peers
+                    source = folder / f"in-{name}.jsonl"
+                    one = measure(name, url, source, folder, concurrency, keys, python, options.before)
                     runs.setdefault(name, []).append(one)
             for name, found in runs.items():
                 rows = min(options.rows, ROWS_AT_MOST.get(name, options.rows))
@@ -181,6 +189,9 @@ def bars_of_speed(found: dict[tuple[str, int], Figures]) -> None:
             line(f"CPU of a row, {concurrency} in flight, HTTP", one.cpu, Bar(0.4), "ms")
         if name == "ours-stub":
             line(f"CPU of a row without HTTP, {concurrency} in flight", one.cpu, Bar(0.12), "ms")
+        if name.startswith("before"):
+            now = found[name.replace("before", "ours"), concurrency]
+            line(f"rows/s now by those {name}, {concurrency} in flight", now.rate / one.rate, Bar(0.97, False))
     if ("ours", 64) in found and ("ours", 1000) in found:
         line("CPU of a row at 1000 by that at 64", found["ours", 1000].cpu / found["ours", 64].cpu, Bar(1.3))
 
@@ -207,7 +218,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that every answer takes")
     parser.add_argument("--tls", action="store_true", help="over HTTPS too")
+    parser.add_argument("--before", type=Path, help="a checkout of this project to compare with")
     options = parser.parse_args()
+    if options.before is not None:
+        options.before = options.before.resolve()
+        options.contestants = ["before", "ours", "before-stub", "ours-stub"]
     if options.all:
         options.tls, options.contestants = True, [*EVERYONE]
     with tempfile.TemporaryDirectory() as name:
