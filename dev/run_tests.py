@@ -1,9 +1,9 @@
 """Runs the test suites, each with the Airflow that it is for, and adds up their counts.
 
-Four at a time: the live tests mostly wait for Airflow, the contract tests for servers and processes, the unit tests
-compute. (With three at a time, two cores were idle for a third of 1,000 s.) A suite's output is shown when it has
-ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the last line
-the sum: `tests: N passed, N failed, …`.
+Four at a time, the longest first: the live tests mostly wait for Airflow, the contract tests for servers and processes,
+the unit tests compute. (With three at a time, two cores were idle for a third of 1,000 s.) A suite's output is shown
+when it has ended, so that two do not mix. All run even when one fails. At the end stands what took longest, and as the
+last line the sum: `tests: N passed, N failed, …`.
 
 Two cores serve two Airflows of six processes each and two other lanes, and Airflow has its own races. A few live tests
 that failed are therefore run a second time, alone and in a new Airflow. What fails twice has failed; what passes the
@@ -43,37 +43,35 @@ class Suite:
 
 UNIT = Suite("unit, newest Airflow", ".venv", ("tests/unit",))
 UNIT_OLDEST = Suite("unit, oldest Airflow", ".venv-oldest", ("tests/unit",), ("-m", "not once"))
-# In three parts, so that the lanes take about as long: both wait for servers more than they compute.
+# In four parts, so that no suite is much longer than the others.
 CONTRACT = Suite(
-    "contract of endpoints and operators, newest Airflow",
+    "contract of endpoints, newest Airflow",
     ".venv",
     ("tests/contract",),
-    ("--ignore-glob=*/contract/test_inference_*", "--ignore-glob=*/contract/test_leases_*"),
+    tuple(f"--ignore-glob=*/contract/test_{area}_*" for area in ("inference", "leases", "operators")),
 )
-CONTRACT_OF_BATCH, CONTRACT_OF_LEASES = (
+CONTRACT_OF_BATCH, CONTRACT_OF_LEASES, CONTRACT_OF_OPERATORS = (
     Suite(
         f"contract of {what}, newest Airflow",
         ".venv",
         ("tests/contract",),
         (f"--ignore-glob=*/contract/test_[!{letter}]*", "--ignore-glob=*/contract/client"),
     )
-    for what, letter in (("the batch", "i"), ("leases", "l"))
+    for what, letter in (("the batch", "i"), ("leases", "l"), ("operators", "o"))
 )
-WORLDS = Suite("generated worlds, newest Airflow", ".venv", ("tests/hostile", "tests/generated"))
+HOSTILE, GENERATED = (
+    Suite(f"generated {what}, newest Airflow", ".venv", (f"tests/{folder}",))
+    for what, folder in (("worlds of a batch", "hostile"), ("DAGs", "generated"))
+)
 # The live cases that every change has to pass; `--live` runs all of them, which takes much longer.
 CORE = ("-m", "not extended")
 LIVE, LIVE_OLDEST = (
     Suite(f"live, {which} Airflow", environment, ("tests/airflow",), twice=True)
     for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
-# What is in one lane runs one after the other, the lanes side by side.
-LANES = (
-    (CONTRACT,),
-    (UNIT, WORLDS, UNIT_OLDEST, CONTRACT_OF_LEASES),
-    (replace(LIVE, options=CORE),),
-    (replace(LIVE_OLDEST, options=CORE), CONTRACT_OF_BATCH),
-)
-QUICK = ((CONTRACT,), (UNIT, WORLDS, CONTRACT_OF_LEASES, CONTRACT_OF_BATCH))
+# The longest first: what is short fills the end.
+QUICK = (CONTRACT_OF_OPERATORS, CONTRACT, UNIT, CONTRACT_OF_BATCH, GENERATED, HOSTILE, CONTRACT_OF_LEASES)
+ALL = (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE), *QUICK, UNIT_OLDEST)
 
 
 @dataclass(frozen=True)
@@ -175,6 +173,9 @@ def slowest(results: Iterable[Result], most: int = 10) -> list[str]:
 
 def run(suite: Suite, extra: list[str]) -> Result:
     """Run one suite and show its output when it has ended."""
+    if suite.environment != ".venv" and not (ROOT / suite.environment).is_dir():
+        print(f"\n=== {suite.name}: this Python cannot run it, left out ===", flush=True)
+        return Result(Counts())
     paths = [path for path in suite.paths if "::" in path or any((ROOT / path).rglob("test_*.py"))]
     if not paths:
         print(f"\n=== {suite.name}: no tests here ===", flush=True)
@@ -203,26 +204,15 @@ def run_again(suite: Suite, first: Result, extra: list[str]) -> Result:
     return settled(first, run(alone, extra))
 
 
-def run_lane(lane: tuple[Suite, ...], extra: list[str]) -> list[tuple[Suite, Result]]:
-    """Run the suites of one lane one after the other."""
-    results = []
-    for suite in lane:
-        if suite.environment == ".venv" or (ROOT / suite.environment).is_dir():
-            results.append((suite, run(suite, extra)))
-        else:
-            print(f"\n=== {suite.name}: this Python cannot run it, left out ===", flush=True)
-    return results
-
-
 def main() -> int:
     """Run the suites and print the sum; 0 when every test passed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
     parser.add_argument("--live", action="store_true", help="only what starts an Airflow, and all of that")
     arguments, extra = parser.parse_known_args()
-    lanes = QUICK if arguments.quick else ((LIVE, LIVE_OLDEST),) if arguments.live else LANES
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        results = [each for lane in pool.map(lambda lane: run_lane(lane, extra), lanes) for each in lane]
+    suites, at_once = (QUICK, 2) if arguments.quick else ((LIVE, LIVE_OLDEST), 1) if arguments.live else (ALL, 4)
+    with ThreadPoolExecutor(at_once) as pool:
+        results = list(zip(suites, pool.map(lambda suite: run(suite, extra), suites), strict=True))
     results = [(suite, run_again(suite, result, extra)) for suite, result in results]
     print("", *slowest(result for _, result in results), "", sep="\n")
     for suite, result in results:
