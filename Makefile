@@ -27,8 +27,9 @@ test-live: setup ## every live case, on the newest and the oldest Airflow; much 
 	@$(BIN)/python dev/run_tests.py --live
 
 test-production: ## PostgreSQL, Celery, Redis, two of everything, and what is killed or stopped there (newest Airflow)
+	@$(SETUP) newest
 	@$(SETUP) production
-	@.venv-production/bin/python -m pytest tests/production -q
+	@$(BIN)/python dev/run_tests.py --production $(if $(CORE),--core)
 
 test-stores: ## the batch and its leases on each object store there is a server for, Azure's too (needs npm)
 	@$(SETUP) stores

@@ -69,6 +69,7 @@ LIVE, LIVE_OLDEST = (
     Suite(f"live, {which} Airflow", environment, ("tests/airflow",), twice=True)
     for which, environment in (("newest", ".venv"), ("oldest", ".venv-oldest"))
 )
+PRODUCTION = Suite("production, newest Airflow", ".venv-production", ("tests/production",), twice=True)
 # The longest first: what is short fills the end.
 QUICK = (CONTRACT_OF_OPERATORS, CONTRACT, UNIT, CONTRACT_OF_BATCH, GENERATED, HOSTILE, CONTRACT_OF_LEASES)
 ALL = (replace(LIVE, options=CORE), replace(LIVE_OLDEST, options=CORE), *QUICK, UNIT_OLDEST)
@@ -208,9 +209,18 @@ def main() -> int:
     """Run the suites and print the sum; 0 when every test passed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="only what starts no Airflow, on the newest one")
+    parser.add_argument("--production", action="store_true", help="only PostgreSQL, Celery, Redis, two of everything")
+    parser.add_argument("--core", action="store_true", help="of `--production`, what every change has to pass")
     parser.add_argument("--live", action="store_true", help="only what starts an Airflow, and all of that")
     arguments, extra = parser.parse_known_args()
-    suites, at_once = (QUICK, 2) if arguments.quick else ((LIVE, LIVE_OLDEST), 1) if arguments.live else (ALL, 4)
+    suites: tuple[Suite, ...] = ALL
+    at_once = 4
+    if arguments.quick:
+        suites, at_once = QUICK, 2
+    elif arguments.live:
+        suites, at_once = (LIVE, LIVE_OLDEST), 1
+    elif arguments.production:
+        suites, at_once = (replace(PRODUCTION, options=CORE) if arguments.core else PRODUCTION,), 1
     with ThreadPoolExecutor(at_once) as pool:
         results = list(zip(suites, pool.map(lambda suite: run(suite, extra), suites), strict=True))
     results = [(suite, run_again(suite, result, extra)) for suite, result in results]

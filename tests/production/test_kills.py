@@ -9,6 +9,7 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.production.cases import Production, Run
 
@@ -55,6 +56,7 @@ def test_a_whole_worker(production: Production) -> None:
     expect_batch(run, "batch: SIGKILL of a whole worker")
 
 
+@pytest.mark.extended
 def test_each_triggerer(production: Production) -> None:
     """The wait goes on in the other one, and ends as if nothing had been."""
     run = production.start("kill-triggerers")
@@ -65,6 +67,7 @@ def test_each_triggerer(production: Production) -> None:
     run.expect_over("start: SIGKILL of each triggerer")
 
 
+@pytest.mark.extended
 def test_a_scheduler(production: Production) -> None:
     """The other one goes on with a batch that runs and a start that waits."""
     batch, start = production.batch("kill-scheduler"), production.start("kill-scheduler-start")

@@ -7,7 +7,9 @@ import pytest
 from tests.production.cases import Production, on_store
 
 
-@pytest.mark.parametrize("server", ["redis", "api-server", "postgresql"])
+@pytest.mark.parametrize(
+    "server", ["redis", *(pytest.param(name, marks=pytest.mark.extended) for name in ("api-server", "postgresql"))]
+)
 def test_an_outage(production: Production, server: str) -> None:
     """No row is lost, and no endpoint stays: each task outlasts it, or its retry does."""
     gate = production.folder / f"gate-{server}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.production.cases import Production, Run
 
 Act = Callable[[Run], None]
@@ -37,6 +39,7 @@ STARTS: dict[str, tuple[Act, str]] = {
 }
 
 
+@pytest.mark.extended
 def test_a_batch_that_runs(production: Production) -> None:
     """Whatever a person does, the endpoint is paused; where the batch goes on, each row is there once."""
     runs = {case: production.batch("person-" + case.replace(" ", "-")) for case in BATCHES}
@@ -48,6 +51,7 @@ def test_a_batch_that_runs(production: Production) -> None:
     runs["clear the batch"].expect_all_rows()
 
 
+@pytest.mark.extended
 def test_a_start_that_waits(production: Production) -> None:
     """The same of a wait in a triggerer."""
     runs = {case: production.start("person-" + case.replace(" ", "-")) for case in STARTS}
@@ -59,6 +63,7 @@ def test_a_start_that_waits(production: Production) -> None:
         runs[case].expect_paused_in_the_end(case, end)
 
 
+@pytest.mark.extended
 def test_a_release_that_is_done(production: Production) -> None:
     """Cleared or marked failed: the endpoint is paused as before. Airflow judges no run anew that has ended (3.3.2)."""
     cases = {"clear the release": clear("release"), "mark the release failed": mark("release", "failed")}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.production.cases import Production, Row, Run
 from tests.production.sizes import FLEET, FLEETS
 
 
+@pytest.mark.extended
 def test_two_hundred_sensors(production: Production) -> None:
     """All begin in the triggerers, share their looks at the endpoint, survive a killed one, and succeed."""
     name, dags = "sensors", [f"production_sensors_{number}" for number in range(FLEETS)]

@@ -16,7 +16,9 @@ STORES = {"default": "Variables", "s3": "S3", "files": "files"}
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(
+    "store", [store if store == "s3" else pytest.param(store, marks=pytest.mark.extended) for store in STORES]
+)
 def test_many_uses_at_once(production: Production, store: str, round_: int) -> None:
     """All succeed, and the last one out pauses the endpoint; the next round starts the same endpoint again."""
     name = f"uses-{store}"
@@ -26,6 +28,7 @@ def test_many_uses_at_once(production: Production, store: str, round_: int) -> N
     expect_shared(production, runs, f"{USES} uses at once, leases in {STORES[store]}, round {round_ + 1}")
 
 
+@pytest.mark.extended
 def test_a_backfill_beside_another_dag(production: Production) -> None:
     """Five runs of a backfill and three of another DAG: the endpoint stays until the last of them, and no longer."""
     name = "backfill"
