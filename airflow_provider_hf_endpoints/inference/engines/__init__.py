@@ -1,8 +1,8 @@
 """The requests and answers of each engine, as pure functions: no I/O, no state.
 
 `build_request` turns a task into a request, `read_result` an answer into a result or a typed error. A dialect
-is a module of this package with `build` and `read`; `dialects.py` lists them and their differences, and says
-which engine speaks which. How an engine is reached, and how many rows it gets, is decided elsewhere.
+is a file in `dialects/`, whose `__init__` lists them with their differences, and says which engine speaks which. How an
+engine is reached, and how many rows it gets, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
-from airflow_provider_hf_endpoints.inference.engines import openai
 from airflow_provider_hf_endpoints.inference.engines.asking.asked import asked_of, see_to
 from airflow_provider_hf_endpoints.inference.engines.asking.refusals import accepted
-from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, traits
+from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, openai, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
 from airflow_provider_hf_endpoints.inference.engines.names import canonical_task, gives_text
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, is_openais

@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     read_result,
     traits,
 )
-from airflow_provider_hf_endpoints.inference.engines.openai import (
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import (
     CHAT_ROUTE,
     COMPLETIONS_ROUTE,
     EMBEDDINGS_ROUTE,

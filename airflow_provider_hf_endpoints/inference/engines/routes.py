@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import (
+    CHAT_ROUTE,
+    COMPLETIONS_ROUTE,
+    EMBEDDINGS_ROUTE,
+)
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, canonical_task
-from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE
 
 #: In place of a task: the JSON of the answer is the output.
 AS_IT_IS = "the answer's JSON"

@@ -1,6 +1,6 @@
 """The formats of input files, each with its properties. To add a format, add it here.
 
-A format is a name in `InputFormat`, a line of `_FORMATS`, and a module of this room, its reader (see `read.Reader`).
+A format is a name in `InputFormat`, a line of `_FORMATS`, and a file in `readers/` (see `read.Reader`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class FileFormat:
     """The properties of a format.
 
     :param suffixes: the suffixes of such files, in lower case, without the suffix of a packing
-    :param reader: name of its module in this room; imported with the first such file, because a library may load slowly
+    :param reader: name of its module in `readers/`; imported with the first such file, because a library
+        may load slowly
     :param unit: the word for a row of such a file
     :param may_be_packed: whether `.gz` and `.zst` are unpacked
     :param splits: whether a byte range of an unpacked file can be read alone, because each line is a row

@@ -55,4 +55,4 @@ def count_lines(source: Input) -> int | None:
 
 def _reader(file: InputFile) -> Reader:
     """Imported for the first such file: Arrow takes a second and fifty megabytes."""
-    return cast(Reader, import_module(f"{__package__}.{file.format.reader}"))
+    return cast(Reader, import_module(f"{__package__}.readers.{file.format.reader}"))

@@ -5,8 +5,8 @@ The request's `asked` has the number.
 
 from __future__ import annotations
 
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import CHAT_ROUTE, COMPLETIONS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.names import gives_text
-from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import path_of
 from airflow_provider_hf_endpoints.inference.errors import FewerChoicesError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest

@@ -11,8 +11,12 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import asked_in_body
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import (
+    CHAT_ROUTE,
+    COMPLETIONS_ROUTE,
+    EMBEDDINGS_ROUTE,
+)
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.engines.openai import CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import task_of
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.requests.render import Render, RowRequest

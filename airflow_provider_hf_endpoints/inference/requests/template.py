@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_messages
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
-from airflow_provider_hf_endpoints.inference.engines.openai import as_messages
 from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in, query_in
 

@@ -11,8 +11,8 @@ from math import isfinite
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import EMBEDDINGS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY, gives_text
-from airflow_provider_hf_endpoints.inference.engines.openai import EMBEDDINGS_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS, path_of
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest

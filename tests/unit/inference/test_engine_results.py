@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     read_result,
 )
-from airflow_provider_hf_endpoints.inference.engines.openai import CUT, GIVEN_UP, WHOLE
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import CUT, GIVEN_UP, WHOLE
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse

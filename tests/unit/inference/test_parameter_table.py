@@ -59,8 +59,9 @@ def tables() -> dict[str, list[list[str]]]:
 
 
 def fields(body: dict[str, Any]) -> dict[str, Any]:
-    """What a body asks for beside its inputs."""
-    return dict(body.get("parameters", body))
+    """What a body asks for beside its inputs: its own fields, or those of its `parameters`, `sampling_params` …"""
+    inside = [value for name, value in body.items() if name.endswith(("parameters", "params"))]
+    return dict(inside[0] if inside else body)
 
 
 def cell(dialect: Dialect, engine: str | None, task: str, parameter: str) -> str:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, MissingColumnError
-from airflow_provider_hf_endpoints.inference.inputs import parquet
 from airflow_provider_hf_endpoints.inference.inputs.files import find_input
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
+from airflow_provider_hf_endpoints.inference.inputs.readers import parquet
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -212,7 +212,7 @@ def test_it_is_read_from_where_it_is(tmp_path: Path) -> None:
 
 def test_without_arrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra."""
-    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.inputs.parquet.pa", None)
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.inputs.readers.parquet.pa", None)
     (tmp_path / "in.parquet").write_bytes(b"")
     with pytest.raises(BatchInputError, match=r"pip install 'airflow-provider-hf-endpoints\[parquet\]'"):
         rows_of(tmp_path / "in.parquet")

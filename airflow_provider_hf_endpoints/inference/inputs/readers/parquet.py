@@ -20,7 +20,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from airflow_provider_hf_endpoints.inference.inputs import arrow_json
+    from airflow_provider_hf_endpoints.inference.inputs.readers import arrow_json
 except ImportError:
     pa = None
 

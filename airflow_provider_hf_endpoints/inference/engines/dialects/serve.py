@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects import openai
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import WireRequest

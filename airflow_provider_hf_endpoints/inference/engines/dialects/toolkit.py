@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects.tgi import read_details
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, gives_text
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_toolkit
-from airflow_provider_hf_endpoints.inference.engines.tgi import read_details
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 

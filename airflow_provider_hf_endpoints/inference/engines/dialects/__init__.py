@@ -1,7 +1,8 @@
-"""All dialects of engines, each with its traits. To add a dialect, add it here.
+"""All dialects of engines, each with its traits, and a file for the form of each one's requests and answers.
 
-A dialect is a module of this package with `build` and `read`, a member of `Dialect`, and a line in `_TRAITS`. Nothing
-outside this room asks for the dialect itself: whatever differs is a trait.
+To add a dialect, add a file with `build`, `read` and `ask_schema`, a member of `Dialect`, and a line in `_TRAITS`.
+Nothing outside of `engines/` asks for the dialect itself: whatever differs is a trait. How an engine is found, and what
+an error of it means, is one room above.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai, serve, tei, tgi, toolkit
 from airflow_provider_hf_endpoints.inference.engines.asking import refusals
+from airflow_provider_hf_endpoints.inference.engines.dialects import openai, serve, tei, tgi, toolkit
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
 

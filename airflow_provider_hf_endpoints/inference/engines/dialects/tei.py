@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_query
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY
-from airflow_provider_hf_endpoints.inference.engines.openai import as_query
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects import openai
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_tgi, for_tgis_chat
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError, UnsupportedTaskError
