@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-#: Extras of this package, by what they bring.
-EXTRAS = {"S3": "s3", "Google Cloud Storage": "gcs", "Azure Storage": "azure", "the Hub": "hub", "Parquet": "parquet"}
-EXTRAS |= {"zstd": "zstd"}
+#: Extras of this package that have another name than what they bring, in lower case (Parquet: `parquet`).
+_EXTRAS = {"Google Cloud Storage": "gcs", "Azure Storage": "azure", "the Hub": "hub"}
 #: What the schemes of paths stand for.
 STORES = {
     "s3": "S3",
@@ -24,9 +23,14 @@ def missing_package(who: str, what: str) -> str:
     """`input_path s3://b/in.jsonl needs S3: pip install 'airflow-provider-hf-endpoints[s3]'`.
 
     :param who: what needs it
-    :param what: a key of `EXTRAS`
+    :param what: what the package brings; see `extra_of`
     """
-    return f"{who} needs {what}: pip install 'airflow-provider-hf-endpoints[{EXTRAS[what]}]'"
+    return f"{who} needs {what}: pip install 'airflow-provider-hf-endpoints[{extra_of(what)}]'"
+
+
+def extra_of(what: str) -> str:
+    """The extra of this package that brings a store or a format."""
+    return _EXTRAS.get(what, what.lower())
 
 
 def missing_store(who: str, scheme: str) -> str:

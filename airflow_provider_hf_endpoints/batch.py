@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     OutputConflictError,
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat
 from airflow_provider_hf_endpoints.inference.wire import TransportName
 
@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="PATH",
         help=(
-            "input files, folders or quoted patterns: JSONL, CSV or Parquet, also compressed (.gz, .zst); s3://… "
+            f"input files, folders or quoted patterns: {', '.join(SUFFIXES)}, also compressed (.gz, .zst); s3://… "
             "needs s3fs"
         ),
     )

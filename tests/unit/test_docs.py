@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.endpoints.models import EndpointSummary
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from airflow_provider_hf_endpoints.inference import batch_errors
 from airflow_provider_hf_endpoints.inference import errors as inference_errors
+from airflow_provider_hf_endpoints.inference.inputs.formats import NAMES, SUFFIXES, InputFormat
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.operators import endpoints as operators
 from airflow_provider_hf_endpoints.operators.inference import (
@@ -198,6 +199,28 @@ def test_the_result_of_a_batch_is_told() -> None:
     (table,) = re.findall(r"\| key \| \|\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     told = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
     assert sorted(each.name for each in fields(BatchReport)) == sorted(told)
+
+
+def test_the_formats_of_an_input_are_told() -> None:
+    """The table of the page has every format, and the ends of the names of its files."""
+    text = (ROOT / "docs" / "reference" / "batch_input.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| `input_format` \| names that end in \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text)
+    rows = [[re.findall(r"`([^`]+)`", cell) for cell in row.split(" | ")] for row in table.splitlines()]
+    assert set(get_args(InputFormat)) - {"auto"} == {row[0][0] for row in rows} == {*NAMES, "openai-batch"}
+    assert list(SUFFIXES) == [suffix for row in rows for suffix in row[1] if suffix.startswith(".")]
+
+
+def test_the_formats_of_an_input_are_listed_in_one_place() -> None:
+    """A list in another text of the package, or on another page, would lack the next format."""
+    listed = r"(?i)\bcsv`?( with [a-z ]+)?(,| or| and) (or |and )?`?parquet"
+    files = [
+        *(ROOT / "airflow_provider_hf_endpoints").rglob("*.py"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "README.md",
+    ]
+    texts = {page_id(path): path.read_text(encoding="utf-8") for path in files}
+    found = [name for name, text in texts.items() if re.search(listed, re.sub(r"\s+", " ", text))]
+    assert [] == found
 
 
 def error_types(module: Any, base: type) -> set[str]:

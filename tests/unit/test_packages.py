@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 
-from airflow_provider_hf_endpoints._packages import EXTRAS, STORES, missing_package, missing_store
+from airflow_provider_hf_endpoints._packages import STORES, extra_of, missing_package, missing_store
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, require_store
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
@@ -19,11 +19,19 @@ from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOper
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_extra_that_is_advised_is_there() -> None:
+def advised() -> set[str]:
+    """What the package's texts say that a package brings: the stores, and what calls of `missing_package` name."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "airflow_provider_hf_endpoints").rglob("*.py")]
+    found = {what for text in texts for what in re.findall(r"missing_package\(f.*?, [\"'](\w+)[\"']\)", text)}
+    assert {"Parquet", "zstd"} <= found
+    return found | set(STORES.values())
+
+
+@pytest.mark.parametrize("what", sorted(advised()))
+def test_every_extra_that_is_advised_is_there(what: str) -> None:
     """By the names of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])
-    assert set(STORES.values()) <= set(EXTRAS)
+    assert extra_of(what) in project["optional-dependencies"]
 
 
 def test_the_message_has_who_what_and_the_command() -> None:

@@ -75,6 +75,7 @@ _FORMATS = (
 )
 _BY_NAME = {each.name: each for each in _FORMATS}
 _BY_SUFFIX = {suffix: each for each in _FORMATS for suffix in each.suffixes}
+NAMES = tuple(_BY_NAME)
 SUFFIXES = tuple(_BY_SUFFIX)
 
 

@@ -11,6 +11,7 @@ from typing import IO, cast
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.inputs.formats import NAMES
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _HUB_TOKEN = "the token comes from the connection in the path (hf://conn_id@datasets/…), or from the default connection"
@@ -18,7 +19,7 @@ _HUB_TOKEN = "the token comes from the connection in the path (hf://conn_id@data
 _UNPACK = "Rename it to end in {}, or unpack it"
 _DOWNLOAD = "Download the file again: a page of a login or an error came in its place"
 _PACK_AGAIN = "Unpack it, or pack it with gzip"
-_CONVERT = "Convert it to JSON Lines, CSV or Parquet"
+_CONVERT = f"Convert it to a format that a batch reads ({', '.join(NAMES)})"
 _UTF8 = "Write it as UTF-8"
 #: By the first bytes of a file, longer ones first: its kind, and what to do.
 _KINDS = (

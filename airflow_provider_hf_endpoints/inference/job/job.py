@@ -34,11 +34,11 @@ class BatchJob:
     :param token: sent with every request; never shown
     :param task: `chat-completion`, `text-generation`, `feature-extraction` … as `InferenceClient.run` takes
         it
-    :param input_path: JSONL (one object per line), CSV or Parquet, also compressed (`.gz`, `.zst`): a file, a folder, a
-        pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
+    :param input_path: the rows, in any of the formats of `input_format`, also compressed (`.gz`, `.zst`): a file, a
+        folder, a pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
     :param output_path: a name ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
         other is a folder for it
-    :param input_format: `jsonl`, `csv` with a line of names, `parquet`, or `openai-batch`; `auto` uses each file's
+    :param input_format: the format of all files (`inputs.formats.InputFormat` lists them); `auto` uses each file's
         name, and JSONL if the name does not say
     :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused
     :param delimiter: one character between the values of CSV files, None for the comma, in `.tsv` the tab

@@ -51,8 +51,8 @@ def plan_batch(
 ) -> list[Shard]:
     """Divide a batch's input among workers; each then runs `BatchJob(shard=…)` with one of the results.
 
-    JSONL is divided by bytes, also within a file. Packed files, CSV and Parquet are divided by files, so there may be
-    fewer shards than requested. If the input is unchanged, a second call returns the same plan.
+    JSONL that is not packed is divided by bytes, also within a file. Of all else, a file is read whole by one shard, so
+    there may be fewer shards than requested. If the input is unchanged, a second call returns the same plan.
 
     :param input_path: as in `BatchJob`
     :param output_path: as in `BatchJob`; the plan is stored below it

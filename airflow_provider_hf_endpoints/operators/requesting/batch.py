@@ -55,7 +55,7 @@ _NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 
 
 class BatchInferenceOperator(RequestingOperator):
-    """Send every row of a JSONL file through an endpoint, and write one line per row, in the input's order.
+    """Send every row of an input through an endpoint, and write one line per row, in the input's order.
 
     A row that fails has its error in its line; the task fails only if `fail_on_errors` or `max_error_rate` say so. A
     retry of the task resumes the batch: finished rows are not sent again.
@@ -65,7 +65,7 @@ class BatchInferenceOperator(RequestingOperator):
 
     :param endpoint: the endpoint's name. (templated)
     :param task: `chat-completion`, `text-generation`, `feature-extraction`, or any pipeline of the toolkit. (templated)
-    :param input_path: JSONL, CSV or Parquet on anything that Airflow's `ObjectStoragePath` reads: a local path,
+    :param input_path: the rows, on anything that Airflow's `ObjectStoragePath` reads: a local path,
         `s3://conn_id@bucket/key`, `gs://…`; a file, a folder, a pattern (`s3://conn_id@bucket/*.jsonl`) or a list of
         them. (templated)
     :param output_path: a path that ends in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
@@ -93,7 +93,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
         `PlanBatchShardsOperator`; default the whole input. `max_concurrency` is then shared by the tasks that
         `max_active_tis_per_dagrun` lets run at the same time.
-    :param input_format: `jsonl`, `csv`, `parquet` or `openai-batch`; `auto` (default) goes by each file's name.
+    :param input_format: the format of all files (`inputs.formats.InputFormat` lists them); `auto` (default) goes by
+        each file's name.
     :param encoding: of CSV files, as Python names it; default UTF-8.
     :param delimiter: one character between the values of CSV files; default the comma.
     :param keep_columns: columns to carry into the output.
