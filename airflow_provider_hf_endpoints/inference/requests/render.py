@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -76,21 +76,43 @@ def frame_of(template: Template, target: Target, parameters: Mapping[str, Any] |
     """The frame around a row's prompt, or around its column `inputs`; None if rows differ in more than that.
 
     All faster ways to make requests rely on a frame. Whether there is one is therefore tested, not listed: a row with
-    only this one text is rendered in the usual way. If the template uses
-    any other column, the row lacks that column, or the text appears twice.
+    only this one text is rendered in the usual way. There is none if anything looks for another column of the row, even
+    for one that a row may lack, or if the text appears twice.
     """
     if template.body is not None:
         return None
     mark = f"column-{uuid.uuid4().hex}"
-    row = {"inputs": mark} if template.prompt is None else {mark: mark}
+    row = _OneColumn("inputs" if template.prompt is None else mark, mark)
     lone = template if template.prompt is None else replace(template, prompt=f"{{{mark}}}")
     try:
         request = _compile_one_by_one(lone, target, parameters)(row)
     except (InferenceError, BatchInputError):
         return None  # if the engine is the reason, the first row reports it
     before, found, after = request.body.partition(fastjson.encode(mark))
-    alone = found and request.body.count(mark.encode()) == 1
+    alone = found and request.body.count(mark.encode()) == 1 and not row.others_were_asked_for
     return Frame(request.route, before, after, request.asked) if alone else None
+
+
+class _OneColumn(Mapping[str, str]):
+    """A row with one column, which notes whether anything else of the row is looked at."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._name, self._value = name, value
+        self.others_were_asked_for = False
+
+    def __getitem__(self, name: str) -> str:
+        if name == self._name:
+            return self._value
+        self.others_were_asked_for = True
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self.others_were_asked_for = True
+        return iter((self._name,))
+
+    def __len__(self) -> int:
+        self.others_were_asked_for = True
+        return 1
 
 
 def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:

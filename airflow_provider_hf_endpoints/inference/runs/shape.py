@@ -60,9 +60,9 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
         parameters = {**asked, **parameters}
         accept = check = structured.SchemaCheck(schema, settled=structured.is_settled(parameters))
         close = check.close
-    elif answers_vectors(job.task) and job.body is None and not job.row_parameters:
-        accept = VectorLengths().check
     render = compile_requests(job.template, target, parameters)
     frame = frame_of(job.template, target, parameters)
+    if accept is None and frame is not None and answers_vectors(job.task):
+        accept = VectorLengths().check  # rows that differ in more may ask for vectors of different lengths
     answer = lines.keeping_record if job.keep_response else lines.answer_record
     return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept, close)

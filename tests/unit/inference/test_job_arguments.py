@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
+from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.job.identity import differences
+from airflow_provider_hf_endpoints.inference.job.shard import Shard
 
 GIVEN: dict[str, Any] = {
     "url": "http://127.0.0.1:9",
@@ -133,3 +138,56 @@ def test_one_parameter_has_one_value(parameters: dict[str, Any], refused: bool) 
         return
     with pytest.raises(ValueError, match="mean the same to the engine, with different values"):
         BatchJob(**GIVEN, parameters=parameters)
+
+
+#: Fields that make another job of it, each with a job that is given the field and one that is given another value.
+MAKES_ANOTHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "task": ({}, {"task": "text-generation"}),
+    "input_format": ({}, {"input_format": "csv"}),
+    "encoding": ({}, {"encoding": "cp1252"}),
+    "delimiter": ({}, {"delimiter": ";"}),
+    "output_format": (
+        {"output_path": "out", "output_format": "jsonl"},
+        {"output_path": "out", "output_format": "parquet"},
+    ),
+    "engine": ({}, {"engine": "vLLM"}),
+    "model": ({}, {"model": "m"}),
+    "prompt": ({}, {"prompt": "<{text}>"}),
+    "messages": ({"prompt": None}, {"prompt": None, "messages": "{chat}"}),
+    "body": ({"prompt": None}, {"prompt": None, "body": {"x": "{text}"}}),
+    "system": ({}, {"system": "Be brief."}),
+    "route": ({"prompt": None, "body": {"x": "{a}"}}, {"prompt": None, "body": {"x": "{a}"}, "route": "/x"}),
+    "id_column": ({}, {"id_column": "id"}),
+    "keep_columns": ({}, {"keep_columns": ("n",)}),
+    "keep_response": ({}, {"keep_response": True}),
+    "parameters": ({}, {"parameters": {"seed": 1}}),
+    "row_parameters": ({}, {"row_parameters": {"seed": "{seed}"}}),
+    "response_schema": ({}, {"response_schema": {"type": "object"}}),
+    "shard": ({"output_path": "out"}, {"output_path": "out", "shard": Shard(0, 2, "a" * 16)}),
+}
+#: The others: where a job is sent and stored, how fast, how often a row is tried, what it may cost, when it ends.
+MAY_CHANGE = frozenset(
+    {"url", "token", "input_path", "output_path", "rows_per_request", "order_window", "max_concurrency"}
+    | {"concurrency_ceiling", "max_attempts", "retry_budget", "request_timeout", "row_timeout", "hedge_after"}
+    | {"startup_timeout", "probe_interval", "job_timeout", "drain_timeout", "concurrent_shards", "on_bad_input"}
+    | {"on_empty", "on_existing", "max_error_rate", "max_error_rate_after", "fail_on_errors", "max_cost"}
+    | {"max_runtime", "price_per_hour", "rows_per_replica_second", "budget_key", "attempt_key", "shared_budgets"}
+    | {"checkpoint_interval", "progress_interval", "transport", "max_response_bytes"}
+)
+
+
+def test_every_field_makes_another_job_or_is_known_to_make_none() -> None:
+    """A new field has to be put into `BatchJob.identity`, or into the list above. If it changed a request and were in
+    neither, a resumed job would keep the answers to the old requests.
+    """
+    names = {each.name for each in fields(BatchJob)}
+    assert not MAKES_ANOTHER.keys() & MAY_CHANGE
+    assert names == MAKES_ANOTHER.keys() | MAY_CHANGE
+
+
+@pytest.mark.parametrize("name", MAKES_ANOTHER)
+def test_a_field_that_changes_requests_or_output_makes_another_job(name: str) -> None:
+    """Its identity differs."""
+    source = Input((InputFile(UPath("in.jsonl"), "in.jsonl"),))
+    one, other = (BatchJob(**{**GIVEN, **given}).identity(source) for given in MAKES_ANOTHER[name])
+    assert differences(one, other)

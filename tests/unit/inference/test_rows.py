@@ -15,8 +15,9 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BadLineError, B
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line, row_id
+from airflow_provider_hf_endpoints.inference.requests import render as rendering
 from airflow_provider_hf_endpoints.inference.requests.render import compile_requests, frame_of
-from airflow_provider_hf_endpoints.inference.requests.template import Template
+from airflow_provider_hf_endpoints.inference.requests.template import Parts, Template, compile_parts
 
 TASKS = [
     (Dialect.OPENAI, "chat-completion"),
@@ -91,6 +92,25 @@ def test_a_frame_is_there_where_rows_differ_in_one_text_alone(task: str, templat
     """Whatever else is made of a column leaves none, so that no faster way can forget it."""
     frame = frame_of(Template(task, **template), Target(Dialect.OPENAI, "m"), {"dimensions": 5})
     assert there == (frame is not None)
+
+
+@pytest.mark.parametrize("prompt", ["{text}", None])
+@pytest.mark.parametrize("look", [lambda row: row.get("user"), lambda row: dict(row).get("user"), lambda row: len(row)])
+def test_an_option_of_a_row_that_nobody_listed_is_sent_with_its_row(
+    monkeypatch: pytest.MonkeyPatch, prompt: str | None, look: Callable[[Any], Any]
+) -> None:
+    """One that is new, and that a row may lack: no faster way takes what the first row says for all."""
+
+    def with_user(template: Template, parameters: Any) -> Callable[[Any], Parts]:
+        parts = compile_parts(template, parameters)
+        return lambda row: Parts(parts(row).inputs, {**parameters, "user": look(row)})
+
+    monkeypatch.setattr(rendering, "compile_parts", with_user)
+    template, target = Template("feature-extraction", prompt=prompt), Target(Dialect.OPENAI, "m")
+    assert frame_of(template, target, None) is None
+    made = compile_requests(template, target, None)
+    for row in ({"text": "a", "inputs": "a"}, {"text": "a", "inputs": "a", "user": "u"}):
+        assert look(row) == json.loads(made(row).body)["user"]
 
 
 @pytest.mark.parametrize(
