@@ -201,6 +201,13 @@ def test_the_result_of_a_batch_is_told() -> None:
     assert sorted(each.name for each in fields(BatchReport)) == sorted(told)
 
 
+def test_the_result_of_a_call_is_told() -> None:
+    """The page has the keys of the result, in their order."""
+    text = (ROOT / "docs" / "reference" / "operators" / "inference.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"^Its result is `\{(.*?)\}`", text, re.MULTILINE)
+    assert list(InferenceOperator.result_keys) == re.findall(r'"(\w+)"', told)
+
+
 def test_the_formats_of_an_input_are_told() -> None:
     """The table of the page has every format, and the ends of the names of its files."""
     text = (ROOT / "docs" / "reference" / "batch_input.md").read_text(encoding="utf-8")

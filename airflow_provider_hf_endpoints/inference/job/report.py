@@ -10,6 +10,9 @@ from typing import Any
 class BatchReport:
     """The outcome of a batch, small enough for an XCom.
 
+    A count (`int`) is the sum of the shards' counts in the report of a merge. What follows from other fields is a field
+    without an argument (`field(init=False)`), computed in `__post_init__`.
+
     :param output_path: as the job was given it
     :param results_path: the file of the results, also where `output_path` is a folder
     :param errors_path: the file of the rows that failed

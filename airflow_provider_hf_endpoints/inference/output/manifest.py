@@ -37,11 +37,11 @@ def read_manifest(layout: OutputLayout, *, lenient: bool = False) -> dict[str, A
 
 
 def report_in(manifest: Mapping[str, Any], layout: OutputLayout) -> BatchReport:
-    """The report in a manifest, without fields that only later releases have.
+    """The report in a manifest, without fields that only later releases have, or that follow from others.
 
     :raises OutputConflictError: there is no valid report
     """
-    known = {field.name for field in fields(BatchReport)}
+    known = {field.name for field in fields(BatchReport) if field.init}
     try:
         told = {name: value for name, value in manifest["report"].items() if name in known}
         return BatchReport(**{**told, "results_path": str(layout.results)})  # earlier releases did not write this

@@ -38,7 +38,7 @@ class InferenceOperator(RequestingOperator):
     """
 
     template_fields: Sequence[str] = (*RequestingOperator.template_fields, "task", "inputs", "parameters", "model")
-    result_keys = ("output", "finish_reason", "usage", "truncated", "model")
+    result_keys = ("output", "finish_reason", "usage", "truncated", "model")  # fields of an `InferenceResult`
 
     @checked
     def __init__(
@@ -95,10 +95,5 @@ class InferenceOperator(RequestingOperator):
             if self.fail_on_truncated:
                 raise InvalidArgumentError(message)
             self.log.warning("%s", message)
-        return {
-            "output": result.output,
-            "finish_reason": result.finish_reason,
-            "usage": result.usage.as_dict() if result.usage is not None else None,
-            "truncated": result.truncated,
-            "model": result.model,
-        }
+        told = {name: getattr(result, name) for name in self.result_keys}
+        return {**told, "usage": None if result.usage is None else result.usage.as_dict()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, BatchStoreError
+from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.output import manifest
+from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.writers import writing_rows
 from airflow_provider_hf_endpoints.inference.runs.preflight import find_job_input
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
@@ -189,3 +193,23 @@ def test_a_path_that_no_system_takes_is_refused_by_its_argument(argument: str, n
     }
     with pytest.raises(ValueError, match=rf"^{argument} must be a path"):
         BatchJob(**{**given, argument: name})
+
+
+@dataclass(frozen=True)
+class WithRate(BatchReport):
+    """A report with one more field, which follows from others."""
+
+    rate: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        getattr(super(), "__post_init__", lambda: None)()  # computes the report's own such fields, if there are any
+        object.__setattr__(self, "rate", self.rows / self.seconds)
+
+
+def test_a_field_that_follows_from_others_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the manifest and in the result in XCom, and computed again where a finished batch is run again."""
+    monkeypatch.setattr(manifest, "BatchReport", WithRate)
+    layout = OutputLayout.of("out")
+    report = WithRate(output_path="out", **layout.told, rows=10, seconds=4.0)
+    assert 2.5 == report.as_dict()["rate"]
+    assert report == manifest.report_in({"report": report.as_dict()}, layout)
