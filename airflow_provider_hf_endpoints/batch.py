@@ -28,7 +28,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
 )
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat
-from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat
+from airflow_provider_hf_endpoints.inference.job.output_form import RESULT_SUFFIXES, OutputFormat
 from airflow_provider_hf_endpoints.inference.wire import TransportName
 
 EXIT_ABORTED = 1
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         required=True,
         metavar="PATH",
-        help="output: a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder",
+        help=f"output: a file that ends in {', '.join(RESULT_SUFFIXES)}; or a folder",
     )
     add("--output-format", choices=get_args(OutputFormat), help="format of the results in a folder (default: jsonl)")
     add("--prompt", help="template of the prompt, with columns in braces, e.g. 'Summarise: {text}'")

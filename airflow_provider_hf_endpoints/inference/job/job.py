@@ -36,8 +36,8 @@ class BatchJob:
         it
     :param input_path: the rows, in any of the formats of `input_format`, also compressed (`.gz`, `.zst`): a file, a
         folder, a pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
-    :param output_path: a name ending in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
-        other is a folder for it
+    :param output_path: a name that ends as results do (`output_form.RESULT_SUFFIXES`) is the output itself, any other
+        is a folder for it
     :param input_format: the format of all files (`inputs.formats.InputFormat` lists them); `auto` uses each file's
         name, and JSONL if the name does not say
     :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused

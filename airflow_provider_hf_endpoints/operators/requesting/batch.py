@@ -68,8 +68,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param input_path: the rows, on anything that Airflow's `ObjectStoragePath` reads: a local path,
         `s3://conn_id@bucket/key`, `gs://…`; a file, a folder, a pattern (`s3://conn_id@bucket/*.jsonl`) or a list of
         them. (templated)
-    :param output_path: a path that ends in `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet` is the output itself, any
-        other is a folder for it. (templated)
+    :param output_path: a path that ends as results do (`inference.job.output_form.RESULT_SUFFIXES`) is the output
+        itself, any other is a folder for it. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
     :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
     :param body: the same as a whole request body, for requests that the task does not cover.

@@ -135,6 +135,8 @@ def names_of(images: Mapping[Dialect, Iterable[str]], to_be_asked: Iterable[str]
 
 _BY_NAME = names_of({dialect: each.images for dialect, each in _TRAITS.items()}, _TO_BE_ASKED)
 _IMAGES = (*(image for each in _TRAITS.values() for image in each.images), *_TO_BE_ASKED)
+#: Names that a job may give: of images, and of dialects that no image has.
+_NAMES = (*_IMAGES, *(dialect.value for dialect, each in _TRAITS.items() if not each.images))
 
 
 def dialect_of(engine: str | None) -> Dialect | None:
@@ -148,4 +150,4 @@ def dialect_of(engine: str | None) -> Dialect | None:
     try:
         return _BY_NAME[engine.lower()]
     except KeyError:
-        raise ValueError(f"unknown engine {engine!r}. Use one of {', '.join(_IMAGES)}") from None
+        raise ValueError(f"unknown engine {engine!r}. Use one of {', '.join(_NAMES)}") from None
