@@ -8,7 +8,7 @@ circuit, an approval) skips teardowns too, and a skipped release would leave the
 between: an empty task that is done when the work has ended, or is skipped at once. A task that can skip others gets its
 own `work_ended`, because others may still work then. All other tasks share one. A function may skip tasks as
 well, and nothing shows that when the DAG is parsed. So the release itself asks whether the tasks of the work have
-ended.
+ended, and no task of the work can skip the release (`spared.py`).
 
 `watch` runs beside the start and the work, and ends when any of the work has begun. It is a teardown, so that it is
 not one of the last tasks of the work or the group. It is upstream of `released`, so that its failure fails the run.
@@ -37,6 +37,7 @@ from airflow_provider_hf_endpoints.operators.using.held_back import can_skip
 from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
+from airflow_provider_hf_endpoints.operators.using.spared import keep_releases
 from airflow_provider_hf_endpoints.task_groups._serving import settle_task
 from airflow_provider_hf_endpoints.task_groups._settings import (
     OF_AN_EMPTY_TASK,
@@ -154,6 +155,8 @@ class Tasks:
         awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
         self._await(awaited)
         self._look_at(work)
+        # Also tasks outside of the group that come before some of the work.
+        keep_releases(self.release.get_flat_relatives(upstream=True))
         self._follow(ids)
 
     def _await(self, tasks: Iterable[Any]) -> None:
@@ -198,6 +201,7 @@ class Tasks:
                 refuse_waiting_work([other])
                 self._await([other])
                 self._look_at([other])
+                keep_releases([other])
 
         # Airflow calls this for each task that is added downstream, and does nothing more itself.
         self.start.update_relative = took

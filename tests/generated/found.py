@@ -41,6 +41,28 @@ FOUND = (
     Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
     Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
     Found("skips_beside_work", "stopped under its own work", _beside(Task(kind="skips", picks="nothing"))),
+    # The release too: it is taken out of what Airflow is told to skip.
+    Found("skips_everything", "left running", _inside(Task(kind="skips", picks="everything"), Task())),
+    Found("skips_everything_beside_work", "left running", _beside(Task(kind="skips", picks="everything"))),
+    Found(
+        "skips_everything_in_a_use_inside",
+        "left running",
+        _inside(Task(), Group(name="other", tasks=(Task(kind="skips", picks="everything"), Task(seconds=900)))),
+    ),
+    Found(
+        "skips_everything_and_another_use",
+        "left running",
+        Case(
+            dags=(
+                Dag(
+                    parts=(
+                        Group(tasks=(Task(kind="skips", picks="everything"),)),
+                        Group(name="other", tasks=(Task(seconds=900),)),
+                    )
+                ),
+            )
+        ),
+    ),
     Found(
         "skips_in_a_use_inside",
         "stopped under its own work",

@@ -27,7 +27,7 @@ class Task:
     :param endpoint: what it is about, where it stands outside of a group.
     :param picks: what a branch returns: nothing, the task behind it, or one outside of the group. An approval is given
         (next), refused (nothing), or not answered in time (outside). An operator of the user's own that `skips` skips
-        no task (next), those directly behind it (nothing), or all behind it but teardowns (outside).
+        no task (next), those directly behind it (nothing), all behind it but teardowns (outside), or all (everything).
     :param takes: outside of a group, it takes the endpoint of the group before it.
     :param mapped: into how many it is expanded; 0: it is not.
     :param keyed: it takes the endpoint's name out of the group's value, by `endpoint["name"]`.
@@ -40,7 +40,7 @@ class Task:
     rule: str | None = None
     retries: int = 0
     past: bool = False
-    picks: Literal["nothing", "next", "outside"] = "next"
+    picks: Literal["nothing", "next", "outside", "everything"] = "next"
     mapped: int = 0
     pool: bool = False
     limit: float | None = None  # seconds: execution_timeout

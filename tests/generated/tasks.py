@@ -69,7 +69,8 @@ class Work(BaseOperator):
 class Skips(BaseOperator):
     """A user's own operator that skips tasks behind it by itself; its class does not show that it can.
 
-    :param skips: `next`: none; `nothing`: what is directly behind it; `outside`: all that is behind it, but teardowns.
+    :param skips: `next`: none; `nothing`: what is directly behind it; `outside`: all that is behind it, but teardowns;
+        `everything`: all that is behind it.
     """
 
     def __init__(self, *, skips: str = "nothing", **kwargs: Any) -> None:
@@ -83,6 +84,7 @@ class Skips(BaseOperator):
             "next": [],
             "nothing": self.get_direct_relatives(upstream=False),
             "outside": [each for each in self.get_flat_relatives(upstream=False) if not each.is_teardown],
+            "everything": self.get_flat_relatives(upstream=False),
         }
         SkipMixin().skip(context["ti"], behind[self.skips])
 
