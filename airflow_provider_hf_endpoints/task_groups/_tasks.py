@@ -29,6 +29,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TriggerRule
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
@@ -87,6 +88,7 @@ class Tasks:
         # Made first, because its id shows the prefix of the group's other ids.
         released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
+        connection = _where(connection, released)
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
             endpoint=name,
@@ -222,6 +224,13 @@ class Tasks:
             number += 1
             free = f"{label}__{number}"
         return free
+
+
+def _where(given: dict[str, Any], task: Any) -> dict[str, Any]:
+    """Where the endpoint is: as given, else by the `default_args` of the DAG and of the groups around a task."""
+    defaults = {**task.dag.default_args, **task.task_group.default_args}
+    found = {name: given.get(name, defaults.get(name)) for name in ("namespace", "hf_endpoints_conn_id")}
+    return found | {"hf_endpoints_conn_id": found["hf_endpoints_conn_id"] or InferenceEndpointsHook.default_conn_name}
 
 
 def _watch(label: str, work: list[str], **given: Any) -> Any:

@@ -33,6 +33,13 @@ from airflow_provider_hf_endpoints.task_groups._tasks import Tasks
 __all__ = ["InferenceEndpointGroup", "inference_endpoint"]
 
 DEFAULT_MAX_IDLE = timedelta(hours=1)
+
+
+class _NotGiven(str):
+    """A default that differs from the same text given by the DAG's author, which comes before `default_args`."""
+
+
+_DEFAULT_CONNECTION = _NotGiven(InferenceEndpointsHook.default_conn_name)
 _TOOLTIP = "An inference endpoint that runs while the tasks inside do."
 
 
@@ -51,7 +58,7 @@ def inference_endpoint(
     max_cost: float | None = None,
     max_runtime: float | timedelta | None = None,
     namespace: str | None = None,
-    hf_endpoints_conn_id: str = InferenceEndpointsHook.default_conn_name,
+    hf_endpoints_conn_id: str = _DEFAULT_CONNECTION,
     deferrable: bool = True,
     group_id: str | None = None,
     **options: Any,
@@ -77,8 +84,10 @@ def inference_endpoint(
         not cover is refused. When the budget is spent, the start or the batch inside stops, keeps finished rows and
         fails without a retry, and the endpoint is released. Default no limit.
     :param max_runtime: the same in seconds (or a timedelta) of wall-clock time. Default no limit.
-    :param namespace: the user or organisation; default the connection's, else the token's user. (templated)
-    :param hf_endpoints_conn_id: the connection, also the default of the tasks inside.
+    :param namespace: the user or organisation; default that of `default_args`, else the connection's, else the token's
+        user. (templated)
+    :param hf_endpoints_conn_id: the connection, also the default of the tasks inside; default that of `default_args`,
+        else `hf_endpoints_default`.
     :param deferrable: wait for the start in the triggerer, occupying no worker; default True.
     :param group_id: default the name, or `endpoint` where that is a template.
     :param options: any other argument of `CreateInferenceEndpointOperator` (with `repository`), or of
@@ -98,7 +107,8 @@ def inference_endpoint(
     if repository is not None:
         start |= {"repository": repository, "framework": framework}
         start |= {"hardware": hardware, "hardware_order": hardware_order}
-    connection = {"namespace": namespace, "hf_endpoints_conn_id": hf_endpoints_conn_id}
+    connection = {} if hf_endpoints_conn_id is _DEFAULT_CONNECTION else {"hf_endpoints_conn_id": hf_endpoints_conn_id}
+    connection |= {} if namespace is None else {"namespace": namespace}
     use = {"lease": lease, "max_cost": max_cost, "max_runtime": max_runtime}
     idle = None if max_idle is None else float(seconds_of(max_idle))
     if idle is not None and not 0 < idle < math.inf:
@@ -185,7 +195,7 @@ class InferenceEndpointGroup(DependencyMixin):
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.
-        defaults = {"hf_endpoints_conn_id": self._connection["hf_endpoints_conn_id"]}
+        defaults = {name: value for name, value in self._connection.items() if name == "hf_endpoints_conn_id"}
         return {"group_id": self._group_id or default_id, "default_args": defaults, "tooltip": _TOOLTIP}
 
     # What Airflow asks of something that takes arrows

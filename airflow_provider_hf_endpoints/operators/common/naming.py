@@ -30,13 +30,15 @@ class _NamesEndpoint(Protocol):
 
 
 def take_name(operator: _NamesEndpoint) -> None:
-    """Replace a task's result by its name, and by its namespace if no namespace is given. Keep the rest of the result.
+    """Replace a task's result by its name and its namespace. Keep the rest of the result.
+
+    The operator's own namespace, which may be that of `default_args`, is for endpoints that are given by their name.
 
     Called after rendering, and again before execution, because Airflow does not call this method for a mapped task.
     """
     named: object = operator.endpoint
     if isinstance(named, Mapping) and isinstance(named.get("name"), str):
         operator.endpoint = named["name"]
-        operator.namespace = operator.namespace or named.get("namespace")
+        operator.namespace = named.get("namespace") or operator.namespace
         operator.lease = named.get("lease")
         operator.budget = named.get("budget")
