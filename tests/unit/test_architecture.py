@@ -136,7 +136,7 @@ _AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "lin
 _AIRFLOW |= {"assets", "leases", "kept"}
 _COMMON = {*_AIRFLOW, "ownership", "inference", "operators.checking", "operators.common"}
 MAY_IMPORT |= {
-    "operators.checking": {"_airflow", "endpoints"},
+    "operators.checking": {"_airflow", "endpoints", "inference.engines"},  # the names of tasks
     "operators.common": _COMMON - {"operators.common"},
     "operators.changing": _COMMON,
     "operators.using": _COMMON,

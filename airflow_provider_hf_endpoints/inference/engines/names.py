@@ -9,7 +9,8 @@ RERANK = "rerank"
 CLASSIFY = "text-classification"
 SIMILARITY = "sentence-similarity"
 
-_ALIASES = {
+#: Other names of tasks, with the main name.
+ALIASES = {
     "chat": CHAT,
     "chat-completions": CHAT,
     "conversational": CHAT,
@@ -39,4 +40,4 @@ def gives_text(task: str) -> bool:
 def canonical_task(task: str) -> str:
     """The main name of a task with several names (`embeddings` is `feature-extraction`); others are kept."""
     name = task.strip().lower().replace("_", "-")
-    return _ALIASES.get(name, name)
+    return ALIASES.get(name, name)

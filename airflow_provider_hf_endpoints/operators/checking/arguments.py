@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints._airflow import is_made_to_run
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
     LISTS,
     MAPPINGS,
@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     is_template,
 )
 from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
+from airflow_provider_hf_endpoints.operators.checking.words import check_word
 
 F = TypeVar("F", bound=Callable[..., None])
 C = TypeVar("C", bound=Callable[..., Any])
@@ -180,7 +181,11 @@ def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> A
         return value
     if templated and is_template(value):
         return value
-    return check_name(value) if name in _OF_ENDPOINTS else understand(name, value, annotation)
+    if name in _OF_ENDPOINTS:
+        return check_name(value)
+    if name == "namespace" and value:
+        return check_namespace(value)
+    return understand(name, check_word(name, value), annotation)
 
 
 def understand(name: str, text: str, annotation: Any) -> Any:
