@@ -6,7 +6,9 @@ without a limit. `queue` and `executor` are inherited: if no worker serves them,
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +29,9 @@ _OF_A_CREATE, _OF_A_RESUME = (
     arguments_of(ResumeInferenceEndpointOperator),
 )
 OPTIONS = _OF_A_CREATE | _OF_A_RESUME  # the arguments of a start, with those that `refuse_options` refuses
+
+# Arguments of `inference_endpoint` itself that limit what an endpoint costs.
+LIMITS = ("max_idle", "max_startup", "max_cost", "max_runtime", "lease", "release")
 
 # For every task of this package. Arguments that this Airflow does not know are left out.
 OURS: dict[str, Any] = {
@@ -90,6 +95,18 @@ def refuse_options(options: Iterable[str], trigger_rule: object, *, creates: boo
             f"trigger_rule={str(trigger_rule)!r} is not valid: `acquire` is the only task upstream of the start. Set "
             "the rule on a task before the group."
         )
+
+
+def tell_ignored_defaults(defaults: Iterable[str]) -> None:
+    """Warn of arguments of the group in `default_args`, also misspelt: Airflow gives those to operators only."""
+    for name in sorted(defaults):
+        near = difflib.get_close_matches(name, LIMITS, n=1, cutoff=0.8)
+        if near:
+            warnings.warn(
+                f"default_args has {name!r}, but inference_endpoint(…) reads only the connection and the namespace "
+                f"there, so the group does not have this limit. Give {near[0]}=… to inference_endpoint(…).",
+                stacklevel=2,
+            )
 
 
 def refuse_waiting_work(work: Iterable[Any]) -> None:

@@ -31,6 +31,7 @@ from airflow.providers.common.compat.sdk import TriggerRule
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
+from airflow_provider_hf_endpoints.operators.checking.names import defaults_of
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
@@ -46,6 +47,7 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
     OF_THE_START,
     OURS,
     refuse_waiting_work,
+    tell_ignored_defaults,
 )
 
 # The descriptions in Airflow's grid and graph.
@@ -89,6 +91,7 @@ class Tasks:
         released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
         connection = _where(connection, released)
+        tell_ignored_defaults(defaults_of(released))
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
             endpoint=name,
@@ -228,7 +231,7 @@ class Tasks:
 
 def _where(given: dict[str, Any], task: Any) -> dict[str, Any]:
     """Where the endpoint is: as given, else by the `default_args` of the DAG and of the groups around a task."""
-    defaults = {**task.dag.default_args, **task.task_group.default_args}
+    defaults = defaults_of(task)
     found = {name: given.get(name, defaults.get(name)) for name in ("namespace", "hf_endpoints_conn_id")}
     return found | {"hf_endpoints_conn_id": found["hf_endpoints_conn_id"] or InferenceEndpointsHook.default_conn_name}
 

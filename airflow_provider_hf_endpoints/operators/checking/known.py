@@ -14,7 +14,11 @@ from typing import Any
 from airflow_provider_hf_endpoints._airflow import BaseOperatorMeta
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
 from airflow_provider_hf_endpoints.operators.checking.mapping import called, checking, refuse_mapped
-from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
+from airflow_provider_hf_endpoints.operators.checking.names import (
+    arguments_of,
+    refuse_unknown,
+    tell_misspelt_defaults,
+)
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -39,6 +43,8 @@ def _checking(init: Any) -> Callable[..., None]:
         known = arguments_of(kind) | frozenset(kind.further_arguments)
         refuse_unknown(called(kind, "", kwargs), kwargs, known, kind.arguments_inside)
         init(self, *args, **kwargs)
+        if kind.__init__ is check:  # and not on the way, as a base
+            tell_misspelt_defaults(self)
 
     check.__wrapped__ = init.__wrapped__  # Airflow knows the outermost `__init__` by this function
     return check

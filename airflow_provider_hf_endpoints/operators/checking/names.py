@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 _OF_AIRFLOW = "_airflow_"  # the names that Airflow itself gives to a mapped task begin so
 _SHORTEST_PART = 4  # letters of a name that may stand for a longer one: `conn_id`
+_MISSPELT = 0.88  # of `difflib`'s 1.0: names of other operators are less like ours (`poke_interval`, `poll_interval`)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -27,6 +29,28 @@ def refuse_unknown(what: str, given: Iterable[str], known: Collection[str], insi
     if unknown:
         hints = (f"{name!r}. {_hint(str(name), known, inside)}" for name in unknown)
         raise TypeError(f"{what}: unknown argument {' Unknown argument '.join(hints)}")
+
+
+def defaults_of(task: Any) -> dict[str, Any]:
+    """The `default_args` that reach a task: of its DAG, and of the groups around the task."""
+    return {**task.dag.default_args, **task.task_group.default_args} if task.has_dag() else {}
+
+
+def tell_misspelt_defaults(task: Any) -> None:
+    """Warn of names in `default_args` that are nearly an argument of the operator: Airflow ignores them silently.
+
+    They may be another operator's, so they are not refused.
+    """
+    kind: Any = type(task)
+    defaults, known = defaults_of(task), arguments_of(kind)
+    for name in defaults.keys() - known:
+        near = difflib.get_close_matches(name, known - defaults.keys(), n=1, cutoff=_MISSPELT)
+        if near:
+            warnings.warn(
+                f"default_args has {name!r}, which {kind.__name__} does not take, so Airflow ignores the value. "
+                f"Did you mean {near[0]!r}?",
+                stacklevel=2,
+            )
 
 
 def did_you_mean(word: object, known: Iterable[object], otherwise: str = "") -> str:

@@ -95,7 +95,7 @@ def check_word(name: str, word: str) -> str:
         return word
     near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=_NEAR)
     if near:
-        own = " For a handler of your own, use task='custom'." if name == "task" else ""
+        own = " The task of a handler of your own is 'custom'." if name == "task" else ""
         raise InvalidArgumentError(f"{name}={word!r} is not valid. Did you mean {near[0]!r}?{own}")
     return word
 
