@@ -21,14 +21,15 @@ REDACTED = "***"
 # What is a secret by its looks. A Hugging Face token has capitals or digits; hf_transfer and hf_endpoints_default have
 # neither, and a log that hides such names explains nothing. The same for sk-learn.
 _LOOKS_SECRET = re.compile(
-    r"\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}"
+    # User and password of a URL. First: if the user is a token by its looks, the password is hidden with the user.
+    r"(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"
+    r"|\bhf_jwt_[\w.-]+|\bhf_(?=[a-z_-]*[A-Z0-9])[\w-]{4,}|\bapi_org_\w{16,}"
     r"|(?<=[Bb]earer )[^\s\"',]+|(?<=[Bb]asic )(?=\S*[0-9+/=])[\w+/=-]{8,}"
     r"|\bsk-(?=[\w-]*\d)[\w-]{5,}|\b[sr]k_(?:live|test)_\w{8,}"  # OpenAI and its likes, Stripe
     r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}"  # GitHub, GitLab
     r"|\bxox[abeprs]-[\w-]{8,}|\bnvapi-[\w-]{16,}|\bgsk_\w{16,}|\br8_\w{16,}|\bnpm_\w{30,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"  # AWS, Google
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
-    r"|(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)"  # user and password of a URL
     # What makes a URL a signed one, of AWS, Google and Azure.
     r"|(?<=X-Amz-Signature=)[^\s&\"']+|(?<=X-Amz-Security-Token=)[^\s&\"']+|(?<=X-Goog-Signature=)[^\s&\"']+"
     r"|(?<=[?&]Signature=)[^\s&\"']+|(?<=[?&]sig=)[^\s&\"']+"

@@ -52,6 +52,12 @@ def test_a_signed_url_keeps_its_signature_to_itself(query: str) -> None:
     assert text.format("***") == redact(text.format("aB3~xY%2Fz-_0"))
 
 
+@pytest.mark.parametrize("user", ["key", TOKEN, "AKIAIOSFODNN7EXAMPLE", "ghp_AbCdEfGhIjKlMnOpQrStUvWx", ""])
+def test_a_url_s_password_is_hidden_whoever_the_user_is(user: str) -> None:
+    """Also if the user alone looks like a token: then that was hidden, and the password was not."""
+    assert "s3://***@bucket/x" == redact(f"s3://{user}:wJalrXUtnFEMI@bucket/x")
+
+
 @pytest.mark.parametrize("name", ["hf_endpoints_default", "No module named 'hf_transfer'", "hf_xet", "hf_hub_download"])
 def test_names_that_only_look_like_tokens_stay_readable(name: str) -> None:
     """The connection's id and the modules that a container's log complains of are no tokens."""

@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     is_template,
 )
 from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
+from airflow_provider_hf_endpoints.operators.checking.paths import refuse_credentials
 from airflow_provider_hf_endpoints.operators.checking.words import check_word
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -176,6 +177,7 @@ def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iter
 
 
 def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> Any:
+    refuse_credentials(name, value)
     if not isinstance(value, str):
         check_kind(name, value, annotation, templated=templated)
         return value
