@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     read_result,
 )
-from airflow_provider_hf_endpoints.inference.engines.dialects.openai import CUT, GIVEN_UP, WHOLE
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import CUT, WHOLE, is_given_up
 from airflow_provider_hf_endpoints.inference.engines.routes import AS_IT_IS
 from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.wire import Usage, WireResponse
@@ -301,7 +301,11 @@ def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
     assert (None, None) == (result.finish_reason, result.usage and result.usage.completion_tokens)
 
 
-@pytest.mark.parametrize("reason", ["abort", "Aborted", "error", "cancelled", "timeout", "failed", "not_finished"])
+@pytest.mark.parametrize(
+    "reason",
+    ["abort", "Aborted", "error", "cancelled", "timeout", "failed", "not_finished", "timed_out", "USER_CANCEL"]
+    + ["ERROR_TOXIC", "engine-error", "insufficient_system_resource", "preempted", "shutdown", "Timed Out"],
+)
 @pytest.mark.parametrize("task", ["chat", "text-generation"])
 def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> None:
     """Half a sentence that looks like a whole one; what it cost is told."""
@@ -367,7 +371,7 @@ def test_a_choice_that_failed_is_no_answer() -> None:
 @given(reason=st.text(max_size=12))
 def test_a_reason_that_nobody_knows_does_not_say_whether_a_text_is_whole(reason: str) -> None:
     """vLLM stops at repetitions, another engine at something else."""
-    assume(reason.lower() not in {*CUT, *WHOLE, *GIVEN_UP})
+    assume(reason.lower() not in {*CUT, *WHOLE} and not is_given_up(reason))
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated is None
 
 
@@ -377,6 +381,20 @@ def test_nothing_that_a_message_says_is_lost(beside: dict[str, Any]) -> None:
     assume(not {"role", "content"} & set(beside))
     result = read_result(Dialect.OPENAI, "chat", ok(chat("a text", **beside)))
     assert ("a text", {name: value for name, value in beside.items() if value} or None) == (result.output, result.extra)
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "function_call"])
+@pytest.mark.parametrize("message", [{}, {"tool_calls": []}, {"tool_calls": None}])
+def test_calls_that_were_lost_are_no_empty_text(reason: str, message: dict[str, Any]) -> None:
+    """The reason says that the model called a tool. A parser on the way may have dropped the call."""
+    with pytest.raises(MalformedAnswerError, match="has no call"):
+        read_result(Dialect.OPENAI, "chat", ok(chat("", reason, **message)))
+
+
+@pytest.mark.parametrize("reason", ["max_new_tokens", "MAX_COMPLETION_TOKENS", "model_context_window_exceeded"])
+def test_every_name_of_a_limit_is_a_truncated_text(reason: str) -> None:
+    """Engines and gateways have many words for the same."""
+    assert read_result(Dialect.OPENAI, "chat", ok(chat("half", reason))).truncated is True
 
 
 def test_a_message_of_an_unknown_kind_is_no_empty_text() -> None:

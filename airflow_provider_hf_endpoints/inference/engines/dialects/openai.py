@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,19 +24,26 @@ _IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "cont
 _PARTS_BESIDE = ("thinking", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
 _FILTERED = "content_filter"
-#: The finish reasons of a complete text, from OpenAI, TGI, Anthropic and llama.cpp. For an unknown reason it is not
-#: known whether the text is complete.
+#: The finish reasons of a complete text, from OpenAI, TGI, Anthropic, llama.cpp and TensorRT-LLM. For an unknown reason
+#: it is not known whether the text is complete.
 WHOLE = frozenset(
     {"stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", "tool_calls", "tool_use", "function_call"}
-    | {_FILTERED}
+    | {_FILTERED, "end_id", "stop_words", "complete"}
 )
-#: The finish reasons of an incomplete text. vLLM and SGLang: `abort` if a request is cancelled or the engine shuts
-#: down. vLLM and gateways: `error` if the request failed. TensorRT-LLM: `not_finished`.
+#: The finish reasons of an incomplete text, also as one word of several (`user_cancel`). vLLM and SGLang: `abort` if a
+#: request is cancelled or the engine shuts down. vLLM and gateways: `error` if the request failed.
 GIVEN_UP = frozenset(
-    {"abort", "aborted", "error", "cancel", "cancelled", "canceled", "timeout", "failed", "interrupted", "not_finished"}
+    {"abort", "aborted", "error", "cancel", "cancelled", "canceled", "timeout", "failed", "interrupted", "preempted"}
+    | {"shutdown", "disconnected"}
 )
+#: The same in several words. TensorRT-LLM: `not_finished`, `timed_out`. DeepSeek: its servers had no room.
+_GIVEN_UP_WHOLE = frozenset({"not_finished", "timed_out", "insufficient_system_resource"})
 #: The finish reasons of a truncated text, from OpenAI, Anthropic, Mistral and llama.cpp.
-CUT = frozenset({"length", "limit", "max_length", "max_tokens", "model_length", "max_output_tokens"})
+CUT = frozenset(
+    {"length", "limit", "max_length", "max_tokens", "model_length", "max_output_tokens", "max_new_tokens"}
+    | {"max_completion_tokens", "context_length", "model_context_window_exceeded"}
+)
+_WORD = re.compile(r"[^\W_]+")
 _MOST_TOKENS = 2**48  # more than any answer has; a record of the journal can store 2**63
 
 
@@ -212,8 +221,17 @@ def refuse_given_up(reason: str | None) -> None:
 
     :raises CutAnswerError: the engine gave up in the middle of the text
     """
-    if reason is not None and reason.lower() in GIVEN_UP:
+    if reason is not None and is_given_up(reason):
         raise CutAnswerError(f"the engine cancelled the request (finish_reason: {reason})")
+
+
+@functools.lru_cache(maxsize=64)  # a batch has a few
+def is_given_up(reason: str) -> bool:
+    """Whether a finish reason says that the engine gave up in the middle of the text."""
+    lower = reason.lower()
+    if lower in WHOLE or lower in CUT:
+        return False
+    return "_".join(words := _WORD.findall(lower)) in _GIVEN_UP_WHOLE or not GIVEN_UP.isdisjoint(words)
 
 
 def text_or_none(value: Any) -> str | None:
@@ -261,6 +279,8 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
         withheld = is_cut(reason) or is_filtered(reason)
         if not withheld and not any(map(extra.get, _IN_PLACE_OF_TEXT)):
             raise MalformedAnswerError(f"a message has no content: {str(message)[:200]}")
+    elif not text and reason in _CALLS and not extra:
+        raise MalformedAnswerError(f"finish_reason is {reason}, but the message has no call: {str(message)[:200]}")
     return text or "", extra or None, reason
 
 
