@@ -246,22 +246,30 @@ def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path) -> None:
     assert "a vector of 3 numbers, but the first vector of the batch has 2" in lines[5]["error"]["message"]
 
 
-@pytest.mark.parametrize(("temperature", "asked"), [(0, 1), (0.7, 3)])
-def test_an_answer_that_would_come_again_is_not_asked_for_again(tmp_path: Path, temperature: float, asked: int) -> None:
-    """At temperature 0 the same request gives the same text."""
-    (tmp_path / "in.jsonl").write_text('{"text": "x"}')
-    with serving(lambda request: chat_reply('{"a": ', reason="length")) as server:
-        settings = {"engine": "vLLM", "model": "m", "prompt": "{text}", "max_attempts": 3, "max_error_rate": None}
-        schema = {"type": "object"}
-        run_batch(
-            job(
-                server.url,
-                tmp_path,
-                "in.jsonl",
-                response_schema=schema,
-                parameters={"temperature": temperature},
-                **settings,
-            )
-        )
+@pytest.mark.parametrize(
+    ("engine", "sampling", "asked"),
+    [
+        ("vLLM", {"parameters": {"temperature": 0}}, 1),
+        ("vLLM", {"parameters": {"temperature": 1e-9}}, 1),
+        ("vLLM", {"parameters": {"temperature": 0.7}}, 3),
+        ("vLLM", {"parameters": {"top_k": 1}}, 1),
+        ("vLLM", {"parameters": {"top_k": 2}}, 3),
+        ("vLLM", {"parameters": {"do_sample": False}}, 1),
+        ("vLLM", {"row_parameters": {"temperature": "{cold}"}}, 1),
+        ("vLLM", {"row_parameters": {"temperature": "{warm}"}}, 3),
+        ("tgi", {"row_parameters": {"temperature": "{cold}"}, "task": "text-generation"}, 1),
+    ],
+)
+def test_an_answer_that_would_come_again_is_not_asked_for_again(
+    tmp_path: Path, engine: str, sampling: dict[str, Any], asked: int
+) -> None:
+    """An engine that does not sample gives the same text to the same request, whoever says that it should not."""
+    (tmp_path / "in.jsonl").write_text('{"text": "x", "cold": 0, "warm": 0.5}')
+    cut = {"generated_text": '{"a": ', "details": {"finish_reason": "length", "generated_tokens": 2}}
+    reply = chat_reply('{"a": ', reason="length") if engine == "vLLM" else Reply(json=cut)
+    with serving(lambda request: reply) as server:
+        settings = {"engine": engine, "model": "m", "prompt": "{text}", "max_attempts": 3, "max_error_rate": None}
+        asking = job(server.url, tmp_path, "in.jsonl", response_schema={"type": "object"}, **settings)
+        run_batch(replace(asking, **sampling))
         assert asked == len(server.posts)
     assert "invalid_output" == lines_of(tmp_path / "out.jsonl")[0]["error"]["type"]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import MalformedAnswerError
 from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.requests.references import check_references
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\w+\s")
+LEAST_TEMPERATURE = 1e-5  # below it, vLLM takes the likeliest token
 
 
 class InvalidOutputError(MalformedAnswerError):
@@ -42,12 +44,12 @@ class InvalidOutputError(MalformedAnswerError):
 
 
 class SettledOutputError(InvalidOutputError):
-    """The same at temperature 0, where the same request gives the same text."""
+    """The same of a request that always gives the same text, see `is_settled`."""
 
     retryable = False
     todo = (
-        "At temperature 0, a retry gives the same text. If the text was truncated, raise max_tokens; otherwise raise "
-        "the temperature."
+        "Without sampling (temperature 0, do_sample false or top_k 1), a retry gives the same text. If the text was "
+        "truncated, raise max_tokens; otherwise raise the temperature."
     )
 
     @property
@@ -68,9 +70,26 @@ class UncheckedOutputError(InvalidOutputError):
     )
 
 
-def is_settled(parameters: Mapping[str, Any]) -> bool:
-    """Whether the same request always gives the same text."""
-    return parameters.get("temperature") == 0 or parameters.get("do_sample") is False
+def settled(error: InvalidOutputError, body: bytes) -> InvalidOutputError:
+    """The error of an answer to a request; the one that is not sent again if the same text would come.
+
+    :param body: of the request as it was sent, so that the parameters of the row count too
+    """
+    if type(error) is not InvalidOutputError or not is_settled(fastjson.decode(body)):
+        return error
+    return SettledOutputError(error.words, usage=error.usage)
+
+
+def is_settled(body: Mapping[str, Any]) -> bool:
+    """Whether a request always gives the same text, because the engine does not sample."""
+    inner = body.get("parameters")
+    return any(_takes_likeliest(each) for each in (body, inner) if isinstance(each, Mapping))
+
+
+def _takes_likeliest(parameters: Mapping[str, Any]) -> bool:
+    temperature, tokens = parameters.get("temperature"), parameters.get("top_k")
+    cold = isinstance(temperature, int | float) and temperature < LEAST_TEMPERATURE
+    return cold or parameters.get("do_sample") is False or (tokens == 1 and tokens is not True)
 
 
 def as_json_schema(schema: Any) -> dict[str, Any]:
@@ -153,15 +172,12 @@ def _number(text: str) -> float:
 
 
 class SchemaCheck:
-    """Takes an answer and gives the same with its text parsed; raises `InvalidOutputError` for one that does not fit.
+    """Takes an answer and gives the same with its text parsed; raises `InvalidOutputError` for one that does not
+    fit."""
 
-    :param settled: see `is_settled`
-    """
-
-    def __init__(self, schema: dict[str, Any], *, settled: bool = False) -> None:
+    def __init__(self, schema: dict[str, Any]) -> None:
         from jsonschema.validators import validator_for
 
-        self._invalid = SettledOutputError if settled else InvalidOutputError
         self._validator = validator_for(schema)(schema)
         self._parts = parts_of(schema)
         self._process: SchemaProcess | None = SchemaProcess(schema)
@@ -182,7 +198,7 @@ class SchemaCheck:
         except (AttributeError, ValueError, RecursionError) as error:  # a message without text
             cut = ", truncated at its token limit" if result.truncated else ""
             words = f"no JSON{cut}: {str(text)[:200]!r}"
-            raise self._invalid(words, usage=result.usage) from error
+            raise InvalidOutputError(words, usage=result.usage) from error
         try:
             problem = self._problem(value, len(text))
         except CheckTooLongError:
@@ -190,9 +206,9 @@ class SchemaCheck:
             raise UncheckedOutputError(words, usage=result.usage) from None
         except (RecursionError, ArithmeticError) as error:
             words = "nested too deeply" if isinstance(error, RecursionError) else "a number too large"
-            raise self._invalid(f"{words} to be checked", usage=result.usage) from None
+            raise InvalidOutputError(f"{words} to be checked", usage=result.usage) from None
         if problem is not None:
-            raise self._invalid(problem, usage=result.usage)
+            raise InvalidOutputError(problem, usage=result.usage)
         return value
 
     def _problem(self, value: Any, size: int) -> str | None:

@@ -58,7 +58,7 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
         schema = structured.as_json_schema(job.response_schema)
         asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
         parameters = {**asked, **parameters}
-        accept = check = structured.SchemaCheck(schema, settled=structured.is_settled(parameters))
+        accept = check = structured.SchemaCheck(schema)
         close = check.close
     render = compile_requests(job.template, target, parameters)
     frame = frame_of(job.template, target, parameters)

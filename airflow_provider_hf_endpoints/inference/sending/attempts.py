@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, 
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.requests.structured import InvalidOutputError, settled
 from airflow_provider_hf_endpoints.inference.requests.values import require_values
 from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
 from airflow_provider_hf_endpoints.inference.sending.outcomes import Outcomes
@@ -52,7 +53,12 @@ class AnswerReader:
         require_choices(result, request)
         require_values(result, request)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
-        return results if self.accept is None else [self.accept(each) for each in results]
+        if self.accept is None:
+            return results
+        try:
+            return [self.accept(each) for each in results]
+        except InvalidOutputError as error:
+            raise settled(error, request.body) from error.__cause__
 
 
 class Exchange:
