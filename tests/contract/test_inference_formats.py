@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+from array import array
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,22 +230,32 @@ def test_an_answer_is_kept_as_it_came(tmp_path: Path) -> None:
     ]
 
 
-def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path) -> None:
-    """Also among rows that share a request: only the row that is to blame fails."""
+def packed(numbers: list[float]) -> str:
+    """A vector as an engine packs it for `encoding_format` base64."""
+    return base64.b64encode(array("f", numbers)).decode()
+
+
+@pytest.mark.parametrize("form", [None, "float", "base64"])
+def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path, form: str | None) -> None:
+    """Also among rows that share a request, and packed: only the row that is to blame fails."""
     (tmp_path / "in.jsonl").write_text("\n".join(f'{{"text": "{n}"}}' for n in range(8)))
+    write, unit, other, first = (packed, "bytes", 12, 8) if form == "base64" else (list, "numbers", 3, 2)
 
     def answer(request: Request) -> Reply:
         texts = request.body["input"]
         texts = texts if isinstance(texts, list) else [texts]
-        data = [{"index": n, "embedding": [0.5] * (3 if text == "5" else 2)} for n, text in enumerate(texts)]
+        data = [{"index": n, "embedding": write([0.5] * (3 if text == "5" else 2))} for n, text in enumerate(texts)]
         return Reply(json={"data": data})
 
     with serving(answer) as server:
         settings = {"engine": "vLLM", "model": "m", "prompt": "{text}", "max_attempts": 2, "order_window": 0}
-        run_batch(replace(job(server.url, tmp_path, "in.jsonl", **settings), task="feature-extraction"))
+        asked = {"parameters": {"encoding_format": form}} if form else {}
+        run_batch(replace(job(server.url, tmp_path, "in.jsonl", **settings, **asked), task="feature-extraction"))
     lines = lines_of(tmp_path / "out.jsonl")
-    assert [n for n in range(8) if n != 5] == [line["index"] for line in lines if line["output"] == [[0.5, 0.5]]]
-    assert "a vector of 3 numbers, but the first vector of the batch has 2" in lines[5]["error"]["message"]
+    good = [write([0.5, 0.5])]
+    assert [n for n in range(8) if n != 5] == [line["index"] for line in lines if line["output"] == good]
+    words = f"a vector of {other} {unit}, but the first vector of the batch has {first}"
+    assert words in lines[5]["error"]["message"]
 
 
 @pytest.mark.parametrize(

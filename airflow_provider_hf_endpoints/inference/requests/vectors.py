@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,28 +14,30 @@ class VectorLengths:
     """Remembers the length of the first vector of a run, and refuses others."""
 
     def __init__(self) -> None:
-        self._length: int | None = None
+        self._lengths: dict[str, int] = {}  # by the unit
 
     def check(self, result: InferenceResult) -> InferenceResult:
         """The answer itself.
 
         :raises MalformedAnswerError: a vector in it has another length
         """
-        for vector in _vectors(result.output):
-            if self._length is None:
-                self._length = len(vector)
-            elif len(vector) != self._length:
-                words = f"a vector of {len(vector)} numbers, but the first vector of the batch has {self._length}"
+        for length, unit in _lengths(result.output):
+            first = self._lengths.setdefault(unit, length)
+            if length != first:
+                words = f"a vector of {length} {unit}, but the first vector of the batch has {first}"
                 raise MalformedAnswerError(words, usage=result.usage)
         return result
 
 
-def _vectors(output: Any) -> Iterator[list[Any]]:
-    """The innermost lists of an answer; none if the vectors are packed as text."""
+def _lengths(output: Any) -> Iterator[tuple[int, str]]:
+    """The lengths of the innermost lists of an answer, and of vectors that are packed as text (base64)."""
     if not isinstance(output, list):
         return
-    if output and isinstance(output[0], list):
+    if output and isinstance(output[0], list | str):
         for each in output:
-            yield from _vectors(each)
+            if isinstance(each, str):
+                yield len(binascii.a2b_base64(each)), "bytes"
+            else:
+                yield from _lengths(each)
     elif not output or isinstance(output[0], int | float):
-        yield output
+        yield len(output), "numbers"

@@ -303,8 +303,10 @@ def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    ["abort", "Aborted", "error", "cancelled", "timeout", "failed", "not_finished", "timed_out", "USER_CANCEL"]
-    + ["ERROR_TOXIC", "engine-error", "insufficient_system_resource", "preempted", "shutdown", "Timed Out"],
+    [
+        *("abort", "Aborted", "error", "cancelled", "timeout", "failed", "not_finished", "timed_out", "USER_CANCEL"),
+        *("ERROR_TOXIC", "engine-error", "insufficient_system_resource", "preempted", "shutdown", "Timed Out"),
+    ],
 )
 @pytest.mark.parametrize("task", ["chat", "text-generation"])
 def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> None:

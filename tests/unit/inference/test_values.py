@@ -20,6 +20,7 @@ from tests.contract.batch_play import job_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, serving
 
 NAN, INFINITE = float("nan"), float("inf")
+PACKED = {"inputs": "a", "input": "a", "encoding_format": "base64"}
 TEXT = {"input": "a", "inputs": "a"}
 TEXTS = {"input": ["a", "b"], "inputs": ["a", "b"]}
 QUERY = {"query": "q", "documents": ["a", "b"]}
@@ -40,7 +41,9 @@ def check(route: str, task: str, body: Any, output: Any) -> None:
         ("/v1/embeddings", EMBED, TEXT, [[0.5, 1]]),
         ("/v1/embeddings", EMBED, TEXTS, [[0.5], [1.0]]),
         ("/v1/embeddings", EMBED, {"input": [1, 2, 3]}, [[0.5]]),
-        ("/v1/embeddings", EMBED, {**TEXT, "encoding_format": "base64"}, ["AACAPw=="]),
+        ("/v1/embeddings", EMBED, PACKED, ["AACAPw=="]),
+        ("/v1/embeddings", EMBED, PACKED, [[0.5]]),
+        ("/v1/embeddings", EMBED, {**PACKED, "embed_dtype": "float16"}, ["ADw="]),
         ("/embed", EMBED, TEXTS, [[0.5], [1.0]]),
         ("/", EMBED, TEXT, [[[0.5, 1.0], [1.0, 2.0]]]),
         ("/v1/rerank", RERANK, QUERY, [{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0}]),
@@ -71,6 +74,12 @@ def test_numbers_that_are_there_pass(route: str, task: str, body: Any, output: A
     [
         *(("/v1/embeddings", EMBED, TEXT, output) for output in NO_VECTORS),
         ("/v1/embeddings", EMBED, TEXT, ["AACAPw=="]),
+        ("/v1/embeddings", EMBED, {**TEXT, "encoding_format": "float"}, ["AACAPw=="]),
+        *(
+            ("/v1/embeddings", EMBED, PACKED, [text])
+            for text in ("", "!!!!", "AACAPw=", "ADw=", "AADAfw==", "AACAfw==", "\u00e9")
+        ),
+        ("/v1/embeddings", EMBED, TEXT, [[True, False]]),
         ("/v1/embeddings", EMBED, TEXT, [{"a": 1}]),
         ("/v1/embeddings", EMBED, TEXT, [[1.0], [2.0]]),
         ("/v1/embeddings", EMBED, TEXTS, [[1.0]]),
