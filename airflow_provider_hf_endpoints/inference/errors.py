@@ -119,11 +119,15 @@ class PaymentRequiredError(PermissionDeniedError):
 
 
 class RefusedOnTheWayError(InferenceError):
-    """407 or 431: a proxy requires a login, or does not accept headers of this size. Every request would fail."""
+    """A proxy requires a login (407, 511), or does not accept the headers or the protocol (406, 411, 414, 415, 417,
+    426, 428, 431). Every request would fail."""
 
     fault = "network"
     what = "A proxy or gateway refused the request before it reached the engine"
-    todo = "No row is at fault. Check the proxy in HTTPS_PROXY or HTTP_PROXY, its login, and the length of the token."
+    todo = (
+        "No row is at fault. Check the endpoint's URL, the proxy in HTTPS_PROXY or HTTP_PROXY, its login, and the "
+        "length of the token."
+    )
 
 
 class EndpointPausedError(InferenceError):

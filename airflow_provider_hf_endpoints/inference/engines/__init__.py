@@ -155,7 +155,17 @@ def parse_json(body: bytes, decode: Decoder = fastjson.decode) -> Any:
     # Some proxies, and streams, report the engine's failure in the body of a 200.
     if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
         raise MalformedAnswerError(error_words(WireResponse(200, {}, body)), usage=openai.read_usage(answer))
+    if isinstance(answer, list) and answer and all(map(_is_error, answer)):
+        raise MalformedAnswerError("; ".join(str(each["error"]) for each in answer)[:500])
     return answer
+
+
+_BESIDE_ERROR = frozenset(("error", "error_type", "type", "code", "message", "status", "warnings"))
+
+
+def _is_error(item: Any) -> bool:
+    """Whether an entry of an answer holds an error and nothing else."""
+    return isinstance(item, dict) and bool(item.get("error")) and item.keys() <= _BESIDE_ERROR
 
 
 def _is_cut(error: ValueError) -> bool:

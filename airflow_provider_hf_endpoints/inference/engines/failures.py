@@ -96,7 +96,10 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.PaymentRequiredError
         case 403:
             return errors.PermissionDeniedError
-        case 407 | 431:
+        case 440 | 498:  # a session or a token that has expired, in the words of IIS and of gateways
+            return errors.AuthenticationError
+        # These are about the headers, the protocol or the network, which are the same for every row.
+        case 406 | 407 | 411 | 414 | 415 | 417 | 426 | 428 | 431 | 511:
             return errors.RefusedOnTheWayError
         case 404 | 410:
             return errors.ModelNotFoundError if _NO_MODEL.search(words) else errors.NotFoundError
@@ -105,7 +108,7 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 425 | 502 | 503 | 504:
             # An endpoint with one replica answers each of these during an update or a cold start. They look the same.
             return errors.StartingError
-        case 429 | 529:
+        case 420 | 429 | 529:  # 420: the rate limit of some gateways
             return errors.OverloadedError
         # llama.cpp answers 500 to an embedding input that is too long. Without this case it would be retried forever.
         case _ if _TOO_LONG.search(words):
@@ -118,9 +121,10 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.UnsupportedTaskError
         case 400 | 422 if _NO_TEMPLATE.search(words):
             return errors.UnsupportedTaskError
-        case 409 | 421 | 423 | 424 | 460 | 499:
-            # These are not about the request: a conflict or a lock, a wrong backend, a failure of the engine. 460 and
-            # 499: an intermediate server believed that the client had closed the connection.
+        case 409 | 421 | 423 | 424 | 444 | 449 | 460 | 499:
+            # These are not about the request: a conflict or a lock, a wrong backend, a failure of the engine. 444, 449:
+            # a server closed the connection, or wants the request again. 460 and 499: an intermediate server believed
+            # that the client had closed the connection.
             return errors.ServerError
         case 400 if _HTTPS_NEEDED.search(words):
             return errors.HttpsNeededError

@@ -58,12 +58,10 @@ CASES = [
     (504, b"", errors.StartingError, ""),
     # What is not about the request, though its class says so
     (402, {"error": "Payment Required"}, errors.PaymentRequiredError, "Payment"),
-    (407, b"", errors.RefusedOnTheWayError, ""),
-    (431, b"", errors.RefusedOnTheWayError, ""),
-    (409, b"", errors.ServerError, ""),
-    (421, b"", errors.ServerError, ""),
-    (423, b"", errors.ServerError, ""),
-    (460, b"", errors.ServerError, ""),
+    *((status, b"", errors.RefusedOnTheWayError, "") for status in (406, 407, 411, 414, 415, 417, 426, 428, 431, 511)),
+    *((status, b"", errors.ServerError, "") for status in (409, 421, 423, 444, 449, 460)),
+    *((status, b"", errors.AuthenticationError, "") for status in (440, 498)),
+    (420, b"", errors.OverloadedError, ""),
     (404, b"Not Found", errors.NotFoundError, "Not Found"),
     (410, b"", errors.NotFoundError, ""),
     # vLLM: nested, and a bare string for a bad key

@@ -362,6 +362,16 @@ def test_tokens_that_are_whole_count_though_they_are_written_as_floats() -> None
     assert Usage(3, None) == read_result(Dialect.OPENAI, "chat", ok(answer)).usage
 
 
+@pytest.mark.parametrize("task", ["token-classification", "feature-extraction", AS_IT_IS])
+def test_a_list_of_errors_is_no_answer(task: str) -> None:
+    """A handler on the toolkit may give one error for each input, with a status of 200."""
+    errors = [{"error": "out of memory", "warnings": []}]
+    with pytest.raises(MalformedAnswerError, match="out of memory"):
+        read_result(Dialect.TOOLKIT, task, ok(errors))
+    found = [{"entity": "x", "score": 0.5, "error": "some word"}]
+    assert found == read_result(Dialect.TOOLKIT, "token-classification", ok(found)).output
+
+
 def test_a_choice_that_failed_is_no_answer() -> None:
     """Gateways put what their backend said beside the part of the text that came."""
     answer = chat("half a")
