@@ -144,6 +144,8 @@ REASONS: list[Any] = [
         "MAX_TOKENS",
         "abort",
         "Aborted",
+        "timed_out",
+        "USER_CANCEL",
         "content_filter",
         "CONTENT_FILTER",
         "tool_calls",
@@ -155,7 +157,7 @@ REASONS: list[Any] = [
 ]
 #: Of these, by their words in lower case, what the text is: withheld or cut, so that it may be empty; given up.
 MAY_BE_EMPTY = ("length", "max_tokens", "content_filter")
-GIVEN_UP = ("abort", "aborted")
+GIVEN_UP = ("abort", "aborted", "timed_out", "user_cancel")
 
 
 def word_of(reason: Any) -> str:
@@ -246,23 +248,32 @@ STATUSES = [
     402,
     403,
     404,
+    406,
     407,
     408,
     409,
+    411,
     413,
+    415,
     418,
+    420,
     421,
     422,
     423,
     424,
+    426,
     429,
     431,
+    444,
+    449,
     460,
+    498,
     499,
     500,
     502,
     503,
     504,
+    511,
     529,
     600,
 ]

@@ -32,7 +32,10 @@ from tests.hostile.world import Outcome
 #: Simulated seconds; the most that one run of so few rows may take by the job's own limits, with room.
 LONGEST = 1500.0
 #: Statuses and bodies that speak of the endpoint, and of no row.
-ENDPOINT_STATUSES = {408, 409, 421, 423, 424, 429, 460, 499, 500, 502, 503, 504, 529}
+ENDPOINT_STATUSES = {
+    *(401, 403, 406, 407, 408, 409, 411, 415, 420, 421, 423, 424, 426, 429, 431, 444, 449, 460, 498, 499),
+    *(500, 502, 503, 504, 511, 529),
+}
 ENDPOINT_WORDS = ("in error", "Invalid state", "is paused")
 
 
