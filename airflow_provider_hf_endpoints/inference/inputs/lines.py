@@ -5,6 +5,7 @@ The request for a row is made in `requests/`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,9 +57,9 @@ def parse_line(line: Line) -> dict[str, Any]:
             f"{_start(line.raw)}. Convert the file to UTF-8"
         ) from None
     except ValueError as error:
-        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}") from None
+        raise BadLineError(f"{line.where} is not JSON ({error}): {_start(line.raw)}{_advice(line.raw)}") from None
     if not isinstance(row, dict):
-        raise BadLineError(f"{line.where} is not a JSON object: {_start(line.raw)}")
+        raise BadLineError(f"{line.where} is not a JSON object: {_start(line.raw)}{_advice(line.raw)}")
     return row
 
 
@@ -84,6 +85,26 @@ def with_line(error: Exception, line: Line) -> BatchInputError:
     if isinstance(error, BatchInputError) and f"{line.where} " in str(error):
         return error
     return BatchInputError(f"{line.where}: {error}")
+
+
+#: How a line begins or ends that is not JSON Lines, and what to do with its file; the first that fits is used.
+_SHAPES = (
+    (re.compile(rb".*[}\]]\r"), "Its lines end with a carriage return alone. Convert them, with: tr '\\r' '\\n'"),
+    (re.compile(rb"\{['\w]"), "It seems to be written as Python or JavaScript. Write it with a JSON library"),
+    (re.compile(rb".*[}\]],$"), "Remove the comma at the end of the line"),
+    (re.compile(rb".*\}\s*\{"), "Write one object per line, for example with: jq -c ."),
+    (re.compile(rb'[{}]$|"(?:[^"\\]|\\.)*+"\s*:'), "Write each object on one line, for example with: jq -c ."),
+    (re.compile(rb"\x00"), "Zeros stand where the text should be: the file was not written to its end. Write it again"),
+    (re.compile(rb'\{\s*"'), "Correct the line. If it was cut, write the file again"),
+    (re.compile(rb"[^{\[]"), 'Write one JSON object per line. If the file is CSV, set input_format="csv"'),
+)
+_LOOKED_AT = 1024  # bytes
+
+
+def _advice(raw: bytes) -> str:
+    """What to do about a line that is not a row; empty if unknown."""
+    shown = raw if len(raw) <= _LOOKED_AT else raw[:_LOOKED_AT] + raw[-1:]
+    return next((f". {advice}" for shape, advice in _SHAPES if shape.match(shown)), "")
 
 
 def _start(raw: bytes) -> str:

@@ -88,6 +88,31 @@ def test_a_json_array_is_refused(tmp_path: Path, text: str) -> None:
         check(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('{"text": "a"}\r{"text": "b"}\r', "Convert them"),
+        ('{"text": "a"},\n{"text": "b"},\n', "Remove the comma"),
+        ('{"text": "a"}{"text": "b"}\n', "one object per line"),
+        ('{"text": "a"} {"text": "b"}\n', "one object per line"),
+        ('{\n  "text": "a"\n}\n', "each object on one line"),
+        ("{'text': 'a'}\n", "with a JSON library"),
+        ("{text: 'a'}\n", "with a JSON library"),
+        ('{"text": "a', "If it was cut"),
+        ("\x00" * 4096, "not written to its end"),
+        ("text\nhello\n", 'set input_format="csv"'),
+        ("5\n6\n", "one JSON object per line"),
+        ("null\n", "one JSON object per line"),
+    ],
+)
+def test_a_line_that_is_no_row_says_what_to_do(tmp_path: Path, text: str, advice: str) -> None:
+    """By what is usually written in place of JSON Lines."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(text.encode())
+    with pytest.raises(BatchInputError, match=advice):
+        check(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be", "latin-1"])
 def test_a_line_in_another_encoding_is_never_guessed(tmp_path: Path, encoding: str) -> None:
     """Python's own decoder takes UTF-16 for JSON line by line, and so would send some of them."""
