@@ -7,6 +7,7 @@ which file it is about.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,3 +125,18 @@ def test_a_damaged_budget_starts_again(tmp_path: Path, text: str, caplog: pytest
         budget.write_text(text)
         assert 20 == run_batch(job_of(server.url, tmp_path, max_runtime=600)).rows
     assert "starts again" in caplog.text
+
+
+def test_a_journal_that_is_deleted_while_the_batch_runs_loses_no_answer(tmp_path: Path) -> None:
+    """A clean-up took the folder before the first rows were written there: the folder is made again."""
+    write_rows(tmp_path, questions(30))
+
+    def answer(request: Request) -> Reply:
+        if request.number == 5:
+            shutil.rmtree(tmp_path / "out/_journal")
+        return echo(request)
+
+    with serving(answer) as server:
+        report = run_batch(job_of(server.url, tmp_path))
+        assert 30 == len(server.posts)
+    assert (30, 30) == (report.succeeded, len(results(tmp_path)))

@@ -144,7 +144,9 @@ class Segments:
     def _own_file(self) -> IO[bytes]:
         if self._own is None:
             name = self._own_name() if self._local is not None else f"own-{self._parts}.log"
-            path = (self._local or self._spool) / name
+            folder = self._local or self._spool
+            folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it since
+            path = folder / name
             own = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
             try:
                 if self._local is not None:
