@@ -80,7 +80,8 @@ class OutputLayout:
     def require_places(self) -> None:
         """Refuse paths where no file can be written, before any row is paid for.
 
-        :raises BatchInputError: one of the files has a name that is too long, or its path is a folder
+        :raises BatchInputError: one of the files has a name that is too long, or its path is a folder, or a file is in
+            the place of its folder
         """
         for path in (self.results, self.errors, self.manifest, self.journal, self.shards, self.ids):
             size = len(os.fsencode(path.name))
@@ -95,6 +96,12 @@ class OutputLayout:
                 raise BatchInputError(
                     f"{path} is a folder, but the output needs a file there. Move the folder away, or choose another "
                     "output_path"
+                )
+            above = None if local is None else next((each for each in local.parents if each.exists()), None)
+            if above is not None and not above.is_dir():
+                raise BatchInputError(
+                    f"{above} is a file, but the output {path} needs a folder there. Move the file away, or choose "
+                    "another output_path"
                 )
 
     def of_shard(self, name: str) -> OutputLayout:

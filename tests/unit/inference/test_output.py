@@ -180,6 +180,27 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_sent(
         run_batch(job)
 
 
+@pytest.mark.parametrize("name", ["in.jsonl/out.jsonl", "in.jsonl/deep/out.jsonl", "afile", "/dev/null"])
+@pytest.mark.parametrize("on_existing", ["resume", "overwrite"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_sent(
+    tmp_path: Path, on_existing: Any, name: str
+) -> None:
+    """The path is wrong, and neither the disk nor its owner."""
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "afile").write_text("mine")
+    job = BatchJob(
+        url="http://127.0.0.1:9",
+        task="chat-completion",
+        input_path=tmp_path / "in.jsonl",
+        output_path=tmp_path / name,
+        prompt="{text}",
+        on_existing=on_existing,
+    )
+    with pytest.raises(BatchInputError, match=r"is a file, but the output .* needs a folder there"):
+        run_batch(job)
+    assert "mine" == (tmp_path / "afile").read_text()
+
+
 @pytest.mark.parametrize("argument", ["input_path", "output_path"])
 @pytest.mark.parametrize("name", ["a\0b.jsonl", "a\ud800.jsonl"])
 def test_a_path_that_no_system_takes_is_refused_by_its_argument(argument: str, name: str) -> None:
