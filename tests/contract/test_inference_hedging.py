@@ -166,8 +166,15 @@ def test_arrays_are_hedged_whole(tmp_path: Path, clock: Clock) -> None:
     assert (64, 3, 1, 64) == (report.succeeded, report.requests, report.hedges, report.prompt_tokens)
 
 
-@pytest.mark.parametrize("after", [0, -1, "soon", True])
+@pytest.mark.parametrize("after", [0, -1, "soon", True, float("inf"), float("nan")])
 def test_a_time_that_is_none_is_refused(tmp_path: Path, after: Any) -> None:
     """When the job is made."""
     with pytest.raises(ValueError, match="hedge_after must be greater than 0 seconds"):
         job_of("http://x", tmp_path, 1, hedge_after=after)
+
+
+@pytest.mark.parametrize("number", [0, -1, "8", 2.0, None, True])
+def test_a_number_of_requests_that_is_none_is_refused(tmp_path: Path, number: Any) -> None:
+    """When the job is made; True is no number."""
+    with pytest.raises(ValueError, match='max_concurrency must be "auto" or at least 1'):
+        job_of("http://x", tmp_path, 1, max_concurrency=number)

@@ -133,7 +133,7 @@ def max_concurrency(value: object) -> None:
     """
     :raises ValueError: neither "auto" nor a number of requests
     """
-    if value != "auto" and (not isinstance(value, int) or value < 1):
+    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f'max_concurrency must be "auto" or at least 1, not {value!r}')
 
 
@@ -141,7 +141,7 @@ def hedge_after(value: Any) -> None:
     """
     :raises ValueError: neither None, "auto" nor seconds
     """
-    if value not in (None, "auto") and not (isinstance(value, int | float) and value is not True and value > 0):
+    if value not in (None, "auto") and not (_is_of(value, float) and value > 0):
         raise ValueError(f'hedge_after must be greater than 0 seconds, "auto" or None, not {value!r}')
 
 
