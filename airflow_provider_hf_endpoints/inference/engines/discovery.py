@@ -97,6 +97,11 @@ class _Told:
         """The engine failed on the question, so the question says nothing about the model."""
         return self.status >= 500
 
+    @property
+    def unclear(self) -> bool:
+        """Whether something answers there that is not understood: a page, a part of an answer, a redirect."""
+        return 200 <= self.status < 400
+
     def __str__(self) -> str:
         return f"{self.asked}: {self.status}"
 
@@ -152,7 +157,11 @@ def _without_name(why: str, model: str | None) -> str:
 
 
 def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse, str]:
-    """The first of OpenAI's routes that exists, as a reason; empty if none exists. `asked` collects the questions."""
+    """The first of OpenAI's routes that exists, as a reason; empty if none exists.
+
+    :param asked: the questions so far, the last one for the models; it collects the others
+    """
+    unclear = asked[-1].unclear  # no list of models
     # A container that accepts any POST refuses a GET on every route.
     any_route = any(told.status == _WRONG_METHOD for told in asked)
     for route in (CHAT_ROUTE, COMPLETIONS_ROUTE, EMBEDDINGS_ROUTE):
@@ -160,7 +169,8 @@ def _look_for_routes(asked: list[_Told]) -> Generator[WireRequest, WireResponse,
         asked.append(told)
         if told.status == _WRONG_METHOD and not any_route:
             return f"it serves {route}"
-    if any(told.failed for told in asked):
+        unclear = unclear and not told.unclear  # something answers so on every route
+    if unclear or any(told.failed for told in asked):
         # No engine answers this body, so nothing is generated or paid.
         told = yield from _ask(CHAT_ROUTE, "POST")
         asked.append(told)

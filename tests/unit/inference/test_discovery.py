@@ -52,6 +52,14 @@ def asked(answers: Answers, engine: str | None = None, model: str | None = None)
         ({CHAT: [405]}, Dialect.OPENAI, None, None),
         ({"/v1/embeddings": [405]}, Dialect.OPENAI, None, None),
         ({"/v1/models": [500], f"POST {CHAT}": [422]}, Dialect.OPENAI, None, None),
+        # A page, a list of another kind, a redirect in place of the models.
+        *(
+            ({"/v1/models": [odd], f"POST {CHAT}": [status]}, Dialect.OPENAI, None, None)
+            for odd in ("<html>", [{"id": "m"}], {"models": []}, None, 302)
+            for status in (200, 400, 422)
+        ),
+        ({"/v1/models": ["<html>"], "/": ["Ok"]}, Dialect.TOOLKIT, None, None),
+        ({route: ["hi"] for route in ("/info", "/v1/models", CHAT, f"POST {CHAT}")}, Dialect.TOOLKIT, None, None),
         ({"/v1/models": [500], CHAT: [405], "/openapi.json": [SERVE]}, Dialect.SERVE, None, None),
         ({"/v1/models": [{"data": []}], "/openapi.json": [SERVE]}, Dialect.SERVE, None, None),
         ({"/": ["Ok"]}, Dialect.TOOLKIT, None, None),
