@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
@@ -63,10 +64,21 @@ def _called(kind: Any) -> str:
 
 def url(value: str) -> None:
     """
-    :raises ValueError: it is not an HTTP URL
+    :raises ValueError: it is not an HTTP URL, or has a password in it, which the log and the manifest would show
     """
     if not value.lower().startswith(("http://", "https://")):
         raise ValueError(f"url must start with https:// or http://, not {value!r}")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"url is not valid ({error}): {value!r}") from None
+    if "@" in parts.netloc:
+        host = parts.netloc.rpartition("@")[2]
+        raise ValueError(
+            f"url contains a user name or password before its host {host!r}. The log would show them, and no request "
+            "would contain them. Remove them, and give the token as token"
+        )
 
 
 def listed(name: str, value: object) -> None:
