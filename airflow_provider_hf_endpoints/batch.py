@@ -48,7 +48,7 @@ exit status:
      uses the output; run again to resume
   2  wrong arguments, invalid input, or another job's output at --output; nothing was sent
   3  finished, but some rows failed: see the errors file
-  4  stopped by SIGTERM or SIGINT, or by --job-timeout; run again to resume
+  4  stopped by SIGTERM, SIGINT or SIGHUP, or by --job-timeout; run again to resume
 
 example:
   python -m airflow_provider_hf_endpoints.batch --url https://….endpoints.huggingface.cloud --task chat-completion \\
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.WARNING if options.quiet else logging.INFO
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it for SIGHUP
+            signal.signal(number, lambda *_: stop.set())
     try:
         report = run_batch(_job(options), stop=stop)
     except BatchStopped as error:
@@ -80,14 +81,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _end(status: int, error: Exception | None, report: BatchReport | None = None) -> int:
-    if report is not None:
-        try:
-            print(json.dumps(report.as_dict(), ensure_ascii=False))
-        except UnicodeEncodeError:  # a terminal of another encoding, or a file whose name is no text
-            print(json.dumps(report.as_dict()))
-    if error is not None:
-        print(f"error: {error}", file=sys.stderr)
+    try:
+        if report is not None:
+            _tell(report)
+        if error is not None:
+            print(f"error: {error}", file=sys.stderr)
+    except OSError:  # the terminal or the pipe is closed; the status still tells how the batch ended
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python fails once more at its end
     return status
+
+
+def _tell(report: BatchReport) -> None:
+    try:
+        print(json.dumps(report.as_dict(), ensure_ascii=False), flush=True)
+    except UnicodeEncodeError:  # a terminal of another encoding, or a file whose name is no text
+        print(json.dumps(report.as_dict()), flush=True)
 
 
 def _job(options: argparse.Namespace) -> BatchJob:
@@ -147,14 +156,20 @@ def _token(options: argparse.Namespace) -> str | None:
 def _number_or_auto(text: str) -> Any:
     if text == "auto":
         return text
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1, or auto")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, or auto, not {text!r}")
     return number
 
 
 def _seconds_or_auto(text: str) -> Any:
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, or auto, not {text!r}") from None
 
 
 def _json(text: str) -> Any:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_hf_endpoints.batch import EXIT_USAGE, main
+from airflow_provider_hf_endpoints.batch import EXIT_STOPPED, EXIT_USAGE, main
 from tests.contract.batch_play import questions, write_rows
-from tests.contract.inference_server import echo, serving
+from tests.contract.inference_server import Reply, Request, echo, serving
 
 
 def arguments(url: str, folder: Path, *more: str, output: str = "out.jsonl") -> list[str]:
@@ -63,3 +67,63 @@ def test_arguments_nested_too_deeply_are_refused(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit, match="2"):
         main(arguments("http://h", tmp_path, "--parameters", "[" * 100_000))
     assert "argument --parameters: no JSON" in capsys.readouterr().err
+
+
+COMMAND = [sys.executable, "-m", "airflow_provider_hf_endpoints.batch"]
+HANG = 120.0  # seconds
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--max-concurrency", "many", "must be a whole number of at least 1, or auto, not 'many'"),
+        ("--max-concurrency", "0", "must be a whole number of at least 1, or auto, not '0'"),
+        ("--rows-per-request", "1.5", "must be a whole number of at least 1, or auto, not '1.5'"),
+        ("--hedge-after", "soon", "must be a number of seconds, or auto, not 'soon'"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, words: str
+) -> None:
+    """With the option and the value, and without names of this package's functions."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments("http://h", tmp_path, option, value))
+    assert EXIT_USAGE == end.value.code
+    assert f"argument {option}: {words}" in capsys.readouterr().err
+
+
+def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
+    """As the other signals do: what is in flight is awaited and recorded, and the status says so."""
+    write_rows(tmp_path, questions(50))
+    child: list[subprocess.Popen[bytes]] = []
+
+    def answer(request: Request) -> Reply:
+        if len(server.posts) == 10:
+            child[0].send_signal(signal.SIGHUP)
+        waits = len(server.posts) >= 10 and child[0].returncode is None  # until the batch has seen the signal
+        return replace(echo(request), delay=0.5 if waits else 0.0)
+
+    with serving(answer) as server:
+        given = arguments(server.url, tmp_path, "--engine", "tgi", "--max-concurrency", "1")
+        child.append(subprocess.Popen([*COMMAND, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        assert EXIT_STOPPED == child[0].wait(HANG)
+        before = len(server.posts)
+        assert 0 == main(given)
+        assert (50, True) == (len(server.posts), before < 50)
+
+
+def test_a_pipe_that_nobody_reads_does_not_change_the_status(tmp_path: Path) -> None:
+    """The batch is finished, whoever wants to know."""
+    write_rows(tmp_path, questions(2))
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        with serving(echo) as server:
+            given = arguments(server.url, tmp_path, "--engine", "tgi")
+            ended = subprocess.run(
+                [*COMMAND, *given], stdout=writing, stderr=subprocess.PIPE, timeout=HANG, check=False
+            )
+    finally:
+        os.close(writing)
+    assert 0 == ended.returncode, ended.stderr
+    assert b"Traceback" not in ended.stderr
