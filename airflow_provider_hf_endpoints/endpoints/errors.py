@@ -75,6 +75,7 @@ class ApiError(InferenceEndpointError):
 
     :param message: the service's own words, redacted.
     :param happened: the first part of the text; default `what`, followed by `message`.
+    :param token_source: where the refused token comes from, in words
     """
 
     what: str = "The service refused the request"
@@ -93,6 +94,7 @@ class ApiError(InferenceEndpointError):
         retryable: bool | None = None,
         happened: str | None = None,
         request_id: str | None = None,
+        token_source: str | None = None,
     ) -> None:
         self.message = message
         self.happened = happened or f"{self.what}: {message}"
@@ -102,6 +104,7 @@ class ApiError(InferenceEndpointError):
         self.code = code
         self.retry_after = retry_after  # seconds, from the Retry-After or RateLimit header
         self.request_id = request_id
+        self.token_source = token_source
         if advice is not None:
             self.advice = advice
         if retryable is not None or status in _LASTING:
@@ -130,6 +133,7 @@ class ApiError(InferenceEndpointError):
             advice=advice,
             happened=self.happened if kind is None else None,
             request_id=self.request_id,
+            token_source=self.token_source,
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -305,6 +309,7 @@ def error_from_response(
         retryable=False if 300 <= status < 400 else None,
         happened=_happened(kind, method, path, words, token_source),
         request_id=headers.get("x-request-id"),
+        token_source=token_source,
     )
 
 

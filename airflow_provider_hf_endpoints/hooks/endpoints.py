@@ -125,6 +125,11 @@ class InferenceEndpointsHook(BaseHook):
         return self._get_settings().token
 
     @property
+    def token_source(self) -> str:
+        """Where the token comes from, in words: the connection with its id, a variable or a file."""
+        return self._get_settings().source
+
+    @property
     def hub_url(self) -> str | None:
         """The connection's Hub, as the client finds it; None for the default Hub (`HF_ENDPOINT`, or the public Hub)."""
         settings = self._get_settings()
@@ -181,9 +186,14 @@ class InferenceEndpointsHook(BaseHook):
         secrets: Sequence[str] = (),
         resumed_at: datetime | None = None,
     ) -> EndpointHandle:
-        token = self._get_settings().token
         handle = EndpointHandle(
-            self.get_conn(), snapshot, token=token, secrets=secrets, conceal=_mask, resumed_at=resumed_at
+            self.get_conn(),
+            snapshot,
+            token=self.token,
+            token_source=self.token_source,
+            secrets=secrets,
+            conceal=_mask,
+            resumed_at=resumed_at,
         )
         self._handles.add(handle)
         return handle

@@ -61,6 +61,7 @@ class EndpointHandle:
     `engine`, `instance_type`, `ready_replica` …
 
     :param token: for calls to the endpoint.
+    :param token_source: where the token comes from, in words, for errors.
     :param secrets: values that no error may show, e.g. those of the endpoint's own `secrets`.
     :param conceal: called with every such value, for a log that masks.
     :param resumed_at: when it was created or resumed, if that was a moment ago: a wait then ignores reads that lag.
@@ -72,6 +73,7 @@ class EndpointHandle:
         snapshot: InferenceEndpoint,
         *,
         token: SecretStr,
+        token_source: str | None = None,
         secrets: Sequence[str] = (),
         conceal: Callable[[str], None] | None = None,
         resumed_at: datetime | None = None,
@@ -79,6 +81,7 @@ class EndpointHandle:
         self.snapshot = snapshot
         self._client = client
         self._token = token
+        self._token_source = token_source
         self._secrets: tuple[str, ...] = ()  # what an error that quotes the endpoint's log must not show
         self._conceal = conceal
         self._keep_secret(secrets)
@@ -258,8 +261,8 @@ class EndpointHandle:
         # One that may scale to zero between two calls is woken by the next one, which then waits.
         sleepy = snapshot.status == InferenceEndpointStatus.SCALED_TO_ZERO or snapshot.min_replica == 0
         options = {"engine": known_engine(snapshot.engine), "scale_up_timeout": SCALE_UP_TIMEOUT if sleepy else None}
-        token = self._token.get_secret_value()
-        return (url, *options.values()), lambda kind: kind(url, token, **options)
+        token, source = self._token.get_secret_value(), self._token_source
+        return (url, *options.values()), lambda kind: kind(url, token, token_source=source, **options)
 
     def _deployed_url(self) -> str:
         state = InferenceEndpointStatus

@@ -57,6 +57,7 @@ class _Settings:
         scale_up_timeout: float | None = None,
         max_attempts: int = 4,
         max_retry_seconds: float = 60.0,
+        token_source: str | None = None,
     ) -> None:
         if not url:
             raise ValueError(
@@ -67,6 +68,7 @@ class _Settings:
         dialect_of(engine)  # an unknown engine is an error now, not at the first call
         self.url = endpoint_url(url)
         self._token = token
+        self._token_source = token_source
         self._engine = engine
         self._model = model
         self._timeout = timeout
@@ -194,6 +196,7 @@ class InferenceClient(_Settings):
         wait
     :param max_attempts: attempts of a call after a refusal (429, 502, 503, 504) or without a connection
     :param max_retry_seconds: limit of all waits of a call together
+    :param token_source: where the token comes from, in words, for the error if the endpoint refuses the token
     """
 
     def _open(self) -> None:
@@ -257,7 +260,7 @@ class InferenceClient(_Settings):
                     return end.value
                 response = Retrying(**self._retrying())(self._send, request)
         except InferenceError as error:
-            raise error.without(self._token) from error.__cause__
+            raise error.without(self._token).of_token(self._token_source) from error.__cause__
 
     def _send(self, request: WireRequest) -> WireResponse:
         try:
@@ -328,7 +331,7 @@ class AsyncInferenceClient(_Settings):
                     return end.value
                 response = await AsyncRetrying(**self._retrying())(self._send, request)
         except InferenceError as error:
-            raise error.without(self._token) from error.__cause__
+            raise error.without(self._token).of_token(self._token_source) from error.__cause__
 
     async def _send(self, request: WireRequest) -> WireResponse:
         try:

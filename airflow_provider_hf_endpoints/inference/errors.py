@@ -7,6 +7,7 @@ Each says what happened, who is at fault and what to do next, and whether the sa
 from __future__ import annotations
 
 import math
+import re
 from typing import ClassVar
 
 from airflow_provider_hf_endpoints._redact import redact
@@ -32,6 +33,8 @@ class InferenceError(Exception):
     todo: ClassVar[str] = ""
     #: Seconds for which an endpoint that has answered nothing else is waited for, at most.
     patience: ClassVar[float] = math.inf
+    #: Where the refused token comes from, in words.
+    token_source: str | None = None
 
     def __init__(
         self,
@@ -52,7 +55,10 @@ class InferenceError(Exception):
     def _sentence(self) -> str:
         """What happened, what to do, and at the end the call."""
         words = f": {self.words}" if self.words else ""
-        text = f"{self.what}{words}{'.' if not words.endswith('.') else ''} {self.todo}".strip()
+        what = self.what
+        if self.token_source:
+            what = re.sub("[Tt]he token", rf"\g<0> of {self.token_source}", what, count=1)
+        text = f"{what}{words}{'.' if not words.endswith('.') else ''} {self.todo}".strip()
         call = [f"status {self.status}" if self.status is not None else "", f"path {self.path}" if self.path else ""]
         return f"{text} ({', '.join(filter(None, call))})" if any(call) else text
 
@@ -77,11 +83,18 @@ class InferenceError(Exception):
         if not secret or secret not in self.words:
             return self
         words = redact(self.words, (secret,))
-        return _rebuild(type(self), words, self.status, self.path, self.retry_after, self.usage)
+        return _rebuild(type(self), words, self.status, self.path, self.retry_after, self.usage, self.token_source)
+
+    def of_token(self, source: str | None) -> InferenceError:
+        """The same error, which says that the token comes from `source`. Errors of another fault stay as they are."""
+        if self.fault != "token" or not source:
+            return self
+        return _rebuild(type(self), self.words, self.status, self.path, self.retry_after, self.usage, source)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle only their args. A task's error must cross processes with all its fields.
-        return (_rebuild, (type(self), self.words, self.status, self.path, self.retry_after, self.usage))
+        fields = (self.words, self.status, self.path, self.retry_after, self.usage, self.token_source)
+        return (_rebuild, (type(self), *fields))
 
 
 def _rebuild(
@@ -91,8 +104,13 @@ def _rebuild(
     path: str,
     retry_after: float | None,
     usage: Usage | None,
+    token_source: str | None,
 ) -> InferenceError:
-    return cls(words, status=status, path=path, retry_after=retry_after, usage=usage)
+    error = cls(words, status=status, path=path, retry_after=retry_after, usage=usage)
+    if token_source is not None:
+        error.token_source = token_source
+        error.args = (error._sentence(),)
+    return error
 
 
 class AuthenticationError(InferenceError):
@@ -100,7 +118,11 @@ class AuthenticationError(InferenceError):
 
     fault = "token"
     what = "The endpoint does not accept the token"
-    todo = "Check the token of the connection. A 401 does not wake an endpoint that is scaled to zero."
+    todo = (
+        "Replace the token, in a connection its password. A container with a separate key (vLLM's --api-key) "
+        "refuses every Hugging Face token: start the container without that key. A 401 does not wake an endpoint that "
+        "is scaled to zero."
+    )
 
 
 class PermissionDeniedError(InferenceError):
@@ -108,7 +130,10 @@ class PermissionDeniedError(InferenceError):
 
     fault = "token"
     what = "The token may not call this endpoint"
-    todo = "Add the permission inference.endpoints.infer.write for this namespace to the token."
+    todo = (
+        "Add the permission inference.endpoints.infer.write for the endpoint's namespace to the token, or replace the "
+        "token, in a connection its password."
+    )
 
 
 class PaymentRequiredError(PermissionDeniedError):

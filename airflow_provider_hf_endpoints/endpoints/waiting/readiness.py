@@ -69,10 +69,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Health:
-    """What the endpoint's health route said. `status` is None when it could not be reached."""
+    """What the endpoint's health route said. `status` is None when it could not be reached.
+
+    :param token_source: where the token of the request comes from, in words
+    """
 
     status: int | None
     detail: str = ""
+    token_source: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -237,10 +241,11 @@ def judge_wake(wake: Wake, endpoint: InferenceEndpoint, health: Health) -> Verdi
 
 
 def _not_callable(endpoint: InferenceEndpoint, health: Health, state: str) -> Failed:
+    token = f"The token of {health.token_source}" if health.token_source else "The token"
     return Failed(
         f"The endpoint {state}, but its health route {endpoint.health_url} answers {health.status}{_detail(health)}. "
-        "The token may manage the endpoint, but not call it. Add the permission inference.endpoints.infer.write to "
-        "the token.",
+        f"{token} may manage the endpoint, but not call it. Add the permission inference.endpoints.infer.write for "
+        f"namespace {endpoint.namespace!r} to the token, or replace the token, in a connection its password.",
         endpoint,
     )
 

@@ -100,7 +100,7 @@ def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
     try:
         answer = yield requests.health(endpoint.health_url)
     except ApiError as error:
-        return Health(error.status, conceal(error.message, endpoint)[:_LONGEST_DETAIL])
+        return Health(error.status, conceal(error.message, endpoint)[:_LONGEST_DETAIL], error.token_source)
     return Health(answer.status)
 
 

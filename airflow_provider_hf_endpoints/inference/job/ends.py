@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 
@@ -22,6 +23,11 @@ class BatchAborted(BatchError):
             f"the batch stopped after {report.rows} rows ({report.failed} failed): {cause} "
             "Run the same job again to resume; finished rows are not sent again."
         )
+
+    def of_token(self, source: str | None) -> BatchAborted:
+        """The same end, which says that a refused token comes from `source`. Other ends stay as they are."""
+        cause = self.cause.of_token(source) if isinstance(self.cause, InferenceError) else self.cause
+        return self if cause is self.cause else BatchAborted(self.report, cause)
 
 
 class BatchStopped(BatchError):

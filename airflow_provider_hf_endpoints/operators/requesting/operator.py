@@ -180,8 +180,9 @@ class RequestingOperator(KnownArguments, KeyedOutput, BaseOperator):
         except (InferenceError, BatchAborted) as error:
             if why := self._why_not_served(hook, error):
                 raise AirflowFailException(why) from error
-            if isinstance(error, BatchAborted) or error.retryable:
-                raise
-            raise AirflowFailException(str(error)) from error
+            named = error.of_token(hook.token_source)
+            if isinstance(named, BatchAborted) or named.retryable:
+                raise named from error.__cause__
+            raise AirflowFailException(str(named)) from error
         self._announce(context, endpoint, result)
         return result
