@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.operators.using.work import OVER
+from airflow_provider_hf_endpoints.operators.using.work import unfinished
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _kind(task: Any) -> type:
 
 
 def _is_over(task_instance: Any, task_id: str) -> bool:
-    """Whether the task has already ended in this DAG run."""
+    """Whether the task has already ended in this DAG run, with every map index: it need not have that of the start."""
     ask = getattr(task_instance, "get_task_states", None)
     if ask is None:
         return False
@@ -93,7 +93,7 @@ def _is_over(task_instance: Any, task_id: str) -> bool:
         states = ask(dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[run_id]).get(run_id) or {}
     except AirflowRuntimeError:
         return False
-    return bool(states) and all(str(getattr(state, "value", state)) in OVER for state in states.values())
+    return bool(states) and not unfinished({name: str(getattr(each, "value", each)) for name, each in states.items()})
 
 
 def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:
