@@ -347,7 +347,7 @@ store_faults = st.lists(
         operation=st.sampled_from(["write", "read", "fetch", "list", "delete", "sync"]),
         first=st.integers(0, 12),
         count=st.sampled_from([1, 1, 1, 3, 50]),
-        how=st.integers(0, 4),
+        how=st.integers(0, 11),
         after=st.booleans(),
     ),
     max_size=2,

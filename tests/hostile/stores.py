@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import errno
 import io
+import json
 import os
 import threading
 from collections import Counter
@@ -27,6 +28,14 @@ ERRORS: list[Callable[[], Exception]] = [
     lambda: PermissionError("AccessDenied"),
     lambda: TimeoutError("the store does not answer"),
     lambda: RuntimeError("SlowDown: Please reduce your request rate"),
+    lambda: OSError(errno.EDQUOT, "Disk quota exceeded"),
+    lambda: InterruptedError(errno.EINTR, "Interrupted system call"),
+    lambda: OSError(errno.ESTALE, "Stale file handle"),
+    lambda: OSError(errno.EXDEV, "Invalid cross-device link"),
+    lambda: ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    # A client that reads a page of a proxy as the answer of its service.
+    lambda: json.JSONDecodeError("Expecting value", "<html>", 0),
+    lambda: KeyError("ETag"),
 ]
 
 

@@ -12,6 +12,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
+from json import JSONDecodeError
 from typing import TypeVar
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
@@ -49,6 +50,15 @@ def store_error(error: Exception, doing: str) -> BatchStoreError:
     )
 
 
+def _fault(error: Exception, doing: str) -> BatchStoreError:
+    """The error that ends a batch after a fault of a program, which would occur again."""
+    return BatchStoreError(
+        f"{doing} failed: {type(error).__name__}: {error}. The client of the storage, or this package, did not expect "
+        "what it got, so the work is not tried again. Recorded rows are kept: run the same job again to resume. If the "
+        "error comes again, report it with the log"
+    )
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether the store refuses, or the object does not exist. That rarely changes within a moment."""
     if isinstance(error, OSError) and error.errno in _REFUSED_NUMBERS:
@@ -70,7 +80,7 @@ async def patiently(
 
     :param doing: for the log and the error, as in "writing the results"
     :param sent: whether rows have been sent: their answers are paid for, so a refusal is retried too
-    :raises BatchStoreError: the store failed until the patience was exhausted, or refuses
+    :raises BatchStoreError: the store failed until the patience was exhausted, or refuses, or its client has a fault
     """
     waits = pauses(patience)
     while True:
@@ -101,8 +111,11 @@ def patiently_here(
 
 def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
     """Seconds until the work is retried. Raises if it is not retried."""
-    if isinstance(error, (BatchError, InferenceError, *_FOR_GOOD)):
+    if isinstance(error, BatchError | InferenceError):
         raise error
+    # The client of a storage that reads a page of a proxy as the service's answer raises an error of JSON.
+    if isinstance(error, _FOR_GOOD) and not isinstance(error, JSONDecodeError):
+        raise _fault(error, doing) from error
     pause = None if _is_refusal(error) and not sent else next(waits, None)
     if pause is None:
         raise store_error(error, doing) from error
