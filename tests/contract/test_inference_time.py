@@ -186,3 +186,14 @@ def test_a_login_in_a_url_is_in_no_log(tmp_path: Path, caplog: pytest.LogCapture
             run_batch(job_of(url, tmp_path, engine=None, startup_timeout=0.2, probe_interval=0.1))
     assert "waiting for 127.0.0.1:" in caplog.text
     assert "secret1" not in caplog.text
+
+
+def test_a_login_in_a_url_is_in_no_log_and_no_manifest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The batch that works names its endpoint without the login, too."""
+    write_rows(tmp_path, questions(3))
+    with serving() as server, caplog.at_level(logging.DEBUG):
+        report = run_batch(job_of(server.url.replace("http://", "http://me:secret1@"), tmp_path))
+    assert "secret1" not in caplog.text
+    assert server.url == json.loads((tmp_path / "out/manifest.json").read_bytes())["endpoint"]
+    assert not any(b"secret1" in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert 3 == report.succeeded

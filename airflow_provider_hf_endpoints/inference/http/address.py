@@ -52,6 +52,12 @@ def endpoint_url(url: str) -> str:
     return _OPENAI_PART.sub("", url.strip().rstrip("/")).rstrip("/")
 
 
+def without_login(url: str) -> str:
+    """The URL as a log, a manifest or an error may name it."""
+    host = host_of(url)
+    return url.replace(urlsplit(url).netloc, host, 1) if host else url
+
+
 def host_of(url: str) -> str:
     """The host of a URL as a log may name it, with its port; the URL itself may have a login in it."""
     return urlsplit(url).netloc.rpartition("@")[2]

@@ -30,12 +30,3 @@ def test_a_url_that_is_none_is_refused(tmp_path: Path, url: str, words: str) -> 
     """With its value."""
     with pytest.raises(ValueError, match=words):
         job(url, tmp_path)
-
-
-@pytest.mark.parametrize("login", ["user:s3cret", "s3cret", ":s3cret", "a@b:s3cret"])
-def test_a_login_in_a_url_is_refused_and_not_shown(tmp_path: Path, login: str) -> None:
-    """The log and the manifest name the URL, and no request would contain the login."""
-    with pytest.raises(ValueError, match="user name or password") as caught:
-        job(f"https://{login}@host.example:8443/path", tmp_path)
-    assert "s3cret" not in str(caught.value)
-    assert "host.example:8443" in str(caught.value)
