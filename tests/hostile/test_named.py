@@ -30,6 +30,7 @@ from tests.hostile.cases import (
 from tests.hostile.invariants import problems
 from tests.hostile.places import NAMES
 from tests.hostile.server import RAISED
+from tests.hostile.stores import ERRORS
 from tests.hostile.world import live
 
 ROWS = [Row(), Row(), Row()]
@@ -89,6 +90,17 @@ def test_a_store_that_fails_once_costs_nothing(remote: bool, operation: str, fir
     outcome = live(Case(ROWS, store_faults=[fault], remote=remote))
     assert [] == problems(outcome)
     assert 3 == len(outcome.server.exchanges)
+
+
+@pytest.mark.parametrize("operation", ["write", "list", "delete"])
+@pytest.mark.parametrize("how", range(len(ERRORS)))
+def test_whatever_the_client_of_a_storage_raises_once(how: int, operation: Any) -> None:
+    """The run ends in a report or a `BatchError`, and no answer is paid twice; a page in place of JSON costs a try."""
+    outcome = live(Case(ROWS, store_faults=[StoreFault(operation=operation, first=2, how=how)], remote=True))
+    assert [] == problems(outcome)
+    assert 3 == len(outcome.server.exchanges)
+    if not isinstance(ERRORS[how](), KeyError | PermissionError):  # a fault of a program, a refusal
+        assert outcome.runs[0].report is not None
 
 
 @pytest.mark.parametrize(("remote", "first"), [(False, 4), (True, 2)], ids=["disk", "objects"])
