@@ -36,10 +36,10 @@ class BatchJob:
         it
     :param input_path: the rows, in any of the formats of `input_format`, also compressed (`.gz`, `.zst`): a file, a
         folder, a pattern (`data/*.jsonl`) or a list of them; text, Path, UPath or ObjectStoragePath
-    :param output_path: a name that ends as results do (`output_form.RESULT_SUFFIXES`) is the output itself, any other
-        is a folder for it
-    :param input_format: the format of all files (`inputs.formats.InputFormat` lists them); `auto` uses each file's
-        name, and JSONL if the name does not say
+    :param output_path: the results file, if the name ends in `.jsonl`, `.parquet` or another ending of
+        `output_form.RESULT_SUFFIXES`; any other path is a folder for the results
+    :param input_format: the format of all files, such as `csv`, see `inputs.formats.InputFormat`; `auto` uses each
+        file's name, and JSONL if the name does not say
     :param encoding: of CSV files, as Python names it; None for UTF-8. Text that is in another encoding is refused
     :param delimiter: one character between the values of CSV files, None for the comma, in `.tsv` the tab
     :param output_format: of the results in a folder: `jsonl`, which is the default, or `parquet`; the name of an output

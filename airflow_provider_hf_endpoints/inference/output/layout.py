@@ -34,7 +34,7 @@ class OutputLayout:
 
     @classmethod
     def of(cls, output_path: PathLike, output_format: OutputFormat | None = None) -> OutputLayout:
-        """A path that ends as results do (`RESULT_SUFFIXES`) is the results file, with siblings; any other is a folder.
+        """A path with one of `RESULT_SUFFIXES` is the results file, with siblings; any other is a folder.
 
         :param output_format: of the results in a folder, default `jsonl`; a file's name has its own
         :raises ValueError: it contradicts the name

@@ -68,8 +68,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param input_path: the rows, on anything that Airflow's `ObjectStoragePath` reads: a local path,
         `s3://conn_id@bucket/key`, `gs://…`; a file, a folder, a pattern (`s3://conn_id@bucket/*.jsonl`) or a list of
         them. (templated)
-    :param output_path: a path that ends as results do (`inference.job.output_form.RESULT_SUFFIXES`) is the output
-        itself, any other is a folder for it. (templated)
+    :param output_path: the results file, if the path ends in `.jsonl`, `.parquet` or another ending of
+        `inference.job.output_form.RESULT_SUFFIXES`; any other path is a folder for the results. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
     :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
     :param body: the same as a whole request body, for requests that the task does not cover.
@@ -93,8 +93,8 @@ class BatchInferenceOperator(RequestingOperator):
     :param shard: the part of the input that this task does: `.expand(shard=plan.output)` after a
         `PlanBatchShardsOperator`; default the whole input. `max_concurrency` is then shared by the tasks that
         `max_active_tis_per_dagrun` lets run at the same time.
-    :param input_format: the format of all files (`inputs.formats.InputFormat` lists them); `auto` (default) goes by
-        each file's name.
+    :param input_format: the format of all files, such as `csv`; `auto` (default) goes by each file's name. The
+        annotation has the other formats.
     :param encoding: of CSV files, as Python names it; default UTF-8.
     :param delimiter: one character between the values of CSV files; default the comma.
     :param keep_columns: columns to carry into the output.

@@ -39,7 +39,8 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
 
     :param input_path: as in `BatchInferenceOperator`. (templated)
     :param output_path: the same that the batch has. (templated)
-    :param shards: how many; fewer where files cannot be split: only plain JSON Lines can. (templated)
+    :param shards: how many; fewer where files cannot be split. Only JSON Lines that are not compressed can be
+        split. (templated)
     :param bytes_per_shard: instead of `shards`: the approximate bytes of input for each. (templated)
     :param input_format: as in `BatchJob`; default `auto`.
     :param on_existing: something else is planned or written there: `resume` (default) and `fail` refuse, `overwrite`
