@@ -177,7 +177,9 @@ def _json(text: str) -> Any:
     try:
         return json.loads(Path(text[1:]).read_text(encoding="utf-8-sig") if text.startswith("@") else text)
     except (OSError, ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"no JSON: {error}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not JSON ({error}). Write JSON in quotes, such as '{{\"max_tokens\": 64}}', or @FILE"
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:

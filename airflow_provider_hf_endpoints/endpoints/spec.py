@@ -35,6 +35,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
 LONGEST_NAME = 32
 SHORTEST_IDLE, LONGEST_IDLE = 15, 2880  # minutes; the service refuses a scaleToZeroTimeout outside
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
+FRAMEWORKS = ("pytorch", "custom", "llamacpp")  # of the API document, 2.0.0
 # Fields whose values no error shows: they hold secrets, or people put secrets there.
 _UNSHOWN_FIELDS = frozenset(
     {
@@ -49,22 +50,31 @@ _UNSHOWN_FIELDS = frozenset(
 )
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, argument: str = "name") -> str:
     """`name` when the service would take it. Raises `InvalidArgumentError` otherwise, before any request."""
     if problem := _name_problem(name):
-        raise InvalidArgumentError(f"name={name!r}: {problem}.")
+        raise InvalidArgumentError(f"{argument}={name!r}: {problem}.")
     return name
 
 
 def _name_problem(name: object) -> str | None:
     if isinstance(name, str) and _NAME.fullmatch(name):
         return None
-    if isinstance(name, str) and len(name) > LONGEST_NAME:
+    if not isinstance(name, str) or not name:
+        return "the name of an endpoint is a text that must not be empty"
+    if "://" in name:
+        return "this is an address. Give the endpoint's name, as its page shows the name"
+    namespace, slash, rest = name.partition("/")
+    if slash and _NAME.fullmatch(rest):
+        return f"the name of an endpoint has no namespace. Give {rest!r}, and namespace={namespace!r} beside the name"
+    if len(name) > LONGEST_NAME:
         return (
             f"the name of an endpoint has at most {LONGEST_NAME} characters, and this one has {len(name)}. Shorten "
             "it; if you cut a generated name, append a hash of the full name so that names stay unique"
         )
-    return "the name of an endpoint consists of lower-case letters, digits and '-', and must not be empty"
+    likely = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
+    meant = f". Did you mean {likely!r}?" if likely else ""
+    return f"the name of an endpoint consists of lower-case letters, digits and '-'{meant}".removesuffix(".")
 
 
 def check_namespace(namespace: str) -> str:
@@ -166,6 +176,16 @@ class EndpointUpdate(BaseModel):
             raise ValueError(f"must be one of {allowed}; the service would silently use private")
         return value
 
+    @field_validator("framework")
+    @classmethod
+    def _known_framework(cls, value: str | None) -> str | None:
+        if value is not None and value not in FRAMEWORKS:
+            raise ValueError(
+                f"must be one of {', '.join(FRAMEWORKS)}; custom_image chooses the engine, for example "
+                "{'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}} with framework='pytorch'"
+            )
+        return value
+
     @field_validator("scale_to_zero_timeout")
     @classmethod
     def _idle_minutes(cls, value: int | None) -> int | None:
@@ -189,7 +209,10 @@ class EndpointUpdate(BaseModel):
         if self.scaling_threshold is not None and self.scaling_metric is None:
             raise ValueError("scaling_threshold has no effect without scaling_metric; give both")
         if self.min_replica is not None and self.max_replica is not None and self.min_replica > self.max_replica:
-            raise ValueError(f"min_replica={self.min_replica} is greater than max_replica={self.max_replica}")
+            raise ValueError(
+                f"min_replica={self.min_replica} is greater than max_replica={self.max_replica}; raise max_replica, or "
+                "lower min_replica"
+            )
         for one, other in (("domain", "path"), ("vendor", "region")):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"{one} and {other} belong together: give both or none")

@@ -82,7 +82,7 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
     def _check(self) -> None:
         """Refuse, when the DAG is read, what could never fire."""
         try:
-            check_name(self.endpoint)
+            check_name(self.endpoint, "endpoint")
             if self.namespace is not None:
                 check_namespace(self.namespace)
         except InvalidArgumentError as error:

@@ -68,8 +68,8 @@ def test_an_endpoint_to_try() -> None:
                 assert time.monotonic() < deadline
             asked = {"messages": [{"role": "user", "content": "Hello"}]}
             assert client.post(f"{status['url']}/v1/chat/completions", json=asked).json()["choices"]
-    refused = run(["--endpoint", "Bad_Name"])
-    assert (1, True) == (refused.returncode, "cannot start: endpoint Bad_Name" in refused.stderr)
+    refused = run(["--endpoint", "a" * 33])
+    assert (1, True) == (refused.returncode, "cannot start: endpoint aaa" in refused.stderr)
 
 
 def test_it_ends_under_load() -> None:
@@ -88,10 +88,29 @@ def test_it_ends_under_load() -> None:
 
 
 def test_a_port_that_is_taken() -> None:
+    """The message names the port, and what to do."""
     with command() as (_, line):
-        ended = run(["--port", line["url"].rpartition(":")[2]])
+        port = line["url"].rpartition(":")[2]
+        ended = run(["--port", port])
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "cannot start" in ended.stderr
+    assert f"uses port {port}. Give another --port" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--endpoint", "My_LLM", "consists of lower-case letters, digits and '-'"),
+        ("--pending-seconds", "-1", "Give a number of seconds, 0 or more"),
+        ("--latency-seconds", "nan", "Give a number of seconds, 0 or more"),
+    ],
+)
+def test_an_option_with_a_value_that_is_not_valid(option: str, value: str, words: str) -> None:
+    """Nothing starts, and the message names the option and the value."""
+    ended = run([option, value])
+    assert 2 == ended.returncode
+    assert f"argument {option}: {value!r} is not valid" in ended.stderr
+    assert words in ended.stderr
 
 
 def test_a_model_that_is_not_there() -> None:

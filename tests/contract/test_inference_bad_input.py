@@ -48,6 +48,15 @@ def test_rows_of_which_no_request_can_be_made_are_named_by_the_first_of_them(tmp
         assert [] == server.requests
 
 
+def test_a_file_of_plain_text_says_what_is_expected(tmp_path: Path) -> None:
+    """If no line is JSON, the file has another format: the message says which format is read, and how to name it."""
+    (tmp_path / "in.txt").write_text("hello\nthere\n")
+    with serving(echo) as server:
+        with pytest.raises(BatchInputError, match=r"line 1 of in\.txt is not JSON.*one JSON object per line.*'csv'"):
+            run_batch(job_of(server.url, tmp_path, input_path=str(tmp_path / "in.txt")))
+        assert [] == server.requests
+
+
 def test_a_broken_line_is_an_error_row_with_its_number(tmp_path: Path) -> None:
     """The rows around it are answered; the output still has a line per line."""
     write_rows(tmp_path, [{"text": "a"}, '{"text": "b', "[1]", {"other": 1}, {"text": None}, {"text": "f"}])

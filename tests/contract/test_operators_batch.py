@@ -240,6 +240,15 @@ def test_a_certificate_fails_the_task_for_good(
         run(batch(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["input_path", "output_path"])
+def test_a_path_with_an_unknown_scheme_is_named(emulator: Emulator, tmp_path: Path, name: str) -> None:
+    """Airflow's own words name neither the argument nor the path."""
+    run(create())
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(AirflowFailException, match=f"{name} nope://b/x.jsonl: no installed package reads nope://"):
+        run(batch(tmp_path, **{name: "nope://b/x.jsonl"}))
+
+
 def test_options_may_be_arguments_or_job_options(tmp_path: Path) -> None:
     """Both say the same to the job."""
     given = {"input_format": "jsonl", "keep_columns": ("id",), "on_existing": "fail", "max_response_bytes": 1000}

@@ -141,7 +141,7 @@ MAY_IMPORT |= {
     "operators.changing": _COMMON,
     "operators.using": _COMMON,
     "operators.starting": {*_COMMON, "operators.using"},
-    "operators.requesting": {*_COMMON, "operators.using"},
+    "operators.requesting": {*_COMMON, "operators.using", "_packages"},
     # Names that users import.
     "operators.endpoints": {"operators.common", "operators.changing", "operators.starting"},
     "operators.inference": {"operators.requesting"},

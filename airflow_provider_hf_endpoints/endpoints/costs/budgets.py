@@ -40,7 +40,10 @@ class Limits:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise InvalidArgumentError(f"{name}={value!r} is not valid. Give a positive number, or leave it out.")
+                unit = "USD" if name == "max_cost" else "seconds"
+                raise InvalidArgumentError(
+                    f"{name}={value!r} is not valid. Give a positive number of {unit}, or leave {name} out."
+                )
         return cls(max_cost=max_cost, max_runtime=seconds)
 
     @property

@@ -41,10 +41,10 @@ class Budget:
     name: str = "budget"
 
     def __post_init__(self) -> None:
-        for name in ("max_cost", "max_runtime", "rows_per_replica_second"):
+        for name, unit in (("max_cost", "USD"), ("max_runtime", "seconds"), ("rows_per_replica_second", "rows")):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r} is not valid. Give a positive number")
+                raise ValueError(f"{name}={value!r} is not valid. Give a positive number of {unit}")
         if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
             raise ValueError(f"price_per_hour={self.price_per_hour!r} is not valid. Give a number of USD")
         if self.max_cost is not None and self.price_per_hour is None:

@@ -129,8 +129,8 @@ def _parse(template: str) -> list[str | _Column]:
             parts.append(_Column(match.group(1)))
         else:
             raise TemplateError(
-                f"template {template[:80]!r} contains a single {token!r} at {match.start()}. Write '{{{{' or '}}}}' "
-                "for a literal brace"
+                f"template {template[:80]!r} contains a single {token!r} at {match.start()}. Write '{{COLUMN}}' for "
+                f"the value of a column, and '{{{{' or '}}}}' for a literal brace"
             )
     literal += template[end:]
     if literal or not parts:

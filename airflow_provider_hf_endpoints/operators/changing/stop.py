@@ -206,7 +206,7 @@ class _Stopping(Action):
 
     def check(self) -> None:
         """As of every operator."""
-        check_name(self._endpoint.name)
+        check_name(self._endpoint.name, "endpoint")
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Send the request; under others that use the endpoint only where that was asked for."""

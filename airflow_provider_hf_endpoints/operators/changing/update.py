@@ -108,7 +108,7 @@ class _Updating(Action):
 
     def check(self) -> None:
         """As of every operator; the changes are checked when their secrets are known."""
-        check_name(self._endpoint.name)
+        check_name(self._endpoint.name, "endpoint")
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Update."""

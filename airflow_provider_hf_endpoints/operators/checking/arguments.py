@@ -26,6 +26,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     alternatives,
     check_kind,
     is_template,
+    number_of,
 )
 from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
 from airflow_provider_hf_endpoints.operators.checking.paths import refuse_credentials
@@ -38,6 +39,11 @@ _PACKAGE = __name__.partition(".")[0]
 
 _NOTHING = ("", "None")  # what a template becomes where there is nothing
 _OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoint
+# What is written for a mapping, where a name and a value do not say enough.
+_MAPPED = {
+    "custom_image": "the engine with its image: {'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}}",
+    "parameters": "{name: value}, for example {'max_tokens': 64}",
+}
 
 
 def also_takes(names: Iterable[str]) -> Callable[[F], F]:
@@ -184,7 +190,7 @@ def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> A
     if templated and is_template(value):
         return value
     if name in _OF_ENDPOINTS:
-        return check_name(value)
+        return check_name(value, name)
     if name == "namespace" and value:
         return check_namespace(value)
     return understand(name, check_word(name, value), annotation)
@@ -206,14 +212,14 @@ def understand(name: str, text: str, annotation: Any) -> Any:
     if words:
         raise ValueError(_none_of(name, text, words, number is not None))
     if number is not None:
-        raise ValueError(_no_number(name, text, whole=whole))
+        raise ValueError(_no_number(name, text, "an integer" if whole else number_of(name, kinds)))
     if bool in kinds:
         return _truth(name, text)
     if any(get_origin(kind) in LISTS or kind in LISTS for kind in kinds):
         return _listed(name, text)
     if any((get_origin(kind) or kind) in MAPPINGS for kind in kinds):
         # Not the value: what is meant as a mapping may hold secrets.
-        raise ValueError(f"{name} is a string, but a mapping is expected. Give {{name: value}}.")
+        raise ValueError(f"{name} is a string, but a mapping is expected. Give {_MAPPED.get(name, '{name: value}')}.")
     return text
 
 
@@ -259,12 +265,12 @@ def check_words(name: str, values: Iterable[object], words: Sequence[str]) -> No
 
 
 def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) -> str:
-    known = f"{', '.join(words)}{', or a number' if also_number else ''}"
-    return f"{name}={value!r} is not valid. Use one of {known}.{did_you_mean(value, words)}"
+    known = f"one of {', '.join(words)}" if len(words) > 1 else repr(words[0])
+    number = ", or a number" if also_number else ""
+    return f"{name}={value!r} is not valid. Use {known}{number}.{did_you_mean(value, words)}"
 
 
-def _no_number(name: str, text: str, *, whole: bool) -> str:
-    kind = "an integer" if whole else "a number"
+def _no_number(name: str, text: str, kind: str) -> str:
     if is_template(text):
         return f"{name}={text!r} is a template, but {name} is not a template field. Give {kind}."
     return f"{name}={text!r} is not a number. Give {kind}."

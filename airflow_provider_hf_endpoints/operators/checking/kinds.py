@@ -18,6 +18,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from airflow_provider_hf_endpoints._airflow import ResolveMixin
 
 _APART = frozenset({"secrets", "container_registry_password"})  # see `secrets.py`
+_UNITS = {
+    "max_cost": "a number of USD",
+    "poll_interval": "a number of seconds",
+    "price_above": "a number of USD an hour",
+    "request_timeout": "a number of seconds",
+}
 _SHOWN = (Real, timedelta, PurePath, type(None))
 LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
@@ -64,10 +70,29 @@ def check_kind(name: str, value: object, annotation: Any, *, templated: bool) ->
         return  # the result of another task, if this task is mapped over it
     kinds = [*alternatives(annotation)]
     if not any(_fits(value, kind) for kind in kinds):
-        allowed = " or ".join(dict.fromkeys(_called(kind) for kind in kinds))
         # Not for values that may be secrets.
-        shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is a {type(value).__name__}, which"
-        raise ValueError(f"{name}{shown} is not valid. Give {allowed}.")
+        shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is {_a(type(value).__name__)}, which"
+        raise ValueError(f"{name}{shown} is not valid. Give {_allowed(name, value, kinds)}.")
+
+
+def _allowed(name: str, value: object, kinds: Sequence[Any]) -> str:
+    if name == "endpoint" and hasattr(type(value), "__enter__"):
+        return "the endpoint of the group: `with inference_endpoint(…) as endpoint:`"
+    numbers = [number_of(name, kinds)] if float in kinds else []
+    others = [_called(kind) for kind in kinds if not (numbers and kind in (int, float, timedelta))]
+    *some, last = dict.fromkeys([*numbers, *others])
+    return f"{', '.join(some)} or {last}" if some else last
+
+
+def number_of(name: str, kinds: Sequence[Any]) -> str:
+    """What a number of the argument is called, with its unit."""
+    if timedelta in kinds:
+        return "a number of seconds, or a timedelta"
+    return _UNITS.get(name, "a finite number")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -108,4 +133,4 @@ def _called(kind: Any) -> str:
     if kind in _CALLED:
         return _CALLED[kind]
     wanted = kind if origin is None else origin
-    return "a mapping" if wanted in MAPPINGS else f"a {getattr(wanted, '__name__', wanted)}"
+    return "a mapping" if wanted in MAPPINGS else _a(str(getattr(wanted, "__name__", wanted)))

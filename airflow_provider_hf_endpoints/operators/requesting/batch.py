@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     ObjectStoragePath,
 )
 
+from airflow_provider_hf_endpoints._packages import missing_store
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
@@ -298,7 +299,10 @@ class BatchInferenceOperator(RequestingOperator):
         describe(context, self.outlets, str(self.output_path), counts)
 
     def _job(self) -> BatchJob:
-        paths = {"input_path": _storages(self.input_path), "output_path": _storage(self.output_path)}
+        paths = {
+            "input_path": _storages("input_path", self.input_path),
+            "output_path": _storage("output_path", self.output_path),
+        }
         return BatchJob(**{**self._own(), **paths, **self._shard_options(), **self._options()})
 
     def _own(self) -> dict[str, Any]:
@@ -361,11 +365,23 @@ def _attempt_of(ti: Any) -> str:
 
 
 def _storages(
+    name: str,
     paths: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
 ) -> Any:
-    return [_storage(path) for path in paths] if isinstance(paths, list | tuple) else _storage(paths)  # type: ignore[arg-type]
+    return [_storage(name, path) for path in paths] if isinstance(paths, list | tuple) else _storage(name, paths)  # type: ignore[arg-type]
 
 
-def _storage(path: str | PathLike[str] | ObjectStoragePath) -> Any:
-    """The path with the connection that it names."""
-    return ObjectStoragePath(path) if isinstance(path, str) else path
+def _storage(name: str, path: str | PathLike[str] | ObjectStoragePath) -> Any:
+    """The path with the connection that it names.
+
+    :param name: the argument with the path
+    :raises ValueError: no installed package knows the scheme of the path
+    """
+    if not isinstance(path, str):
+        return path
+    try:
+        return ObjectStoragePath(path)
+    except ValueError as error:
+        if "://" not in path:
+            raise
+        raise ValueError(missing_store(f"{name} {path}", path.partition("://")[0])) from error

@@ -97,7 +97,7 @@ class RequestingOperator(KnownArguments, KeyedOutput, BaseOperator):
         take_name(self)
         with in_airflow_terms():
             check_rendered(self)
-            check_name(self.endpoint)
+            check_name(self.endpoint, "endpoint")
             self._check()
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)

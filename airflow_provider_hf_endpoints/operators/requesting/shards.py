@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
-from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, _storage
+from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, _storage, _storages
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 
@@ -75,13 +75,12 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Plan, and log how much each shard reads."""
-        given: Any = self.input_path
         most = conf.getint("core", "max_map_length", fallback=_MOST_BY_DEFAULT)
         try:
             shards, size = _number("shards", self.shards), _number("bytes_per_shard", self.bytes_per_shard)
             planned = plan_batch(
-                [_storage(each) for each in given] if isinstance(given, list | tuple) else _storage(given),
-                _storage(self.output_path),
+                _storages("input_path", self.input_path),
+                _storage("output_path", self.output_path),
                 shards=shards,
                 bytes_per_shard=size,
                 input_format=self.input_format,
@@ -133,7 +132,9 @@ class MergeBatchShardsOperator(KnownArguments, KeyedOutput, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Merge, and return the report of the whole."""
         try:
-            report = merge_shards(_storage(self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids)
+            report = merge_shards(
+                _storage("output_path", self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids
+            )
         except (ShardsMissingError, OutputBusyError):
             raise  # the shards, or another merge, may be done meanwhile: a retry of this task then finds them
         except (BatchError, ValueError, TypeError) as error:

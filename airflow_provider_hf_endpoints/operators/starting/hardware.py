@@ -31,6 +31,8 @@ def check_place(place: Mapping[str, Any], hardware: object, order: str) -> None:
         raise ValueError(f"Missing: {', '.join(missing)}. Give all of {', '.join(PLACE)}, or `hardware` instead.")
     if hardware is not None and given:
         raise ValueError(f"Both hardware and {', '.join(given)} are given. Give one or the other.")
+    if isinstance(hardware, str) and not is_template(hardware):
+        hardware = [hardware]
     if isinstance(hardware, list | tuple) and not any(is_template(str(path)) for path in hardware):
         check_choices(hardware, order)
 

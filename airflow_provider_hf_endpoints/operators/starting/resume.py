@@ -90,7 +90,7 @@ class _Resuming(Action):
 
     def check(self) -> None:
         """As for every operator."""
-        check_name(self._endpoint.name)
+        check_name(self._endpoint.name, "endpoint")
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Resume."""

@@ -91,7 +91,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         began = time.time()
         with in_airflow_terms():
             check_rendered(self)
-            check_name(self.endpoint)
+            check_name(self.endpoint, "endpoint")
             refuse_work_that_is_held_back(self, [self.release_task_id], context.get("logical_date"), context.get("ti"))
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 namespace = self.namespace or hook.get_conn().default_namespace()

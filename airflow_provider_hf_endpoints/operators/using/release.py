@@ -233,7 +233,7 @@ class _Releasing(Action):
 
     def check(self) -> None:
         """As for every operator."""
-        check_name(self._endpoint.name)
+        check_name(self._endpoint.name, "endpoint")
 
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """End the lease, and stop the endpoint if there is no other holder."""

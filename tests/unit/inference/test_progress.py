@@ -70,6 +70,17 @@ def test_the_table_names_each_error_with_its_share_and_its_first_message() -> No
     ]
 
 
+def test_a_batch_that_stopped_has_not_recovered() -> None:
+    """A batch that ends early has no row whose retry succeeded, so its table does not say so."""
+    report = BatchReport("out", "out/errors.jsonl", "out/manifest.json", complete=False, requests=2)
+    tally = Tally(faults={"authentication": 2})
+    tally.first_words = {"authentication": "Unauthorized"}
+    table = Progress(0.0).table(report, tally)
+    assert "recovered" not in table
+    expected = "  refused   authentication: 2 requests failed, no row is recorded as failed; the first: Unauthorized"
+    assert expected == table.splitlines()[-1]
+
+
 def test_a_message_is_one_line() -> None:
     """Of bearable length."""
     assert first_words("a\n  b") == "a b"

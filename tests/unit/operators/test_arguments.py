@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpoint
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import MODEL
 
 PUBLIC = [getattr(module, name) for module in (endpoints, inference) for name in module.__all__]
@@ -214,6 +216,9 @@ def test_a_mapped_task_is_held_to_the_same(kind: type[Any]) -> None:
         ({"endpoint": "My Endpoint"}, "lower-case letters"),
         ({"endpoint": ""}, "must not be empty"),
         ({"endpoint": "a" * 33}, "at most 32 characters"),
+        ({"endpoint": "acme/demo"}, "endpoint='acme/demo': .* Give 'demo', and namespace='acme'"),
+        ({"endpoint": "https://x.example"}, "is an address. Give the endpoint's name"),
+        ({"endpoint": "My_Demo"}, "Did you mean 'my-demo'?"),
         ({"endpoint": {"url": "https://x"}}, "endpoint is a dict, which is not valid. Give a string"),
     ],
 )
@@ -222,7 +227,9 @@ def test_an_endpoint_that_has_no_such_name(given: dict[str, Any], words: str) ->
     for kind in OPERATORS:
         name = "name" if kind is CreateInferenceEndpointOperator else "endpoint"
         if name in annotated(kind):
-            with pytest.raises(ValueError, match=words.replace("endpoint is a", f"{name} is a")):
+            with pytest.raises(
+                ValueError, match=words.replace("endpoint is a", f"{name} is a").replace("endpoint=", f"{name}=")
+            ):
                 made(kind, **{name: given["endpoint"]})
 
 
@@ -233,6 +240,7 @@ def test_an_endpoint_that_has_no_such_name(given: dict[str, Any], words: str) ->
         ({"scale_to_zero_timeout": 5}, "between 15 and 2880"),
         ({"min_replica": 3, "max_replica": 2}, "greater than max_replica"),
         ({"type": "publik"}, "must be one of"),
+        ({"framework": "vllm"}, "must be one of pytorch, custom, llamacpp; custom_image chooses the engine"),
         ({"tensor_parallel_size": 0}, "tensor_parallel_size=0"),
     ],
 )
@@ -310,3 +318,43 @@ def test_the_cases_are_there() -> None:
     """The generator finds arguments of each sort."""
     for wanted in (is_choice, is_number, is_list, is_truth):
         assert cases(wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_cost": "5 USD"}, "max_cost='5 USD' is not a number. Give a number of USD."),
+        ({"max_runtime": "2h"}, "max_runtime='2h' is not a number. Give a number of seconds, or a timedelta."),
+        ({"max_runtime": [1]}, "max_runtime is a list, which is not valid. Give a number of seconds, or a timedelta"),
+        ({"max_concurrency": "many"}, "max_concurrency='many' is not valid. Use 'auto', or a number."),
+        ({"parameters": "max_tokens=3"}, "a mapping is expected. Give {name: value}, for example {'max_tokens': 64}."),
+        ({"input_path": 5}, "Give a string, a PathLike, an ObjectStoragePath or a list."),
+        ({"poll_interval": "soon"}, "poll_interval='soon' is not a number. Give a number of seconds."),
+    ],
+)
+def test_an_error_about_a_kind_names_the_unit_and_an_example(given: dict[str, Any], words: str) -> None:
+    """A new user knows neither the unit of a budget nor how a mapping is written."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        made(BatchInferenceOperator, **given)
+
+
+def test_an_image_that_is_only_an_address() -> None:
+    """The engine of an image is its key, which an address alone does not have."""
+    with pytest.raises(ValueError, match=re.escape("{'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}}")):
+        made(CreateInferenceEndpointOperator, custom_image="vllm/vllm-openai:latest")
+
+
+def test_a_hardware_that_is_no_path() -> None:
+    """One choice as a text is checked as a list of one choice is: when the DAG is parsed."""
+    hardware = {"vendor": None, "region": None, "accelerator": None, "instance_type": None, "instance_size": None}
+    with pytest.raises(ValueError, match="'nvidia-l4' is not of the form vendor/region/instance_type/instance_size"):
+        made(CreateInferenceEndpointOperator, **hardware, hardware="nvidia-l4")
+
+
+def test_a_group_in_place_of_its_endpoint() -> None:
+    """The group is what `inference_endpoint` returns, and its endpoint is what `with … as` gives."""
+    with DAG("group") as dag:
+        group = inference_endpoint("demo")
+    assert dag is not None
+    with pytest.raises(ValueError, match=re.escape("Give the endpoint of the group: `with inference_endpoint(…) as")):
+        made(BatchInferenceOperator, endpoint=group)
