@@ -240,6 +240,16 @@ def test_a_certificate_fails_the_task_for_good(
         run(batch(tmp_path))
 
 
+def test_embeddings_of_an_engine_that_chats_say_what_would_serve_them(emulator: Emulator, tmp_path: Path) -> None:
+    """The batch ends at once: every row would be refused. vLLM itself serves embeddings, so vLLM is no advice."""
+    run(create(custom_image=VLLM))
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n' * 50)
+    with pytest.raises(AirflowFailException, match="does not serve the task 'feature-extraction'") as caught:
+        run(batch(tmp_path, task="feature-extraction"))
+    assert "created from gpt2 with the engine vLLM" in str(caught.value)
+    assert "text-embeddings-inference" in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["input_path", "output_path"])
 def test_a_path_with_an_unknown_scheme_is_named(emulator: Emulator, tmp_path: Path, name: str) -> None:
     """Airflow's own words name neither the argument nor the path."""

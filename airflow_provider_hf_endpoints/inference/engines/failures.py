@@ -30,8 +30,11 @@ _TOO_LONG = re.compile(
 _TOO_MANY = re.compile(r"batch size .{0,20}maximum allowed", re.I)
 _NO_MODEL = re.compile(r"model.{0,200}(does not exist|not found|is not available)|model_not_found", re.I | re.S)
 # How the pipelines of transformers, vLLM and TGI say that a model only continues texts.
-_NO_TEMPLATE = re.compile(
-    r"chat_template is not set|default chat template is no longer allowed|template error: template not found", re.I
+# Chats without a template, and what vLLM says of a route that its model does not serve.
+_NOT_SERVED = re.compile(
+    r"chat_template is not set|default chat template is no longer allowed|template error: template not found"
+    r"|model does not support [\w /-]+ API",
+    re.I,
 )
 # As nginx, Go and Apache say it.
 _HTTPS_NEEDED = re.compile(r"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|plain HTTP to an SSL", re.I)
@@ -119,7 +122,7 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
             return errors.PayloadTooLargeError
         case 405 | 501:
             return errors.UnsupportedTaskError
-        case 400 | 422 if _NO_TEMPLATE.search(words):
+        case 400 | 422 if _NOT_SERVED.search(words):
             return errors.UnsupportedTaskError
         case 409 | 421 | 423 | 424 | 444 | 449 | 460 | 499:
             # These are not about the request: a conflict or a lock, a wrong backend, a failure of the engine. 444, 449:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
+from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED, RERANK, SIMILARITY, canonical_task
 from airflow_provider_hf_endpoints.inference.errors import NotFoundError, UnsupportedTaskError
 
 _DEFAULT_IMAGE = "huggingface"
 _VLLM = "custom_image={'vLLM': {'url': 'vllm/vllm-openai:v0.23.0'}}"
+_TEI = "custom_image={'tei': {'url': 'ghcr.io/huggingface/text-embeddings-inference:89-1.8'}} and a model for this task"
+_OF_TEI = (CLASSIFY, EMBED, RERANK, SIMILARITY)
 
 
 def not_served(error: Exception) -> NotFoundError | UnsupportedTaskError | None:
@@ -38,6 +41,8 @@ def why_not_served(error: Exception, endpoint: InferenceEndpoint, task: str) -> 
 
 
 def _advice(endpoint: InferenceEndpoint, task: str) -> str:
+    if canonical_task(task) in _OF_TEI:
+        return f"Ask for a task that this endpoint serves, or create an endpoint with {_TEI}."
     if endpoint.engine != _DEFAULT_IMAGE:
         return f"Ask for a task that this engine serves, or create the endpoint with another engine, such as {_VLLM}."
     served = f"Ask for task={endpoint.task!r}, or create" if endpoint.task and endpoint.task != task else "Create"
