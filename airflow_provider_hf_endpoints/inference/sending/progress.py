@@ -171,11 +171,11 @@ class Progress:
         for kind, count in sorted(tally.faults.items(), key=lambda pair: -pair[1]):
             if kind not in report.errors:
                 words = tally.first_words.get(kind, "")
-                if report.complete:
-                    ended = f"  recovered {kind}: {count} requests failed, every row succeeded on retry"
-                else:  # a row may still wait for its retry
-                    ended = f"  refused   {kind}: {count} requests failed, no row is recorded as failed"
-                lines.append(f"{ended}; the first: {words}")
+                lines.append(
+                    f"  recovered {kind}: {count} requests failed, every row succeeded on retry; the first: {words}"
+                    if report.complete  # else a row may still need its retry
+                    else f"  refused   {kind}: {count} requests failed, no failed row is recorded; the first: {words}"
+                )
         return "\n".join(lines)
 
     def _share(self, done: int, rate: float) -> str:

@@ -77,7 +77,7 @@ def test_a_batch_that_stopped_has_not_recovered() -> None:
     tally.first_words = {"authentication": "Unauthorized"}
     table = Progress(0.0).table(report, tally)
     assert "recovered" not in table
-    expected = "  refused   authentication: 2 requests failed, no row is recorded as failed; the first: Unauthorized"
+    expected = "  refused   authentication: 2 requests failed, no failed row is recorded; the first: Unauthorized"
     assert expected == table.splitlines()[-1]
 
 
