@@ -52,7 +52,7 @@ def test_a_file_of_plain_text_says_what_is_expected(tmp_path: Path) -> None:
     """If no line is JSON, the file has another format: the message says which format is read, and how to name it."""
     (tmp_path / "in.txt").write_text("hello\nthere\n")
     with serving(echo) as server:
-        with pytest.raises(BatchInputError, match=r"line 1 of in\.txt is not JSON.*one JSON object per line.*'csv'"):
+        with pytest.raises(BatchInputError, match=r'line 1 of in\.txt is not JSON.*one JSON object per line.*"csv"'):
             run_batch(job_of(server.url, tmp_path, input_path=str(tmp_path / "in.txt")))
         assert [] == server.requests
 

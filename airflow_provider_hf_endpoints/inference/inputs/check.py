@@ -98,13 +98,7 @@ def _check_first(file: InputFile, lines: list[Line], columns: Sequence[str], sto
             "jq -c '.[]'"
         )
     if problems and (len(problems) == len(lines) or stop_on_bad):
-        problem = BatchInputError.within(file, problems[0])
-        if isinstance(problem, BadLineError) and file.format is JSONL and len(problems) == len(lines):
-            problem.args = (
-                f"{problem}. Write one JSON object per line (JSON Lines). A table with the names of the columns in its "
-                "first line needs a name that ends in .csv, or input_format='csv'",
-            )
-        raise problem
+        raise BatchInputError.within(file, problems[0])
 
 
 def _refuse_repeated_names(file: InputFile, lines: list[Line]) -> None:
