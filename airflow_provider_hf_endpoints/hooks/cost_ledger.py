@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Self
@@ -60,12 +60,15 @@ class Entry:
         month, a year, or "" for everything earlier
     :param endpoint: `namespace/name`; `*` in a sum over all
     :param run: a name of the run, "" in a sum
+    :param work: a name of the run and endpoint whose rows and tokens the record has, "" in a sum. A run that is cleared
+        has a record for each time it began, and its last one has the rows of all
     """
 
     span: str
     endpoint: str
     figures: Figures
     run: str = ""
+    work: str = ""
 
     @property
     def begin(self) -> datetime:
@@ -76,22 +79,30 @@ class Entry:
 
     def stored(self) -> dict[str, Any]:
         """JSON-native, without missing values."""
-        run = {"run": self.run} if self.run else {}
+        names = {name: value for name in _NAMES if (value := getattr(self, name))}
         figures = {name: value for name in _FIGURES if (value := getattr(self.figures, name))}
-        return {"span": self.span, "endpoint": self.endpoint, **run, **figures}
+        return {"span": self.span, "endpoint": self.endpoint, **names, **figures}
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
         """What was stored. Raises `KeyError` or `TypeError` for anything else."""
-        figures = {name: value for name, value in stored.items() if name not in ("span", "endpoint", "run")}
-        return cls(stored["span"], stored["endpoint"], Figures(**figures), stored.get("run", ""))
+        figures = {name: value for name, value in stored.items() if name not in ("span", "endpoint", *_NAMES)}
+        names = {name: stored.get(name, "") for name in _NAMES}
+        return cls(stored["span"], stored["endpoint"], Figures(**figures), **names)
+
+    def without_work(self) -> Self:
+        """The record without its rows and tokens, which a later record has again."""
+        return replace(self, figures=replace(self.figures, rows=0, tokens=0))
+
+
+_NAMES = ("run", "work")
 
 
 @dataclass
 class Ledger:
     """The document.
 
-    :param records: by the key of run and endpoint
+    :param records: by the key of run, endpoint and beginning
     :param folded: keys of the records that were folded last, the latest at the end
     """
 
@@ -139,6 +150,8 @@ class Ledger:
             self.folded = [*self.folded, key][-_REMEMBERED:]
             # A run with several endpoints is counted with the last of its records.
             last = all(each.run != entry.run for each in self.records.values())
+            if entry.work and any(each.work == entry.work for each in self.records.values()):
+                entry = entry.without_work()
             figures = entry.figures.plus(Figures(runs=int(last)))
             self.sums.append(Entry(entry.span[:_DAY], entry.endpoint, figures))
         self.sums = _added_up(self.sums)
@@ -168,6 +181,13 @@ def total(entries: Iterable[Entry]) -> tuple[Figures, dict[str, float]]:
         by_endpoint[entry.endpoint] += entry.figures.usd
         runs |= {entry.run} - {""}
     return figures.plus(Figures(runs=len(runs))), dict(by_endpoint)
+
+
+def with_work_once(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The same entries, with the rows of a run's endpoint only in the last of its records."""
+    last = {each.work: each for each in sorted(entries, key=lambda each: each.span)}
+    for entry in entries:
+        yield entry if not entry.work or entry is last[entry.work] else entry.without_work()
 
 
 def _is_finer(entry: Entry, length: int, keeps_endpoint: bool) -> bool:

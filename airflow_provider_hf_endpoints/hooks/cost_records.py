@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger, total
+from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger, total, with_work_once
 from airflow_provider_hf_endpoints.kept import SharedVariable, StoreError, records_below
 
 _PLACE = "hf_endpoints_costs"
@@ -53,12 +53,14 @@ class CostRecords:
     def write(self, dag_id: str, run_id: str, cost: Cost) -> None:
         """Keep the cost of a run's endpoint. Raises `StoreError`.
 
-        It replaces an earlier cost of the same run and endpoint. An endpoint that was deleted and created again is
-        another one, although it has the same name.
+        It replaces an earlier cost of the same run and endpoint since the same moment. A run that ended and was cleared
+        begins at another moment, and its costs add up. An endpoint that was deleted and created again is another one,
+        although it has the same name.
         """
-        record = {"dag_id": dag_id, "run_id": run_id, **cost.as_dict()}
-        created = "" if cost.created is None else f"--{cost.created.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
-        key = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}{created}"
+        created = "" if cost.created is None else f"--{_compact(cost.created)}"
+        work = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}{created}"
+        record = {"dag_id": dag_id, "run_id": run_id, "work": work, **cost.as_dict()}
+        key = f"{work}--since-{_compact(cost.start)}"
         if self._path is not None:
             self._objects(self._path, dag_id).write(key, record)
             return
@@ -82,7 +84,7 @@ class CostRecords:
                 raise InvalidArgumentError(f"{label}={moment!r} has no time zone. Give a datetime with a time zone.")
         figures, by_endpoint = total(
             entry
-            for entry in self._entries(dag_id)
+            for entry in with_work_once(list(self._entries(dag_id)))
             if (since is None or entry.begin >= since) and (until is None or entry.begin < until)
         )
         return CostSum(
@@ -131,7 +133,12 @@ def _entry(record: dict[str, Any]) -> Entry:
         tokens=record["tokens"],
     )
     endpoint = f"{record['namespace']}/{record['endpoint']}"
-    return Entry(ended.isoformat(timespec="milliseconds"), endpoint, figures, _digest(record["run_id"]))
+    names = {"run": _digest(record["run_id"]), "work": _digest(record["work"]) if "work" in record else ""}
+    return Entry(ended.isoformat(timespec="milliseconds"), endpoint, figures, **names)
+
+
+def _compact(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
 
 
 def _digest(name: str) -> str:

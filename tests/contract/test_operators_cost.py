@@ -319,17 +319,19 @@ def cost_at(stop: datetime) -> Cost:
 
 
 def test_a_dag_of_many_runs_and_months_stays_summable(variables: Variables) -> None:
-    """A run that ends again in the next month counts once, as the later; another DAG with a like name has its own."""
+    """A report that is repeated counts once. A run that is cleared in the next month costs again, and its rows count
+    once; another DAG with a like name has its own."""
     records = CostRecords(None)
     moments = [datetime(2026, month, 28, tzinfo=UTC) for month in (9, 10, 11)]
     for number, stop in enumerate(moments * 10):
         records.write("a dag/with signs", f"run {number}", cost_at(stop))
-    records.write("a dag/with signs", "run 0", cost_at(moments[1]))
+    for _ in range(2):
+        records.write("a dag/with signs", "run 0", cost_at(moments[1]))
     (key,) = variables.values
     assert "/" not in key
     assert " " not in key
-    assert (30, 30.0, 300) == ((total := records.sum("a dag/with signs", None, None)).runs, total.usd, total.rows)
-    assert 9 == records.sum("a dag/with signs", None, moments[1]).runs, "run 0 has ended later"
+    assert (30, 31.0, 300) == ((total := records.sum("a dag/with signs", None, None)).runs, total.usd, total.rows)
+    assert (10, 90) == ((early := records.sum("a dag/with signs", None, moments[1])).runs, early.rows)
     assert 0 == records.sum("a dag-with signs", None, None).runs, "another DAG, whose id looks the same in a key"
 
 

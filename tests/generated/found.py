@@ -41,6 +41,15 @@ FOUND = (
     Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
     Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
     Found("skips_beside_work", "stopped under its own work", _beside(Task(kind="skips", picks="nothing"))),
+    # The run begins again when it is cleared, and its cost with it.
+    Found(
+        "release_cleared_after_the_run",
+        "cost",
+        Case(
+            dags=(Dag(parts=(Group(tasks=(Task(),)),)),),
+            people=(Person(deed="clear", task=2, state="success", after=60),),
+        ),
+    ),
     # The release too: it is taken out of what Airflow is told to skip.
     Found("skips_everything", "left running", _inside(Task(kind="skips", picks="everything"), Task())),
     Found("skips_everything_beside_work", "left running", _beside(Task(kind="skips", picks="everything"))),

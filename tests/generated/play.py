@@ -73,7 +73,7 @@ class _Play:
 
     def __init__(self, case: Case, dags: list[Any], folder: Path) -> None:
         self.case, self.dags, self.folder = case, dags, folder
-        self.started_usd: dict[tuple[str, str], dict[str, float]] = {}
+        self.started_usd: dict[tuple[str, str, Any], dict[str, float]] = {}  # by run and beginning
         self.costs: list[tuple[str, float, float]] = []  # who, reported, metered
         self.triggered = 0
         self.left = list(case.people)  # who has not come yet
@@ -164,9 +164,7 @@ class _Play:
     # ------------------------------------------------------------------------------------------- meanwhile
 
     def _came_to(self, attempt: Attempt, state: str) -> None:
-        key = (attempt.dag_id, attempt.run_id)
-        if key not in self.started_usd:
-            self.started_usd[key] = self._meters()
+        self.started_usd.setdefault(self._beginning(attempt.dag_id, attempt.run_id), self._meters())
         for person in list(self.left):
             if person.state == state and self._is_meant(person, attempt):
                 self.left.remove(person)
@@ -205,6 +203,10 @@ class _Play:
             case "pause dag":
                 world.pause_dag(attempt.dag_id)
 
+    def _beginning(self, dag_id: str, run_id: str) -> tuple[str, str, Any]:
+        """A run that has ended and is cleared begins again, and its costs are those since then."""
+        return dag_id, run_id, self.world.tables.run(dag_id, run_id).start_date
+
     def _meters(self) -> dict[str, float]:
         names = {part.name for dag in self.case.dags for part in _endpoints(dag)}
         return {name: self._usd(name) for name in names}
@@ -217,7 +219,7 @@ class _Play:
     def _cost(self, key: Any, value: Any) -> None:
         if key[4] == "cost" and isinstance(value, dict) and value.get("usd") is not None:
             name = str(value.get("name") or value.get("endpoint") or "demo").rsplit("/", 1)[-1]
-            metered = self._usd(name) - self.started_usd.get(key[:2], {}).get(name, 0.0)
+            metered = self._usd(name) - self.started_usd.get(self._beginning(key[0], key[1]), {}).get(name, 0.0)
             self.costs.append((f"{key[0]}/{key[1]}/{key[2]}", float(value["usd"]), metered))
 
     # ------------------------------------------------------------------------------------------- after

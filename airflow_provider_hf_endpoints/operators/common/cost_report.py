@@ -32,6 +32,8 @@ _BEFORE_DELETE = 2.0  # seconds
 def report_cost(endpoint: EndpointRef, context: Context) -> None:
     """Say what the endpoint has cost since the DAG run began, with the rows of its batches before this task.
 
+    If a person clears a task of a run that has ended, the run begins again. `hook.sum_costs` adds up the costs.
+
     In the log, in this task's XComs under `cost`, as metrics, and where `hook.sum_costs` finds it. Called when the
     endpoint has been acted on: all of that may fail, and may take its time.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.hooks import cost_ledger
-from airflow_provider_hf_endpoints.hooks.cost_ledger import MOST_BYTES, Entry, Figures, Ledger, total
+from airflow_provider_hf_endpoints.hooks.cost_ledger import MOST_BYTES, Entry, Figures, Ledger, total, with_work_once
 
 BEGAN = datetime(2026, 1, 1)
 
@@ -105,6 +106,21 @@ def test_a_run_with_two_endpoints_is_one_run_while_one_of_them_is_folded() -> No
     assert ["first"] == ledger.folded[:1]
     assert "second" in ledger.records
     assert (300, 301.0) == ((figures := total(ledger.entries())[0]).runs, figures.usd)
+
+
+def test_rows_of_a_run_that_began_twice_count_once_also_when_folded() -> None:
+    """Dollars add up, rows are those of the later report; a run of before that names no work counts as it is."""
+    ledger = Ledger()
+    for number in range(2):
+        ledger.add(f"run-0-{number}", replace(entry(number), run="run-0", work="run-0-of-demo"))
+    ledger.add("run-2", entry(2))
+    figures, _ = total(with_work_once(list(ledger.entries())))
+    assert (2, 3.0, 20) == (figures.runs, figures.usd, figures.rows)
+    for number in range(3, 300):
+        ledger.add(f"{number:08}-000", entry(number))
+    assert {"run-0-0", "run-0-1"} <= {*ledger.folded}
+    figures, _ = total(with_work_once(list(ledger.entries())))
+    assert (299, 300.0, 2990) == (figures.runs, figures.usd, figures.rows)
 
 
 def test_years_and_all_that_was_before_them_are_the_last_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
