@@ -4,6 +4,7 @@ generated cases that are the same on every machine, however slow."""
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -33,3 +34,11 @@ def _airflow_home() -> Iterator[None]:
     """Remove the home at the end."""
     yield
     _home.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _recursion_limit() -> Iterator[None]:
+    """Airflow raises the limit for good when an operator is copied (3.3.2); what is nested too deeply goes by it."""
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
