@@ -49,7 +49,10 @@ _CLEARLY = (
     r"|(?:api|access|auth|refresh|bearer|session)[_-]?token|password|passwd|passphrase))"
 )
 # Not a value but where it comes from (`$API_KEY`, `{{ … }}`, a path), a special token (`<pad>`), or nothing at all.
-_NO_VALUE = r"(?!\\*[\"']?(?:[$`<{%*]|[.~]?/|\d[\d.]{0,6}\b|(?i:none|null|true|false|str|string|bytes|os\.)\b))"
+_NO_VALUE = (
+    r"(?!\\*[\"']?(?:[$`<{%*]|[.~]?/|\d[\d.]{0,6}\b|(?i:none|null|true|false|str|string|bytes|os\.)\b"
+    r"|From(?:Connection|Variable)\())"
+)
 
 # NAME=value, NAME: value, "NAME": "value", NAME => value, --name value; also escaped as JSON, or for a URL.
 _BEFORE = r"(?:(?<![\w.])|(?<=%[0-9A-Fa-f]{2}))(?:--)?"
@@ -108,6 +111,19 @@ def hiding(hide: Callable[[str], str] | None) -> Iterator[None]:
         yield
     finally:
         _also.reset(token)
+
+
+@contextmanager
+def redacting() -> Iterator[None]:
+    """A refusal of an argument quotes the value. A token given by mistake, in whichever argument, is not shown."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        shown = redact(str(error))
+        if shown == str(error):
+            raise
+        # The chain would show the value; another class may take other arguments.
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(shown) from None
 
 
 def redact_named(text: str, names: Iterable[str], unquoted: str) -> str:

@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
+from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
@@ -85,7 +86,7 @@ def _end(status: int, error: Exception | None, report: BatchReport | None = None
         if report is not None:
             _tell(report)
         if error is not None:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {redact(str(error))}", file=sys.stderr)
     except OSError:  # the terminal or the pipe is closed; the status still tells how the batch ended
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python fails once more at its end
@@ -182,8 +183,15 @@ def _json(text: str) -> Any:
         ) from None
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show no token that was given by mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(redact(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m airflow_provider_hf_endpoints.batch",
         description="Send every row of the input to an inference endpoint.",
         epilog=_EPILOG,

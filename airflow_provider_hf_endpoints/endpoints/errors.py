@@ -67,7 +67,13 @@ class CostUnknownError(InferenceEndpointError):
 
 
 class InvalidArgumentError(InferenceEndpointError, ValueError):
-    """An argument is not valid; no request was sent. The text names the argument, the value and the fix."""
+    """An argument is not valid; no request was sent. The text names the argument, the value and the fix.
+
+    A value that looks like a token is not shown.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redact(text))
 
 
 class ApiError(InferenceEndpointError):

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_packages": set(),
     "_airflow": set(),
     "get_provider_info": set(),
-    "batch": {"inference"},
+    "batch": {"_redact", "inference"},
     "waits": {"_redact", "endpoints"},
     "kept": set(),
     "hooks": {"_redact", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
@@ -65,7 +65,7 @@ MAY_IMPORT |= {
     "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines"},
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }
-_JOB = {*GROUND, "_money", "inference.engines", "inference.inputs", "inference.requests"}
+_JOB = {*GROUND, "_redact", "_money", "inference.engines", "inference.inputs", "inference.requests"}
 _OUTPUT = {*GROUND, "_packages", "inference.inputs", "inference.journal", "inference.job"}
 _SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
 _RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}
@@ -136,7 +136,7 @@ _AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "lin
 _AIRFLOW |= {"assets", "leases", "kept"}
 _COMMON = {*_AIRFLOW, "ownership", "inference", "operators.checking", "operators.common"}
 MAY_IMPORT |= {
-    "operators.checking": {"_airflow", "endpoints", "inference.engines"},  # the names of tasks
+    "operators.checking": {"_airflow", "_redact", "endpoints", "inference.engines"},  # the names of tasks
     "operators.common": _COMMON - {"operators.common"},
     "operators.changing": _COMMON,
     "operators.using": _COMMON,

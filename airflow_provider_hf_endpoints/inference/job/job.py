@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from airflow_provider_hf_endpoints import __version__
+from airflow_provider_hf_endpoints._redact import redacting
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, dialect_of, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
@@ -164,6 +165,7 @@ class BatchJob:
     transport: TransportName = "auto"
     max_response_bytes: int = MAX_RESPONSE_BYTES
 
+    @redacting()
     def __post_init__(self) -> None:
         if not self.url:
             raise ValueError(

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints._airflow import is_made_to_run
+from airflow_provider_hf_endpoints._redact import redacting
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
@@ -83,7 +84,8 @@ def checked_call(templated: Iterable[str], options: Collection[str]) -> Callable
 
         @wraps(function)
         def check_names(*args: Any, **kwargs: Any) -> Any:
-            refuse_unknown(f"{function.__name__}(…)", kwargs, known, {})
+            with redacting():
+                refuse_unknown(f"{function.__name__}(…)", kwargs, known, {})
             return checked(*args, **kwargs)
 
         return cast(C, check_names)
@@ -100,7 +102,7 @@ def _checked(function: C, templated: Callable[[tuple[Any, ...]], Iterable[str]])
     @wraps(function)
     def check(*args: Any, **kwargs: Any) -> Any:
         kinds = _hints(function)  # not before the call: annotations may name classes that are defined later
-        with _final_when_it_runs(*args):
+        with _final_when_it_runs(*args), redacting():
             return function(*args, **understand_all(kwargs, kinds, templated(args)))
 
     return cast(C, check)
@@ -123,8 +125,9 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
 
     :raises ValueError: for the first argument that is not valid
     """
-    for hints in _own_hints(kind):
-        understand_all(given, hints, kind.template_fields)
+    with redacting():
+        for hints in _own_hints(kind):
+            understand_all(given, hints, kind.template_fields)
 
 
 def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
@@ -152,7 +155,8 @@ def _rendered(name: str, value: Any, annotation: Any) -> Any:
             "names in the template."
         )
     try:
-        return _understood(name, value, annotation, templated=False)
+        with redacting():
+            return _understood(name, value, annotation, templated=False)
     except ValueError as error:
         raise InvalidArgumentError(f"{error} The value is that after rendering.") from error
 

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import BaseOperatorMeta
+from airflow_provider_hf_endpoints._redact import redacting
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
 from airflow_provider_hf_endpoints.operators.checking.mapping import called, checking, refuse_mapped
 from airflow_provider_hf_endpoints.operators.checking.names import (
@@ -41,7 +42,8 @@ def _checking(init: Any) -> Callable[..., None]:
     def check(self: Any, *args: Any, **kwargs: Any) -> None:
         kind: Any = type(self)
         known = arguments_of(kind) | frozenset(kind.further_arguments)
-        refuse_unknown(called(kind, "", kwargs), kwargs, known, kind.arguments_inside)
+        with redacting():
+            refuse_unknown(called(kind, "", kwargs), kwargs, known, kind.arguments_inside)
         init(self, *args, **kwargs)
         if kind.__init__ is check:  # and not on the way, as a base
             tell_misspelt_defaults(self)

@@ -15,7 +15,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook, Variable
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
-from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints._redact import redact, redacting
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.operators.checking.mapping import extended
 
@@ -120,6 +120,7 @@ def _reveal_all(secrets: Mapping[str, Secret] | None, password: Secret | None) -
     return revealed
 
 
+@redacting()
 def refuse_shown(arguments: Mapping[str, Any], where: str) -> None:
     """Refuse secrets given as values where Airflow stores them, readable, with the DAG.
 
@@ -136,7 +137,7 @@ def refuse_shown(arguments: Mapping[str, Any], where: str) -> None:
     for name, value in given.items():
         if value is not None and not isinstance(value, FromConnection | FromVariable):
             raise ValueError(
-                f"{name}: Airflow stores the {where} in clear text with the DAG. Give this secret as "
+                f"{name} is given as a value, but Airflow stores the {where} in clear text. Give this secret as "
                 "FromConnection(…) or FromVariable(…)."
             )
 
@@ -173,7 +174,7 @@ def refuse_in_changes(changes: Mapping[str, Any]) -> None:
     for name in ("secrets", "container_registry_password"):
         if changes.get(name) is not None:
             raise InvalidArgumentError(
-                f"changes[{name!r}]: Airflow stores and shows `changes`. Give {name} as a separate argument."
+                f"changes has {name}, but Airflow stores and shows `changes`. Give {name} as a separate argument."
             )
     refuse_templated(changes)
 
