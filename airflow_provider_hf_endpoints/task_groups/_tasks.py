@@ -145,6 +145,11 @@ class Tasks:
             )
         return cls(acquire, start, release, released, watch)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a watch, or there will be one when there is work."""
+        return self._watch is not None
+
     def connect(self) -> None:
         """Add the dependencies: the start before the first tasks of the work, and the release after all of them."""
         own = {each.task_id for each in (self.acquire, self.start, self.release, self.released)}

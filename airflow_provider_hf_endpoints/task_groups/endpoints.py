@@ -116,13 +116,11 @@ def inference_endpoint(
             f"max_idle={max_idle!r} is not valid. Give a positive number of seconds or a timedelta, or None for no "
             "limit."
         )
-    watched = deferrable and not is_template(hf_endpoints_conn_id)
-    if not watched and max_idle is not None and max_idle is not DEFAULT_MAX_IDLE:
-        raise ValueError(
-            f"max_idle={max_idle!r} is watched in the triggerer, which needs deferrable=True and hf_endpoints_conn_id "
-            "without a template. Set these, or leave max_idle out."
-        )
-    return InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
+    group = InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
+    group.own_limit = None if max_idle is DEFAULT_MAX_IDLE else max_idle
+    if not deferrable or is_template(hf_endpoints_conn_id):
+        group.refuse_without_watch()
+    return group
 
 
 class InferenceEndpointGroup(DependencyMixin):
@@ -150,6 +148,7 @@ class InferenceEndpointGroup(DependencyMixin):
         self._release = release
         self._use = use
         self._max_idle = max_idle
+        self.own_limit: float | timedelta | None = None  # `max_idle`, if the DAG's author has given one
         self._stack = ExitStack()
         self._tasks: Tasks | None = None
         self.task_group: TaskGroup | None = None
@@ -191,7 +190,18 @@ class InferenceEndpointGroup(DependencyMixin):
         return task_group(**self._group_arguments(function.__name__))(work)
 
     def _place(self) -> Tasks:
-        return Tasks.place(self._name, self._connection, self._start, self._release, self._use, self._max_idle)
+        tasks = Tasks.place(self._name, self._connection, self._start, self._release, self._use, self._max_idle)
+        if not tasks.is_watched:  # the connection may be that of `default_args`
+            self.refuse_without_watch()
+        return tasks
+
+    def refuse_without_watch(self) -> None:
+        """Refuse a `max_idle` that was given, where nothing can watch it."""
+        if self.own_limit is not None:
+            raise ValueError(
+                f"max_idle={self.own_limit!r} is watched in the triggerer, which needs deferrable=True and "
+                "hf_endpoints_conn_id without a template, also in default_args. Set these, or leave max_idle out."
+            )
 
     def _group_arguments(self, default_id: str) -> dict[str, Any]:
         # The tasks inside mean this connection unless they name another one.

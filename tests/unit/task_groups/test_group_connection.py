@@ -65,6 +65,29 @@ def test_without_any_connection_the_default_one_is_used() -> None:
     assert {("hf_endpoints_default", None)} == set(_where(dag).values())
 
 
+@pytest.mark.parametrize("owner", ["the DAG", "a group around", "a use around"])
+@pytest.mark.parametrize("decorated", [False, True])
+def test_a_limit_is_refused_if_default_args_name_a_connection_that_cannot_be_watched(
+    owner: str, decorated: bool
+) -> None:
+    """As if it were given directly: without a watch the limit would be ignored silently."""
+    templated = {"hf_endpoints_conn_id": "{{ params.team }}"}
+    of_dag, of_group, of_use = (
+        templated if owner == each else {} for each in ("the DAG", "a group around", "a use around")
+    )
+    with (
+        DAG("dag", schedule=None, default_args=of_dag),
+        TaskGroup("around", default_args=of_group),  # type: ignore[arg-type]
+        inference_endpoint("outer", max_idle=None, **of_use),  # type: ignore[arg-type]
+    ):
+        group = inference_endpoint("demo", max_idle=300)
+        place = group(_ask) if decorated else group.__enter__
+        with pytest.raises(ValueError, match=r"max_idle=300 is watched in the triggerer, .* also in default_args"):
+            place()
+        with inference_endpoint("default") as endpoint:  # the default limit only holds where it can
+            _ask(endpoint)
+
+
 def test_a_decorated_group_has_the_connection_of_default_args() -> None:
     """It is placed when the function is called."""
     with DAG("dag", schedule=None, default_args=TEAM) as dag:
