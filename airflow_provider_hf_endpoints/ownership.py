@@ -46,6 +46,24 @@ def creator_tags_in(tags: Iterable[str] | None) -> list[str]:
     return [tag for tag in tags or () if tag.startswith(_TAG_PREFIX)]
 
 
+# The start note, beside the leases
+
+# The clocks of Airflow and of the service differ. A start notes itself before its request.
+_CLOCK_SLACK = 60.0  # seconds
+
+
+def was_replaced(endpoint: InferenceEndpoint, note: StartNote | None) -> bool:
+    """Whether somebody else has deleted the endpoint that the note is about, and created another with its name.
+
+    An endpoint with a creator tag is this provider's own, whoever changed it since. If in doubt, it is the same one:
+    an endpoint that nobody stops costs money.
+    """
+    if note is None or endpoint.created_at is None or creator_tags_in(endpoint.tags):
+        return False
+    created = endpoint.created_at.timestamp()
+    return created > (note.at + _CLOCK_SLACK if note.created is None else note.created)
+
+
 # The claim, in XCom
 
 
@@ -142,6 +160,7 @@ class Ownership:
         self._tag = creator_tag(ti)
         self._resume_note = ResumeNote(context.get("task_state_store"))
         self._start_note = start_note(ti, time.time(), keep=keep)
+        self._created: float | None = None  # for the start note
 
     def tagged(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with the creator tag."""
@@ -170,6 +189,12 @@ class Ownership:
         """Before the request: no tag will say of a resume whose it is."""
         self._resume_note.write(endpoint)
 
+    def identify(self, endpoint: InferenceEndpoint | None) -> bool:
+        """Keep for the start note which endpoint is started, None for one that is created now. Whether that is new."""
+        at = None if endpoint is None else endpoint.created_at
+        before, self._created = self._created, None if at is None else at.timestamp()
+        return self._created != before
+
     @property
     def notes_starts(self) -> bool:
         """Whether there is a DAG run to note."""
@@ -178,7 +203,8 @@ class Ownership:
     def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
         """Tell the sweeper who starts the endpoint and what for, and a retry what is spent of the budget."""
         if self._start_note is not None:
-            StartNotes(lease_path).write(namespace, name, replace(self._start_note, budget=budget))
+            note = replace(self._start_note, budget=budget, created=self._created)
+            StartNotes(lease_path).write(namespace, name, note)
 
     def notes(self, lease_path: str | None, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
         """The stored start note, and the note that this attempt would write."""

@@ -28,6 +28,7 @@ class StartNote:
     :param at: seconds since the epoch
     :param keep: whether it stays after the run
     :param budget: the budget of the start and the spent part, see `operators/starting/budget.py`; None without a budget
+    :param created: when the service created the endpoint, seconds since the epoch; None as long as that is not known
     """
 
     dag_id: str
@@ -36,6 +37,7 @@ class StartNote:
     at: float
     keep: bool = False
     budget: Mapping[str, Any] | None = None
+    created: float | None = None
 
     @property
     def who(self) -> str:
@@ -55,8 +57,14 @@ class StartNote:
         try:
             named = {name: str(stored[name]) for name in ("dag_id", "run_id", "task_id")}
             budget = stored.get("budget")
-            keep = stored.get("keep") is True
-            return cls(**named, at=float(stored["at"]), keep=keep, budget=budget if isinstance(budget, dict) else None)
+            created = stored.get("created")
+            return cls(
+                **named,
+                at=float(stored["at"]),
+                keep=stored.get("keep") is True,
+                budget=budget if isinstance(budget, dict) else None,
+                created=None if created is None else float(created),
+            )
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -67,7 +67,10 @@ class Look:
 
 @dataclass(frozen=True)
 class SwitchOff:
-    """Do what the holder's policy says, by the state that the endpoint was `found` in."""
+    """Do what the holder's policy says, by the state that the endpoint was `found` in.
+
+    Answer: False if it was left as it is, because it is not the endpoint that was acquired.
+    """
 
     found: str | None
 
@@ -165,7 +168,9 @@ def leave(
             found = found_before(records, mine)
             if bills_nothing(state := becomes(found)):
                 yield Write(mine.leaving(clock(), state))
-            yield SwitchOff(found)
+            if (yield SwitchOff(found)) is False:
+                yield Write(mine.leaving())
+                return SwitchedOff(found)
             off = True
         elif live:
             if gone := tuple(obsolete(records, clock())):

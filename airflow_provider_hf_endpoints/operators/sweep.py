@@ -43,7 +43,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
-from airflow_provider_hf_endpoints.ownership import creator_tags_in
+from airflow_provider_hf_endpoints.ownership import creator_tags_in, was_replaced
 
 __all__ = ["SweepInferenceEndpointsOperator"]
 
@@ -195,7 +195,10 @@ class _Facts:
             return Known(endpoint, own=False, price_per_hour=price)
         place = (endpoint.namespace, endpoint.name)
         note, leases = self._notes.read(*place), self._leases(*place)
-        found = [lease.found for lease in leases or () if lease.found != UNKNOWN]
+        about = list(leases or ())  # this endpoint, and not the one that had its name before
+        if was_replaced(endpoint, note):
+            note, about = None, [lease for lease in about if _is_since(lease, endpoint)]
+        found = [lease.found for lease in about if lease.found != UNKNOWN]
         started = any(bills_nothing(state) for state in found)  # by one of the holders
         if not (creator_tags_in(endpoint.tags) or note or started or rule.names):
             return Known(endpoint, own=False, price_per_hour=price)
@@ -209,7 +212,7 @@ class _Facts:
         at_it = {run[0] for lease in live if (run := self._runs.run_of(lease)) is not None}
         if note is not None and ended is False:
             at_it.add(note.dag_id)
-        crashed = [lease for lease in leases or () if not lease.left and lease not in live]
+        crashed = [lease for lease in about if not lease.left and lease not in live]
         return Known(
             endpoint,
             own=bool(creator_tags_in(endpoint.tags) or note or started),
@@ -267,6 +270,10 @@ class _Facts:
             return None
         started = [each.started_at for each in replicas if each.started_at is not None and each.stopped_at is None]
         return min(started, default=None)
+
+
+def _is_since(lease: Lease, endpoint: InferenceEndpoint) -> bool:
+    return endpoint.created_at is None or lease.acquired >= endpoint.created_at.timestamp()
 
 
 def _line(known: Known, verdict: Sweep | Leave, done: str | None) -> dict[str, Any]:

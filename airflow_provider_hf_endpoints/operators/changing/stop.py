@@ -203,6 +203,7 @@ class _Stopping(Action):
         self._missing_ok, self._holders = missing_ok, holders
         # None also where the endpoint was missing: its records may belong to an endpoint that was just created.
         self._namespace = endpoint.namespace
+        self._is_ours = True
 
     def check(self) -> None:
         """As of every operator."""
@@ -212,12 +213,13 @@ class _Stopping(Action):
         """Send the request; under others that use the endpoint only where that was asked for."""
         stop, holders = self._stop, self._holders
         try:
+            if holders is not None and holders.is_anothers(hook):
+                self._is_ours = False
+                return Done(self._look(hook))
             if holders is not None and stop.gone:
                 holders.refuse(hook, "deleted")
             elif holders is not None and holders.left_to_them(hook, stop.goal_states[0]):
-                return Done(
-                    hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
-                )
+                return Done(self._look(hook))
             cost = cost_before_delete(hook, self._endpoint, self._context) if stop.gone else None
             endpoint = stop.send(hook.get_conn(), self._endpoint)
         except EndpointNotFoundError:
@@ -239,8 +241,12 @@ class _Stopping(Action):
         if self._stop.gone:
             self._forget(seen_gone=summary is None)
             return None
-        report_cost(self._endpoint, self._context)
+        if self._is_ours:  # else the service would report the cost of another one
+            report_cost(self._endpoint, self._context)
         return summary
+
+    def _look(self, hook: InferenceEndpointsHook) -> InferenceEndpoint:
+        return hook.get_conn().get_inference_endpoint(self._endpoint.name, namespace=self._endpoint.namespace)
 
     def _forget(self, *, seen_gone: bool) -> None:
         """Remove the records of an endpoint that this task has deleted."""

@@ -110,6 +110,9 @@ class Guard:
     def prepare_again(self) -> None:
         """After a deferral, before anything else. Raises nothing: the wait is over, and may have ended well."""
 
+    def started(self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> None:
+        """The request is answered: this is the endpoint."""
+
     def check(self) -> None:
         """Before a wait, and after every look of one that occupies the worker; may raise to end it."""
 

@@ -1,4 +1,7 @@
-"""Who else holds an endpoint: asked before an action that would stop or change what others use."""
+"""Who else holds an endpoint, and whether it is another one by now: asked before an action on the endpoint.
+
+Somebody may have deleted an endpoint and created another one with its name. That one is theirs, and is left running.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder, task_of_holder
+from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.leases.store import other_leases, store_for
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.ownership import was_replaced
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +88,10 @@ class Holders:
             )
         return bool(held)
 
+    def is_anothers(self, hook: InferenceEndpointsHook) -> bool:
+        """Whether this run has started an endpoint of which now only the name is left: somebody else's has it."""
+        return is_replaced(hook, *self._place(hook), run=self._run())
+
     def _others(self, hook: InferenceEndpointsHook) -> list[Lease]:
         mine = self._mine
         held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, self._ti)
@@ -107,6 +117,34 @@ class Holders:
 
     def _place(self, hook: InferenceEndpointsHook) -> tuple[str, str]:
         return self._endpoint.namespace or hook.get_conn().default_namespace(), self._endpoint.name
+
+
+def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run: tuple[str, str] | None = None) -> bool:
+    """Whether somebody else has created the endpoint anew since its last start by this provider. If so, says that.
+
+    :param run: DAG and run: a start by any other says nothing; None for any start
+    """
+    note = StartNotes(hook.lease_path).read(namespace, name)
+    if note is None or (run is not None and run != (note.dag_id, note.run_id)):
+        return False
+    client = hook.get_conn()
+    try:
+        endpoint = client.run(flows.find(client.session, name, namespace))
+    except InferenceEndpointError as error:
+        log.warning("Could not read whether endpoint %s was replaced since its start: %s", name, error)
+        return False
+    if endpoint is None or not was_replaced(endpoint, note):
+        return False
+    log.warning(
+        "Endpoint %s/%s is left as it is (%s): somebody else deleted the endpoint that %s started, and created this "
+        "one at %s. Its creator has to stop it.",
+        namespace,
+        name,
+        endpoint.status,
+        note.who,
+        endpoint.created_at,
+    )
+    return True
 
 
 def lease_in(told: Mapping[str, Any] | None) -> Lease | None:

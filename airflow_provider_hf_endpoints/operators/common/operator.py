@@ -180,6 +180,7 @@ class EndpointOperator(KnownArguments, KeyedOutput, BaseOperator):
             return Arrived.at(at.endpoint)
         assert self._attempt is not None
         guard, endpoint = self._attempt.guard, at.endpoint
+        guard.started(hook, endpoint)
         limit = deadline_after(at.began, self.timeout, self.execution_timeout)
         wait = WaitSpec(
             endpoint=endpoint.name,

@@ -251,6 +251,7 @@ class Start(Guard):
         :param resumed: the endpoint, for a resume. A created endpoint has a tag; a resume must be noted first.
         """
         self.check()  # a killed task starts nothing
+        self.ownership.identify(resumed)
         if resumed is not None:
             self.ownership.note_resume(resumed)
         self._note_start(hook)
@@ -263,6 +264,11 @@ class Start(Guard):
             self.ownership.owned = True
             raise
         self.ownership.owned = True
+
+    def started(self, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> None:
+        """Note which endpoint was created. Another one with its name is not this run's to stop."""
+        if self.ownership.owned and self.ownership.identify(endpoint):
+            self._note_start(hook)
 
     def lose(self) -> None:
         """Before the endpoint is deleted: add its cost to the account, also for a retry. Never raises."""

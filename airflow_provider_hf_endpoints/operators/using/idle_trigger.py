@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints._airflow import read_xcom, states_of
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse, Release, after_use, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.protocol import Shared, leave
+from airflow_provider_hf_endpoints.operators.common.held import is_replaced
 from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 from airflow_provider_hf_endpoints.operators.using.idle import SPARE
 from airflow_provider_hf_endpoints.operators.using.leases import Held
@@ -143,8 +144,10 @@ class IdleTrigger(BaseTrigger):
             return
         with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
 
-            def switch_off(found: str | None) -> Release:
+            def switch_off(found: str | None) -> Release | None:
                 policy = after_use(self.release, found)
+                if policy != "none" and is_replaced(hook, acquired.namespace, acquired.name):
+                    return None
                 hook.get_conn().release(acquired.name, policy, namespace=acquired.namespace)
                 return policy
 

@@ -43,7 +43,8 @@ class Held:
     """An endpoint for the steps: its leases, its state, start and stop.
 
     :param task_instance: the task SDK's, which asks Airflow; None to ask nothing
-    :param switch_off: applies the policy to an endpoint that was found in this state; returns what it did
+    :param switch_off: applies the policy to an endpoint that was found in this state; returns what it did, None if the
+        endpoint is another one
     :ivar did: the last action on the endpoint that was not undone
     """
 
@@ -53,7 +54,7 @@ class Held:
         namespace: str,
         name: str,
         task_instance: Any = None,
-        switch_off: Callable[[str | None], Release] | None = None,
+        switch_off: Callable[[str | None], Release | None] | None = None,
     ) -> None:
         self.name, self.namespace = name, namespace
         self.client: EndpointsClient = hook.get_conn()
@@ -80,7 +81,9 @@ class Held:
                 return self.state()
             case SwitchOff(found=found):
                 assert self._switch_off is not None
-                self.did = self._switch_off(found)
+                done = self._switch_off(found)
+                self.did = done or "none"
+                return done is not None
             case SwitchOn():
                 self._switch_on()
         return None

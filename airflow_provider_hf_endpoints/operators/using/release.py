@@ -38,6 +38,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Guard, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.held import is_replaced
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
@@ -294,9 +295,12 @@ class _Releasing(Action):
         except StoreError as error:
             log.warning("Could not remove old leases of endpoint %s: %s", endpoint.name, error)
 
-    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release:
+    def _switch_off(self, hook: InferenceEndpointsHook, found: str | None) -> Release | None:
         policy = after_use(self._policy, found)
         endpoint = self._endpoint
+        if policy != "none" and is_replaced(hook, self._acquired.namespace, endpoint.name):
+            self._cost_told = True  # the service has no cost of an endpoint that is deleted
+            return None
         if self._policy == "keep":
             self._note_kept(hook)
         cost = self._cost_before_delete(hook) if policy == "delete" else None
@@ -319,7 +323,7 @@ class _Releasing(Action):
             return "none"
         log.warning("Could not read the leases of endpoint %s: %s", name, why)
         if held.quiet_for(self._quiet):
-            return self._switch_off(hook, self._acquired.found)
+            return self._switch_off(hook, self._acquired.found) or "none"
         raise NotReleasedError(
             self._undecided(
                 why, f"The service has seen requests in the last {self._quiet:.0f} s, so another DAG may use it. "
