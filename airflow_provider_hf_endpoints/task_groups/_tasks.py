@@ -238,7 +238,9 @@ def _where(given: dict[str, Any], task: Any) -> dict[str, Any]:
     """Where the endpoint is: as given, else by the `default_args` of the DAG and of the groups around a task."""
     defaults = defaults_of(task)
     found = {name: given.get(name, defaults.get(name)) for name in ("namespace", "hf_endpoints_conn_id")}
-    return found | {"hf_endpoints_conn_id": found["hf_endpoints_conn_id"] or InferenceEndpointsHook.default_conn_name}
+    if found["hf_endpoints_conn_id"] is None:
+        found["hf_endpoints_conn_id"] = InferenceEndpointsHook.default_conn_name
+    return found
 
 
 def _watch(label: str, work: list[str], **given: Any) -> Any:

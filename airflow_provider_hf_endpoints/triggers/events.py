@@ -87,6 +87,8 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
                 check_namespace(self.namespace)
         except InvalidArgumentError as error:
             raise BadWatchError(f"{error} (The arguments of a watcher are not templates.)") from None
+        if not self.hf_endpoints_conn_id.strip():
+            raise BadWatchError("hf_endpoints_conn_id is empty. Give the name of a connection, or leave it out.")
         unknown = [state for state in self.states if state not in WATCHABLE]
         if unknown or not self.states:
             raise BadWatchError(

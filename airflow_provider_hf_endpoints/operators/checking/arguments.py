@@ -39,6 +39,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 _PACKAGE = __name__.partition(".")[0]
 
 _NOTHING = ("", "None")  # what a template becomes where there is nothing
+_LEFT_OUT_OR_GIVEN = frozenset({"namespace", "hf_endpoints_conn_id"})  # an empty text would be another default
 _OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoint
 # What is written for a mapping, where a name and a value do not say enough.
 _MAPPED = {
@@ -180,6 +181,9 @@ def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iter
     :raises ValueError: for the first text that is not valid
     """
     fields = frozenset(templated)
+    for name in _LEFT_OUT_OR_GIVEN & given.keys():
+        if isinstance(given[name], str) and not given[name].strip():
+            raise ValueError(f"{name}={given[name]!r} is empty. Give a name, or leave {name} out.")
     return {
         name: _understood(name, value, kinds[name], templated=name in fields) if name in kinds else value
         for name, value in given.items()
