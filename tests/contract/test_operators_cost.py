@@ -249,6 +249,26 @@ def test_a_pause_counts_the_batches_of_its_own_endpoint(monkeypatch: pytest.Monk
     assert 111 == rows_told(monkeypatch, pause, Stored(results))
 
 
+def test_a_pause_counts_no_batch_of_a_namesake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two namespaces may each have an endpoint of that name."""
+    with DAG("costs", schedule=None) as dag:
+        mapped: Any = BatchInferenceOperator.partial(
+            task_id="mapped", endpoint="demo", namespace="globex", task="text-generation", prompt="{text}"
+        )
+        taken = create(task_id="create_namesake", namespace="globex").output
+        batches = [
+            batch("own", namespace="acme"),
+            batch("default"),
+            batch("template", namespace="{{ params.namespace }}"),
+            batch("of_a_namesake", namespace="globex"),
+            batch("taken", endpoint=taken),
+            mapped.expand_kwargs([{"input_path": "in.jsonl", "output_path": "out.jsonl"}]),
+        ]
+        batches >> PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", namespace="acme")
+    results = {(each.task_id, -1): {"rows": 10**number} for number, each in enumerate(batches)}
+    assert 111 == rows_told(monkeypatch, dag.get_task("pause"), Stored(results))
+
+
 def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside of a DAG run there is no beginning to count from."""
     with connected(monkeypatch):

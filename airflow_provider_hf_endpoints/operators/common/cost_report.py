@@ -70,7 +70,7 @@ def tell_cost(endpoint: EndpointRef, context: Context, cost: Cost | None) -> Non
         return
     dag_run: Any = context.get("dag_run")
     with _only_warning("Could not count the rows and tokens of the batches"):
-        rows, tokens = work_of(_batch_results(context, endpoint.name))
+        rows, tokens = work_of(_batch_results(context, endpoint))
         cost = cost.for_work(rows=rows, tokens=tokens)
     log.info("Cost of this run: %s", cost.summary())
     with _only_warning("Could not store the cost in XCom"):
@@ -114,7 +114,7 @@ def _reports(results: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
             yield from (each for each in result if isinstance(each, Mapping))
 
 
-def _batch_results(context: Context, endpoint: str) -> list[Any]:
+def _batch_results(context: Context, endpoint: EndpointRef) -> list[Any]:
     """What the endpoint's batches before this task returned in this run.
 
     Of a mapped group only those of this task's own map index: each index has its own endpoint, or its own use of one.
@@ -142,12 +142,22 @@ def _is_of(batch: Any, use: str | None, mapped: str | None) -> bool:
     return _mapped_group(batch) == mapped or (mapped is None and use is not None)
 
 
-def _is_on(batch: Any, endpoint: str) -> bool:
+def _is_on(batch: Any, endpoint: EndpointRef) -> bool:
     """Whether a batch may be on that endpoint, by what the DAG says; what a template says is not known here."""
-    given = getattr(batch, "partial_kwargs", {}).get("endpoint") if batch.is_mapped else batch.endpoint
+    given = _argument(batch, "endpoint")
     starter = getattr(given, "operator", None)  # of another task's result
-    named = given if starter is None else getattr(starter, "endpoint", None)
-    return not isinstance(named, str) or is_template(named) or named == endpoint
+    name = given if starter is None else getattr(starter, "endpoint", None)
+    namespace = _argument(batch if starter is None else starter, "namespace")
+    return _may_be(name, endpoint.name) and _may_be(namespace, endpoint.namespace)
+
+
+def _argument(task: Any, name: str) -> Any:
+    return getattr(task, "partial_kwargs", {}).get(name) if task.is_mapped else getattr(task, name, None)
+
+
+def _may_be(said: object, wanted: str | None) -> bool:
+    """Whether an argument may mean this value. One that is not given is a default that is not known here."""
+    return wanted is None or not isinstance(said, str) or is_template(said) or said == wanted
 
 
 def _use_of(task: Any) -> str | None:
