@@ -41,6 +41,17 @@ FOUND = (
     Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
     Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
     Found("skips_beside_work", "stopped under its own work", _beside(Task(kind="skips", picks="nothing"))),
+    # The second of two triggered runs waits for the first, which has failed; its starter waits, and nothing runs.
+    Found(
+        "triggered_run_that_is_held_back",
+        "endless",
+        Case(
+            dags=(
+                Dag(parts=(Group(tasks=(Task(),)), Task(kind="trigger dag", endpoint="b")), runs=(0, 0)),
+                Dag(dag_id="b", parts=(Alone(create=False, deferrable=False, tasks=()),), past=True, runs=()),
+            )
+        ),
+    ),
     # The run begins again when it is cleared, and its cost with it.
     Found(
         "release_cleared_after_the_run",

@@ -28,6 +28,9 @@ from airflow_provider_hf_endpoints.ownership import was_replaced
 
 log = logging.getLogger(__name__)
 
+# For the look at an endpoint that is to be stopped: it bills meanwhile.
+_LOOK = 5.0  # seconds
+
 
 class HeldByOthersError(InferenceEndpointError):
     """Others use the endpoint, or may: it is left as it is."""
@@ -127,9 +130,10 @@ def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run:
     note = StartNotes(hook.lease_path).read(namespace, name)
     if note is None or (run is not None and run != (note.dag_id, note.run_id)):
         return False
-    client = hook.get_conn()
     try:
-        endpoint = client.run(flows.find(client.session, name, namespace))
+        with hook.fresh_client() as client:
+            client.limit(_LOOK)
+            endpoint = client.run(flows.find(client.session, name, namespace))
     except InferenceEndpointError as error:
         log.warning("Could not read whether endpoint %s was replaced since its start: %s", name, error)
         return False
