@@ -18,9 +18,8 @@ from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.common.metrics import send_cost
-from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
+from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef, may_mean
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,8 @@ def _batch_results(context: Context, endpoint: EndpointRef) -> list[Any]:
     ti: Any = context["ti"]
     use, mapped = _use_of(task), _mapped_group(task)
     before = (each for each in task.get_flat_relatives(upstream=True) if _is_batch(each))
-    batches = [each.task_id for each in before if _is_of(each, use, mapped) and _is_on(each, endpoint)]
+    of_use = (each for each in before if _is_of(each, use, mapped))
+    batches = [each.task_id for each in of_use if may_mean(each, endpoint.name, endpoint.namespace)]
     if not batches:
         return []
     own = {} if mapped is None else {"map_indexes": ti.map_index}
@@ -140,24 +140,6 @@ def _is_of(batch: Any, use: str | None, mapped: str | None) -> bool:
     if use not in (taken or {_use_of(batch)}):
         return False
     return _mapped_group(batch) == mapped or (mapped is None and use is not None)
-
-
-def _is_on(batch: Any, endpoint: EndpointRef) -> bool:
-    """Whether a batch may be on that endpoint, by what the DAG says; what a template says is not known here."""
-    given = _argument(batch, "endpoint")
-    starter = getattr(given, "operator", None)  # of another task's result
-    name = given if starter is None else getattr(starter, "endpoint", None)
-    namespace = _argument(batch if starter is None else starter, "namespace")
-    return _may_be(name, endpoint.name) and _may_be(namespace, endpoint.namespace)
-
-
-def _argument(task: Any, name: str) -> Any:
-    return getattr(task, "partial_kwargs", {}).get(name) if task.is_mapped else getattr(task, name, None)
-
-
-def _may_be(said: object, wanted: str | None) -> bool:
-    """Whether an argument may mean this value. One that is not given is a default that is not known here."""
-    return wanted is None or not isinstance(said, str) or is_template(said) or said == wanted
 
 
 def _use_of(task: Any) -> str | None:

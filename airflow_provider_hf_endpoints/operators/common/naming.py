@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
+
 
 @dataclass(frozen=True)
 class EndpointRef:
@@ -20,6 +22,25 @@ class EndpointRef:
     name: str
     namespace: str | None
     hf_endpoints_conn_id: str
+
+
+def may_mean(task: Any, name: str, namespace: str | None) -> bool:
+    """Whether the `endpoint` of a task in the DAG may be that one. What a template says is not known here."""
+    given = _argument(task, "endpoint")
+    starter = getattr(given, "operator", None)  # of another task's result
+    named = given if starter is None else getattr(starter, "endpoint", None)
+    place = _argument(task if starter is None else starter, "namespace")
+    return _may_be(named, name) and _may_be(place, namespace)
+
+
+def _argument(task: Any, name: str) -> Any:
+    return getattr(task, "partial_kwargs", {}).get(name) if task.is_mapped else getattr(task, name, None)
+
+
+def _may_be(said: object, wanted: str | None) -> bool:
+    """Whether an argument may mean this value. One that is not given is a default that is not known here."""
+    known = isinstance(said, str) and wanted is not None and not is_template(said) and not is_template(wanted)
+    return not known or said == wanted
 
 
 class _NamesEndpoint(Protocol):

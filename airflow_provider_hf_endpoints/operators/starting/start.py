@@ -109,7 +109,8 @@ class Start(Guard):
         self._holder: str | None = None  # of a lease on the endpoint, in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
         self.emergency = EmergencyRelease(endpoint, terms.policies)
-        self._keep = is_kept(False if terms.in_group and terms.keep is None else terms.keep, task, endpoint.name)
+        keep = False if terms.in_group and terms.keep is None else terms.keep
+        self._keep = is_kept(keep, task, endpoint.name, endpoint.namespace)
         self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
         self.search = state.search
         # A clear raises `max_tries`, and a retry does not: a retry continues the budget of the previous try.
@@ -146,7 +147,7 @@ class Start(Guard):
         """In a group: note the use for a later clear. Elsewhere: check that a started endpoint can be stopped."""
         if not self._terms.in_group:
             if self._begins:
-                ends = stopped_by(self._task, self._endpoint.name)
+                ends = stopped_by(self._task, self._endpoint.name, self._endpoint.namespace)
                 refuse_work_that_is_held_back(
                     self._task, ends, self._context.get("logical_date"), self._context.get("ti")
                 )

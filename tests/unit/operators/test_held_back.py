@@ -115,6 +115,23 @@ def test_a_start_that_nothing_stops_waits_for_nothing() -> None:
     refuse_work_that_is_held_back(start, ["start"], RUN)
 
 
+def test_a_start_is_not_stopped_by_what_stops_another_endpoint() -> None:
+    """A namesake in another namespace, or what another task has started."""
+    with DAG("dag", schedule=None):
+        start: Any = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", namespace="acme")
+        other: Any = ResumeInferenceEndpointOperator(task_id="other", endpoint="other", namespace="acme")
+        stops = {
+            "namesake": ("demo", "globex"),
+            "own": ("demo", "acme"),
+            "default": ("demo", None),
+            "of_other": (other.output, None),
+            "of_start": (start.output, None),
+        }
+        for name, (endpoint, namespace) in stops.items():
+            start >> PauseInferenceEndpointOperator(task_id=name, endpoint=endpoint, namespace=namespace)
+    assert {"own", "default", "of_start"} == set(stopped_by(start, "demo", "acme"))
+
+
 @pytest.mark.parametrize(("state", "refused"), [("skipped", False), (None, True)])
 def test_what_a_branch_has_skipped_already_holds_nothing_back(state: str | None, refused: bool) -> None:
     """The branch stands before the use, and Airflow says what became of the task behind it."""
