@@ -55,8 +55,8 @@ _CLOCK_SLACK = 60.0  # seconds
 def was_replaced(endpoint: InferenceEndpoint, note: StartNote | None) -> bool:
     """Whether somebody else has deleted the endpoint that the note is about, and created another with its name.
 
-    An endpoint with a creator tag is this provider's own, whoever changed it since. If in doubt, it is the same one:
-    an endpoint that nobody stops costs money.
+    An endpoint with a creator tag is this provider's own. In doubt, the endpoint counts as the same one: an endpoint
+    that keeps running costs money.
     """
     if note is None or endpoint.created_at is None or creator_tags_in(endpoint.tags):
         return False

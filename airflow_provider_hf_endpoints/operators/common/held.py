@@ -123,7 +123,7 @@ class Holders:
 
 
 def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run: tuple[str, str] | None = None) -> bool:
-    """Whether somebody else has created the endpoint anew since its last start by this provider. If so, says that.
+    """Whether somebody else has created the endpoint again since its last start by this provider. If so, logs that.
 
     :param run: DAG and run: a start by any other says nothing; None for any start
     """
