@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_hf_endpoints.batch import main
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch import BatchJob
 from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
@@ -111,6 +112,22 @@ def test_no_group_quotes_a_token(name: str) -> None:
     """Its arguments are those of several tasks."""
     for give in GIVEN:
         assert_hidden(lambda token, give=give: inference_endpoint(**{"name": "demo", name: give(token)}))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, name in ARGUMENTS if name == "hf_endpoints_conn_id"])
+def test_a_token_in_place_of_a_connection_is_refused(kind: Any) -> None:
+    """Airflow would store it with the DAG, and show it with the rendered arguments."""
+    for token in TOKENS:
+        with pytest.raises(ValueError, match="hf_endpoints_conn_id seems to be a token"):
+            made(kind, hf_endpoints_conn_id=token)
+
+
+def test_no_hook_quotes_a_token() -> None:
+    """Nor in capitals, as in the name of the variable that would define such a connection."""
+    for token in TOKENS:
+        words = shown(lambda token=token: InferenceEndpointsHook(token).get_conn())  # type: ignore[misc]
+        assert "seems to be a token" in words
+        assert token.lower() not in words.lower()
 
 
 def test_no_watcher_and_no_client_quotes_a_token() -> None:
