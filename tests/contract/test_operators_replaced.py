@@ -106,7 +106,7 @@ def test_a_watch_leaves_it_too(emulator: Emulator, how: str, monkeypatch: pytest
     use = Use()
     started(emulator, how, use)
     created_by_hand(emulator, instead=True)
-    trigger = IdleTrigger("use.acquire", "use.start", [], 1.0, "hf_endpoints_default", "delete")
+    trigger = IdleTrigger("use.acquire", "use.start", [], 1.0, "hf_endpoints_default", "pause")
     trigger.task_instance = SimpleNamespace(task_id="use.watch", dag_id="nightly", run_id="run-1", map_index=-1)  # type: ignore[assignment]
     read = "airflow_provider_hf_endpoints.operators.using.idle_trigger.read_xcom"
     monkeypatch.setattr(read, lambda *_: use.acquired)
