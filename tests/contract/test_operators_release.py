@@ -172,7 +172,7 @@ def test_on_kill_before_the_create_is_sent(emulator: Emulator, monkeypatch: pyte
     assert calls(emulator) == []
 
 
-def test_on_kill_at_the_deferral(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_kill_at_the_deferral(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes after the last look at it: the wait is not handed over for an endpoint that is paused now."""
     operator = create(deferrable=True)
     original = operator.defer
@@ -184,7 +184,7 @@ def test_on_kill_at_the_deferral(emulator: Emulator, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(operator, "defer", interrupted)
     with pytest.raises(TaskKilledError):
         run(operator)
-    assert calls(emulator) == ["POST ", "POST /demo/pause"]
+    assert calls(slow) == ["POST ", "POST /demo/pause"]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
