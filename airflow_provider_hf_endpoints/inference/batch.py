@@ -15,7 +15,7 @@ from functools import partial
 
 from airflow_provider_hf_endpoints.inference.engines.load import ASK
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
-from airflow_provider_hf_endpoints.inference.http.address import without_login
+from airflow_provider_hf_endpoints.inference.http.address import without_secrets
 from airflow_provider_hf_endpoints.inference.http.open_transport import open_transport
 from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT, Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
@@ -232,8 +232,8 @@ def _opened(job: BatchJob, run: Run) -> Transport:
         )
     except Exception as error:
         raise BatchInputError(
-            f"cannot connect to {without_login(job.url)} ({type(error).__name__}: {error}). Check the URL, the token, "
-            "the proxy settings, and the variables SSL_CERT_FILE and SSL_CERT_DIR"
+            f"cannot connect to {without_secrets(job.url)} ({type(error).__name__}: {error}). Check the URL, the "
+            "token, the proxy settings, and the variables SSL_CERT_FILE and SSL_CERT_DIR"
         ) from error
 
 

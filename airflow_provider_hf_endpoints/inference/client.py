@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     MalformedAnswerError,
 )
 from airflow_provider_hf_endpoints.inference.given import plain
-from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
+from airflow_provider_hf_endpoints.inference.http.address import endpoint_url, url_of
 from airflow_provider_hf_endpoints.inference.http.certificates import verify_for
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     MAYBE_STALE,
@@ -104,7 +104,7 @@ class _Settings:
         }
 
     def _call_options(self, request: WireRequest) -> dict[str, Any]:
-        options: dict[str, Any] = {"method": request.method, "url": self.url + request.route}
+        options: dict[str, Any] = {"method": request.method, "url": url_of(self.url, request.route)}
         if request.json is not None:
             options["content"] = json.dumps(request.json, ensure_ascii=False).encode()
             options["headers"] = {"content-type": "application/json"}

@@ -17,7 +17,7 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.inference.engines import discovery
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
-from airflow_provider_hf_endpoints.inference.http.address import without_login
+from airflow_provider_hf_endpoints.inference.http.address import without_secrets
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError, OutputBusyError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
@@ -192,7 +192,7 @@ class Run:
             "batch starts: %s rows of task %s to %s (engine %s, model %s), results in %s, %s requests in flight, %s",
             "an unknown number of" if total is None else total,
             job.task,
-            without_login(job.url),
+            without_secrets(job.url),
             self._engine,
             (self._target.model if self._target else None) or job.model or "the endpoint's own",
             self._layout.results,
@@ -372,7 +372,7 @@ class Run:
             "job": digest(self._identity),
             "identity": self._identity,
             "report": report.as_dict(),
-            "endpoint": without_login(self._job.url),
+            "endpoint": without_secrets(self._job.url),
             "started_at": self._began.isoformat(timespec="seconds"),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {"results": self._layout.results.name, "errors": self._layout.errors.name},

@@ -76,6 +76,14 @@ def send(open_one: Open, url: str, *requests: HttpRequest, pause: float = 0.0) -
     return asyncio.run(main())
 
 
+def test_a_query_of_the_endpoint_is_sent_with_every_request(open_one: Open) -> None:
+    """Behind the route, whether the endpoint was given with `/v1` or without."""
+    with serving(always(Reply(200, {}))) as server:
+        send(open_one, server.url + "/deployments/d/v1?api-version=2024-10-21", POST)
+        send(open_one, server.url + "/deployments/d?api-version=2024-10-21", POST)
+    assert ["/deployments/d/x?api-version=2024-10-21"] * 2 == [request.path for request in server.requests]
+
+
 def test_a_request_arrives_as_it_was_meant(open_one: Open) -> None:
     """Path below the endpoint's own, the token, the body and its type; the answer's headers in lower case."""
     with serving(lambda r: Reply(201, {"ok": 1}, headers={"X-Some": "Thing"})) as server:

@@ -66,6 +66,7 @@ MAY_IMPORT |= {
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }
 _JOB = {*GROUND, "_redact", "_money", "inference.engines", "inference.inputs", "inference.requests"}
+_JOB |= {"inference.http.address"}
 _OUTPUT = {*GROUND, "_packages", "inference.inputs", "inference.journal", "inference.job"}
 _SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
 _RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}

@@ -19,6 +19,7 @@ class Address:
 
     :param authority: host and port as in the URL, for the header `host`
     :param path: before every route, without a slash at its end
+    :param query: behind every route, without its question mark, such as `api-version=2024-10-21`
     """
 
     secure: bool
@@ -26,6 +27,7 @@ class Address:
     port: int
     authority: str
     path: str
+    query: str = ""
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -44,17 +46,45 @@ class Address:
             raise ValueError(f"{url!r} has no valid host name: {host!r}")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         authority = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
-        return cls(parts.scheme == "https", host, port, authority, parts.path)
+        return cls(parts.scheme == "https", host, port, authority, parts.path, parts.query)
+
+    def target(self, route: str) -> str:
+        """What stands in the first line of a request for a route."""
+        return _joined(self.path, route, self.query)
 
 
 def endpoint_url(url: str) -> str:
-    """The endpoint's own URL, also if it was given in the form for OpenAI's client, with `/v1` at its end."""
-    return _OPENAI_PART.sub("", url.strip().rstrip("/")).rstrip("/")
+    """The endpoint's own URL, also if it was given in the form for OpenAI's client, with `/v1` at its end.
+
+    A query stays: services want `?api-version=…` with every request.
+
+    :raises ValueError: it has a fragment, which no request contains
+    """
+    if "#" in url:
+        raise ValueError("it contains '#'. What follows is never sent, so leave it out, or write %23 for '#'")
+    base, _, query = url.strip().partition("?")
+    base = _OPENAI_PART.sub("", base.rstrip("/")).rstrip("/")
+    return f"{base}?{query}" if query else base
 
 
-def without_login(url: str) -> str:
-    """The URL as a log, a manifest or an error may name it."""
-    host = host_of(url)
+def url_of(endpoint: str, route: str) -> str:
+    """The URL of a route.
+
+    :param endpoint: as `endpoint_url` returns it
+    """
+    base, _, query = endpoint.partition("?")
+    return _joined(base, route, query)
+
+
+def _joined(base: str, route: str, query: str) -> str:
+    if not query:
+        return base + route
+    return f"{base}{route}{'&' if '?' in route else '?'}{query}"
+
+
+def without_secrets(url: str) -> str:
+    """The URL as a log, a manifest or an error may name it: without login, and without a query, which may be a key."""
+    host, url = host_of(url), url.partition("?")[0]
     return url.replace(urlsplit(url).netloc, host, 1) if host else url
 
 

@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     InferenceError,
     InferenceTimeoutError,
 )
-from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers, endpoint_url
+from airflow_provider_hf_endpoints.inference.http.address import Address, check_headers, endpoint_url, url_of
 from airflow_provider_hf_endpoints.inference.http.certificates import verify_for
 from airflow_provider_hf_endpoints.inference.http.http1 import passes
 from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
@@ -146,7 +146,7 @@ class HttpxTransport(Transport):
 
         asked = self._client.build_request(
             request.method,
-            self._base + request.route,
+            url_of(self._base, request.route),
             content=request.body or None,
             headers=JSON_BODY if request.body else None,
             timeout=None,

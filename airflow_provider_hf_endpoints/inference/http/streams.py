@@ -268,7 +268,7 @@ class StreamsTransport(Transport):
         start = self._starts.get(key)
         if start is None:
             try:
-                target = quote(self._address.path + request.route, safe="/%:@!$&'()*+,;=~?-._")
+                target = quote(self._address.target(request.route), safe="/%:@!$&'()*+,;=~?-._")
             except UnicodeError as error:
                 raise BadRequestError(f"the request was not sent: the route {request.route!r} is not a text") from error
             start = f"{request.method} {target} HTTP/1.1\r\n".encode("ascii") + self._head

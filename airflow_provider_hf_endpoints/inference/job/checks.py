@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
+from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
 
 
@@ -69,7 +70,7 @@ def url(value: str) -> None:
     if not value.lower().startswith(("http://", "https://")):
         raise ValueError(f"url must start with https:// or http://, not {value!r}")
     try:
-        _ = urlsplit(value).port
+        _ = urlsplit(endpoint_url(value)).port
     except ValueError as error:
         raise ValueError(f"url is not valid ({error}): {value!r}") from None
 
