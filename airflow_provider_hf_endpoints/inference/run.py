@@ -393,6 +393,7 @@ class Run:
                 "ids_are_places": places,
                 "ids": ids,
                 "lines": self._source.lines,
+                "earlier_replica_seconds": 0.0 if self._spending is None else self._spending.before.replica_seconds,
             },
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
         }

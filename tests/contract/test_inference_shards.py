@@ -74,6 +74,20 @@ def test_shards_write_what_one_worker_writes(tmp_path: Path, options: dict[str, 
     assert [path.name for path in (tmp_path / "out/_shards").iterdir()] == ["plan.json"]
 
 
+def test_the_whole_costs_no_more_than_its_shards(tmp_path: Path) -> None:
+    """And as much as the longest of them: each counts the whole endpoint, at the same time as others."""
+    write_rows(tmp_path, questions(40))
+    with serving(echo) as server:
+        job = job_of(server.url, tmp_path, price_per_hour=3600.0)
+        run_shards(job, planned(tmp_path))
+        report = merge_shards(tmp_path / "out", keep_shards=True)
+    manifests = [json.loads(path.read_text()) for path in (tmp_path / "out/_shards").glob("*/manifest.json")]
+    costs = [manifest["report"]["cost"]["replica_minutes"] for manifest in manifests]
+    assert report.cost is not None
+    assert (4, True) == (len(costs), max(costs) - 0.001 <= report.cost["replica_minutes"] <= sum(costs) + 0.001)
+    assert report.cost["usd"] == pytest.approx(report.cost["replica_minutes"] * 60, abs=0.1)  # which is rounded
+
+
 @pytest.mark.parametrize("shards", [3, 40])
 @pytest.mark.parametrize("kind", ["jsonl", "openai-batch"])
 def test_failed_rows_stand_on_the_lines_of_their_file(tmp_path: Path, kind: str, shards: int) -> None:

@@ -143,7 +143,8 @@ class Spending:
     def __init__(self, budget: Budget, now: float, before: Spent | None = None, *, shared: bool = False) -> None:
         self.budget = budget
         self._shared = shared
-        self._before = before or Spent()
+        #: What earlier runs used.
+        self.before = before or Spent()
         self._began = self._at = now
         self._replicas = 1
         self._replica_seconds = 0.0
@@ -160,9 +161,9 @@ class Spending:
         """Everything used until `now`, with earlier runs."""
         self._pass(now)
         return Spent(
-            self._before.replica_seconds + self._replica_seconds,
-            self._before.seconds + now - self._began,
-            self._before.rows + rows,
+            self.before.replica_seconds + self._replica_seconds,
+            self.before.seconds + now - self._began,
+            self.before.rows + rows,
         )
 
     def notice(self, now: float, rows: int, left: int | None) -> Notice | None:
@@ -193,7 +194,7 @@ class Spending:
         """
         if rows == 0:
             return None
-        spent = self._before
+        spent = self.before
         if self._share(spent) >= 1.0:
             return Notice("spent", f"the {self.budget.name} is spent: {self.words(spent)}")
         pace = self.budget.rows_per_replica_second

@@ -32,6 +32,7 @@ from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLoc
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
+from airflow_provider_hf_endpoints.inference.shards.cost import cost_of_whole
 from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
@@ -258,6 +259,7 @@ def _manifest(
         seconds=(datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds(),
         engine=_all("engine", parts),
         model=_all("model", parts),
+        cost=cost_of_whole([part.manifest for part in parts], totals),
         **totals,
     )
     return {

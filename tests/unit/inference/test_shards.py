@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, rea
 from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
 from airflow_provider_hf_endpoints.inference.limit.limiter import START_PER_REPLICA, Limiter
 from airflow_provider_hf_endpoints.inference.shards import ids as shard_ids
+from airflow_provider_hf_endpoints.inference.shards.cost import cost_of_whole
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move
 from airflow_provider_hf_endpoints.inference.shards.plan import Piece, Plan, PlannedFile, plan_shards
 from airflow_provider_hf_endpoints.inference.wire import Load
@@ -297,3 +300,49 @@ def test_a_bad_row_says_on_which_line_of_the_file_it_stands() -> None:
     assert expected[:-2] + tail == Move(10, 50, ids_are_places=True).letter(letter, line)
     answered = b'{"id":3,"index":3,"output":{%b"}}}\n' % bad
     assert answered == Move(0, 50, ids_are_places=True).line(answered)
+
+
+def shard_manifest(began: float, seconds: float, **options: Any) -> dict[str, Any]:
+    """What a merge reads of a shard's manifest for its cost; times are seconds of an hour."""
+    at = datetime(2026, 11, 30, 12, tzinfo=UTC) + timedelta(seconds=began + seconds)
+    earlier, replicas = options.get("earlier", 0.0), options.get("replicas", 1)
+    cost = {"replica_minutes": (seconds * replicas + earlier) / 60, "price_per_hour": options.get("price", 3.6)}
+    report = {"seconds": seconds, "cost": options.get("cost", cost)}
+    return {"report": report, "finished_at": at.isoformat(), "shard": {"earlier_replica_seconds": earlier}}
+
+
+TOTALS = {"rows": 1000, "prompt_tokens": 600_000, "completion_tokens": 400_000}
+
+
+@pytest.mark.parametrize(
+    ("manifests", "replica_seconds"),
+    [
+        ([shard_manifest(0, 600), shard_manifest(0, 600)], 600),
+        ([shard_manifest(0, 600), shard_manifest(600, 600)], 1200),
+        ([shard_manifest(0, 600), shard_manifest(300, 600)], 900),
+        ([shard_manifest(0, 600), shard_manifest(100, 60, replicas=2)], 660),
+        ([shard_manifest(0, 60), shard_manifest(600, 60)], 120),
+        ([shard_manifest(0, 60, earlier=300.0), shard_manifest(0, 60)], 360),
+        ([shard_manifest(0, 0.0)], 0),
+    ],
+    ids=["at once", "one by one", "overlapping", "two replicas", "a pause", "killed before", "already done"],
+)
+def test_a_moment_of_several_shards_costs_once(manifests: list[dict[str, Any]], replica_seconds: float) -> None:
+    """The endpoint is billed by its time, and each shard counts all of it."""
+    cost = cost_of_whole(manifests, TOTALS)
+    assert cost is not None
+    assert replica_seconds / 60 == pytest.approx(cost["replica_minutes"], abs=0.01)
+    assert replica_seconds / 1000 == pytest.approx(cost["usd"])
+    assert (cost["usd"], cost["usd"]) == (cost["usd_per_1000_rows"], cost["usd_per_million_tokens"])
+
+
+def test_a_cost_without_a_price_is_time_alone() -> None:
+    """Money is null, as in the report of one worker."""
+    cost = cost_of_whole([shard_manifest(0, 60, price=None)], TOTALS)
+    assert cost is not None
+    assert (1.0, None, None) == (cost["replica_minutes"], cost["usd"], cost["usd_per_1000_rows"])
+
+
+def test_shards_that_know_no_cost_have_none_together() -> None:
+    """A part of the cost would pass for the whole."""
+    assert None is cost_of_whole([shard_manifest(0, 60), shard_manifest(0, 60, cost=None)], TOTALS)
