@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,64 @@ def test_classification_on_tei(tmp_path: Path) -> None:
     assert [line["output"] for line in expected] == [line["output"] for line in lines(tmp_path)]
     assert (41, 3) == (report.succeeded, report.requests)
     assert {"label", "score"} == set(lines(tmp_path)[0]["output"][0])
+
+
+#: A value other than the default for every argument of a job, and some of them again. Each is tried with arrays.
+OTHERS: list[tuple[str, Any]] = [
+    *[("engine", each) for each in ("tei", "llamacpp", "tgi", "huggingface")],
+    *[("task", each) for each in ("text-classification", "chat-completion", "sentence-similarity")],
+    *(("url", None), ("input_path", None), ("output_path", None), ("rows_per_request", 4), ("shard", None)),
+    *(("token", "t"), ("input_format", "jsonl"), ("input_format", "openai-batch"), ("encoding", "utf-8")),
+    *(("delimiter", ";"), ("output_format", "jsonl"), ("model", "another"), ("prompt", "<{inputs}>")),
+    *(("messages", "{chat}"), ("body", {"input": "{inputs}"}), ("system", "Be brief."), ("route", "/x")),
+    *(("id_column", "id"), ("keep_columns", ("id",)), ("keep_response", True), ("order_window", 0)),
+    *(("parameters", {"dimensions": 2}), ("row_parameters", {"dimensions": "{id}"})),
+    *(("response_schema", {"type": "array"}), ("max_concurrency", 1), ("concurrency_ceiling", 2)),
+    *(("max_attempts", 2), ("retry_budget", None), ("request_timeout", 9.0), ("row_timeout", 9.0)),
+    *(("hedge_after", "auto"), ("startup_timeout", 9.0), ("probe_interval", 1.0), ("job_timeout", 99.0)),
+    *(("drain_timeout", 9.0), ("concurrent_shards", 1), ("on_bad_input", "stop"), ("on_empty", "succeed")),
+    *(("on_existing", "overwrite"), ("max_error_rate", None), ("max_error_rate_after", 1)),
+    *(("fail_on_errors", True), ("max_cost", 9.0), ("max_runtime", 99.0), ("price_per_hour", 1.0)),
+    *(("rows_per_replica_second", 9.0), ("budget_key", "b"), ("attempt_key", "a"), ("shared_budgets", ())),
+    *(("checkpoint_interval", 1.0), ("progress_interval", 1.0), ("transport", "httpx"), ("max_response_bytes", 9999)),
+]
+
+
+def test_every_argument_was_tried_with_arrays() -> None:
+    """A new one, too: it may make the requests of two rows differ, or read an answer that several rows share."""
+    assert {each.name for each in fields(BatchJob)} == {name for name, _ in OTHERS}
+
+
+@pytest.mark.parametrize(("name", "value"), OTHERS)
+def test_a_number_of_rows_is_kept_or_refused(tmp_path: Path, name: str, value: Any) -> None:
+    """Never taken and then ignored, whatever else the job is given."""
+    rows = [{"inputs": text, "id": n, "text": text} for n, text in enumerate(numbered(8))]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def answer(request: Request) -> Reply:
+        if "input" in request.body:
+            return embeddings(request)
+        texts = request.body.get("inputs") or ["?"]
+        return Reply(json=[vector(str(text)) for text in ([texts] if isinstance(texts, str) else texts)])
+
+    given = {} if value is None and name not in ("retry_budget", "max_error_rate") else {name: value}
+    with serving(answer) as server:
+        try:
+            run_batch(job_of(server.url, tmp_path, **{"rows_per_request": 4, **given}))
+        except (ValueError, BatchInputError):
+            assert [] == server.posts
+            return
+        sent = [request.body.get("input") or request.body.get("inputs") for request in server.posts]
+        assert [4, 4] == [len(texts) if isinstance(texts, list) else 1 for texts in sent]
+
+
+def test_requests_that_differ_in_more_than_a_text_are_found_out_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody has said of an argument that it makes them differ."""
+    write(tmp_path, numbered(8))
+    monkeypatch.setattr(BatchJob, "_may_share_requests", True)
+    with serving(embeddings) as server:
+        with pytest.raises(BatchInputError, match=r"rows_per_request=4 is not possible: .* differ in more than one"):
+            run_batch(job_of(server.url, tmp_path, row_parameters={"user": "{inputs}"}, rows_per_request=4))
+        assert [] == server.posts

@@ -99,7 +99,7 @@ def array_form(
     """The form of a request with several rows; None if rows are sent alone.
 
     :param frame: the request around the one text in which rows differ; None if they differ in more
-    :raises BatchInputError: the job sets a number of rows, but this engine takes one
+    :raises BatchInputError: the job sets a number of rows, but this engine takes one, or rows differ in more
     """
     name, known = canonical_task(task), traits(target.dialect).array_tasks
     if rows_per_request == 1:
@@ -111,7 +111,14 @@ def array_form(
             f"rows_per_request={rows_per_request} is not possible: this engine ({target.dialect}) takes one row per "
             f"request for {task!r}"
         )
-    return None if frame is None else ArrayForm(frame.route, name, frame.before, frame.after, wrapped=known[name])
+    if frame is not None:
+        return ArrayForm(frame.route, name, frame.before, frame.after, wrapped=known[name])
+    if rows_per_request == "auto":
+        return None
+    raise BatchInputError(
+        f"rows_per_request={rows_per_request} is not possible: the requests of two rows differ in more than one text, "
+        "so they cannot share a request. Leave rows_per_request out"
+    )
 
 
 def _alone(task: str, entry: Any) -> Any:

@@ -116,7 +116,7 @@ def put_together(
     :param resume: knows which rows an earlier run has finished
     :param pace: decides how many requests may be sent
     :param why_stop: called every few milliseconds; why to stop, None to continue
-    :raises BatchInputError: the job sets a number of rows per request, but this engine takes one
+    :raises BatchInputError: the job sets a number of rows per request, but rows cannot share one
     """
     tally, ending, queue = Tally(), Ending(), RetryQueue()
     shape, target = engine.shape, engine.target
