@@ -54,6 +54,7 @@ from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
 log = logging.getLogger(__name__)
@@ -115,12 +116,23 @@ class Run:
         if found is None and job.on_existing != "overwrite":
             refuse_foreign(layout)
         if not resumes:
-            with replacing(description, check) as file:
-                about = description_of(job, self._input, layout)
-                file.write(encoded(about))
+            self._describe()
+        if local_path(layout.journal) is not None:  # elsewhere, each look is a request
+            self._resume.journal.describe = self._describe_again
         done = self._resume.read_journal()
         if done:
             log.info("resuming an earlier run: %d rows are done and are not sent again", done)
+
+    def _describe(self) -> None:
+        """Write whose journal it is. Without that, no later run knows its rows."""
+        with replacing(self._layout.journal / "job.json", self._lock.check) as file:
+            file.write(encoded(description_of(self._job, self._input, self._layout)))
+
+    def _describe_again(self) -> None:
+        """Write it again if somebody has deleted or moved the journal while the batch runs."""
+        if not (self._layout.journal / "job.json").exists():
+            log.warning("%s was deleted or moved while the batch runs. It is written again", self._layout.journal)
+            self._describe()
 
     async def refuse_to_begin(self, why_stop: Stops) -> None:
         """

@@ -9,12 +9,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputConflictError
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchError,
+    BatchStopped,
+    JournalCorruptError,
+    OutputConflictError,
+)
+from airflow_provider_hf_endpoints.inference.journal import recorder
 from tests.contract.batch_play import counting, job_of, prompt_of, questions, results, stopped_early, write_rows
 from tests.contract.inference_server import Reply, Request, echo, serving
 
@@ -140,3 +147,73 @@ def test_a_journal_that_is_deleted_while_the_batch_runs_loses_no_answer(tmp_path
         report = run_batch(job_of(server.url, tmp_path))
         assert 30 == len(server.posts)
     assert (30, 30) == (report.succeeded, len(results(tmp_path)))
+
+
+def journal_of(folder: Path) -> Path:
+    return folder / "out/_journal"
+
+
+def take_away(what: str, segment: Path) -> None:
+    match what:
+        case "folder":
+            shutil.rmtree(segment.parent.rename(segment.parent.with_name("moved")))  # at once, as seen by the batch
+        case "moved folder":
+            segment.parent.rename(segment.parent.with_name("moved"))
+        case "segment":
+            segment.unlink()
+        case "moved segment":
+            segment.rename(segment.with_name("moved"))
+        case _:
+            segment.rename(segment.with_name("moved"))
+            segment.write_bytes(b"")
+
+
+@pytest.mark.parametrize("gone", ["folder", "moved folder", "segment", "moved segment", "another file in its place"])
+def test_a_journal_that_is_gone_while_its_batch_runs_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """With the rows before and after, so that the next run sends none of them again."""
+    monkeypatch.setattr(recorder, "GROUP_ROWS", 20)
+    write_rows(tmp_path, questions(200))
+    lost: list[str] = []
+
+    def answer(request: Request) -> Reply:
+        segments = list(journal_of(tmp_path).glob("*.log"))
+        if not lost and segments and segments[0].stat().st_size and len(server.posts) >= 60:
+            lost.append(gone)
+            take_away(gone, segments[0])
+        waits = len(server.posts) >= (150 if lost else 60)  # for the first group, and for the stop
+        return replace(echo(request), delay=0.3 if waits else 0.0)
+
+    with serving(answer) as server:
+        job = job_of(server.url, tmp_path, checkpoint_interval=0.05)
+        with pytest.raises(BatchStopped):
+            run_batch(job, stop=lambda: bool(lost) and len(server.posts) >= 150)
+        assert [gone] == lost
+        report = run_batch(job_of(server.url, tmp_path))
+    assert (200, 200) == (report.succeeded, len(server.posts))
+    assert report.prompt_tokens == sum(line["usage"]["prompt_tokens"] for line in results(tmp_path))
+
+
+def test_rows_of_an_earlier_run_that_are_gone_are_sent_again_by_the_next(tmp_path: Path) -> None:
+    """The run that misses them says so at once and in words, and keeps its own."""
+    write_rows(tmp_path, questions(100))
+
+    def answer(request: Request) -> Reply:
+        if len(server.posts) == 70:
+            for path in before:
+                path.unlink(missing_ok=True)
+        waits = not before and len(server.posts) >= 40  # until the batch has seen that it has to stop
+        return replace(echo(request), delay=0.3 if waits else 0.0)
+
+    before: list[Path] = []
+
+    with serving(answer) as server:
+        with pytest.raises(BatchStopped):
+            run_batch(job_of(server.url, tmp_path), stop=lambda: len(server.posts) >= 40)
+        before += list(journal_of(tmp_path).glob("*.log"))
+        done = len(server.posts)
+        with pytest.raises(JournalCorruptError, match="was deleted or moved while the batch ran"):
+            run_batch(job_of(server.url, tmp_path))
+        assert 100 == run_batch(job_of(server.url, tmp_path)).succeeded
+        assert 100 + done == len(server.posts)

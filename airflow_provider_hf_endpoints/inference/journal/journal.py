@@ -34,6 +34,8 @@ class Journal:
         self._lock = lock
         #: Whether no other run can write to the journal at the moment, so that sending is useful.
         self.is_ours: Callable[[], bool] = _nobody_else if lock is None else lock.is_sure
+        #: Called before each group is written, and may raise: writes again what somebody has deleted beside it.
+        self.describe: Callable[[], None] = _nothing
         self.index = Index()
         #: Tokens of all answers of all runs, with answers that were thrown away, and of rows that changed since.
         self.prompt_tokens = 0
@@ -96,6 +98,7 @@ class Journal:
         if not records:
             return
         self.check()
+        self.describe()
         segment, start = self._segments.append(b"".join([line for _, line in records]))
         for record, line in records:
             self._count(record.flags, record.prompt_tokens, record.completion_tokens)
@@ -138,6 +141,10 @@ class Journal:
         self.check()
         self.close()
         remove_folder(self.folder)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _nobody_else() -> bool:

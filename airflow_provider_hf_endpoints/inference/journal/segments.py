@@ -8,6 +8,7 @@ Bytes in, bytes out: the content of a record is defined in `records.py`.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -20,11 +21,15 @@ from typing import IO
 
 from upath import UPath
 
+from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.journal.compaction import Compaction, Part, current, parts_in
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, sync_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
+log = logging.getLogger(__name__)
+
 MOST_OPEN = 32  # files of earlier runs
+_BLOCK = 1 << 20  # bytes that are copied at once
 
 
 def last_number(folder: UPath) -> int:
@@ -47,6 +52,7 @@ class Segments:
         self._parts = 0
         self._files = _Files()
         self._own: IO[bytes] | None = None
+        self._own_path: Path | None = None
         self._own_segment = -1
         self._end = 0
         self._spool_dir: str | None = None
@@ -143,20 +149,46 @@ class Segments:
 
     def _own_file(self) -> IO[bytes]:
         if self._own is None:
-            name = self._own_name() if self._local is not None else f"own-{self._parts}.log"
-            folder = self._local or self._spool
-            folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it since
-            path = folder / name
-            own = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
-            try:
-                if self._local is not None:
-                    sync_folder(self._local)
-            except BaseException:
-                own.close()
-                raise
-            self._own, self._end = own, 0
-            self._own_segment = self._files.keep(own)
+            self._create()
+        elif self._local is not None and not _is_at(self._own_path, self._own):
+            self._write_again(self._own, self._end)
+        assert self._own is not None
         return self._own
+
+    def _create(self) -> None:
+        name = self._own_name() if self._local is not None else f"own-{self._parts}.log"
+        folder = self._local or self._spool
+        folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it since
+        path = folder / name
+        own = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by close()
+        try:
+            if self._local is not None:
+                sync_folder(self._local)
+        except BaseException:
+            own.close()
+            raise
+        self._own, self._own_path, self._end = own, path, 0
+        self._own_segment = self._files.keep(own)
+
+    def _write_again(self, lost: IO[bytes], end: int) -> None:
+        """Write the records of a file that somebody has deleted or moved to a new file. The old one is open, so it can
+        still be read."""
+        before = self._own_path, self._own_segment
+        self._parts += 1
+        try:
+            self._create()
+            assert self._own is not None
+            for start in range(0, end, _BLOCK):
+                _write_at(self._own, start, os.pread(lost.fileno(), min(_BLOCK, end - start), start))
+            _sync_data(self._own.fileno())
+        except BaseException:
+            if self._own is not lost and self._own_path is not None:
+                self._own_path.unlink(missing_ok=True)  # its records would be counted twice
+            self._own, self._end = lost, end
+            self._own_path, self._own_segment = before
+            raise
+        self._end = end
+        log.warning("%s was deleted or moved while the batch runs. Its rows are now in %s", before[0], self._own_path)
 
     def read(self, segment: int, offset: int, length: int) -> bytes:
         """Some bytes of a segment."""
@@ -201,7 +233,13 @@ class _Files:
         path, file = self._paths[number], self._open.pop(number, None)
         if file is None:
             assert path is not None
-            file = open(path, "rb")  # noqa: SIM115 - closed by close(), or when others are wanted
+            try:
+                file = open(path, "rb")  # noqa: SIM115 - closed by close(), or when others are wanted
+            except FileNotFoundError as error:
+                raise JournalCorruptError(
+                    f"{path} was deleted or moved while the batch ran. It holds rows of an earlier run. Move it back, "
+                    "or leave it: run the same job again to resume, and these rows are sent again"
+                ) from error
         self._open[number] = file
         if len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)[1].close()
@@ -223,6 +261,15 @@ def _write_at(file: IO[bytes], start: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
+
+
+def _is_at(path: Path | None, file: IO[bytes]) -> bool:
+    """Whether an open file still has its name."""
+    assert path is not None
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _sync_data(descriptor: int) -> None:
