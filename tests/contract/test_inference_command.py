@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hf_endpoints.batch import EXIT_STOPPED, EXIT_USAGE, main
+from airflow_provider_hf_endpoints.batch import main
+from airflow_provider_hf_endpoints.command import exits
 from tests.contract.batch_play import questions, write_rows
 from tests.contract.inference_server import Reply, Request, echo, serving
 
@@ -57,7 +59,7 @@ def test_a_token_that_cannot_be_read_is_a_wrong_argument(
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     with serving(echo) as server:
-        assert EXIT_USAGE == main(arguments(server.url, tmp_path, "--token-file", str(tmp_path / "token")))
+        assert exits.USAGE == main(arguments(server.url, tmp_path, "--token-file", str(tmp_path / "token")))
         assert [] == server.requests
     assert "error: --token-file cannot be read: " in capsys.readouterr().err
 
@@ -91,7 +93,7 @@ def test_a_value_that_is_none_is_refused_in_words(
     """With the option and the value, and without names of this package's functions."""
     with pytest.raises(SystemExit) as end:
         main(arguments("http://h", tmp_path, option, value))
-    assert EXIT_USAGE == end.value.code
+    assert exits.USAGE == end.value.code
     assert f"argument {option}: {words}" in capsys.readouterr().err
 
 
@@ -109,7 +111,7 @@ def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
     with serving(answer) as server:
         given = arguments(server.url, tmp_path, "--engine", "tgi", "--max-concurrency", "1")
         child.append(subprocess.Popen([*COMMAND, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        assert EXIT_STOPPED == child[0].wait(HANG)
+        assert exits.STOPPED == child[0].wait(HANG)
         before = len(server.posts)
         assert 0 == main(given)
         assert (50, True) == (len(server.posts), before < 50)
@@ -130,3 +132,49 @@ def test_a_pipe_that_nobody_reads_does_not_change_the_status(tmp_path: Path) -> 
         os.close(writing)
     assert 0 == ended.returncode, ended.stderr
     assert b"Traceback" not in ended.stderr
+
+
+def test_a_signal_while_the_command_is_imported_ends_it_well(tmp_path: Path) -> None:
+    """The imports take seconds: no traceback, nothing sent, the status of a stopped batch."""
+    write_rows(tmp_path, questions(2))
+    # As the signal of a user who has changed his mind: as soon as one of the imports has begun.
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'upath':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "runpy.run_module('airflow_provider_hf_endpoints.batch', run_name='__main__', alter_sys=True)\n"
+    )
+    with serving(echo) as server:
+        given = arguments(server.url, tmp_path, "--engine", "tgi")
+        ended = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, timeout=HANG, check=False)
+        assert [] == server.requests
+    assert (exits.STOPPED, False) == (ended.returncode, b"Traceback" in ended.stderr), ended.stderr
+    assert b"stop requested" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--prompt", "no column"], "error: --prompt names no column"),
+        (["--id-column", "nope"], "'nope'"),
+        (["--output", "out.csv"], "has a suffix"),
+        (["--rows-per-request", "4"], "error: --rows-per-request 4 is not possible here"),
+        (["--max-error-rate", "50"], "error: --max-error-rate must be a share"),
+        (["--row-timeout", "0"], "error: --row-timeout must be greater than 0"),
+        (["--input", "away.jsonl"], "--input"),
+        (["--response-schema", '{"type": 5}'], "error: --response-schema is not a valid JSON schema"),
+    ],
+)
+def test_an_error_names_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], words: str
+) -> None:
+    """And no argument of Python that a shell does not have."""
+    write_rows(tmp_path, questions(2))
+    assert exits.USAGE == main(arguments("http://127.0.0.1:9", tmp_path, *given))
+    error = capsys.readouterr().err
+    assert words in error
+    assert not re.search(r"\b(input_path|output_path|on_existing|id_column|rows_per_request|keep_columns)\b", error)

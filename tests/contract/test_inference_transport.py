@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from airflow_provider_hf_endpoints.batch import EXIT_ROWS_FAILED, main
+from airflow_provider_hf_endpoints.batch import main
+from airflow_provider_hf_endpoints.command import exits
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -370,7 +371,7 @@ def test_an_answer_above_the_bound_is_its_rows_error(
     with serving(answer) as server:
         arguments = ["--url", server.url + "/v1", "--task", "chat-completion", "--engine", "vLLM", "--prompt", "{q}"]
         arguments += ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl"), "--quiet"]
-        assert main([*arguments, "--transport", transport, "--max-response-bytes", "4000"]) == EXIT_ROWS_FAILED
+        assert main([*arguments, "--transport", transport, "--max-response-bytes", "4000"]) == exits.ROWS_FAILED
         assert len(server.posts) == 3
         assert {"python-httpx" in request.headers.get("user-agent", "") for request in server.posts} == {
             transport == "httpx"

@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_packages": set(),
     "_airflow": set(),
     "get_provider_info": set(),
-    "batch": {"_redact", "inference"},
+    "batch": {"command"},
+    "command": {"_redact", "inference"},
     "waits": {"_redact", "endpoints"},
     "kept": set(),
     "hooks": {"_redact", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
@@ -154,7 +155,7 @@ MAY_IMPORT |= {
 DIVIDED = ("inference", "endpoints", "emulator", "operators")
 MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
 WITHOUT_AIRFLOW = {"_http", "_redact", "_money", "_packages", "get_provider_info"}
-WITHOUT_AIRFLOW |= {"endpoints", "inference", "batch", "emulator", "waits"}
+WITHOUT_AIRFLOW |= {"endpoints", "inference", "batch", "command", "emulator", "waits"}
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
     "leases/records.py",
