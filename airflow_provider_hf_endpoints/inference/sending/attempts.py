@@ -59,6 +59,9 @@ class AnswerReader:
             return [self.accept(each) for each in results]
         except InvalidOutputError as error:
             raise settled(error, request.body) from error.__cause__
+        except InferenceError as error:
+            error.usage = result.usage  # of all rows: the whole answer is thrown away, not the part of one row
+            raise
 
 
 class Exchange:
