@@ -360,6 +360,7 @@ INPUT_KINDS = [kind for kind in get_args(InputKind) if can_zstd() or not kind.en
 Layout = Literal["file", "link", "linked folder", "folder", "pattern", "list"]
 Schema = Literal["plain", "pattern", "unique"]
 Change = Literal["touch", "append", "edit"]
+Task = Literal["chat", "embed", "embed base64", "embed tei", "classify tei"]
 
 
 @dataclass(frozen=True)
@@ -374,6 +375,9 @@ class Case:
     :param schema: which one the answers have to fit, see `world.SCHEMAS`
     :param ids: the rows have ids
     :param change: what happens to the input before the second run
+    :param task: what is asked; all but `chat` in `tasks.py`
+    :param together: rows per request of such a task
+    :param shards: how many jobs the batch is divided among, one after the other, 0 for one job
     :param stop_after: the run is asked to stop after so many requests, None not
     :param cancel_after: the same by a cancellation
     """
@@ -386,7 +390,7 @@ class Case:
     input_format: InputKind = "jsonl"
     layout: Layout = "file"
     name: int = 0
-    route: Literal["/v1/chat/completions", "/v1/score"] = "/v1/chat/completions"
+    route: Literal["/v1/chat/completions", "/v1/score", "/v1/rerank"] = "/v1/chat/completions"
     table: Table = field(default_factory=Table)
     output_format: Literal["jsonl", "jsonl.gz", "parquet"] = "jsonl"
     schema: Schema | None = None
@@ -394,6 +398,9 @@ class Case:
     change: Change | None = None
     keep: bool = True
     concurrency: int | Literal["auto"] = 3
+    task: Task = "chat"
+    together: int | Literal["auto"] = "auto"
+    shards: int = 0
     stop_after: int | None = None
     cancel_after: int | None = None
 
@@ -408,7 +415,7 @@ cases = st.builds(
     input_format=st.sampled_from(["jsonl", "jsonl", "parquet", *INPUT_KINDS]),
     layout=st.one_of(st.just("file"), st.sampled_from(get_args(Layout))),
     name=st.one_of(st.just(0), st.integers(0, 11)),
-    route=st.sampled_from(["/v1/chat/completions", "/v1/score"]),
+    route=st.sampled_from(["/v1/chat/completions", "/v1/score", "/v1/rerank"]),
     table=tables,
     output_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "parquet"]),
     schema=st.sampled_from([None] * 9 + ["plain"] * 7 + ["pattern", "unique"]),
@@ -416,6 +423,9 @@ cases = st.builds(
     change=st.sampled_from([None, None, None, *get_args(Change)]),
     keep=st.booleans(),
     concurrency=st.sampled_from([1, 3, "auto"]),
+    task=st.one_of(st.just("chat"), st.sampled_from(get_args(Task))),
+    together=st.sampled_from(["auto", 1, 2, 4]),
+    shards=st.sampled_from([0, 0, 0, 2, 3]),
     stop_after=st.one_of(st.none(), st.none(), st.integers(0, 20)),
     cancel_after=st.one_of(st.none(), st.none(), st.integers(0, 20)),
 )

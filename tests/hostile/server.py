@@ -13,7 +13,8 @@ from airflow_provider_hf_endpoints.inference.errors import ConnectionFailedError
 from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
-from tests.hostile.cases import BROKEN_BODIES, REFUSAL_BODIES, Answer, Broken, Good, Raises, Refusal, Slow
+from tests.hostile import tasks
+from tests.hostile.cases import BROKEN_BODIES, REFUSAL_BODIES, Answer, Broken, Good, Raises, Refusal, Slow, Task
 
 RAISED: list[Any] = [
     lambda: ConnectionFailedError("connection refused", path="/v1/chat/completions"),
@@ -33,19 +34,19 @@ PASSING = (0, 1, 2, 5, 6)
 class Exchange:
     """One request and what became of it.
 
-    :param row: the number of the row that asked, None where the body does not tell
+    :param rows: the numbers of the rows that asked; none where the body does not tell
     :param run: in which run of the batch
     :param returned: the answer reached the batch
     """
 
     number: int
     run: int
-    row: int | None
+    rows: tuple[int, ...]
     answer: Answer
     body: Any
     route: str = "/v1/chat/completions"
     returned: bool = False
-    sent: dict[str, Any] = field(default_factory=dict)
+    sent: Any = field(default_factory=dict)
 
 
 def text_of(answer: Good, number: int, *, schema: bool) -> str:
@@ -105,9 +106,10 @@ def message_of(answer: Good, text: str) -> Any:
 class HostileServer(Transport):
     """Answers the first requests as `answers` says, the others well."""
 
-    def __init__(self, answers: list[Answer], *, schema: bool) -> None:
+    def __init__(self, answers: list[Answer], *, schema: bool, task: Task = "chat") -> None:
         self._answers = list(answers)
         self._schema = schema
+        self._task: Task = task
         self.run = 0
         self.exchanges: list[Exchange] = []
         self.on_request: Any = lambda count: None
@@ -124,7 +126,7 @@ class HostileServer(Transport):
         asked = json.loads(request.body)
         number = len(self.exchanges)
         answer = self._answers.pop(0) if self._answers else Good()
-        exchange = Exchange(number, self.run, _row_of(asked), answer, asked, request.route)
+        exchange = Exchange(number, self.run, _rows_of(asked), answer, asked, request.route)
         self.exchanges.append(exchange)
         self.on_request(number + 1)
         await asyncio.sleep(0.1)
@@ -149,8 +151,11 @@ class HostileServer(Transport):
                 return _received(status, headers, REFUSAL_BODIES[body], packing)
             case _:
                 assert isinstance(answer, Good)
-        if exchange.route == "/v1/score":
-            exchange.sent = _scores(answer)
+        if self._task != "chat":
+            exchange.sent = tasks.answer_to(self._task, answer, exchange.number, exchange.body)
+            return _received(200, {}, json.dumps(exchange.sent).encode(), answer.packing)
+        if exchange.route in SCORED:
+            exchange.sent = _scores(answer, exchange.route)
             return _received(200, {}, json.dumps(exchange.sent).encode(), answer.packing)
         text = text_of(answer, exchange.number, schema=self._schema)
         choice = {"index": 0, "message": message_of(answer, text), "finish_reason": answer.reason}
@@ -158,7 +163,7 @@ class HostileServer(Transport):
         return _received(200, {}, json.dumps(exchange.sent).encode(), answer.packing)
 
 
-def _scores(answer: Good) -> dict[str, Any]:
+def _scores(answer: Good, route: str) -> dict[str, Any]:
     """The scores of two pairs; some contents make other numbers of them than there have to be."""
     scores: list[Any] = [0.5, 0.25]
     match answer.content:
@@ -171,9 +176,14 @@ def _scores(answer: Good) -> dict[str, Any]:
         case "deep json":
             scores = scores * 2
     data = [{"index": place, "object": "score", "score": score} for place, score in enumerate(scores)]
+    if route == "/v1/rerank":
+        results = [{"index": each["index"], "relevance_score": each["score"]} for each in data]
+        return {"model": "org/model", "results": results, "usage": answer.usage}
     return {"object": "list", "model": "org/model", "data": data, "usage": answer.usage}
 
 
+#: Routes whose answers are scores.
+SCORED = ("/v1/score", "/v1/rerank")
 #: Contents of which no scores come that can be taken.
 WITHOUT_SCORES = ("empty", "surrogate", "nul", "deep json")
 
@@ -193,10 +203,12 @@ def _received(status: int, headers: dict[str, str], body: bytes, packing: str | 
     return answer
 
 
-def _row_of(asked: Any) -> int | None:
+def _rows_of(asked: Any) -> tuple[int, ...]:
     try:
-        if "text_1" in asked:
-            return int(asked["text_1"].partition("|")[0])
-        return int(asked["messages"][-1]["content"].partition("|")[0])
+        if "input" in asked or "inputs" in asked:
+            return tuple(int(text.partition("|")[0]) for text in tasks.texts_in(asked))
+        text = asked.get("text_1", asked.get("query"))
+        text = asked["messages"][-1]["content"] if text is None else text
+        return (int(text.partition("|")[0]),)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return None
+        return ()

@@ -84,6 +84,8 @@ def _openai(case: Case, rows: Sequence[tuple[int, Row]]) -> bytes:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": 5}
         if case.route == "/v1/score":
             body = {"text_1": text, "text_2": ["a", "b"]}
+        if case.route == "/v1/rerank":
+            body = {"query": text, "documents": ["a", "b"]}
         if row.extra != "e":
             body["user"] = row.extra
         line = {"custom_id": f"row-{number}", "method": "POST", "url": case.route, "body": body}

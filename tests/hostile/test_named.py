@@ -26,6 +26,7 @@ from tests.hostile.cases import (
     Refusal,
     Row,
     StoreFault,
+    Task,
 )
 from tests.hostile.invariants import problems
 from tests.hostile.places import NAMES
@@ -218,9 +219,26 @@ def test_an_input_that_changes_between_two_runs_costs_what_changed(change: Any, 
     rows = [Row() for _ in range(6)]
     outcome = live(Case(rows, change=change, stop_after=stop_after, concurrency=1, remote=remote))
     assert [] == problems(outcome)
-    asked = [exchange.row or 0 for exchange in outcome.server.exchanges]
+    asked = [row for exchange in outcome.server.exchanges for row in exchange.rows]
     finished = stop_after is None
     assert (finished and change != "touch") == isinstance(outcome.runs[-1].error, OutputConflictError)
     again = [0] if change == "edit" and not finished else []
     more = [6] if change == "append" and not finished else []
     assert sorted([*range(6), *again, *more]) == sorted(asked)
+
+
+@pytest.mark.parametrize("content", get_args(Content))
+@pytest.mark.parametrize("task", [task for task in get_args(Task) if task != "chat"])
+def test_what_is_odd_in_an_answer_to_several_rows_is_nobody_elses(task: Task, content: Content) -> None:
+    """Vectors in another order, one too few, one of NaN: each row has what was answered to it, or is asked again."""
+    outcome = live(Case(ROWS * 3, answers=[Good(), Good(content=content)], task=task, together=4, concurrency=1))
+    assert [] == problems(outcome)
+    assert 4 == max(len(each.rows) for each in outcome.server.exchanges)
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_shards_in_a_hostile_world_are_merged(task: Task) -> None:
+    """Whatever the task: their lines and counts are those of one worker."""
+    outcome = live(Case(ROWS * 3, answers=[Good(), Refusal(429), Broken(0), Raises(2)], task=task, shards=3))
+    assert [] == problems(outcome)
+    assert 9 == len(outcome.lines)

@@ -19,7 +19,9 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, arun_batch
 from airflow_provider_hf_endpoints.inference.journal import lock
 from airflow_provider_hf_endpoints.inference.requests.schema_process import SchemaProcess
-from tests.hostile import clock, places
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
+from tests.hostile import clock, places, tasks
 from tests.hostile.cases import Case, Row
 from tests.hostile.server import HostileServer
 from tests.hostile.stores import Faults, HostileFileSystem, local_disk
@@ -74,19 +76,23 @@ class Outcome:
 def live(case: Case) -> Outcome:
     """Run the case's batch in its world, then heal the world and run the batch until it is finished."""
     if case.input_format == "openai":  # which has its own output, and no room for a schema
-        case = replace(case, schema=None, keep=False, ids=False, output_format="jsonl")
-    server = HostileServer(case.answers, schema=case.schema is not None)
+        case = replace(case, schema=None, keep=False, ids=False, output_format="jsonl", task="chat")
+    if case.task != "chat":
+        case = replace(case, schema=None)
+    if case.shards:  # of which some are sent before an input that cannot be taken is found further on
+        case = replace(case, ids=False, change=None)
+    server = HostileServer(case.answers, schema=case.schema is not None, task=case.task)
     faults = Faults(case.store_faults)
     outcome = Outcome(case, server, faults)
     with tempfile.TemporaryDirectory() as folder, _world(case, Path(folder), faults) as (given, files, output):
         job = _job(case, given, output)
-        outcome.runs.append(_run(job, server, case))
+        outcome.runs.append(_run_whole(job, server, case, faults, chaotic=True))
         faults.on = False
         places.change(case, files, given if case.remote_input else None)
         server.heal()
         for _ in range(MOST_RUNS):
             server.run += 1
-            outcome.runs.append(_run(job, server, None))
+            outcome.runs.append(_run_whole(job, server, case, faults, chaotic=False))
             report = outcome.runs[-1].report
             if report is not None and report.complete:
                 break
@@ -143,6 +149,10 @@ def _job(case: Case, path: Any, output: str) -> BatchJob:
     }
     if case.input_format == "openai":
         return BatchJob(**common, input_format="openai-batch")
+    if case.task != "chat":
+        common |= {"rows_per_request": case.together, **tasks.JOBS[case.task]}
+    else:
+        common |= {"parameters": {"max_tokens": 5}}
     if case.input_format.startswith(("csv", "tsv")):
         common |= {"delimiter": case.table.delimiter}
         common |= {} if case.table.codec.startswith("utf-8") else {"encoding": case.table.codec}
@@ -152,8 +162,29 @@ def _job(case: Case, path: Any, output: str) -> BatchJob:
         keep_columns=("extra",) if case.keep else (),
         response_schema=None if case.schema is None else SCHEMAS[case.schema],
         id_column="id" if case.ids else None,
-        parameters={"max_tokens": 5},
     )
+
+
+def _run_whole(job: BatchJob, server: HostileServer, case: Case, faults: Faults, *, chaotic: bool) -> Run:
+    """One run of the batch, or of each of its shards, and their merge. Plan and merge meet no fault of the store."""
+    if not case.shards:
+        return _run(job, server, case if chaotic else None)
+    seconds = 0.0
+    try:
+        faults.on = False
+        shards = plan_batch(job.input_path, job.output_path, shards=case.shards, input_format=job.input_format)
+        faults.on = chaotic
+        for shard in shards:
+            run = _run(replace(job, shard=shard, concurrent_shards=1), server, case if chaotic else None)
+            seconds += run.seconds
+            if run.error is not None:
+                return replace(run, seconds=seconds)
+        faults.on = False
+        return Run(report=merge_shards(job.output_path), seconds=seconds)
+    except Exception as error:  # noqa: BLE001 - the invariants say what it may be
+        return Run(error=error, seconds=seconds)
+    finally:
+        faults.on = False
 
 
 def _run(job: BatchJob, server: HostileServer, case: Case | None) -> Run:
