@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fsspec.utils import glob_translate
@@ -235,6 +235,7 @@ def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
     base, wanted = _split(pattern)
+    _refuse_closed_folders(base, wanted)
     prefix = f"{_full(base)}/"
     try:
         found = base.fs.glob(prefix + wanted, detail=True)
@@ -250,6 +251,32 @@ def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
         raise BatchInputError(f"input pattern {pattern} matches no file{_why_not(base)}")
     for name in names:
         yield _known(base / name, name, input_format)
+
+
+def _refuse_closed_folders(base: UPath, wanted: str) -> None:
+    """A search passes over a folder that is closed to this user, and over its rows.
+
+    :raises PermissionError: the pattern leads into such a folder
+    """
+    local = local_path(base)
+    if local is None:
+        return
+    *folders, _ = wanted.split("/")
+    anywhere = any("**" in each for each in folders)
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise error
+
+    for folder, names, _ in os.walk(local, onerror=refuse, followlinks=not anywhere):
+        os.stat(f"{folder}/.")  # the names in a folder may be readable without the files
+        depth = len(Path(folder).relative_to(local).parts)
+        wanted_here = folders[depth : depth + 1]
+        names[:] = [
+            name
+            for name in names
+            if not _is_hidden(name) and (anywhere or any(fnmatchcase(name, each) for each in wanted_here))
+        ]
 
 
 def _refuse_broken_link(path: UPath) -> None:

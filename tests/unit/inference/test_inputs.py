@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -323,3 +327,45 @@ def test_an_identity_knows_which_order_changes_a_request() -> None:
     assert [f"response_schema was {one}, and is now {other}"] == differences(
         {"response_schema": one}, {"response_schema": other}
     )
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """What root may do, other users may not; whoever runs the tests otherwise is such a user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def two_folders() -> Iterator[Path]:
+    """Where every user may look, which is not so of pytest's own folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        make(Path(folder) / "in/a", "x.jsonl")
+        make(Path(folder) / "in/b", "x.jsonl")
+        yield Path(folder) / "in"
+        (Path(folder) / "in/b").chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0, 0o444])
+@pytest.mark.parametrize("pattern", ["*/x.jsonl", "**/*.jsonl", "b/*.jsonl", "[ab]/*"])
+def test_a_folder_that_is_closed_is_not_passed_over(two_folders: Path, pattern: str, mode: int) -> None:
+    """A search in it finds nothing, and its rows would be missing."""
+    (two_folders / "b").chmod(mode)
+    with as_nobody(), pytest.raises(BatchInputError, match=r"no permission to read input file"):
+        find_input(str(two_folders / pattern))
+
+
+@pytest.mark.parametrize("pattern", ["a/*.jsonl", "a*/*.jsonl", "*.jsonl"])
+def test_a_closed_folder_that_is_not_meant_is_no_error(two_folders: Path, pattern: str) -> None:
+    """It may be anybody's."""
+    make(two_folders, "x.jsonl")
+    (two_folders / "b").chmod(0)
+    with as_nobody():
+        assert 1 == len(find_input(str(two_folders / pattern)).files)
