@@ -348,3 +348,15 @@ def test_on_an_object_store(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (base / "o/results-00000.jsonl").read_text().splitlines()]
     assert [(n, f"q{n}") for n in range(40)] == [(line["index"], line["id"]) for line in lines]
     assert [f"question {n}"[::-1] for n in range(40)] == [line["output"] for line in lines]
+
+
+def test_what_cannot_be_deleted_of_the_shards_fails_no_merge(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As the lock of a shard that could not be released, or a folder of somebody else: the output is finished."""
+    write_rows(tmp_path, questions(20))
+    with serving(echo) as server:
+        shards = planned(tmp_path, 2)
+        run_shards(job_of(server.url, tmp_path), shards)
+        for shard in shards:
+            (tmp_path / "out/_shards" / shard.name / "_journal.lock/left").mkdir(parents=True)
+        assert [20, 20] == [merge_shards(tmp_path / "out").rows for _ in range(2)]
+    assert "could not delete the outputs of the shards" in caplog.text

@@ -95,7 +95,7 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
             finished = _merge(output_path, layout, plan, unique_ids, lock.check)
         if not keep_shards:
             lock.check()
-            _remove(layout, plan)
+            _remove_if_possible(layout, plan)
     finally:
         lock.release()
     report = report_in(finished, layout)
@@ -282,6 +282,20 @@ def _all(name: str, parts: Sequence[_Part]) -> str | None:
     """The value that all shards have, else the list of their values."""
     told = dict.fromkeys(part.report[name] for part in parts if part.report[name] is not None)
     return ", ".join(told) or None
+
+
+def _remove_if_possible(layout: OutputLayout, plan: Plan) -> None:
+    """The merged output is finished, so a rest of the shards must not fail the merge: it would fail again each time."""
+    try:
+        _remove(layout, plan)
+    except Exception as error:  # noqa: BLE001 - stores raise what they like
+        log.warning(
+            "could not delete the outputs of the shards below %s (%s: %s). The merged output is finished. Delete them "
+            "by hand",
+            layout.shards,
+            type(error).__name__,
+            error,
+        )
 
 
 def _remove(layout: OutputLayout, plan: Plan) -> None:
