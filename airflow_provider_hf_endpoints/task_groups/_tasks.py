@@ -30,6 +30,7 @@ from airflow.providers.common.compat.sdk import TriggerRule
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.operators.changing.spared import keep_releases
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.names import defaults_of
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
@@ -39,7 +40,6 @@ from airflow_provider_hf_endpoints.operators.using.held_back import can_skip
 from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator
-from airflow_provider_hf_endpoints.operators.using.spared import keep_releases
 from airflow_provider_hf_endpoints.task_groups._serving import settle_task
 from airflow_provider_hf_endpoints.task_groups._settings import (
     OF_AN_EMPTY_TASK,

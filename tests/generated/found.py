@@ -41,6 +41,11 @@ FOUND = (
     Found("branch_outside_beside_work", "stopped under others", _beside(Task(kind="branch", picks="outside"))),
     Found("short_circuit_beside_work", "stopped under others", _beside(Task(kind="short circuit", picks="nothing"))),
     Found("skips_beside_work", "stopped under its own work", _beside(Task(kind="skips", picks="nothing"))),
+    Found(
+        "skips_a_stop_of_its_own",
+        "left running",
+        Case(dags=(Dag(parts=(Alone(create=False, tasks=(Task(), Task(kind="skips", picks="nothing"))),)),)),
+    ),
     # The second of two triggered runs waits for the first, which has failed; its starter waits, and nothing runs.
     Found(
         "triggered_run_that_is_held_back",

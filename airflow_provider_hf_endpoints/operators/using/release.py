@@ -84,6 +84,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
+    spared = True  # see `changing/spared.py`
     ends_use = True  # of the endpoint of its group: the cost report counts that group's batches
     reschedule = _is_sensor = True  # see `RESCHEDULES`
 

@@ -9,6 +9,10 @@ from airflow.providers.common.compat.sdk import BaseOperator, DownstreamTasksSki
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
+from airflow_provider_hf_endpoints.operators.endpoints import (
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
+)
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.generated.versions import lazy
 
@@ -93,6 +97,45 @@ def test_a_task_that_takes_the_endpoint_outside_cannot_skip_the_release() -> Non
     with pytest.raises(DownstreamTasksSkipped) as caught:
         taker.execute(context={})
     assert [] == caught.value.tasks
+
+
+def _stand_alone(arrows: Any) -> Any:
+    """A start, two tasks and a stop; `arrows` draws the arrows and makes the stop a teardown."""
+    with DAG("dag", schedule=None):
+        start = ResumeInferenceEndpointOperator(task_id="start", endpoint="demo")
+        first, last = (SkipsByName(task_id=name, skips=["last", "stop"]) for name in ("first", "last"))
+        arrows(start, first, last, PauseInferenceEndpointOperator(task_id="stop", endpoint="demo"))
+    return first, last
+
+
+def _with_the_teardown_last(start: Any, first: Any, last: Any, stop: Any) -> None:
+    start >> first >> last >> stop
+    stop.as_teardown(setups=start)
+
+
+def _with_the_teardown_first(start: Any, first: Any, last: Any, stop: Any) -> None:
+    start >> stop.as_teardown(setups=start)
+    last >> stop
+    start >> first >> last
+
+
+def _with_arrows_to_the_left(start: Any, first: Any, last: Any, stop: Any) -> None:
+    stop.as_teardown(setups=start)
+    stop << last
+    last << [first, start]
+
+
+@pytest.mark.parametrize("arrows", [_with_the_teardown_last, _with_the_teardown_first, _with_arrows_to_the_left])
+def test_no_task_before_a_stop_that_is_a_teardown_can_skip_it(arrows: Any) -> None:
+    """In whichever order the arrows were drawn; a pause that is no teardown is skipped as any task."""
+    for task in _stand_alone(arrows):
+        with pytest.raises(DownstreamTasksSkipped) as caught:
+            task.prepare_for_execution().execute(context={})
+        assert ["last"] == caught.value.tasks
+    _, last = _stand_alone(lambda start, first, last, stop: start >> first >> last >> stop)
+    with pytest.raises(DownstreamTasksSkipped) as caught:
+        last.execute(context={})
+    assert ["last", "stop"] == caught.value.tasks
 
 
 def test_the_task_stays_what_it_is() -> None:

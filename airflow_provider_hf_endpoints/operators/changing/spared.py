@@ -1,4 +1,4 @@
-"""Tasks that use an endpoint cannot skip its release, whatever they tell Airflow to skip.
+"""Tasks that use an endpoint cannot skip what stops the endpoint, whatever they tell Airflow to skip.
 
 A function that calls `SkipMixin().skip` may name all tasks downstream, the release among them. Airflow does not exempt
 teardowns: the release would be skipped, the run would succeed, and the endpoint would bill. The list of tasks to skip
@@ -15,17 +15,37 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, DownstreamTasksSkipped
 
-from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator
-from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
-
 log = logging.getLogger(__name__)
 
 _PACKAGE = __name__.partition(".")[0]
-_RELEASES = (ReleaseAcquiredOperator, EndpointReleasedOperator)
+
+
+class SparedTeardown(BaseOperator):
+    """A stop or an update. As a teardown, no task upstream can skip it, in whichever order the arrows were drawn."""
+
+    spared = True
+
+    def as_teardown(self, **options: Any) -> Any:
+        """See Airflow."""
+        made = super().as_teardown(**options)
+        keep_releases(self.get_flat_relatives(upstream=True))
+        return made
+
+    def update_relative(self, other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:
+        """Airflow calls this for an arrow that another task draws to or from this one."""
+        super().update_relative(other, upstream, edge_modifier)
+        if upstream and self.is_teardown:
+            _keep_before(other)
+
+    def set_upstream(self, task_or_task_list: Any, edge_modifier: Any = None) -> None:
+        """See Airflow."""
+        super().set_upstream(task_or_task_list, edge_modifier)
+        if self.is_teardown:
+            keep_releases(self.get_flat_relatives(upstream=True))
 
 
 def keep_releases(tasks: Iterable[Any]) -> None:
-    """Make these tasks leave every release in their DAG out of what they skip.
+    """Make these tasks, and those that are placed before them later, skip nothing that stops an endpoint.
 
     Airflow has no hook around `execute` that sees an exception, and runs a copy of the task. So the class of the task
     is exchanged for a subclass with the same name. Mapped tasks are left as they are: a mapped task skips no others.
@@ -35,6 +55,14 @@ def keep_releases(tasks: Iterable[Any]) -> None:
         ours = kind.__module__.startswith(f"{_PACKAGE}.") or hasattr(kind, "keeps_releases")
         if isinstance(task, BaseOperator) and not ours and not task.inherits_from_empty_operator:
             task.__class__ = _keeping(kind)
+
+
+def _keep_before(task: Any) -> None:
+    """A task, or a group of tasks, and all before it."""
+    tasks = getattr(task, "leaves", [task])
+    keep_releases(tasks)
+    for each in tasks:
+        keep_releases(each.get_flat_relatives(upstream=True))
 
 
 @cache
@@ -49,9 +77,19 @@ def _keeping(kind: Any) -> Any:
         with _shortened(self):
             return kind.resume_execution(self, *args, **kwargs)
 
+    def update_relative(self: Any, other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:
+        kind.update_relative(self, other, upstream, edge_modifier)
+        if upstream:
+            _keep_before(other)
+
+    def set_upstream(self: Any, task_or_task_list: Any, edge_modifier: Any = None) -> None:
+        kind.set_upstream(self, task_or_task_list, edge_modifier)
+        keep_releases(self.get_flat_relatives(upstream=True))
+
     names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     methods = {"execute": execute, "resume_execution": resume_execution, "keeps_releases": True}
-    return type(kind)(kind.__name__, (kind,), names | methods)
+    arrows = {"update_relative": update_relative, "set_upstream": set_upstream}
+    return type(kind)(kind.__name__, (kind,), names | methods | arrows)
 
 
 @contextmanager
@@ -61,7 +99,7 @@ def _shortened(task: Any) -> Iterator[None]:
         yield
     except DownstreamTasksSkipped as skip:
         named = skip.tasks if isinstance(skip.tasks, list | tuple | set) else [skip.tasks]
-        releases = {each.task_id for each in task.dag.tasks if isinstance(each, _RELEASES)}
+        releases = {each.task_id for each in task.dag.tasks if _is_spared(each)}
         kept = [each for each in named if _id(each) not in releases]
         if len(kept) < len(named):
             log.warning(
@@ -72,6 +110,10 @@ def _shortened(task: Any) -> Iterator[None]:
             )
         skip.tasks = kept
         raise
+
+
+def _is_spared(task: Any) -> bool:
+    return task.is_teardown and getattr(task.operator_class, "spared", False)
 
 
 def _id(skipped: str | tuple[str, int]) -> str:
