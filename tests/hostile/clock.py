@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
+from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
+
 _Result = TypeVar("_Result")
 _NAP = 0.02  # real seconds for which a working thread is waited for at once
 _REAL = time.monotonic
@@ -74,6 +76,7 @@ def _simulated_time(loop: SimulatedLoop) -> Iterator[None]:
         mock.patch.object(time, "monotonic", loop.time),
         mock.patch.object(time, "time", wall),
         mock.patch.object(time, "sleep", loop.pass_by),
+        mock.patch.object(LineSource, "_pause", lambda _, seconds: loop.pass_by(seconds)),
     ):
         yield
 

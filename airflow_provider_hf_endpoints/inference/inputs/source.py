@@ -83,7 +83,11 @@ class LineSource:
 
     def _patient_block(self) -> tuple[list[Line], int]:
         """The next block. If the store fails briefly, the input is read again up to the same position."""
-        return patiently_here(self._next_block, "reading the input", sleep=self._closed.wait)
+        return patiently_here(self._next_block, "reading the input", sleep=self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Before the input is read again; `close` ends it."""
+        self._closed.wait(seconds)
 
     def _next_block(self) -> tuple[list[Line], int]:
         """Lines to deliver, and the number of lines read for them; 0 at the end. An error of the input is raised by the
