@@ -46,6 +46,23 @@ FOUND = (
         "left running",
         Case(dags=(Dag(parts=(Alone(create=False, tasks=(Task(), Task(kind="skips", picks="nothing"))),)),)),
     ),
+    # A person ends the run: both uses are released while the process of a task has not heard of it.
+    Found(
+        "run_marked_failed_under_two_uses",
+        "stopped under others",
+        Case(
+            dags=(
+                Dag(
+                    parts=(
+                        Group(name="other", tasks=(Task(kind="short circuit"), Task())),
+                        Group(name="other"),
+                    ),
+                    parallel=True,
+                ),
+            ),
+            people=(Person(state="deferred", after=0.05), Person(deed="fail run", task=4, after=0.05)),
+        ),
+    ),
     # The second of two triggered runs waits for the first, which has failed; its starter waits, and nothing runs.
     Found(
         "triggered_run_that_is_held_back",

@@ -104,8 +104,16 @@ def _stopped_under_others(play: Any) -> Iterable[Fault]:
             until = use.until or use.who.ended or play.world.now
             if use.name != change.name or theirs in (None, mine) or not use.since <= change.at < until:
                 continue
+            if _is_releasing(play, theirs, use.since, change.at):
+                continue  # somebody has ended that work, and its process has not heard of it: see the next check
             words = f"{name_of(change.who)}: {change.action} {change.name} while {name_of(use.who)} works with it"
             yield Fault("stopped under others", words)
+
+
+def _is_releasing(play: Any, group: Any, since: float, until: float) -> bool:
+    """Whether the release of that use has begun between two moments."""
+    attempts = (each for each in play.world.attempts if since <= each.began <= until and kind_of(each) == "release")
+    return any(group_of(play, each) == group for each in attempts)
 
 
 def _stopped_under_itself(play: Any) -> Iterable[Fault]:
