@@ -36,7 +36,7 @@ from airflow_provider_hf_endpoints.inference.runs.stops import Stop, Stops, WhyS
 from airflow_provider_hf_endpoints.inference.sending.progress import Observer, Snapshot
 from airflow_provider_hf_endpoints.inference.shards.ids import compare_ids
 from airflow_provider_hf_endpoints.inference.shards.merged import merged_earlier
-from airflow_provider_hf_endpoints.inference.stores.patience import patiently, to_its_end
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently, to_its_end, without_failing
 
 __all__ = ["BatchJob", "BatchReport", "Snapshot", "arun_batch", "run_batch"]
 
@@ -106,7 +106,9 @@ async def arun_batch(
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
     look = partial(_finished, job, layout, source)
     if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
-        await _without_failing(partial(clear_finished, layout), "Clearing the journal of a finished output")
+        await to_its_end(
+            partial(without_failing, partial(clear_finished, layout), "Clearing the journal of a finished output")
+        )
         return judge_job(job, finished)
     go_on = partial(_stop_where_asked, job, layout, why_stop)
     ids = await patiently(partial(check_input, job, source, go_on, suggest=True), "checking the input", sent=False)
@@ -119,7 +121,7 @@ async def arun_batch(
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
         return await _run_locked(job, layout, source, lock, why_stop, transport, ready_replicas, observer)
     finally:
-        await _without_failing(lock.release, "Giving the lock of the output back")
+        await to_its_end(partial(without_failing, lock.release, "Giving the lock of the output back"))
 
 
 def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
@@ -139,14 +141,6 @@ def _stop_where_asked(
     why = why_stop()
     if why is not None:
         raise BatchStopped(BatchReport(**told_of(job, layout), complete=False), f"{why} {doing}")
-
-
-async def _without_failing(work: Callable[[], None], doing: str) -> None:
-    """Work after the end of a batch, whose failure must not change the result of the batch."""
-    try:
-        await to_its_end(work)
-    except Exception as error:  # noqa: BLE001 - stores raise what they like
-        log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
 
 
 async def _take(lock: OutputLock, job: BatchJob, layout: OutputLayout, why_stop: WhyStop) -> None:
@@ -204,7 +198,9 @@ async def _run_locked(
             await sender.run()
         except asyncio.CancelledError:
             # A cancellation leaves little time. Finished rows are already durable, and are published for readers.
-            await _without_failing(run.publish_partial, "Writing the partial output of a cancelled batch")
+            await to_its_end(
+                partial(without_failing, run.publish_partial, "Writing the partial output of a cancelled batch")
+            )
             raise
         finally:
             for helper in helpers:

@@ -242,3 +242,14 @@ def test_shards_in_a_hostile_world_are_merged(task: Task) -> None:
     outcome = live(Case(ROWS * 3, answers=[Good(), Refusal(429), Broken(0), Raises(2)], task=task, shards=3))
     assert [] == problems(outcome)
     assert 9 == len(outcome.lines)
+
+
+@pytest.mark.parametrize("operation", ["list", "read", "write", "delete"])
+@pytest.mark.parametrize("first", [0, 12, 30])
+def test_a_store_that_fails_twice_fails_neither_plan_nor_merge(operation: Any, first: int) -> None:
+    """At the beginning, when the plan is stored, and later, when shards run and are merged."""
+    fault = StoreFault(operation, first=first, count=2, how=3)
+    outcome = live(Case(ROWS, store_faults=[fault], remote=True, shards=2))
+    assert [] == problems(outcome)
+    assert 3 == len(outcome.lines)
+    assert None is outcome.runs[0].error

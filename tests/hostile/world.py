@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.inference.journal import lock
 from airflow_provider_hf_endpoints.inference.requests.schema_process import SchemaProcess
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here
 from tests.hostile import clock, places, tasks
 from tests.hostile.cases import Case, Row
 from tests.hostile.server import HostileServer
@@ -166,25 +167,30 @@ def _job(case: Case, path: Any, output: str) -> BatchJob:
 
 
 def _run_whole(job: BatchJob, server: HostileServer, case: Case, faults: Faults, *, chaotic: bool) -> Run:
-    """One run of the batch, or of each of its shards, and their merge. Plan and merge meet no fault of the store."""
+    """One run of the batch, or of each of its shards, with their plan and their merge."""
     if not case.shards:
         return _run(job, server, case if chaotic else None)
     seconds = 0.0
     try:
-        faults.on = False
-        shards = plan_batch(job.input_path, job.output_path, shards=case.shards, input_format=job.input_format)
         faults.on = chaotic
+        with _without_pauses():
+            shards = plan_batch(job.input_path, job.output_path, shards=case.shards, input_format=job.input_format)
         for shard in shards:
             run = _run(replace(job, shard=shard, concurrent_shards=1), server, case if chaotic else None)
             seconds += run.seconds
             if run.error is not None:
                 return replace(run, seconds=seconds)
-        faults.on = False
-        return Run(report=merge_shards(job.output_path), seconds=seconds)
+        with _without_pauses():
+            return Run(report=merge_shards(job.output_path), seconds=seconds)
     except Exception as error:  # noqa: BLE001 - the invariants say what it may be
         return Run(error=error, seconds=seconds)
     finally:
         faults.on = False
+
+
+def _without_pauses() -> Any:
+    """Plan and merge have no event loop whose time could be simulated: they try a store again at once."""
+    return mock.patch.dict(patiently_here.__kwdefaults__, {"sleep": lambda _: None})
 
 
 def _run(job: BatchJob, server: HostileServer, case: Case | None) -> Run:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from airflow_provider_hf_endpoints import __version__
@@ -40,6 +41,7 @@ from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, require_scratch
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here, without_failing
 
 log = logging.getLogger(__name__)
 
@@ -79,25 +81,26 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     :raises ShardsMissingError: some shards are not finished; nothing was written
     :raises OutputConflictError: another job's output, or another run, uses the path
     :raises BatchInputError: an id is in two shards, or the input has no row
-    :raises BatchStoreError: this machine cannot gather the output
+    :raises BatchStoreError: this machine cannot gather the output, or a store failed for two minutes
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written
     """
     layout = OutputLayout.of(output_path)
-    plan = read_plan(layout)
+    plan = patiently_here(partial(read_plan, layout), "reading the plan of the shards")
     if plan is None:
         raise ShardsMissingError(f"no plan of shards below {layout.shards}. Plan and run the shards first")
     require_scratch(layout.results)
     lock = OutputLock(layout.journal)
-    lock.acquire(WAIT)
+    patiently_here(partial(lock.acquire, WAIT), "taking the lock of the output", sent=False)
     try:
-        finished = _finished(layout, plan)
+        finished = patiently_here(partial(_finished, layout, plan), "looking for a finished output")
         if finished is None:
-            finished = _merge(output_path, layout, plan, unique_ids, lock.check)
+            merge = partial(_merge, output_path, layout, plan, unique_ids, lock.check)
+            finished = patiently_here(merge, "merging the outputs of the shards")  # which starts again
         if not keep_shards:
             lock.check()
             _remove_if_possible(layout, plan)
     finally:
-        lock.release()
+        without_failing(lock.release, "Giving the lock of the output back")
     report = report_in(finished, layout)
     log.info("%s", report.summary())
     return judge(report, **finished["limits"])

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
-from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.refusals import check_path
 from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
@@ -33,6 +34,7 @@ from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
+from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here, without_failing
 
 log = logging.getLogger(__name__)
 
@@ -64,27 +66,42 @@ def plan_batch(
     :raises BatchInputError: there is no input, or it is empty
     :raises TooManyShardsError: there would be more
     :raises OutputConflictError: the output path is in use
+    :raises BatchStoreError: a store refuses, or failed for two minutes
     :raises ValueError: an argument is not valid
     """
     began = int(time.time())
     check_division(shards, bytes_per_shard)
     if on_existing not in ("resume", "overwrite", "fail"):
         raise ValueError(f"on_existing={on_existing!r} is not valid. Use resume, overwrite or fail")
+    format_of("", input_format)
     layout = OutputLayout.of(output_path)
-    found = find_input(input_path, input_format)
-    found.refuse_output(layout.results, layout.errors)
-    files = tuple(_measure(file) for file in found.files)
+
+    def look() -> tuple[Input, tuple[PlannedFile, ...]]:
+        found = find_input(input_path, input_format)
+        found.refuse_output(layout.results, layout.errors)
+        return found, tuple(_measure(file) for file in found.files)
+
+    found, files = patiently_here(look, "looking for the input", sent=False)
     parts = plan_shards(files, shards=shards, bytes_per_shard=bytes_per_shard, most=most)
     if not parts:
         raise BatchInputError(f"input {found} is empty")
     plan = Plan(_as_text(input_path), input_format, files, parts)
+    store = partial(_store, layout, plan, on_existing)
+    patiently_here(store, "storing the plan of the shards", sent=False)
+    return plan.refs(began)
+
+
+def _store(layout: OutputLayout, plan: Plan, on_existing: str) -> None:
+    """Store a plan, unless it is there already.
+
+    :raises OutputConflictError: something else is stored
+    """
     if on_existing == "overwrite":
         _throw_away(layout)
     elif _is_there(layout, plan, on_existing):
-        return plan.refs(began)
+        return
     with replacing(layout.shards / PLAN) as file:
         file.write(encoded(plan.as_dict()))
-    return plan.refs(began)
 
 
 def read_plan(layout: OutputLayout) -> Plan | None:
@@ -238,4 +255,4 @@ def _locked(layout: OutputLayout) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        without_failing(lock.release, "Giving the lock of the output back")

@@ -96,6 +96,7 @@ def patiently_here(
     *,
     patience: float = PATIENCE,
     sleep: Callable[[float], object] = time.sleep,
+    sent: bool = True,
 ) -> _Result:
     """The same without an event loop, in this thread.
 
@@ -106,7 +107,18 @@ def patiently_here(
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - stores raise what they like
-            sleep(_pause_after(error, doing, waits, sent=True))
+            sleep(_pause_after(error, doing, waits, sent=sent))
+
+
+def without_failing(work: Callable[[], object], doing: str) -> None:
+    """Work after the end of a batch or a merge, whose failure must not change the result: it is logged.
+
+    :param doing: with a capital, as in "Giving the lock of the output back"
+    """
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - stores raise what they like
+        log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
 
 
 def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
