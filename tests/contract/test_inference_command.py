@@ -97,6 +97,12 @@ def test_a_value_that_is_none_is_refused_in_words(
     assert f"argument {option}: {words}" in capsys.readouterr().err
 
 
+def as_in_a_terminal() -> None:
+    """In the child: signals that whoever runs the tests ignores (`nohup`, a job in the background) end a process."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
     """As the other signals do: what is in flight is awaited and recorded, and the status says so."""
     write_rows(tmp_path, questions(50))
@@ -110,7 +116,8 @@ def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
 
     with serving(answer) as server:
         given = arguments(server.url, tmp_path, "--engine", "tgi", "--max-concurrency", "1")
-        child.append(subprocess.Popen([*COMMAND, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        quiet = subprocess.DEVNULL
+        child.append(subprocess.Popen([*COMMAND, *given], preexec_fn=as_in_a_terminal, stdout=quiet, stderr=quiet))
         assert exits.STOPPED == child[0].wait(HANG)
         before = len(server.posts)
         assert 0 == main(given)
@@ -150,7 +157,8 @@ def test_a_signal_while_the_command_is_imported_ends_it_well(tmp_path: Path) -> 
     )
     with serving(echo) as server:
         given = arguments(server.url, tmp_path, "--engine", "tgi")
-        ended = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, timeout=HANG, check=False)
+        command = [sys.executable, "-c", code, *given]
+        ended = subprocess.run(command, preexec_fn=as_in_a_terminal, capture_output=True, timeout=HANG, check=False)
         assert [] == server.requests
     assert (exits.STOPPED, False) == (ended.returncode, b"Traceback" in ended.stderr), ended.stderr
     assert b"stop requested" in ended.stderr

@@ -85,10 +85,10 @@ def ids_are_those_of_the_rows(outcome: Outcome) -> Iterator[str]:
     if not case.ids:
         return
     table = case.input_format.startswith(("csv", "tsv", "parquet"))
-    rows = [(n, row) for n, row in enumerate(case.rows) if table or row.bad is None]
+    rows = [(n, row) for n, row in enumerate(outcome.rows) if table or row.bad is None]
     rows = [(n, row) for n, row in rows if row.bad is None or case.input_format == "parquet"]
     ids = {n: _id_in(case, row, n) for n, row in rows}
-    nameless = not table and any(row.bad == _ROW_WITHOUT_ID for row in case.rows)
+    nameless = not table and any(row.bad == _ROW_WITHOUT_ID for row in outcome.rows)
     valid = not nameless and all(isinstance(each, str | int) and not isinstance(each, bool) for each in ids.values())
     unique = len({_in_parquet(each) for each in ids.values()}) == len(ids)
     refused = isinstance(outcome.runs[-1].error, BatchInputError)
@@ -98,7 +98,7 @@ def ids_are_those_of_the_rows(outcome: Outcome) -> Iterator[str]:
         yield f"ids {list(ids.values())} were refused: {outcome.runs[-1].error}"
     text = case.output_format == "parquet"
     for line in outcome.lines:
-        known = ids.get(line["index"]) if line["index"] < len(case.rows) else f"row-{line['index']}"
+        known = ids.get(line["index"]) if line["index"] < len(outcome.rows) else f"row-{line['index']}"
         wanted = _in_parquet(known) if text and known is not None else known
         if line["id"] is not None and (line["id"] != wanted or type(line["id"]) is not type(wanted)):
             yield f"row {line['index']} has the id {line['id']!r}, in the input {known!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -242,6 +243,13 @@ def test_shards_in_a_hostile_world_are_merged(task: Task) -> None:
     outcome = live(Case(ROWS * 3, answers=[Good(), Refusal(429), Broken(0), Raises(2)], task=task, shards=3))
     assert [] == problems(outcome)
     assert 9 == len(outcome.lines)
+
+
+def test_an_edited_row_has_its_own_id() -> None:
+    """A line that was no row, and is one in the second run."""
+    outcome = live(Case([replace(ROWS[0], bad=0)], ids=True, change="edit", remote=True, remote_input=False))
+    assert [] == problems(outcome)
+    assert ["row-0"] == [line["id"] for line in outcome.lines]
 
 
 @pytest.mark.parametrize("operation", ["list", "read", "write", "delete"])
