@@ -126,7 +126,8 @@ async def arun_batch(
 
 def _finished(job: BatchJob, layout: OutputLayout, source: Input) -> BatchReport | None:
     """The report of the same job, if another run has finished it."""
-    finished = finished_earlier(job, layout, source) or merged_earlier(job, source)
+    # The merged output first: a merge deletes those of its shards, and may have been stopped in between.
+    finished = merged_earlier(job, source) or finished_earlier(job, layout, source)
     if finished is not None:
         log.info("%s is already finished: %d rows; nothing was sent", layout.manifest, finished.rows)
     return finished

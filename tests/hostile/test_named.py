@@ -261,3 +261,21 @@ def test_a_store_that_fails_twice_fails_neither_plan_nor_merge(operation: Any, f
     assert [] == problems(outcome)
     assert 3 == len(outcome.lines)
     assert None is outcome.runs[0].error
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_shards_that_a_merge_could_not_delete_do_not_hinder_a_second_run(remote: bool) -> None:
+    """Some of their files are gone and some are left; the merged output says that all is done."""
+    case = Case(
+        [ROWS[0]],
+        answers=[Raises(2)],
+        store_faults=[StoreFault("fetch", first=11, how=9), StoreFault("delete", first=1, count=50, how=3, after=True)],
+        remote=remote,
+        output_format="jsonl.gz",
+        change="touch",
+        shards=3,
+        stop_after=19,
+        cancel_after=10,
+    )
+    outcome = live(case)
+    assert [] == problems(outcome)
