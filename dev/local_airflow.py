@@ -219,13 +219,10 @@ class LocalAirflow:
     # Watch
 
     def poll(self, what: str, limit: float = START_LIMIT) -> Iterator[None]:
-        """Yield three times a second at first and once a second later, for as long as the caller goes on; an error
-        when a component ended or `limit` seconds, a hang bound, have passed.
-
-        Each look usually asks the API server, which computes for it as long as for a task's own requests.
+        """Yield a few times a second for as long as the caller goes on; an error when a component ended or `limit`
+        seconds, a hang bound, have passed. Some tests act on what they see within two seconds.
         """
         deadline = time.monotonic() + limit
-        pause = 0.3
         while True:
             yield
             for name, component in list(self.components.items()):
@@ -233,8 +230,7 @@ class LocalAirflow:
                     self._has_ended(name, what)
             if time.monotonic() > deadline:
                 raise AirflowFailed(f"gave up after {limit:.0f} s waiting until {what}; logs: {self.home}/logs")
-            time.sleep(pause)
-            pause = min(1.0, 1.2 * pause)
+            time.sleep(0.3)
 
     def wait_until(self, condition: Callable[[], bool], what: str, limit: float = START_LIMIT) -> None:
         """Wait for a condition."""
@@ -345,7 +341,7 @@ def _settings(home: Path) -> dict[str, str]:
         ("api_auth", "jwt_secret"): secrets.token_urlsafe(48),
         ("scheduler", "scheduler_heartbeat_sec"): "1",
         ("scheduler", "job_heartbeat_sec"): "1",
-        ("scheduler", "scheduler_idle_sleep_time"): "0.5",
+        ("scheduler", "scheduler_idle_sleep_time"): "0.3",
         ("scheduler", "trigger_timeout_check_interval"): "2",
         ("triggerer", "job_heartbeat_sec"): "1",
         # So that the triggers of a killed triggerer are soon given to the next one.
