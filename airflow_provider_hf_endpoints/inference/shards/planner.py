@@ -73,7 +73,7 @@ def plan_batch(
     check_division(shards, bytes_per_shard)
     if on_existing not in ("resume", "overwrite", "fail"):
         raise ValueError(f"on_existing={on_existing!r} is not valid. Use resume, overwrite or fail")
-    format_of("", input_format)
+    format_of("", input_format)  # raises here what is a mistake of the caller, and none of a store
     layout = OutputLayout.of(output_path)
 
     def look() -> tuple[Input, tuple[PlannedFile, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.spec import FRAMEWORKS
 from airflow_provider_hf_endpoints.inference.engines.names import ALIASES, canonical_task
 
 _NEAR = 0.8  # of `difflib`'s 1.0, which is the same word
@@ -80,7 +81,7 @@ _TASKS = {
 }
 _KNOWN = {
     "task": frozenset({*_TASKS, *ALIASES}),
-    "framework": frozenset({"custom", "pytorch", "llamacpp"}),
+    "framework": frozenset(FRAMEWORKS),
     "accelerator": frozenset({"cpu", "gpu", "neuron", "tpu", "zero_gpu"}),
 }
 
