@@ -142,17 +142,23 @@ def test_a_task_on_a_machine_without_a_disk_may_be_tried_again(tmp_path: Path, m
         operator._check()
 
 
+def job_into(output: Path, folder: Path, **given: Any) -> BatchJob:
+    """A job of one row, whose input is `in.jsonl` in the folder."""
+    (folder / "in.jsonl").write_text('{"text": "a"}\n')
+    return BatchJob(
+        url="http://127.0.0.1:9",
+        task="chat-completion",
+        input_path=folder / "in.jsonl",
+        output_path=output,
+        prompt="{text}",
+        **given,
+    )
+
+
 @pytest.mark.parametrize("name", ["x" * 230 + ".jsonl", "x" * 244 + ".jsonl", "é" * 120 + ".jsonl.gz", "x" * 300])
 def test_a_name_that_a_disk_may_not_take_is_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
     """The output is written under a longer name: it could never be published, after everything was paid."""
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    job = BatchJob(
-        url="http://127.0.0.1:9",
-        task="chat-completion",
-        input_path=tmp_path / "in.jsonl",
-        output_path=tmp_path / name,
-        prompt="{text}",
-    )
+    job = job_into(tmp_path / name, tmp_path)
     if "." not in name:  # a folder
         with pytest.raises(BatchStoreError, match="too long"):
             run_batch(job)
@@ -167,16 +173,8 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_sent(
     tmp_path: Path, on_existing: Any, name: str
 ) -> None:
     """No file can replace a folder, which would be seen when everything was paid."""
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / name).mkdir()
-    job = BatchJob(
-        url="http://127.0.0.1:9",
-        task="chat-completion",
-        input_path=tmp_path / "in.jsonl",
-        output_path=tmp_path / "out.jsonl",
-        prompt="{text}",
-        on_existing=on_existing,
-    )
+    job = job_into(tmp_path / "out.jsonl", tmp_path, on_existing=on_existing)
     with pytest.raises(BatchInputError, match=rf"{name} is a folder, but"):
         run_batch(job)
 
@@ -187,16 +185,8 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_sent(
     tmp_path: Path, on_existing: Any, name: str
 ) -> None:
     """The path is wrong, and neither the disk nor its owner."""
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / "afile").write_text("mine")
-    job = BatchJob(
-        url="http://127.0.0.1:9",
-        task="chat-completion",
-        input_path=tmp_path / "in.jsonl",
-        output_path=tmp_path / name,
-        prompt="{text}",
-        on_existing=on_existing,
-    )
+    job = job_into(tmp_path / name, tmp_path, on_existing=on_existing)
     with pytest.raises(BatchInputError, match=r"is a file, but the output .* needs a folder there"):
         run_batch(job)
     assert "mine" == (tmp_path / "afile").read_text()
