@@ -255,6 +255,38 @@ FOUND = (
         "left running",
         Case(dags=(Dag(parts=(Alone(create=False, deferrable=False, tasks=(Task(kind="branch"),)),)),)),
     ),
+    # The harness's own: the meter of an endpoint that another DAG deleted before this one created its own.
+    Found(
+        "a_deleted_namesake",
+        "cost",
+        Case(
+            dags=(
+                Dag(parts=(Alone(create=False, deferrable=False, tasks=(Task(kind="delete"),)),)),
+                Dag(
+                    dag_id="b",
+                    parts=(
+                        Alone(name="other", create=False, deferrable=False, tasks=()),
+                        Group(tasks=(Task(kind="branch"),)),
+                    ),
+                ),
+            ),
+            initializing=300,
+        ),
+    ),
+    # What only a sweeper sees: a stand-alone start that is ended before the first step of its trigger.
+    Found(
+        "ended_between_deferral_and_trigger",
+        "green and running",
+        Case(
+            dags=(
+                Dag(
+                    parts=(Alone(tasks=()), Alone(deferrable=False, tasks=(Task(kind="short circuit"),))),
+                    fail_fast=True,
+                ),
+            ),
+            lag=1.0,
+        ),
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

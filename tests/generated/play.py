@@ -23,7 +23,7 @@ from tests.generated import database, tasks
 from tests.generated.attempts import Attempt
 from tests.generated.invariants import broken
 from tests.generated.shapes import Alone, Case, Dag, Group, Person, Task
-from tests.generated.wanted import Fault
+from tests.generated.wanted import Fault, lost_starts, names_in
 from tests.generated.wire import URL, Wire, all_requests_through
 from tests.generated.world import LOST_AFTER, a_world
 from tests.generated.written import RefusedCase, build
@@ -46,6 +46,7 @@ class Played:
     actions: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     hours: float = 0.0
+    lost_starts: int = 0  # see `wanted.lost_starts`
     story: list[str] = field(default_factory=list)
     xcoms: dict[str, set[str]] = field(default_factory=dict)  # the keys that are left, by the end of the task's id
     missed: list[str] = field(default_factory=list)  # XComs that a task asked for and that were not there
@@ -208,19 +209,33 @@ class _Play:
         return dag_id, run_id, self.world.tables.run(dag_id, run_id).start_date
 
     def _meters(self) -> dict[str, float]:
-        names = {part.name for dag in self.case.dags for part in _endpoints(dag)}
-        return {name: self._usd(name) for name in names}
-
-    def _usd(self, name: str) -> float:
-        """What the meter says of every endpoint that ever had the name."""
+        """What the meter says of each endpoint that was ever there, by its id."""
         service = self.emulator._service
-        return float(sum(service.meter(each)["usd"] for each in service.everything() if each.name == name))
+        return {each.id: float(service.meter(each)["usd"]) for each in service.everything()}
 
     def _cost(self, key: Any, value: Any) -> None:
         if key[4] == "cost" and isinstance(value, dict) and value.get("usd") is not None:
             name = str(value.get("name") or value.get("endpoint") or "demo").rsplit("/", 1)[-1]
-            metered = self._usd(name) - self.started_usd.get(self._beginning(key[0], key[1]), {}).get(name, 0.0)
+            began, now = self.started_usd.get(self._beginning(key[0], key[1]), {}), self._meters()
+            mine = [
+                each.id
+                for each in self.emulator._service.everything()
+                if each.name == name and not self._was_never_of(key[0], key[1], each)
+            ]
+            metered = sum(now[each] - began.get(each, 0.0) for each in mine)
             self.costs.append((f"{key[0]}/{key[1]}/{key[2]}", float(value["usd"]), metered))
+
+    def _was_never_of(self, dag_id: str, run_id: str, endpoint: Any) -> bool:
+        """Whether an endpoint was deleted before a run touched it: one of the same name came after it."""
+        last = endpoint.history[-1]
+        if last.state != "deleted":
+            return False
+        touched = [(change.at, change.who) for change in self.wire.changes if change.name == endpoint.name]
+        touched += [(use.since, use.who) for use in tasks.USES if use.name == endpoint.name]
+        return not any(
+            who is not None and (who.dag_id, who.run_id) == (dag_id, run_id) and endpoint.history[0].at <= at <= last.at
+            for at, who in touched
+        )
 
     # ------------------------------------------------------------------------------------------- after
 
@@ -232,6 +247,7 @@ class _Play:
         played.runs.update(str(run.state) for run in world.tables.runs())
         played.ends.update(attempt.end for attempt in world.attempts)
         played.actions.update(change.action for change in self.wire.changes)
+        played.lost_starts = sum(len(lost_starts(self, name)) for name in names_in(self))
         played.faults = broken(self, idle)
         for key in world.memory.xcoms:
             played.xcoms.setdefault(key[2].rpartition(".")[2], set()).add(key[4])

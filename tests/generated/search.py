@@ -30,6 +30,7 @@ class Report:
     actions: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     hours: float = 0.0
+    lost_starts: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -44,6 +45,7 @@ class Report:
         self.actions += played.actions
         self.requests += played.requests
         self.hours += played.hours
+        self.lost_starts += played.lost_starts
         self.kinds.update({fault.kind for fault in played.faults})
 
     def __str__(self) -> str:
@@ -52,6 +54,7 @@ class Report:
             f"{self.cases} cases, {self.refused} refused at parse, {runs} DAG runs ({_counts(self.runs)})",
             f"ends of tasks: {_counts(self.ends)}",
             f"actions on endpoints: {_counts(self.actions)}; {self.requests} requests",
+            f"stand-alone starts ended before the first step of their trigger, for a sweeper: {self.lost_starts}",
             f"{self.hours:.0f} simulated hours in {self.seconds:.0f} s ({self.cpu:.0f} s of CPU): "
             f"{runs / max(self.cpu, 1e-9):.1f} DAG runs per second of CPU",
             f"cases with a fault, by its kind: {_counts(self.kinds) or 'none'}",

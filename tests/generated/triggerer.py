@@ -46,6 +46,7 @@ class Triggerer:
         self._world = world
         self._waiting: dict[Place, Waiting] = {}
         self._loop: VirtualLoop | None = None
+        self.never_began: list[Attempt] = []  # those whose task was ended before the first step of their trigger
 
     def defer(self, ti: Any, attempt: Attempt, msg: Any) -> None:
         """A task has deferred itself: its trigger starts soon."""
@@ -79,7 +80,9 @@ class Triggerer:
             if ti is not None and ti.state == TaskInstanceState.DEFERRED and ti.id == waiting.attempt.ti_id:
                 continue
             del self._waiting[place]
-            if waiting.task is not None and self._loop is not None:
+            if waiting.task is None:
+                self.never_began.append(waiting.attempt)
+            elif self._loop is not None:
                 timed_out = ti is not None and ti.next_method == TRIGGER_FAIL_REPR
                 if not timed_out:
                     self._loop.do_soon(waiting.task.cancel)

@@ -47,9 +47,27 @@ def is_left_on_purpose(play: Any, name: str) -> bool:
             (isinstance(part, Group) and part.release == "keep") or (isinstance(part, Alone) and not part.teardown)
         ):
             return True
-    if play.world.timed_out and not is_swept_at_the_end(play):
+    if (play.world.timed_out or lost_starts(play, name)) and not is_swept_at_the_end(play):
         return True  # Airflow runs no teardown then, and only a sweeper is left
     return any(_ends_a_release(play, person) for person in play.case.people if person not in play.left)
+
+
+def lost_starts(play: Any, name: str) -> list[Any]:
+    """The stand-alone starts of an endpoint that were ended between their deferral and the first step of their trigger.
+
+    Nothing of ours runs in that moment, and Airflow skips the teardown of a setup that has failed. A group is not
+    in it: its setup is a task that starts nothing.
+    """
+    return [
+        attempt
+        for attempt in play.world.triggerer.never_began
+        if "." not in attempt.task_id and kind_of(attempt) == "start" and _endpoint_of(play, attempt) == name
+    ]
+
+
+def _endpoint_of(play: Any, attempt: Any) -> str:
+    task = play.world.dags[attempt.dag_id].get_task(attempt.task_id)
+    return str(getattr(task, "name", None) or task.endpoint)
 
 
 def _is_woken_outside(play: Any, name: str) -> bool:
