@@ -212,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20000)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[64, 256, 1000])
-    parser.add_argument("--contestants", nargs="+", default=["ours", "ours-httpx", "ours-stub", "hub"])
+    parser.add_argument("--contestants", nargs="+", help="default: ours, ours-httpx, ours-stub and hub")
     parser.add_argument("--all", action="store_true", help="every contestant, over HTTP and HTTPS")
     parser.add_argument("--peers", default=sys.executable, help="the Python that has benchmarks/requirements.txt")
     parser.add_argument("--repeat", type=int, default=3)
@@ -222,7 +222,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.before is not None:
         options.before = options.before.resolve()
-        options.contestants = ["before", "ours", "before-stub", "ours-stub"]
+        options.contestants = options.contestants or ["before", "ours", "before-stub", "ours-stub"]
+    options.contestants = options.contestants or ["ours", "ours-httpx", "ours-stub", "hub"]
     if options.all:
         options.tls, options.contestants = True, [*EVERYONE]
     with tempfile.TemporaryDirectory() as name:
