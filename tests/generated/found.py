@@ -276,6 +276,12 @@ FOUND = (
     # What only a sweeper sees: a stand-alone start that is ended before the first step of its trigger.
     Found(
         "ended_between_deferral_and_trigger",
+        "left running",
+        Case(dags=(Dag(parts=(Alone(),)),), people=(Person(state="deferred", after=0.0),)),
+    ),
+    # A name that was taken a moment ago could not be read yet: the create took the 409 for a quota.
+    Found(
+        "two_creates_of_one_name_while_reads_lag",
         "green and running",
         Case(
             dags=(

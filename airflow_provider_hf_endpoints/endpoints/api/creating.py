@@ -95,24 +95,47 @@ def _settle_conflict(
     began: datetime,
     uncertain: ServiceError | None,
 ) -> Flow[InferenceEndpoint]:
-    """A 409 is a taken name, a used-up quota, or an earlier try of ours that arrived late."""
-    try:
-        request = requests.get(namespace, spec.name)
-        answer = yield request
-    except EndpointNotFoundError:
-        raise QuotaExceededError(
-            f"{error.message} (no endpoint is named {spec.name!r}, so the name is not the cause)",
-            method=error.method,
-            path=error.path,
-            status=error.status,
-            code=error.code,
-        ) from None
-    except ApiError:
-        raise error from None  # the lookup explains nothing, so the conflict is what the caller hears of
-    found = endpoint_of(answer.data, namespace, request, spec.payload())
-    if uncertain is not None and _is_young(found, answer, session, began):
-        return found
+    """A 409 is a taken name, a used-up quota, or an earlier try of ours that arrived late.
+
+    Reads can lag behind writes, so a name that is not found is looked up once more.
+    """
+    request = requests.get(namespace, spec.name)
+    for last in (False, True):
+        try:
+            answer = yield request
+            found = endpoint_of(answer.data, namespace, request, spec.payload())
+            if uncertain is not None and _is_young(found, answer, session, began):
+                return found
+            raise error
+        except EndpointNotFoundError:
+            if last:
+                raise _unseen(error, spec.name) from None
+            yield Pause(_CREATE_PAUSE)
+        except ApiError:
+            raise error from None  # the lookup explains nothing, so the conflict is what the caller hears of
     raise error
+
+
+def _unseen(error: NameTakenError, name: str) -> ApiError:
+    """A 409 although no endpoint has the name: the service's words say whether the name is the cause."""
+    kind: type[ApiError] = QuotaExceededError
+    why, advice = f"no endpoint is named {name!r}, so the name is not the cause", None
+    if "exist" in error.message.lower():
+        kind, why = NameTakenError, f"no endpoint {name!r} can be read"
+        # The 90 s: openenv-faultline, deployment.md (2026-04-26).
+        advice = (
+            "Somebody created or deleted the endpoint a moment ago. The name of a deleted endpoint is free again after "
+            "about 90 seconds: try again then, or choose another name."
+        )
+    return kind(
+        f"{error.message} ({why})",
+        method=error.method,
+        path=error.path,
+        status=error.status,
+        code=error.code,
+        advice=advice,
+        retryable=True,
+    )
 
 
 def _find_made(

@@ -112,8 +112,8 @@ class Creating(Action):
                 spec = wanted.spec(None)
                 decision = plan(spec, existing, wanted.if_exists, own=own)
                 endpoint, resumed = self._carry_out(hook, spec, existing, decision)
-            except NameTakenError:
-                if wanted.if_exists == "fail" or existing is not None:
+            except NameTakenError as error:
+                if wanted.if_exists == "fail" or existing is not None or error.retryable:
                     raise
                 log.info("Another task created endpoint %s in the meantime.", wanted.name)
                 continue

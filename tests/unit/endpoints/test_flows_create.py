@@ -171,10 +171,32 @@ def test_a_409_with_words_of_quota_is_one() -> None:
 
 def test_a_409_without_words_and_without_an_endpoint_is_a_quota() -> None:
     """Neither body nor name explains it: no endpoint has the name, so it is not the name."""
-    play = Play(VAGUE, NOT_FOUND)
+    play = Play(VAGUE, NOT_FOUND, NOT_FOUND)
     with pytest.raises(errors.QuotaExceededError, match="the name is not the cause") as caught:
         play.run(creating.create(play.session, spec(), None))
     assert (caught.value.method, caught.value.path, caught.value.status) == ("POST", "/v2/endpoint/acme", 409)
+
+
+def test_a_taken_name_that_is_read_late_is_a_taken_name() -> None:
+    """Reads lag behind writes: the second lookup finds what another user created a moment ago."""
+    play = Play(TAKEN, NOT_FOUND, raw("pending"))
+    with pytest.raises(errors.NameTakenError, match="exists") as caught:
+        play.run(creating.create(play.session, spec(), None))
+    assert (False, [POST, GET, GET], 1) == (caught.value.retryable, play.asked, len(play.pauses))
+
+
+def test_our_own_late_create_is_found_although_reads_lag() -> None:
+    """The first try arrived after its timeout, and the first lookup after the 409 does not show it yet."""
+    play = Play(TIMEOUT, NOT_FOUND, TAKEN, NOT_FOUND, raw("pending"))
+    assert "tickets" == play.run(creating.create(play.session, spec(), None)).name
+
+
+def test_a_taken_name_that_nobody_can_read_is_free_again_later() -> None:
+    """The service keeps the name of a deleted endpoint for a while: a retry helps, and other hardware does not."""
+    play = Play(TAKEN, NOT_FOUND, NOT_FOUND)
+    with pytest.raises(errors.NameTakenError, match="free again after about 90 seconds") as caught:
+        play.run(creating.create(play.session, spec(), None))
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("error", [FORBIDDEN, service_error(503)], ids=str)
