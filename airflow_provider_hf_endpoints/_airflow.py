@@ -37,6 +37,8 @@ except ImportError:
     )
 
 __all__ = [
+    "ENDED",
+    "ENDED_BADLY",
     "ENDED_BY_AIRFLOW",
     "RESCHEDULES",
     "RETURN_VALUE",
@@ -51,6 +53,7 @@ __all__ = [
     "ResolveMixin",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "argument_of",
     "asset_names",
     "is_asset",
     "is_made_to_run",
@@ -59,8 +62,10 @@ __all__ = [
     "may_ask_from_a_thread",
     "read_link",
     "read_xcom",
+    "state_word",
     "states_of",
     "store_xcom",
+    "take_as_expanded",
     "task_states",
 ]
 
@@ -73,6 +78,11 @@ TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 
 #: Whether the triggerer renders what a wait that begins there was given as a template (3.3.2).
 TRIGGERS_RENDER = hasattr(BaseTrigger, "render_template_fields")
+
+#: The states of a task that has ended without a success, and of one that has ended at all. 3.0.6, 3.3.2:
+#: `TaskInstanceState`, which `airflow.sdk` does not list in 3.0.6.
+ENDED_BADLY = frozenset({"failed", "skipped", "upstream_failed", "removed"})
+ENDED = ENDED_BADLY | {"success"}
 
 #: The key of a task's result among its XComs. 3.0.6, 3.3.2: `XCOM_RETURN_KEY` of the task SDK's `BaseXCom`.
 RETURN_VALUE = "return_value"
@@ -131,7 +141,12 @@ def states_of(task_instance: Any, task_ids: list[str]) -> dict[str, str]:
         map_index=_map_index(task_instance),
     )
     found = states.get(task_instance.run_id) or {}
-    return {task_id: str(getattr(state, "value", state)) for task_id, state in found.items()}
+    return {task_id: state_word(state) for task_id, state in found.items()}
+
+
+def state_word(state: Any) -> str:
+    """A state as Airflow writes it, which is an enum or a text; `"None"` without one. 3.0.6, 3.3.2."""
+    return str(getattr(state, "value", state))
 
 
 def pull_xcom(task_instance: Any, task_id: str, key: str) -> Any:
@@ -195,6 +210,18 @@ def mapped_arguments(operator: Any) -> list[Mapping[str, Any]]:
     elif isinstance(given, list | tuple):  # expand_kwargs([{…}])
         found += [each for each in given if isinstance(each, Mapping)]
     return found
+
+
+def argument_of(task: Any, name: str) -> Any:
+    """An argument of a task in its DAG; None if it is not given, or if the task is mapped over it. 3.0.6, 3.3.2."""
+    return getattr(task, "partial_kwargs", {}).get(name) if task.is_mapped else getattr(task, name, None)
+
+
+def take_as_expanded(partial: Any) -> None:
+    """Airflow warns of an `operator.partial(…)` without `expand`: not of this one, whose `expand` is refused. 3.0.6,
+    3.3.2.
+    """
+    partial._expand_called = True
 
 
 def is_made_to_run(operator: Any) -> bool:

@@ -30,14 +30,14 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
-from airflow_provider_hf_endpoints.endpoints.waiting.pace import Pace
+from airflow_provider_hf_endpoints.endpoints.waiting.poll_pace import PollPace
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
+    EndpointSnapshot,
     Failed,
     Goal,
     Health,
     Ready,
-    Snapshot,
     TimedOut,
     Verdict,
     Wait,
@@ -66,7 +66,7 @@ _BREATH = 20  # waiters served before the event loop gets its turn: others live 
 _BROKE = "The shared poll of namespace %s failed"
 
 OpenClient = Callable[[], Awaitable[AsyncEndpointsClient]]
-Look = Snapshot | InferenceEndpointError
+Look = EndpointSnapshot | InferenceEndpointError
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ class EndpointPoller:
         self._client_since = 0.0
         self._opening = asyncio.Lock()
         self._not_before = 0.0  # by the loop's clock; see `_rest`
-        self._pace = Pace()
+        self._pace = PollPace()
         self._jitter = 1.0
         self._checks = HealthChecks()
         self._aside: set[asyncio.Task[None]] = set()  # tasks beside the poll, which must not delay it
@@ -140,7 +140,7 @@ class EndpointPoller:
         known = self.memory.other(name) if pause == 0 else None
         fresh = goal.started - self.memory.others_at < timedelta(seconds=LONGEST_POLL)
         if known is not None and fresh and not needs_health(known, goal):
-            return Snapshot(known)
+            return EndpointSnapshot(known)
         return await self._look(name, goal, pause * (1 - _WATCH_JITTER * self._jitter))
 
     def _known(self, name: str, goal: Goal) -> Wait | None:
@@ -150,7 +150,7 @@ class EndpointPoller:
             return None
         now = datetime.now(UTC)
         age = (now - self.memory.others_at).total_seconds()
-        verdict = judge(Snapshot(endpoint), goal, now, self._draw)
+        verdict = judge(EndpointSnapshot(endpoint), goal, now, self._draw)
         if isinstance(verdict, Wait) and verdict.seconds > age:
             return Wait(verdict.seconds - age, verdict.reason)
         return None
@@ -269,7 +269,7 @@ class EndpointPoller:
         elif found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):
             self._beside(self._finish_with_health(tickets, found))
         else:
-            _answer(tickets, Snapshot(found))
+            _answer(tickets, EndpointSnapshot(found))
 
     async def _finish_with_health(self, tickets: list[_Ticket], found: InferenceEndpoint) -> None:
         try:
@@ -280,7 +280,7 @@ class EndpointPoller:
             log.exception(_BROKE, self._namespace)
             _answer(tickets, _ridden_out(error))
         else:
-            _answer(tickets, Snapshot(found, health))
+            _answer(tickets, EndpointSnapshot(found, health))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` go on beside the poll."""

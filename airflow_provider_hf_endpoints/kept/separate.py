@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.kept.attempts import StoreError
 from airflow_provider_hf_endpoints.kept.places import Records
-from airflow_provider_hf_endpoints.kept.variables import _WRITE_TRIES, VariableDocument, can_list, listed, settle
+from airflow_provider_hf_endpoints.kept.variables import WRITE_TRIES, VariableDocument, can_list, listed, settle
 
 
 class SeparateVariables(Records):
@@ -42,7 +42,7 @@ class SeparateVariables(Records):
             return
         document = self._document(key)
         before = document.read()
-        for _ in range(_WRITE_TRIES):
+        for _ in range(WRITE_TRIES):
             document.write(record)
             # Airflow 3.0 only logs an error of a write. (A third value comes from another writer.)
             if not document.read() == before != record:
@@ -93,7 +93,7 @@ class SeparateVariables(Records):
         if not new and key in self._enlisted():
             return
         gone = {each for each in self._enlisted() if each != key and self._document(each).read() is None}
-        for turn in range(_WRITE_TRIES):
+        for turn in range(WRITE_TRIES):
             began = time.monotonic()
             keys = self._enlisted()
             if turn > 0 and key in keys:
@@ -102,4 +102,4 @@ class SeparateVariables(Records):
             settle(turn, time.monotonic() - began)
             gone = set()  # who was gone may have come again meanwhile
         if key not in self._enlisted():
-            raise StoreError(f"{self._list} lost an added entry {_WRITE_TRIES} times in a row.")
+            raise StoreError(f"{self._list} lost an added entry {WRITE_TRIES} times in a row.")

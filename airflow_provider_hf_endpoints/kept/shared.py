@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_hf_endpoints.kept.attempts import StoreError
-from airflow_provider_hf_endpoints.kept.variables import _WRITE_TRIES, VariableDocument, settle
+from airflow_provider_hf_endpoints.kept.variables import WRITE_TRIES, VariableDocument, settle
 
 
 class SharedVariable:
@@ -34,10 +34,10 @@ class SharedVariable:
         :param change: called again if the change is lost: without side effects
         :param holds: whether a value has the change
         """
-        for turn in range(_WRITE_TRIES):
+        for turn in range(WRITE_TRIES):
             began = time.monotonic()
             self._document.write(change(self.read()))
             settle(turn, time.monotonic() - began)
             if holds(self.read()):
                 return
-        raise StoreError(f"{self} lost a written change {_WRITE_TRIES} times in a row.")
+        raise StoreError(f"{self} lost a written change {WRITE_TRIES} times in a row.")

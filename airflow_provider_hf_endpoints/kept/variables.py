@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import Variable
 from airflow_provider_hf_endpoints.kept.attempts import attempt
 from airflow_provider_hf_endpoints.kept.places import Document
 
-_WRITE_TRIES = 10
+WRITE_TRIES = 10
 _SETTLE = 0.5  # seconds between writing a variable and reading it back: another writer's turn takes milliseconds
 _ROUND_TRIPS = 4  # and on a server that is slow, so many times as long as the turn took
 

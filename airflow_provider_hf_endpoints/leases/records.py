@@ -25,7 +25,7 @@ KEPT_FOR = 86_400.0  # seconds
 # For so long after a stop a read may still show what was before it.
 READ_LAG = 60.0  # seconds
 UNKNOWN = "?"  # how the endpoint was found, while its holder has not looked yet
-#: Whose record says what was done without a lease: see `lately.py`.
+#: Whose record says what was done without a lease: see `recent_changes.py`.
 BY_NO_USE = "the last start or stop without a lease"
 
 

@@ -15,13 +15,11 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, AirflowRuntimeError, state_word
 from airflow_provider_hf_endpoints.leases.holders import index_of_holder, run_of_holder, task_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease
 
 _ENDED = frozenset({"success", "failed"})
-# Of the task that took the lease: then neither the work behind it nor the release runs.
-_NEVER_BEGAN = frozenset({"failed", "upstream_failed", "skipped", "removed"})
 
 
 def origin_of(lease_path: str | None) -> str:
@@ -50,7 +48,7 @@ class RunStates:
             state = self._ask(dag_id=dag_id, run_id=run_id)
         except AirflowRuntimeError:
             return None
-        return str(getattr(state, "value", state)) in _ENDED
+        return state_word(state) in _ENDED
 
     def paused(self, dag_ids: Iterable[str]) -> list[str]:
         """Which of these DAGs are paused. Empty if this Airflow does not know the DAGs, or does not answer."""
@@ -77,8 +75,9 @@ class RunStates:
             told = self._ask_tasks(dag_id=run[0], task_ids=[task_id], run_ids=[run[1]], map_index=index_of_holder(who))
         except AirflowRuntimeError:
             return False
-        states = [str(getattr(state, "value", state)) for state in (told.get(run[1]) or {}).values()]
-        return bool(states) and all(state in _NEVER_BEGAN for state in states)
+        states = [state_word(state) for state in (told.get(run[1]) or {}).values()]
+        # If it ended badly, neither the work behind it nor the release runs.
+        return bool(states) and all(state in ENDED_BADLY for state in states)
 
     def over(self, leases: Iterable[Lease]) -> frozenset[str]:
         """The holders of those whose run has ended, or whose use has never begun."""

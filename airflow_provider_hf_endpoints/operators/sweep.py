@@ -33,10 +33,10 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.sweep import (
 from airflow_provider_hf_endpoints.endpoints.upkeep.usage import are_pending
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.gone import forget_unheld
-from airflow_provider_hf_endpoints.leases.lately import note_lately
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
+from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
 from airflow_provider_hf_endpoints.leases.records import UNKNOWN, Lease, bills_nothing
+from airflow_provider_hf_endpoints.leases.removal import forget_unheld
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked

@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.ownership import withdraw_claim
 
 
-class Ending:
+class BadEnd:
     """Of one attempt of a sensor.
 
     :param skips: whether a bad end skips the task (`soft_fail`, `never_fail`)

@@ -39,7 +39,7 @@ from airflow_provider_hf_endpoints.operators.common.task_waits import (
 )
 from airflow_provider_hf_endpoints.ownership import attempt_id, leave_claim
 from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
-from airflow_provider_hf_endpoints.sensors._end import Ending
+from airflow_provider_hf_endpoints.sensors._end import BadEnd
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 _CONNECTION = "hf_endpoints_conn_id"
@@ -128,7 +128,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
         self.deferrable = deferrable or start_from_trigger
         self.start_from_trigger = start_from_trigger
         self.release_policies = check_policies(on_timeout, on_failure, on_kill)
-        self._ending: Ending | None = None  # of the attempt that runs
+        self._ending: BadEnd | None = None  # of the attempt that runs
         if start_from_trigger:
             self.start_trigger_args = begin_in_triggerer(
                 {name: getattr(self, name) for name in ("endpoint", "namespace", "target_states", _CONNECTION)},
@@ -142,12 +142,12 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
                 on_kill=on_kill,
             )
 
-    def _new_ending(self) -> Ending:
+    def _new_ending(self) -> BadEnd:
         """For the attempt that begins or continues now."""
         take_name(self)
         endpoint = EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
         skips = bool(self.soft_fail or self.never_fail)
-        self._ending = Ending(endpoint, self.release_policies, skips=skips)
+        self._ending = BadEnd(endpoint, self.release_policies, skips=skips)
         return self._ending
 
     @classmethod

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from airflow_provider_hf_endpoints._airflow import argument_of
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, canonical_task
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
@@ -53,5 +54,5 @@ def _task_of(work: Any) -> str | None:
     kind = getattr(work, "operator_class", type(work))
     if not (isinstance(kind, type) and issubclass(kind, RequestingOperator)):
         return None
-    task = getattr(work, "partial_kwargs", {}).get("task") if hasattr(work, "partial_kwargs") else work.task
+    task = argument_of(work, "task")
     return task if isinstance(task, str) else None

@@ -19,7 +19,7 @@ from airflow_provider_hf_endpoints.operators.checking.names import arguments_of
 from airflow_provider_hf_endpoints.operators.common.operator import DEFAULT_TIMEOUT
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.held_back import WAITING
+from airflow_provider_hf_endpoints.operators.using.delays import WAITING
 
 # Arguments of the start that `inference_endpoint` sets.
 _DECIDED = frozenset({"task_id", "endpoint", "name", "acquired", "dag", "task_group"})

@@ -8,7 +8,7 @@ circuit, an approval) skips teardowns too, and a skipped release would leave the
 between: an empty task that is done when the work has ended, or is skipped at once. A task that can skip others gets its
 own `work_ended`, because others may still work then. All other tasks share one. A function may skip tasks as
 well, and nothing shows that when the DAG is parsed. So the release itself asks whether the tasks of the work have
-ended, and no task of the work can skip the release (`spared.py`).
+ended, and no task of the work can skip the release (`unskippable.py`).
 
 `watch` runs beside the start and the work, and ends when any of the work has begun. It is a teardown, so that it is
 not one of the last tasks of the work or the group. It is upstream of `released`, so that its failure fails the run.
@@ -30,13 +30,13 @@ from airflow.providers.common.compat.sdk import TriggerRule
 
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.changing.spared import keep_releases
+from airflow_provider_hf_endpoints.operators.changing.unskippable import keep_releases
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.names import defaults_of
 from airflow_provider_hf_endpoints.operators.starting.create import CreateInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.starting.resume import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
-from airflow_provider_hf_endpoints.operators.using.held_back import can_skip
+from airflow_provider_hf_endpoints.operators.using.delays import can_skip
 from airflow_provider_hf_endpoints.operators.using.idle import WatchIdleOperator
 from airflow_provider_hf_endpoints.operators.using.marks import EndpointReleasedOperator, WorkEndedOperator
 from airflow_provider_hf_endpoints.operators.using.release import RELEASE_RETRIES, ReleaseAcquiredOperator

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _STORE_ERRORS = (AirflowRuntimeError, ValueError)
 
 
-class Memory:
+class SeenState:
     """The last state that a trigger saw.
 
     :param store: Airflow's `asset_state_store` of the trigger; None if there is no store.

@@ -27,9 +27,9 @@ from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_PO
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
-from airflow_provider_hf_endpoints.triggers._killed import task_is_over
 from airflow_provider_hf_endpoints.triggers._link import store_link
 from airflow_provider_hf_endpoints.triggers._settle import settle
+from airflow_provider_hf_endpoints.triggers.killed import task_is_over
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
 
 _KILL_BUDGET = 25.0  # seconds; Airflow gives `on_kill` 30

@@ -17,10 +17,10 @@ from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEn
 from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
 from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Snapshot
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, EndpointSnapshot
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.triggers._client import open_client
-from airflow_provider_hf_endpoints.triggers._memory import Memory
+from airflow_provider_hf_endpoints.triggers._memory import SeenState
 from airflow_provider_hf_endpoints.waits import ProgressLog
 
 _STATES = ("running", "failed", "updateFailed", "paused", "scaledToZero")
@@ -141,7 +141,7 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
             await memory.keep(state)
             last, pause = state, self.poll_interval
 
-    async def _look(self, poller: EndpointPoller, pause: float, health: bool, trouble: ProgressLog) -> Snapshot:
+    async def _look(self, poller: EndpointPoller, pause: float, health: bool, trouble: ProgressLog) -> EndpointSnapshot:
         """The next look that is one; errors are logged, and waited out."""
         while True:
             look = await poller.look(self.endpoint, pause, check_health=health)
@@ -157,10 +157,10 @@ class InferenceEndpointEventTrigger(BaseEventTrigger):
             told = look.retry_after if isinstance(look, ApiError) else None
             pause = max(self.poll_interval, min(told or 0.0, _LONGEST_TOLD))
 
-    def _memory(self) -> Memory:
+    def _memory(self) -> SeenState:
         where = f"{self.hf_endpoints_conn_id}:{self.namespace or ''}/{self.endpoint}"
         store = getattr(self, "asset_state_store", None)
-        return Memory(store, f"{where}:{','.join(sorted(set(self.states)))}")
+        return SeenState(store, f"{where}:{','.join(sorted(set(self.states)))}")
 
     async def _open_client(self) -> AsyncEndpointsClient:
         return await open_client(self.hf_endpoints_conn_id)

@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.protocol import Look
 from airflow_provider_hf_endpoints.operators.common.task_waits import explain_failure
-from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.operators.using.leases import LeasedEndpoint
 from airflow_provider_hf_endpoints.waits import conclude
 from tests.contract.operators_play import connected, create, received, run
 
@@ -73,9 +73,9 @@ def test_a_deferred_wait_names_the_nearest(emulator: Emulator) -> None:
 
 def _missing() -> str:
     """What a trigger says of an endpoint that is not there."""
-    from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Failed, Goal, Snapshot, judge
+    from airflow_provider_hf_endpoints.endpoints.waiting.readiness import EndpointSnapshot, Failed, Goal, judge
 
-    verdict = judge(Snapshot(None), Goal(SINCE), datetime.now(UTC))
+    verdict = judge(EndpointSnapshot(None), Goal(SINCE), datetime.now(UTC))
     assert isinstance(verdict, Failed)
     return verdict.reason
 
@@ -84,7 +84,7 @@ def test_where_a_404_is_an_answer_no_names_are_asked_for(emulator: Emulator) -> 
     """A look of the lease protocol, and a request that stops an endpoint."""
     before = lists(emulator)
     with InferenceEndpointsHook() as hook:
-        assert Held(hook, "acme", "my-rnu")._do(Look()) is None
+        assert LeasedEndpoint(hook, "acme", "my-rnu")._do(Look()) is None
         assert hook.get_conn().release("my-rnu", "delete") is not None
         assert not hook.get_conn().delete_inference_endpoint("my-rnu", missing_ok=True)
         with pytest.raises(EndpointNotFoundError):

@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     InferenceEndpoint,
     InferenceEndpointStatus,
 )
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Snapshot, why_broken
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import EndpointSnapshot, why_broken
 
 _RUNNING = InferenceEndpointStatus.RUNNING.value
 # Running by the API while the model does not answer yet.
@@ -43,7 +43,7 @@ class Watch:
         return self.check_health and _RUNNING in self.states and last != _RUNNING
 
 
-def state_in(snapshot: Snapshot, watch: Watch, last: str | None) -> str:
+def state_in(snapshot: EndpointSnapshot, watch: Watch, last: str | None) -> str:
     """The state that the look shows, after `last` (None at the first look)."""
     endpoint = snapshot.endpoint
     if endpoint is None:

@@ -90,7 +90,7 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class EndpointSnapshot:
     """One look: the endpoint (None when it does not exist) and, where it was asked for, its health."""
 
     endpoint: InferenceEndpoint | None
@@ -188,7 +188,7 @@ def needs_health(endpoint: InferenceEndpoint, goal: Goal) -> bool:
     )
 
 
-def judge(snapshot: Snapshot, goal: Goal, now: datetime, rng: Callable[[], float] = random.random) -> Verdict:
+def judge(snapshot: EndpointSnapshot, goal: Goal, now: datetime, rng: Callable[[], float] = random.random) -> Verdict:
     """What `snapshot`, taken at `now`, means for `goal`.
 
     An end that the snapshot shows (ready, failed) comes before the deadline: a wait that looks again after its

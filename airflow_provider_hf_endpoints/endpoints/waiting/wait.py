@@ -31,11 +31,11 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
+    EndpointSnapshot,
     Failed,
     Goal,
     Health,
     Ready,
-    Snapshot,
     TimedOut,
     Verdict,
     Wait,
@@ -81,16 +81,16 @@ class Patience:
         return verdict
 
 
-def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Snapshot]:
+def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[EndpointSnapshot]:
     """One look at the endpoint, with its health where the goal needs it."""
     try:
         endpoint = yield from get(session, name, namespace, once=True)
     except EndpointNotFoundError:
-        return Snapshot(None)
+        return EndpointSnapshot(None)
     if not needs_health(endpoint, goal):
-        return Snapshot(endpoint)
+        return EndpointSnapshot(endpoint)
     health = yield from check_health(endpoint)
-    return Snapshot(endpoint, health)
+    return EndpointSnapshot(endpoint, health)
 
 
 def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:

@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import (
     InputFormat,
     format_of,
 )
-from airflow_provider_hf_endpoints.inference.inputs.refusals import check_path, refusal, words_of_hub
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import check_path, refusal, words_of_hub
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, local_path
 
 _MAGIC = "*?["

@@ -17,7 +17,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints._packages import missing_package
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
-from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
 
 try:
     # From the standard library since Python 3.14. Not the older package `zstandard`: its reader ends silently at the

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
-from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 #: Properties of an object that change with its content. The first one that exists is used.

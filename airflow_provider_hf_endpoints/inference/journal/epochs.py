@@ -24,7 +24,7 @@ from typing import Any
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
-from airflow_provider_hf_endpoints.inference.journal.holder import Held, Holder, taken_by
+from airflow_provider_hf_endpoints.inference.journal.holder import BusyLock, Holder, taken_by
 from airflow_provider_hf_endpoints.inference.stores.folders import delete_files, names_in
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class EpochLock:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def attempt(self) -> Held | None:
+    def attempt(self) -> BusyLock | None:
         """Take the lock, or return its holder."""
         claims = self._claims()
         number = max(claims, default=0)
@@ -99,7 +99,7 @@ class EpochLock:
     def _claims(self) -> list[int]:
         return [int(found[1]) for found in map(_CLAIM.match, names_in(self._folder)) if found]
 
-    def _judge(self, number: int) -> Held | None:
+    def _judge(self, number: int) -> BusyLock | None:
         """The holder of an epoch, None if the holder is dead."""
         raw = self._read(f"{number:06d}.claim")
         holder = Holder.decode(raw)
@@ -108,7 +108,7 @@ class EpochLock:
         if sign != self._sign:
             self._alive = self._sign is not None
             self._sign, self._changed = sign, now
-        return Held(holder, self._alive) if now - self._changed < self._patience else None
+        return BusyLock(holder, self._alive) if now - self._changed < self._patience else None
 
     def _create(self, number: int) -> None:
         """Claim a number. What exists afterwards shows whether the claim succeeded."""
@@ -122,16 +122,16 @@ class EpochLock:
             path.fs.pipe_file(path.path, claim)
             self._ended.wait(min(SETTLE, self._beat))
 
-    def _verify(self, number: int, judged: list[int]) -> Held | None:
+    def _verify(self, number: int, judged: list[int]) -> BusyLock | None:
         """Whether the claim is valid, with no other since the last look. Otherwise the claim is withdrawn.
 
         Each run claims before it looks, so at least one of two runs sees the other.
         """
         if not self._is_mine(number):
-            return Held(None, alive=False)
+            return BusyLock(None, alive=False)
         if set(self._claims()) - {number, *judged}:
             delete_files(self._folder, [f"{number:06d}.claim"])
-            return Held(None, alive=False)
+            return BusyLock(None, alive=False)
         return None
 
     def _begin(self, number: int) -> None:

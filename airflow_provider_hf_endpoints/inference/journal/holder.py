@@ -64,7 +64,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class BusyLock:
     """A lock that another run has.
 
     :param holder: None if unknown

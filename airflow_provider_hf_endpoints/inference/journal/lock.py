@@ -19,7 +19,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
 from airflow_provider_hf_endpoints.inference.journal.epochs import EpochLock, clock
-from airflow_provider_hf_endpoints.inference.journal.holder import Held, Holder, held_by, taken_by
+from airflow_provider_hf_endpoints.inference.journal.holder import BusyLock, Holder, held_by, taken_by
 from airflow_provider_hf_endpoints.inference.journal.segments import last_number
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
@@ -35,7 +35,7 @@ class _Lock(Protocol):
 
     epoch: int
 
-    def attempt(self) -> Held | None:
+    def attempt(self) -> BusyLock | None:
         """Take the lock, or return its holder."""
 
     def check(self) -> None:
@@ -124,7 +124,7 @@ class FileLock:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def attempt(self) -> Held | None:
+    def attempt(self) -> BusyLock | None:
         """Take the lock, or return its holder."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         while self._file is None:
@@ -134,7 +134,7 @@ class FileLock:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     file.seek(0)
-                    return Held(Holder.decode(file.read()), alive=True)
+                    return BusyLock(Holder.decode(file.read()), alive=True)
                 # Otherwise the previous run deleted the file between our open and our lock. Try again.
                 if self._has_name(file):
                     file.truncate(0)

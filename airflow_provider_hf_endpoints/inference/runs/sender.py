@@ -35,7 +35,7 @@ from airflow_provider_hf_endpoints.inference.sending.progress import Progress
 from airflow_provider_hf_endpoints.inference.sending.retries import RetryPolicy, RetryQueue
 from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
 from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
-from airflow_provider_hf_endpoints.inference.sending.watch import Status, Watch, WatchRules, watch_metrics
+from airflow_provider_hf_endpoints.inference.sending.watch import BatchWatch, Status, WatchRules, watch_metrics
 
 Helper = Callable[[], Coroutine[Any, Any, None]]
 
@@ -143,7 +143,7 @@ def put_together(
     # Beside the workers.
     status = Status(progress, tally, pace, attempts, queue)
     rules = WatchRules(why_stop, job.progress_interval, host_of(job.url))
-    watch = Watch(rules, pace, ending, status, on_tick=(dispatcher.hedge, exchange.give_up_early_ones))
+    watch = BatchWatch(rules, pace, ending, status, on_tick=(dispatcher.hedge, exchange.give_up_early_ones))
     beside: list[Helper] = [recorder.run, partial(watch.run, source.count)]
     if job.max_concurrency == "auto":
         beside.append(partial(watch_metrics, engine.transport, pace, outcomes, ending))

@@ -66,7 +66,7 @@ class Status:
         self.progress.observe(self._tally, self._clock(), self._attempts.in_flight, limit, self._pace.state)
 
 
-class Watch:
+class BatchWatch:
     """Checks every few milliseconds while a batch runs.
 
     :param status: reports the progress

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat, format_of
-from airflow_provider_hf_endpoints.inference.inputs.refusals import check_path
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import check_path
 from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard

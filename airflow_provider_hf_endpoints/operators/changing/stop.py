@@ -21,9 +21,9 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndp
 from airflow_provider_hf_endpoints.endpoints.spec import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.leases.gone import forget_deleted
-from airflow_provider_hf_endpoints.leases.lately import note_lately
-from airflow_provider_hf_endpoints.operators.changing.spared import SparedTeardown
+from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
+from airflow_provider_hf_endpoints.leases.removal import forget_deleted
+from airflow_provider_hf_endpoints.operators.changing.unskippable import UnskippableTeardown
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
 from airflow_provider_hf_endpoints.operators.common.cost_report import cost_before_delete, report_cost, tell_cost
@@ -39,7 +39,7 @@ _RETRIES = 5
 _RETRY_DELAY = timedelta(seconds=30)
 
 
-class PauseInferenceEndpointOperator(SparedTeardown, EndpointOperator):
+class PauseInferenceEndpointOperator(UnskippableTeardown, EndpointOperator):
     """Pause an endpoint: nothing is billed, and only a resume starts it again. It is made to be a teardown:
 
     `PauseInferenceEndpointOperator(…).as_teardown(setups=create)` pauses the endpoint whatever the result of the work.
@@ -76,7 +76,7 @@ class PauseInferenceEndpointOperator(SparedTeardown, EndpointOperator):
         return Attempt(_Stopping(_PAUSE, self._ref, context, began, self.missing_ok, self._holders(context)))
 
 
-class ScaleToZeroInferenceEndpointOperator(SparedTeardown, EndpointOperator):
+class ScaleToZeroInferenceEndpointOperator(UnskippableTeardown, EndpointOperator):
     """Scale an endpoint to zero: nothing is billed, and any authorised request starts it again.
 
     An endpoint that is paused stays paused, which bills nothing either.
@@ -111,7 +111,7 @@ class ScaleToZeroInferenceEndpointOperator(SparedTeardown, EndpointOperator):
         return Attempt(_Stopping(_SCALE_TO_ZERO, self._ref, context, began, self.missing_ok, self._holders(context)))
 
 
-class DeleteInferenceEndpointOperator(SparedTeardown, EndpointOperator):
+class DeleteInferenceEndpointOperator(UnskippableTeardown, EndpointOperator):
     """Delete an endpoint and wait until it is really gone, with its configuration, logs and metrics.
 
     :param endpoint: the endpoint's name. (templated)

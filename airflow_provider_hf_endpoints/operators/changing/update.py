@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.endpoints.models import PARKED
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.operators.changing.spared import SparedTeardown
+from airflow_provider_hf_endpoints.operators.changing.unskippable import UnskippableTeardown
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked, understand_all
 from airflow_provider_hf_endpoints.operators.checking.settings import check_names, check_settings
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _KINDS = {name: field.annotation for name, field in EndpointUpdate.model_fields.items()}
 
 
-class UpdateInferenceEndpointOperator(SparedTeardown, EndpointOperator):
+class UpdateInferenceEndpointOperator(UnskippableTeardown, EndpointOperator):
     """Change an endpoint's hardware, replicas, model or settings, and wait until it answers with them.
 
     An endpoint that is paused or at zero stays there, through `updating`: no request is sent that would start it. The

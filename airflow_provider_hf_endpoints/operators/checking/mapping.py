@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_hf_endpoints._airflow import ResolveMixin
+from airflow_provider_hf_endpoints._airflow import ResolveMixin, take_as_expanded
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
 from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
 
@@ -112,7 +112,7 @@ def _refused(partial: Any) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError):
-        partial._expand_called = True
+        take_as_expanded(partial)
         raise
 
 

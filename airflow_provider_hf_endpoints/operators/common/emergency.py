@@ -16,12 +16,12 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.leases.lately import note_lately
+from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
 from airflow_provider_hf_endpoints.ownership import leave_namespace, left_namespace
-from airflow_provider_hf_endpoints.triggers._killed import is_over
+from airflow_provider_hf_endpoints.triggers.killed import is_over
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from airflow_provider_hf_endpoints._airflow import argument_of
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 
 
@@ -26,15 +27,11 @@ class EndpointRef:
 
 def may_mean(task: Any, name: str, namespace: str | None) -> bool:
     """Whether the `endpoint` of a task in the DAG may be that one. What a template says is not known here."""
-    given = _argument(task, "endpoint")
+    given = argument_of(task, "endpoint")
     starter = getattr(given, "operator", None)  # of another task's result
     named = given if starter is None else getattr(starter, "endpoint", None)
-    place = _argument(task if starter is None else starter, "namespace")
+    place = argument_of(task if starter is None else starter, "namespace")
     return _may_be(named, name) and _may_be(place, namespace)
-
-
-def _argument(task: Any, name: str) -> Any:
-    return getattr(task, "partial_kwargs", {}).get(name) if task.is_mapped else getattr(task, name, None)
 
 
 def _may_be(said: object, wanted: str | None) -> bool:

@@ -17,9 +17,9 @@ from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointErro
 from airflow_provider_hf_endpoints.endpoints.models import EndpointSummary, InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,
+    EndpointSnapshot,
     Goal,
     Ready,
-    Snapshot,
     Wait,
     Wake,
     judge,
@@ -248,4 +248,4 @@ class EndpointOperator(KnownArguments, KeyedOutput, BaseOperator):
 
 def _has_arrived(endpoint: InferenceEndpoint, goal: Goal) -> bool:
     """Whether the answer to the action already is the goal (a health route's answer is never in it)."""
-    return isinstance(judge(Snapshot(endpoint), goal, goal.started), Ready)
+    return isinstance(judge(EndpointSnapshot(endpoint), goal, goal.started), Ready)

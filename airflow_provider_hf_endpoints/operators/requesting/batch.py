@@ -45,7 +45,7 @@ from airflow_provider_hf_endpoints.operators.common.assets import announce, desc
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD, options_of
-from airflow_provider_hf_endpoints.operators.requesting.target import Target
+from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
 
 OWN = frozenset(
     {"task", "input_path", "output_path", "prompt", "messages", "body", "system", "id_column", "parameters"}
@@ -226,7 +226,7 @@ class BatchInferenceOperator(RequestingOperator):
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
 
-    def _send(self, context: Context, target: Target) -> dict[str, Any]:
+    def _send(self, context: Context, target: EndpointTarget) -> dict[str, Any]:
         price = target.price_per_hour()
         if self.max_cost is not None and self.shard is None and price is None:
             raise AirflowFailException(
@@ -274,7 +274,7 @@ class BatchInferenceOperator(RequestingOperator):
             raise AirflowFailException(str(error)) from error
         return report.as_dict()
 
-    def _budget_of_shards(self, target: Target) -> SharedBudget | None:
+    def _budget_of_shards(self, target: EndpointTarget) -> SharedBudget | None:
         """What all shards may cost together, from the planner on, with what that is by now."""
         if self.shard is None or (self.max_cost is None and self.max_runtime is None):
             return None
@@ -282,7 +282,7 @@ class BatchInferenceOperator(RequestingOperator):
         usd = None if self.max_cost is None else target.usd_since(began)
         return SharedBudget.of_shards(began, self.max_cost, seconds_of(self.max_runtime), usd, time.time())
 
-    def _release(self, target: Target) -> str:
+    def _release(self, target: EndpointTarget) -> str:
         """What happened to the endpoint, in words: an error of the release must not hide why it was wanted."""
         try:
             return f"Endpoint {self.endpoint} is {target.release(self.on_budget)}"
@@ -300,8 +300,8 @@ class BatchInferenceOperator(RequestingOperator):
 
     def _job(self) -> BatchJob:
         paths = {
-            "input_path": _storages("input_path", self.input_path),
-            "output_path": _storage("output_path", self.output_path),
+            "input_path": storages_at("input_path", self.input_path),
+            "output_path": storage_at("output_path", self.output_path),
         }
         return BatchJob(**{**self._own(), **paths, **self._shard_options(), **self._options()})
 
@@ -364,14 +364,15 @@ def _attempt_of(ti: Any) -> str:
     return "/".join(str(getattr(ti, name, "")) for name in names)
 
 
-def _storages(
+def storages_at(
     name: str,
     paths: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
 ) -> Any:
-    return [_storage(name, path) for path in paths] if isinstance(paths, list | tuple) else _storage(name, paths)  # type: ignore[arg-type]
+    """The same for an argument that may have several paths."""
+    return [storage_at(name, path) for path in paths] if isinstance(paths, list | tuple) else storage_at(name, paths)  # type: ignore[arg-type]
 
 
-def _storage(name: str, path: str | PathLike[str] | ObjectStoragePath) -> Any:
+def storage_at(name: str, path: str | PathLike[str] | ObjectStoragePath) -> Any:
     """The path with the connection that it names.
 
     :param name: the argument with the path

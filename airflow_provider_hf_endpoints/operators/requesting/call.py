@@ -14,7 +14,7 @@ from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
-from airflow_provider_hf_endpoints.operators.requesting.target import Target
+from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
 
 
 class InferenceOperator(RequestingOperator):
@@ -74,7 +74,7 @@ class InferenceOperator(RequestingOperator):
         except ValueError as error:
             raise InvalidArgumentError(f"{error}.") from None
 
-    def _send(self, context: Context, target: Target) -> dict[str, Any]:
+    def _send(self, context: Context, target: EndpointTarget) -> dict[str, Any]:
         if target.use_budget is not None and (spent := target.use_budget.refusal(target.price_per_hour(), time.time())):
             raise InvalidArgumentError(f"Nothing was sent: {spent}.")
         with InferenceClient(

@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.common.naming import take_name
 from airflow_provider_hf_endpoints.operators.common.task_waits import deferral, explain_failure, wait_here
 from airflow_provider_hf_endpoints.operators.requesting.served import not_served, why_not_served
-from airflow_provider_hf_endpoints.operators.requesting.target import Target, target_of
+from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget, target_of
 from airflow_provider_hf_endpoints.operators.using.leases import renewing
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
@@ -123,7 +123,7 @@ class RequestingOperator(KnownArguments, KeyedOutput, BaseOperator):
     def _check(self) -> None:
         """Refuse bad input before the endpoint is started or billed. Overridden where there is something to check."""
 
-    def _send(self, context: Context, target: Target) -> Any:
+    def _send(self, context: Context, target: EndpointTarget) -> Any:
         raise NotImplementedError
 
     def _announce(self, context: Context, endpoint: InferenceEndpoint, result: Any) -> None:

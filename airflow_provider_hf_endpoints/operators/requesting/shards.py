@@ -25,7 +25,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
-from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, _storage, _storages
+from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, storage_at, storages_at
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 
@@ -79,8 +79,8 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         try:
             shards, size = _number("shards", self.shards), _number("bytes_per_shard", self.bytes_per_shard)
             planned = plan_batch(
-                _storages("input_path", self.input_path),
-                _storage("output_path", self.output_path),
+                storages_at("input_path", self.input_path),
+                storage_at("output_path", self.output_path),
                 shards=shards,
                 bytes_per_shard=size,
                 input_format=self.input_format,
@@ -133,7 +133,7 @@ class MergeBatchShardsOperator(KnownArguments, KeyedOutput, BaseOperator):
         """Merge, and return the report of the whole."""
         try:
             report = merge_shards(
-                _storage("output_path", self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids
+                storage_at("output_path", self.output_path), keep_shards=self.keep_shards, unique_ids=self.unique_ids
             )
         except (ShardsMissingError, OutputBusyError):
             raise  # the shards, or another merge, may be done meanwhile: a retry of this task then finds them

@@ -23,7 +23,7 @@ from airflow_provider_hf_endpoints.inference.job.budget import SharedBudget
 
 
 @dataclass(frozen=True)
-class Target:
+class EndpointTarget:
     """Where requests go. Its functions ask the control plane, each when it is called.
 
     :param ready_replicas: how many replicas can take requests now.
@@ -43,7 +43,9 @@ class Target:
     use_budget: SharedBudget | None
 
 
-def target_of(hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, budget: Mapping[str, Any] | None) -> Target:
+def target_of(
+    hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, budget: Mapping[str, Any] | None
+) -> EndpointTarget:
     """The target that an endpoint is. Raises `InferenceEndpointError` for one without a URL.
 
     :param budget: the account of the use that came with the endpoint
@@ -60,7 +62,7 @@ def target_of(hook: InferenceEndpointsHook, endpoint: InferenceEndpoint, budget:
     def since(began: float) -> float:
         return usd_since(client, endpoint.name, endpoint.namespace, began, price_per_hour())
 
-    return Target(
+    return EndpointTarget(
         url=endpoint.url,
         engine=known_engine(endpoint.engine),
         token=hook.token,

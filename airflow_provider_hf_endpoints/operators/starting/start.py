@@ -27,7 +27,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.leases.lately import as_left_lately, note_lately
+from airflow_provider_hf_endpoints.leases.recent_changes import as_left_lately, note_lately
 from airflow_provider_hf_endpoints.leases.records import READ_LAG
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.operators.common.attempt import Guard, Handover, Summary
@@ -45,7 +45,7 @@ from airflow_provider_hf_endpoints.operators.starting.budget import StartBudget
 from airflow_provider_hf_endpoints.operators.starting.intent import is_kept, stopped_by
 from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
-from airflow_provider_hf_endpoints.operators.using.held_back import check_skips, refuse_work_that_is_held_back
+from airflow_provider_hf_endpoints.operators.using.delays import check_skips, refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
 from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, withdraw_claim
 

@@ -29,8 +29,8 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
-from airflow_provider_hf_endpoints.operators.using.held_back import refuse_work_that_is_held_back
-from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.operators.using.delays import refuse_work_that_is_held_back
+from airflow_provider_hf_endpoints.operators.using.leases import LeasedEndpoint
 from airflow_provider_hf_endpoints.ownership import attempt_id
 
 # Tasks of other providers renew nothing, so a lease must last longer than they take. If a holder crashes, the endpoint
@@ -123,7 +123,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
         origin, seconds = origin_of(hook.lease_path), self.lease_seconds
         mine = new_lease(_who(context), time.time(), seconds, first=self.max_startup, origin=origin)
-        held = Held(hook, namespace, self.endpoint, context["ti"])
+        held = LeasedEndpoint(hook, namespace, self.endpoint, context["ti"])
         try:
             lease: Lease = held.play(take(mine, time.time))
         except StoreError as error:

@@ -17,19 +17,19 @@ from typing import Any, Literal
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_hf_endpoints._airflow import read_xcom, states_of
+from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, read_xcom, states_of
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse, Release, after_use, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.protocol import Shared, leave
 from airflow_provider_hf_endpoints.operators.common.held import is_replaced
 from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 from airflow_provider_hf_endpoints.operators.using.idle import SPARE
-from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.operators.using.leases import LeasedEndpoint
 
 # A task in one of these states has not begun: it waits for the scheduler, for a slot, or for a worker.
 _NOT_BEGUN = frozenset({"None", "scheduled", "queued", "no_status"})
 # A task in one of these states has ended without having begun.
-_LEFT_OUT = frozenset({"skipped", "upstream_failed", "removed"})
+_LEFT_OUT = ENDED_BADLY - {"failed"}
 _AT_WORK = frozenset({"running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
 # A look is a query of Airflow's database. The first looks come soon, because most work begins at once.
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds between looks
@@ -151,7 +151,7 @@ class IdleTrigger(BaseTrigger):
                 hook.get_conn().release(acquired.name, policy, namespace=acquired.namespace)
                 return policy
 
-            held = Held(hook, acquired.namespace, acquired.name, None, switch_off)
+            held = LeasedEndpoint(hook, acquired.namespace, acquired.name, None, switch_off)
             becomes = lambda found: state_after(after_use(self.release, found), found)  # noqa: E731
             again, self._tried = self._tried, True
             outcome = held.play(leave(mine, time.time, becomes, again=again))

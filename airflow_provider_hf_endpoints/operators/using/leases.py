@@ -39,7 +39,7 @@ _RENEWALS = 4  # in the time of a lease
 _LOOK_EVERY = 10.0  # seconds, when the endpoint's use is checked
 
 
-class Held:
+class LeasedEndpoint:
     """An endpoint for the steps: its leases, its state, start and stop.
 
     :param task_instance: the task SDK's, which asks Airflow; None to ask nothing

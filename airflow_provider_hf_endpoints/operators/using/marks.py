@@ -22,7 +22,7 @@ class EndpointReleasedOperator(BaseOperator):
     """Stands downstream of `release`: its state decides about the run."""
 
     inherits_from_empty_operator = True
-    spared = True  # see `changing/spared.py`
+    unskippable = True  # see `changing/unskippable.py`
     ui_color = "#e8f7e4"
 
     def execute(self, context: Context) -> None:

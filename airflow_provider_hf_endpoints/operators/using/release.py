@@ -42,7 +42,7 @@ from airflow_provider_hf_endpoints.operators.common.held import is_replaced
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
-from airflow_provider_hf_endpoints.operators.using.leases import Held
+from airflow_provider_hf_endpoints.operators.using.leases import LeasedEndpoint
 from airflow_provider_hf_endpoints.operators.using.work import LOOK_EVERY, look_again, unfinished_work
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class ReleaseAcquiredOperator(EndpointOperator):
     """
 
     template_fields: Sequence[str] = ("acquired", "hf_endpoints_conn_id")
-    spared = True  # see `changing/spared.py`
+    unskippable = True  # see `changing/unskippable.py`
     ends_use = True  # of the endpoint of its group: the cost report counts that group's batches
     reschedule = _is_sensor = True  # see `RESCHEDULES`
 
@@ -241,7 +241,7 @@ class _Releasing(Action):
         """End the lease, and stop the endpoint if there is no other holder."""
         name = self._endpoint.name
         switch_off = partial(self._switch_off, hook)
-        held = Held(hook, self._acquired.namespace, name, self._context["ti"], switch_off)
+        held = LeasedEndpoint(hook, self._acquired.namespace, name, self._context["ti"], switch_off)
         mine = self._acquired.held
         try:
             if mine is None:
@@ -290,7 +290,9 @@ class _Releasing(Action):
             return
         try:
             with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
-                Held(hook, self._acquired.namespace, endpoint.name, self._context["ti"]).play(forget(mine, time.time))
+                LeasedEndpoint(hook, self._acquired.namespace, endpoint.name, self._context["ti"]).play(
+                    forget(mine, time.time)
+                )
                 if seen_gone and after_use(self._policy, self._acquired.found) == "delete":
                     StartNotes(hook.lease_path).remove(self._acquired.namespace, endpoint.name, before=self._began)
         except StoreError as error:
@@ -317,7 +319,7 @@ class _Releasing(Action):
         if note is not None:
             StartNotes(hook.lease_path).write(self._acquired.namespace, self._endpoint.name, note)
 
-    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: Held, why: Exception) -> Release:
+    def _release_when_quiet(self, hook: InferenceEndpointsHook, held: LeasedEndpoint, why: Exception) -> Release:
         """Without leases, only the service knows whether somebody else uses the endpoint. Returns what was done."""
         name = self._endpoint.name
         if after_use(self._policy, self._acquired.found) == "none" or held.state() is None:

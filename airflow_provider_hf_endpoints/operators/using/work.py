@@ -11,16 +11,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_hf_endpoints._airflow import AirflowRescheduleException, states_of
+from airflow_provider_hf_endpoints._airflow import ENDED, AirflowRescheduleException, states_of
 
-#: States that a task has when it has ended in a DAG run.
-OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 LOOK_EVERY = timedelta(seconds=30)
 
 
 def unfinished(states: Mapping[str, str]) -> list[str]:
     """The tasks that have not ended, in order. Pure."""
-    return sorted(task for task, state in states.items() if state not in OVER)
+    return sorted(task for task, state in states.items() if state not in ENDED)
 
 
 def unfinished_work(task_instance: Any, work: Sequence[str]) -> list[str]:

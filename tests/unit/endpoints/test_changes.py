@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.endpoints.models import DELETED
 from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
-from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Health, Snapshot
+from airflow_provider_hf_endpoints.endpoints.waiting.readiness import EndpointSnapshot, Health
 from tests.unit.endpoints.play import endpoint
 
 
@@ -38,7 +38,7 @@ def test_the_first_look_is_where_it_starts_from(asked: bool) -> None:
 )
 def test_running_begins_when_the_model_answers(health: Health | None, expected: str) -> None:
     """As for the sensor: the state alone does not say that it answers."""
-    assert expected == state_in(Snapshot(endpoint("running"), health), watch("running"), "initializing")
+    assert expected == state_in(EndpointSnapshot(endpoint("running"), health), watch("running"), "initializing")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_health_is_asked_for_only_where_it_would_be_news(seen: str | None, watch
     """A watched endpoint that runs for days gets no requests that would keep it from scaling to zero."""
     assert asks is watching.needs_health(seen)
     if not asks:
-        assert state_in(Snapshot(endpoint("running")), watching, seen) == "running"
+        assert state_in(EndpointSnapshot(endpoint("running")), watching, seen) == "running"
 
 
 @pytest.mark.parametrize("wanted", [0, 1])
@@ -63,12 +63,12 @@ def test_health_is_asked_for_only_where_it_would_be_news(seen: str | None, watch
 def test_paused_is_paused_whatever_the_replicas_say(wanted: int, before: str | None) -> None:
     """`targetReplica` "may remain nonzero on a paused endpoint" (huggingface/harbor-hf,
     docs/endpoint-provisioning.md, 2026-07-14): the watch reports the pause all the same."""
-    assert state_in(Snapshot(endpoint("paused", targetReplica=wanted)), watch("paused"), before) == "paused"
+    assert state_in(EndpointSnapshot(endpoint("paused", targetReplica=wanted)), watch("paused"), before) == "paused"
 
 
 def test_no_endpoint_is_a_state_of_its_own() -> None:
     """It can be watched for, and what is created later comes from there."""
-    assert state_in(Snapshot(None), watch("running"), "running") == DELETED
+    assert state_in(EndpointSnapshot(None), watch("running"), "running") == DELETED
     assert is_news("running", DELETED, watch("running"))
 
 

@@ -12,10 +12,10 @@ from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import ServiceError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
+    EndpointSnapshot,
     Failed,
     Goal,
     Health,
-    Snapshot,
     TimedOut,
     judge,
     why_broken,
@@ -137,9 +137,9 @@ def test_every_reason_of_a_wait_is_concealed() -> None:
     broken = with_secrets("failed", message=words, errorMessage=words, agentMessage=words)
     running = with_secrets("running")
     verdicts = [
-        judge(Snapshot(broken), goal, NOW),
-        judge(Snapshot(with_secrets("initializing", message=words)), goal, NOW),
-        *(judge(Snapshot(running, health_of(running, status, words)), goal, NOW) for status in (500, 403)),
+        judge(EndpointSnapshot(broken), goal, NOW),
+        judge(EndpointSnapshot(with_secrets("initializing", message=words)), goal, NOW),
+        *(judge(EndpointSnapshot(running, health_of(running, status, words)), goal, NOW) for status in (500, 403)),
     ]
     assert [Failed, TimedOut, TimedOut, Failed] == [type(verdict) for verdict in verdicts]
     texts = [why_broken(broken), *(getattr(verdict, "reason", "") for verdict in verdicts)]

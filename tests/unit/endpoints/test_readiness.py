@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from airflow_provider_hf_endpoints.endpoints.models import DELETED, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     RESUME_GRACE,
+    EndpointSnapshot,
     Failed,
     Goal,
     Health,
     Ready,
-    Snapshot,
     TimedOut,
     Wait,
     Wake,
@@ -124,36 +124,36 @@ def test_what_each_look_means(
     state: str, changes: dict[str, Any], status: dict[str, Any], health: Health | None, verdict: type
 ) -> None:
     """Every state against every goal, with its health, before and after the deadline."""
-    assert verdict is type(judge(Snapshot(endpoint(state, **status), health), goal(**changes), NOW))
+    assert verdict is type(judge(EndpointSnapshot(endpoint(state, **status), health), goal(**changes), NOW))
 
 
 @pytest.mark.parametrize("changes", [{}, LATE, targets("paused"), {"on_scaled_to_zero": "accept"}])
 def test_an_endpoint_that_is_gone_ends_every_wait(changes: dict[str, Any]) -> None:
     """A deletion while somebody waits ends the wait with an error that says so."""
-    verdict = judge(Snapshot(None), goal(**changes), NOW)
+    verdict = judge(EndpointSnapshot(None), goal(**changes), NOW)
     assert isinstance(verdict, Failed)
     assert "deleted" in verdict.reason
 
 
 def test_an_endpoint_that_was_started_a_moment_ago_may_not_be_seen_yet() -> None:
     """Reads lag behind our own create: that there is no endpoint is no end for a minute, but for the deadline."""
-    assert isinstance(judge(Snapshot(None), goal(**RESUMED), NOW), Wait)
-    late = judge(Snapshot(None), goal(**RESUMED, **LATE), NOW)
+    assert isinstance(judge(EndpointSnapshot(None), goal(**RESUMED), NOW), Wait)
+    late = judge(EndpointSnapshot(None), goal(**RESUMED, **LATE), NOW)
     assert isinstance(late, TimedOut)
     assert "may still be starting" in late.reason
-    assert isinstance(judge(Snapshot(None), goal(**RESUMED), NOW + RESUME_GRACE), Failed)
+    assert isinstance(judge(EndpointSnapshot(None), goal(**RESUMED), NOW + RESUME_GRACE), Failed)
 
 
 def test_an_endpoint_that_is_gone_is_what_a_deletion_waits_for() -> None:
     """Who waits for the deletion is ready when nothing is there."""
-    assert Ready(None) == judge(Snapshot(None), goal(**targets(DELETED)), NOW)
+    assert Ready(None) == judge(EndpointSnapshot(None), goal(**targets(DELETED)), NOW)
 
 
 @pytest.mark.parametrize("state", EVERY_STATE)
 @pytest.mark.parametrize("target", EVERY_STATE)
 def test_a_target_is_a_success_whatever_it_is(state: str, target: str) -> None:
     """The state that is waited for never fails a wait; no other state reaches it by itself."""
-    verdict = judge(Snapshot(endpoint(state), OK), goal(**targets(target)), NOW)
+    verdict = judge(EndpointSnapshot(endpoint(state), OK), goal(**targets(target)), NOW)
     assert (state == target) is isinstance(verdict, Ready)
 
 
@@ -165,7 +165,7 @@ def test_a_failure_says_why(state: str, words: str) -> None:
     broken = endpoint(
         state, message="Endpoint failed to start", errorMessage="CUDA out of memory", agentMessage="use x4"
     )
-    verdict = judge(Snapshot(broken), goal(), NOW)
+    verdict = judge(EndpointSnapshot(broken), goal(), NOW)
     assert isinstance(verdict, Failed)
     for part in (words, state, "Endpoint failed to start", "CUDA out of memory", "use x4"):
         assert part in verdict.reason
@@ -174,7 +174,7 @@ def test_a_failure_says_why(state: str, words: str) -> None:
 
 def test_a_failure_without_words_says_what_it_can() -> None:
     """No message, no None in the text."""
-    verdict = judge(Snapshot(endpoint("failed")), goal(), NOW)
+    verdict = judge(EndpointSnapshot(endpoint("failed")), goal(), NOW)
     assert isinstance(verdict, Failed)
     assert "None" not in verdict.reason
 
@@ -186,8 +186,8 @@ def test_a_wait_on_a_paused_endpoint_ends_whatever_its_replicas_say() -> None:
     """
     began = NOW
     paused, wanted = endpoint("paused", targetReplica=1), goal(started=began, deadline=None)
-    assert isinstance(judge(Snapshot(paused), wanted, began), Wait)
-    assert isinstance(judge(Snapshot(paused), wanted, began + RESUME_GRACE), Failed)
+    assert isinstance(judge(EndpointSnapshot(paused), wanted, began), Wait)
+    assert isinstance(judge(EndpointSnapshot(paused), wanted, began + RESUME_GRACE), Failed)
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ def test_a_wait_on_a_paused_endpoint_ends_whatever_its_replicas_say() -> None:
 )
 def test_a_timeout_says_whether_the_endpoint_bills(state: str, changes: dict[str, Any], words: str) -> None:
     """What to do after a timeout follows from the state: a paused endpoint is not said to be starting."""
-    verdict = judge(Snapshot(endpoint(state)), goal(**{**changes, **LATE}), NOW)
+    verdict = judge(EndpointSnapshot(endpoint(state)), goal(**{**changes, **LATE}), NOW)
     assert isinstance(verdict, TimedOut)
     assert words in verdict.reason
 
 
 def test_a_pause_is_named() -> None:
     """If the endpoint is paused while we wait, waiting ends with an error that names the pause and the way out."""
-    verdict = judge(Snapshot(endpoint("paused")), goal(), NOW)
+    verdict = judge(EndpointSnapshot(endpoint("paused")), goal(), NOW)
     assert isinstance(verdict, Failed)
     assert "paused" in verdict.reason
     assert "Resume it first" in verdict.reason
@@ -217,7 +217,7 @@ def test_a_pause_is_named() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_health_route_names_the_permission(status: int) -> None:
     """A token that manages and may not call would never see a 200: waiting ends, and says which permission it lacks."""
-    verdict = judge(Snapshot(endpoint(), Health(status, "missing permissions")), goal(), NOW)
+    verdict = judge(EndpointSnapshot(endpoint(), Health(status, "missing permissions")), goal(), NOW)
     assert isinstance(verdict, Failed)
     for part in (
         str(status),
@@ -237,8 +237,8 @@ def test_a_refused_health_route_names_the_permission(status: int) -> None:
 )
 def test_a_wait_says_what_it_waits_for(health: Health, words: str) -> None:
     """The reason of a wait, and of its timeout, tells what the health route said."""
-    wait = judge(Snapshot(endpoint(), health), goal(), NOW)
-    late = judge(Snapshot(endpoint(), health), goal(**LATE), NOW)
+    wait = judge(EndpointSnapshot(endpoint(), health), goal(), NOW)
+    late = judge(EndpointSnapshot(endpoint(), health), goal(**LATE), NOW)
     assert isinstance(wait, Wait)
     assert isinstance(late, TimedOut)
     assert words in wait.reason
@@ -249,7 +249,7 @@ def test_a_wait_says_what_it_waits_for(health: Health, words: str) -> None:
 
 def test_the_services_message_is_passed_on() -> None:
     """What the service says about a start is in the reason."""
-    verdict = judge(Snapshot(endpoint("initializing", message="Pulling image")), goal(), NOW)
+    verdict = judge(EndpointSnapshot(endpoint("initializing", message="Pulling image")), goal(), NOW)
     assert isinstance(verdict, Wait)
     assert "Pulling image" in verdict.reason
 
@@ -280,7 +280,7 @@ def test_pauses_are_within_bounds(elapsed: float, rng: float, longest: float, le
     started = NOW - timedelta(seconds=elapsed)
     deadline = None if left is None else NOW + timedelta(seconds=left)
     verdict = judge(
-        Snapshot(endpoint("pending")),
+        EndpointSnapshot(endpoint("pending")),
         Goal(started=started, deadline=deadline, longest_poll=longest),
         NOW,
         rng=lambda: rng,
@@ -302,7 +302,7 @@ def test_pauses_grow_with_the_wait(elapsed: list[float]) -> None:
 
 def pause(elapsed: float, rng: float) -> float:
     started = NOW - timedelta(seconds=elapsed)
-    verdict = judge(Snapshot(endpoint("pending")), Goal(started=started), NOW, rng=lambda: rng)
+    verdict = judge(EndpointSnapshot(endpoint("pending")), Goal(started=started), NOW, rng=lambda: rng)
     assert isinstance(verdict, Wait)
     return verdict.seconds
 
@@ -339,7 +339,7 @@ def test_no_wait_outlasts_its_deadline(
         on_scaled_to_zero=on_zero,
         resumed_at=NOW if resumed else None,
     )
-    snapshot = Snapshot(None if gone else endpoint(state), health)
+    snapshot = EndpointSnapshot(None if gone else endpoint(state), health)
     verdict = judge(snapshot, wanted, NOW + timedelta(seconds=late))
     assert isinstance(verdict, Ready | Failed | TimedOut)
 
@@ -347,8 +347,8 @@ def test_no_wait_outlasts_its_deadline(
 def test_a_deadline_is_a_moment_and_no_duration() -> None:
     """Who takes up the wait of a killed process gets the rest of its time, not all of it again."""
     wanted = goal(started=NOW - timedelta(hours=2), deadline=NOW)
-    assert isinstance(judge(Snapshot(endpoint("pending")), wanted, NOW), TimedOut)
-    assert isinstance(judge(Snapshot(endpoint("pending")), wanted, NOW - timedelta(seconds=1)), Wait)
+    assert isinstance(judge(EndpointSnapshot(endpoint("pending")), wanted, NOW), TimedOut)
+    assert isinstance(judge(EndpointSnapshot(endpoint("pending")), wanted, NOW - timedelta(seconds=1)), Wait)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat, format_of
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 from airflow_provider_hf_endpoints.inference.inputs.readers import jsonl
-from airflow_provider_hf_endpoints.inference.inputs.refusals import refusal
 from airflow_provider_hf_endpoints.inference.job.identity import differences
 
 

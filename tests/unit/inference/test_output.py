@@ -127,7 +127,7 @@ def test_a_merge_on_a_machine_without_a_disk_says_so(tmp_path: Path) -> None:
 def test_a_task_on_a_machine_without_a_disk_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another worker may have one; the endpoint is not woken."""
     # Airflow's own paths know no store in memory.
-    monkeypatch.setattr(operator_module, "_storage", lambda _, path: UPath(path))
+    monkeypatch.setattr(operator_module, "storage_at", lambda _, path: UPath(path))
     job = _job(f"memory://{tmp_path.name}/out", tmp_path)
     operator = BatchInferenceOperator(
         task_id="batch",

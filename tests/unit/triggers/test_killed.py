@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_hf_endpoints import _airflow
-from airflow_provider_hf_endpoints.triggers import _killed
+from airflow_provider_hf_endpoints.triggers import killed
 
 TASK = SimpleNamespace(dag_id="nightly", run_id="run-1", task_id="create", map_index=-1)
 
@@ -21,7 +21,7 @@ def is_over(
     """What is decided, given the states of the run's tasks and the claim that stands in XCom."""
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: states)
     monkeypatch.setattr(f"{_airflow.__name__}.XCom.get_one", lambda **_: current)
-    return asyncio.run(_killed.task_is_over(TASK, claim))
+    return asyncio.run(killed.task_is_over(TASK, claim))
 
 
 @pytest.mark.parametrize("state", ["failed", "skipped", "removed", "upstream_failed"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines.asking import refusals
+from airflow_provider_hf_endpoints.inference.engines.asking import ignored
 from airflow_provider_hf_endpoints.inference.engines.dialects import openai, serve, tei, tgi, toolkit
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
@@ -50,7 +50,7 @@ class Traits:
     build: Callable[[str, Any, Mapping[str, Any], str | None], WireRequest]
     read: Callable[[str, Any], InferenceResult]
     ask_schema: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
-    refuses: refusals.Refusals
+    refuses: ignored.Ignored
     cuts_stops: bool = False
     lists_models: bool = False
     array_tasks: Mapping[str, bool] = field(default_factory=dict)
@@ -63,7 +63,7 @@ _TRAITS: dict[Dialect, Traits] = {
         build=openai.build,
         read=openai.read,
         ask_schema=openai.ask_schema,
-        refuses=refusals.OF_OPENAI,
+        refuses=ignored.OF_OPENAI,
         lists_models=True,
         array_tasks={EMBED: False},
     ),
@@ -72,7 +72,7 @@ _TRAITS: dict[Dialect, Traits] = {
         build=tgi.build,
         read=tgi.read,
         ask_schema=tgi.ask_schema,
-        refuses=refusals.OF_TGI,
+        refuses=ignored.OF_TGI,
         cuts_stops=True,  # the engine's texts end with the stop
     ),
     Dialect.TEI: Traits(
@@ -80,7 +80,7 @@ _TRAITS: dict[Dialect, Traits] = {
         build=tei.build,
         read=tei.read,
         ask_schema=openai.ask_schema_of_chat,
-        refuses=refusals.OF_TEI,
+        refuses=ignored.OF_TEI,
         # In `/predict`, a plain list of two texts is a pair.
         array_tasks={EMBED: False, CLASSIFY: True},
         tells_most_inputs=True,
@@ -90,7 +90,7 @@ _TRAITS: dict[Dialect, Traits] = {
         build=toolkit.build,
         read=toolkit.read,
         ask_schema=toolkit.ask_schema,
-        refuses=refusals.OF_TOOLKIT,
+        refuses=ignored.OF_TOOLKIT,
         cuts_stops=True,  # `stop_sequence` differs between releases of transformers
         # Each other pipeline treats a list differently.
         array_tasks={EMBED: False},
@@ -100,7 +100,7 @@ _TRAITS: dict[Dialect, Traits] = {
         build=serve.build,
         read=openai.read,
         ask_schema=serve.ask_schema,
-        refuses=refusals.OF_SERVE,
+        refuses=ignored.OF_SERVE,
         cuts_stops=True,  # the engine's texts contain the stop, and more after it if a token contains both
         lists_models=True,
     ),

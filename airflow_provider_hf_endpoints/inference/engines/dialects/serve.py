@@ -1,7 +1,7 @@
 """`transformers serve`: OpenAI's routes for chats and texts, with fewer features.
 
 Seen with transformers 5.23: it ignores what it does not support, for example `n`, `logprobs`, `response_format` and
-penalties (`refusals.py` lists them). A text that ends at a stop contains the stop.
+penalties (`asking/ignored.py` lists them). A text that ends at a stop contains the stop.
 """
 
 from __future__ import annotations

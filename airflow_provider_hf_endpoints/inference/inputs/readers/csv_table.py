@@ -11,8 +11,8 @@ from typing import IO, Any, cast
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import encoding_of, refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.refusals import encoding_of, refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import unpacked
 
 #: Characters of one value. If a quote is never closed, all that follows is one value. This limits the memory.

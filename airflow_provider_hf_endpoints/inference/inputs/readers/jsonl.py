@@ -7,8 +7,8 @@ from functools import partial
 from typing import IO
 
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.refusals import refuse_other_kinds
 from airflow_provider_hf_endpoints.inference.inputs.unpack import READ_BYTES, unpacked
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 

@@ -12,8 +12,8 @@ from airflow_provider_hf_endpoints._packages import missing_package
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
+from airflow_provider_hf_endpoints.inference.inputs.invalid_files import kind_of
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.inputs.refusals import kind_of
 from airflow_provider_hf_endpoints.inference.inputs.unpack import open_path
 
 try:

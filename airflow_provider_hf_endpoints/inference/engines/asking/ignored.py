@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.inference.engines.asking.asked import stops_o
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, CLASSIFY, EMBED, GENERATE, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.errors import UnsupportedParameterError
 
-Refusals = Mapping[str, Mapping[str, str]]
+Ignored = Mapping[str, Mapping[str, str]]
 
 _TGI_ALONE = "only TGI has this parameter"
 _IGNORED = "the engine ignores it"
@@ -39,7 +39,7 @@ _NO_TEXT = dict.fromkeys(OF_TEXTS, "this task returns no text")
 _NO_TEXTS: dict[str, Mapping[str, str]] = dict.fromkeys((EMBED, CLASSIFY, RERANK, SIMILARITY), _NO_TEXT)
 
 _NO_TOOLS = {"tools": "only a chat calls tools"}
-OF_OPENAI: Refusals = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: {**_TGIS, **_NO_TOOLS}}
+OF_OPENAI: Ignored = {**_NO_TEXTS, CHAT: {**_ECHO, **_TGIS}, GENERATE: {**_TGIS, **_NO_TOOLS}}
 
 _SERVE = {
     **_TGIS,
@@ -51,14 +51,14 @@ _SERVE = {
     "response_format": _IGNORED,
     **dict.fromkeys(("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "typical_p"), _UNKNOWN),
 }
-OF_SERVE: Refusals = {
+OF_SERVE: Ignored = {
     **_NO_TEXTS,
     CHAT: {**_SERVE, **_ECHO, **dict.fromkeys(("tool_choice", "reasoning_effort"), _IGNORED)},
     GENERATE: {**_SERVE, **dict.fromkeys(("echo", "return_full_text"), _IGNORED), **_NO_TOOLS},
 }
 
 _DETAILS = "TGI returns them in `details`; set keep_response=True to keep these"
-OF_TGI: Refusals = {
+OF_TGI: Ignored = {
     **_NO_TEXTS,
     CHAT: {
         **_ECHO,
@@ -72,18 +72,18 @@ OF_TGI: Refusals = {
     },
 }
 
-OF_TEI: Refusals = _NO_TEXTS
+OF_TEI: Ignored = _NO_TEXTS
 
 _PIPELINE = {
     **dict.fromkeys(("best_of", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty"), _UNKNOWN),
     **dict.fromkeys(("logit_bias", "response_format", "truncate", "watermark", "tools", "ignore_eos"), _UNKNOWN),
 }
 #: Without `_PIPELINE` of other tasks: a special pipeline, or a custom handler, may support it.
-OF_TOOLKIT: Refusals = {**_NO_TEXTS, CHAT: {**_PIPELINE, **_ECHO}, GENERATE: _PIPELINE}
+OF_TOOLKIT: Ignored = {**_NO_TEXTS, CHAT: {**_PIPELINE, **_ECHO}, GENERATE: _PIPELINE}
 
 _LLAMACPP = {"min_tokens": _IGNORED, "repetition_penalty": "the engine ignores it; use llama.cpp's repeat_penalty"}
 #: What one engine ignores besides its dialect's; by the engine's name in lower case.
-OF_ENGINE: Mapping[str, Refusals] = {
+OF_ENGINE: Mapping[str, Ignored] = {
     "llamacpp": {
         CHAT: _LLAMACPP,
         GENERATE: {**_LLAMACPP, **dict.fromkeys(("echo", "return_full_text"), _IGNORED)},
@@ -96,7 +96,7 @@ _SAMPLES_FOR_MORE = ("vllm", "toolkit")
 
 
 def accepted(
-    parameters: Mapping[str, Any], refusals: Refusals, task: str, speaker: str, engine: str | None, *, cuts: bool
+    parameters: Mapping[str, Any], refusals: Ignored, task: str, speaker: str, engine: str | None, *, cuts: bool
 ) -> Mapping[str, Any]:
     """The parameters of a request, without those that have no effect and that the engine does not know.
 

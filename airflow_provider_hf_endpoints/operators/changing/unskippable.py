@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 _PACKAGE = __name__.partition(".")[0]
 
 
-class SparedTeardown(BaseOperator):
+class UnskippableTeardown(BaseOperator):
     """A stop or an update. As a teardown, no task upstream can skip it, in whichever order the arrows were drawn."""
 
-    spared = True
+    unskippable = True
 
     def as_teardown(self, **options: Any) -> Any:
         """See Airflow."""
@@ -99,7 +99,7 @@ def _shortened(task: Any) -> Iterator[None]:
         yield
     except DownstreamTasksSkipped as skip:
         named = skip.tasks if isinstance(skip.tasks, list | tuple | set) else [skip.tasks]
-        releases = {each.task_id for each in task.dag.tasks if _is_spared(each)}
+        releases = {each.task_id for each in task.dag.tasks if _is_unskippable(each)}
         kept = [each for each in named if _id(each) not in releases]
         if len(kept) < len(named):
             log.warning(
@@ -112,8 +112,8 @@ def _shortened(task: Any) -> Iterator[None]:
         raise
 
 
-def _is_spared(task: Any) -> bool:
-    return task.is_teardown and getattr(task.operator_class, "spared", False)
+def _is_unskippable(task: Any) -> bool:
+    return task.is_teardown and getattr(task.operator_class, "unskippable", False)
 
 
 def _id(skipped: str | tuple[str, int]) -> str:

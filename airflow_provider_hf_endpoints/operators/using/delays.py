@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, state_word
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.operators.using.work import unfinished
 
@@ -93,7 +93,7 @@ def _is_over(task_instance: Any, task_id: str) -> bool:
         states = ask(dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[run_id]).get(run_id) or {}
     except AirflowRuntimeError:
         return False
-    return bool(states) and not unfinished({name: str(getattr(each, "value", each)) for name, each in states.items()})
+    return bool(states) and not unfinished({name: state_word(each) for name, each in states.items()})
 
 
 def _why_held_back(task: Any, logical_date: datetime | None) -> str | None:

@@ -12,12 +12,8 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from airflow_provider_hf_endpoints._airflow import read_xcom, task_states
+from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, read_xcom, state_word, task_states
 from airflow_provider_hf_endpoints.ownership import CLAIM_KEY
-
-# The task is over. If it is marked as a success, the DAG continues with the endpoint; cleared (no state,
-# queued, running …) the task does; and deferred it only moved to another triggerer.
-_OVER = frozenset({"failed", "skipped", "removed", "upstream_failed"})
 
 
 async def task_is_over(task_instance: Any, claim: str | None = None) -> bool:
@@ -43,4 +39,6 @@ def is_over(task_instance: Any, ask: Callable[..., dict[str, Any]]) -> bool:
 
 
 def _all_over(states: dict[str, Any]) -> bool:
-    return all(getattr(state, "value", state) in _OVER for state in states.values())
+    # If it is marked as a success, the DAG continues with the endpoint; cleared (no state, queued, running …) the task
+    # does; and deferred it only moved to another triggerer.
+    return all(state_word(state) in ENDED_BADLY for state in states.values())

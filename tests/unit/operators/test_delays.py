@@ -22,7 +22,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.starting.intent import stopped_by
-from airflow_provider_hf_endpoints.operators.using.held_back import check_skips, refuse_work_that_is_held_back
+from airflow_provider_hf_endpoints.operators.using.delays import check_skips, refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import MODEL, TaskInstance
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_provider_hf_endpoints.endpoints.waiting.pace import Pace
+from airflow_provider_hf_endpoints.endpoints.waiting.poll_pace import PollPace
 
 
 def test_who_was_never_refused_asks_as_fast_as_it_likes() -> None:
     """Also after many rounds."""
-    pace = Pace()
+    pace = PollPace()
     for _ in range(100):
         pace.answered()
     assert 0.0 == pace.pause(10)
@@ -15,7 +15,7 @@ def test_who_was_never_refused_asks_as_fast_as_it_likes() -> None:
 
 def test_each_refusal_halves_the_pace_up_to_a_bound() -> None:
     """By the requests of a round, so that a round of many pages waits for longer than one look."""
-    pace = Pace()
+    pace = PollPace()
     seen = []
     for _ in range(10):
         pace.refused()
@@ -26,7 +26,7 @@ def test_each_refusal_halves_the_pace_up_to_a_bound() -> None:
 
 def test_answers_bring_it_back() -> None:
     """In some thirty rounds, and then there is no pause at all."""
-    pace = Pace()
+    pace = PollPace()
     pace.refused()
     pauses = []
     for _ in range(40):
@@ -38,7 +38,7 @@ def test_answers_bring_it_back() -> None:
 
 def test_a_refusal_after_a_recovery_begins_anew() -> None:
     """At the first step, and not where the last one ended."""
-    pace = Pace()
+    pace = PollPace()
     for _ in range(10):
         pace.refused()
     for _ in range(100):

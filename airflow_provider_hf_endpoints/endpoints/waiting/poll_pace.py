@@ -13,7 +13,7 @@ _RECOVERY = 0.9  # the part of the pace that a round leaves which the service ha
 _NONE = 0.05  # seconds for a request, below which there is no pace
 
 
-class Pace:
+class PollPace:
     """Seconds that each request of a round keeps the next round waiting."""
 
     def __init__(self) -> None:
