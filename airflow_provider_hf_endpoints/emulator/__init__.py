@@ -1,6 +1,7 @@
 """A local emulator of Hugging Face Inference Endpoints: control plane, proxy, engines. Not Hugging Face's service.
 
-`python -m airflow_provider_hf_endpoints.emulator` serves it; in a test, `with Emulator() as emulator:`.
+`python -m airflow_provider_hf_endpoints.emulator` serves it; in a test, `with Emulator() as emulator:`. Nothing here is
+of the client but the names in `endpoints/models.py`: the two must not agree by sharing a mistake.
 """
 
 from __future__ import annotations

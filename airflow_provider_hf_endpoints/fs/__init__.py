@@ -1,1 +1,1 @@
-"""File systems that `ObjectStoragePath` finds by their scheme."""
+"""File systems that `ObjectStoragePath` finds by their scheme. Nothing here reads rows: `inference/inputs/` does."""

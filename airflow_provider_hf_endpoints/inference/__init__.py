@@ -1,4 +1,7 @@
-"""The data plane: calls to running endpoints, one (`client`) or very many (`batch`). Imports no Airflow."""
+"""The data plane: calls to running endpoints, one (`client`) or very many (`batch`). Imports no Airflow.
+
+Nothing here knows the control plane: an endpoint is a URL and a token. Creating and stopping one is in `endpoints/`.
+"""
 
 from __future__ import annotations
 

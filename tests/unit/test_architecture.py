@@ -6,6 +6,7 @@ The emulator must not agree with the client by sharing its mistakes, and both pl
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,11 +152,18 @@ MAY_IMPORT |= {
     "operators.approval": _COMMON,
     "operators.__init__": set(),
 }
+#: Classes that each plane has, because neither knows the other.
+IN_BOTH_PLANES = {"Transport", "EndpointFailedError", "AuthenticationError", "PermissionDeniedError"}
+IN_BOTH_PLANES |= {"PaymentRequiredError", "BadRequestError"}
 #: Large rooms, whose own rooms and files have a line each.
 DIVIDED = ("inference", "endpoints", "emulator", "operators")
 MOST_FILES = 14  # in a folder, its `__init__` not counted; a dozen is what a reader can take in
 WITHOUT_AIRFLOW = {"_http", "_redact", "_money", "_packages", "get_provider_info"}
 WITHOUT_AIRFLOW |= {"endpoints", "inference", "batch", "command", "emulator", "waits"}
+#: Files that import by a name that the code makes, and only from their own room: see `test_imports_can_be_read`.
+BY_NAME = {"inference/__init__.py", "inference/inputs/read.py"}
+#: Words by which a folder's docstring says what does not belong there.
+NOT_HERE = re.compile(r"\b(No|Nothing|no|not|nothing|never|elsewhere|[Tt]he callers|except)\b|\b(is|are) (in|above)\b")
 # Files of the Airflow rooms whose docstring promises that they import no Airflow either.
 PURE_FILES = {
     "leases/records.py",
@@ -168,6 +176,11 @@ PURE_FILES = {
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
 THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits", "kept"}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def sources() -> list[Path]:
@@ -191,7 +204,7 @@ def room_of(path: Path) -> str:
 def imports(path: Path) -> Iterator[str]:
     """Every module that the file imports, at the top, in functions and for type checkers, by its full name."""
     here = (PACKAGE, *path.relative_to(ROOT).with_suffix("").parts)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         match node:
             case ast.Import(names=names):
                 yield from (each.name for each in names)
@@ -201,6 +214,15 @@ def imports(path: Path) -> Iterator[str]:
                 yield from (f"{base}.{each.name}" for each in names)
 
 
+def named_by_text(path: Path) -> Iterator[str]:
+    """Modules of ours, and what is in them, that a text of the file names, as Airflow is told of a trigger's class."""
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Constant(value=str(text)) if re.fullmatch(rf"{PACKAGE}(\.\w+)+", text):
+                yield text
+
+
+@cache
 def ours(name: str) -> str | None:
     """The part of a module's name behind the package's, None for what is not ours or the package itself."""
     if not name.startswith(f"{PACKAGE}."):
@@ -245,7 +267,30 @@ def test_arrows_point_one_way(path: Path) -> None:
         assert [name for name in imports(path) if ours(name)] == []
         return
     assert room in MAY_IMPORT, f"{room} is a new room: say in MAY_IMPORT what it may know"
-    assert [name for name in imports(path) if (inside := ours(name)) and not allowed(inside, room)] == []
+    names = [*imports(path), *named_by_text(path)]
+    assert [name for name in names if (inside := ours(name)) and not allowed(inside, room)] == []
+
+
+@pytest.mark.parametrize("path", sources(), ids=identify)
+def test_imports_can_be_read(path: Path) -> None:
+    """No import escapes the tests of this file: none has a name that the code makes, but for two in their own room."""
+    calls = [node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    called = {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in calls}
+    found = called & {"import_module", "__import__", "exec_module", "import_string", "run_module", "run_path"}
+    assert ({"import_module"} if identify(path) in BY_NAME else set()) == found
+
+
+@pytest.mark.parametrize("path", sources(), ids=identify)
+def test_what_another_file_needs_is_not_private(path: Path) -> None:
+    """No name with an underscore is imported from another file, and no module with one from another folder, but the
+    leaves at the top of the package."""
+    for inside in filter(None, map(ours, imports(path))):
+        file = file_of(inside)
+        assert file is not None
+        module = file.relative_to(ROOT).with_suffix("").parts
+        names = inside.split(".")[len(module) - (module[-1] == "__init__") :]
+        assert [] == [name for name in names if name.startswith("_") and not name.startswith("__")], inside
+        assert file.parent in (ROOT, path.parent) or file.stem == "__init__" or not file.stem.startswith("_"), inside
 
 
 def circle_in(arrows: dict[str, set[str]]) -> list[str] | None:
@@ -261,7 +306,10 @@ def test_rooms_stand_in_no_circle() -> None:
     """What rooms may import leads down: the table above allows no two of them to need each other, by any detour."""
     # A large room as a whole is all of its own.
     large = {name: {room for room in MAY_IMPORT if room.startswith(f"{name}.")} for name in DIVIDED}
-    assert None is circle_in({**large, **MAY_IMPORT})
+    # A single file of a room, which a line may name, knows what its room may know.
+    named = {name for line in MAY_IMPORT.values() for name in line} - MAY_IMPORT.keys() - large.keys()
+    single = {name: {name.rpartition(".")[0]} for name in named}
+    assert None is circle_in({**large, **single, **MAY_IMPORT})
 
 
 def test_files_stand_in_no_circle() -> None:
@@ -270,13 +318,25 @@ def test_files_stand_in_no_circle() -> None:
     assert None is circle_in(arrows)
 
 
-@pytest.mark.parametrize("room", DIVIDED)
-def test_folders_are_small_and_say_what_they_hold(room: str) -> None:
-    """A folder holds at most a dozen files or two more, and its `__init__` says what belongs there."""
-    for folder in {path.parent for path in sources() if top_of(path) == room}:
-        files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
-        assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} holds {len(files)} files: find it rooms"
-        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+@pytest.mark.parametrize("folder", sorted({path.parent for path in sources()}), ids=identify)
+def test_folders_are_small_and_say_what_they_hold(folder: Path) -> None:
+    """A folder has at most a dozen files or two more, and its `__init__` says what belongs there and what does not."""
+    files = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert len(files) <= MOST_FILES, f"{folder.relative_to(ROOT)} has {len(files)} files: find rooms for them"
+    said = ast.get_docstring(tree(folder / "__init__.py"))
+    assert said
+    assert NOT_HERE.search(said), f"{identify(folder)}/__init__.py: say what does not belong here, and where it is"
+
+
+def test_two_classes_have_no_name_in_common() -> None:
+    """A name means one class. Both planes have the same errors, and the emulator the service's names, by intention."""
+    found: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(room_of(path))
+    twins = {name: [room for room in rooms if not room.startswith("emulator")] for name, rooms in found.items()}
+    assert {} == {name: rooms for name, rooms in twins.items() if len(rooms) > 1 and name not in IN_BOTH_PLANES}
 
 
 def test_every_line_of_the_table_is_of_a_room_that_is_there() -> None:

@@ -1,4 +1,4 @@
 """What a look at an endpoint means for a wait, how one wait runs, and how one look serves many waits.
 
-`endpoints/poller.py`, above the clients, makes the looks for many waits.
+Nothing here sends a request: the clients do, and `endpoints/poller.py`, above them, makes the looks for many waits.
 """

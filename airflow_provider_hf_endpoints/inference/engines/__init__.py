@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.asking.asked import asked_of, see_to
-from airflow_provider_hf_endpoints.inference.engines.asking.refusals import accepted
+from airflow_provider_hf_endpoints.inference.engines.asking.ignored import accepted
 from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, openai, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
 from airflow_provider_hf_endpoints.inference.engines.names import canonical_task, gives_text
