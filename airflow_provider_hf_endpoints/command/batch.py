@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -209,7 +209,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    _add_places(parser.add_argument)
+    _add_requests(parser.add_argument)
+    _add_pace(parser.add_argument)
+    _add_ends(parser.add_argument)
+    return parser
+
+
+def _add_places(add: Callable[..., Any]) -> None:
+    """The options of the endpoint, the input and the output."""
     add("--url", required=True, help="URL of the endpoint")
     add("--task", required=True, help="task of the endpoint: chat-completion, text-generation, feature-extraction, …")
     add(
@@ -232,6 +240,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"output: a file that ends in {', '.join(RESULT_SUFFIXES)}; or a folder",
     )
     add("--output-format", choices=get_args(OutputFormat), help="format of the results in a folder (default: jsonl)")
+
+
+def _add_requests(add: Callable[..., Any]) -> None:
+    """The options of what is sent for a row, and of what is kept of it."""
     add("--prompt", help="template of the prompt, with columns in braces, e.g. 'Summarise: {text}'")
     add("--messages", type=_json, metavar="JSON", help="template of the chat messages (JSON), or @file")
     add("--body", type=_json, metavar="JSON", help="template of the whole request body (JSON), or @file")
@@ -254,6 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-column", action="append", default=[], metavar="NAME", help="column to copy to the output; repeatable")
     add("--engine", help="engine of the endpoint (vLLM, sGLang, tgi, tei, llamacpp, …); default: detected")
     add("--model", help="model name sent in requests; default: detected")
+
+
+def _add_pace(add: Callable[..., Any]) -> None:
+    """The options of how many requests are sent, how often and how long."""
     add(
         "--max-concurrency",
         type=_number_or_auto,
@@ -308,6 +324,10 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds to wait for an endpoint that is not ready (default: 1200)",
     )
     add("--job-timeout", type=float, metavar="SECONDS", help="seconds for the whole run (default: 7 days)")
+
+
+def _add_ends(add: Callable[..., Any]) -> None:
+    """The options of the response, of odd inputs and outputs, and of this command itself."""
     add("--keep-response", action="store_true", help="keep the engine's full response under `response`")
     add(
         "--on-bad-input",
@@ -337,4 +357,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--token-file", type=Path, metavar="PATH", help="file that contains the token")
     add("--quiet", action="store_true", help="do not print progress to stderr")
-    return parser

@@ -86,7 +86,6 @@ class Tasks:
         max_idle: float | None,
     ) -> Tasks:
         """Add the tasks to the current group."""
-        create = "repository" in start_arguments
         # Made first, because its id shows the prefix of the group's other ids.
         released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
@@ -95,7 +94,7 @@ class Tasks:
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
             endpoint=name,
-            must_exist=not create,
+            must_exist=not _creates(start_arguments),
             start_task_id=f"{prefix}start",
             release_task_id=f"{prefix}release",
             max_startup=start_arguments["timeout"],
@@ -105,16 +104,7 @@ class Tasks:
             **OURS,
         )
         defaults = {**OF_THE_START, "keep": policy == "keep", "doc_md": _START_DOC}
-        start_arguments = {**defaults, **start_arguments, **connection}
-        start: Any
-        if create:
-            start = CreateInferenceEndpointOperator(
-                task_id="start", name=name, acquired=acquire.output, **start_arguments
-            )
-        else:
-            start = ResumeInferenceEndpointOperator(
-                task_id="start", endpoint=name, acquired=acquire.output, **start_arguments
-            )
+        start = _start(name, acquire, {**defaults, **start_arguments, **connection})
         release = ReleaseAcquiredOperator(
             task_id="release",
             acquired=acquire.output,
@@ -232,6 +222,18 @@ class Tasks:
             number += 1
             free = f"{label}__{number}"
         return free
+
+
+def _creates(start_arguments: dict[str, Any]) -> bool:
+    """Whether the start makes the endpoint; if not, it resumes one."""
+    return "repository" in start_arguments
+
+
+def _start(name: Any, acquire: Any, arguments: dict[str, Any]) -> Any:
+    """The task `start`, in the current group."""
+    if _creates(arguments):
+        return CreateInferenceEndpointOperator(task_id="start", name=name, acquired=acquire.output, **arguments)
+    return ResumeInferenceEndpointOperator(task_id="start", endpoint=name, acquired=acquire.output, **arguments)
 
 
 def _where(given: dict[str, Any], task: Any) -> dict[str, Any]:

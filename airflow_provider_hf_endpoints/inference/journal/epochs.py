@@ -2,7 +2,7 @@
 
 The lock's folder contains `NNNNNN.claim`, which names the holder of the epoch and never changes, and
 `NNNNNN-owner.beat`, which the holder rewrites every few seconds. If a beat does not change any more, its run is dead,
-and the next run claims the next number. No clocks are compared, so the machines' clocks may differ.
+and the next run takes the next number. No clocks are compared, so the machines' clocks may differ.
 
 A holder relies on its epoch for less time than the patience of others, counted from before its last beat. After that,
 it checks the lock before it acts, and stops if there is a higher epoch, or its own is gone.
@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.inference.stores.folders import delete_files,
 
 log = logging.getLogger(__name__)
 
-SETTLE = 1.0  # seconds in which two runs that claim at the same moment see each other, if a create is not exclusive
+SETTLE = 1.0  # seconds in which two runs that take a number at once see each other, if a create is not exclusive
 SURE = 0.75  # part of the patience for which a beat is reliable; the rest is for clocks of different speed
 _CLAIM = re.compile(r"^(\d{6})\.claim$")
 #: Stores with a conditional create (only if the object does not exist), and the arguments for it.
@@ -60,7 +60,7 @@ def exclusive_create(store: Any) -> dict[str, Any] | None:
 class EpochLock:
     """The lock of an output on an object store.
 
-    :param folder: where claims and beats are
+    :param folder: where the numbers and beats are
     :param last_used: returns the highest number that an earlier holder left elsewhere
     :param beat: seconds between two beats
     :param patience: seconds without a beat after which a holder is considered dead
@@ -84,19 +84,19 @@ class EpochLock:
 
     def attempt(self) -> BusyLock | None:
         """Take the lock, or return its holder."""
-        claims = self._claims()
-        number = max(claims, default=0)
-        if not claims or not self._is_mine(number):
-            if claims and (held := self._judge(number)) is not None:
+        numbers = self._numbers()
+        number = max(numbers, default=0)
+        if not numbers or not self._is_mine(number):
+            if numbers and (held := self._judge(number)) is not None:
                 return held
             number = max(number, self._last_used()) + 1
             self._create(number)
-        held = self._verify(number, claims)
+        held = self._verify(number, numbers)
         if held is None:
             self._begin(number)
         return held
 
-    def _claims(self) -> list[int]:
+    def _numbers(self) -> list[int]:
         return [int(found[1]) for found in map(_CLAIM.match, names_in(self._folder)) if found]
 
     def _judge(self, number: int) -> BusyLock | None:
@@ -111,25 +111,25 @@ class EpochLock:
         return BusyLock(holder, self._alive) if now - self._changed < self._patience else None
 
     def _create(self, number: int) -> None:
-        """Claim a number. What exists afterwards shows whether the claim succeeded."""
+        """Take a number. What exists afterwards shows whether it was free."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{number:06d}.claim"
-        claim = Holder.me(self._owner).encode()
+        written = Holder.me(self._owner).encode()
         if self._exclusive is not None:
             with contextlib.suppress(FileExistsError):
-                path.fs.pipe_file(path.path, claim, **self._exclusive)
+                path.fs.pipe_file(path.path, written, **self._exclusive)
         else:
-            path.fs.pipe_file(path.path, claim)
+            path.fs.pipe_file(path.path, written)
             self._ended.wait(min(SETTLE, self._beat))
 
     def _verify(self, number: int, judged: list[int]) -> BusyLock | None:
-        """Whether the claim is valid, with no other since the last look. Otherwise the claim is withdrawn.
+        """Whether the number is valid, with no other since the last look. Otherwise it is given back.
 
-        Each run claims before it looks, so at least one of two runs sees the other.
+        Each run takes a number before it looks, so at least one of two runs sees the other.
         """
         if not self._is_mine(number):
             return BusyLock(None, alive=False)
-        if set(self._claims()) - {number, *judged}:
+        if set(self._numbers()) - {number, *judged}:
             delete_files(self._folder, [f"{number:06d}.claim"])
             return BusyLock(None, alive=False)
         return None
@@ -165,7 +165,7 @@ class EpochLock:
             if self._lost is not None:
                 raise self._lost
             began = clock()
-            highest = max(self._claims(), default=0)
+            highest = max(self._numbers(), default=0)
             if highest != self.epoch or not self._is_mine(highest):
                 self._lost = taken_by(self._folder, Holder.decode(self._read(f"{highest:06d}.claim")))
                 raise self._lost

@@ -120,9 +120,9 @@ def names_of(images: Mapping[Dialect, Iterable[str]], to_be_asked: Iterable[str]
     :raises ValueError: two dialects have the same name, so one would silently get the other's engines
     """
     names: dict[str, Dialect | None] = {}
-    claims: list[tuple[str, Dialect | None]] = [(image, None) for image in to_be_asked]
-    claims += [(name, dialect) for dialect, keys in images.items() for name in (*keys, dialect.value)]
-    for name, dialect in claims:
+    said: list[tuple[str, Dialect | None]] = [(image, None) for image in to_be_asked]
+    said += [(name, dialect) for dialect, keys in images.items() for name in (*keys, dialect.value)]
+    for name, dialect in said:
         known = names.setdefault(name.lower(), dialect)
         if known is not dialect:
             owners = " and ".join(each.value if each else "the images that are asked" for each in (known, dialect))
