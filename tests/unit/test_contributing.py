@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from airflow_provider_hf_endpoints.inference.engines.dialects import Traits
 from airflow_provider_hf_endpoints.inference.engines.names import EMBED
 from airflow_provider_hf_endpoints.inference.inputs.formats import FileFormat
+from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Sent
+from airflow_provider_hf_endpoints.operators.common.operator import EndpointOperator
 from tests.unit.test_architecture import MOST_FILES
 
 pytestmark = pytest.mark.once
@@ -22,11 +25,48 @@ HOW_TO_ADD = TEXT.partition("\n## How to add\n")[2].partition("\n## ")[0]
 ROOM_FOR = 3  # further files
 
 
+#: What is explained by an example.
+TOPICS = (
+    *("A route of the control plane.", "An argument of create.", "A dialect of an engine", "An input format"),
+    *("An output format", "A policy", "A field of the operators' result.", "An operator."),
+)
+MOST_LINES = 10
+
+
 def example(words: str) -> str:
     """The code block of the paragraph that begins with these bold words."""
-    found = re.search(rf"^\*\*{words}\*\*.*?```\w*\n(.*?)```", HOW_TO_ADD, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^\*\*{re.escape(words)}\*\*.*?```\w*\n(.*?)```", HOW_TO_ADD, re.DOTALL | re.MULTILINE)
     assert found, words
     return found[1]
+
+
+@pytest.mark.parametrize("words", TOPICS)
+def test_each_example_is_short(words: str) -> None:
+    """It is one that a reader takes in at a glance."""
+    assert 0 < len([line for line in example(words).splitlines() if line.strip()]) <= MOST_LINES
+
+
+@pytest.mark.parametrize("words", [words for words in TOPICS if "\n# " in f"\n{example(words)}"])
+def test_an_example_from_the_code_is_what_the_code_says(words: str) -> None:
+    """Behind the name of a file, each line of an example is a line of that file, and the lines are in its order."""
+    rest: list[str] = []
+    for line in filter(None, map(str.strip, example(words).splitlines())):
+        if line.startswith("# "):
+            rest = [each.strip() for each in (PACKAGE / line[2:]).read_text(encoding="utf-8").splitlines()]
+        elif line != "}":
+            assert line in rest, f"{line!r} is not in the file, or not behind the line before"
+            rest = rest[rest.index(line) + 1 :]
+
+
+def test_the_example_of_an_operator_is_one() -> None:
+    """Its attempt looks at the endpoint that the operator names."""
+    names = {each.__name__: each for each in (EndpointOperator, Attempt, Action, Sent, dataclass)}
+    exec(example("An operator."), found := {**names, "__name__": __name__})
+    operator = found["LookOperator"](task_id="look")
+    operator.endpoint = "demo"
+    attempt = operator._begin({}, 1.0, None)
+    assert ("demo", 1.0) == (attempt.action.name, attempt.action.began)
+    assert isinstance(attempt.action, Action)
 
 
 class Anything:
