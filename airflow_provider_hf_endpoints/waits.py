@@ -101,7 +101,7 @@ def event_of(end: End, name: str) -> dict[str, Any]:
             revision = None if endpoint is None else endpoint.revision
             return {"status": "ready", "name": name, "endpoint": _summary(endpoint), "revision": revision}
         case Failed(endpoint=InferenceEndpoint(status=status) as endpoint) if status in BROKEN:
-            # Its messages may hold the endpoint's secrets, which the triggerer does not know: the worker asks for them.
+            # Its messages may contain the endpoint's secrets, which the triggerer does not know: the worker asks.
             return _unhappy("failed", name, why_broken(endpoint, quote=False), endpoint)
         case Failed(reason=reason, endpoint=endpoint):
             return _unhappy("failed", name, reason, endpoint)

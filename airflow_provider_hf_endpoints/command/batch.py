@@ -186,7 +186,7 @@ def _share_or_none(text: str) -> float | None:
 
 
 def _json(text: str) -> Any:
-    """JSON, or with a leading @ the name of a file that holds it."""
+    """JSON, or with a leading @ the name of a file that contains it."""
     try:
         return json.loads(Path(text[1:]).read_text(encoding="utf-8-sig") if text.startswith("@") else text)
     except (OSError, ValueError, RecursionError) as error:

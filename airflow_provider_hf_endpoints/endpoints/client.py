@@ -165,7 +165,7 @@ class EndpointsClient(Transport):
         return self.update(name, EndpointUpdate.from_arguments(**changes), namespace=namespace)
 
     def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> InferenceEndpoint:
-        """Change what `change` holds."""
+        """Change what is in `change`."""
         return self.run(guarded.update(self.session, name, namespace, change))
 
     def pause_inference_endpoint(self, name: str, *, namespace: str | None = None) -> InferenceEndpoint:

@@ -36,7 +36,7 @@ LONGEST_NAME = 32
 SHORTEST_IDLE, LONGEST_IDLE = 15, 2880  # minutes; the service refuses a scaleToZeroTimeout outside
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 FRAMEWORKS = ("pytorch", "custom", "llamacpp")  # of the API document, 2.0.0
-# Fields whose values no error shows: they hold secrets, or people put secrets there.
+# Fields whose values no error shows: they are secrets, or people put secrets there.
 _UNSHOWN_FIELDS = frozenset(
     {
         "secrets",

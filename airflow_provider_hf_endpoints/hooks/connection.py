@@ -250,7 +250,7 @@ def _ceiling(conn_id: str, extra: Mapping[str, Any]) -> Ceiling:
 def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:
     """The control plane's URL from `host`, `port` and `schema`, into which Airflow splits a URI.
 
-    `host` may hold a whole URL. Without a scheme it is https, and http for this machine (an emulator).
+    `host` may be a whole URL. Without a scheme it is https, and http for this machine (an emulator).
     """
     host = (fields.host or "").strip().rstrip("/")
     if not host:

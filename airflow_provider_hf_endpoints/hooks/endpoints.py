@@ -276,7 +276,7 @@ class InferenceEndpointsHook(BaseHook):
         return self.update(name, EndpointUpdate.from_arguments(**changes), namespace=namespace)
 
     def update(self, name: str, change: EndpointUpdate, *, namespace: str | None = None) -> EndpointHandle:
-        """Change what `change` holds. Its secrets are masked in Airflow's logs."""
+        """Change what is in `change`. Its secrets are masked in Airflow's logs."""
         secrets = _masked_secrets(change)
         return self._handle(self.get_conn().update(name, change, namespace=namespace), secrets=secrets)
 

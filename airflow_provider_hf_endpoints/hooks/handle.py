@@ -48,7 +48,7 @@ from airflow_provider_hf_endpoints.waits import ProgressLog
 log = logging.getLogger(__name__)
 
 REFRESH_EVERY = 5.0  # seconds, huggingface_hub's default
-# How long a call to an endpoint that may be scaled to zero lets the proxy hold it: starts of 10 minutes were seen.
+# How long a call to an endpoint that may be scaled to zero lets the proxy keep it: starts of 10 minutes were seen.
 SCALE_UP_TIMEOUT = 600.0  # seconds
 
 _RUNNING = frozenset({InferenceEndpointStatus.RUNNING.value})

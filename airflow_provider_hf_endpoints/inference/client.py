@@ -89,7 +89,7 @@ class _Settings:
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
         if self._scale_up_timeout:
-            # The proxy holds the request until a replica is ready instead of answering 503 at once.
+            # The proxy keeps the request until a replica is ready instead of answering 503 at once.
             headers["x-scale-up-timeout"] = str(int(self._scale_up_timeout))
         return headers
 
@@ -222,7 +222,7 @@ class InferenceClient(_Settings):
         :param inputs: what the task takes: a text, messages, a list of texts, a mapping
         :param parameters: under OpenAI's or TGI's names
         :raises InferenceError: the typed error, see `inference.errors`
-        :raises ValueError: an argument holds what JSON has no form of
+        :raises ValueError: an argument contains what JSON has no form of
         """
         given = plain("inputs", inputs), plain("parameters", parameters)
         result: InferenceResult = self._drive(discovery.run(self._discovered(), task, *given))

@@ -1,6 +1,6 @@
 """What Airflow is given to begin a sensor's wait in the triggerer, without a worker before the end.
 
-Airflow stores it with the DAG, long before the wait begins: it holds no moments, and what is a template is rendered by
+Airflow stores it with the DAG, long before the wait begins: it has no moments, and what is a template is rendered by
 the triggerer, where Airflow can do that.
 """
 

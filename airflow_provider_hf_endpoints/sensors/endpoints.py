@@ -192,7 +192,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
             return self._finish(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow's; the policies hold, too, where Airflow ended the wait: no method of the task is called then."""
+        """As Airflow's; the policies count, too, where Airflow ended the wait: no method of the task is called then."""
         with self._new_ending().by_airflow(next_method, context["ti"]):
             return super().resume_execution(next_method, next_kwargs, context)
 

@@ -21,7 +21,7 @@ DEFAULT = 5.0  # seconds
 
 
 def min_deferral() -> float:
-    """How many seconds a deferral lasts at least. A value that is not a duration is logged, and the default holds."""
+    """How many seconds a deferral lasts at least. A value that is not a duration is logged, and the default counts."""
     text = conf.get(SECTION, OPTION, fallback=str(DEFAULT))
     try:
         seconds = float(text)

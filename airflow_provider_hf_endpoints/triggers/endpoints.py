@@ -2,7 +2,7 @@
 
 It only waits: what a look means is decided in `endpoints/waiting/readiness.py`. It can run twice (after a restart of
 the triggerer), so it creates nothing; its deadline is a moment on the clock; and its kwargs are stored in clear and
-logged, so they hold names only.
+logged, so they contain names only.
 """
 
 from __future__ import annotations

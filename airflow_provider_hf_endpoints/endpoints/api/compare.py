@@ -1,4 +1,4 @@
-"""What the service silently dropped or changed: a sent payload held against what was answered. Pure.
+"""What the service silently dropped or changed: a sent payload compared with the answer. Pure.
 
 The service answers 200 to unknown fields (which it drops) and to an unknown `type` (which it makes `private`).
 """

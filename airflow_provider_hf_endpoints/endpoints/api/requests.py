@@ -32,7 +32,7 @@ class Request:
     path: str
     base: Base = "control"
     params: Mapping[str, str] = field(default_factory=dict)
-    json: Mapping[str, Any] | None = field(default=None, repr=False)  # may hold an endpoint's secrets
+    json: Mapping[str, Any] | None = field(default=None, repr=False)  # may contain an endpoint's secrets
     repeatable: bool = True
     once: bool = False
     answer: Literal["json", "text", "none"] = "json"
@@ -106,7 +106,7 @@ def get(namespace: str, name: str, *, once: bool = False) -> Request:
 
 
 def update(namespace: str, name: str, payload: Mapping[str, Any], *, once: bool = False) -> Request:
-    """Change an endpoint: only what `payload` holds."""
+    """Change an endpoint: only what is in `payload`."""
     return Request("PUT", _endpoint(namespace, name), json=payload, once=once)
 
 

@@ -114,7 +114,7 @@ def _clean(field: str, url: str) -> str:
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """One TLS context for all clients of a process: making one reads every CA certificate, which holds a loop up."""
+    """One TLS context for all clients of a process: making one reads every CA certificate, which blocks a loop."""
     return httpx.create_ssl_context()
 
 

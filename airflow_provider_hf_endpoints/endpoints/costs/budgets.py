@@ -20,7 +20,7 @@ SMALLEST_BILL = 60.0  # seconds
 
 
 class BudgetSpentError(InferenceEndpointTimeoutError):
-    """What a start, or the use that it begins, may cost or take is used up, or can't hold it."""
+    """What a start, or the use that it begins, may cost or take is used up, or is too small for it."""
 
     retryable = False
 
@@ -67,7 +67,7 @@ class Account:
 
     @classmethod
     def of(cls, stored: object) -> Self | None:
-        """The account that a store or a task's result holds; None for anything else."""
+        """The account that a store or a result of a task contains; None for anything else."""
         if not isinstance(stored, Mapping):
             return None
         try:

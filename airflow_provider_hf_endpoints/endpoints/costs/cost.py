@@ -184,7 +184,7 @@ def lifetimes(replicas: Iterable[Replica], start: datetime, stop: datetime) -> f
 
 
 def running_seconds(metrics: Metrics) -> float | None:
-    """Replica-seconds under the graph of running replicas: each value holds until the next one."""
+    """Replica-seconds under the graph of running replicas: each value counts until the next one."""
     series = [each for each in metrics.series if each.status in ("running", "")]
     points = sorted(
         {point.x: point.y for each in series for point in each.data if point.x and point.y is not None}.items()

@@ -164,7 +164,7 @@ _BESIDE_ERROR = frozenset(("error", "error_type", "type", "code", "message", "st
 
 
 def _is_error(item: Any) -> bool:
-    """Whether an entry of an answer holds an error and nothing else."""
+    """Whether an entry of an answer has an error and nothing else."""
     return isinstance(item, dict) and bool(item.get("error")) and item.keys() <= _BESIDE_ERROR
 
 

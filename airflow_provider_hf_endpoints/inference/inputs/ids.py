@@ -1,4 +1,4 @@
-"""Ids of rows: that every row has a separate one. Known by their hashes, so that memory holds eight bytes a row.
+"""Ids of rows: that every row has a separate one. Known by their hashes, which take eight bytes of memory a row.
 
 Two ids are the same where an output cannot tell them apart. Results in Parquet have ids as text, so the number 1 and
 the text "1" are the same; so are two texts that differ in half a character, which UTF-8 has no form of. All else that

@@ -1,7 +1,7 @@
 """Collects finished rows and makes them durable in the journal, in groups.
 
 A group is written in a thread while the next one fills. If the store fails, the write is tried again. If more waits
-than memory should hold, the batch sends nothing more until the store has caught up.
+than should be in memory, the batch sends nothing more until the store has caught up.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _differences(manifest: Mapping[str, Any], job: BatchJob, source: Input, but_
 
 
 def _but_for(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> Sequence[str]:
-    """What may differ between a finished output and the job: the versions of files that hold the same rows as then.
+    """What may differ between a finished output and the job: the versions of files that have the same rows as then.
 
     A file that was copied, or downloaded once more, has another time. Its rows are paid already. They are read only
     where nothing else differs.

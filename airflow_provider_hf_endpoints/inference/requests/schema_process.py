@@ -1,6 +1,6 @@
 """The check of answers whose check may take forever: in a separate process, which ends the check after a while.
 
-Nothing in one process can interrupt a regular expression: Python holds its lock for the whole search. The process is
+Nothing in one process can interrupt a regular expression: Python keeps its lock for the whole search. The process is
 started at the first such answer. A check there costs some tens of microseconds more than one at hand.
 """
 

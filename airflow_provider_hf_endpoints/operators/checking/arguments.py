@@ -132,7 +132,7 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
 
 
 def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
-    """Hold what an operator's templates have become to the annotations, and convert texts by them.
+    """Compare what templates of an operator have become with the annotations, and convert texts by them.
 
     A template gives None, or the text `None`, for what is not there, and a text for what is a list or a mapping.
 
@@ -164,7 +164,7 @@ def _rendered(name: str, value: Any, annotation: Any) -> Any:
 
 @cache
 def _hints(init: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations, which take longer to find than to hold a value to."""
+    """The annotations, which take longer to find than to compare a value with."""
     return get_type_hints(init)
 
 
@@ -231,7 +231,7 @@ def understand(name: str, text: str, annotation: Any) -> Any:
     if any(get_origin(kind) in LISTS or kind in LISTS for kind in kinds):
         return _listed(name, text)
     if any((get_origin(kind) or kind) in MAPPINGS for kind in kinds):
-        # Not the value: what is meant as a mapping may hold secrets.
+        # Not the value: what is meant as a mapping may contain secrets.
         raise ValueError(f"{name} is a string, but a mapping is expected. Give {_MAPPED.get(name, '{name: value}')}.")
     return text
 

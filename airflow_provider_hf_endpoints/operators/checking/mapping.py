@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints._airflow import ResolveMixin, take_as_expande
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
 from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
 
-_MOST = 100  # tasks that are made, to check them as a whole; behind them, values are held to their annotations
+_MOST = 100  # tasks that are made, to check them as a whole; behind them, values are compared with their annotations
 
 
 def checking(partial: Any) -> Any:

@@ -71,7 +71,7 @@ class EmergencyRelease:
         """Look the connection up while there is time.
 
         The signal handler may have interrupted the task's client in the middle of a request. A look-up in the handler
-        could wait for a lock that the interrupted code holds. So the handler has a separate client. It uses the
+        could wait for a lock that the interrupted code has. So the handler has a separate client. It uses the
         namespace that the task's client has learnt, because the Hub limits requests and a release must not wait for
         the Hub.
         """

@@ -66,7 +66,7 @@ Secret = str | FromConnection | FromVariable
 
 @dataclass(frozen=True)
 class SecretArguments:
-    """The arguments of create and update that hold secrets: kept out of template fields, and looked up when needed.
+    """The arguments of create and update that contain secrets: kept out of template fields, and looked up when needed.
 
     Its repr shows none: tracebacks with local variables, and debuggers, print it.
     """
@@ -195,7 +195,7 @@ class _RefusesShown:
     __slots__ = ()
 
     def expand(self, **mapped: Any) -> Any:
-        """As Airflow's. A list is looked through; another task's result may hold no secrets at all."""
+        """As Airflow's. A list is looked through; another task's result may contain no secrets at all."""
         for name, values in mapped.items():
             for value in values if isinstance(values, list | tuple) else (values,):
                 _refuse({name: value}, "arguments of expand(…)")

@@ -83,7 +83,7 @@ class InferenceOperator(RequestingOperator):
             engine=target.engine,
             model=self.model,
             timeout=self.request_timeout,
-            # An endpoint may fall asleep between the look and the call; the proxy then holds the call while it wakes.
+            # An endpoint may fall asleep between the look and the call; the proxy then keeps the call while it wakes.
             scale_up_timeout=self.request_timeout,
         ) as client:
             result = client.run(self.task, self.inputs, self.parameters)
