@@ -60,8 +60,9 @@ def test_an_example_from_the_code_is_what_the_code_says(words: str) -> None:
 
 def test_the_example_of_an_operator_is_one() -> None:
     """Its attempt looks at the endpoint that the operator names."""
-    names = {each.__name__: each for each in (EndpointOperator, Attempt, Action, Sent, dataclass)}
-    exec(example("An operator."), found := {**names, "__name__": __name__})
+    found: dict[str, Any] = {each.__name__: each for each in (EndpointOperator, Attempt, Action, Sent, dataclass)}
+    found["__name__"] = __name__
+    exec(example("An operator."), found)
     operator = found["LookOperator"](task_id="look")
     operator.endpoint = "demo"
     attempt = operator._begin({}, 1.0, None)
