@@ -45,6 +45,7 @@ SIDE_BY_SIDE = 4  # cells
 WRITING = threading.Lock()
 NEAR = 0.03  # of the meter
 LIMIT = 12.0  # seconds: of what is to take too long
+RUN_LIMIT = 72.0  # seconds: a run has to come to its work in it, on a busy machine too
 # What is not a sign of having been switched off; the second may still wait for the start.
 LEFT_ON = ("", "pending", "initializing", "running")
 # A scheduler that is gone, and a worker that is: what Airflow waits for 300 s by default.
@@ -206,7 +207,7 @@ class Trial:
         if noted is None and self.cell.row.dag == "_limited_start":
             return self._moment(last, "use.start", "start_date") + LIMIT
         if noted is None and self.cell.row.dag == "_limited_run":
-            return self._moment(last, "use.acquire", "start_date") + 2 * LIMIT
+            return self._moment(last, "use.acquire", "start_date") + RUN_LIMIT
         return noted
 
     def costs(self, meters: Meters) -> list[tuple[float, float]]:
@@ -390,6 +391,7 @@ def main() -> int:
         (dags / "matrix.py").write_text((DAGS / "matrix.py").read_text())
         connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": emulator.token}
         variables = {**NOTICED, **WIDE, **patient_database(folder / "airflow"), "MATRIX_LIMIT": str(LIMIT)}
+        variables["MATRIX_RUN_LIMIT"] = str(RUN_LIMIT)
         with (
             Meters(emulator, names) as meters,
             LocalAirflow(
