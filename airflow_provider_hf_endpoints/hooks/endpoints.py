@@ -132,9 +132,18 @@ class InferenceEndpointsHook(BaseHook):
     @property
     def hub_url(self) -> str | None:
         """The connection's Hub, as the client finds it; None for the default Hub (`HF_ENDPOINT`, or the public Hub)."""
-        settings = self._get_settings()
-        hub = Bases.of(settings.base_url, settings.hub_url, settings.catalog_url).hub
+        hub = self._bases.hub
         return None if hub == HUB_URL else hub
+
+    @property
+    def service_url(self) -> str:
+        """The control plane of the connection. Endpoints of two of them may have the same name and namespace."""
+        return self._bases.control
+
+    @property
+    def _bases(self) -> Bases:
+        settings = self._get_settings()
+        return Bases.of(settings.base_url, settings.hub_url, settings.catalog_url)
 
     async def get_async_conn(self) -> AsyncEndpointsClient:
         """A new client for asyncio, which the caller closes. The connection is read without blocking the loop."""

@@ -44,6 +44,7 @@ from tests.contract.operators_play import (
     deferred,
     event_of,
     moved,
+    received,
     run,
     state,
 )
@@ -220,6 +221,47 @@ def test_a_clear_does_not_forget_how_the_endpoint_was_found(emulator: Emulator) 
     use.create()
     use.release()
     assert state(emulator) == "paused"
+
+
+@pytest.mark.parametrize("elsewhere", ["namespace", "connection"])
+def test_a_clear_forgets_an_endpoint_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, elsewhere: str
+) -> None:
+    """The DAG's author has named another namespace or service since: the endpoint there ran before, and stays."""
+    with connected(monkeypatch, orgs=("other",)) as first, connected(monkeypatch) as second:
+        connect(monkeypatch, first, lease_path=f"file://{tmp_path}/leases")
+        use = Use()
+        use.acquire()
+        use.create()
+        if elsewhere == "namespace":
+            use.changes = {"namespace": "other"}
+            theirs = first
+        else:
+            connect(monkeypatch, second, lease_path=f"file://{tmp_path}/others")
+            theirs = second
+        run(create_one(namespace=use.changes.get("namespace")))
+        assert "running" == use.acquire()["found"]
+        use.create()
+        use.release()
+        assert not [each for each in calls_of(theirs, use.changes.get("namespace", "acme")) if "pause" in each]
+
+
+def calls_of(emulator: Emulator, namespace: str) -> list[str]:
+    """What was asked of the endpoint in one namespace."""
+    return [each for each in received(emulator) if f"/{namespace}/demo" in each]
+
+
+def test_a_note_of_an_older_version_counts(emulator: Emulator) -> None:
+    """It has only the name: an upgrade in the middle of a use does not forget how the endpoint was found."""
+    use = Use()
+    use.acquire()
+    use.create()
+    note = use.dag_run.xcoms["use.start"]["hf_endpoint_acquired"]
+    use.dag_run.xcoms["use.start"]["hf_endpoint_acquired"] = {name: note[name] for name in ("name", "found", "use")}
+    assert use.acquire()["found"] is None
+    use.create()
+    use.release()
+    assert "paused" == state(emulator)
 
 
 def test_a_clear_after_the_release_is_a_new_use(emulator: Emulator) -> None:

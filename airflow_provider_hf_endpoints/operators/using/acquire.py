@@ -7,7 +7,7 @@ following tasks, whatever their result: a start that fails, or whose worker is k
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,8 @@ DEFAULT_LEASE = timedelta(hours=6)
 class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
     """Take a lease on an endpoint, and record its state before the run. Starts and changes nothing.
 
-    Result: `{"name", "namespace", "found", "use", "lease", "budget"}`. `found` is the state, None without an endpoint.
+    Result: `{"name", "namespace", "service", "found", "use", "lease", "budget"}`. `service` is the URL of the control
+    plane. `found` is the state, None without an endpoint.
     `use` is an id of this use, the same until a release. `lease` is the lease that others see, and `budget` the
     account, None without a limit. A clear that runs this task again opens a new account, even for a running endpoint.
 
@@ -98,7 +99,8 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
                 if self.must_exist:
                     self._check_existence(hook, namespace)
                 lease = self._take(hook, namespace, context)
-        before = self._unreleased(context)
+                place = {"name": self.endpoint, "namespace": namespace, "service": hook.service_url}
+        before = self._unreleased(context, place)
         if before is not None:
             lease = replace(lease, found=before.get("found"))
         found = lease.found or "not created yet"
@@ -107,7 +109,6 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         else:
             self.log.info("Endpoint %s/%s is %s.", namespace, self.endpoint, found)
         use = before["use"] if before is not None else f"{lease.holder}-{attempt_id(context['ti'])}"
-        place = {"name": self.endpoint, "namespace": namespace}
         limits = self.limits
         account = Account(max_cost=limits.max_cost, max_runtime=limits.max_runtime, began=began)
         budget = account.stored() if limits.are_set else None
@@ -133,8 +134,11 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
             return replace(mine, found=held.state())
         return lease
 
-    def _unreleased(self, context: Context) -> dict[str, Any] | None:
-        """The result of an earlier attempt without a release since: the endpoint may run because of it.
+    def _unreleased(self, context: Context, place: Mapping[str, str]) -> dict[str, Any] | None:
+        """The note of an earlier attempt without a release since: the endpoint may run because of it.
+
+        A note about another endpoint does not count: the DAG's author may have changed the name, the namespace or the
+        connection in between. A note of an older version has only the name.
 
         After a clear, this task's own result is deleted, and those of downstream tasks still exist. In a first attempt
         there are none, and Airflow would log an error for every missing XCom.
@@ -142,7 +146,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
         if (getattr(context["ti"], "try_number", None) or 1) <= 1:
             return None
         started = _pull(context, self.start_task_id, FOUND_KEY)
-        if started is None or started.get("name") != self.endpoint:
+        if started is None or any(started.get(name) not in (None, value) for name, value in place.items()):
             return None
         released = _pull(context, self.release_task_id, FOUND_KEY)
         return None if released is not None and released.get("use") == started.get("use") else dict(started)

@@ -20,6 +20,7 @@ class Acquired:
     :param use: the id of the use, the same until a release
     :param lease: the record of the lease that others see
     :param budget: the account of the use, None without a limit
+    :param service: the URL of the control plane on which it is; None in a result of an older version
     """
 
     name: str
@@ -28,19 +29,21 @@ class Acquired:
     use: str | None
     lease: Mapping[str, Any] | None
     budget: Mapping[str, Any] | None
+    service: str | None = None
 
     @classmethod
     def of(cls, result: object) -> Self | None:
         """None for any other value."""
         if not isinstance(result, Mapping) or "name" not in result:
             return None
-        rest = {name: result.get(name) for name in ("found", "use", "lease", "budget")}
+        rest = {name: result.get(name) for name in ("found", "use", "lease", "budget", "service")}
         return cls(name=result["name"], namespace=result.get("namespace") or "", **rest)
 
     @property
     def noted(self) -> dict[str, Any]:
         """The note of a start or a release in XCom, by `FOUND_KEY`."""
-        return {"name": self.name, "found": self.found, "use": self.use}
+        place = {"name": self.name, "namespace": self.namespace, "service": self.service}
+        return {**place, "found": self.found, "use": self.use}
 
     @property
     def held(self) -> Lease | None:

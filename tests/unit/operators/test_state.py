@@ -55,7 +55,8 @@ def test_what_acquire_returns_is_read() -> None:
         acquired.budget,
     )
     assert acquired.held == LEASE
-    assert {"name": "demo", "found": None, "use": "one"} == acquired.noted
+    place = {"name": "demo", "namespace": "acme", "service": None}
+    assert {**place, "found": None, "use": "one"} == acquired.noted
 
 
 @pytest.mark.parametrize("result", [None, "demo", ["demo"], {"namespace": "acme"}])
