@@ -89,8 +89,8 @@ class Tasks:
         # Made first, because its id shows the prefix of the group's other ids.
         released = EndpointReleasedOperator(task_id="released", doc_md=_RELEASED_DOC, **OF_AN_EMPTY_TASK)
         prefix = released.task_id.removesuffix("released")
-        connection = _where(connection, released)
-        tell_ignored_defaults(defaults_of(released))
+        connection, by_default = _where(connection, released), defaults_of(released)
+        tell_ignored_defaults(by_default)
         acquire = AcquireInferenceEndpointOperator(
             task_id="acquire",
             endpoint=name,
@@ -104,6 +104,8 @@ class Tasks:
             **OURS,
         )
         defaults = {**OF_THE_START, "keep": policy == "keep", "doc_md": _START_DOC}
+        otherwise = {"deferrable": True, **({"framework": "pytorch"} if _creates(start_arguments) else {})}
+        defaults |= {name: by_default.get(name, value) for name, value in otherwise.items()}
         start = _start(name, acquire, {**defaults, **start_arguments, **connection})
         release = ReleaseAcquiredOperator(
             task_id="release",

@@ -40,6 +40,7 @@ class _NotGiven(str):
 
 
 _DEFAULT_CONNECTION = _NotGiven(InferenceEndpointsHook.default_conn_name)
+_DEFAULT_FRAMEWORK = _NotGiven("pytorch")
 _TOOLTIP = "An inference endpoint that runs while the tasks inside do."
 
 
@@ -49,8 +50,8 @@ def inference_endpoint(
     *,
     repository: str | None = None,
     hardware: Sequence[str] | str | None = None,
-    hardware_order: HardwareOrder = "given",
-    framework: str = "pytorch",
+    hardware_order: HardwareOrder | None = None,
+    framework: str = _DEFAULT_FRAMEWORK,
     release: AfterUse | None = None,
     max_startup: float | timedelta = 3600.0,
     lease: float | timedelta = DEFAULT_LEASE,
@@ -59,7 +60,7 @@ def inference_endpoint(
     max_runtime: float | timedelta | None = None,
     namespace: str | None = None,
     hf_endpoints_conn_id: str = _DEFAULT_CONNECTION,
-    deferrable: bool = True,
+    deferrable: bool | None = None,
     group_id: str | None = None,
     **options: Any,
 ) -> InferenceEndpointGroup:
@@ -67,9 +68,10 @@ def inference_endpoint(
 
     :param name: the endpoint's name; with `repository` it is created if it does not exist. (templated)
     :param repository: the model's repository on the hub; None to resume one that exists. (templated)
-    :param hardware: choices, as `CreateInferenceEndpointOperator` takes them. (templated)
-    :param hardware_order: `given` (default), or `price`: the cheapest first.
-    :param framework: `pytorch` (default), `custom` or `llamacpp`. (templated)
+    :param hardware: choices, as `CreateInferenceEndpointOperator` takes them; default those of `default_args`.
+        (templated)
+    :param hardware_order: `given`, or `price`: the cheapest first; default that of `default_args`, else `given`.
+    :param framework: `pytorch`, `custom` or `llamacpp`; default that of `default_args`, else `pytorch`. (templated)
     :param release: what happens to the endpoint after the work, whatever its result: `pause`, `scale_to_zero`,
         `delete`, `keep`, or `restore`, the state in which it was found. None (default): as it was found, and paused
         where it did not exist.
@@ -88,7 +90,8 @@ def inference_endpoint(
         user. (templated)
     :param hf_endpoints_conn_id: the connection, also the default of the tasks inside; default that of `default_args`,
         else `hf_endpoints_default`.
-    :param deferrable: wait for the start in the triggerer, occupying no worker; default True.
+    :param deferrable: wait for the start in the triggerer, occupying no worker; default that of `default_args`, else
+        True.
     :param group_id: default the name, or `endpoint` where that is a template.
     :param options: any other argument of `CreateInferenceEndpointOperator` (with `repository`), or of
         `ResumeInferenceEndpointOperator` (without): `task`, `custom_image`, `env`, `secrets`, `retries`, …
@@ -103,10 +106,12 @@ def inference_endpoint(
     refuse_options(options, options.get("trigger_rule"), creates=repository is not None)
     # A start that fails is released by the task `release`, which knows who else uses the endpoint.
     policies = {"on_timeout": "none", "on_failure": "none"}
-    start: dict[str, Any] = {"timeout": max_startup, "deferrable": deferrable, **policies, **options}
+    start: dict[str, Any] = {"timeout": max_startup, **policies, **options}
     if repository is not None:
-        start |= {"repository": repository, "framework": framework}
-        start |= {"hardware": hardware, "hardware_order": hardware_order}
+        own = {"hardware": hardware, "hardware_order": hardware_order}
+        start |= {"repository": repository} | {name: value for name, value in own.items() if value is not None}
+        start |= {} if framework is _DEFAULT_FRAMEWORK else {"framework": framework}
+    start |= {} if deferrable is None else {"deferrable": deferrable}
     connection = {} if hf_endpoints_conn_id is _DEFAULT_CONNECTION else {"hf_endpoints_conn_id": hf_endpoints_conn_id}
     connection |= {} if namespace is None else {"namespace": namespace}
     use = {"lease": lease, "max_cost": max_cost, "max_runtime": max_runtime}
@@ -118,7 +123,7 @@ def inference_endpoint(
         )
     group = InferenceEndpointGroup(name, group_id, connection, start, release, use, idle)
     group.own_limit = None if max_idle is DEFAULT_MAX_IDLE else max_idle
-    if not deferrable or is_template(hf_endpoints_conn_id):
+    if deferrable is False or is_template(hf_endpoints_conn_id):
         group.refuse_without_watch()
     return group
 

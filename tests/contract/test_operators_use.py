@@ -224,9 +224,7 @@ def test_a_clear_does_not_forget_how_the_endpoint_was_found(emulator: Emulator) 
 
 
 @pytest.mark.parametrize("elsewhere", ["namespace", "connection"])
-def test_a_clear_forgets_an_endpoint_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, elsewhere: str
-) -> None:
+def test_a_clear_forgets_an_endpoint_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, elsewhere: str) -> None:
     """The DAG's author has named another namespace or service since: the endpoint there ran before, and stays."""
     with connected(monkeypatch, orgs=("other",)) as first, connected(monkeypatch) as second:
         connect(monkeypatch, first, lease_path=f"file://{tmp_path}/leases")
