@@ -121,3 +121,19 @@ def refuse_waiting_work(work: Iterable[Any]) -> None:
                 "it on a task before the endpoint's group. Alternatively, max_active_runs=1 runs one DAG run after "
                 "the other."
             )
+
+
+def refuse_rules(work: Iterable[Any]) -> None:
+    """Refuse trigger rules that Airflow refuses after a setup task: its error names neither the task nor the rule.
+
+    :param work: tasks directly downstream of the start
+    """
+    for task in work:
+        if not task.is_teardown and task.trigger_rule != "all_success":
+            rule = getattr(task.trigger_rule, "value", task.trigger_rule)
+            raise ValueError(
+                f"Task {task.task_id!r} comes directly after the start of the endpoint and has trigger_rule={rule!r} "
+                "(its own, or from default_args). Airflow accepts only 'all_success' after a setup task, so that the "
+                "task does not run without an endpoint. Leave the rule out. If the task reacts to other tasks of the "
+                "group, put it after those only: give it the endpoint's name, or nothing of the endpoint."
+            )

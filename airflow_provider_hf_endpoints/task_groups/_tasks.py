@@ -46,6 +46,7 @@ from airflow_provider_hf_endpoints.task_groups._settings import (
     OF_THE_RELEASE,
     OF_THE_START,
     OURS,
+    refuse_rules,
     refuse_waiting_work,
     tell_ignored_defaults,
 )
@@ -152,6 +153,7 @@ class Tasks:
         for task in work:
             if ids.isdisjoint(task.upstream_task_ids):
                 self.start >> task
+        refuse_rules(self.start.downstream_list)
         # All tasks, not only the last ones: those have ended as soon as an upstream task has failed, and others may
         # still be sending.
         awaited = [each for each in _outside_of_uses(work) if not each.is_setup or _is_last(each, ids)]
@@ -201,6 +203,7 @@ class Tasks:
             if not upstream and other.task_id not in known:
                 known.add(other.task_id)  # called once for each argument that takes the endpoint
                 refuse_waiting_work([other])
+                refuse_rules([other])
                 self._await([other])
                 self._look_at([other])
                 keep_releases([other])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, TaskGroup, chain, cross_downstream, task
 from airflow.serialization import serialized_objects
 
@@ -489,6 +490,28 @@ def test_work_that_waits_for_the_run_before_is_refused(name: str, given: str) ->
     with DAG("next", schedule=None) as dag:
         ask("alone", "demo")
     assert {"alone"} == set(dag.task_dict), "the group is closed"
+
+
+@pytest.mark.parametrize("given", ["by the task", "by default_args", "to a mapped one", "outside of the group"])
+def test_a_trigger_rule_directly_after_the_start_is_refused(given: str) -> None:
+    """Airflow would refuse the whole file, without naming a task; a task after the work may have any rule."""
+    defaults = {"trigger_rule": "all_done"} if given == "by default_args" else {}
+    own: dict[str, Any] = {} if defaults else {"trigger_rule": "all_done"}
+    with (
+        DAG("dag", schedule=None, default_args=defaults),
+        pytest.raises(ValueError, match=r"'(demo\.)?ask' comes directly after the start .* trigger_rule='all_done'"),
+    ):
+        with inference_endpoint("demo", **MODEL) as endpoint:
+            if given == "to a mapped one":
+                InferenceOperator.partial(task_id="ask", endpoint=endpoint, task="chat-completion", **own).expand(
+                    inputs=["a"]
+                )
+            elif given != "outside of the group":
+                ask("ask", endpoint, **own)
+        ask("ask", endpoint, **own)
+    with DAG("next", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
+        ask("ask", endpoint) >> EmptyOperator(task_id="after", trigger_rule="one_failed")
+    dag.validate()
 
 
 def test_what_is_given_to_the_start_is_the_start_s() -> None:
