@@ -64,6 +64,28 @@ def was_replaced(endpoint: InferenceEndpoint, note: StartNote | None) -> bool:
     return created > (note.at + _CLOCK_SLACK if note.created is None else note.created)
 
 
+def is_anothers(endpoint: InferenceEndpoint | None, note: StartNote) -> bool:
+    """The same of what a read has found, before the endpoint is stopped. If so, logs that it is left as it is."""
+    if endpoint is None or not was_replaced(endpoint, note):
+        return False
+    log.warning(
+        "Endpoint %s/%s is left as it is (%s): somebody else deleted the endpoint that %s started, and created this "
+        "one at %s. Its creator has to stop it.",
+        endpoint.namespace,
+        endpoint.name,
+        endpoint.status,
+        note.who,
+        endpoint.created_at,
+    )
+    return True
+
+
+def run_of(task_instance: Any) -> tuple[str, str] | None:
+    """The DAG and the run of a task, as a start note has them; None outside of a run."""
+    names = [getattr(task_instance, name, None) for name in ("dag_id", "run_id")]
+    return (str(names[0]), str(names[1])) if all(isinstance(name, str) for name in names) else None
+
+
 # The claim, in XCom
 
 
@@ -132,8 +154,12 @@ class ResumeNote:
         self._ask("set", self._KEY, _place(endpoint))
 
     def is_of(self, endpoint: InferenceEndpoint) -> bool:
-        """Whether an earlier attempt was about to resume it, and has not ended it since."""
-        return bool(self._ask("get", self._KEY) == _place(endpoint))
+        """Whether an earlier attempt was about to resume it, and has not ended it since.
+
+        Another endpoint with its name is not meant. A note of an older version has only the name.
+        """
+        noted = self._ask("get", self._KEY)
+        return noted is not None and noted in (_place(endpoint), f"{endpoint.namespace}/{endpoint.name}")
 
     def forget(self) -> None:
         """It is released, or the DAG's."""
@@ -200,11 +226,16 @@ class Ownership:
         """Whether there is a DAG run to note."""
         return self._start_note is not None
 
+    @property
+    def note(self) -> StartNote | None:
+        """Which endpoint is started, and by whom; None outside of a DAG run."""
+        return None if self._start_note is None else replace(self._start_note, created=self._created)
+
     def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
         """Tell the sweeper who starts the endpoint and what for, and a retry what is spent of the budget."""
-        if self._start_note is not None:
-            note = replace(self._start_note, budget=budget, created=self._created)
-            StartNotes(lease_path).write(namespace, name, note)
+        note = self.note
+        if note is not None:
+            StartNotes(lease_path).write(namespace, name, replace(note, budget=budget))
 
     def notes(self, lease_path: str | None, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
         """The stored start note, and the note that this attempt would write."""
@@ -216,4 +247,5 @@ class Ownership:
 
 
 def _place(endpoint: InferenceEndpoint) -> str:
-    return f"{endpoint.namespace}/{endpoint.name}"
+    created = "" if endpoint.created_at is None else f" of {endpoint.created_at.isoformat()}"
+    return f"{endpoint.namespace}/{endpoint.name}{created}"

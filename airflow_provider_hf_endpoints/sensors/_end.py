@@ -29,12 +29,13 @@ from airflow_provider_hf_endpoints.ownership import withdraw_claim
 class BadEnd:
     """Of one attempt of a sensor.
 
+    :param run: the DAG and the run of the task
     :param skips: whether a bad end skips the task (`soft_fail`, `never_fail`)
     """
 
-    def __init__(self, endpoint: EndpointRef, policies: Policies, *, skips: bool) -> None:
+    def __init__(self, endpoint: EndpointRef, policies: Policies, run: tuple[str, str] | None, *, skips: bool) -> None:
         self._skips = skips
-        self.emergency = EmergencyRelease(endpoint, policies)
+        self.emergency = EmergencyRelease(endpoint, policies, run)
 
     @contextmanager
     def of(self, task_instance: Any) -> Iterator[None]:

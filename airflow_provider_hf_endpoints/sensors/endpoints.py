@@ -37,7 +37,7 @@ from airflow_provider_hf_endpoints.operators.common.task_waits import (
     look_before_deferral,
     wait_here,
 )
-from airflow_provider_hf_endpoints.ownership import attempt_id, leave_claim
+from airflow_provider_hf_endpoints.ownership import attempt_id, leave_claim, run_of
 from airflow_provider_hf_endpoints.sensors._begin import begin_in_triggerer
 from airflow_provider_hf_endpoints.sensors._end import BadEnd
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
@@ -142,12 +142,13 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
                 on_kill=on_kill,
             )
 
-    def _new_ending(self) -> BadEnd:
+    def _new_ending(self, task_instance: Any) -> BadEnd:
         """For the attempt that begins or continues now."""
         take_name(self)
         endpoint = EndpointRef(self.endpoint, self.namespace, self.hf_endpoints_conn_id)
         skips = bool(self.soft_fail or self.never_fail)
-        self._ending = BadEnd(endpoint, self.release_policies, skips=skips)
+        run = None if task_instance is None else run_of(task_instance)
+        self._ending = BadEnd(endpoint, self.release_policies, run, skips=skips)
         return self._ending
 
     @classmethod
@@ -167,7 +168,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Wait in the way that was asked for."""
-        ending = self._new_ending()
+        ending = self._new_ending(context["ti"])
         final = endpoint_faults_final(self.retries_by_default)
         with final, ending.of(context["ti"]):
             check_rendered(self)
@@ -175,6 +176,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
                 InferenceEndpointLink.persist(context, self, hook, self.namespace, self.endpoint)
                 ending.emergency.prepare(hook)
+                ending.emergency.read_note(hook)
                 if self.deferrable:
                     return self._defer_unless_over(context, hook, ending.emergency)
                 if self.reschedule:
@@ -185,7 +187,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Take up what the trigger found."""
-        ending = self._new_ending()
+        ending = self._new_ending(context["ti"])
         ending.emergency.recall_namespace(context["ti"])
         with ending.of(context["ti"]):
             ending.emergency.prepare_again()
@@ -193,12 +195,12 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's; the policies count, too, where Airflow ended the wait: no method of the task is called then."""
-        with self._new_ending().by_airflow(next_method, context["ti"]):
+        with self._new_ending(context["ti"]).by_airflow(next_method, context["ti"]):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """End the wait, and release the endpoint where `on_kill` says so. Runs in a signal handler."""
-        (self._ending or self._new_ending()).emergency.on_signal(act=True)
+        (self._ending or self._new_ending(None)).emergency.on_signal(act=True)
 
     def poke(self, context: Context) -> bool:
         """One look: whether the endpoint is ready. Raises where it can't get there."""

@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._link import store_link
+from airflow_provider_hf_endpoints.triggers._replaced import was_replaced_since_start
 from airflow_provider_hf_endpoints.triggers._settle import settle
 from airflow_provider_hf_endpoints.triggers.killed import task_is_over
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
@@ -208,8 +209,10 @@ class InferenceEndpointTrigger(BaseTrigger):
             self.log.info("Endpoint %s keeps running. It is in use by %s.", name, ", ".join(users))
             return
         async with await self._open_client() as client:
-            client.limit(_KILL_BUDGET)
             namespace = self._known_namespace()
+            if await was_replaced_since_start(client, namespace, name, self.hf_endpoints_conn_id, task_instance):
+                return
+            client.limit(_KILL_BUDGET)
             done = await client.release(name, self.release_on_kill, namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.

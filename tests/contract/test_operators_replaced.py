@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
+from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     DeleteInferenceEndpointOperator,
     PauseInferenceEndpointOperator,
@@ -23,7 +27,22 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 )
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.operators.using.idle_trigger import IdleTrigger
-from tests.contract.operators_play import FAST, HANG, MODEL, connect, connected, create, run, state
+from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
+from tests.contract.operators_play import (
+    FAST,
+    HANG,
+    MODEL,
+    calls,
+    complete,
+    connect,
+    connected,
+    create,
+    deferred,
+    moved,
+    run,
+    state,
+)
 from tests.contract.test_operators_use import Run, Use
 
 STOPS = [PauseInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, DeleteInferenceEndpointOperator]
@@ -166,3 +185,149 @@ def test_a_sweep_leaves_what_another_has_created_since(emulator: Emulator, how: 
     (report,) = run(sweep, use.dag_run.context("sweep"))
     assert ("leave", "this provider did not start it") == (report["verdict"], report["reason"])
     assert "running" == state(emulator)
+
+
+def replaced(emulator: Emulator) -> None:
+    """Somebody else's endpoint has the name of the one that is starting; this one takes its time as well."""
+    with EndpointsClient(emulator.token, base_url=emulator.url) as client:
+        client.delete_inference_endpoint("demo")
+        client.create_inference_endpoint("demo", **MODEL)
+
+
+def a_start(emulator: Emulator, how: str, **changes: Any) -> Any:
+    """One that waits for its endpoint longer than a test does. It would pause its own at each bad end."""
+    if how == "resume":
+        created_by_hand(emulator)
+        with EndpointsClient(emulator.token, base_url=emulator.url) as client:
+            client.pause_inference_endpoint("demo")
+    emulator.behave("demo", initializing_seconds=600)
+    if how == "create":
+        return create(**changes)
+    return ResumeInferenceEndpointOperator(task_id="a", endpoint="demo", **FAST, **changes)
+
+
+def is_left(emulator: Emulator) -> bool:
+    """Whether nothing was sent to the endpoint since somebody created it."""
+    return ["DELETE /demo", "POST "] == calls(emulator)[-2:]
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store."""
+
+    first: Any = None  # what was set first
+
+    def set(self, key: str, value: Any) -> None:
+        self.first = self.first or value
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        del self[key]
+
+
+STARTS = pytest.mark.parametrize("how", ["create", "resume"])
+ENDS = [None, AirflowTaskTimeout("too long"), ValueError("a fault")]
+LATE = {"status": "timeout", "name": "demo", "reason": "late"}
+FAILED = {"status": "failed", "name": "demo", "reason": "it failed"}
+
+
+@STARTS
+@pytest.mark.parametrize("end", ENDS, ids=["kill", "late", "fault"])
+def test_a_start_that_ends_badly_leaves_it(emulator: Emulator, how: str, end: BaseException | None) -> None:
+    """On a worker: the name alone does not say whose endpoint it is, in the signal handler neither."""
+    operator = a_start(emulator, how)
+    check, looks = operator._check_on, list[str]()
+
+    def check_on() -> None:
+        looks.append("look")
+        if len(looks) == 2:
+            replaced(emulator)
+            if end is not None:
+                raise end
+            operator.on_kill()
+        check()
+
+    operator._check_on = check_on
+    with pytest.raises(TaskKilledError if end is None else type(end)):
+        run(operator, Run().context("start"))
+    assert is_left(emulator)
+
+
+@STARTS
+@pytest.mark.parametrize("event", [LATE, FAILED], ids=["late", "failed"])
+def test_a_start_that_ends_badly_after_a_deferral_leaves_it(
+    emulator: Emulator, how: str, event: dict[str, Any]
+) -> None:
+    """Another process: the note beside the leases says which endpoint the run has started."""
+    context = Run().context("start")
+    deferral = deferred(a_start(emulator, how, deferrable=True), context)
+    replaced(emulator)
+    again = create if how == "create" else partial(ResumeInferenceEndpointOperator, task_id="a", endpoint="demo")
+    with pytest.raises(Exception, match=event["reason"]):
+        complete(again(deferrable=True), deferral, event, context)
+    assert is_left(emulator)
+
+
+@STARTS
+def test_a_start_whose_wait_airflow_ends_leaves_it(emulator: Emulator, how: str) -> None:
+    """Airflow drops what the deferral has stored."""
+    context = Run().context("start")
+    operator = a_start(emulator, how, deferrable=True)
+    deferred(operator, context)
+    replaced(emulator)
+    with pytest.raises(Exception, match="Trigger timeout"):
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    assert is_left(emulator)
+
+
+@STARTS
+@pytest.mark.parametrize("whose", ["the start", "a sensor behind it"])
+def test_a_kill_in_the_triggerer_leaves_it(
+    emulator: Emulator, how: str, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trigger reads the note of its run. It pauses the run's own endpoint."""
+    began = Run()
+    operator = a_start(emulator, how, deferrable=True)
+    deferral = deferred(operator, began.context("start"))
+    if whose != "the start":
+        waits = InferenceEndpointSensor(
+            task_id="wait", endpoint="demo", namespace="acme", deferrable=True, on_kill="pause"
+        )
+        deferral = deferred(waits, began.context("wait"))
+
+    async def is_over(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(trigger_module, "task_is_over", is_over)
+    ended = SimpleNamespace(task_id="start", dag_id="nightly", run_id="run-1", map_index=-1)
+    for each in ("own", "another"):
+        trigger = moved(deferral.trigger)
+        trigger.namespace = "acme"
+        if each == "another":
+            replaced(emulator)
+        asyncio.run(trigger._release_if_over(ended))
+        assert ("POST /demo/pause" == calls(emulator)[-1]) == (each == "own")
+    assert is_left(emulator)
+
+
+def test_a_sensor_behind_the_start_leaves_it(emulator: Emulator) -> None:
+    """Its policies are about the endpoint that the run has started."""
+    began = Run()
+    run(a_start(emulator, "create", wait_for_completion=False), began.context("start"))
+    context = began.context("wait")
+    given: dict[str, Any] = {"endpoint": "demo", "namespace": "acme", "deferrable": True, "on_timeout": "pause"}
+    deferral = deferred(InferenceEndpointSensor(task_id="wait", **given), context)
+    replaced(emulator)
+    with pytest.raises(Exception, match="late"):
+        complete(InferenceEndpointSensor(task_id="wait", **given), deferral, LATE, context)
+    assert is_left(emulator)
+
+
+def test_a_retry_takes_up_no_other_endpoint(emulator: Emulator) -> None:
+    """An attempt that was killed after its resume has noted which endpoint it was."""
+    store = Store()
+    context = Run().context("start") | {"task_state_store": store}
+    run(a_start(emulator, "resume", wait_for_completion=False), context)
+    store["hf_endpoint_resumed"] = store.first
+    replaced(emulator)
+    deferral = deferred(ResumeInferenceEndpointOperator(task_id="a", endpoint="demo", deferrable=True), context)
+    assert "started_here" not in (deferral.kwargs or {})

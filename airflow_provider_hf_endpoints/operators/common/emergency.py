@@ -1,26 +1,30 @@
 """The release of an endpoint at the bad end of an attempt: once, within its time, and from a signal handler too.
 
-Operators that start an endpoint and the sensor that waits for one have it; whether to release is theirs to say.
+Operators that start an endpoint and the sensor that waits for one have it; whether to release is theirs to say. If
+somebody else has deleted the endpoint of this run and created another one with its name, that one is left as it is.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Session
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.common.task_waits import LOOKUP_ERRORS
-from airflow_provider_hf_endpoints.ownership import leave_namespace, left_namespace
+from airflow_provider_hf_endpoints.ownership import is_anothers, leave_namespace, left_namespace
 from airflow_provider_hf_endpoints.triggers.killed import is_over
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ _NOT_RELEASED = "Endpoint %s could not be released (%s) and MAY STILL BE BILLING
 KILL_BUDGET = 4.0  # seconds
 # Elsewhere nothing presses, and the endpoint bills until it succeeds.
 RELEASE_BUDGET = 300.0  # seconds
+_LOOK = 1.0  # seconds for a look at the endpoint before its release
 
 BadEnd = Literal["on_timeout", "on_failure", "on_kill"]
 Policies = Mapping[str, Release]
@@ -46,9 +51,15 @@ def check_policies(on_timeout: Release, on_failure: Release, on_kill: Release) -
 
 
 class EmergencyRelease:
-    """One attempt's: made when it begins, `prepare`d with its connection, and done with after one release."""
+    """One attempt's: made when it begins, `prepare`d with its connection, and done with after one release.
 
-    def __init__(self, endpoint: EndpointRef, policies: Policies) -> None:
+    :param run: the DAG and the run of the task, whose start note says which endpoint is meant; None without a run
+    :ivar note: that note, as long as it is known; None: the name is all that is known
+    """
+
+    def __init__(self, endpoint: EndpointRef, policies: Policies, run: tuple[str, str] | None = None) -> None:
+        self._run = run
+        self.note: StartNote | None = None
         self._endpoint = endpoint
         self._policies = dict(policies)
         self._spare: EndpointsClient | None = None
@@ -78,6 +89,15 @@ class EmergencyRelease:
         self._session, self._hook = hook.get_conn().session, hook
         self._spare, self._in_handler = hook.fresh_client(), hook.fresh_client()
 
+    def read_note(self, hook: InferenceEndpointsHook) -> None:
+        """Read which endpoint this run has started. A signal handler cannot."""
+        namespace = self._namespace()
+        if self._run is None or namespace is None or not self._may_act:
+            return
+        note = StartNotes(hook.lease_path).read(namespace, self._endpoint.name)
+        if note is not None and self._run == (note.dag_id, note.run_id):
+            self.note = note
+
     def prepare_again(self) -> None:
         """After a deferral, where something may have to be done. Raises nothing: the wait is over."""
         if not self._may_act:
@@ -85,6 +105,7 @@ class EmergencyRelease:
         try:
             with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
                 self.prepare(hook)
+                self.read_note(hook)
         except LOOKUP_ERRORS as error:
             log.warning("If the task is killed now, endpoint %s cannot be released: %s", self._endpoint.name, error)
 
@@ -171,12 +192,15 @@ class EmergencyRelease:
         if self.released or policy == "none":
             return False
         try:
-            client = client or InferenceEndpointsHook(endpoint.hf_endpoints_conn_id).fresh_client()
+            client = client or self._client_after_airflow()
         except LOOKUP_ERRORS as error:
             log.error(_NOT_RELEASED, endpoint.name, policy, error)
             return False
         with client:
-            client.limit(budget)
+            began = time.monotonic()
+            if self._is_anothers(client):
+                return False
+            client.limit(budget - (time.monotonic() - began))
             try:
                 done = client.release(endpoint.name, policy, namespace=self._namespace())
             except InferenceEndpointError as error:  # logged: the error that led here must be raised
@@ -185,3 +209,23 @@ class EmergencyRelease:
             self.released = True
         log.warning("Endpoint %s did not become ready; it is now %s.", endpoint.name, done)
         return True
+
+    def _client_after_airflow(self) -> EndpointsClient:
+        """Nothing is prepared where Airflow has ended a wait. It calls no signal handler then."""
+        with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+            self.read_note(hook)
+            return hook.fresh_client()
+
+    def _is_anothers(self, client: EndpointsClient) -> bool:
+        """Whether only the name of this run's endpoint is left. In doubt it is the same one: it costs money."""
+        if self.note is None:
+            return False
+        client.limit(_LOOK)
+        try:
+            found = client.run(flows.find(client.session, self._endpoint.name, self._namespace()))
+        except InferenceEndpointError as error:
+            log.warning(
+                "Could not read whether endpoint %s was replaced since its start: %s", self._endpoint.name, error
+            )
+            return False
+        return is_anothers(found, self.note)

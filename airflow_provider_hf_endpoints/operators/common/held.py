@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.leases.store import other_leases, store_for
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
-from airflow_provider_hf_endpoints.ownership import was_replaced
+from airflow_provider_hf_endpoints.ownership import is_anothers
 
 log = logging.getLogger(__name__)
 
@@ -137,18 +137,7 @@ def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run:
     except InferenceEndpointError as error:
         log.warning("Could not read whether endpoint %s was replaced since its start: %s", name, error)
         return False
-    if endpoint is None or not was_replaced(endpoint, note):
-        return False
-    log.warning(
-        "Endpoint %s/%s is left as it is (%s): somebody else deleted the endpoint that %s started, and created this "
-        "one at %s. Its creator has to stop it.",
-        namespace,
-        name,
-        endpoint.status,
-        note.who,
-        endpoint.created_at,
-    )
-    return True
+    return is_anothers(endpoint, note)
 
 
 def lease_in(told: Mapping[str, Any] | None) -> Lease | None:

@@ -47,7 +47,7 @@ from airflow_provider_hf_endpoints.operators.starting.state import StartState
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY, Acquired
 from airflow_provider_hf_endpoints.operators.using.delays import check_skips, refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
-from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, withdraw_claim
+from airflow_provider_hf_endpoints.ownership import Ownership, has_left_claim, leave_claim, run_of, withdraw_claim
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Start(Guard):
         self._task = task
         self._holder: str | None = None  # of a lease on the endpoint, in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
-        self.emergency = EmergencyRelease(endpoint, terms.policies)
+        self.emergency = EmergencyRelease(endpoint, terms.policies, run_of(context["ti"]))
         keep = False if terms.in_group and terms.keep is None else terms.keep
         self._keep = is_kept(keep, task, endpoint.name, endpoint.namespace)
         self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
@@ -216,6 +216,8 @@ class Start(Guard):
             return
         self._place(hook)  # looked up before the start: a release has no time to ask the Hub for the namespace
         self.emergency.prepare(hook)
+        if not self._begins:
+            self.emergency.read_note(hook)
         if self.budget.is_set and self.budget.account is None:
             self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
         lease = None if self._acquired is None else self._acquired.held
@@ -287,6 +289,7 @@ class Start(Guard):
             )
 
     def _note_start(self, hook: InferenceEndpointsHook) -> None:
+        self.emergency.note = self.ownership.note
         if self.ownership.notes_starts:
             self.ownership.note_start(hook.lease_path, *self._place(hook), self.budget.stored())
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.latest_only import LatestOnlyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, TaskGroup, chain, cross_downstream, task
 from airflow.serialization import serialized_objects
 
@@ -497,10 +497,8 @@ def test_a_trigger_rule_directly_after_the_start_is_refused(given: str) -> None:
     """Airflow would refuse the whole file, without naming a task; a task after the work may have any rule."""
     defaults = {"trigger_rule": "all_done"} if given == "by default_args" else {}
     own: dict[str, Any] = {} if defaults else {"trigger_rule": "all_done"}
-    with (
-        DAG("dag", schedule=None, default_args=defaults),
-        pytest.raises(ValueError, match=r"'(demo\.)?ask' comes directly after the start .* trigger_rule='all_done'"),
-    ):
+
+    def write() -> None:
         with inference_endpoint("demo", **MODEL) as endpoint:
             if given == "to a mapped one":
                 InferenceOperator.partial(task_id="ask", endpoint=endpoint, task="chat-completion", **own).expand(
@@ -509,9 +507,13 @@ def test_a_trigger_rule_directly_after_the_start_is_refused(given: str) -> None:
             elif given != "outside of the group":
                 ask("ask", endpoint, **own)
         ask("ask", endpoint, **own)
+
+    refusal = r"'(demo\.)?ask' comes directly after the start .* trigger_rule='all_done'"
+    with DAG("dag", schedule=None, default_args=defaults), pytest.raises(ValueError, match=refusal):
+        write()
     with DAG("next", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
         ask("ask", endpoint) >> EmptyOperator(task_id="after", trigger_rule="one_failed")
-    dag.validate()
+    dag.validate()  # type: ignore[no-untyped-call]
 
 
 def test_what_is_given_to_the_start_is_the_start_s() -> None:

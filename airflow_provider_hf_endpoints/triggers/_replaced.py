@@ -1,0 +1,43 @@
+"""Whether the endpoint of a trigger's run is gone and another one has its name: that one is somebody else's."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from airflow_provider_hf_endpoints.endpoints.api import flows
+from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
+from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
+from airflow_provider_hf_endpoints.ownership import is_anothers, run_of
+
+log = logging.getLogger(__name__)
+
+_LOOK = 4.0  # seconds; the whole end of a killed task may take 30
+
+
+async def was_replaced_since_start(
+    client: AsyncEndpointsClient, namespace: str | None, name: str, hf_endpoints_conn_id: str, task_instance: Any
+) -> bool:
+    """As `operators.common.held.is_replaced`, for a start by the run of the task. In doubt, it is the same endpoint."""
+    run = run_of(task_instance)
+    if run is None or namespace is None:
+        return False
+
+    def read() -> StartNote | None:
+        with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
+            return StartNotes(hook.lease_path).read(namespace, name)
+
+    note = await sync_to_async(read)()
+    if note is None or run != (note.dag_id, note.run_id):
+        return False
+    client.limit(_LOOK)
+    try:
+        found = await client.run(flows.find(client.session, name, namespace))
+    except InferenceEndpointError as error:
+        log.warning("Could not read whether endpoint %s was replaced since its start: %s", name, error)
+        return False
+    return is_anothers(found, note)
