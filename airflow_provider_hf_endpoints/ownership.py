@@ -108,9 +108,16 @@ def withdraw_claim(task_instance: Any) -> None:
         log.warning("The trigger of this task may release its endpoint a second time: %s", error)
 
 
-def has_left_claim(task_instance: Any) -> bool:
-    """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs."""
-    return bool(pull_xcom(task_instance, task_instance.task_id, CLAIM_KEY))
+def has_left_claim(task_instance: Any) -> bool | None:
+    """Whether the attempt has deferred with an endpoint that it owns. A wait that Airflow ends has no kwargs.
+
+    None if the XCom cannot be read. Then the marks on the endpoint have to do.
+    """
+    try:
+        return bool(pull_xcom(task_instance, task_instance.task_id, CLAIM_KEY))
+    except Exception as error:  # noqa: BLE001 - an XCom backend's may be any; the endpoint bills meanwhile
+        log.warning("Could not read from XCom whether this task has started its endpoint: %r", error)
+        return None
 
 
 def leave_namespace(task_instance: Any, namespace: str) -> None:
@@ -119,8 +126,12 @@ def leave_namespace(task_instance: Any, namespace: str) -> None:
 
 
 def left_namespace(task_instance: Any) -> str | None:
-    """The namespace that the attempt has left; None if it has left nothing."""
-    namespace = pull_xcom(task_instance, task_instance.task_id, _NAMESPACE_KEY)
+    """The namespace that the attempt has left; None if it has left nothing, or the XCom cannot be read."""
+    try:
+        namespace = pull_xcom(task_instance, task_instance.task_id, _NAMESPACE_KEY)
+    except Exception as error:  # noqa: BLE001 - an XCom backend's may be any; the Hub knows the namespace too
+        log.warning("Could not read the namespace of the endpoint from XCom; asking the Hub again: %r", error)
+        return None
     return namespace if isinstance(namespace, str) else None
 
 

@@ -7,6 +7,7 @@ have deferred to a trigger that never starts. Only the task's state shows the di
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,18 +16,25 @@ from asgiref.sync import sync_to_async
 from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, read_xcom, state_word, task_states
 from airflow_provider_hf_endpoints.ownership import CLAIM_KEY
 
+log = logging.getLogger(__name__)
+
 
 async def task_is_over(task_instance: Any, claim: str | None = None) -> bool:
     """Whether the task, or its whole DAG run, has been ended permanently while it was deferred.
 
     :param claim: the id of the attempt that asks; a task of which another attempt has begun since is not its to judge.
+        If the XCom cannot be read, no other attempt is assumed: the task has ended, and the endpoint would bill on.
     """
     states = await sync_to_async(task_states)(task_instance)
     if not _all_over(states):
         return False
     if claim is None or not states:  # the claim of a run that was deleted is gone with it
         return True
-    return bool(await sync_to_async(read_xcom)(task_instance, CLAIM_KEY) == claim)
+    try:
+        return bool(await sync_to_async(read_xcom)(task_instance, CLAIM_KEY) == claim)
+    except Exception as error:  # noqa: BLE001 - an XCom backend's may be any; the endpoint bills meanwhile
+        log.warning("Could not read from XCom whether another attempt of the task has begun: %r", error)
+        return True
 
 
 def is_over(task_instance: Any, ask: Callable[..., dict[str, Any]]) -> bool:

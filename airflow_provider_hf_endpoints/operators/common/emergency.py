@@ -124,12 +124,7 @@ class EmergencyRelease:
         """After a deferral: take the namespace that was left before the deferral."""
         if not self._may_act or self._endpoint.namespace is not None:
             return
-        try:
-            self._endpoint = replace(self._endpoint, namespace=left_namespace(task_instance))
-        except AirflowRuntimeError as error:
-            log.warning(
-                "Could not read the namespace of endpoint %s; asking the Hub again: %s", self._endpoint.name, error
-            )
+        self._endpoint = replace(self._endpoint, namespace=left_namespace(task_instance))
 
     @property
     def _may_act(self) -> bool:

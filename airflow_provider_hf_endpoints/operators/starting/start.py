@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, Context, TaskDeferred
 
+from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import BudgetSpentError, Limits
 from airflow_provider_hf_endpoints.endpoints.errors import (
     InferenceEndpointError,
@@ -193,12 +194,27 @@ class Start(Guard):
 
     def ended_by_airflow(self, *, timeout: bool) -> None:
         """If Airflow ends a deferral, its kwargs are lost: the claim shows whether there is an endpoint."""
-        if has_left_claim(self._context["ti"]):
+        claimed = has_left_claim(self._context["ti"])
+        if self._has_marks() if claimed is None else claimed:
             self.emergency.recall_namespace(self._context["ti"])
             self.emergency.release("on_timeout" if timeout else "on_failure")
             if self.emergency.released:
                 withdraw_claim(self._context["ti"])
             self.ownership.end()
+
+    def _has_marks(self) -> bool:
+        """Whether this task has started the endpoint, by its creator tag or the note of the resume."""
+        endpoint = self._endpoint
+        try:
+            with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
+                client = hook.get_conn()
+                found = client.run(flows.find(client.session, endpoint.name, endpoint.namespace))
+        except LOOKUP_ERRORS as error:
+            log.error("Endpoint %s MAY STILL BE BILLING. Pause or delete it by hand. %s", endpoint.name, error)
+            return False
+        if found is not None:
+            self.ownership.take_up(found)
+        return self.ownership.owned
 
     def on_kill(self) -> None:
         """Release at once. This runs in a signal handler, shortly before the process is killed."""

@@ -46,3 +46,16 @@ def test_another_attempt_has_begun_since(monkeypatch: pytest.MonkeyPatch, curren
 def test_a_run_that_was_deleted_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its XComs are gone with it, and so is the claim."""
     assert is_over(monkeypatch, {}, "attempt-1", None)
+
+
+def test_a_claim_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An XCom backend of the user's own may raise anything: the task has ended, and its endpoint would bill on."""
+    assert is_over(monkeypatch, {"run-1": {"create": "failed"}}, "attempt-1", "attempt-1")
+
+    def broken(**_: Any) -> Any:
+        raise OSError("the bucket of the XComs does not answer")
+
+    monkeypatch.setattr(f"{_airflow.__name__}.XCom.get_one", broken)
+    assert asyncio.run(killed.task_is_over(TASK, "attempt-1"))
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: {"run-1": {"create": "running"}})
+    assert not asyncio.run(killed.task_is_over(TASK, "attempt-1"))
