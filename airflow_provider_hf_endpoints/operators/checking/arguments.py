@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 from functools import cache, wraps
+from numbers import Real
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -28,6 +29,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     check_kind,
     is_template,
     number_of,
+    refuse_too_long,
 )
 from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
 from airflow_provider_hf_endpoints.operators.checking.paths import refuse_credentials
@@ -40,6 +42,10 @@ _PACKAGE = __name__.partition(".")[0]
 
 _NOTHING = ("", "None")  # what a template becomes where there is nothing
 _LEFT_OUT_OR_GIVEN = frozenset({"namespace", "hf_endpoints_conn_id"})  # an empty text would be another default
+# An empty text would be found by the service, or by a batch when the endpoint bills already.
+_PLACE = ("vendor", "region", "accelerator", "instance_type", "instance_size")
+_NEVER_EMPTY = frozenset({"repository", "input_path", "output_path", *_PLACE})
+_OR_NONE = {name: f", or leave {name} out" for name in _PLACE}
 _OF_ENDPOINTS = ("endpoint", "name")  # arguments that are the name of an endpoint
 # What is written for a mapping, where a name and a value do not say enough.
 _MAPPED = {
@@ -206,7 +212,12 @@ def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> A
         return check_name(value, name)
     if name == "namespace" and value:
         return check_namespace(value)
-    return understand(name, check_word(name, value), annotation)
+    if name in _NEVER_EMPTY and not value.strip():
+        raise ValueError(f"{name}={value!r} is empty. Give a value{_OR_NONE.get(name, '')}.")
+    understood = understand(name, check_word(name, value), annotation)
+    if isinstance(understood, Real | timedelta) and not isinstance(understood, bool):
+        check_kind(name, understood, annotation, templated=False)  # a text may be a number that is too large
+    return understood
 
 
 def understand(name: str, text: str, annotation: Any) -> Any:
@@ -221,6 +232,8 @@ def understand(name: str, text: str, annotation: Any) -> Any:
     number = next((kind for kind in (int, float, timedelta) if kind in kinds), None)
     whole = number is int and float not in kinds
     if number is not None and (value := _number(text, whole=whole)) is not None:
+        if timedelta in kinds:
+            refuse_too_long(name, value)
         return timedelta(seconds=value) if number is timedelta else value
     if words:
         raise ValueError(_none_of(name, text, words, number is not None))

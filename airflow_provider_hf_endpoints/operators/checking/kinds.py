@@ -25,6 +25,7 @@ _UNITS = {
     "request_timeout": "a number of seconds",
 }
 _SHOWN = (Real, timedelta, PurePath, type(None))
+_LONGEST = timedelta(days=36525)  # a moment that lies further ahead is none of Python's, and a deferral needs one
 LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
 _CALLED = {
@@ -69,6 +70,8 @@ def check_kind(name: str, value: object, annotation: Any, *, templated: bool) ->
     if name == "endpoint" and isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return  # the result of another task, if this task is mapped over it
     kinds = [*alternatives(annotation)]
+    if timedelta in kinds:
+        refuse_too_long(name, value)
     if not any(_fits(value, kind) for kind in kinds):
         # Not for values that may be secrets.
         shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is {_a(type(value).__name__)}, which"
@@ -104,7 +107,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, Real) and not isinstance(value, bool) and _is_finite(value)
     if origin is Literal:
         return any(value == word and type(value) is type(word) for word in get_args(kind))
     if origin in LISTS or kind in LISTS:
@@ -113,6 +116,24 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, kind)
     wanted = kind if origin is None else origin
     return isinstance(value, wanted) if isinstance(wanted, type) else True
+
+
+def refuse_too_long(name: str, value: object) -> None:
+    """Refuse a time after which there is no date; the run would find that when the endpoint bills.
+
+    :param value: seconds, or a timedelta
+    """
+    longest: Any = _LONGEST if isinstance(value, timedelta) else _LONGEST.total_seconds()
+    timed = isinstance(value, Real | timedelta) and not isinstance(value, bool)
+    if timed and value != math.inf and value > longest:
+        raise ValueError(f"{name}={value!r} is not valid. Give at most {_LONGEST.days} days, or leave {name} out.")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that is no float
+        return False
 
 
 def _is_element(value: object, kinds: tuple[Any, ...]) -> bool:

@@ -178,6 +178,40 @@ def test_a_value_of_the_wrong_type_is_refused(kind: type[Any], name: str, annota
         made(kind, **{name: wrong})
 
 
+LONG = [10**400, 1e300, "1e300", timedelta.max, 101 * 365.25 * 86400]
+
+
+@pytest.mark.parametrize("long", LONG, ids=["integer", "float", "text", "timedelta", "a little"])
+@pytest.mark.parametrize(("kind", "name", "annotation"), cases(lambda kinds: timedelta in kinds))
+def test_a_time_that_no_date_reaches_is_refused(kind: type[Any], name: str, annotation: Any, long: Any) -> None:
+    """Airflow adds it to a moment when the task defers, which fails when the endpoint bills already."""
+    with pytest.raises(ValueError, match=rf"{name}=.* is not valid\. Give at most 36525 days"):
+        made(kind, **{name: long})
+    made(kind, **{name: timedelta(days=300)})
+
+
+@pytest.mark.parametrize("large", [10**400, "1e999", "nan"], ids=["integer", "text", "nan"])
+@pytest.mark.parametrize(
+    ("kind", "name", "annotation"), cases(lambda kinds: float in kinds and not {str, Any, timedelta} & set(kinds))
+)
+def test_a_number_that_is_none_is_refused_by_its_name(kind: type[Any], name: str, annotation: Any, large: Any) -> None:
+    """Python's own error would be an OverflowError without the argument, and a budget of `nan` is never spent."""
+    with pytest.raises(ValueError, match=name):
+        made(kind, **{name: large})
+
+
+NEVER_EMPTY = {"repository", "input_path", "output_path", *PLACE}
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_an_empty_text_is_refused_where_it_says_nothing(kind: type[Any], empty: str) -> None:
+    """As it comes from a variable that is not set: not found by the service, or when the endpoint bills already."""
+    for name in NEVER_EMPTY & set(annotated(kind)):
+        with pytest.raises(ValueError, match=rf"{name}='{empty}' is (empty|not valid)"):
+            made(kind, **{name: empty})
+
+
 @pytest.mark.parametrize(("kind", "name", "annotation"), cases(lambda kinds: not {Any, NoneType} & set(kinds)))
 def test_none_is_refused_where_it_says_nothing(kind: type[Any], name: str, annotation: Any) -> None:
     """A name that a variable did not give, say."""
