@@ -54,7 +54,7 @@ from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path, remove_file
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Run:
         resumes = found is not None and may_resume(found, job, self._input, layout)
         if job.on_existing == "overwrite" and not resumes:
             for path in (layout.manifest, *layout.any_results, layout.errors):
-                path.unlink(missing_ok=True)
+                remove_file(path)
             remove_folder(layout.journal)
         clear_half_written(layout)
         if found is None and job.on_existing != "overwrite":

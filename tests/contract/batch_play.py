@@ -88,6 +88,15 @@ def counting(folder: Path, delay: float = 0.02) -> Answer:
     return answer
 
 
+def slow_after(requests: int) -> Answer:
+    """Answers as `echo`, slowly after so many requests, so that a batch sees in time that it has to stop."""
+
+    def answer(request: Request) -> Reply:
+        return replace(echo(request), delay=0.3 if request.number >= requests else 0.0)
+
+    return answer
+
+
 def run_shards(job: BatchJob, shards: list[Shard]) -> None:
     """Each as a job of its own, all at the same time."""
     with ThreadPoolExecutor(len(shards)) as pool:

@@ -89,16 +89,17 @@ class Input:
 
     def would_read(self, path: UPath) -> str | None:
         """The path or pattern that would read a file at `path` in a later run, None if none would."""
-        if any(_same(file.path, path) for file in self.files):
-            return str(path)
-        for pattern in self.patterns:
-            base, wanted = _split(pattern)
-            prefix = f"{_full(base)}/"
-            inside = _full(path).removeprefix(prefix)
-            if pattern.protocol != path.protocol or not _full(path).startswith(prefix):
-                continue
-            if re.match(glob_translate(wanted), inside) and not _is_left_out(inside, wanted):
-                return str(pattern)
+        for full in (_full, _real):  # as the paths are written, and without the links of a disk
+            if any(full(file.path) == full(path) and file.path.protocol == path.protocol for file in self.files):
+                return str(path)
+            for pattern in self.patterns:
+                base, wanted = _split(pattern)
+                prefix = f"{full(base).rstrip('/')}/"
+                inside = full(path).removeprefix(prefix)
+                if pattern.protocol != path.protocol or not full(path).startswith(prefix):
+                    continue
+                if re.match(glob_translate(wanted), inside) and not _is_left_out(inside, wanted):
+                    return str(pattern)
         return None
 
     def refuse_output(self, *paths: UPath) -> None:
@@ -192,8 +193,9 @@ def _full(path: UPath) -> str:
     return str(path.fs._strip_protocol(path.path)).rstrip("/")
 
 
-def _same(one: UPath, other: UPath) -> bool:
-    return one.protocol == other.protocol and _full(one) == _full(other)
+def _real(path: UPath) -> str:
+    """The same without links, if it is on a local disk."""
+    return _full(path) if local_path(path) is None else os.path.realpath(_full(path))
 
 
 def _found(path: UPath, input_format: InputFormat, in_list: bool) -> list[InputFile]:

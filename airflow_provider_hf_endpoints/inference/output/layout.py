@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.output_form import OutputFormat, suffix_of_results
-from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath, local_path
-
-# Characters of a name on a disk. The limit is 255, and a file gets a longer name while it is written.
-_MOST_BYTES = 255 - len(".4194304.tmp.")
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +71,6 @@ class OutputLayout:
         if self.journal.name != "_journal":
             return (self.results,)
         return tuple(self.results.parent / f"results-00000.{each}" for each in get_args(OutputFormat))
-
-    def require_places(self) -> None:
-        """Refuse paths where no file can be written, before any row is paid for.
-
-        :raises BatchInputError: one of the files has a name that is too long, or its path is a folder, or a file is in
-            the place of its folder
-        """
-        for path in (self.results, self.errors, self.manifest, self.journal, self.shards, self.ids):
-            size = len(os.fsencode(path.name))
-            if local_path(path) is not None and size > _MOST_BYTES:
-                raise BatchInputError(
-                    f"output file {path.name[:40]}… has a name of {size} bytes, but the limit is {_MOST_BYTES}. Choose "
-                    "a shorter output_path"
-                )
-        for path in (self.results, self.errors, self.manifest):
-            local = local_path(path)
-            if local is not None and local.is_dir():
-                raise BatchInputError(
-                    f"{path} is a folder, but the output needs a file there. Move the folder away, or choose another "
-                    "output_path"
-                )
-            above = None if local is None else next((each for each in local.parents if each.exists()), None)
-            if above is not None and not above.is_dir():
-                raise BatchInputError(
-                    f"{above} is a file, but the output {path} needs a folder there. Move the file away, or choose "
-                    "another output_path"
-                )
 
     def of_shard(self, name: str) -> OutputLayout:
         """The layout of one of its shards: a separate folder.

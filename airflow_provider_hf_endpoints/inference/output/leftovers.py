@@ -9,7 +9,7 @@ from airflow_provider_hf_endpoints.inference.input_errors import OutputBusyError
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import written_path
 
 
 def clear_finished(layout: OutputLayout) -> None:
@@ -30,7 +30,7 @@ def clear_finished(layout: OutputLayout) -> None:
 def clear_half_written(layout: OutputLayout) -> None:
     """Delete the unfinished files of `atomic.replacing`. Only for the holder of the output's lock."""
     for path in (layout.results, layout.errors, layout.manifest):
-        local = local_path(path)
+        local = written_path(path)
         if local is not None and local.parent.is_dir():
             for half in local.parent.glob(f".{_literal(local.name)}.*.tmp"):
                 half.unlink(missing_ok=True)

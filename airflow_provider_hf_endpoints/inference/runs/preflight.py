@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.inference.inputs.ids import hashes_of
 from airflow_provider_hf_endpoints.inference.inputs.versions import versions_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.output.layout import layout_of_whole
+from airflow_provider_hf_endpoints.inference.output.places import require_places
 from airflow_provider_hf_endpoints.inference.output.writers import require_writer
 from airflow_provider_hf_endpoints.inference.runs.suggestions import suggest_otherwise
 from airflow_provider_hf_endpoints.inference.shards.planner import only_shard
@@ -35,9 +36,9 @@ def find_job_input(job: BatchJob) -> Input:
     require_scratch(as_upath(job.output_path))
     source = find_input(job.input_path, job.input_format, job.reads_columns, job.csv_form)
     layout = layout_of_whole(job)
-    source.refuse_output(layout.results, layout.errors)
+    source.refuse_output(layout.results, layout.errors, layout.manifest)
     require_writer(layout.results)
-    layout.require_places()
+    require_places(layout)
     if layout.results.name.endswith(".parquet") and job.input_format == "openai-batch":
         raise BatchInputError(
             f"output_path {job.output_path} is not valid: answers in the OpenAI Batch format are JSON lines. Use the "

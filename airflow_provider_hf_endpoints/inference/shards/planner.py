@@ -33,7 +33,7 @@ from airflow_provider_hf_endpoints.inference.shards.plan import (
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import PathLike
+from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, remove_file
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here, without_failing
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def plan_batch(
 
     def look() -> tuple[Input, tuple[PlannedFile, ...]]:
         found = find_input(input_path, input_format)
-        found.refuse_output(layout.results, layout.errors)
+        found.refuse_output(layout.results, layout.errors, layout.manifest)
         return found, tuple(_measure(file) for file in found.files)
 
     found, files = patiently_here(look, "looking for the input", sent=False)
@@ -87,7 +87,7 @@ def plan_batch(
         raise BatchInputError(f"input {found} is empty")
     plan = Plan(_as_text(input_path), input_format, files, parts)
     store = partial(_store, layout, plan, on_existing)
-    patiently_here(store, "storing the plan of the shards", sent=False)
+    patiently_here(store, f"storing the plan of the shards in {layout.shards}", sent=False)
     return plan.refs(began)
 
 
@@ -230,7 +230,7 @@ def _throw_away(layout: OutputLayout) -> None:
     """
     with _locked(layout):
         for path in (layout.manifest, layout.shards / PLAN, layout.results, layout.errors):
-            path.unlink(missing_ok=True)
+            remove_file(path)
         remove_folder(layout.journal)
         for own in _shards_in(layout):
             with _locked(own):

@@ -14,7 +14,7 @@ from fsspec.spec import AbstractBufferedFile
 from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.stores.folders import sync_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import local_path
+from airflow_provider_hf_endpoints.inference.stores.paths import written_path
 
 IN_MEMORY = 1 << 22  # bytes of a file for an object store that are kept in memory; larger files wait on the disk
 
@@ -23,9 +23,11 @@ IN_MEMORY = 1 << 22  # bytes of a file for an object store that are kept in memo
 def replacing(path: UPath, check: Callable[[], None] = lambda: None) -> Iterator[IO[bytes]]:
     """A file that replaces `path` if the block ends without an error. No reader sees it half written.
 
+    If `path` is a link on a local disk, the link stays, and its target is replaced.
+
     :param check: called right before the replacement; may raise
     """
-    local = local_path(path)
+    local = written_path(path)
     if local is None:
         with _uploading(path, check) as upload:
             yield upload

@@ -78,6 +78,21 @@ def require_scratch(output: UPath) -> None:
         ) from error
 
 
+def written_path(path: UPath) -> Path | None:
+    """The local file that a write to the path changes: the target of a link. None if it is on an object store."""
+    local = local_path(path)
+    return Path(os.path.realpath(local)) if local is not None and local.is_symlink() else local
+
+
+def remove_file(path: UPath) -> None:
+    """Delete a file if it exists. A link stays, and its target is deleted, because the next file is written there."""
+    local = written_path(path)
+    if local is None:
+        path.unlink(missing_ok=True)
+    else:
+        local.unlink(missing_ok=True)
+
+
 def local_path(path: UPath) -> Path | None:
     """The same path on this machine's file system, None if it is on an object store."""
     if path.protocol in ("", "file", "local"):
