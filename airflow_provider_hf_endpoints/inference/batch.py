@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLoc
 from airflow_provider_hf_endpoints.inference.output.existing import finished_earlier
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, told_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
+from airflow_provider_hf_endpoints.inference.output.places import require_permission
 from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by_earlier_runs
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
@@ -105,18 +106,25 @@ async def arun_batch(
     layout = layout_of(job)
     source = await patiently(partial(find_job_input, job), "looking for the input", sent=False)
     look = partial(_finished, job, layout, source)
-    if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
+    if (
+        finished := await patiently(look, f"looking for a finished output in {job.output_path}", sent=False)
+    ) is not None:
         await to_its_end(
             partial(without_failing, partial(clear_finished, layout), "Clearing the journal of a finished output")
         )
         return judge_job(job, finished)
     go_on = partial(_stop_where_asked, job, layout, why_stop)
     ids = await patiently(partial(check_input, job, source, go_on, suggest=True), "checking the input", sent=False)
+    await patiently(
+        partial(require_permission, layout), f"looking at the folders of the output {job.output_path}", sent=False
+    )
     lock = OutputLock(layout.journal)
     try:
         await _take(lock, job, layout, why_stop)
         # The previous holder of the lock may have finished this very job.
-        if (finished := await patiently(look, "looking for a finished output", sent=False)) is not None:
+        if (
+            finished := await patiently(look, f"looking for a finished output in {job.output_path}", sent=False)
+        ) is not None:
             return judge_job(job, finished)
         await patiently(partial(compare_ids, job, source, ids), "comparing the ids of shards", sent=False)
         return await _run_locked(job, layout, source, lock, why_stop, transport, ready_replicas, observer)
@@ -151,7 +159,7 @@ async def _take(lock: OutputLock, job: BatchJob, layout: OutputLayout, why_stop:
     :raises BatchStopped: this run has to stop while it waits
     """
     look = partial(lock.attempt, WAIT)
-    while not await patiently(look, "taking the lock of the output", sent=False):
+    while not await patiently(look, f"taking the lock of the output {job.output_path}", sent=False):
         _stop_where_asked(job, layout, why_stop, f"while another run had the output: {lock.busy}")
 
 
@@ -174,9 +182,13 @@ async def _run_locked(
     observer: Observer | None,
 ) -> BatchReport:
     spent_before = await patiently(
-        partial(spent_by_earlier_runs, job, layout), "reading the budget of earlier runs", sent=False
+        partial(spent_by_earlier_runs, job, layout),
+        f"reading the budget of earlier runs of {job.output_path}",
+        sent=False,
     )
-    run = await patiently(partial(Run.begin, job, layout, source, lock), "reading the journal", sent=False)
+    run = await patiently(
+        partial(Run.begin, job, layout, source, lock), f"reading the journal {layout.journal}", sent=False
+    )
     own = transport is None
     try:
         await run.refuse_to_begin(why_stop)

@@ -188,7 +188,7 @@ class Run:
             for each in job.every_shared_budget
         ]
         save = partial(spending.save, self._budget_path, job.budget_key, before, self._lock.check)
-        await patiently(save, "writing the budget's account")
+        await patiently(save, f"writing the budget's account {self._budget_path}", sent=False)
         for each in (self._spending, *self._shared):
             refusal = each.refusal(self._rows_to_do)
             if refusal is not None:

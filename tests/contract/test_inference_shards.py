@@ -359,4 +359,5 @@ def test_what_cannot_be_deleted_of_the_shards_fails_no_merge(tmp_path: Path, cap
         for shard in shards:
             (tmp_path / "out/_shards" / shard.name / "_journal.lock/left").mkdir(parents=True)
         assert [20, 20] == [merge_shards(tmp_path / "out").rows for _ in range(2)]
-    assert "could not delete the outputs of the shards" in caplog.text
+    assert "Deleting the outputs of the shards below" in caplog.text
+    assert "Delete them by hand" in caplog.text

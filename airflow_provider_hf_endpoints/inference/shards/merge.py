@@ -85,20 +85,27 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written
     """
     layout = OutputLayout.of(output_path)
-    plan = patiently_here(partial(read_plan, layout), "reading the plan of the shards")
+    plan = patiently_here(partial(read_plan, layout), f"reading the plan of the shards in {layout.shards}", sent=False)
     if plan is None:
         raise ShardsMissingError(f"no plan of shards below {layout.shards}. Plan and run the shards first")
     require_scratch(layout.results)
     lock = OutputLock(layout.journal)
-    patiently_here(partial(lock.acquire, WAIT), "taking the lock of the output", sent=False)
+    patiently_here(partial(lock.acquire, WAIT), f"taking the lock of the output {output_path}", sent=False)
     try:
-        finished = patiently_here(partial(_finished, layout, plan), "looking for a finished output")
+        finished = patiently_here(
+            partial(_finished, layout, plan), f"looking for a finished output in {output_path}", sent=False
+        )
         if finished is None:
             merge = partial(_merge, output_path, layout, plan, unique_ids, lock.check)
-            finished = patiently_here(merge, "merging the outputs of the shards")  # which starts again
+            finished = patiently_here(merge, f"merging the outputs of the shards in {layout.shards}", sent=False)
         if not keep_shards:
             lock.check()
-            _remove_if_possible(layout, plan)
+            # A rest of the shards must not fail a finished merge: it would fail again each time.
+            without_failing(
+                partial(_remove, layout, plan),
+                f"Deleting the outputs of the shards below {layout.shards}",
+                "The merged output is finished. Delete them by hand",
+            )
     finally:
         without_failing(lock.release, "Giving the lock of the output back")
     report = report_in(finished, layout)
@@ -285,20 +292,6 @@ def _all(name: str, parts: Sequence[_Part]) -> str | None:
     """The value that all shards have, else the list of their values."""
     told = dict.fromkeys(part.report[name] for part in parts if part.report[name] is not None)
     return ", ".join(told) or None
-
-
-def _remove_if_possible(layout: OutputLayout, plan: Plan) -> None:
-    """The merged output is finished, so a rest of the shards must not fail the merge: it would fail again each time."""
-    try:
-        _remove(layout, plan)
-    except Exception as error:  # noqa: BLE001 - stores raise what they like
-        log.warning(
-            "could not delete the outputs of the shards below %s (%s: %s). The merged output is finished. Delete them "
-            "by hand",
-            layout.shards,
-            type(error).__name__,
-            error,
-        )
 
 
 def _remove(layout: OutputLayout, plan: Plan) -> None:

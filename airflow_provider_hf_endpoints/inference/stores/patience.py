@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -17,17 +16,13 @@ from typing import TypeVar
 
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError
+from airflow_provider_hf_endpoints.inference.stores.permanent import is_refusal
 
 log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 #: A fault of a program, of its data or of an installation.
 _FOR_GOOD = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError, RecursionError)
-#: The store refuses, or the object does not exist. That rarely changes within a moment.
-_REFUSED = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-#: A path that is not valid for a file, and a read-only disk.
-_REFUSED_NUMBERS = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS})
-_REFUSED_STATUSES = frozenset(range(400, 500)) - {408, 425, 429}
 PATIENCE = 120.0  # seconds for which a store may fail before the batch ends; an endpoint bills meanwhile
 FIRST_PAUSE = 0.5  # seconds, doubled with each failure
 LONGEST_PAUSE = 15.0  # seconds
@@ -43,9 +38,15 @@ def pauses(patience: float = PATIENCE) -> Iterator[float]:
 
 
 def store_error(error: Exception, doing: str) -> BatchStoreError:
-    """The error that ends a batch whose store did not recover."""
+    """The error that ends a batch whose store refuses, or did not recover."""
+    if is_refusal(error):
+        return BatchStoreError(
+            f"{doing} failed: {type(error).__name__}: {error}. The store or the disk refuses access, or the path "
+            "cannot be used. Correct the path, or give this process the permission to read and write there, and run "
+            "the same job again to resume; recorded rows are not sent again"
+        )
     return BatchStoreError(
-        f"{doing} failed: {type(error).__name__}: {error}. The store or the disk is full, refuses access, or is down. "
+        f"{doing} failed: {type(error).__name__}: {error}. The store or the disk is full, or is down. "
         "Repair it, and run the same job again to resume; recorded rows are not sent again"
     )
 
@@ -57,20 +58,6 @@ def _fault(error: Exception, doing: str) -> BatchStoreError:
         "what it got, so the work is not tried again. Recorded rows are kept: run the same job again to resume. If the "
         "error comes again, report it with the log"
     )
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether the store refuses, or the object does not exist. That rarely changes within a moment."""
-    if isinstance(error, OSError) and error.errno in _REFUSED_NUMBERS:
-        return True
-    return isinstance(error, _REFUSED) or _status_of(error) in _REFUSED_STATUSES
-
-
-def _status_of(error: Exception) -> int | None:
-    """The HTTP status of a store's error, if the client's error contains the response, as most do."""
-    answer = getattr(error, "response", None)
-    status = getattr(answer, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
-    return status if isinstance(status, int) else None
 
 
 async def patiently(
@@ -110,15 +97,16 @@ def patiently_here(
             sleep(_pause_after(error, doing, waits, sent=sent))
 
 
-def without_failing(work: Callable[[], object], doing: str) -> None:
+def without_failing(work: Callable[[], object], doing: str, advice: str = "") -> None:
     """Work after the end of a batch or a merge, whose failure must not change the result: it is logged.
 
     :param doing: with a capital, as in "Giving the lock of the output back"
+    :param advice: what to do about it, as sentences
     """
     try:
         work()
     except Exception as error:  # noqa: BLE001 - stores raise what they like
-        log.warning("%s failed (%s: %s)", doing, type(error).__name__, error)
+        log.warning("%s failed (%s: %s). %s", doing, type(error).__name__, error, advice or "The result stands")
 
 
 def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: bool) -> float:
@@ -128,7 +116,7 @@ def _pause_after(error: Exception, doing: str, waits: Iterator[float], *, sent: 
     # The client of a storage that reads a page of a proxy as the service's answer raises an error of JSON.
     if isinstance(error, _FOR_GOOD) and not isinstance(error, JSONDecodeError):
         raise _fault(error, doing) from error
-    pause = None if _is_refusal(error) and not sent else next(waits, None)
+    pause = None if is_refusal(error) and not sent else next(waits, None)
     if pause is None:
         raise store_error(error, doing) from error
     log.warning("%s failed (%s: %s); trying again in %.1f s", doing, type(error).__name__, error, pause)

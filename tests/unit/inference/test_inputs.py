@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -25,6 +22,7 @@ from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
 from airflow_provider_hf_endpoints.inference.inputs.readers import jsonl
 from airflow_provider_hf_endpoints.inference.job.identity import differences
+from tests.nobody import as_nobody, open_folder
 
 
 def make(folder: Path, *names: str, content: str = "{}\n") -> None:
@@ -329,28 +327,12 @@ def test_an_identity_knows_which_order_changes_a_request() -> None:
     )
 
 
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """What root may do, other users may not; whoever runs the tests otherwise is such a user."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.fixture
 def two_folders() -> Iterator[Path]:
-    """Where every user may look, which is not so of pytest's own folders."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        make(Path(folder) / "in/a", "x.jsonl")
-        make(Path(folder) / "in/b", "x.jsonl")
-        yield Path(folder) / "in"
-        (Path(folder) / "in/b").chmod(0o755)
+    with open_folder() as folder:
+        make(folder / "in/a", "x.jsonl")
+        make(folder / "in/b", "x.jsonl")
+        yield folder / "in"
 
 
 @pytest.mark.parametrize("mode", [0, 0o444])
