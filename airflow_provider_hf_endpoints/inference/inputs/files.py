@@ -237,47 +237,60 @@ def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
     base, wanted = _split(pattern)
-    _refuse_closed_folders(base, wanted)
-    prefix = f"{_full(base)}/"
-    try:
-        found = base.fs.glob(prefix + wanted, detail=True)
-    except FileNotFoundError:
-        found = {}
-    kinds = {key.removeprefix(prefix): about["type"] for key, about in found.items()}
-    kinds = {name: kind for name, kind in kinds.items() if not _is_left_out(name, wanted)}
-    for name, kind in kinds.items():
-        if kind not in ("file", "directory"):
-            _refuse_broken_link(base / name)
-    names = sorted(name for name, kind in kinds.items() if kind == "file")
+    if any("**" in part and part != "**" for part in wanted.split("/")):
+        raise BatchInputError(
+            f"input pattern {pattern} is not valid: ** must be a whole part of it, such as in/**/*.jsonl"
+        )
+    names = sorted(name for name in _search(base, wanted) if not _is_left_out(name, wanted))
+    for name in names:
+        _refuse_broken_link(base / name)
     if not names:
         raise BatchInputError(f"input pattern {pattern} matches no file{_why_not(base)}")
     for name in names:
         yield _known(base / name, name, input_format)
 
 
-def _refuse_closed_folders(base: UPath, wanted: str) -> None:
-    """A search passes over a folder that is closed to this user, and over its rows.
-
-    :raises PermissionError: the pattern leads into such a folder
-    """
+def _search(base: UPath, wanted: str) -> list[str]:
+    """The files below a folder that match, by their paths from there. Broken links are among them."""
     local = local_path(base)
-    if local is None:
-        return
+    if local is not None:
+        return list(_search_disk(local, wanted))
+    prefix = f"{_full(base)}/"
+    try:
+        found = base.fs.glob(prefix + wanted, detail=True)
+    except FileNotFoundError:
+        return []
+    return [key.removeprefix(prefix) for key, about in found.items() if about["type"] == "file"]
+
+
+def _search_disk(base: Path, wanted: str) -> Iterator[str]:
+    """The same on a local disk. fsspec's search passes over links, and over folders that are closed to this user.
+
+    Links to folders are followed, except for `**`, which could go in a circle.
+
+    :raises PermissionError: the pattern leads into a closed folder
+    """
     *folders, _ = wanted.split("/")
-    anywhere = any("**" in each for each in folders)
+    anywhere = "**" in folders or wanted == "**"
+    matches = re.compile(glob_translate(wanted)).match
 
     def refuse(error: OSError) -> None:
         if isinstance(error, PermissionError):
             raise error
 
-    for folder, names, _ in os.walk(local, onerror=refuse, followlinks=not anywhere):
+    for folder, names, files in os.walk(base, onerror=refuse, followlinks=not anywhere):
         os.stat(f"{folder}/.")  # the names in a folder may be readable without the files
-        depth = len(Path(folder).relative_to(local).parts)
-        wanted_here = folders[depth : depth + 1]
+        inside = Path(folder).relative_to(base).parts
+        for name in files:
+            found = "/".join((*inside, name))
+            # Neither a pipe nor a device; a broken link is refused later.
+            if matches(found) and (os.path.isfile(f"{folder}/{name}") or os.path.islink(f"{folder}/{name}")):
+                yield found
+        here = folders[len(inside) : len(inside) + 1]
         names[:] = [
             name
             for name in names
-            if not _is_hidden(name) and (anywhere or any(fnmatchcase(name, each) for each in wanted_here))
+            if not _is_hidden(name) and (anywhere or any(fnmatchcase(name, each) for each in here))
         ]
 
 

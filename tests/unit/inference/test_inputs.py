@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -295,6 +296,38 @@ def test_a_link_that_leads_nowhere_is_no_missing_row(tmp_path: Path, given: str)
         find_input(f"{tmp_path}/{given}")
     (tmp_path / "moved.jsonl").mkdir()
     assert 1 == len(find_input(f"{tmp_path}/{given}").files)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.jsonl", ["file.jsonl", "link.jsonl"]),
+        ("**/*.jsonl", ["file.jsonl", "link.jsonl", "sub/c.jsonl"]),
+        ("*/c.jsonl", ["folder/c.jsonl"]),
+        ("f*/*.jsonl", ["folder/c.jsonl"]),
+        ("folder/*.jsonl", ["c.jsonl"]),
+        ("l*", ["link.jsonl"]),
+        ("lin[k].jsonl", ["link.jsonl"]),
+    ],
+)
+def test_a_pattern_finds_links_to_files(tmp_path: Path, pattern: str, found: list[str]) -> None:
+    """As Kubernetes mounts every file of a ConfigMap. A link to a folder is followed, except by `**`."""
+    make(tmp_path, "..data/link.jsonl", "elsewhere/c.jsonl", "in/file.jsonl")
+    (tmp_path / "in/link.jsonl").symlink_to("../..data/link.jsonl")
+    (tmp_path / "in/folder").symlink_to("../elsewhere")
+    (tmp_path / "in/circle").symlink_to(".")
+    os.mkfifo(tmp_path / "in/pipe.jsonl")
+    if pattern.startswith("**"):
+        make(tmp_path, "in/sub/c.jsonl")
+    assert found == [file.name for file in find_input(f"{tmp_path}/in/{pattern}").files]
+
+
+@pytest.mark.parametrize("pattern", ["a**/*.jsonl", "**.jsonl", "in/x**y/*.jsonl"])
+def test_stars_inside_a_name_are_refused(tmp_path: Path, pattern: str) -> None:
+    """What is searched with them differs from shell to shell."""
+    make(tmp_path, "in/a.jsonl")
+    with pytest.raises(BatchInputError, match=r"\*\* must be a whole part of it"):
+        find_input(f"{tmp_path}/{pattern}")
 
 
 @pytest.mark.parametrize("listed", [False, True])
