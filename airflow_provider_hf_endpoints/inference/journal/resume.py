@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.journal.dead_letters import output_line, with_letter
 from airflow_provider_hf_endpoints.inference.journal.journal import Journal
-from airflow_provider_hf_endpoints.inference.journal.records import COPY, RETRYABLE, Record
+from airflow_provider_hf_endpoints.inference.journal.records import COPY, ERROR, RETRYABLE, Record
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 #: Rows whose identities are kept in memory: if a row's place is empty, the row may have been finished at another one.
 FEW = 200_000
+_LOOKED_AT = 1000  # rows, for one that has succeeded
 
 
 class Resume:
@@ -59,6 +61,15 @@ class Resume:
         record = self.journal.read(index)
         where = self._failed.get(index) if record is None and self._by_key is None else None
         return record if where is None else self.journal.read_at(where)
+
+    def first_output(self) -> Any:
+        """The output of the first row that an earlier run has finished without an error; None if there is none."""
+        for place in range(min(len(self.journal.index), _LOOKED_AT)):
+            record = self.journal.read(place)
+            if record is not None and not record.flags & ERROR:
+                line = fastjson.decode(output_line(record))
+                return line.get("output") if isinstance(line, dict) else None
+        return None
 
     def skipper(self, line_key: Callable[[bytes], int]) -> Callable[[int, bytes], bool]:
         """A function that says, by the place and bytes of a line, whether the row is certainly finished.

@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.inference.engines import (
     traits,
 )
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.engines.names import RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.names import EMBED, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.engines.routes import is_openais, task_of
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
@@ -144,6 +144,13 @@ def _compile_body(template: Template, target: Target) -> Callable[[Mapping[str, 
         return RowRequest(route, fastjson.encode(content), task, asked)
 
     return render
+
+
+def gives_vectors(template: Template, target: Target) -> bool:
+    """Whether the answers to a template's requests are read as vectors."""
+    if template.body is None:
+        return canonical_task(template.task) == EMBED
+    return _route_and_task(template, target.dialect)[1] == EMBED
 
 
 def _route_and_task(template: Template, dialect: Dialect) -> tuple[str, str]:

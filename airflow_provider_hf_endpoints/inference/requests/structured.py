@@ -182,7 +182,12 @@ class SchemaCheck:
         self._parts = parts_of(schema)
         self._process: SchemaProcess | None = SchemaProcess(schema)
 
-    def __call__(self, result: InferenceResult) -> InferenceResult:
+    def __call__(self, result: InferenceResult, request: object = None) -> InferenceResult:
+        """The answer with its texts as values.
+
+        :param request: not needed
+        :raises InvalidOutputError: a text is not valid for the schema
+        """
         several = isinstance(result.output, list)  # of `n` texts each has to fit
         values = [self._value_of(text, result) for text in (result.output if several else [result.output])]
         return replace(result, output=values if several else values[0])

@@ -140,6 +140,8 @@ def put_together(
     exchange = Exchange(engine.transport, answers, AdaptiveTimeout(job.request_timeout), job.token)
     attempts = Attempts(exchange, outcomes, hedging, pace.gate, tally, progress)
     dispatcher = Dispatcher(feed, queue, attempts, hedging, pace, ending)
+    if shape.lengths is not None and (earlier := resume.first_output()) is not None:
+        shape.lengths.begin_with(earlier)
     # Beside the workers.
     status = Status(progress, tally, pace, attempts, queue)
     rules = WatchRules(why_stop, job.progress_interval, host_of(job.url))

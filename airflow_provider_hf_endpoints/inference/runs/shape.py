@@ -12,11 +12,17 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference.engines import canonical_task, traits
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
-from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.output import lines, openai_lines
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
-from airflow_provider_hf_endpoints.inference.requests.render import Frame, Render, compile_requests, frame_of
-from airflow_provider_hf_endpoints.inference.requests.vectors import VectorLengths
+from airflow_provider_hf_endpoints.inference.requests.render import (
+    Frame,
+    Render,
+    RowRequest,
+    compile_requests,
+    frame_of,
+    gives_vectors,
+)
+from airflow_provider_hf_endpoints.inference.requests.vectors import VectorLengths, differ_in_texts_only
 from airflow_provider_hf_endpoints.inference.sending.finished import AnswerRecord, ErrorRecord
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 
@@ -32,6 +38,7 @@ class Shape:
     :param fail: makes the record of a failed row
     :param accept: a last check of an answer, None for none; it may change the answer, or raise
     :param close: called after the last answer, None for nothing
+    :param lengths: what `accept` compares vectors with, None if it does not
     """
 
     id_column: str | None
@@ -39,8 +46,9 @@ class Shape:
     frame: Frame | None
     answer: AnswerRecord
     fail: ErrorRecord
-    accept: Callable[[InferenceResult], InferenceResult] | None = None
+    accept: Callable[[InferenceResult, RowRequest], InferenceResult] | None = None
     close: Callable[[], None] | None = None
+    lengths: VectorLengths | None = None
 
 
 def shape_of(job: BatchJob, target: Target) -> Shape:
@@ -50,10 +58,13 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
     """
     if job.input_format == "openai-batch":
         render = openai_batch.compile_lines(target)
-        return Shape(job.names_rows_by, render, None, openai_lines.answer_record, openai_lines.error_record)
+        lengths = VectorLengths(alike=False)
+        record, fail = openai_lines.answer_record, openai_lines.error_record
+        return Shape(job.names_rows_by, render, None, record, fail, lengths.check, lengths=lengths)
     parameters: Mapping[str, Any] = job.parameters or {}
-    accept: Callable[[InferenceResult], InferenceResult] | None = None
+    accept: Callable[[InferenceResult, RowRequest], InferenceResult] | None = None
     close: Callable[[], None] | None = None
+    vectors: VectorLengths | None = None
     if job.response_schema is not None:
         schema = structured.as_json_schema(job.response_schema)
         asked = traits(target.dialect).ask_schema(canonical_task(job.task), schema, target.engine)
@@ -62,7 +73,8 @@ def shape_of(job: BatchJob, target: Target) -> Shape:
         close = check.close
     render = compile_requests(job.template, target, parameters)
     frame = frame_of(job.template, target, parameters)
-    if accept is None and frame is not None and answers_vectors(job.task):
-        accept = VectorLengths().check  # rows that differ in more may ask for vectors of different lengths
+    if accept is None and gives_vectors(job.template, target):
+        vectors = VectorLengths(alike=frame is not None or differ_in_texts_only(job.template.body))
+        accept = vectors.check
     answer = lines.keeping_record if job.keep_response else lines.answer_record
-    return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept, close)
+    return Shape(job.names_rows_by, render, frame, answer, lines.error_record, accept, close, vectors)

@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, 
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
 from airflow_provider_hf_endpoints.inference.requests.structured import InvalidOutputError, settled
 from airflow_provider_hf_endpoints.inference.requests.values import require_values
 from airflow_provider_hf_endpoints.inference.sending.hedging import Hedging
@@ -41,7 +42,7 @@ class AnswerReader:
 
     dialect: Dialect
     arrays: ArrayForm | None = None
-    accept: Callable[[InferenceResult], InferenceResult] | None = None
+    accept: Callable[[InferenceResult, RowRequest], InferenceResult] | None = None
 
     def read(self, parcel: Parcel, response: WireResponse) -> list[InferenceResult]:
         """The results of the rows of a parcel.
@@ -56,7 +57,7 @@ class AnswerReader:
         if self.accept is None:
             return results
         try:
-            return [self.accept(each) for each in results]
+            return [self.accept(each, request) for each in results]
         except InvalidOutputError as error:
             raise settled(error, request.body) from error.__cause__
         except InferenceError as error:
