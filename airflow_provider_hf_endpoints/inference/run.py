@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -54,11 +54,12 @@ from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
 from airflow_provider_hf_endpoints.inference.stores.documents import encoded, read_document
 from airflow_provider_hf_endpoints.inference.stores.folders import remove_folder
-from airflow_provider_hf_endpoints.inference.stores.paths import local_path, remove_file
+from airflow_provider_hf_endpoints.inference.stores.paths import remove_file
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently, patiently_here, to_its_end
 
 log = logging.getLogger(__name__)
 
+DESCRIPTION = "job.json"  # in a journal: of the job that began it
 REMOVE_PATIENCE = 10.0  # seconds
 LOCK_TICK = 0.25  # seconds between two looks whether this run still has its output
 
@@ -105,7 +106,7 @@ class Run:
     def _begin_or_resume(self) -> None:
         layout, job, check = self._layout, self._job, self._lock.check
         check()
-        description = layout.journal / "job.json"
+        description = layout.journal / DESCRIPTION
         found = read_document(description, lenient=job.on_existing == "overwrite")
         resumes = found is not None and may_resume(found, job, self._input, layout)
         if job.on_existing == "overwrite" and not resumes:
@@ -117,20 +118,22 @@ class Run:
             refuse_foreign(layout)
         if not resumes:
             self._describe()
-        if local_path(layout.journal) is not None:  # elsewhere, each look is a request
-            self._resume.journal.describe = self._describe_again
+        self._resume.journal.describe = self._describe_again
         done = self._resume.read_journal()
         if done:
             log.info("resuming an earlier run: %d rows are done and are not sent again", done)
 
     def _describe(self) -> None:
         """Write whose journal it is. Without that, no later run knows its rows."""
-        with replacing(self._layout.journal / "job.json", self._lock.check) as file:
+        with replacing(self._layout.journal / DESCRIPTION, self._lock.check) as file:
             file.write(encoded(description_of(self._job, self._input, self._layout)))
 
-    def _describe_again(self) -> None:
-        """Write it again if somebody has deleted or moved the journal while the batch runs."""
-        if not (self._layout.journal / "job.json").exists():
+    def _describe_again(self, names: Collection[str]) -> None:
+        """Write it again if somebody has deleted or moved the journal while the batch runs.
+
+        :param names: of the files in the journal's folder
+        """
+        if DESCRIPTION not in names:
             log.warning("%s was deleted or moved while the batch runs. It is written again", self._layout.journal)
             self._describe()
 

@@ -242,6 +242,32 @@ def test_evicted_from_one_pod_a_batch_on_a_store_goes_on_in_another(store: Objec
     assert rows == len(sent)
 
 
+def test_a_journal_that_is_gone_from_a_store_is_written_again(bucket: UPath) -> None:
+    """At the next checkpoint, with the rows of all runs, so that the next run sends none of them again."""
+    journal = bucket / "out" / "_journal"
+    lost: set[str] = set()
+
+    def answer(request: Request) -> Reply:
+        if request.number == 150:
+            until = time.monotonic() + HANG
+            while not lost and time.monotonic() < until:
+                lost.update(name for name in names(journal) if name.endswith(".log"))
+            for name in (*lost, "job.json"):
+                (journal / name).unlink(missing_ok=True)
+        waits = request.number >= (200 if lost else 40)  # until the batch has seen that it has to stop
+        return replace(slow(request), delay=0.3 if waits else 0.0)
+
+    with serving(answer) as server:
+        one = job(server.url, bucket)
+        for requests in (50, 210):
+            with pytest.raises(BatchStopped):
+                run_batch(one, stop=lambda most=requests: len(server.posts) >= most)  # type: ignore[misc]
+        assert lost
+        assert {"job.json", *lost} <= names(journal)
+        assert ROWS == run_batch(one).succeeded
+        assert ROWS == len(server.posts)
+
+
 def test_a_pattern_and_a_folder_on_a_store(bucket: UPath) -> None:
     """As on a disk; a file that another machine writes is seen."""
     (bucket / "in" / "b.jsonl").write_text('{"text": "two"}')

@@ -82,10 +82,18 @@ class Compaction:
     :param folder: of the journal
     :param number: of the run's segments
     :param run: in the names of the run's segments
+    :param joined: called with merged segments, the segment in their place, and its start and size in the run's file
     """
 
-    def __init__(self, folder: UPath, number: int, run: str) -> None:
+    def __init__(
+        self,
+        folder: UPath,
+        number: int,
+        run: str,
+        joined: Callable[[list[Part], Part, int, int], None] = lambda parts, whole, start, size: None,
+    ) -> None:
         self._folder = folder
+        self._joined = joined
         self._number, self._run = number, run
         self._levels: list[list[tuple[Part, int, int]]] = []  # with start in the run's own file, and size
         self._end = 0
@@ -115,7 +123,9 @@ class Compaction:
                 start, size = some[0][1], sum(each[2] for each in some)
                 if size <= LARGEST:
                     try:
-                        whole = self._join([part for part, _, _ in some], os.pread(own, size, start), check)
+                        small = [part for part, _, _ in some]
+                        whole = self._join(small, os.pread(own, size, start), check)
+                        self._joined(small, whole, start, size)
                     except OutputBusyError:
                         raise
                     except Exception as error:  # noqa: BLE001 - stores raise what they like

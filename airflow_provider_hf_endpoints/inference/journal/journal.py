@@ -7,7 +7,7 @@ memory has a few numbers per row (`index.py`), not the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 from upath import UPath
@@ -34,8 +34,9 @@ class Journal:
         self._lock = lock
         #: Whether no other run can write to the journal at the moment, so that sending is useful.
         self.is_ours: Callable[[], bool] = _nobody_else if lock is None else lock.is_sure
-        #: Called before each group is written, and may raise: writes again what somebody has deleted beside it.
-        self.describe: Callable[[], None] = _nothing
+        #: Called before each group is written, with the names in the folder, and may raise: writes the description of
+        #: the journal again if somebody has deleted it.
+        self.describe: Callable[[Collection[str]], None] = _nothing
         self.index = Index()
         #: Tokens of all answers of all runs, with answers that were thrown away, and of rows that changed since.
         self.prompt_tokens = 0
@@ -98,7 +99,7 @@ class Journal:
         if not records:
             return
         self.check()
-        self.describe()
+        self.describe(self._segments.restore())
         segment, start = self._segments.append(b"".join([line for _, line in records]))
         for record, line in records:
             self._count(record.flags, record.prompt_tokens, record.completion_tokens)
@@ -143,7 +144,7 @@ class Journal:
         remove_folder(self.folder)
 
 
-def _nothing() -> None:
+def _nothing(names: Collection[str]) -> None:
     pass
 
 

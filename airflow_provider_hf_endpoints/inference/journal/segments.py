@@ -15,7 +15,7 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -57,6 +57,8 @@ class Segments:
         self._end = 0
         self._spool_dir: str | None = None
         self._compaction: Compaction | None = None
+        #: Objects that a resume would read, and where their bytes are on the worker's disk: segment, offset, length.
+        self._objects: dict[str, tuple[int, int, int]] = {}
 
     def open(self) -> Iterator[tuple[UPath, int, int, IO[bytes]]]:
         """Path, number, offset and lines of each segment that earlier runs left, in their order.
@@ -76,6 +78,7 @@ class Segments:
                 where = self._spool / "earlier.log"
                 offset = self._copy(path, where)
                 segment = copied = self._files.add(where) if copied is None else copied
+                self._objects[part.name] = segment, offset, where.stat().st_size - offset
             with open(where, "rb") as file:
                 file.seek(offset)
                 yield path, segment, offset, file
@@ -119,11 +122,13 @@ class Segments:
 
     def _put(self, data: bytes) -> None:
         """Write all or nothing. If the store fails after it has stored the object, the same name is written again."""
-        path = self._folder / self._own_name()
+        name = self._own_name()
+        path = self._folder / name
         path.fs.pipe_file(path.path, data)
+        self._objects[name] = self._own_segment, self._end, len(data)
         self._parts += 1
         if self._compaction is None:
-            self._compaction = Compaction(self._folder, self._number, self._run)
+            self._compaction = Compaction(self._folder, self._number, self._run, self._joined)
         self._compaction.appended(Part(self._number, self._run, self._parts - 1, self._parts - 1), len(data))
 
     def compact(self, check: Callable[[], None]) -> None:
@@ -133,6 +138,28 @@ class Segments:
         """
         if self._compaction is not None and self._own is not None:
             self._compaction.run(self._own.fileno(), check)
+
+    def _joined(self, parts: list[Part], whole: Part, start: int, size: int) -> None:
+        for part in parts:
+            self._objects.pop(part.name, None)
+        self._objects[whole.name] = self._own_segment, start, size
+
+    def restore(self) -> Collection[str]:
+        """The names in the folder. On an object store, what somebody has deleted there is written again first.
+
+        On a disk, `append` notices the file of this run, and the files of earlier runs have no copy.
+        """
+        if self._local is not None:
+            return os.listdir(self._local) if self._local.is_dir() else ()
+        names = set(names_in(self._folder))
+        lost = [name for name in self._objects if name not in names]
+        for name in lost:
+            path = self._folder / name
+            path.fs.pipe_file(path.path, self.read(*self._objects[name]))
+        if lost:
+            words = "%d of %d files of the journal in %s were deleted while the batch runs. They are written again"
+            log.warning(words, len(lost), len(self._objects), self._folder)
+        return names
 
     def _cut(self, own: IO[bytes], end: int) -> None:
         """Remove everything after the last durable group. A later group must not follow a torn record."""

@@ -229,6 +229,32 @@ def test_a_store_that_fails_while_segments_are_made_larger_fails_no_group(
     assert 41 == len(found(folder))
 
 
+@pytest.mark.parametrize("fanout", [3, 100], ids=["merged", "small"])
+@pytest.mark.parametrize("keep", [0, 1, 2], ids=["all", "all but one", "all but two"])
+def test_objects_that_somebody_deletes_are_written_again_with_the_next_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fanout: int, keep: int
+) -> None:
+    """Those of earlier runs and of this one, merged or not; nothing is counted twice."""
+    monkeypatch.setattr(compaction, "FANOUT", fanout)
+    folder = UPath(f"memory://{tmp_path.name}/deleted")
+    written(folder, *(group(record(n)) for n in range(5)))
+    journal = Journal(folder)
+    assert 5 == len(list(journal.open()))
+    seen: list[set[str]] = []
+    journal.describe = lambda names: seen.append(set(names))
+    for place in range(5, 20):
+        for name in sorted(names_in(folder))[keep:]:
+            (folder / name).unlink()
+        journal.append(group(record(place)))
+    journal.close()
+    assert [keep] * 14 == [len(names) for names in seen[1:]]
+    assert {n: record(n) for n in range(20)} == found(folder)
+    again = Journal(folder)
+    assert 20 == len(list(again.open()))
+    assert 40 == again.completion_tokens
+    again.close()
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     """Only segments are read."""
     (tmp_path / "job.json").write_text("{}")
