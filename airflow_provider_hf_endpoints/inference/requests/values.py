@@ -176,9 +176,17 @@ def _of_classes(output: Any, body: Any) -> str:
     entries = output if isinstance(output, list) and output and isinstance(output[0], list) else [output]
     for entry in entries:
         classes = entry if isinstance(entry, list) else [entry]
-        if not classes or not all(isinstance(each, Mapping) and is_number(each.get("score")) for each in classes):
-            return f"a text has no classes, or a class has no score: {str(entry)[:100]}"
+        if not classes or not all(map(_is_class, classes)):
+            return f"a text has no classes, or a class has no label or no score: {str(entry)[:100]}"
     return ""
+
+
+def _is_class(value: Any) -> bool:
+    """A label may be a number: a model without names of its classes has these."""
+    if not isinstance(value, Mapping) or not is_number(value.get("score")):
+        return False
+    label = value.get("label")
+    return isinstance(label, str) or type(label) is int
 
 
 #: Routes whose answers have one form on every engine.

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 from tests.contract.batch_play import job_of, questions, results, write_rows
 from tests.contract.inference_server import Reply, Request, serving
 
+NO_LABELS: list[Any] = [None, True, 1.5, [], {}, ["x"]]
 NAN, INFINITE = float("nan"), float("inf")
 PACKED = {"inputs": "a", "input": "a", "encoding_format": "base64"}
 TEXT = {"input": "a", "inputs": "a"}
@@ -53,6 +54,7 @@ def check(route: str, task: str, body: Any, output: Any) -> None:
         ("/predict", CLASSIFY, TEXT, [CLASS]),
         ("/predict", CLASSIFY, TEXTS, [[CLASS], [CLASS]]),
         ("/predict", CLASSIFY, TEXT, [[CLASS]]),
+        ("/predict", CLASSIFY, TEXT, [{"label": 1, "score": 0.5}]),
         ("/", CLASSIFY, TEXT, [{"label": "x", "score": "high"}]),
         ("/", CLASSIFY, TEXT, {"mine": [None, {"label": None}]}),
         ("/", "token-classification", TEXT, [{**CLASS, "start": None}]),
@@ -108,6 +110,8 @@ def test_numbers_that_are_there_pass(route: str, task: str, body: Any, output: A
         ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5]),
         ("/similarity", SIMILARITY, {"inputs": {"sentences": ["a", "b"]}}, [0.5, NAN]),
         ("/predict", CLASSIFY, TEXT, [{"label": "x", "score": NAN}]),
+        *(("/predict", CLASSIFY, TEXT, [{"label": each, "score": 0.5}]) for each in NO_LABELS),
+        ("/predict", CLASSIFY, TEXT, [CLASS, {"score": 0.5}]),
         ("/predict", CLASSIFY, TEXTS, [[CLASS], []]),
         ("/predict", CLASSIFY, TEXTS, [[CLASS], None]),
         ("/predict", CLASSIFY, TEXTS, ["x", "y"]),
