@@ -170,7 +170,7 @@ def _is_error(item: Any) -> bool:
 
 def _is_cut(error: ValueError) -> bool:
     """Whether a document is not JSON because it ends too early."""
-    if not isinstance(error, json.JSONDecodeError):
+    if not isinstance(error, json.JSONDecodeError) or error.msg == "Extra data":
         return False
     # If a word, an escape or a number is cut in the middle, the decoder stops before it.
     return error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - _LONGEST_WORD

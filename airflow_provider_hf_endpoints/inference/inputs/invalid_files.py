@@ -112,7 +112,9 @@ def refuse_other_kinds(file: object, format_name: str, content: IO[bytes], *, en
     """
     head = cast("io.BufferedReader", content).peek(_FIRST_BYTES)[:_FIRST_BYTES]
     if (kind := kind_of(head)) is not None:
-        raise BatchInputError(f"input file {file} is {kind[0]}, not {format_name.upper()}. {kind[1]}")
+        outer = getattr(file, "packing", "") if kind[0].startswith("packed with") else ""
+        advice = f"The file is packed twice, the second time as {outer}. Unpack it" if outer else kind[1]
+        raise BatchInputError(f"input file {file} is {kind[0]}, not {format_name.upper()}. {advice}")
     found = encoding_of(head)
     if found is None or (encoding or "utf-8").startswith(found[:6].lower()):
         return

@@ -73,6 +73,7 @@ def test_an_answer_that_ends_too_early_is_cut_wherever_that_is(missing: int) -> 
         (b"[" * 3000 + b"]" * 3000, "nested"),
         (b'{"choices": [1, 2, oops], "more": "' + b"x" * 50 + b'"}', "Expecting value"),
         (b'{"choices": []}{"choices": []}', "Extra data"),
+        *((b'{"choices": []}' + tail, "Extra data") for tail in (b"x", b"}", b"{}", b"\n[]", b" words of a proxy")),
     ],
 )
 def test_an_answer_that_is_whole_and_no_json_does_not_pass_for_cut(body: bytes, words: str) -> None:

@@ -319,3 +319,14 @@ def test_a_name_is_found_twice_wherever_it_stands_and_however_it_is_written(
 
     document = text(pairs).encode()
     assert repeats(pairs) == (fastjson.repeated_name(document, json.loads(document)) is not None)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".csv.gz"])
+def test_a_file_that_is_packed_twice_is_told_as_that(tmp_path: Path, suffix: str) -> None:
+    """A name that ends in .gz twice would not help, and the file has one already."""
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(gzip.compress(gzip.compress(ROW.encode())))
+    with pytest.raises(
+        BatchInputError, match=r"is packed with gzip, not .* packed twice, the second time as \.gz. Unpack it"
+    ):
+        list(read_lines(find_input(path)))
