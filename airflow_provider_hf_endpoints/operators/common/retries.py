@@ -3,7 +3,8 @@
 Airflow fails a task while its endpoint starts: a trigger that fires within seconds of its deferral meets a race of the
 scheduler (apache/airflow #71580, #72716), and a resumed task that can't be published fails (Redis, the API server).
 A retry finds the endpoint starting and continues to wait. An endpoint that failed or was too late still ends the task
-at once.
+at once. The `acquire` of a group has these retries too: after a clear, the endpoint may run because of an earlier
+attempt, and the release needs the lease.
 """
 
 from __future__ import annotations

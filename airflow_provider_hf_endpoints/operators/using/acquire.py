@@ -28,6 +28,7 @@ from airflow_provider_hf_endpoints.leases.runs import origin_of
 from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, checked
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
+from airflow_provider_hf_endpoints.operators.common.retries import retried
 from airflow_provider_hf_endpoints.operators.using.acquired import FOUND_KEY
 from airflow_provider_hf_endpoints.operators.using.delays import refuse_work_that_is_held_back
 from airflow_provider_hf_endpoints.operators.using.leases import LeasedEndpoint
@@ -59,6 +60,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
     template_fields: Sequence[str] = ("endpoint", "namespace", "hf_endpoints_conn_id")
     ui_color = "#ffe9a8"
 
+    @retried
     @checked
     def __init__(
         self,

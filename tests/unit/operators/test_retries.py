@@ -87,13 +87,13 @@ def test_a_pause_of_the_user_s_own_stays() -> None:
 
 
 def test_the_start_of_a_group_has_them() -> None:
-    """Created or resumed, and the sensor inside."""
+    """Created or resumed, the acquire before it, and the sensor inside."""
     with DAG("dag", schedule=None) as dag:
         for group, model in (("made", MODEL), ("found", {})):
             with inference_endpoint(group, **model) as endpoint:
                 InferenceEndpointSensor(task_id="ready", endpoint=endpoint)
-    tasks = ("made.start", "made.ready", "found.start", "found.ready")
-    assert [DEFAULT_RETRIES] * 4 == [settings(dag.get_task(each)) for each in tasks]
+    tasks = [f"{group}.{task}" for group in ("made", "found") for task in ("acquire", "start", "ready")]
+    assert [DEFAULT_RETRIES] * 6 == [settings(dag.get_task(each)) for each in tasks]
 
 
 def test_the_deployment_s_default_comes_before(monkeypatch: pytest.MonkeyPatch) -> None:
