@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.api.transport import DEFAULT_TIMEOUT
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.hooks.misplaced import no_token, not_a_token, unreadable
 
 DEFAULT_CONN_ID = "hf_endpoints_default"
 EXTRA_FIELDS = (
@@ -126,16 +127,18 @@ def resolve_settings(
     :raises InvalidArgumentError: it is half filled, or a field makes no sense; no text shows a token.
     """
     if fields is None:
+        if (why := unreadable(conn_id, environ)) is not None:
+            raise InvalidArgumentError(why)
         return _ambient(conn_id, environ, read_file)
     extra = _read_extra(conn_id, fields.extra)
     token = (fields.password or "").strip()
     if not token:
-        raise InvalidArgumentError(_no_token(conn_id, fields))
+        raise InvalidArgumentError(no_token(conn_id, fields, extra))
     return ConnectionSettings(
-        token=SecretStr(token),
+        token=_secret(f"the connection {conn_id!r}", token),
         source=f"the connection {conn_id!r}",
         base_url=_control_url(conn_id, fields),
-        namespace=_text(conn_id, extra, "namespace"),
+        namespace=_namespace(conn_id, extra),
         hub_url=_text(conn_id, extra, "hub_url"),
         catalog_url=_text(conn_id, extra, "catalog_url"),
         timeout=DEFAULT_TIMEOUT if (given := _number(conn_id, extra, "timeout", "seconds")) is None else given,
@@ -147,11 +150,19 @@ def resolve_settings(
 def _ambient(conn_id: str, environ: Mapping[str, str], read_file: Callable[[Path], str | None]) -> ConnectionSettings:
     for variable in _TOKEN_VARIABLES:
         if token := environ.get(variable, "").strip():
-            return ConnectionSettings(token=SecretStr(token), source=f"the environment variable {variable}")
+            source = f"the environment variable {variable}"
+            return ConnectionSettings(token=_secret(source, token), source=source)
     path = token_file(environ)
     if stored := read_file(path):
-        return ConnectionSettings(token=SecretStr(stored), source=f"the token file {path}")
+        source = f"the token file {path}"
+        return ConnectionSettings(token=_secret(source, stored), source=source)
     raise InvalidArgumentError(how_to_connect(conn_id))
+
+
+def _secret(source: str, token: str) -> SecretStr:
+    if (why := not_a_token(source, token)) is not None:
+        raise InvalidArgumentError(why)
+    return SecretStr(token)
 
 
 def how_to_connect(conn_id: str) -> str:
@@ -171,14 +182,6 @@ def how_to_connect(conn_id: str) -> str:
         f"variable AIRFLOW_CONN_{conn_id.upper()}) with the type 'Hugging Face Inference Endpoints' (hf_endpoints) "
         "and a Hugging Face token in the password field."
     )
-
-
-def _no_token(conn_id: str, fields: ConnectionFields) -> str:
-    where = "'Hugging Face token' in the form, `password` in JSON, the part between ':' and '@' in a URI"
-    text = f"The connection {conn_id!r} has no token: its password is empty. Set the password ({where})."
-    if (fields.login or "").startswith("hf_"):
-        text += " The field `login` contains a token: move it to the password."
-    return text
 
 
 def _read_extra(conn_id: str, extra: str | None) -> dict[str, Any]:
@@ -211,6 +214,16 @@ def _text(conn_id: str, extra: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(value, str):
         raise InvalidArgumentError(f"extra.{key} of the connection {conn_id!r} must be a string, not {value!r}.")
     return value.strip() or None
+
+
+def _namespace(conn_id: str, extra: Mapping[str, Any]) -> str | None:
+    namespace = _text(conn_id, extra, "namespace")
+    if namespace is not None and any(letter in "/:" or letter.isspace() for letter in namespace):
+        raise InvalidArgumentError(
+            f"extra.namespace of the connection {conn_id!r} must be the name of a user or an organisation, such as "
+            f"'acme', not {redact(namespace)!r}."
+        )
+    return namespace
 
 
 def _number(conn_id: str, extra: Mapping[str, Any], key: str, unit: str) -> float | None:

@@ -46,6 +46,7 @@ from airflow_provider_hf_endpoints.hooks.connection import (
 )
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords, CostSum
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
+from airflow_provider_hf_endpoints.hooks.misplaced import unreadable
 from airflow_provider_hf_endpoints.kept import StoreError
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,8 @@ class InferenceEndpointsHook(BaseHook):
     def _may_be_absent(self) -> None:
         """Only the default connection may: for any other, Airflow's own error in clearer words."""
         if self.hf_endpoints_conn_id != DEFAULT_CONN_ID:
-            raise AirflowNotFoundException(how_to_connect(self.hf_endpoints_conn_id)) from None
+            conn_id = self.hf_endpoints_conn_id
+            raise AirflowNotFoundException(unreadable(conn_id, os.environ) or how_to_connect(conn_id)) from None
 
     def _handle(
         self,

@@ -151,9 +151,96 @@ def test_a_connection_without_a_token(password: str | None) -> None:
 
 def test_a_token_in_the_wrong_field() -> None:
     """A token in `login` is a common slip: the error says to move it, without showing it."""
-    with pytest.raises(InvalidArgumentError, match="move it to the password") as caught:
+    with pytest.raises(InvalidArgumentError, match="move the token to the password") as caught:
         resolve(password="", login=TOKEN)
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"host": "hf_AbCdEf123456"}, "host"),
+        ({"login": "hf_lower_case", "host": "plane.example"}, "login"),
+        ({"host": "plane.example", "schema": "hf_AbCdEf123456"}, "schema"),
+        ({"extra": {"token": "anything"}}, "extra.token"),
+        ({"extra": {"HF-Token": "anything"}}, "extra.HF-Token"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The extra of the connection")
+def test_where_the_token_seems_to_be(fields: dict[str, Any], named: str) -> None:
+    """Whichever field has the token, by its name or its looks, the error names the field and shows no value."""
+    with pytest.raises(InvalidArgumentError, match=f"The field `{named}` seems to contain the token") as caught:
+        resolve(password=None, **fields)
+    assert "anything" not in str(caught.value)
+    assert "hf_AbC" not in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", ["f_AbCdEf123456", "f_endpoints://:hf_AbCdEf123456@", "earer hf_AbCdEf123456"])
+def test_a_token_alone_as_the_whole_connection(schema: str) -> None:
+    """Airflow takes all but the first letter for the schema. The error says which forms a connection has."""
+    with pytest.raises(InvalidArgumentError, match="perhaps the token alone") as caught:
+        resolve(password=None, schema=schema)
+    assert '{"conn_type": "hf_endpoints", "password": "<token>"}' in str(caught.value)
+    assert "AbC" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{'password': 'hf_AbCdEf123456'}", "not valid JSON (line 1, column 2)"),
+        ('{"password": "hf_AbCdEf123456"', "not valid JSON"),
+        ('{"token": "hf_AbCdEf123456"}', "the unknown field 'token'. The token is `password`"),
+        ('{"password": "hf_AbCdEf123456", "namespace": "acme"}', "unknown field 'namespace'"),
+        ('{"password": "hf_AbCdEf123456", "port": "80x"}', "a port that is not a number"),
+        ("hf-endpoints://:hf_AbCdEf123456", "Perhaps the '@' after the token is missing"),
+    ],
+)
+@pytest.mark.parametrize("conn_id", [DEFAULT_CONN_ID, "mine"])
+def test_a_variable_that_airflow_cannot_read(conn_id: str, value: str, words: str) -> None:
+    """Airflow behaves as if there were no connection. The token of the environment must not replace it."""
+    environ = {f"AIRFLOW_CONN_{conn_id.upper()}": value, "HF_TOKEN": "hf_other"}
+    with pytest.raises(InvalidArgumentError, match=f"cannot read the connection '{conn_id}'") as caught:
+        without_connection(environ, conn_id)
+    assert words in str(caught.value)
+    assert "AbC" not in str(caught.value)
+
+
+def test_an_empty_variable_is_no_connection() -> None:
+    """As for Airflow: then the environment's token is used."""
+    environ = {"AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT": " ", "HF_TOKEN": TOKEN}
+    assert TOKEN == without_connection(environ).token.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("$HF_TOKEN", "begins with '$'"),
+        ("Bearer hf_AbCdEf123456", "begins with 'Bearer '"),
+        ("'hf_AbCdEf123456'", "has quotes around it"),
+        ("hf_…", "the placeholder of an example"),
+        ("<token>", "the placeholder of an example"),
+        ("hf_AbCdEf 123456", "contains a blank"),
+        ("hf_AbCdEf\n123456", "contains a blank"),
+        ("hf_AbCdEf\u00e9123456", "contains a blank"),
+    ],
+)
+def test_a_text_that_is_not_a_token(token: str, words: str) -> None:
+    """A text that no header carries is an error before any request. The error names its source and hides the text."""
+    for place, environ, fields in (
+        ("the connection 'mine'", {}, ConnectionFields(password=token)),
+        ("the environment variable HF_TOKEN", {"HF_TOKEN": token}, None),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"The token of {place}") as caught:
+            resolve_settings("mine", fields, environ=environ, read_file=no_file)
+        assert words in str(caught.value)
+        assert "AbC" not in str(caught.value)
+
+
+@pytest.mark.parametrize("namespace", ["https://huggingface.co/acme", "acme/", "my team"])
+def test_a_namespace_that_is_not_a_name(namespace: str) -> None:
+    """A URL or a path would become another route of the service."""
+    with pytest.raises(InvalidArgumentError, match=r"extra\.namespace of the connection 'mine' must be the name of"):
+        resolve(extra={"namespace": namespace})
 
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
