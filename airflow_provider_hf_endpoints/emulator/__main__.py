@@ -8,6 +8,7 @@ import json
 import math
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,14 +17,55 @@ from airflow_provider_hf_endpoints.emulator.server import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import ENGINES, QUIRKS, Behaviour, Settings
 
 
-def _seconds(text: str) -> float:
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
+        return math.nan
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= (value := _number(text)) < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a number of seconds, 0 or more")
     return value
+
+
+def _seconds_above_0(text: str) -> float:
+    if not 0 < (value := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a number of seconds above 0")
+    return value
+
+
+def _slots(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a whole number, 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a port from 0 to 65535; 0 takes a free one")
+    return int(text)
+
+
+def _url(text: str) -> str:
+    if not re.match(r"https?://[^/\s]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid. Give a URL, such as https://emulator.example")
+    return text
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise argparse.ArgumentTypeError("the token is empty or has a blank. Give a token such as hf_emulator")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid. Give the name of a user or organisation, such as acme"
+        )
+    return text
 
 
 def _endpoint_name(text: str) -> str:
@@ -41,15 +83,23 @@ def parser() -> argparse.ArgumentParser:
         description="Emulator of Hugging Face Inference Endpoints. Use it to try and test DAGs without an account.",
     )
     made.add_argument("--host", default="127.0.0.1")
-    made.add_argument("--port", type=int, default=0, help="port to listen on; 0 (default) takes a free port")
+    made.add_argument("--port", type=_port, default=0, help="port to listen on; 0 (default) takes a free port")
     made.add_argument(
         "--public-url",
+        type=_url,
         metavar="URL",
         help=("URL under which clients reach the emulator, if it differs from host and port"),
     )
-    made.add_argument("--token", default="hf_emulator", help="token with all permissions")
-    made.add_argument("--namespace", default="emulator", help="user that the token belongs to")
-    made.add_argument("--org", action="append", default=[], metavar="NAME", help="organisation of the user; repeatable")
+    made.add_argument("--token", type=_token, default="hf_emulator", help="token with all permissions")
+    made.add_argument("--namespace", type=_namespace, default="emulator", help="user that the token belongs to")
+    made.add_argument(
+        "--org",
+        type=_namespace,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="organisation of the user; repeatable",
+    )
     made.add_argument(
         "--endpoint",
         type=_endpoint_name,
@@ -79,11 +129,14 @@ def parser() -> argparse.ArgumentParser:
         help=("response time of the echo engine, per request"),
     )
     made.add_argument(
-        "--slots", type=int, metavar="N", help=("requests that the echo engine handles at the same time, per replica")
+        "--slots",
+        type=_slots,
+        metavar="N",
+        help=("requests that the echo engine handles at the same time, per replica"),
     )
     made.add_argument(
         "--seconds-per-minute",
-        type=_seconds,
+        type=_seconds_above_0,
         default=60.0,
         metavar="S",
         help="length of one minute of the service (idle timeout, autoscaling, meter)",
@@ -123,9 +176,22 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
+def _advice(error: Exception, arguments: argparse.Namespace) -> str:
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return f". This machine has no address {arguments.host!r}. Give another --host, such as 127.0.0.1"
+    if isinstance(error, PermissionError):
+        return f". Ports below 1024, such as {arguments.port}, need more rights. Give another --port"
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f". Another program, perhaps another emulator, uses port {arguments.port}. Give another --port"
+    return ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean end."""
-    arguments = parser().parse_args(argv)
+    options = parser()
+    arguments = options.parse_args(argv)
+    if arguments.model and arguments.engine != "llamacpp":
+        options.error(f"--model has no effect with --engine {arguments.engine}. Add --engine llamacpp, or omit --model")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -139,10 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             emulator.stop()
             raise
     except (OSError, RuntimeError, ValueError) as error:
-        advice = ""
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            advice = f". Another program, perhaps another emulator, uses port {arguments.port}. Give another --port"
-        print(f"cannot start: {error}{advice}", file=sys.stderr)
+        print(f"cannot start: {error}{_advice(error, arguments)}", file=sys.stderr)
         return 1
     print(
         f"Emulator of Hugging Face Inference Endpoints (not the real service), engine {arguments.engine},"

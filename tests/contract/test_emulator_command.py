@@ -103,6 +103,19 @@ def test_a_port_that_is_taken() -> None:
         ("--endpoint", "My_LLM", "consists of lower-case letters, digits and '-'"),
         ("--pending-seconds", "-1", "Give a number of seconds, 0 or more"),
         ("--latency-seconds", "nan", "Give a number of seconds, 0 or more"),
+        ("--initializing-seconds", "soon", "Give a number of seconds, 0 or more"),
+        ("--seconds-per-minute", "0", "Give a number of seconds above 0"),
+        ("--seconds-per-minute", "-1", "Give a number of seconds above 0"),
+        ("--seconds-per-minute", "nan", "Give a number of seconds above 0"),
+        ("--seconds-per-minute", "inf", "Give a number of seconds above 0"),
+        ("--seconds-per-minute", "one", "Give a number of seconds above 0"),
+        ("--slots", "0", "Give a whole number, 1 or more"),
+        ("--slots", "two", "Give a whole number, 1 or more"),
+        ("--port", "99999", "Give a port from 0 to 65535"),
+        ("--port", "http", "Give a port from 0 to 65535"),
+        ("--namespace", "acme/team", "Give the name of a user or organisation"),
+        ("--org", "", "Give the name of a user or organisation"),
+        ("--public-url", "example", "Give a URL, such as https://emulator.example"),
     ],
 )
 def test_an_option_with_a_value_that_is_not_valid(option: str, value: str, words: str) -> None:
@@ -111,6 +124,27 @@ def test_an_option_with_a_value_that_is_not_valid(option: str, value: str, words
     assert 2 == ended.returncode
     assert f"argument {option}: {value!r} is not valid" in ended.stderr
     assert words in ended.stderr
+
+
+def test_a_token_that_is_empty() -> None:
+    """No client could send it. A token is not shown."""
+    ended = run(["--token", ""])
+    assert 2 == ended.returncode
+    assert "argument --token: the token is empty or has a blank. Give a token" in ended.stderr
+
+
+def test_an_address_that_is_not_of_this_machine() -> None:
+    """The message names the address, and what to do."""
+    ended = run(["--host", "host.invalid"])
+    assert 1 == ended.returncode
+    assert "This machine has no address 'host.invalid'. Give another --host" in ended.stderr
+
+
+def test_a_model_without_its_engine() -> None:
+    """A model would be ignored silently, and the answers would be echoes."""
+    ended = run(["--model", "/models/small.gguf"])
+    assert 2 == ended.returncode
+    assert "--model has no effect with --engine echo. Add --engine llamacpp" in ended.stderr
 
 
 def test_a_model_that_is_not_there() -> None:
