@@ -123,10 +123,12 @@ def test_completions_are_asked_as_each_engine_takes_it(
 
 
 def test_what_gives_no_text_takes_no_schema(tmp_path: Path) -> None:
-    """Said before anything is sent; a schema that is none, when the job is made."""
+    """An error when the job is made; on an engine that does not serve the task, before anything is sent."""
     with serving(lambda r: chat_reply(GOOD)) as server:
         with pytest.raises(BatchInputError, match="response_schema applies only to texts"):
-            run_batch(job(server.url, tmp_path, engine="tei", task="feature-extraction"))
+            run_batch(job(server.url, tmp_path, engine="tei", task="text-generation"))
         assert server.posts == []
+    with pytest.raises(ValueError, match="response_schema is given, but task='feature-extraction'"):
+        job("http://x", tmp_path, engine="tei", task="feature-extraction")
     with pytest.raises(ValueError, match="not a valid JSON schema"):
         job("http://x", tmp_path, response_schema={"type": "nonsense"})

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, CLASSIFY, EMBED, GENERATE, canonical_task
 from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
 from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath
@@ -61,6 +61,15 @@ def _is_of(value: Any, kind: Any) -> bool:
 def _called(kind: Any) -> str:
     names = {NoneType: "None", float: "a number", int: "an integer", str: "a text", bool: "True or False"}
     return names.get(kind, "a mapping")
+
+
+def not_empty(**values: str | None) -> None:
+    """
+    :raises ValueError: one of the values is an empty text
+    """
+    for name, value in values.items():
+        if value is not None and not value.strip():
+            raise ValueError(f"{name} is an empty text, perhaps from a template. Give a name, or leave {name} out")
 
 
 def url(value: str) -> None:
@@ -203,6 +212,18 @@ def rows_own(**given: Mapping[str, Any] | None) -> None:
         for own in ("messages", "prompt", "input", "inputs"):
             if own in (value or {}):
                 raise ValueError(f"{name}[{own!r}] would replace the {own} of each row. Leave it out")
+
+
+def has_texts(name: str, task: str) -> None:
+    """
+    :param name: an argument about the text of an answer
+    :raises ValueError: the answers to the task are not texts that an engine can be asked to form
+    """
+    if canonical_task(task) not in (CHAT, GENERATE):
+        raise ValueError(
+            f"{name} is given, but task={task!r} does not generate a text that could have a schema. Leave {name} out, "
+            f"or use {CHAT} or {GENERATE}"
+        )
 
 
 def body_alone(body: Any, parameters: Mapping[str, Any] | None) -> None:

@@ -172,6 +172,7 @@ class BatchJob:
                 "the endpoint has no URL: it is not deployed yet, or was deleted. Create or resume it first"
             )
         checks.kinds(self, _hints())
+        checks.not_empty(task=self.task, model=self.model, id_column=self.id_column)
         checks.url(self.url)
         dialect_of(self.engine)
         for name in ("parameters", "row_parameters", "body", "messages"):
@@ -202,6 +203,7 @@ class BatchJob:
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:
             structured.as_json_schema(self.response_schema)
+            checks.has_texts("response_schema", self.task)
             if self.body is not None or self._has_whole_requests:
                 raise ValueError("body is given together with response_schema. Write the schema into the body")
         if self._has_whole_requests:

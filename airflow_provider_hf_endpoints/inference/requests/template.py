@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
@@ -12,6 +13,9 @@ from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_m
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in, query_in
+
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")  # an engine may know others
+_ONE_COLUMN = re.compile(r"\{[^{}]+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Template:
         chat = canonical_task(self.task) == CHAT
         if self.messages is not None and not chat:
             raise ValueError(f"messages are only for {CHAT}; use a prompt or a body for {self.task!r}")
+        _check_chat(self.messages)
         if self.system is not None and (not chat or self.body is not None):
             raise ValueError(f"system is only for {CHAT} with a prompt or messages")
         if self.route is not None and self.body is None:
@@ -67,6 +72,29 @@ class Template:
         if self.prompt is None and self.messages is None and self.body is None:
             names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
         return list(dict.fromkeys(names))
+
+
+def _check_chat(messages: Any) -> None:
+    """
+    :param messages: a chat of a job's template; a text in it may name a column whose value is a message
+    :raises ValueError: it is not a list of messages: an engine would refuse every row
+    """
+    if isinstance(messages, Mapping) and "messages" not in messages:
+        raise ValueError("messages must be a list, not one message. Write the message in brackets: [{'role': …}]")
+    for number, message in enumerate(messages if isinstance(messages, list | tuple) else ()):
+        if isinstance(message, str) and not _ONE_COLUMN.fullmatch(message):
+            raise ValueError(f"messages[{number}] is the text {message!r}. Write {{'role': 'user', 'content': …}}")
+        if not isinstance(message, Mapping):
+            continue
+        role = message.get("role")
+        if role is None or not (message.keys() - {"role"}):
+            raise ValueError(
+                f"messages[{number}] needs `role` and `content`, but has {', '.join(map(str, message)) or 'nothing'}. "
+                "Write {'role': 'user', 'content': …}"
+            )
+        near = get_close_matches(str(role).lower(), _ROLES, n=1, cutoff=0.7)
+        if near and role not in _ROLES:
+            raise ValueError(f"messages[{number}] has the role {role!r}. Did you mean {near[0]!r}?")
 
 
 def _single_braces(text: str) -> str | None:

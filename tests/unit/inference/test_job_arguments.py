@@ -105,6 +105,62 @@ def test_columns_to_keep_are_a_list_of_texts(value: Any) -> None:
         BatchJob(**{**GIVEN, "keep_columns": value})
 
 
+@pytest.mark.parametrize("name", ["task", "model", "id_column"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_name_is_not_empty(name: str, value: str) -> None:
+    """An empty id_column would silently number the rows."""
+    with pytest.raises(ValueError, match=f"^{name} is an empty text"):
+        BatchJob(**{**GIVEN, name: value})
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["embedding", "feature-extraction", "rerank", "text-classification", "fill-mask", "summarization"],
+)
+def test_a_schema_needs_a_task_that_generates_text(task: str) -> None:
+    """No engine has a parameter for it in another task, which would be found when the endpoint bills."""
+    with pytest.raises(ValueError, match=f"^response_schema is given, but task='{task}'"):
+        BatchJob(**{**GIVEN, "task": task, "response_schema": {"type": "object"}})
+
+
+@pytest.mark.parametrize("task", ["chat", "chat-completion", "text-generation", "completions"])
+def test_a_task_that_generates_text_may_have_a_schema(task: str) -> None:
+    """By whichever name the task is given."""
+    assert BatchJob(**{**GIVEN, "task": task, "response_schema": {"type": "object"}})
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ({"role": "user", "content": "{text}"}, "must be a list, not one message"),
+        (["Summarise: {text}"], r"messages\[0\] is the text 'Summarise: \{text\}'"),
+        ([{"role": "user"}, "{text}"], r"messages\[0\] needs `role` and `content`, but has role"),
+        ([{"content": "{text}"}], r"messages\[0\] needs `role` and `content`, but has content"),
+        ([{"role": "user", "content": "{text}"}, {"role": "asistant", "content": "x"}], "Did you mean 'assistant'"),
+        ([{"role": "User", "content": "{text}"}], "Did you mean 'user'"),
+    ],
+)
+def test_messages_are_a_chat(messages: Any, words: str) -> None:
+    """Every engine would refuse every row."""
+    with pytest.raises(ValueError, match=words):
+        BatchJob(**{**GIVEN, "prompt": None, "messages": messages})
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "{chat}",
+        ["{message}"],
+        [{"role": "{role}", "content": "{text}"}],
+        [{"role": "ipython", "content": "{text}"}],
+        [{"role": "assistant", "tool_calls": "{calls}"}],
+    ],
+)
+def test_a_chat_may_come_from_columns(messages: Any) -> None:
+    """A column may have the whole chat, a message or a role, and an engine may know other roles."""
+    assert BatchJob(**{**GIVEN, "prompt": None, "messages": messages})
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, 50])
 def test_an_error_rate_is_a_share(value: float) -> None:
     """A percentage would never be reached."""

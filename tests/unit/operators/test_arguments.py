@@ -304,6 +304,10 @@ def test_a_setting_that_the_service_refuses(given: dict[str, Any], words: str) -
         ({"prompt": "{text"}, "single '{'"),
         ({"max_error_rate": 20}, "max_error_rate must be a share"),
         ({"parameters": {"stream": True}}, "stream"),
+        (
+            {"task": "embedding", "response_schema": {"type": "object"}},
+            "response_schema is given, but task='embedding'",
+        ),
     ],
 )
 def test_a_batch_that_can_t_be_meant(given: dict[str, Any], words: str) -> None:
