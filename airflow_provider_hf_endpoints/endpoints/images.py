@@ -114,11 +114,15 @@ def reusable_image(raw_image: Mapping[str, Any] | None, endpoint: str) -> dict[s
     return {engine: dict(settings)}
 
 
-def _normalise(custom_image: Mapping[str, Any]) -> Image:
+def engine_and_settings(custom_image: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The service's key of an image's engine, and its settings.
+
+    :raises InvalidArgumentError: it is not one engine with what this engine requires
+    """
     if not isinstance(custom_image, Mapping) or not custom_image:
         raise InvalidArgumentError(
-            f"custom_image is {'empty' if custom_image == {} else type(custom_image).__name__}, not a dict. Write it "
-            "as {'url': 'registry/image:tag'} or {'vLLM': {'url': …}}."
+            f"custom_image is {'empty' if custom_image == {} else f'of the type {type(custom_image).__name__}'}. Write "
+            "{'url': 'registry/image:tag'} or {'vLLM': {'url': …}}."
         )
     # A flat image is the `custom` variant.
     keyed: Mapping[str, Any] = {"custom": custom_image} if "url" in custom_image else custom_image
@@ -136,6 +140,11 @@ def _normalise(custom_image: Mapping[str, Any]) -> Image:
         )
     if engine == "llamacpp" and not settings.get("modelPath"):
         raise InvalidArgumentError("custom_image['llamacpp'] has no 'modelPath'. Add the name of the GGUF file.")
+    return engine, dict(settings)
+
+
+def _normalise(custom_image: Mapping[str, Any]) -> Image:
+    engine, settings = engine_and_settings(custom_image)
     return _modernise(engine, settings)
 
 
@@ -177,6 +186,7 @@ def _variant(payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     engine, settings = next(iter(payload.items()))
     if not isinstance(settings, Mapping):
         raise InvalidArgumentError(
-            f"custom_image[{engine!r}] must be a dict of settings, not {type(settings).__name__}."
+            f"custom_image[{engine!r}] must be a dict of settings, not {type(settings).__name__}. Write "
+            f"{{{engine!r}: {{'url': 'registry/image:tag'}}}}."
         )
     return engine, settings

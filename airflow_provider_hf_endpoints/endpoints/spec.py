@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import (
@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.images import build_image
+from airflow_provider_hf_endpoints.endpoints.images import build_image, engine_and_settings
 from airflow_provider_hf_endpoints.endpoints.models import (
     InferenceEndpointScalingMetric,
     InferenceEndpointType,
@@ -53,7 +53,7 @@ _UNSHOWN_FIELDS = frozenset(
 def check_name(name: str, argument: str = "name") -> str:
     """`name` when the service would take it. Raises `InvalidArgumentError` otherwise, before any request."""
     if problem := _name_problem(name):
-        raise InvalidArgumentError(f"{argument}={name!r}: {problem}.")
+        raise InvalidArgumentError(f"{argument}={name!r}: {problem}{'' if problem.endswith('?') else '.'}")
     return name
 
 
@@ -67,6 +67,11 @@ def _name_problem(name: object) -> str | None:
     namespace, slash, rest = name.partition("/")
     if slash and _NAME.fullmatch(rest):
         return f"the name of an endpoint has no namespace. Give {rest!r}, and namespace={namespace!r} beside the name"
+    if slash:
+        return (
+            "the name of an endpoint has no '/', as the repository of a model has. Give the endpoint's name, as its "
+            "page shows the name"
+        )
     if len(name) > LONGEST_NAME:
         return (
             f"the name of an endpoint has at most {LONGEST_NAME} characters, and this one has {len(name)}. Shorten "
@@ -81,7 +86,10 @@ def check_namespace(namespace: str) -> str:
     """`namespace` when it can be one."""
     if isinstance(namespace, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace):
         return namespace
-    raise InvalidArgumentError(f"namespace={namespace!r} is not a valid user or organisation name.")
+    raise InvalidArgumentError(
+        f"namespace={namespace!r} is not a valid user or organisation name. Give the name alone, such as "
+        "'acme' of huggingface.co/acme."
+    )
 
 
 class EndpointUpdate(BaseModel):
@@ -176,6 +184,15 @@ class EndpointUpdate(BaseModel):
             raise ValueError(f"must be one of {allowed}; the service would silently use private")
         return value
 
+    @field_validator("repository")
+    @classmethod
+    def _repository_of_the_hub(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value):
+            return value
+        owner_and_name = re.search(r"(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", value)
+        meant = f"Give {owner_and_name[1]!r}" if owner_and_name else "Write it as owner/name, such as 'Qwen/Qwen3-0.6B'"
+        raise ValueError(f"this is not the name of a repository on the Hub. {meant}")
+
     @field_validator("framework")
     @classmethod
     def _known_framework(cls, value: str | None) -> str | None:
@@ -191,6 +208,13 @@ class EndpointUpdate(BaseModel):
     def _idle_minutes(cls, value: int | None) -> int | None:
         if value is not None and not SHORTEST_IDLE <= value <= LONGEST_IDLE:
             raise ValueError(f"must be between {SHORTEST_IDLE} and {LONGEST_IDLE} minutes (the service's limit)")
+        return value
+
+    @field_validator("custom_image")
+    @classmethod
+    def _whole_image(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            engine_and_settings(value)
         return value
 
     @field_validator("custom_image", "network", "notifications", "custom_router", "experimental_features")
@@ -433,11 +457,28 @@ def _reveal(secret: SecretStr | None) -> str | None:
 def _explain(error: ValidationError, arguments: Mapping[str, Any]) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        path = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        field_name = str(problem["loc"][0]) if problem["loc"] else ""
-        if field_name in _UNSHOWN_FIELDS or field_name not in arguments:
+        field_name, *inside = problem["loc"] or ("",)
+        path = f"{field_name}{''.join(f'[{part!r}]' for part in inside)}"
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+        if str(message).startswith(str(field_name) or "-"):
+            lines.append(message)
+        elif inside:
+            lines.append(f"{path}: {message}{_kind_inside(arguments.get(str(field_name)), inside)}")
+        elif field_name in _UNSHOWN_FIELDS or field_name not in arguments:
             lines.append(f"{path}: {message}" if path else message)
         else:
-            lines.append(f"{path}={arguments[field_name]!r}: {message}")
+            lines.append(f"{path}={arguments[str(field_name)]!r}: {message}")
     return "; ".join(lines).rstrip(".") + "."
+
+
+def _kind_inside(value: Any, parts: Sequence[int | str]) -> str:
+    """What kind of value a part of an argument is. The value itself may be a secret."""
+    try:
+        for part in parts:
+            value = value[part]
+    except (KeyError, IndexError, TypeError):  # the part is a step of the check, not of the value
+        return ""
+    todo = {bool: "Write the value in quotes", int: "Write the value in quotes", float: "Write the value in quotes"}
+    todo[type(None)] = "Leave the name out"
+    hint = f". {todo[type(value)]}" if type(value) in todo else ""
+    return f", not {'None' if value is None else type(value).__name__}{hint}"

@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointFailedError
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchStopped, OutputBusyError
-from airflow_provider_hf_endpoints.inference.errors import CertificateError, ConnectionFailedError
+from airflow_provider_hf_endpoints.inference.errors import CertificateError, ConnectionFailedError, ModelNotFoundError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
@@ -222,13 +222,14 @@ def test_a_bad_option_is_refused_when_the_dag_is_read(tmp_path: Path, changes: d
     ("cause", "raised"),
     [
         (CertificateError("self-signed certificate", path="/v1/models"), AirflowFailException),
+        (ModelNotFoundError("The model `x` does not exist", status=404, path="/v1/models"), AirflowFailException),
         (ConnectionFailedError("refused", path="/v1/models"), BatchAborted),
     ],
 )
-def test_a_certificate_fails_the_task_for_good(
+def test_a_cause_that_no_retry_changes_fails_the_task(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception, raised: type[Exception]
 ) -> None:
-    """No retry changes a certificate; what can change is left to the task's retries."""
+    """A certificate, and a model that the endpoint does not serve. Other causes are left to the task's retries."""
 
     def aborted(*_: Any, **__: Any) -> Any:
         raise BatchAborted(BatchReport("out.jsonl", "errors.jsonl", "manifest.json"), cause)

@@ -196,11 +196,11 @@ def rows_per_request(value: Any, *, may_share: bool) -> None:
 def no_stream(**given: Any) -> None:
     """
     :param given: arguments that go into requests
-    :raises ValueError: one of them requests a stream, which a batch cannot read
+    :raises ValueError: one of them requests a stream
     """
     for name, value in given.items():
         if isinstance(value, Mapping) and value.get("stream"):
-            raise ValueError(f"{name} contains `stream`, but a batch reads complete responses. Leave `stream` out")
+            raise ValueError(f"{name} contains `stream`, but only complete responses are read here. Leave `stream` out")
 
 
 def rows_own(**given: Mapping[str, Any] | None) -> None:

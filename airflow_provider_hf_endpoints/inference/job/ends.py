@@ -19,9 +19,11 @@ class BatchAborted(BatchError):
     def __init__(self, report: BatchReport, cause: Exception) -> None:
         self.report = report
         self.cause = cause
+        theirs = isinstance(cause, InferenceError) and cause.fault == "caller" and not cause.retryable
+        first = "Correct this first. Then run" if theirs else "Run"
         super().__init__(
             f"the batch stopped after {report.rows} rows ({report.failed} failed): {cause} "
-            "Run the same job again to resume; finished rows are not sent again."
+            f"{first} the same job again to resume; finished rows are not sent again."
         )
 
     def of_token(self, source: str | None) -> BatchAborted:

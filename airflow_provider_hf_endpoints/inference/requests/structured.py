@@ -110,7 +110,10 @@ def as_json_schema(schema: Any) -> dict[str, Any]:
                     f"response_schema {schema.__name__} cannot be converted to a JSON schema: {error.message}"
                 ) from None
     if not isinstance(schema, Mapping):
-        raise ValueError(f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}")
+        hint = " Parse the text first: json.loads(…)." if isinstance(schema, str) else " Give a dict or a class."
+        raise ValueError(
+            f"response_schema must be a JSON schema or a pydantic model, not {type(schema).__name__}.{hint}"
+        )
     # As the engine will read it: there is no tuple in it, and every name is a text.
     found: dict[str, Any] = plain("response_schema", schema)
     try:

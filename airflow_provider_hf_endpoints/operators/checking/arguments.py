@@ -40,6 +40,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 _PACKAGE = __name__.partition(".")[0]
 
+_OF_ROWS = frozenset({"prompt", "messages", "body", "system"})  # templates over columns, where "{{" is a literal brace
 _NOTHING = ("", "None")  # what a template becomes where there is nothing
 _LEFT_OUT_OR_GIVEN = frozenset({"namespace", "hf_endpoints_conn_id"})  # an empty text would be another default
 # An empty text would be found by the service, or by a batch when the endpoint bills already.
@@ -195,6 +196,13 @@ def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iter
                 f"{name} seems to be a token. Put the token into the password of a connection of Airflow, and give the "
                 "name of that connection as hf_endpoints_conn_id."
             )
+    for name in kinds.keys() & given.keys() - fields - _OF_ROWS - _LEFT_OUT_OR_GIVEN:  # a group's tasks render the last
+        if isinstance(given[name], str) and is_template(given[name]):
+            numeric = [each for each in alternatives(kinds[name]) if each in (int, float, timedelta)]
+            raise ValueError(
+                f"{name}={given[name]!r} is a template, but {name} is not a template field. Give "
+                f"{number_of(name, numeric) if numeric else 'a value'}."
+            )
     return {
         name: _understood(name, value, kinds[name], templated=name in fields) if name in kinds else value
         for name, value in given.items()
@@ -238,7 +246,7 @@ def understand(name: str, text: str, annotation: Any) -> Any:
     if words:
         raise ValueError(_none_of(name, text, words, number is not None))
     if number is not None:
-        raise ValueError(_no_number(name, text, "an integer" if whole else number_of(name, kinds)))
+        raise ValueError(_no_number(name, text, number_of(name, kinds)))
     if bool in kinds:
         return _truth(name, text)
     if any(get_origin(kind) in LISTS or kind in LISTS for kind in kinds):
@@ -297,6 +305,4 @@ def _none_of(name: str, value: object, words: Sequence[str], also_number: bool) 
 
 
 def _no_number(name: str, text: str, kind: str) -> str:
-    if is_template(text):
-        return f"{name}={text!r} is a template, but {name} is not a template field. Give {kind}."
     return f"{name}={text!r} is not a number. Give {kind}."

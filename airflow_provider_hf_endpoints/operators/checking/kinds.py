@@ -20,9 +20,11 @@ from airflow_provider_hf_endpoints._airflow import ResolveMixin
 _APART = frozenset({"secrets", "container_registry_password"})  # see `secrets.py`
 _UNITS = {
     "max_cost": "a number of USD",
+    "max_error_rate": "a share of the rows from 0 to 1, such as 0.2",
     "poll_interval": "a number of seconds",
     "price_above": "a number of USD an hour",
     "request_timeout": "a number of seconds",
+    "scale_to_zero_timeout": "a whole number of minutes",
 }
 _SHOWN = (Real, timedelta, PurePath, type(None))
 _LONGEST = timedelta(days=36525)  # a moment that lies further ahead is none of Python's, and a deferral needs one
@@ -73,15 +75,26 @@ def check_kind(name: str, value: object, annotation: Any, *, templated: bool) ->
     if timedelta in kinds:
         refuse_too_long(name, value)
     if not any(_fits(value, kind) for kind in kinds):
+        name, value, kinds = _wrong_part(name, value, kinds)
         # Not for values that may be secrets.
         shown = f"={value!r}" if isinstance(value, _SHOWN) else f" is {_a(type(value).__name__)}, which"
         raise ValueError(f"{name}{shown} is not valid. Give {_allowed(name, value, kinds)}.")
 
 
+def _wrong_part(name: str, value: Any, kinds: list[Any]) -> tuple[str, Any, list[Any]]:
+    """Of a list with a wrong element, this element, with its name and what it may be; any other value itself."""
+    lists = [kind for kind in kinds if get_origin(kind) in LISTS and _fits([], kind)]
+    if not lists or not isinstance(value, list | tuple):
+        return name, value, kinds
+    elements = tuple(each for kind in lists for each in get_args(kind))
+    number, wrong = next((i, each) for i, each in enumerate(value) if not _is_element(each, elements))
+    return f"{name}[{number}]", wrong, [each for kind in elements if kind is not ... for each in alternatives(kind)]
+
+
 def _allowed(name: str, value: object, kinds: Sequence[Any]) -> str:
-    if name == "endpoint" and hasattr(type(value), "__enter__"):
+    if name == "endpoint" and hasattr(type(value), "__enter__") and not isinstance(value, PurePath):
         return "the endpoint of the group: `with inference_endpoint(…) as endpoint:`"
-    numbers = [number_of(name, kinds)] if float in kinds else []
+    numbers = [number_of(name, kinds)] if float in kinds or int in kinds else []
     others = [_called(kind) for kind in kinds if not (numbers and kind in (int, float, timedelta))]
     *some, last = dict.fromkeys([*numbers, *others])
     return f"{', '.join(some)} or {last}" if some else last
@@ -91,7 +104,7 @@ def number_of(name: str, kinds: Sequence[Any]) -> str:
     """What a number of the argument is called, with its unit."""
     if timedelta in kinds:
         return "a number of seconds, or a timedelta"
-    return _UNITS.get(name, "a finite number")
+    return _UNITS.get(name, "a finite number" if float in kinds else "an integer")
 
 
 def _a(noun: str) -> str:
@@ -141,16 +154,20 @@ def _is_element(value: object, kinds: tuple[Any, ...]) -> bool:
     return isinstance(value, ResolveMixin) or not wanted or any(_fits(value, each) for each in wanted)
 
 
+def _one_of(words: Sequence[str]) -> str:
+    return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+
+
 def _called(kind: Any) -> str:
     origin = get_origin(kind)
     if origin is Literal:
-        return ", ".join(repr(word) for word in get_args(kind))
+        return _one_of([repr(word) for word in get_args(kind)])
     if origin in LISTS or kind in LISTS:
         return "a list"
     if kind is None:
         return "None"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return ", ".join(repr(str(member.value)) for member in kind)
+        return _one_of([repr(str(member.value)) for member in kind])
     if kind in _CALLED:
         return _CALLED[kind]
     wanted = kind if origin is None else origin

@@ -15,6 +15,29 @@ from typing import Any
 _OF_AIRFLOW = "_airflow_"  # the names that Airflow itself gives to a mapped task begin so
 _SHORTEST_PART = 4  # letters of a name that may stand for a longer one: `conn_id`
 _MISSPELT = 0.88  # of `difflib`'s 1.0: names of other operators are less like ours (`poke_interval`, `poll_interval`)
+# What other tools, other operators of this package or Airflow's own call an argument, and what it may be called here.
+_MEANT = {
+    "concurrency": ("max_concurrency",),
+    "conn_id": ("hf_endpoints_conn_id",),
+    "endpoint": ("name",),
+    "endpoint_name": ("endpoint", "name"),
+    "image": ("custom_image",),
+    "input": ("inputs", "input_path"),
+    "messages": ("inputs",),
+    "model": ("repository",),
+    "model_id": ("repository", "model"),
+    "name": ("endpoint",),
+    "output": ("output_path",),
+    "poke_interval": ("poll_interval",),
+    "poll_interval": ("poke_interval",),
+    "prompt": ("inputs",),
+    "startup_timeout": ("max_startup", "timeout"),
+    "state": ("target_states",),
+    "states": ("target_states",),
+    "timeout": ("max_startup", "batch_timeout", "request_timeout"),
+}
+# Parameters of a request, which are given inside `parameters`.
+_OF_REQUESTS = frozenset({"max_tokens", "max_new_tokens", "temperature", "top_p", "seed", "stop", "response_format"})
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -62,6 +85,8 @@ def did_you_mean(word: object, known: Iterable[object], otherwise: str = "") -> 
 def _hint(name: str, known: Collection[str], inside: Mapping[str, str]) -> str:
     if name in inside:
         return f"Give it in {inside[name]}={{{name!r}: …}}."
+    if name in _OF_REQUESTS and "parameters" in known:
+        return f"Give it in parameters={{{name!r}: …}}."
     near = _nearest(name, {*known, *inside})
     if near is None:
         return "Check its spelling, or leave it out."
@@ -70,6 +95,8 @@ def _hint(name: str, known: Collection[str], inside: Mapping[str, str]) -> str:
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
     """The known name that is most like `name`, or the only one that contains it."""
+    if meant := [each for each in _MEANT.get(name, ()) if each in known]:
+        return meant[0]
     if near := difflib.get_close_matches(name, known, n=1):
         return near[0]
     longer = [each for each in known if name in each] if len(name) >= _SHORTEST_PART else []

@@ -32,7 +32,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import (
     BudgetExceeded,
     OutputBusyError,
 )
-from airflow_provider_hf_endpoints.inference.errors import TlsError
+from airflow_provider_hf_endpoints.inference.errors import ModelNotFoundError, TlsError
 from airflow_provider_hf_endpoints.inference.input_errors import EmptyInputError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
@@ -259,7 +259,7 @@ class BatchInferenceOperator(RequestingOperator):
                 observer=batch_metrics(context, self.endpoint),
             )
         except BatchAborted as error:
-            if isinstance(error.cause, TlsError):  # no retry changes what answers there
+            if isinstance(error.cause, TlsError | ModelNotFoundError):  # no retry changes what answers there
                 raise AirflowFailException(str(error)) from error
             raise  # finished rows are kept: a retry of the task resumes the batch
         except (BatchStopped, BatchStoreError, OutputBusyError):

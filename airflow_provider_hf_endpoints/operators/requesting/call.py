@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import Context
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
 from airflow_provider_hf_endpoints.inference.given import plain
+from airflow_provider_hf_endpoints.inference.job.checks import no_stream
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
@@ -63,6 +64,8 @@ class InferenceOperator(RequestingOperator):
         for name, value in (("inputs", inputs), ("parameters", parameters)):
             if is_known(value):
                 plain(name, value)
+        if is_known(parameters):
+            no_stream(parameters=parameters)
         if request_timeout <= 0:
             raise ValueError(f"request_timeout={request_timeout!r} is not valid. Give a positive number of seconds.")
 
@@ -71,6 +74,7 @@ class InferenceOperator(RequestingOperator):
             raise InvalidArgumentError(f"inputs={self.inputs!r} is empty. Give the input for task {self.task!r}.")
         try:
             plain("inputs", self.inputs), plain("parameters", self.parameters)
+            no_stream(parameters=self.parameters)
         except ValueError as error:
             raise InvalidArgumentError(f"{error}.") from None
 

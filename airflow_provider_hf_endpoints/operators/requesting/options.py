@@ -71,11 +71,12 @@ def _check_name(name: str, own: Collection[str]) -> None:
 def _check_values(options: Mapping[str, Any]) -> None:
     """By a job that has nothing else: what depends on templates, input and endpoint is checked when the task runs."""
     shares = options.get("rows_per_request", "auto") != "auto"
+    apart = {"route", "response_schema"} if shares else {"route"}
     BatchJob(
         url="https://endpoint.invalid",
         task="feature-extraction" if shares else "text-generation",
         input_path="in.jsonl",
         output_path="out",
         prompt=None if options.get("input_format") == "openai-batch" else "{text}",
-        **{name: value for name, value in options.items() if name != "route"},
+        **{name: value for name, value in options.items() if name not in apart},
     )

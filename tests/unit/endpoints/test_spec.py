@@ -228,7 +228,7 @@ def test_an_update_with_env_in_its_image_sends_it_as_env_too() -> None:
         ({"repository": ""}, ["repository=''", "1 character"]),
         ({"region": None}, ["region=None", "string"]),
         ({"tags": "one"}, ["tags='one'", "list"]),
-        ({"tags": ["a", 1]}, ["tags.1", "string"]),
+        ({"tags": ["a", 1]}, ["tags[1]", "string"]),
         ({"tensor_parallel_size": 0, "custom_image": VLLM}, ["tensor_parallel_size=0", "1"]),
         ({"domain": "x.example"}, ["domain and path", "both or none"]),
         ({"path": "/a"}, ["domain and path", "both or none"]),

@@ -23,9 +23,11 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import understan
 from airflow_provider_hf_endpoints.operators.checking.kinds import alternatives
 from airflow_provider_hf_endpoints.operators.endpoints import (
     CreateInferenceEndpointOperator,
+    PauseInferenceEndpointOperator,
+    ResumeInferenceEndpointOperator,
     UpdateInferenceEndpointOperator,
 )
-from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
 from airflow_provider_hf_endpoints.operators.starting.hardware import PLACE
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
@@ -363,6 +365,11 @@ def test_the_cases_are_there() -> None:
     [
         ({"max_cost": "5 USD"}, "max_cost='5 USD' is not a number. Give a number of USD."),
         ({"max_runtime": "2h"}, "max_runtime='2h' is not a number. Give a number of seconds, or a timedelta."),
+        ({"max_error_rate": "50%"}, "max_error_rate='50%' is not a number. Give a share of the rows from 0 to 1"),
+        ({"keep_columns": ["a", 1]}, "keep_columns[1]=1 is not valid. Give a string."),
+        ({"input_path": [{"text": "x"}]}, "input_path[0] is a dict, which is not valid. Give a string, a PathLike"),
+        ({"on_empty": False}, "on_empty=False is not valid. Give one of 'fail', 'skip', 'succeed'"),
+        ({"response_schema": "{}"}, "not str. Parse the text first: json.loads"),
         ({"max_runtime": [1]}, "max_runtime is a list, which is not valid. Give a number of seconds, or a timedelta"),
         ({"max_concurrency": "many"}, "max_concurrency='many' is not valid. Use 'auto', or a number."),
         ({"parameters": "max_tokens=3"}, "a mapping is expected. Give {name: value}, for example {'max_tokens': 64}."),
@@ -396,3 +403,76 @@ def test_a_group_in_place_of_its_endpoint() -> None:
     assert dag is not None
     with pytest.raises(ValueError, match=re.escape("Give the endpoint of the group: `with inference_endpoint(…) as")):
         made(BatchInferenceOperator, endpoint=group)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        (CreateInferenceEndpointOperator, {"tags": ["a", 1]}, r"tags\[1\]=1 is not valid. Give a string\."),
+        (
+            CreateInferenceEndpointOperator,
+            {"env": {"A": 1}},
+            r"env\['A'\]: must be a valid string, not int. Write .* quotes",
+        ),
+        (
+            CreateInferenceEndpointOperator,
+            {"env": {"A": None}},
+            r"env\['A'\]: must be .*, not None. Leave the name out",
+        ),
+        (CreateInferenceEndpointOperator, {"scale_to_zero_timeout": "15m"}, "Give a whole number of minutes"),
+        (CreateInferenceEndpointOperator, {"scale_to_zero_timeout": timedelta(1)}, "Give a whole number of minutes"),
+        (CreateInferenceEndpointOperator, {"custom_image": {}}, "custom_image is empty. Write {'url':"),
+        (CreateInferenceEndpointOperator, {"custom_image": {"vLLM": "x"}}, r"custom_image\['vLLM'\] must be a dict"),
+        (CreateInferenceEndpointOperator, {"repository": "https://huggingface.co/a/b"}, "on the Hub. Give 'a/b'"),
+        (CreateInferenceEndpointOperator, {"repository": "a/b/model.gguf"}, "Write it as owner/name"),
+        (CreateInferenceEndpointOperator, {"repository": "my model"}, "Write it as owner/name"),
+        (CreateInferenceEndpointOperator, {"name": "My_LLM"}, r"Did you mean 'my-llm'\?$"),
+        (CreateInferenceEndpointOperator, {"namespace": "a/b"}, "Give the name alone, such as 'acme'"),
+        (CreateInferenceEndpointOperator, {"timeout": -1}, "A time limit of -1 seconds is not valid. Give"),
+        (BatchInferenceOperator, {"endpoint": "Qwen/Qwen3-0.6B"}, "has no '/', as the repository of a model has. Give"),
+        (
+            PauseInferenceEndpointOperator,
+            {"endpoint": Path("demo")},
+            r"endpoint=PosixPath\('demo'\) is not valid. Give a str",
+        ),
+        (InferenceEndpointSensor, {"target_states": [1]}, r"target_states\[0\]=1 is not valid. Give a string"),
+        (InferenceOperator, {"parameters": {"stream": True}}, "parameters contains `stream`"),
+    ],
+)
+def test_a_refusal_names_the_part_that_is_wrong_and_what_it_may_be(
+    kind: Any, given: dict[str, Any], words: str
+) -> None:
+    """A whole list is not "not valid": one element of it is. A unit is named, and a fix."""
+    with pytest.raises(ValueError, match=words):
+        made(kind, **given)
+
+
+@pytest.mark.parametrize(
+    "name", ["id_column", "input_format", "encoding", "on_existing", "fail_on_errors", "max_concurrency", "max_cost"]
+)
+def test_a_template_where_nothing_is_rendered_is_refused(name: str) -> None:
+    """Airflow would pass the braces on, whatever the kind of the argument."""
+    with pytest.raises(
+        ValueError, match=f"{name}='{{{{ x }}}}' is a template, but {name} is not a template field. Give"
+    ):
+        made(BatchInferenceOperator, **{name: "{{ x }}"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        (InferenceEndpointSensor, "state", "Did you mean 'target_states'"),
+        (ResumeInferenceEndpointOperator, "name", "Did you mean 'endpoint'"),
+        (CreateInferenceEndpointOperator, "endpoint", "Did you mean 'name'"),
+        (CreateInferenceEndpointOperator, "model", "Did you mean 'repository'"),
+        (InferenceOperator, "prompt", "Did you mean 'inputs'"),
+        (InferenceOperator, "max_tokens", r"Give it in parameters=\{'max_tokens': …\}"),
+        (BatchInferenceOperator, "temperature", r"Give it in parameters=\{'temperature': …\}"),
+        (BatchInferenceOperator, "concurrency", "Did you mean 'max_concurrency'"),
+        (BatchInferenceOperator, "timeout", "Did you mean 'batch_timeout'"),
+    ],
+)
+def test_a_name_of_another_tool_leads_to_the_argument_that_is_meant(kind: Any, name: str, words: str) -> None:
+    """By its letters, the nearest name of `state` would be Airflow's `start_date`."""
+    with pytest.raises(TypeError, match=words):
+        made(kind, **{name: "x"})
