@@ -275,13 +275,13 @@ def _add_pace(add: Callable[..., Any]) -> None:
         type=_number_or_auto,
         default="auto",
         metavar="N|auto",
-        help="number of requests in flight",
+        help="number of requests in flight (default: auto, which finds the number)",
     )
     add(
         "--rows-per-request",
         type=_number_or_auto,
         metavar="N|auto",
-        help="embedding inputs per request (default: auto)",
+        help="rows per request, for embeddings and, on TEI, classification (default: auto)",
     )
     add(
         "--order-window",
@@ -347,7 +347,7 @@ def _add_ends(add: Callable[..., Any]) -> None:
     add(
         "--transport",
         choices=get_args(TransportName),
-        help="HTTP client: own (the built-in one), httpx, or auto (httpx only behind a proxy; default)",
+        help="HTTP client: auto (default) is the built-in client, and httpx behind a proxy; httpx is always httpx",
     )
     add(
         "--max-response-bytes",

