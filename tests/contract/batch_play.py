@@ -98,7 +98,7 @@ def slow_after(requests: int) -> Answer:
 
 
 def run_shards(job: BatchJob, shards: list[Shard]) -> None:
-    """Each as a job of its own, all at the same time."""
+    """Each job separately, all at the same time."""
     with ThreadPoolExecutor(len(shards)) as pool:
         list(pool.map(lambda shard: run_batch(replace(job, shard=shard)), shards))
 

@@ -46,7 +46,7 @@ def client(emulator: Emulator, token: str | None = None) -> httpx.Client:
 
 @contextmanager
 def loaded_once_asked(emulator: Emulator, name: str) -> Iterator[None]:
-    """The endpoint runs, and answers its health route once that was asked in vain: however slow whoever asks is."""
+    """The endpoint runs, and answers its health route after the first failed request, however slow the caller is."""
     emulator.behave(name, loading_seconds=3 * HANG)
     over = threading.Event()
 

@@ -149,7 +149,7 @@ class Server:
 
 @contextmanager
 def serving(answer: Answer = echo, tls: ssl.SSLContext | None = None, sleep: Sleep = asyncio.sleep) -> Iterator[Server]:
-    """A server on a free port, in a thread of its own; `sleep` is what its delays pass by."""
+    """A server on a free port, in a separate thread; `sleep` is what its delays pass by."""
     server = Server(answer, sleep)
     started = threading.Event()
     loop = asyncio.new_event_loop()

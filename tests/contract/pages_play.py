@@ -79,7 +79,7 @@ def localised(code: str, folder: Path, url: str, token: str) -> str:
 
 
 def play(dag: DAG, leave: Collection[str] = ()) -> Iterator[str]:
-    """Run every task of ours that is no mapped one, each after those before it; the ids of what ran.
+    """Run every task of ours that is not mapped, each after those before it; the ids of what ran.
 
     :param leave: ids of tasks that are not run
     """

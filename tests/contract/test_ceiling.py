@@ -74,7 +74,7 @@ def test_the_catalog_chooses_hardware_itself(emulator: Emulator) -> None:
 
 
 def test_the_connection_sets_it(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the extra, for the hook and every operator; a task that meets it fails for good."""
+    """From the extra, for the hook and every operator; a task that exceeds the limit fails without a retry."""
     connect(monkeypatch, emulator, max_price_per_hour="0.5", allowed_hardware="nvidia-t4, intel-*")
     with InferenceEndpointsHook() as hook, pytest.raises(CeilingError, match="nvidia-t4, intel-"):
         hook.create_inference_endpoint("e", **L4)
@@ -95,7 +95,7 @@ def test_the_connection_sets_it(emulator: Emulator, monkeypatch: pytest.MonkeyPa
 def test_a_bad_ceiling_is_told(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], words: str
 ) -> None:
-    """A limit that can't be read is no limit, so nothing is done over such a connection."""
+    """A limit that cannot be read would be no limit, so nothing is done over such a connection."""
     connect(monkeypatch, emulator, **extra)
     with pytest.raises(InvalidArgumentError, match=words):
         InferenceEndpointsHook().get_conn()

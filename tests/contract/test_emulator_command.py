@@ -43,7 +43,9 @@ def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_one_line_and_a_clean_end(number: int) -> None:
-    """It prints where it listens, answers, says on stderr that it is no real service, and ends with 0 when asked to."""
+    """It prints where it listens, answers, says on stderr that it is not the real service, and exits with 0 on a
+    signal.
+    """
     with command("--token", "T", "--namespace", "me", "--org", "lab") as (process, line):
         assert set(line) == {"url", "token", "namespace"}
         assert (line["token"], line["namespace"]) == ("T", "me")
@@ -73,7 +75,7 @@ def test_an_endpoint_to_try() -> None:
 
 
 def test_it_ends_under_load() -> None:
-    """A request that is held does not keep it from ending."""
+    """A request that is still in flight does not keep it from ending."""
     with command("--latency-seconds", "600", "--pending-seconds", "0", "--initializing-seconds", "0") as (
         process,
         line,
@@ -148,7 +150,7 @@ def test_a_model_without_its_engine() -> None:
 
 
 def test_a_model_that_is_not_there() -> None:
-    """Without the model the command says so and ends."""
+    """Without the model the command prints an error and ends."""
     ended = run(["--engine", "llamacpp", "--model", "/nowhere.gguf"])
     assert (ended.returncode, ended.stdout) == (1, "")
 

@@ -46,7 +46,7 @@ def test_fault_with_a_status(play: Play) -> None:
 
 
 def test_fault_kinds(play: Play) -> None:
-    """A dropped connection, a body cut short, an answer that is no JSON."""
+    """A dropped connection, a truncated body, an answer that is not JSON."""
     play.running()
     for kind in ("drop", "cut"):
         play.emulator.add_fault("/v2/endpoint", kind=kind, count=1)
@@ -87,7 +87,7 @@ def test_fault_with_a_delay(play: Play) -> None:
 
 
 def test_fault_with_a_late_answer(play: Play) -> None:
-    """The work is done when nobody has been told yet."""
+    """The work is done before any client has received the answer."""
     play.emulator.add_fault("/v2/endpoint/acme$", method="POST", late_seconds=60, count=1)
     with pytest.raises(httpx.ReadTimeout):
         play.http.post(play.base, json=spec("demo"), timeout=0.5)

@@ -138,7 +138,7 @@ def test_odd_paths(emulator: Emulator, odd: str) -> None:
 
 
 def test_odd_requests(emulator: Emulator) -> None:
-    """Broken bodies, wrong content types, methods nobody has."""
+    """Broken bodies, wrong content types, methods that no route has."""
     http = client(emulator)
     for body in (b"\xff" * 10, b"null", b'"\\ud800"', b'{"tags": "\\ud800"}', b"1e999", b"[" * 50_000, b"9" * 10_000):
         for method, path in (("POST", "/v2/endpoint/acme"), ("PUT", "/v2/endpoint/acme/demo")):

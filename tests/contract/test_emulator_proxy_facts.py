@@ -82,14 +82,14 @@ def test_scale_up_timeout_passes(play: Play) -> None:
 
 @pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "1e999999"])
 def test_scale_up_timeout_of_no_sense(play: Play, header: str) -> None:
-    """A header that is no number of seconds holds nothing for ever, and breaks nothing."""
+    """A header that is not a number of seconds does not block a request forever, and causes no error."""
     url = play.running()
     play.post("scale-to-zero")
     assert play.http.post(url, json=PROMPT, headers={"X-Scale-Up-Timeout": header}).status_code in (200, 503)
 
 
 def test_paused(play: Play) -> None:
-    """A paused endpoint is a 400 that says so, and never wakes by itself."""
+    """The answer of a paused endpoint is a 400 that says "paused"; the endpoint never wakes by itself."""
     url = play.running()
     play.post("pause")
     text = "Bad Request: The endpoint is paused, ask a maintainer to restart it"
@@ -254,7 +254,7 @@ def test_autoscaling() -> None:
 
 
 def _ask_and_wait(emulator: Emulator, url: str) -> socket.socket:
-    """A request whose answer nobody reads; the connection is the caller's to close."""
+    """A request whose answer is not read; the caller closes the connection."""
     where = urlsplit(url)
     connection = socket.create_connection((where.hostname, where.port), timeout=HANG)
     head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {emulator.token}\r\nContent-Length: 15\r\n"

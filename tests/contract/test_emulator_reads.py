@@ -137,7 +137,7 @@ def log_lines_status(play: Play, **query: Any) -> int:
 
 
 def test_followed_logs(play: Play) -> None:
-    """A followed log goes on with what is written while it is read."""
+    """A followed log continues with the lines that are written while it is read."""
     play.emulator.behave("demo", initializing_seconds=0.3)
     play.create()
     with play.http.stream("GET", f"{play.base}/demo/logs", params={"follow": "true"}) as response:

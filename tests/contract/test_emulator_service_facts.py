@@ -46,7 +46,7 @@ def error(response: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_resume_of_a_running_one(play: Play) -> None:
-    """Resuming what runs is a 400 that says so."""
+    """To resume a running endpoint is a 400 that says "already running"."""
     play.running()
     assert error(play.post("resume")) == (400, "Bad Request: Endpoint is already running", "BAD_REQUEST")
 
@@ -76,7 +76,9 @@ def test_unknown_hardware(play: Play) -> None:
 
 @pytest.mark.parametrize("hardware", ["intel-icl", "aws-us-east-1-intel-icl-x2"])
 def test_no_capacity(play: Play, hardware: str) -> None:
-    """Hardware that cannot be had right now is a 400 of its own, by instance type or by one row of the price list."""
+    """Hardware that is not available at the moment is a separate 400, by instance type or by one row of the price
+    list.
+    """
     play.emulator.set_capacity(hardware, available=False)
     expected = (400, "Bad Request: Compute instance not available yet", "BAD_REQUEST")
     assert expected == error(play.create())
@@ -286,7 +288,7 @@ def test_a_body_of_another_kind(play: Play, body: Any) -> None:
 
 @pytest.mark.parametrize("image", [VLLM, SGLANG], ids=["vLLM", "sGLang"])
 def test_parallelism_on_several_accelerators(play: Play, image: dict[str, Any]) -> None:
-    """vLLM and SGLang must be told how to use several accelerators."""
+    """vLLM and SGLang need an argument to use several accelerators."""
     compute = {"accelerator": "gpu", "instanceType": "nvidia-l4", "instanceSize": "x4"}
     status, text, _ = error(play.create(compute=compute, model={"image": image}))
     assert status == 400

@@ -112,7 +112,7 @@ def run(play: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 async def until(seen: Callable[[], bool]) -> None:
-    """Until another thread, or another task, has done something that tells nobody."""
+    """Until another thread, or another task, has done something that sends no signal."""
     while not seen():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
@@ -163,7 +163,7 @@ def test_each_change_fires_once(emulator: Emulator, client: EndpointsClient) -> 
 
 
 def test_an_endpoint_that_is_made_later_is_waited_for(emulator: Emulator, client: EndpointsClient) -> None:
-    """There is none at the first look: no error, and its first running is news."""
+    """The endpoint does not exist at the first look: no error, and its first start is an event."""
 
     async def play() -> Event:
         async with watching(emulator) as watch:
@@ -194,7 +194,7 @@ def test_what_is_there_at_first_is_no_event(emulator: Emulator, client: Endpoint
 
 
 def test_a_restart_fires_nothing_twice_and_misses_nothing(emulator: Emulator, client: EndpointsClient) -> None:
-    """With Airflow's store the next triggerer goes on from what the last one saw."""
+    """With Airflow's store, the next triggerer continues from what the last triggerer saw."""
     make(client, "demo")
     trigger = InferenceEndpointEventTrigger("demo", states=("failed", "paused"), **OFTEN)
     store = Store()
@@ -220,7 +220,7 @@ def test_a_restart_fires_nothing_twice_and_misses_nothing(emulator: Emulator, cl
 
 
 def test_without_a_store_a_restart_is_a_new_beginning(emulator: Emulator, client: EndpointsClient) -> None:
-    """Airflow 3.0 to 3.2 keeps nothing: what happened in between is lost, and nothing is told twice."""
+    """Airflow 3.0 to 3.2 stores nothing: a change in between is lost, and no event is sent twice."""
     make(client, "demo")
     trigger = InferenceEndpointEventTrigger("demo", states=("paused",), **OFTEN)
 
@@ -237,7 +237,7 @@ def test_without_a_store_a_restart_is_a_new_beginning(emulator: Emulator, client
 
 
 def test_a_store_that_is_away_costs_the_memory_only(emulator: Emulator, client: EndpointsClient) -> None:
-    """Events go on; it is logged."""
+    """Events continue, and the log has a warning."""
     make(client, "demo")
     store = Store()
     store.broken = True
@@ -320,7 +320,7 @@ def test_hundreds_of_watchers_and_waits_share_one_lookup_and_one_poll(
 
 
 def test_ended_it_leaves_the_endpoint_alone(emulator: Emulator, client: EndpointsClient) -> None:
-    """A watch is no work of anybody's: pausing the DAG or a kill changes nothing at the service."""
+    """A watch belongs to no task: pausing the DAG or a kill changes nothing at the service."""
     make(client, "demo")
     before = calls(emulator)
 

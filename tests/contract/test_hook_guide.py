@@ -236,7 +236,7 @@ def test_update(endpoint: EndpointHandle) -> None:
 
 
 def test_delete(hook: InferenceEndpointsHook, endpoint: EndpointHandle) -> None:
-    """A deleted endpoint is gone when `delete` returns, and whoever looks or waits is told."""
+    """A deleted endpoint is gone when `delete` returns, and every later look or wait raises an error."""
     endpoint.delete()
     with pytest.raises(EndpointNotFoundError):
         endpoint.fetch()

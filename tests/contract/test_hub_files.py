@@ -129,8 +129,9 @@ def answers(folder: Path) -> list[str]:
 def test_a_dataset_is_read_over_http(
     tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture, path: str, rows: int
 ) -> None:
-    """A file, a pattern, a folder, a listing of several pages, large files stored elsewhere. The Hub is asked with the
-    connection's token, nobody else is, and the log has no line per request."""
+    """A file, a pattern, a folder, a listing of several pages, large files stored elsewhere. The connection's token
+    is sent to the Hub only, and the log has no line per request.
+    """
     caplog.set_level(logging.INFO)
     with serving(echo) as server:
         assert rows == run_batch(batch(tmp_path, path_in(hub, f"good@{path}"), server.url)).succeeded

@@ -174,7 +174,7 @@ def test_fetch_and_wait(emulator: Emulator) -> None:
 
 
 def test_wait_for_the_health_route(emulator: Emulator) -> None:
-    """Running is not ready: wait goes on until the health route is 200."""
+    """Running is not ready: the wait continues until the health route answers 200."""
     with loaded_once_asked(emulator, "my-endpoint-name"):
         ready()
     probes = [request.status for request in emulator.requests if request.path.endswith("/health")]
@@ -229,7 +229,7 @@ def test_chat_calls_every_model_dummy(emulator: Emulator) -> None:
 
 
 def test_pause_and_resume(emulator: Emulator) -> None:
-    """Paused is not billed and does not wake; resume starts it again; resuming twice is no error unless one asks."""
+    """Paused is not billed and does not wake. A resume starts it again. A second resume is an error only on request."""
     endpoint = ready()
     assert endpoint.pause().status == "paused"
     with pytest.raises(BadRequestError, match="paused"):
@@ -348,7 +348,7 @@ def test_end_to_end_batch(emulator: Emulator) -> None:
 
 
 def test_end_to_end_get_or_create(emulator: Emulator) -> None:
-    """Create an endpoint when there is none, use it, and scale it to zero; the second time it is found."""
+    """Create an endpoint if it does not exist, use it, and scale it to zero; the second time it is found."""
     api = HfApi()
 
     def get_or_create() -> InferenceEndpoint:

@@ -109,7 +109,7 @@ def test_a_reordered_input_is_matched_by_what_its_rows_are(tmp_path: Path, id_co
 
 
 def test_a_cancelled_batch_keeps_what_is_done(tmp_path: Path) -> None:
-    """Cancelling the coroutine publishes what is there; the same job goes on."""
+    """A cancelled coroutine publishes what is done, and the same job continues."""
     write_rows(tmp_path, questions(100))
 
     def wait_for_posts(count: int) -> None:
@@ -298,7 +298,7 @@ def test_an_unfinished_output_in_another_form_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("key", ["", "dag/task/run/-1/2"])
 def test_a_retry_of_an_overwrite_goes_on(tmp_path: Path, key: str) -> None:
-    """What the first try began is no older output; with another key it is, and so is what was not begun so."""
+    """The output of the first try is not an older output. With another key, or without one, it is."""
     write_rows(tmp_path, questions(100))
     again = {"on_existing": "overwrite", "attempt_key": key}
     with serving(counting(tmp_path)) as server:

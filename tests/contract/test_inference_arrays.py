@@ -112,7 +112,7 @@ def test_what_is_too_much_is_halved_until_it_is_taken(tmp_path: Path, status: in
 
 
 def test_a_row_that_is_too_large_fails_alone(tmp_path: Path) -> None:
-    """413 for one text, whatever it is sent with; nobody is sent again once it is known whose fault it was."""
+    """One text gets a 413 in every request. After it is identified, the other texts are not sent again."""
     write(tmp_path, ["x" * 5000 if n == 11 else f"t{n}" for n in range(64)])
 
     def answer(request: Request) -> Reply:
@@ -161,7 +161,7 @@ def test_a_bad_row_fails_alone(tmp_path: Path, reply: Reply, kind: str, alone: i
     ids=["one too few", "one too many", "the same index", "shifted"],
 )
 def test_an_answer_that_does_not_match_is_never_shifted(tmp_path: Path, spoil: Callable[[Any], Any]) -> None:
-    """As many vectors as texts, each index once; else it is no answer, and is asked for again."""
+    """As many vectors as texts, each index once; any other answer is not valid, and is requested again."""
     write(tmp_path, [f"t{n}" * (n + 1) for n in range(8)])
 
     def answer(request: Request) -> Reply:
@@ -186,7 +186,7 @@ def test_an_engine_that_takes_no_arrays_gets_single_rows_after_a_while(tmp_path:
 
 
 def test_a_stopped_batch_of_arrays_sends_no_row_twice(tmp_path: Path) -> None:
-    """The journal knows rows, not requests: the same job may go on with another number of rows in each."""
+    """The journal records rows, not requests: the same job may continue with another number of rows in each request."""
     write(tmp_path, numbered(300))
     stopped = threading.Event()
 
@@ -376,7 +376,7 @@ def test_a_number_of_rows_is_kept_or_refused(tmp_path: Path, name: str, value: A
 def test_requests_that_differ_in_more_than_a_text_are_found_out_by_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody has said of an argument that it makes them differ."""
+    """Also for an argument that no rule names."""
     write(tmp_path, numbered(8))
     monkeypatch.setattr(BatchJob, "_may_share_requests", True)
     with serving(embeddings) as server:

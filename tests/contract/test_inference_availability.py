@@ -78,7 +78,7 @@ def test_an_endpoint_that_does_not_come_ends_the_batch(tmp_path: Path) -> None:
 def test_an_endpoint_that_is_gone_ends_the_batch_within_a_few_requests(
     tmp_path: Path, reply: Reply, cause: type[errors.InferenceError]
 ) -> None:
-    """What was done is kept and published; once the endpoint is back, the same job goes on from there."""
+    """Finished rows are kept and published; when the endpoint is back, the same job continues from there."""
     write_rows(tmp_path, questions(200))
     gone = [True]
     with serving(lambda r: reply if gone[0] and r.number >= 50 else echo(r)) as server:

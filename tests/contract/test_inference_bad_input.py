@@ -22,7 +22,7 @@ def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_input_is_named(tmp_path: Path) -> None:
-    """Blank lines are no rows."""
+    """Blank lines are not rows."""
     (tmp_path / "in.jsonl").write_text("\n \n")
     with pytest.raises(BatchInputError, match=r"in\.jsonl is empty"):
         run_batch(job_of("http://127.0.0.1:9", tmp_path))
@@ -80,7 +80,9 @@ def test_a_broken_line_stops_the_batch_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_broken_line_far_down_stops_with_everything_done_kept(tmp_path: Path) -> None:
-    """Later ones are met on the way: what is done is published, and a repaired input goes on from there."""
+    """Later ones are found while the batch runs: finished rows are published, and a repaired input continues from
+    there.
+    """
     rows = questions(300)
     write_rows(tmp_path, [*rows[:250], "{broken", *rows[251:]])
     with serving(echo) as server:
@@ -170,7 +172,7 @@ def test_a_column_to_keep_that_is_not_there_is_refused(tmp_path: Path, name: str
 
 
 def test_a_csv_that_breaks_far_down_keeps_what_is_done(tmp_path: Path) -> None:
-    """Nothing behind the break is sent; the repaired file goes on from there."""
+    """Nothing behind the break is sent; the repaired file continues from there."""
     rows = [f"{n},question {n}" for n in range(300)]
     broken = [*rows[:250], '250,"question', *rows[251:]]
     path = tmp_path / "in.csv"

@@ -119,7 +119,7 @@ def test_an_overwritten_output_keeps_its_account(tmp_path: Path, clock: Clock) -
 
 
 def test_shards_stop_at_the_same_moment(tmp_path: Path, clock: Clock) -> None:
-    """Counted from the plan on, by one replica all the time where nobody tells more: the second one sends nothing."""
+    """Counted from the plan on, for one replica if no number is reported: the second shard sends nothing."""
     with serving(slow, sleep=clock.sleep) as server:
         whole = job_of(server.url, tmp_path)
         shards = plan_batch(whole.input_path, whole.output_path, shards=2)

@@ -89,7 +89,7 @@ def toolkit(request: Request) -> Reply:
 def test_text_generation_in_the_engines_dialect(
     call: Call, engine: str | None, answer: Callable[[Request], Reply]
 ) -> None:
-    """TGI and the toolkit are told apart by what they answer, or by name."""
+    """TGI and the toolkit are distinguished by their answers, or by name."""
     with serving(answer) as server:
         assert call(server.url, "text_generation", "abc", engine=engine, params={"max_tokens": 2}) == "ABC"
 

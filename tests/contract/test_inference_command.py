@@ -30,7 +30,7 @@ def arguments(url: str, folder: Path, *more: str, output: str = "out.jsonl") -> 
 def test_a_report_is_printed_on_every_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str
 ) -> None:
-    """Also the name of a file that is no text: the batch is finished, and its status must not say otherwise."""
+    """Also if the name of a file is not text: the batch is finished, and its exit status must be 0."""
     write_rows(tmp_path, questions(2))
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding, write_through=True))
@@ -98,13 +98,13 @@ def test_a_value_that_is_none_is_refused_in_words(
 
 
 def as_in_a_terminal() -> None:
-    """In the child: signals that whoever runs the tests ignores (`nohup`, a job in the background) end a process."""
+    """In the child: signals that the parent of the tests ignores (`nohup`, a background job) end a process."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
-    """As the other signals do: what is in flight is awaited and recorded, and the status says so."""
+    """As for the other signals: requests in flight finish and are recorded, and the exit status is that of a stop."""
     write_rows(tmp_path, questions(50))
     child: list[subprocess.Popen[bytes]] = []
 
@@ -125,7 +125,7 @@ def test_a_terminal_that_closes_stops_the_batch(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_reads_does_not_change_the_status(tmp_path: Path) -> None:
-    """The batch is finished, whoever wants to know."""
+    """The batch finishes, whether or not its output is read."""
     write_rows(tmp_path, questions(2))
     reading, writing = os.pipe()
     os.close(reading)

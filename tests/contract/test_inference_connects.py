@@ -153,7 +153,7 @@ def test_a_resolver_that_hangs_takes_no_longer_either(
 def test_a_port_that_speaks_plain_http_is_known_at_the_first_try(
     transport: TransportName, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The error says so, and the batch does not wait for another port."""
+    """The error names the cause, and the batch does not wait for another port."""
     with peer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n") as plain:
         error = cause_of(job(f"https://127.0.0.1:{plain.port}", tmp_path, transport, **settings))
         assert len(plain.taken) == 1

@@ -196,7 +196,7 @@ def test_a_journal_that_is_gone_while_its_batch_runs_is_written_again(
 
 
 def test_rows_of_an_earlier_run_that_are_gone_are_sent_again_by_the_next(tmp_path: Path) -> None:
-    """The run that misses them says so at once and in words, and keeps its own."""
+    """The run that misses them fails at once with an error that names them, and keeps its own."""
     write_rows(tmp_path, questions(100))
 
     def answer(request: Request) -> Reply:

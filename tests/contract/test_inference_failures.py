@@ -58,7 +58,7 @@ def test_a_wrong_request_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_truncated_filtered_and_empty_answers_are_counted(tmp_path: Path) -> None:
-    """None of them passes for an ordinary answer."""
+    """None of them is taken for an ordinary answer."""
     write_rows(tmp_path, questions(4))
     answers = {
         "question 0": chat_reply("x", reason="length"),

@@ -102,8 +102,9 @@ def environment(**more: str) -> dict[str, str]:
 def test_a_run_that_was_stopped_sends_and_writes_nothing_after_another_took_over(
     place: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On an object store the second finishes the batch, and the first ends with who took over. On a disk the first
-    still has the lock, the second says so, and the first goes on when it is continued."""
+    """On an object store the second run finishes the batch, and the first ends with the name of the second. On a disk
+    the first still has the lock, the second fails, and the first continues after SIGCONT.
+    """
     local = place.protocol in ("", "file")
     monkeypatch.setattr(batch, "OutputLock", partial(OutputLock, beat=BEAT, patience=PATIENCE))
     monkeypatch.setattr(batch, "WAIT", 0.5)
@@ -161,7 +162,7 @@ def test_a_store_that_takes_no_beats_for_a_while_holds_the_batch_up_and_does_not
 
 
 def test_a_task_whose_parent_is_gone_stops_and_gives_the_lock_back(tmp_path: Path) -> None:
-    """What is done is kept: the next try gets the lock, and sends what is left. A batch that is no task goes on."""
+    """Finished rows are kept: the next try gets the lock, and sends the rest. A batch outside of a task continues."""
     folder = with_input(UPath(tmp_path / "batch"))
     for of in ({"AIRFLOW_CTX_DAG_ID": "d", "AIRFLOW_CTX_TASK_ID": "t"}, {}):
         with serving(slow) as server:
@@ -194,7 +195,7 @@ def has_sent(server: Server, rows: int) -> bool:
 
 
 def has_ended(process: int) -> bool:
-    """Whether a process is gone, or a zombie that nobody has asked about."""
+    """Whether a process has ended, or is a zombie that its parent has not collected."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -145,7 +145,7 @@ def test_an_output_among_the_input_is_refused(folder: Path) -> None:
 
 
 def test_a_packed_file_that_is_torn_ends_the_batch_with_its_name(tmp_path: Path) -> None:
-    """What stands before the tear is done and kept; with the whole file in its place the same job goes on."""
+    """Rows before the tear are done and kept; after the whole file is in its place, the same job continues."""
     import gzip
 
     plain = "".join(json.dumps({"text": f"question {n} of many"}) + "\n" for n in range(6_000)).encode()

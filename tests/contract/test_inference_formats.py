@@ -275,7 +275,7 @@ def test_a_vector_of_another_length_is_its_rows_error(tmp_path: Path, form: str 
 def test_an_answer_that_would_come_again_is_not_asked_for_again(
     tmp_path: Path, engine: str, sampling: dict[str, Any], asked: int
 ) -> None:
-    """An engine that does not sample gives the same text to the same request, whoever says that it should not."""
+    """An engine that does not sample gives the same text to the same request, whichever argument turns sampling off."""
     (tmp_path / "in.jsonl").write_text('{"text": "x", "cold": 0, "warm": 0.5}')
     cut = {"generated_text": '{"a": ', "details": {"finish_reason": "length", "generated_tokens": 2}}
     reply = chat_reply('{"a": ', reason="length") if engine == "vLLM" else Reply(json=cut)

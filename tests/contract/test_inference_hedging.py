@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @contextmanager
 def late(clock: Clock, is_late: Callable[[], bool]) -> Iterator[None]:
-    """What is out is late by the batch's clock as soon as `is_late` says so, and nothing else ever is."""
+    """A request in flight is late on the batch's clock when `is_late` returns True, and at no other time."""
     over = threading.Event()
 
     def pass_it() -> None:
@@ -128,7 +128,7 @@ def test_the_first_answer_counts_whichever_it_is(tmp_path: Path, clock: Clock) -
 
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_a_second_request_that_fails_takes_nothing_from_the_first(tmp_path: Path, clock: Clock, status: int) -> None:
-    """The row waits for the one that is still out; what was refused is no attempt."""
+    """The row waits for the request that is still in flight; a refused request is not an attempt."""
     seen: Counter[str] = Counter()
 
     def answer(request: Request) -> Reply:
@@ -175,6 +175,6 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, after: Any) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, "8", 2.0, None, True])
 def test_a_number_of_requests_that_is_none_is_refused(tmp_path: Path, number: Any) -> None:
-    """When the job is made; True is no number."""
+    """When the job is made; True is not a number."""
     with pytest.raises(ValueError, match='max_concurrency must be "auto" or at least 1'):
         job_of("http://x", tmp_path, 1, max_concurrency=number)

@@ -118,7 +118,7 @@ def test_who_was_stopped_and_not_missed_goes_on(tmp_path: Path) -> None:
 
 
 def test_beats_that_fail_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the store fails the holder is not sure, and a write raises what the store does; then it goes on."""
+    """While the store fails, the holder is not sure, and a write raises the store's error; then it continues."""
     works, plain = threading.Event(), MemoryFileSystem.pipe_file
     works.set()
 
@@ -186,7 +186,7 @@ def test_an_epoch_is_above_every_segment(tmp_path: Path) -> None:
 
 
 class _Store:
-    """A file system, as far as its protocol and its way of making an object."""
+    """A file system: only its protocol and its way of making an object."""
 
     def __init__(self, protocol: str | tuple[str, ...], pipe_file: Callable[..., None]) -> None:
         self.protocol, self.pipe_file = protocol, pipe_file
@@ -211,7 +211,7 @@ def test_a_store_is_asked_for_an_exclusive_create_as_it_knows_it(
 
 
 def test_a_holder_of_airflow_says_which_task_it_is() -> None:
-    """By the names that Airflow gives to every task's process; what cannot be read names nobody."""
+    """By the names that Airflow gives to every task's process; for an unreadable name there is no holder."""
     environment = {
         "AIRFLOW_CTX_DAG_ID": "d",
         "AIRFLOW_CTX_DAG_RUN_ID": "r",

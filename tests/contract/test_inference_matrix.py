@@ -112,7 +112,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def nobody() -> str:
-    """An address at which nobody listens."""
+    """An address at which no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

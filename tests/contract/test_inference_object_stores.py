@@ -72,7 +72,7 @@ def names(folder: UPath) -> set[str]:
 
 
 def test_a_batch_on_a_store_is_taken_up_finished_and_done_again(bucket: UPath) -> None:
-    """Stopped in the middle it goes on; finished it sends nothing; overwritten it sends everything."""
+    """A stopped batch continues, a finished one sends nothing, and an overwritten one sends everything."""
     with serving(slow) as server:
         one = job(server.url, bucket)
         with pytest.raises(BatchStopped):

@@ -97,7 +97,7 @@ def test_a_form_that_cannot_be_is_refused(folder: Path, output: str, options: di
 
 
 def test_embeddings_are_lists_of_numbers(folder: Path) -> None:
-    """In a column of their own, so that the schema is the same for every batch."""
+    """In a separate column, so the schema is the same for every batch."""
     vector = {"data": [{"index": 0, "embedding": [0.5, 1, -2.25]}]}
     with serving(lambda request: Reply(json=vector)) as server:
         options = {"task": "feature-extraction", "engine": "vLLM", "model": "m", "rows_per_request": 1}

@@ -37,7 +37,7 @@ def pipeline(request: Request) -> Reply:
 
 
 def test_transformers_serve_is_found_and_its_texts_end_at_their_stop(tmp_path: Path) -> None:
-    """A `/v1/models` of 500 is no other engine, and each text is that before the stop."""
+    """A `/v1/models` that answers 500 does not mean another engine, and each text ends before the stop."""
     write_rows(tmp_path, [{"text": f"q{n}"} for n in range(20)])
     with serving(serve) as server:
         report = run_batch(job_of(server.url, tmp_path, engine=None, parameters={"stop": "STOP", "max_tokens": 9}))
@@ -47,7 +47,7 @@ def test_transformers_serve_is_found_and_its_texts_end_at_their_stop(tmp_path: P
 
 @pytest.mark.parametrize("own", [True, False])
 def test_each_row_of_the_toolkit_has_its_own_stops(tmp_path: Path, own: bool) -> None:
-    """From a column as well as for all rows; where no stop was met, nobody says why the text ends."""
+    """From a column as well as for all rows; if no stop was met, the reason of the end is unknown."""
     stops = ["STOP", "one", "nowhere"]
     write_rows(tmp_path, [{"text": f"q{n}", "stop": stops[n % 3]} for n in range(30)])
     given: dict[str, Any] = {"row_parameters": {"stop": "{stop}"}} if own else {"parameters": {"stop": stops}}

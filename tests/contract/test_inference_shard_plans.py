@@ -93,7 +93,9 @@ def test_a_shard_that_is_stopped_while_it_reads_tells_its_own_folder(tmp_path: P
 
 
 def test_planning_again(tmp_path: Path) -> None:
-    """The same input gives the same plan; anything else is refused with the reason, unless it is to be thrown away."""
+    """The same input gives the same plan; any other input is refused with the reason, unless the plan may be
+    discarded.
+    """
     write_rows(tmp_path, questions(40))
     shards = planned(tmp_path)
     assert shards == planned(tmp_path)

@@ -154,7 +154,7 @@ def test_the_output_in_every_form(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_killed_shard_goes_on_where_it_was_and_the_rest_stays_done(tmp_path: Path) -> None:
-    """Its retry sends what is missing of its own; the others, run again, send nothing, also after the merge."""
+    """Its retry sends only its missing rows; the others send nothing if they run again, even after the merge."""
     write_rows(tmp_path, questions(120))
     stop = threading.Event()
 
@@ -258,7 +258,7 @@ def doubled(folder: Path) -> None:
 
 
 def test_an_id_in_two_shards_is_seen_before_the_second_is_sent(tmp_path: Path) -> None:
-    """The later shard says so, with the line, and sends nothing."""
+    """The later shard reports the line, and sends nothing."""
     doubled(tmp_path)
     with serving(echo) as server:
         shards = planned(tmp_path)
@@ -283,7 +283,7 @@ def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_ids_of_one_text_are_one_id_in_two_shards_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number in one, the text of its digits in the other: the later shard says so, and so does the merge."""
+    """A number in one and the text of its digits in the other: the later shard reports it, and so does the merge."""
     rows = questions(40)
     rows[35]["id"], rows[2]["id"] = 7, "7"
     write_rows(tmp_path, rows)

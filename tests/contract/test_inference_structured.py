@@ -49,7 +49,9 @@ def test_an_answer_that_fits_is_given_parsed(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_does_not_fit_is_asked_for_again_and_then_marked(tmp_path: Path) -> None:
-    """Wrong once: the next counts. Wrong for ever: an error with what is wrong, after the tries that it has."""
+    """If the first answer is wrong, the next counts. If all are wrong, the error says what is wrong after the last
+    attempt.
+    """
     tries: Counter[str] = Counter()
 
     def answer(request: Request) -> Reply:

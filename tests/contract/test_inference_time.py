@@ -103,7 +103,7 @@ def waiting_job(folder: Path, **options: Any) -> BatchJob:
 def test_a_host_that_nobody_knows_is_not_waited_for(
     tmp_path: Path, engine: str | None, transport: str, unknown: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mistake in the name is told after two minutes at most, and not after all of `startup_timeout`."""
+    """A mistake in the name is reported after two minutes at most, and not after all of `startup_timeout`."""
     assert 120.0 == UnknownHostError.patience
     monkeypatch.setattr(UnknownHostError, "patience", 0.2)
     with pytest.raises(

@@ -69,7 +69,7 @@ def misfits(prompt: str, tries: int) -> Reply:
 
 
 def test_answers_that_do_not_fit_their_schema_are_counted(tmp_path: Path) -> None:
-    """In the report and the manifest; a line has the tokens of its own answer."""
+    """In the report and the manifest; a line has the tokens of its answer only."""
     write_rows(tmp_path, questions(60))
     meter = Meter(misfits)
     with serving(meter) as server:
@@ -161,7 +161,7 @@ def test_answers_that_make_no_sense_are_counted(tmp_path: Path) -> None:
 
 
 def test_both_answers_to_a_row_that_was_sent_twice_are_counted(tmp_path: Path) -> None:
-    """The first makes no sense while the second is still out."""
+    """The first answer is not valid while the second is still in flight."""
     write_rows(tmp_path, questions(30))
 
     def answer(prompt: str, tries: int) -> Reply:

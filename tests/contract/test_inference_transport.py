@@ -111,7 +111,7 @@ def test_chunks_are_put_together(open_one: Open) -> None:
 
 
 def test_a_kept_connection_that_was_given_up_is_replaced(open_one: Open) -> None:
-    """The server closes after each answer without saying so: nobody notices."""
+    """The server closes after each answer without an announcement: no request fails."""
     with serving(lambda r: Reply(json=r.number, close=True)) as server:
         answers = send(open_one, server.url, POST, POST, POST)
         assert len(server.requests) == 3
@@ -119,7 +119,7 @@ def test_a_kept_connection_that_was_given_up_is_replaced(open_one: Open) -> None
 
 
 def test_an_answer_that_ends_too_early_is_cut(open_one: Open) -> None:
-    """Whatever part of the head and body came, it is no answer."""
+    """Whatever part of the head and body came, it is not an answer."""
     size = len(Reply(json={"text": "y" * 50}).to_bytes())
     for cut in (1, 20, size - 60, size - 1):
         with serving(always(Reply(json={"text": "y" * 50}, cut=cut))) as server, pytest.raises(CutAnswerError):
@@ -127,7 +127,7 @@ def test_an_answer_that_ends_too_early_is_cut(open_one: Open) -> None:
 
 
 def test_chunks_that_end_too_early_are_cut(open_one: Open) -> None:
-    """Without the last chunk there is no answer."""
+    """Without the last chunk the answer is incomplete."""
     whole = Reply(json={"text": "y" * 50}, chunked=True).to_bytes()
     for cut in (len(whole) - 1, len(whole) - 5, len(whole) - 20):
         reply = Reply(json={"text": "y" * 50}, chunked=True, cut=cut)
@@ -136,7 +136,7 @@ def test_chunks_that_end_too_early_are_cut(open_one: Open) -> None:
 
 
 def test_a_connection_closed_without_an_answer_is_tried_at_most_twice(open_one: Open) -> None:
-    """An engine that dies on a request is not sent it for ever."""
+    """If an engine dies on a request, this request is not repeated forever."""
     with serving(lambda r: Reply(cut=0)) as server:
         with pytest.raises(CutAnswerError):
             send(open_one, server.url, POST)
@@ -196,7 +196,7 @@ def test_as_many_are_in_flight_as_are_sent(open_one: Open, count: int) -> None:
 
 
 def test_what_is_no_http_is_malformed(open_one: Open) -> None:
-    """Another protocol on the port; the request is not sent again, and nobody waits for its timeout."""
+    """Another protocol on the port; the request is not sent again, and does not wait for its timeout."""
     met = []
 
     async def main() -> None:
@@ -219,7 +219,7 @@ def test_what_is_no_http_is_malformed(open_one: Open) -> None:
 
 
 def test_a_body_above_the_bound_is_an_error_and_ends_the_connection(open_one: Open) -> None:
-    """Told or not how long it is; whoever asks next gets a connection of their own."""
+    """With or without a known length; the next request gets a new connection."""
     for reply in (Reply(raw=b"x" * 1001), Reply(raw=b"x" * 1001, chunked=True), packed("gzip", b"x" * 1001)):
         with serving(lambda r, reply=reply: reply if r.number == 0 else Reply(raw=b"x" * 1000)) as server:  # type: ignore[misc]
 
@@ -308,7 +308,7 @@ def test_a_url_that_cannot_be_is_refused_before_anything_is_sent(open_one: Open,
 
 
 def test_no_class_of_errors_of_httpx_is_forgotten() -> None:
-    """Whatever class of errors a version of httpx has, the transport turns it into one of its own."""
+    """Whatever class of errors a version of httpx has, the transport converts it to its own."""
     found = [each for each in vars(httpx).values() if isinstance(each, type) and issubclass(each, Exception)]
     assert len(found) > 20
     # The first is of a cookie jar that is asked for a name, the second of raise_for_status.

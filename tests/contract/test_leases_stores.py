@@ -75,7 +75,7 @@ class Endpoint:
         self.state = "paused"
 
     def play(self, store: LeaseStore, flow: Generator[Any, Any, Any]) -> Any:
-        """A whole flow; the runs of all leases go on."""
+        """A whole flow; the runs of all leases continue."""
         return played(flow, lambda step: self._do(store, step))
 
     def _do(self, store: LeaseStore, step: Any) -> Any:
@@ -140,7 +140,9 @@ def test_twenty_uses_at_once(make: Make, request: pytest.FixtureRequest) -> None
 
 
 def test_all_leave_at_once(make: Make) -> None:
-    """Each sees the others go: whoever is last by the order of their writes switches off, in each of three rounds."""
+    """Each sees the others leave: the last one, by the order of their writes, stops the endpoint, in each of three
+    rounds.
+    """
     endpoint = Endpoint()
 
     def go(number: int, together: threading.Barrier, store: LeaseStore, lease: Lease) -> Any:
@@ -159,7 +161,7 @@ def test_all_leave_at_once(make: Make) -> None:
 
 
 def test_a_late_renewal_does_not_bring_back_who_has_left(make: Make) -> None:
-    """A task whose supervisor was killed goes on and renews, after the release has marked the lease as left."""
+    """A task whose supervisor was killed continues and renews, after the release has marked the lease as left."""
     endpoint = Endpoint()
     first, second = make(), make()
     mine, other = endpoint.begin(first, "nightly r1 use.acquire"), endpoint.begin(second, "nightly r2 use.acquire")
@@ -181,7 +183,9 @@ def test_a_renewal_counts_from_its_own_moment(make: Make) -> None:
 
 
 def test_what_is_no_lease_is_an_error_and_not_nobody(tmp_path: Path) -> None:
-    """Of another version, or half a file: the error names it, and who asks for users is told that there may be one."""
+    """Of another version, or half a file: the error names it, and a reader of the leases learns that there may be
+    one.
+    """
     path = f"file://{tmp_path}"
     (tmp_path / "acme" / "demo").mkdir(parents=True)
     (tmp_path / "acme" / "demo" / "x.json").write_text('{"holder": "x"}')
@@ -220,7 +224,7 @@ def asked(states: dict[str, str], **tasks: str) -> Any:
 
 
 def test_a_lease_whose_acquire_has_failed_is_nobody_s() -> None:
-    """A person has marked it while it ran: no work and no release comes behind it. Others of the run go on."""
+    """A person has marked it while it ran: neither work nor a release follows it. Other tasks of the run continue."""
     names = ("failed", "mapped [1]", "mapped [2]", "works", "unknown")
     leases = {name: new_lease(f"nightly r1 {name}", 0.0, 1.0) for name in names}
     told = asked({"r1": "running"}, failed="failed", mapped_1="upstream_failed", mapped_2="success", works="running")
@@ -229,7 +233,7 @@ def test_a_lease_whose_acquire_has_failed_is_nobody_s() -> None:
 
 
 def test_leases_of_ended_runs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not those of runs that Airflow does not know, of another Airflow, or of who is no run."""
+    """Not those of runs that Airflow does not know, of another Airflow, or of a holder that is not a run."""
     leases = {
         run: new_lease(f"nightly {run} use.acquire", 0.0, 1.0) for run in ("done", "failed", "goes-on", "unknown")
     }
@@ -247,7 +251,7 @@ def test_who_shares_a_path_is_told_apart_by_its_address(monkeypatch: pytest.Monk
 
 
 def test_other_users_are_asked_for_with_their_runs(tmp_path: Path) -> None:
-    """A crashed one's lease is nobody's."""
+    """The lease of a crashed run does not count."""
     path = f"file://{tmp_path}"
     store_for(path, "acme", "demo").write(new_lease("nightly r1 use.acquire", time.time(), 3600.0))
     assert ["nightly r1 use.acquire"] == other_users(path, "acme", "demo", "me")

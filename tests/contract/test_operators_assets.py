@@ -68,7 +68,7 @@ def test_resume_and_update_announce_it(emulator: Emulator) -> None:
 
 
 def test_an_asset_that_the_user_lists_is_the_one(emulator: Emulator) -> None:
-    """It gets the extra under its own name, and there is no second event through the alias."""
+    """It gets the extra under a separate name, and there is no second event through the alias."""
     mine = Asset("our model", uri=DEMO)
     other = Asset("something else")
     told = context()
@@ -78,7 +78,7 @@ def test_an_asset_that_the_user_lists_is_the_one(emulator: Emulator) -> None:
 
 
 def test_a_start_that_fails_announces_nothing(emulator: Emulator) -> None:
-    """An event would start whoever waits for the model."""
+    """An event would start every DAG that waits for the model."""
     emulator.behave("demo", fail="no memory")
     told = context()
     with pytest.raises(EndpointFailedError):

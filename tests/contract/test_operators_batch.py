@@ -242,7 +242,7 @@ def test_a_cause_that_no_retry_changes_fails_the_task(
 
 
 def test_embeddings_of_an_engine_that_chats_say_what_would_serve_them(emulator: Emulator, tmp_path: Path) -> None:
-    """The batch ends at once: every row would be refused. vLLM itself serves embeddings, so vLLM is no advice."""
+    """The batch ends at once: every row would be refused. vLLM itself serves embeddings, so vLLM is not the advice."""
     run(create(custom_image=VLLM))
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n' * 50)
     with pytest.raises(AirflowFailException, match="does not serve the task 'feature-extraction'") as caught:
@@ -389,7 +389,7 @@ def test_a_finished_batch_is_not_sent_again(emulator: Emulator, rows: Path, tmp_
 def test_an_output_that_another_run_has_is_tried_again(
     emulator: Emulator, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The try before may be about to end: no failure for good, unlike another job's output. Nothing is sent."""
+    """The earlier try may be about to end: the task may retry, unlike with another job's output. Nothing is sent."""
     monkeypatch.setattr("airflow_provider_hf_endpoints.inference.batch.WAIT", 0.0)
     run(create(custom_image=VLLM))
     other = OutputLock(OutputLayout.of(tmp_path / "out.jsonl").journal)
@@ -404,7 +404,7 @@ def test_an_output_that_another_run_has_is_tried_again(
 
 
 def test_an_object_store(emulator: Emulator) -> None:
-    """Input and output that are no local files, as Airflow's `ObjectStoragePath` opens them; a retry finds them."""
+    """Input and output that are not local files, as Airflow's `ObjectStoragePath` opens them; a retry finds them."""
     store = MemoryFileSystem()
     attach(protocol="memory", fs=store)
     store.pipe("/bucket/in.jsonl", b"".join(json.dumps({"text": f"row {i}"}).encode() + b"\n" for i in range(600)))
@@ -421,7 +421,7 @@ def test_an_object_store(emulator: Emulator) -> None:
 def test_a_spent_budget_releases_the_endpoint(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, expected: str
 ) -> None:
-    """The task fails for good with the figures; rows that are done are kept; the endpoint stops billing."""
+    """The task fails with the figures and without a retry; finished rows are kept; the endpoint stops billing."""
     clock = owned_clock(monkeypatch)
     ticking(monkeypatch, clock)
     with connected(monkeypatch, clock=clock) as emulator:
@@ -494,7 +494,7 @@ def test_the_result_names_the_file_of_the_results(emulator: Emulator, rows: Path
 def test_rows_with_an_id_are_pointed_out(
     emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, said: int
 ) -> None:
-    """The output's `id` is the row's place all the same, which is said once with the argument that changes it."""
+    """The output's `id` is still the row's place. The log says this once, with the argument that changes it."""
     run(create())
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": "a", column: f"k{i}"}) + "\n" for i in range(3)))
     caplog.set_level(logging.INFO)

@@ -115,7 +115,7 @@ def test_a_bad_limit_is_told_when_the_dag_is_read(kind: Any, given: dict[str, An
 
 
 def test_what_does_not_pay_for_a_minute_is_not_started(emulator: Emulator) -> None:
-    """The figures are said, for the one place as for every choice, and nothing is created."""
+    """The error has the figures, for one place as for every choice, and nothing is created."""
     place = {**MODEL, "vendor": "gcp", "region": "us-east4", "accelerator": "gpu"}
     place |= {"instance_type": "nvidia-h100", "instance_size": "x4"}
     one = CreateInferenceEndpointOperator(task_id="create", name="demo", max_cost=0.5, **FAST, **place)
@@ -157,7 +157,7 @@ def test_a_choice_that_is_too_dear_leads_to_the_next(emulator: Emulator) -> None
 @pytest.mark.usefixtures("by_the_second")
 @pytest.mark.parametrize("defers", [False, True])
 def test_a_start_that_uses_the_budget_up_is_released(emulator: Emulator, clock: Clock, defers: bool) -> None:
-    """As `on_timeout` says; the task fails for good, and its figures are the meter's."""
+    """As `on_timeout` says; the task fails without a retry, and its figures are the meter's."""
     emulator.behave("demo", initializing_seconds=3600)
     operator, context = create(DEAR, max_cost=2 * A_SECOND, deferrable=defers), attempt()
     with pytest.raises(AirflowFailException, match="budget was spent before endpoint 'demo' was") as end:
@@ -180,7 +180,7 @@ def test_time_is_a_limit_of_its_own(emulator: Emulator) -> None:
 
 
 def test_the_time_limit_of_the_start_still_counts(emulator: Emulator) -> None:
-    """Where it is the earlier one, a retry may help, and nothing is said of a budget."""
+    """If it is the earlier one, a retry may help, and the error does not mention a budget."""
     emulator.behave("demo", initializing_seconds=3600)
     with pytest.raises(TimeoutError) as caught:
         run(create(CHEAP, max_cost=5.0, timeout=0.3))
@@ -249,7 +249,7 @@ def test_a_deleted_start_stays_in_the_account(emulator: Emulator, clock: Clock, 
 
 
 def test_without_a_listed_price_there_is_no_budget(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What costs nobody knows how much is not started under a limit."""
+    """An endpoint with an unknown price is not started under a limit."""
     from airflow_provider_hf_endpoints.endpoints.costs import metering
 
     monkeypatch.setattr(metering, "price_of", lambda place, offered: None)
@@ -354,7 +354,7 @@ def test_a_start_that_uses_up_the_budget_of_the_use_leaves_the_release_to_its_ta
 
 
 def test_failed_choices_are_in_the_budget_of_the_use(emulator: Emulator) -> None:
-    """Whoever works inside is told what can't be asked any more."""
+    """A task that works inside learns what can no longer be read."""
     emulator.behave("demo", initializing_seconds=1.5, fail="no GPU for you", fail_on=("nvidia-h100",))
     use = Use(max_cost=5.0)
     use.acquire()
@@ -377,7 +377,7 @@ def test_without_limits_nothing_is_asked_of_the_cost(emulator: Emulator) -> None
 
 @pytest.mark.usefixtures("by_the_second", "short_ticks")
 def test_shards_share_a_budget_that_begins_with_the_plan(emulator: Emulator, tmp_path: Path) -> None:
-    """What the endpoint costs since then counts for each of them; planned anew, it begins anew."""
+    """What the endpoint costs since then counts for each of them; a new plan starts a new count."""
     emulator.behave("demo", latency_seconds=0.1)
     run(create(DEAR))
     limit = 3 * A_SECOND

@@ -67,7 +67,7 @@ def test_an_endpoint_carries_the_claim_beside_the_users_tags(emulator: Emulator)
 
 @pytest.mark.parametrize("if_exists", ["reuse", "fail", "recreate", "update"])
 def test_a_retry_creates_no_second_endpoint(emulator: Emulator, if_exists: str) -> None:
-    """Whatever is to be done about other people's endpoints, its own it takes up."""
+    """Whatever the policy for other people's endpoints is, a task takes up its own."""
     run(create(if_exists=if_exists), {"ti": Attempt()})
     result = run(create(if_exists=if_exists), {"ti": Attempt()})
     assert result is not None
@@ -117,7 +117,7 @@ def paused(emulator: Emulator) -> Emulator:
 
 
 class KilledError(BaseException):
-    """SIGKILL, as far as a test can play it: nothing of the operator's runs any more."""
+    """SIGKILL, as closely as a test can play it: no code of the operator runs any more."""
 
 
 @pytest.mark.parametrize("make", [create, resume])

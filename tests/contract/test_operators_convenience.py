@@ -146,7 +146,7 @@ def test_a_convenience_that_hangs_holds_no_action_up(
 @pytest.mark.parametrize("action", ["delete", "release by delete"])
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 403}, {"delay_seconds": 2 * HANG}], ids=str)
 def test_a_cost_that_is_not_told_holds_no_delete_up(emulator: Emulator, action: str, fault: dict[str, Any]) -> None:
-    """It has to be asked before the delete, because nobody can tell it afterwards: for seconds, and not for longer."""
+    """It is read before the delete, because it is unknown afterwards: for seconds, and not for longer."""
     make, request = ACTIONS[action]
     operator, before = make(), calls(emulator)
     emulator.add_fault(path=r"/replica|/metrics/|/v2/provider", **fault)

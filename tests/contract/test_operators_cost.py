@@ -270,7 +270,7 @@ def test_a_pause_counts_no_batch_of_a_namesake(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of a DAG run there is no beginning to count from."""
+    """Outside of a DAG run there is no beginning from which to count."""
     with connected(monkeypatch):
         run(create())
         ti = TaskInstance()
@@ -289,7 +289,7 @@ def test_no_run_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_work_is_summed_over_batches(results: list[Any], expected: tuple[int, int]) -> None:
-    """Mapped batches have lists of reports; what is no report counts nothing."""
+    """Mapped batches have lists of reports; a value that is not a report counts nothing."""
     assert expected == work_of(results)
 
 

@@ -88,7 +88,7 @@ def test_templated_numbers_come_as_text(emulator: Emulator) -> None:
 
 
 def test_every_option_reaches_the_service(emulator: Emulator) -> None:
-    """An option that has no parameter of its own is sent like the others."""
+    """An option without a separate parameter is sent like the others."""
     run(create(env={"A": "1"}, tags=["t"], type="protected", revision="main", wait_for_completion=False))
     made = emulator.endpoint("demo")
     assert (
@@ -247,7 +247,7 @@ def test_a_secret_that_is_none_is_refused_before_anything_is_sent(
     ],
 )
 def test_bad_arguments_are_refused_before_any_request(emulator: Emulator, changes: dict[str, Any], words: str) -> None:
-    """What the service would refuse anyway, and a template has become, is told at once, without retries."""
+    """If a rendered value is one that the service would refuse, the task fails at once, without retries."""
     operator = create(**dict.fromkeys(changes, "{{ params.x }}"))
     for name, rendered in changes.items():
         setattr(operator, name, rendered)
@@ -271,13 +271,15 @@ def test_without_preflight_the_service_says_it(emulator: Emulator) -> None:
 
 
 def test_a_hardware_list_that_does_not_come_is_no_obstacle(emulator: Emulator) -> None:
-    """The check before the create is a service to the user: without an answer the create goes on."""
+    """The check before the create is a service to the user: without an answer the create continues."""
     emulator.add_fault("/v2/provider", status=403)
     assert run(create())["state"] == "running"
 
 
 def test_no_capacity_is_said_before_the_create(emulator: Emulator) -> None:
-    """Hardware that can't be had is an error that a retry may mend, names what can be had, and creates nothing."""
+    """Unavailable hardware is an error that a retry may mend. The error names available hardware, and nothing is
+    created.
+    """
     emulator.set_capacity("intel-icl", available=False)
     with pytest.raises(NoCapacityError, match=r"not available at the moment\. Available: aws") as caught:
         run(create())
@@ -458,7 +460,7 @@ def test_recreate_replaces_any_endpoint(emulator: Emulator, there: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"instance_size": "x9"}, {"instance_type": "intel-spr"}])
 def test_recreate_deletes_nothing_that_it_can_not_replace(emulator: Emulator, changes: dict[str, Any]) -> None:
-    """Unknown hardware, or hardware that can't be had now, is found before the endpoint is deleted."""
+    """Unknown or unavailable hardware is found before the endpoint is deleted."""
     into(emulator, "running")
     emulator.set_capacity("intel-spr", available=False)
     before = len(calls(emulator))
@@ -495,7 +497,7 @@ def test_a_name_that_is_taken_in_between_is_refused_when_told_so(emulator: Emula
 
 
 def test_the_catalog_is_not_touched(emulator: Emulator) -> None:
-    """A create asks the control plane, whoami and the endpoint itself, and nobody else."""
+    """A create sends requests to the control plane, whoami and the endpoint only."""
     run(create())
     assert {"v2", "api", "endpoints"} == {line.split("/")[1] for line in received(emulator)}
     assert not [line for line in received(emulator) if "catalog" in line]

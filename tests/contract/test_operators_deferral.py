@@ -91,7 +91,7 @@ def test_a_deferral_tells_its_trigger_when_it_began(emulator: Emulator) -> None:
 
 
 def test_a_kill_in_the_first_seconds_acts_at_once(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trigger knows already that the endpoint is ready, and nobody waits for the event any more."""
+    """The trigger knows already that the endpoint is ready, and no task waits for the event any more."""
     run(create())
     monkeypatch.setenv(PAUSE, "3600")
     trigger = InferenceEndpointTrigger("demo", started=time.time(), namespace="acme", release_on_kill="pause")

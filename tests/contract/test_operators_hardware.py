@@ -63,7 +63,7 @@ def test_by_price_the_cheapest_comes_first(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("preflight", [True, False])
 def test_no_capacity_leads_to_the_next(emulator: Emulator, preflight: bool) -> None:
-    """Whether the list says so before, or the service's answer to the create does."""
+    """Whether the list shows it before, or the service's answer to the create does."""
     emulator.set_capacity("nvidia-l4", available=False)
     run(create(L4, T4, preflight=preflight))
     assert (T4, ["POST "] * (1 if preflight else 2)) == (place(emulator), calls(emulator))
@@ -71,7 +71,7 @@ def test_no_capacity_leads_to_the_next(emulator: Emulator, preflight: bool) -> N
 
 @pytest.mark.parametrize("preflight", [True, False])
 def test_a_used_up_quota_leads_to_the_next(emulator: Emulator, preflight: bool) -> None:
-    """Another kind of accelerator has a quota of its own."""
+    """Another kind of accelerator has a separate quota."""
     emulator.set_quota("nvidia-l4", 0)
     run(create(L4, T4, preflight=preflight))
     assert place(emulator) == T4
@@ -150,7 +150,7 @@ class Attempt(TaskInstance):
 
 
 def test_a_retry_goes_through_the_choices_again(emulator: Emulator) -> None:
-    """What the killed attempt left is its own, and failed: it is deleted, and the search begins anew."""
+    """What the killed attempt left belongs to it, and has failed: it is deleted, and the search starts again."""
     emulator.behave("demo", fail="not today")
     run(create(L4, T4, wait_for_completion=False), {"ti": Attempt()})
     emulator.advance(1)

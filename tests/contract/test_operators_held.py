@@ -72,14 +72,14 @@ def test_what_changes_an_endpoint_in_use_is_refused(emulator: Emulator, use: Use
 
 @pytest.mark.parametrize("action", REFUSED)
 def test_force_does_not_ask(emulator: Emulator, use: Use, action: str) -> None:
-    """Whoever says so changes it under the others."""
+    """`force=True` changes the endpoint although others use it."""
     run(REFUSED[action](force=True), Run("run-2").context("t"))
     assert USED != calls(emulator)
 
 
 @pytest.mark.parametrize("left", LEFT)
 def test_what_stops_an_endpoint_in_use_is_left_to_who_uses_it(emulator: Emulator, use: Use, left: str) -> None:
-    """It goes on for them; the last one to leave stops it, though that one has found it running."""
+    """It keeps running for them. The last one to leave stops it, although that one found it running."""
     assert "running" == run(LEFT[left](), Run("run-2").context("t"))["state"]
     assert calls(emulator) == USED
     use.release()
@@ -88,7 +88,7 @@ def test_what_stops_an_endpoint_in_use_is_left_to_who_uses_it(emulator: Emulator
 
 @pytest.mark.parametrize("left", LEFT)
 def test_force_stops_it_under_the_others(emulator: Emulator, use: Use, left: str) -> None:
-    """Whoever says so stops the bill at once."""
+    """`force=True` stops the bill at once."""
     run(LEFT[left](force=True), Run("run-2").context("t"))
     assert left == state(emulator)
 
@@ -110,7 +110,7 @@ def test_what_stands_beside_the_use_in_its_own_run_is_refused(emulator: Emulator
 
 @pytest.mark.parametrize("left", LEFT)
 def test_what_stands_beside_the_use_in_its_own_run_stops_nothing(emulator: Emulator, use: Use, left: str) -> None:
-    """The use goes on, and stops the endpoint when it leaves."""
+    """The use continues, and stops the endpoint when it leaves."""
     run(LEFT[left](), use.dag_run.context("t"))
     assert calls(emulator) == USED
     use.release()

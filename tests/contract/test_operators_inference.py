@@ -160,7 +160,7 @@ def test_one_that_falls_asleep_before_the_call_is_held_by_the_proxy(emulator: Em
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_paused_endpoint_is_an_error_at_once(emulator: Emulator, deferrable: bool) -> None:
-    """Nobody resumes it, so nothing is waited for and nothing is sent."""
+    """No task resumes it, so nothing is waited for and nothing is sent."""
     run(create())
     run(PauseInferenceEndpointOperator(task_id="p", endpoint="demo"))
     with pytest.raises(EndpointFailedError, match="paused and is not being resumed"):
@@ -176,7 +176,7 @@ def test_a_missing_endpoint_is_an_error_at_once(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_start_that_takes_too_long(emulator: Emulator, deferrable: bool) -> None:
-    """`startup_timeout` bounds the wait; the endpoint is not this task's and goes on."""
+    """`startup_timeout` bounds the wait; the endpoint does not belong to this task and keeps running."""
     emulator.behave("demo", initializing_seconds=600)
     run(create(wait_for_completion=False))
     operator = ask(startup_timeout=0.5, deferrable=deferrable)
@@ -186,7 +186,7 @@ def test_a_start_that_takes_too_long(emulator: Emulator, deferrable: bool) -> No
 
 
 def test_a_kill_ends_the_wait(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the signal Airflow lets `execute` go on: the wait ends, and nothing is sent."""
+    """After the signal Airflow lets `execute` continue: the wait ends, and nothing is sent."""
     emulator.behave("demo", initializing_seconds=600)
     run(create(wait_for_completion=False))
     operator = ask("text-generation")
@@ -213,7 +213,7 @@ def test_a_task_that_the_engine_does_not_serve(emulator: Emulator) -> None:
 
 
 def test_an_answer_that_is_no_json(emulator: Emulator) -> None:
-    """A page of HTML in place of an answer is an error that says so, and never a result."""
+    """A page of HTML in place of an answer is an error that names HTML, and never a result."""
     run(create(custom_image=VLLM))
     emulator.add_fault("/endpoints/.*/v1/chat/completions", kind="not_json")
     with pytest.raises((InferenceError, AirflowFailException), match="JSON"):
@@ -250,7 +250,7 @@ def test_the_link_is_there(emulator: Emulator) -> None:
 
 
 def test_a_task_that_is_not_served_names_what_the_endpoint_was_created_with(emulator: Emulator, tmp_path: Path) -> None:
-    """The endpoint is there and runs: a 404 is no sign that it was deleted, and no retry helps."""
+    """The endpoint exists and runs: a 404 does not mean that it was deleted, and a retry does not help."""
     run(create())
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
     files: dict[str, Any] = {"input_path": str(tmp_path / "in.jsonl"), "output_path": str(tmp_path / "out.jsonl")}

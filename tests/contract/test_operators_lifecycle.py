@@ -57,7 +57,7 @@ def gone(emulator: Emulator) -> bool:
 
 @pytest.mark.parametrize("start", ["running", "paused", "scaledToZero", "pending", "failed"])
 def test_pause_from_any_state(emulator: Emulator, start: str) -> None:
-    """Whatever the endpoint did: it is paused afterwards, and the result says so."""
+    """Whatever the endpoint did: it is paused afterwards, and the result has this state."""
     begin(emulator, start)
     assert run(op(PauseInferenceEndpointOperator))["state"] == "paused"
     assert run(op(PauseInferenceEndpointOperator))["state"] == "paused"
@@ -164,7 +164,7 @@ def test_a_missing_endpoint(emulator: Emulator, kind: type[Any], deferrable: boo
 
 @pytest.mark.parametrize("kind", [*RELEASING, ResumeInferenceEndpointOperator, UpdateInferenceEndpointOperator])
 def test_a_bad_name_is_refused_before_any_request(emulator: Emulator, kind: type[Any]) -> None:
-    """An unrendered or misspelt name asks nobody."""
+    """For an unrendered or misspelt name no request is sent."""
     with pytest.raises(AirflowFailException, match="lower-case"):
         run(op(kind, endpoint="{{ not rendered }}"))
     assert received(emulator) == []
@@ -201,7 +201,7 @@ def test_pause_rides_out_an_outage(demo: Emulator) -> None:
 @pytest.mark.parametrize("start", ["running", "paused", "failed", "scaledToZero"])
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_resume(emulator: Emulator, start: str, deferrable: bool) -> None:
-    """From any of these the endpoint answers in the end; that it runs already is no error."""
+    """From any of these states the endpoint answers in the end; a running endpoint is not an error."""
     begin(emulator, start)
     operator = op(ResumeInferenceEndpointOperator, deferrable=deferrable)
     result = run_deferred(operator) if deferrable else run(operator)
@@ -236,7 +236,7 @@ def test_update(demo: Emulator, deferrable: bool) -> None:
 
 
 def test_update_takes_changes_as_one_argument_too(demo: Emulator) -> None:
-    """`changes` is what mapping and templates use; together with arguments of their own they add up."""
+    """`changes` is what mapping and templates use; single arguments are added to it."""
     run(op(UpdateInferenceEndpointOperator, changes={"max_replica": 2, "tags": ["a"]}, scale_to_zero_timeout=30))
     after = demo.endpoint("demo")
     assert (after["compute"]["scaling"]["maxReplica"], after["compute"]["scaling"]["scaleToZeroTimeout"]) == (2, 30)
@@ -277,7 +277,7 @@ def test_update_of_a_stopped_endpoint_does_not_start_it(emulator: Emulator, star
 
 
 def test_an_update_that_gives_a_replica_that_always_runs_starts_what_is_at_zero(emulator: Emulator) -> None:
-    """The wait goes on until it answers (s2s-endpoint wakes endpoints in this way)."""
+    """The wait continues until it answers (s2s-endpoint wakes endpoints in this way)."""
     begin(emulator, "scaledToZero")
     assert run(op(UpdateInferenceEndpointOperator, min_replica=1))["state"] == "running"
 

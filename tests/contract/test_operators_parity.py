@@ -55,7 +55,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 class Cell:
-    """One cell: the operator is made anew for each process that the task has."""
+    """One cell: a new operator for each process that the task has."""
 
     def __init__(self, kind: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
         self.kind, self.emulator, self.monkeypatch, self.given = kind, emulator, monkeypatch, given

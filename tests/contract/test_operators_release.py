@@ -89,7 +89,7 @@ def test_on_failure(emulator: Emulator, policy: str) -> None:
 
 
 def test_an_unknown_policy_is_refused_when_the_dag_is_read() -> None:
-    """A misspelt policy is no surprise at the moment it is needed."""
+    """A misspelt policy fails early, and not at the moment when the policy is needed."""
     with pytest.raises(ValueError, match=r"on_kill='stop' is not valid\. Use one of pause"):
         create(on_kill="stop")
 
@@ -191,7 +191,7 @@ def test_on_kill_at_the_deferral(slow: Emulator, monkeypatch: pytest.MonkeyPatch
 def test_a_killed_task_does_not_defer_or_succeed(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
-    """After the signal Airflow lets `execute` go on; it must not hand the wait to a triggerer."""
+    """After the signal Airflow lets `execute` continue; it must not hand the wait to a triggerer."""
     operator = create(deferrable=deferrable)
     original = operator._arrive
 
@@ -217,7 +217,7 @@ def test_a_killed_task_does_not_defer_or_succeed(
     ],
 )
 def test_marked_while_it_still_runs(slow: Emulator, states: dict[str, Any] | None, expected: list[str]) -> None:
-    """Airflow refuses the deferral of a task that was marked meanwhile, and tells nobody: it is asked before."""
+    """Airflow silently refuses the deferral of a task that was marked: its state is read before."""
     with pytest.raises(TaskDeferred if expected == ["POST "] else TaskKilledError):
         run(create(deferrable=True), context_of_a_task_in(states))
     assert expected == calls(slow)
@@ -250,7 +250,7 @@ def test_a_release_that_fails_is_tried_again_and_said(slow: Emulator) -> None:
 def test_an_unforeseen_error_releases_too(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Whatever it was: what the task started must not go on billing, and the error is the one that is raised."""
+    """Whatever the error was: what the task started is stopped, and the task raises this error."""
     operator = create()
 
     def broken(*_: Any, **__: Any) -> None:
@@ -324,7 +324,7 @@ def test_the_release_survives_a_deferral(slow: Emulator, policy: str) -> None:
 
 
 def test_a_deferral_of_a_reused_endpoint_releases_nothing(emulator: Emulator) -> None:
-    """The other way round: what ran already goes on running when the deferred wait fails."""
+    """The other way round: an endpoint that was running keeps running if the deferred wait fails."""
     run(create())
     emulator.add_fault("/endpoints/", status=503)
     deferral = deferred(create(deferrable=True, timeout=1))
@@ -366,7 +366,7 @@ def test_a_deferral_that_airflow_ends_leaves_a_reused_endpoint(emulator: Emulato
 
 
 def test_a_lost_connection_does_not_hide_the_error(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the connection is gone, that is said in the log, and the task fails with the reason that led there."""
+    """If the connection is gone, the log says this, and the task fails with the original reason."""
     operator = create(deferrable=True)
     deferral = deferred(operator)
     monkeypatch.delenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT")
@@ -435,7 +435,7 @@ def test_a_kill_after_a_deferral_looks_no_connection_up(slow: Emulator, monkeypa
 
 
 def test_a_claim_that_can_not_be_left_releases(slow: Emulator) -> None:
-    """No trigger comes to be then, and nobody else would know that the endpoint was started."""
+    """In this case no trigger exists, and no other process would know that the endpoint was started."""
     with pytest.raises(OSError, match="no room"):
         run(create(deferrable=True), _without_xcom())
     assert calls(slow) == ["POST ", "POST /demo/pause"]

@@ -115,7 +115,7 @@ def test_health_can_be_left_out(emulator: Emulator, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_timeout_means_the_same_everywhere(emulator: Emulator, mode: str) -> None:
-    """Wall-clock time since the start of the attempt; what is said names the state."""
+    """Wall-clock time since the start of the attempt; the error names the state."""
     starting(emulator, initializing_seconds=600)
     with pytest.raises(AirflowSensorTimeout, match=r"Not running after .* it is initializing"):
         watch(mode, timeout=0.3)
@@ -142,7 +142,7 @@ def test_a_failed_start_ends_it_with_the_log(emulator: Emulator, mode: str) -> N
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_secret_that_the_container_prints_is_not_quoted(emulator: Emulator, mode: str) -> None:
-    """The sensor was told no secrets: the endpoint's own names of secrets and variables say what to hide."""
+    """The sensor was given no secrets: the endpoint's names of secrets and variables decide what to hide."""
     emulator.behave("demo", fail="bad API_KEY=plain-secret-1", logs=("API_KEY: 'plain-secret-1'", "HF_HOME=/plain"))
     secrets, env = {"API_KEY": "plain-secret-1"}, {"HF_HOME": "/plain"}
     run(create(wait_for_completion=False, secrets=secrets, env=env))
@@ -165,7 +165,7 @@ def test_a_failed_update_ends_it(emulator: Emulator, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_paused_ends_it(emulator: Emulator, mode: str) -> None:
-    """A paused endpoint never wakes by itself: the error says so and names the operator that resumes."""
+    """A paused endpoint never wakes by itself: the error names the pause and the operator that resumes."""
     run(create())
     run(PauseInferenceEndpointOperator(task_id="p", endpoint="demo"))
     with pytest.raises(AirflowFailException, match=r"paused and is not being resumed.*ResumeInferenceEndpointOperator"):
@@ -197,7 +197,7 @@ def test_an_endpoint_that_is_deleted_meanwhile(emulator: Emulator, mode: str) ->
     ids=lambda fault: str(next(iter(fault.values()))),
 )
 def test_passing_errors_are_ridden_out(emulator: Emulator, mode: str, fault: dict[str, Any]) -> None:
-    """An outage, a rate limit, a lost connection, an answer that is no JSON: looked again."""
+    """An outage, a rate limit, a lost connection, an answer that is not JSON: the sensor looks again."""
     run(create())
     emulator.add_fault("/v2/endpoint/acme/demo$", method="GET", count=2, **fault)
     assert watch(mode)["state"] == "running"
@@ -220,7 +220,7 @@ def test_a_refusal_is_not_ridden_out(monkeypatch: pytest.MonkeyPatch, mode: str,
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_token_that_is_refused_in_the_middle(emulator: Emulator, mode: str) -> None:
-    """The token is revoked while the wait goes on: the wait ends."""
+    """The token is revoked during the wait: the wait ends."""
     starting(emulator, initializing_seconds=600)
     emulator.add_fault("/v2/endpoint/acme/demo$", method="GET", status=401, skip=2)
     with pytest.raises(AirflowFailException, match="does not accept the token"):
@@ -229,7 +229,7 @@ def test_a_token_that_is_refused_in_the_middle(emulator: Emulator, mode: str) ->
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_token_that_may_not_call(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """The endpoint runs and its health route answers 401 or 403: that is said, with the permission that lacks."""
+    """The endpoint runs and its health route answers 401 or 403: the error names the missing permission."""
     manager = Token("hf_Manager1", frozenset({"read", "write"}))
     with connected(monkeypatch, tokens=(manager,)) as emulator:
         run(create())
@@ -277,7 +277,7 @@ def test_other_target_states(emulator: Emulator, mode: str, targets: Any, there:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_deletion_can_be_waited_for(emulator: Emulator, mode: str) -> None:
-    """`deleted` is a target of its own; there is no summary then."""
+    """`deleted` is a separate target; it has no summary."""
     run(create())
     emulator.behave("demo", deleting_seconds=0.3)
     run(DeleteInferenceEndpointOperator(task_id="d", endpoint="demo", wait_for_completion=False))
@@ -299,7 +299,7 @@ def test_reschedule_gives_the_worker_back(emulator: Emulator) -> None:
 
 
 def test_reschedule_counts_from_the_first_look(emulator: Emulator) -> None:
-    """A new process goes on with the same deadline."""
+    """A new process continues with the same deadline."""
     starting(emulator, initializing_seconds=600)
     context = new_context()
     context["ti"].first_reschedule = datetime.now(UTC) - timedelta(seconds=61)
@@ -308,7 +308,7 @@ def test_reschedule_counts_from_the_first_look(emulator: Emulator) -> None:
 
 
 def test_a_look_after_the_deadline_still_counts(emulator: Emulator) -> None:
-    """The endpoint got ready while nobody looked: that is no timeout."""
+    """The endpoint became ready between two looks: this is not a timeout."""
     run(create())
     context = new_context()
     context["ti"].first_reschedule = datetime.now(UTC) - timedelta(hours=2)
@@ -372,7 +372,7 @@ def test_a_trigger_fires_exactly_once_and_changes_nothing(emulator: Emulator, tw
 
 
 def test_a_trigger_knows_that_it_fired(emulator: Emulator) -> None:
-    """`_fired` is set before the event is handed out: what Airflow does to it afterwards is no kill."""
+    """`_fired` is set before the event is handed out: what Airflow does to the trigger after that is not a kill."""
     run(create())
     trigger = InferenceEndpointTrigger(endpoint="demo", started=time.time())
 
@@ -444,7 +444,7 @@ def test_errors_of_the_wait_are_events(
 
 
 def test_an_unforeseen_error_is_an_event_too(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug, or the triggerer's own trouble, is told to the task, which may try again."""
+    """A bug, or a failure of the triggerer, reaches the task, which may retry."""
 
     async def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a bug")

@@ -131,7 +131,7 @@ def test_a_division_that_is_none_is_told_when_the_dag_is_read() -> None:
 def test_a_shard_that_cannot_be_run_wakes_no_endpoint(
     emulator: Emulator, paths: dict[str, Any], shard: Any, changes: dict[str, Any], words: str
 ) -> None:
-    """It fails for good, before anything is asked of the service."""
+    """It fails without a retry, before any request to the service."""
     shards = plan(paths)
     before = received(emulator)
     (task, *_) = mapped(paths, [shard or shards[0]], **changes)

@@ -205,7 +205,7 @@ def test_a_run_of_a_dag_that_is_switched_off_is_told(emulator: Emulator, leases:
 
 @pytest.mark.parametrize("use", [("d", "r 1", "g.acquire", None), ("d", "r 1", "g.acquire", -1), ("d", "r 1", "t", 3)])
 def test_whose_a_lease_is_can_be_read_back(use: tuple[str, str, str, int | None]) -> None:
-    """A person may name a run as they like, with spaces; what is no such name is nobody's."""
+    """A person may name a run with any text, spaces included; a text that is not such a name belongs to no run."""
     assert run_of_holder(holder_name(*use)) == ("d", "r 1")
     assert run_of_holder("other/r9/group") is None
 
@@ -214,7 +214,7 @@ def test_whose_a_lease_is_can_be_read_back(use: tuple[str, str, str, int | None]
 def test_what_a_crashed_use_has_found_running_is_left_running(
     emulator: Emulator, leases: Path, found: str, verdict: str
 ) -> None:
-    """It runs for somebody else; what the use has resumed runs for nobody."""
+    """It runs for another use; an endpoint that the use has resumed runs for no use."""
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("theirs", **MODEL)
     lease = replace(new_lease("nightly r7 use.acquire", time.time() - 7200, 600.0), found=found)
@@ -297,7 +297,7 @@ def test_a_note_is_no_reason_to_fail(emulator: Emulator, leases: Path, caplog: p
 
 
 def test_what_is_left_alone_costs_no_request(emulator: Emulator) -> None:
-    """Of an endpoint that is nobody's, or that no name asks for, neither replicas nor anything else is asked."""
+    """For an endpoint that no run owns, or that no name asks for, the sweep reads neither replicas nor other data."""
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("theirs", **MODEL)
     started("ours")

@@ -197,7 +197,7 @@ def test_a_group_that_keeps_what_it_found_running_says_so(emulator: Emulator, le
 
 
 def test_a_deployment_that_finds_its_endpoint_running_keeps_it(emulator: Emulator) -> None:
-    """Whoever started the endpoint is done with it; the DAG that wants it to stay says so."""
+    """The run that started the endpoint has finished; a DAG that keeps the endpoint sets `keep`."""
     run(create("demo", keep=False), context("crashed"))
     run(ResumeInferenceEndpointOperator(task_id="start", endpoint="demo", **FAST), context())
     assert "nightly/r1/start keeps it until it is released by hand" == sweep()["demo"]["reason"]

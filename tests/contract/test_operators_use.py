@@ -379,7 +379,7 @@ def kill_deferred(monkeypatch: pytest.MonkeyPatch, use: Use, between: Any = None
 
 
 def test_a_start_that_is_killed_alone_pauses(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else uses the endpoint, so the trigger need not wait for the release."""
+    """No other run uses the endpoint, so the trigger need not wait for the release."""
     use = Use()
     use.acquire()
     kill_deferred(monkeypatch, use)
@@ -502,7 +502,7 @@ def test_work_that_takes_long_renews_it_again(emulator: Emulator, tmp_path: Path
 def test_without_a_store_a_quiet_endpoint_is_released(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody can say who uses it; the service says that nobody does."""
+    """The leases cannot be read, and the service reports no use."""
     (tmp_path / "no-folder").touch()
     connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/no-folder")
     use = Use()
@@ -562,7 +562,7 @@ def test_a_release_that_cannot_read_the_leases_fails_and_its_retry_releases(
 def test_a_release_that_the_service_refuses_is_told_by_the_words_to_alert_on(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And its lease holds nobody up: the next one out tries to switch off again."""
+    """And its lease blocks no other run: the next one to leave tries to stop the endpoint again."""
     first, second = Use("run-1"), Use("run-2")
     first.acquire()
     first.create()
@@ -580,7 +580,7 @@ def test_a_release_that_the_service_refuses_is_told_by_the_words_to_alert_on(
 
 
 def test_a_lease_whose_run_has_ended_holds_nobody_up(emulator: Emulator, tmp_path: Path) -> None:
-    """Its worker was killed for good, and six hours are left of its lease."""
+    """Its worker was killed by SIGKILL, and its lease lasts six more hours."""
     run(create_one())
     bring(emulator, "paused")
     _, other = shared()

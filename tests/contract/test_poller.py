@@ -150,7 +150,7 @@ def test_a_few_waits_cost_no_more_than_polling_alone() -> None:
 
 
 def test_an_endpoint_that_is_deleted_ends_its_own_wait_only() -> None:
-    """The others go on."""
+    """The others continue."""
     with Emulator(token=TOKEN, namespace="acme", initializing_seconds=2.0) as emulator:
         emulator.behave("goes", initializing_seconds=600)
         create(emulator, "stays", "goes")
@@ -243,7 +243,7 @@ def test_the_deadline_ends_a_wait() -> None:
 
 
 def test_a_lookup_that_fails_is_everybodys_error_and_the_next_wait_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that does not exist must not leave anybody waiting, nor break the poller for good."""
+    """A connection that does not exist must not leave a waiter waiting, and must not break the poller permanently."""
     with Emulator(token=TOKEN, namespace="acme") as emulator:
         create(emulator, "a")
         waiting = Waiting(emulator)
@@ -263,7 +263,7 @@ def test_a_lookup_that_fails_is_everybodys_error_and_the_next_wait_tries_again(m
 
 
 def test_the_poller_ends_after_the_last_waiter_and_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked for nobody; a later waiter finds a new lookup."""
+    """Without a waiter no request is sent; a later waiter finds a new lookup."""
     monkeypatch.setattr(poller_module, "_LINGER", 0.2)
     with Emulator(token=TOKEN, namespace="acme") as emulator:
         create(emulator, "a")
@@ -299,7 +299,7 @@ def test_a_cancelled_waiter_is_forgotten_and_the_others_are_served() -> None:
 
 
 def test_who_shares_a_poller() -> None:
-    """The same connection and namespace in the same event loop, and nobody else."""
+    """Only waits on the same connection and namespace in the same event loop."""
 
     async def play() -> None:
         async def open_client() -> AsyncEndpointsClient:

@@ -1,4 +1,6 @@
-"""What a template has become is held to the annotation of its argument: no traceback, and nothing done before."""
+"""The value of a rendered template is checked by the annotation of its argument: no traceback, and nothing done
+before.
+"""
 
 from __future__ import annotations
 

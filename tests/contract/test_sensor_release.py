@@ -78,7 +78,7 @@ def test_on_failure(emulator: Emulator, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_skip_is_a_bad_end_too(slow: Emulator, mode: str) -> None:
-    """`soft_fail` changes what becomes of the task, not of the endpoint."""
+    """`soft_fail` changes the end of the task, not what happens to the endpoint."""
     with pytest.raises(AirflowSkipException):
         watch(mode, timeout=0.3, soft_fail=True, on_timeout="pause")
     assert done(slow) == ["POST /demo/pause"]
@@ -121,7 +121,7 @@ class Interrupted(InferenceEndpointSensor):
 @pytest.mark.parametrize("how", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_on_kill_on_a_worker(slow: Emulator, how: dict[str, Any], policy: str) -> None:
-    """SIGTERM does what `on_kill` says, once, and the task neither goes on to wait nor succeeds nor is skipped."""
+    """On SIGTERM `on_kill` is applied once, and the task neither waits again nor succeeds nor is skipped."""
     made = Interrupted(
         task_id="wait",
         endpoint="demo",
@@ -159,7 +159,7 @@ def test_a_deferral_that_airflow_ends(slow: Emulator, error: str, policy: str) -
 
 
 def test_an_event_that_ends_badly_releases_once(slow: Emulator) -> None:
-    """Where Airflow goes on with the task in order, `resume_execution` adds nothing of its own."""
+    """If Airflow resumes the task in order, `resume_execution` adds nothing."""
     event = {"status": "timeout", "name": "demo", "reason": "late"}
     made = sensor("deferred", on_timeout="pause", on_failure="delete")
     with pytest.raises(AirflowSensorTimeout, match="late"):
@@ -199,13 +199,13 @@ def test_a_reschedule_is_no_end(slow: Emulator) -> None:
 
 @pytest.mark.parametrize("why", ["on_kill", "on_timeout", "on_failure"])
 def test_an_unknown_policy_is_refused_when_the_dag_is_read(why: str) -> None:
-    """A misspelt policy is no surprise at the moment it is needed."""
+    """A misspelt policy fails early, and not at the moment when the policy is needed."""
     with pytest.raises(ValueError, match=f"{why}='stop' is not valid. Use one of pause"):
         sensor("deferred", **{why: "stop"})
 
 
 def test_begun_in_the_triggerer(emulator: Emulator) -> None:
-    """`start_from_trigger`: the trigger is told by the DAG, for there is no attempt yet that could."""
+    """`start_from_trigger`: the DAG configures the trigger, because no attempt exists yet."""
     kwargs = InferenceEndpointSensor(
         task_id="wait", endpoint="demo", start_from_trigger=True, on_kill="pause", on_timeout="delete"
     ).start_trigger_args

@@ -87,7 +87,7 @@ def play_runs(states: dict[str, str], runs: int) -> None:
 
 
 def test_runs_that_end_and_runs_that_are_killed_leave_few(stored: Variables) -> None:
-    """Of 25 runs on two endpoints, a third of them killed: whoever releases last removes what the others left."""
+    """Of 25 runs on two endpoints, a third of them killed: the last release removes what the others left."""
     play_runs({}, RUNS)
     found = kinds(stored)
     assert found["nightly"] == 1
@@ -95,7 +95,7 @@ def test_runs_that_end_and_runs_that_are_killed_leave_few(stored: Variables) -> 
 
 
 def test_a_sweep_removes_the_leases_of_killed_runs(stored: Variables) -> None:
-    """Also where the last run was killed and nobody uses the endpoint again."""
+    """Also if the last run was killed and no later run uses the endpoint."""
     states: dict[str, str] = {}
     play_runs(states, runs=2)
     assert max(kinds(stored)[each] for each in ENDPOINTS) > 2

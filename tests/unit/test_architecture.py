@@ -294,7 +294,7 @@ def test_what_another_file_needs_is_not_private(path: Path) -> None:
 
 
 def circle_in(arrows: dict[str, set[str]]) -> list[str] | None:
-    """The nodes of a circle, None where there is none."""
+    """The nodes of a circle; None without a circle."""
     try:
         TopologicalSorter(arrows).prepare()
     except CycleError as error:

@@ -69,7 +69,7 @@ IN_A_GROUP = {"example_endpoint_for_a_task_group"}
 
 
 def load(name: str) -> DAG:
-    """The DAG in a file, loaded anew: what it reads of the environment it reads when it is imported."""
+    """The DAG in a file, loaded again: it reads the environment when it is imported."""
     spec = importlib.util.spec_from_file_location(f"loaded_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -222,7 +222,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def test_the_tickets_are_forty_rows_of_the_same_shape() -> None:
-    """Each has an id of its own, a product, and two to five sentences or a little more."""
+    """Each has a unique id, a product, and two to five sentences or a little more."""
     assert len(rows()) == 40
     assert {"id", "product", "text"} == set.union(*(set(row) for row in rows()))
     assert [f"T-{1000 + number}" for number in range(1, 41)] == [row["id"] for row in rows()]

@@ -92,6 +92,6 @@ def test_both_headers_are_read() -> None:
 
 
 def test_a_date_long_past_means_now() -> None:
-    """A date in the past is no negative wait."""
+    """A date in the past is not a negative wait."""
     past = (NOW - timedelta(days=400)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     assert parse_retry_after(past, NOW) == 0.0

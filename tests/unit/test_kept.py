@@ -91,7 +91,7 @@ def at_once(works: Iterable[Callable[[], object]]) -> None:
 
 
 def test_records_of_several_writers_are_all_there(make: Callable[[], Records]) -> None:
-    """Twelve that begin at the same moment: whoever finds its own gone writes it again."""
+    """Twelve that begin at the same moment: a writer that misses its own record writes it again."""
 
     def write(number: int) -> None:
         make().write(f"writer-{number}", {"number": number})
@@ -104,7 +104,7 @@ def test_records_of_several_writers_are_all_there(make: Callable[[], Records]) -
 def test_a_shared_variable_has_the_changes_of_all_its_writers(
     stand_in: Variables, request: pytest.FixtureRequest, airflow: str
 ) -> None:
-    """Twelve that begin at the same moment: whoever finds its own gone writes it again."""
+    """Twelve that begin at the same moment: a writer that misses its own record writes it again."""
     if airflow == "3.0":
         request.getfixturevalue("old")
     assert shared().read() is None
@@ -121,7 +121,7 @@ def test_a_change_that_never_stays_is_an_error(stand_in: Variables, monkeypatch:
 
 
 def test_a_record_is_replaced_and_removed(make: Callable[[], Records]) -> None:
-    """By its key; removing one that is not there is no error, and nothing is there before the first."""
+    """By its key; removing one that does not exist is not an error, and there is nothing before the first."""
     assert {} == make().read()
     make().write("one", 1)
     make().write("two", 2)
@@ -188,7 +188,7 @@ def test_nobody_puts_back_what_a_writer_has_replaced(stand_in: Variables) -> Non
 def test_a_record_that_somebody_removes_meanwhile_is_written_again(
     stand_in: Variables, old: Variables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As others do with that of a holder that has left: which is no store that loses what is written to it."""
+    """As others do with the record of a holder that has left: such a store loses nothing that is written to it."""
     write, written = VariableDocument.write, []
 
     def tidied_at_once(document: VariableDocument, record: object) -> None:
@@ -217,7 +217,7 @@ def test_several_may_write_one_record(make: Callable[[], Records]) -> None:
 
 
 def test_the_list_of_airflow_3_0_is_tidied(stand_in: Variables, old: Variables) -> None:
-    """By whoever adds to it: keys of records that are gone go then."""
+    """By a process that adds to it: keys of records that are gone are removed then."""
     for key in ("one", "two", "three"):
         separate().write(key, 1)
     separate().remove(["one", "two"])

@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.ownership import (
 
 
 class Attempt:
-    """A task instance as far as ownership asks it."""
+    """A task instance: only what ownership reads."""
 
     dag_id, task_id, map_index = "nightly", "create", -1
 

@@ -1,4 +1,4 @@
-"""What is said of a package that is not installed: one message, whose command is right."""
+"""The text about a package that is not installed: one message, with the right command."""
 
 from __future__ import annotations
 

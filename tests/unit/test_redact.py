@@ -32,7 +32,7 @@ TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
     ],
 )
 def test_tokens_are_redacted_wherever_they_stand(text: str, shown: str) -> None:
-    """Hugging Face tokens and bearer tokens never survive, even when nobody named them."""
+    """Hugging Face tokens and bearer tokens never survive, even if no caller named them."""
     assert shown == redact(text)
 
 
@@ -47,7 +47,7 @@ def test_tokens_are_redacted_wherever_they_stand(text: str, shown: str) -> None:
     ],
 )
 def test_a_signed_url_keeps_its_signature_to_itself(query: str) -> None:
-    """Whoever has it may read the file: an input, or a model that a container loads."""
+    """With such a URL anybody may read the file: an input, or a model that a container loads."""
     text = f"GET https://bucket/model.bin?{query} 200"
     assert text.format("***") == redact(text.format("aB3~xY%2Fz-_0"))
 
@@ -60,7 +60,7 @@ def test_a_url_s_password_is_hidden_whoever_the_user_is(user: str) -> None:
 
 @pytest.mark.parametrize("name", ["hf_endpoints_default", "No module named 'hf_transfer'", "hf_xet", "hf_hub_download"])
 def test_names_that_only_look_like_tokens_stay_readable(name: str) -> None:
-    """The connection's id and the modules that a container's log complains of are no tokens."""
+    """The connection's id, and modules in the log of a container, are not tokens."""
     assert name == redact(name)
 
 
@@ -140,7 +140,7 @@ def test_a_value_is_found_however_it_is_spelt(spell: Callable[[str], str], secre
     ],
 )
 def test_a_name_that_says_it_is_a_secret_is_enough(text: str, shown: str) -> None:
-    """Where nobody knows the endpoint's names: an error of the service, of a proxy, of an engine."""
+    """If the endpoint's names are unknown: an error of the service, of a proxy, of an engine."""
     assert shown == redact(text)
 
 

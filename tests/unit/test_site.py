@@ -59,7 +59,7 @@ def named(entries: list[Any]) -> Iterator[str]:
 
 
 def test_the_navigation_names_every_page_once() -> None:
-    """A page that no reader finds is none, and a name without a page is a dead link."""
+    """A page that readers cannot find is useless, and a name without a page is a dead link."""
     pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
     told = sorted(named(configuration()["nav"]))
     assert sorted(set(told)) == told

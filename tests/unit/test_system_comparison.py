@@ -77,7 +77,7 @@ def test_equal_records_have_no_difference() -> None:
     ],
 )
 def test_each_kind_of_difference_is_one_line(one: Exchange, other: Exchange, what: str) -> None:
-    """Status, field, type, text, header: each is told, and what is below a missing field is not told again."""
+    """Status, field, type, text, header: each is reported, and what is below a missing field is not reported again."""
     assert [what] == whats(between(record(one), record(other), NAMES))
 
 
@@ -89,7 +89,7 @@ def test_the_texts_of_the_market_are_not_compared() -> None:
 
 
 def test_outcomes_and_states_are_compared() -> None:
-    """A step that ended otherwise, or went through other states, is told even where each answer looks the same."""
+    """A step that ended otherwise, or went through other states, is reported even if each answer looks the same."""
     one = Recorder(outcomes={"wait": "ok"}, states={"wait": ["pending", "running"]})
     other = Recorder(outcomes={"wait": "EndpointFailedError"}, states={"wait": ["pending", "failed"]})
     assert whats(between(one, other, NAMES)) == [
@@ -130,7 +130,7 @@ def visited(emulator: Emulator) -> Recorder:
 
 
 def test_what_the_contract_does_not_say_is_listed(contract: Contract, emulator: Emulator) -> None:
-    """A missing field, a wrong type, a field that nobody wrote down, a status that nobody announced."""
+    """A missing field, a wrong type, a field that is not documented, a status that was not announced."""
     with EndpointsClient(emulator.token, base_url=emulator.url) as client:
         body = client.create(system.spec_of("hfe-system-unit")).raw
     assert contract.differences(record(exchange(body, path=f"{ACME}/the-endpoint"))) == []
@@ -237,7 +237,7 @@ def test_names_are_unique_and_fit() -> None:
 
 
 def test_it_is_skipped_without_a_token() -> None:
-    """Nobody's account is used by accident: the marker and the condition stand on the whole module."""
+    """No account is used by accident: the marker and the condition apply to the whole module."""
     assert "system" in [mark.name for mark in system.pytestmark]
     skip = next(mark for mark in system.pytestmark if mark.name == "skipif")
     assert (not system.TOKEN,) == skip.args

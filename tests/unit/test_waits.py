@@ -34,7 +34,7 @@ TOKEN = "hf_WaitsSecretToken"
 
 
 def test_the_tightest_limit_counts() -> None:
-    """Seconds and timedeltas mix, absent ones don't count, and without any there is no deadline."""
+    """Seconds and timedeltas mix, absent ones do not count, and without any there is no deadline."""
     assert deadline_after(100.0, 60, timedelta(seconds=5), None) == 105.0
     assert deadline_after(100.0, None, None) is None
 
@@ -67,7 +67,7 @@ def test_defaults_agree_with_the_decision_function() -> None:
 
 
 def test_seconds_left_are_by_the_wall() -> None:
-    """Below zero after the deadline; None where there is none."""
+    """Below zero after the deadline; None without a deadline."""
     assert WaitSpec("demo", None, 0.0).seconds_left is None
     left = WaitSpec("demo", None, 0.0, time.time() - 10).seconds_left
     assert left is not None
@@ -148,7 +148,7 @@ def test_an_event_repeats_no_message_of_a_container() -> None:
 
 @pytest.mark.parametrize("snapshot", [None, endpoint("paused"), endpoint("running"), endpoint("scaledToZero")])
 def test_what_did_not_break_is_not_explained(snapshot: Any) -> None:
-    """Nobody's log is read over an endpoint that is paused or gone."""
+    """The log of an endpoint that is paused or gone is not read."""
     with pytest.raises(EndpointFailedError, match="the reason"):
         conclude(event_of(Failed("the reason", snapshot), "tickets"), lambda _: pytest.fail("asked to explain"))
 

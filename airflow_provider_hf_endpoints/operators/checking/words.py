@@ -2,7 +2,7 @@
 
 A word that is nearly a known one is refused when the DAG is parsed. The service would refuse it in a create, but a
 request for a task that no engine has fails only when the endpoint is running. Any other word passes: the service may
-know more words than this list, and a handler of one's own may have any task.
+know more words than this list, and a custom handler may have any task.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def check_word(name: str, word: str) -> str:
         return word
     near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=_NEAR)
     if near:
-        own = " The task of a handler of your own is 'custom'." if name == "task" else ""
+        own = " The task of your own handler is 'custom'." if name == "task" else ""
         raise InvalidArgumentError(f"{name}={word!r} is not valid. Did you mean {near[0]!r}?{own}")
     return word
 

@@ -28,7 +28,7 @@ VLLM: dict[str, Any] = {"vLLM": {"url": "vllm/vllm-openai:v0.23.0", "healthRoute
 
 
 class Either:
-    """One of the two clients, called the same way; the asynchronous one on an event loop of its own."""
+    """One of the two clients, called the same way; the asynchronous one on a separate event loop."""
 
     def __init__(self, emulator: Emulator, asynchronous: bool, token: str = TOKEN, **options: Any) -> None:
         kind = AsyncEndpointsClient if asynchronous else EndpointsClient

@@ -86,7 +86,7 @@ def test_an_answer_that_is_no_json(emulator: Emulator, asynchronous: bool) -> No
 
 
 def test_nobody_listens(asynchronous: bool) -> None:
-    """A host where nothing is says so: unreachable, not a timeout."""
+    """If no server listens at the host, the error is "unreachable", not a timeout."""
     with Emulator(token=TOKEN, namespace="acme") as emulator:
         client = Either(emulator, asynchronous, retry_budget=0.1, namespace="acme")
     with pytest.raises(errors.ServiceUnreachableError, match="host"):

@@ -69,7 +69,7 @@ def test_every_argument_is_applied(emulator: Emulator, client: Either) -> None:
 
 
 def test_what_the_service_drops_is_reported(emulator: Emulator, client: Either) -> None:
-    """A setting that the engine does not know is dropped with a 200: the result says so."""
+    """The service answers 200 and drops a setting that the engine does not know: the result reports this."""
     image = {"vLLM": {**VLLM["vLLM"], "maxSequences": 8}}
     made = client.create(**{**GPU, "custom_image": image})
     assert [each.field for each in made.unapplied] == ["model.image.vLLM.maxSequences"]

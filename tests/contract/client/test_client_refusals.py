@@ -14,7 +14,7 @@ from tests.contract.client.client_play import GPU, TOKEN, Either, asked, goal
 
 
 def test_a_wrong_token(emulator: Emulator, asynchronous: bool) -> None:
-    """401 is said as such, with what to check and without the token, whatever was asked."""
+    """The error of a 401 names the 401 and what to check, without the token, whatever the request was."""
     client = Either(emulator, asynchronous, token="hf_WrongWrongWrong123", namespace="acme")
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("whoami", ()),
@@ -66,7 +66,7 @@ def test_a_token_that_may_manage_and_not_call(asynchronous: bool, to_zero: bool)
 
 
 def test_no_payment_method(asynchronous: bool) -> None:
-    """403 with words about payment is no token problem, and says who has to act."""
+    """A 403 with words about payment is not reported as a token problem; the error says who has to act."""
     with Emulator(token=TOKEN, namespace="acme", can_pay=False) as emulator:
         client = Either(emulator, asynchronous)
         with pytest.raises(errors.PaymentRequiredError, match="payment method") as caught:
@@ -87,7 +87,7 @@ def test_no_payment_method(asynchronous: bool) -> None:
 def test_bad_arguments_send_nothing(
     emulator: Emulator, client: Either, name: str, changes: dict[str, Any], words: str
 ) -> None:
-    """A name of 33 characters, five idle minutes, a type that is none: refused before any request."""
+    """A name of 33 characters, five idle minutes and an unknown type are refused before any request."""
     with pytest.raises(errors.InvalidArgumentError, match=words):
         client.create(name, **changes)
     assert emulator.requests == []
@@ -109,7 +109,7 @@ def test_no_capacity(emulator: Emulator, client: Either) -> None:
 
 
 def test_a_duplicate_name_and_a_used_up_quota(emulator: Emulator, client: Either) -> None:
-    """Both are 409: told apart by words, and by a look at the name."""
+    """Both are 409: their words, and a look at the name, distinguish them."""
     client.create()
     with pytest.raises(errors.NameTakenError):
         client.create()

@@ -56,7 +56,7 @@ def test_a_failed_update_says_why(emulator: Emulator, client: Either) -> None:
 
 
 def test_an_endpoint_deleted_while_it_is_waited_for(emulator: Emulator, client: Either) -> None:
-    """The wait ends with an error that says so, not at its deadline."""
+    """The wait ends with this error, and not at its deadline."""
     emulator.behave("tickets", initializing_seconds=HANG)
     other = EndpointsClient(TOKEN, base_url=emulator.url)
     client.create()
@@ -67,7 +67,7 @@ def test_an_endpoint_deleted_while_it_is_waited_for(emulator: Emulator, client: 
 
 
 def test_an_endpoint_paused_while_it_is_waited_for(emulator: Emulator, client: Either) -> None:
-    """Nobody resumes it, so the wait ends and names the pause."""
+    """No caller resumes it, so the wait ends and names the pause."""
     emulator.behave("tickets", initializing_seconds=HANG)
     other = EndpointsClient(TOKEN, base_url=emulator.url)
     client.create()
@@ -119,7 +119,7 @@ def test_a_deletion_is_waited_for_by_others(emulator: Emulator, client: Either) 
 
 
 def test_a_delete_that_does_not_end(emulator: Emulator, client: Either) -> None:
-    """An endpoint that stays is said to be still there."""
+    """If an endpoint remains after its deletion, the error says that it still exists."""
     emulator.behave("tickets", deleting_seconds=HANG)
     client.create()
     with pytest.raises(errors.InferenceEndpointTimeoutError, match="still exists"):

@@ -25,6 +25,6 @@ def test_the_picture_holds_the_report_line_by_line() -> None:
 
 
 def test_a_demo_that_did_not_end_makes_no_picture() -> None:
-    """An error says so, and nothing half is drawn."""
+    """The error names the cause, and no partial picture is drawn."""
     with pytest.raises(ValueError, match="did the demo end"):
         report_of("   0.1 s   demo   starting\n")

@@ -37,7 +37,7 @@ GOOD = Evidence(
 
 
 def test_a_good_run_has_no_problem() -> None:
-    """When everything is as promised, nothing is reported and the report says so."""
+    """If every promise was kept, the report has no failure and reports this."""
     assert problems(GOOD) == []
     assert "Everything is as it should be." in render(GOOD)
 
@@ -64,7 +64,7 @@ def with_answers(*answers: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_whatever_is_missing_is_a_problem(change: dict[str, Any], words: str) -> None:
-    """Each promise of the demo, broken alone, is said and makes the demo fail."""
+    """Each promise of the demo, broken alone, is reported and makes the demo fail."""
     evidence = dataclasses.replace(GOOD, **change)
     assert any(words in problem for problem in problems(evidence))
     assert "NOT AS IT SHOULD BE" in render(evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tokenize
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from dev.messages import PACKAGE, PAGE, Message, docstrings, messages, page
+
+TESTS = PAGE.parent.parent / "tests"
 
 pytestmark = pytest.mark.once
 
@@ -25,7 +28,11 @@ HABITS = {
     r"\bsuch a one\b": "the noun",
     r"\b(?:came|come|comes) to nothing\b": "failed",
     r"\bfrom here on\b|\bgoes on elsewhere\b": "now; another process continues",
-    r"\bpasses for\b": "is taken for",
+    r"\bpass(?:es)? for\b": "is taken for",
+    r"\bin vain\b": "without a result; failed",
+    r"\ball the same\b": "nevertheless; still",
+    r"\b[Ww]ho(?:ever)? (?:starts|stops|releases|acquires|pays) [^?,]*, (?:stops|starts|pays)\b": "the task that …",
+    r"\ba (?:pod template|handler|text|token) of your own\b": "your own …",
 }
 # Of errors and log lines only: a docstring may tell what a lease holds.
 HABITS_OF_MESSAGES = {
@@ -55,6 +62,20 @@ HABITS_OF_COMMENTS = {
     r"\b(?:has|have|is|are|was|were) told\b": "was given, was reported",
     r"\bis to be (?:had|told|asked|seen)\b": "is available, is known, must be read",
 }
+# Of the docstrings of tests, too.
+HABITS_OF_TESTS = {
+    r"\b(?:[Nn]obody|[Ww]hoever)\b": "no run, no task, the caller: the noun",
+    r"\banew\b": "again",
+    r"\bfor ever\b": "forever",
+    r"\bfor good\b": "without a retry; by SIGKILL; permanently",
+    r"\bwithout a word\b": "silently",
+    r"(?<![Tt]here )\b(?:is|are) no(?! longer| more| fewer| less)\b": "is not a …",
+    r"\bthat is none\b|\bwhat is none\b": "is not valid",
+    r"\bof (?:its|their) own\b": "separate; its …",
+    r"\bcan't be (?:had|told|asked|meant)\b": "is not available, is unknown",
+    r"\bas far as\b": "only; if",
+    r"\bwhat becomes of\b": "what happens to",
+}
 # What the emulator answers are the real service's and the engines' words.
 QUOTED = ("emulator/",)
 SENTENCE = 45  # words; a sentence above this holds more than one thought
@@ -66,7 +87,7 @@ def told() -> list[Message]:
 
 
 def found(habits: dict[str, str], texts: list[tuple[str, str]]) -> list[str]:
-    """Where a habit is met, with what to write in its place."""
+    """Each place of a habit, with what to write instead."""
     return [
         f"{place}: {match[0]!r}, write: {better}"
         for place, text in texts
@@ -108,7 +129,7 @@ def test_a_sentence_of_a_message_holds_one_thought() -> None:
 
 
 def test_an_error_that_ends_a_task_says_what_to_do() -> None:
-    """An error about a refused value that is two words long helps nobody: it has a second part."""
+    """An error about a refused value that is two words long is not enough: it needs a second part."""
     refusals = [each for each in told() if each.kind == "error" and "is not valid" in each.text]
     assert refusals
     assert [] == [
@@ -131,6 +152,20 @@ def comments() -> Iterator[tuple[str, str]]:
 def test_comments_are_plain_english() -> None:
     """A reader of the code reads it once, too."""
     assert [] == found(HABITS_OF_COMMENTS, list(comments()))
+
+
+def test_docstrings_of_tests_are_plain_english() -> None:
+    """A test's docstring says what the test checks, so that a failure is understood at the first reading."""
+    texts = [
+        (f"{path.relative_to(TESTS)}:{getattr(node, 'lineno', 1)}", " ".join(text.split()))
+        for folder in ("unit", "contract")
+        for path in sorted((TESTS / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module)
+        and (text := ast.get_docstring(node))
+    ]
+    assert texts
+    assert [] == found(HABITS_OF_TESTS, texts)
 
 
 def test_docstrings_are_plain_english() -> None:

@@ -88,7 +88,7 @@ def user(text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("image", [VLLM, SGLANG, LLAMACPP, TGI], ids=lambda image: next(iter(image)))
 def test_chat(image: dict[str, Any]) -> None:
-    """The answer repeats the last user message; usage counts words; max_tokens cuts and says so."""
+    """The answer repeats the last user message; usage counts words; max_tokens truncates, and the answer reports it."""
     messages = [{"role": "system", "content": "be brief"}, *user("a b c d")]
     whole = said(call(image, CHAT, {"messages": messages}))
     assert whole["choices"][0]["message"] == {"role": "assistant", "content": "Echo: a b c d"}
@@ -196,7 +196,7 @@ def test_embeddings() -> None:
 
 
 def test_llamacpp_blames_itself_for_a_long_embedding() -> None:
-    """A client's mistake sent as a 500: a trap for whoever retries every 5xx."""
+    """A client's mistake sent as a 500: a trap for clients that retry every 5xx."""
     long = {"input": "word " * 20}
     assert call(LLAMACPP, "/v1/embeddings", long, behaviour=Behaviour(context_length=10)).status == 500
     embeds: dict[str, Any] = {"task": "feature-extraction", "behaviour": Behaviour(context_length=10)}
@@ -231,7 +231,7 @@ def test_structured_output() -> None:
 
 
 def test_vllms_load_header() -> None:
-    """The load of the replica, for whoever asks for it, and nobody else."""
+    """The load of the replica, only for requests that ask for it."""
     asked = call(VLLM, CHAT, {"messages": user("x")}, headers={"endpoint-load-metrics-format": "TEXT"})
     assert asked.headers["endpoint-load-metrics"].startswith("TEXT named_metrics.kv_cache_usage_perc=")
     assert call(VLLM, CHAT, {"messages": user("x")}).headers == {}
@@ -334,7 +334,7 @@ def test_tei() -> None:
 
 
 def test_tei_limits() -> None:
-    """413 over 32 items and over 2 MB, worded otherwise on /v1; longer texts are cut without a word."""
+    """413 over 32 items and over 2 MB, with other words on /v1; longer texts are truncated silently."""
     many = ["x"] * 33
     flat = call(TEI, "/embed", {"inputs": many})
     assert (flat.status, said(flat)["error_type"]) == (413, "Validation")
@@ -413,7 +413,7 @@ def test_toolkit_pictures_and_sounds() -> None:
     ids=str,
 )
 def test_every_exception_of_the_toolkit_is_a_400(task: str, body: Any) -> None:
-    """With nothing but a text in it, so that a 400 is no proof of a bad request."""
+    """With only a text in it, so a 400 does not prove a bad request."""
     reply = call(TOOLKIT, "/", body, task=task)
     assert (reply.status, list(said(reply))) == (400, ["error"])
     assert isinstance(said(reply)["error"], str)

@@ -28,7 +28,7 @@ def test_settings_of_both_kinds() -> None:
 
 
 def test_variables_of_the_endpoint() -> None:
-    """EMULATOR_* variables change numbers and texts; what is no number, or negative, changes nothing."""
+    """EMULATOR_* variables change numbers and texts; a value that is not a number, or is negative, changes nothing."""
     env = {
         "EMULATOR_FAIL": "no",
         "EMULATOR_FAIL_STARTS": "2",

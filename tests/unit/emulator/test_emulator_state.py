@@ -75,7 +75,7 @@ def test_looking_changes_nothing(looks: list[float]) -> None:
 
 
 def test_idle_to_zero_at_its_moment() -> None:
-    """The idle timeout ends at its own second, even if nobody looks for a day."""
+    """The idle timeout ends at its exact second, even without a request for a day."""
     late = state.advance(running(), 86_400)
     assert late.state is State.SCALED_TO_ZERO
     assert moments(late)[-1] == (40 + 900, "scaledToZero")

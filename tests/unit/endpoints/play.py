@@ -98,7 +98,7 @@ def endpoint(state: str = "running", **status: Any) -> InferenceEndpoint:
 
 
 class Clock:
-    """A clock that only moves when told to."""
+    """A clock that moves only on request."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now

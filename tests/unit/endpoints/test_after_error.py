@@ -1,4 +1,4 @@
-"""What is said of a look that failed in passing."""
+"""The texts about a single look that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an endpoint may cost from a moment on: when a start is refused, when a wait ends, and what is said."""
+"""What an endpoint may cost from a moment on: when a start is refused, when a wait ends, and the texts about it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_costs_nothing_has_no_end() -> None:
 
 
 def test_it_travels() -> None:
-    """Through XCom, a deferral and a note; what is none is none."""
+    """Through XCom, a deferral and a note; without a budget the result is None."""
     opened = account(max_cost=2.0, max_runtime=60.0).with_lost(0.5)
     assert opened == Account.of({**opened.stored(), "key": "try 1"})
     assert 0.5 == opened.gone
@@ -97,6 +97,6 @@ def test_it_travels() -> None:
 
 
 def test_it_is_a_timeout_that_no_retry_mends() -> None:
-    """So that `on_timeout` applies, and the task fails for good."""
+    """So `on_timeout` applies, and the task fails without a retry."""
     assert issubclass(BudgetSpentError, InferenceEndpointTimeoutError)
     assert not BudgetSpentError.retryable

@@ -27,7 +27,7 @@ def test_news_is_the_beginning_of_a_watched_state(before: str, after: str) -> No
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_the_first_look_is_where_it_starts_from(asked: bool) -> None:
-    """Unless asked for, the state that was there before anybody watched is no news."""
+    """Unless requested, the state at the beginning of the watch is not an event."""
     assert is_news("failed", None, watch("failed", fire_on_start=asked)) is asked
     assert is_news("running", None, watch("failed", fire_on_start=True)) is False
 
@@ -89,7 +89,7 @@ def test_the_event_says_the_state_that_it_is_about() -> None:
 
 
 def test_the_event_of_a_deletion_names_what_is_gone() -> None:
-    """There is no endpoint to ask, only what was watched."""
+    """The endpoint does not exist; only the watched state is known."""
     told = news(DELETED, None, "tickets", "acme", "running")
     assert {"name": "tickets", "namespace": "acme", "state": "deleted", "url": None, "revision": None}.items() <= (
         told.items()

@@ -69,7 +69,7 @@ def test_an_image_answered_in_other_words_is_no_difference() -> None:
 
 
 def test_an_answer_with_an_odd_part_is_compared_all_the_same() -> None:
-    """A part of the answer that is no dict has dropped all that was sent in it, and is not quoted as a whole."""
+    """If a part of the answer is not a dict, everything sent in it counts as dropped, and the part is not quoted."""
     payload = spec(env={"KEY": SECRET}, secrets={"KEY": SECRET}, custom_router={"env": {"KEY": SECRET}}).payload()
     found = unapplied(payload, {**echo(payload), "model": 7, "compute": None, "customRouter": None})
     assert {"model.repository", "model.env.KEY", "compute.instanceType"} <= {each.field for each in found}
@@ -158,5 +158,5 @@ def test_what_the_spec_says_is_compared(arguments: dict[str, Any], path: str, va
     ],
 )
 def test_what_can_differ_in_the_same_endpoint(arguments: dict[str, Any], path: str, value: Any) -> None:
-    """Settings, what the spec leaves open, and what the answer does not tell are no conflict."""
+    """Settings, what the spec leaves open, and what the answer does not contain are not conflicts."""
     assert conflicts(spec(**arguments), existing(path, value)) == []

@@ -105,7 +105,7 @@ def test_whatever_is_printed_concealing_ends(printed: str) -> None:
 
 
 def test_odd_answers_have_no_names() -> None:
-    """An answer without a model, or with something else in its place, is quoted as it is."""
+    """An answer without a model, or with something else in its place, is quoted unchanged."""
     endpoint = with_secrets().model_copy(update={"raw": {"model": {"secrets": ["x"], "env": None}}})
     assert conceal("API_KEY=1", endpoint) == "API_KEY=1"
 
@@ -122,7 +122,7 @@ def test_words_are_concealed_before_they_are_cut() -> None:
 
 
 def test_an_endpoint_is_read_without_the_values_in_its_messages() -> None:
-    """Whoever quotes a message, or the service's whole answer, need not think of secrets."""
+    """Code that quotes a message, or the service's whole answer, does not have to handle secrets."""
     words = "LICENCE=plain value"
     endpoint = with_secrets("failed", message=words, errorMessage=words, agentMessage=words)
     assert ["LICENCE=***"] * 3 == [endpoint.message, endpoint.error_message, endpoint.agent_message]

@@ -126,7 +126,7 @@ def test_costs_are_told_by_the_work() -> None:
 
 
 def test_an_unlisted_price_makes_no_dollars() -> None:
-    """Minutes are still told, and that the price is missing."""
+    """The minutes are still reported, and that the price is missing."""
     cost = weighed(price_per_hour=None, replicas=[replica(0)]).for_work(rows=1, tokens=1)
     assert (None, None, None) == (cost.usd, cost.usd_per_1000_rows, cost.usd_per_million_tokens)
     assert "at an unknown price" in cost.summary()

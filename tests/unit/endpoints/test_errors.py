@@ -135,7 +135,7 @@ def test_every_answer_has_its_error(
     ],
 )
 def test_a_conflict_is_a_taken_name_only_where_one_is_taken(method: str, path: str, kind: type[ApiError]) -> None:
-    """Nobody is told to choose another name for an endpoint that they update; a quota is one everywhere."""
+    """An update never advises another name for the endpoint; a quota means the same everywhere."""
     parts: dict[str, Any] = {"method": method, "path": path, "status": 409, "headers": {}, "now": NOW}
     assert kind is type(error_from_response(body="Conflict", **parts))
     assert isinstance(error_from_response(body="Conflict: Quota exceeded", **parts), errors.QuotaExceededError)
@@ -207,7 +207,7 @@ def test_retry_after_is_carried(header: str, seconds: float | None) -> None:
 
 
 def test_a_redirect_says_where_to() -> None:
-    """Nobody follows it, and it does not change by being asked again: its target says who answered."""
+    """The client does not follow it, and a retry does not change it: its target says who answered."""
     error = of(302, "<html>moved</html>", headers={"location": f"https://login.example/?token={TOKEN}"})
     assert error.message == "redirected to https://login.example/?token=***"
     assert "A retry does not help." in str(error)

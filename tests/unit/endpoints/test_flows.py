@@ -49,7 +49,7 @@ def test_a_given_namespace_needs_no_question(argument: str | None, client: str, 
 
 
 def test_a_token_of_an_organisation_needs_a_namespace() -> None:
-    """Where the token belongs to no user there is no default, and the error says what to give."""
+    """If the token belongs to no user, there is no default, and the error says what to give."""
     play = Play({"type": "org", "name": "acme"}, namespace=None)
     with pytest.raises(errors.InvalidArgumentError, match=r"'acme'.*namespace"):
         play.run(flows.resolve_namespace(play.session, None))
@@ -83,7 +83,7 @@ def test_an_empty_list() -> None:
 
 @pytest.mark.parametrize("cursors", [["1", "1"], ["1", "2", "1"]])
 def test_a_cursor_that_comes_back_ends_the_list(cursors: list[str]) -> None:
-    """A service that repeats a cursor does not keep a client busy for ever."""
+    """A service that repeats a cursor does not keep a client busy forever."""
     play = Play(*(page("a", cursor=cursor) for cursor in cursors))
     with pytest.raises(errors.InvalidAnswerError, match="cursor"):
         play.run(flows.list_endpoints(play.session, None, {}))
@@ -91,14 +91,14 @@ def test_a_cursor_that_comes_back_ends_the_list(cursors: list[str]) -> None:
 
 @pytest.mark.parametrize("answer", [[], None, {}, {"items": None}, {"items": [7]}, {"items": [{}]}, {"items": "x"}])
 def test_an_odd_page_is_a_typed_error(answer: Any) -> None:
-    """A page that is none fails with the path, not with a KeyError."""
+    """A page that is not valid fails with the path, not with a KeyError."""
     play = Play(answer)
     with pytest.raises(errors.InvalidAnswerError, match="/v2/endpoint/acme"):
         play.run(flows.list_endpoints(play.session, None, {}))
 
 
 def test_everywhere_leaves_out_what_cannot_be_listed(caplog: pytest.LogCaptureFixture) -> None:
-    """Over the user and all organisations; one without billing answers 401 and is left out, and said so."""
+    """Over the user and all organisations; one without billing answers 401, is left out, and is named."""
     caplog.set_level(logging.INFO)
     play = Play(ME, page("a"), UNAUTHORIZED, page("c"), namespace=None)
     found = play.run(flows.list_endpoints(play.session, "*", {}))
@@ -121,7 +121,7 @@ def test_everywhere_works_for_a_token_of_one_organisation() -> None:
 
 
 def test_everywhere_needs_one_namespace_at_least() -> None:
-    """A token that may list nothing is told so, instead of being shown an empty list."""
+    """A token that may not list raises an error, and does not give an empty list."""
     play = Play(ME, UNAUTHORIZED, UNAUTHORIZED, UNAUTHORIZED, namespace=None)
     with pytest.raises(errors.AuthenticationError):
         play.run(flows.list_endpoints(play.session, "*", {}))
@@ -132,7 +132,7 @@ def test_everywhere_needs_one_namespace_at_least() -> None:
 
 @pytest.mark.parametrize("answer", [[], None, "text", 7, {}, {"name": "x"}, {"name": 7, "status": {"state": "x"}}])
 def test_an_odd_endpoint_is_a_typed_error(answer: Any) -> None:
-    """An answer that is no endpoint fails with the path, not with a KeyError or TypeError."""
+    """An answer that is not an endpoint fails with the path, not with a KeyError or TypeError."""
     play = Play(answer)
     with pytest.raises(errors.InvalidAnswerError, match=GET.removeprefix("GET ")):
         play.run(flows.get(play.session, "tickets", None))
@@ -176,7 +176,7 @@ def test_running_is_an_error_where_the_caller_says_so() -> None:
 
 
 def test_other_refusals_of_a_resume_are_errors() -> None:
-    """A configuration error is no success."""
+    """A configuration error is not a success."""
     play = Play(errors.BadRequestError("Bad Request: configuration", status=400))
     with pytest.raises(errors.BadRequestError, match="configuration"):
         play.run(flows.resume(play.session, "tickets", None))
@@ -210,14 +210,14 @@ def test_an_update_tells_what_the_endpoint_was_before(before: str) -> None:
 
 
 def test_an_update_does_not_look_twice() -> None:
-    """Who has just looked says so."""
+    """A caller that has just looked passes what it saw."""
     play = Play(raw("updating"))
     made = play.run(flows.update(play.session, "tickets", None, update(revision="x"), current=endpoint("paused")))
     assert ([PUT], "paused") == (play.asked, made.updated_from)
 
 
 def test_a_failed_endpoint_that_takes_no_update_is_no_passing_trouble() -> None:
-    """Its 500 was seen to last (viraj-s15/openenv-faultline, 2026-04-26): one PUT, and advice to create it anew."""
+    """Its 500 was seen to last (viraj-s15/openenv-faultline, 2026-04-26): one PUT, and advice to create it again."""
     play = Play(raw("failed"), service_error(500))
     with pytest.raises(errors.BadRequestError, match="recreate") as caught:
         play.run(flows.update(play.session, "tickets", None, update(revision="x")))
@@ -225,7 +225,7 @@ def test_a_failed_endpoint_that_takes_no_update_is_no_passing_trouble() -> None:
 
 
 def test_an_update_of_a_failed_endpoint_rides_out_what_passes() -> None:
-    """A 503 is sent again as for every other endpoint; where the service takes the update, nothing is said."""
+    """A 503 is sent again as for every other endpoint; if the service accepts the update, there is no warning."""
     play = Play(raw("failed"), service_error(503), raw("pending"))
     made = play.run(flows.update(play.session, "tickets", None, update(revision="x")))
     assert ([GET, PUT, PUT], False, "pending") == (play.asked, play.requests[2].once, made.status)

@@ -118,7 +118,7 @@ def test_a_create_that_never_left_is_not_looked_up() -> None:
 
 
 def test_an_answer_that_cannot_be_read_is_looked_up() -> None:
-    """A success whose answer is no endpoint has made one: it is found, so that somebody can stop it."""
+    """A success whose answer is not an endpoint has made one: it is found, so it can be stopped."""
     play = Play({"accepted": True}, raw("pending"))
     assert play.run(creating.create(play.session, spec(), None)).status == "pending"
     assert play.asked == [POST, GET]
@@ -132,7 +132,7 @@ def test_retry_after_holds_for_a_create_too() -> None:
 
 
 def test_a_create_does_not_wait_for_an_hour() -> None:
-    """A Retry-After that is out of proportion ends the create; the caller is told how long."""
+    """A Retry-After that is out of proportion ends the create; the error says how long it was."""
     play = Play(service_error(503, retry_after=3600.0), NOT_FOUND)
     with pytest.raises(errors.ServiceError) as caught:
         play.run(creating.create(play.session, spec(), None))
@@ -268,7 +268,7 @@ DEPLOY = "POST /model/acme/small/deploy"
 
 
 def test_a_deploy_that_had_arrived_is_found() -> None:
-    """An answer that was lost, or can't be read, does not leave an endpoint that nobody knows of."""
+    """A lost or unreadable answer does not leave an endpoint that no caller knows of."""
     for lost in (TIMEOUT, CUT, service_error(503), {"accepted": True}):
         play = Play(lost, raw("pending"))
         made = play.run(creating.create_from_catalog(play.session, None, {"repo_id": "acme/small", "name": "tickets"}))
@@ -307,6 +307,6 @@ def test_bad_choices_of_the_catalog(choice: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize("answer", [[], {}, {"endpoint": None}, {"endpoint": {}}])
 def test_odd_answers_of_the_catalog_are_typed_errors(answer: Any) -> None:
-    """What is no endpoint fails with the path."""
+    """An answer that is not an endpoint fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/model/acme/small/deploy"):
         Play(answer).run(creating.create_from_catalog(Play().session, None, {"repo_id": "acme/small"}))

@@ -1,4 +1,4 @@
-"""Whether hardware exists and can be had, and what is said when not."""
+"""Whether hardware exists and is available, and the error if not."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_an_answer_without_the_accelerator_refuses_nothing() -> None:
 
 
 def test_nothing_offered() -> None:
-    """An empty list is said to be empty."""
+    """The error about an empty list says that the list is empty."""
     with pytest.raises(InvalidArgumentError, match="none available"):
         check_hardware(spec(), [])
 
 
 def test_the_nearest_are_of_the_same_kind_and_available() -> None:
-    """Another accelerator comes last, what can't be had after what can."""
+    """Another accelerator comes last, and unavailable hardware after available hardware."""
     paths = [each.path for each in nearest("aws/us-east-2/nvidia-l4/x1", "gpu", OFFERED)]
     assert paths[0] == "aws/us-east-1/nvidia-l4/x1"
     assert len(paths) == 3
@@ -91,13 +91,15 @@ def test_the_nearest_are_of_the_same_kind_and_available() -> None:
 
 @pytest.mark.parametrize("status", ["available", "low_availability", "reserved", "", "novel"])
 def test_no_shortage(status: str) -> None:
-    """Only what the service calls unavailable is; a status of tomorrow is no reason to refuse."""
+    """Only what the service calls unavailable is; an unknown status is not a reason to refuse."""
     assert shortage(instance("aws/us-east-1/nvidia-l4/x1", status=status), OFFERED) is None
 
 
 @pytest.mark.parametrize("status", ["not_available", "deprecated"])
 def test_a_shortage_names_what_can_be_had(status: str) -> None:
-    """No capacity is said at once, with others of the same kind, the same type in another region first."""
+    """Missing capacity is an error at once, with others of the same kind; the same type in another region comes
+    first.
+    """
     said = shortage(instance("aws/us-east-1/nvidia-l4/x1", status=status), OFFERED)
     assert said is not None
     assert status.replace("_", " ") in said
@@ -107,7 +109,7 @@ def test_a_shortage_names_what_can_be_had(status: str) -> None:
 
 
 def test_a_shortage_of_everything() -> None:
-    """Nothing else of that kind is said, too."""
+    """The error also says if nothing else of that kind is available."""
     short = instance("aws/us-east-1/nvidia-l4/x1", status="not_available")
     assert "none of this kind" in str(shortage(short, [short]))
 

@@ -55,7 +55,7 @@ def test_hugging_faces_own_images_need_no_url(image: dict[str, Any]) -> None:
     "image", [{"url": "r/i:1", "health_route": "/h"}, {"vLLM": {"url": "r", "health_route": "/h"}}]
 )
 def test_health_route_is_the_older_spelling(image: dict[str, Any]) -> None:
-    """`health_route` works with a warning, flat or keyed: the service would drop it without a word."""
+    """`health_route` works with a warning, flat or keyed: the service would drop it silently."""
     with pytest.warns(FutureWarning, match="healthRoute"):
         (settings,) = build_image(image).payload.values()
     assert settings["healthRoute"] == "/h"
@@ -186,6 +186,6 @@ def test_the_running_image_can_be_sent_back() -> None:
     ],
 )
 def test_an_image_that_cannot_be_sent_back(image: Any, words: str) -> None:
-    """Redacted credentials must not overwrite the real ones; an image that is not told can't be sent."""
+    """Redacted credentials must not overwrite the real ones; an image that is not reported cannot be sent."""
     with pytest.raises(InvalidArgumentError, match=words):
         reusable_image(image, "tickets")

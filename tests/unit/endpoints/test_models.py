@@ -326,13 +326,13 @@ def test_replica_values() -> None:
 
 
 def test_metric_values() -> None:
-    """A value that the service does not have stays None: it is no zero."""
+    """A value that the service does not have stays None and does not become zero."""
     data = changed(METRICS, "series", [{"status": "running", "data": [{"x": None, "y": None}, {"y": 2}]}])
     assert [point.y for point in Metrics.model_validate(data).series[0].data] == [None, 2.0]
 
 
 def test_a_cursor_of_an_odd_type_is_an_error() -> None:
-    """A list must not end early because its cursor was not understood: rows would be missing without a word."""
+    """A list must not end early because its cursor was not understood: rows would be missing silently."""
     with pytest.raises(ValidationError):
         EndpointPage.model_validate({"items": [], "nextCursor": 7})
     assert EndpointPage.model_validate({"items": []}).next_cursor is None
@@ -357,7 +357,7 @@ def test_whose_namespaces(orgs: Any, names: list[str]) -> None:
 
 
 def test_a_token_of_an_organisation_has_no_user() -> None:
-    """What is no user has no namespace of its own in the list."""
+    """A text that is not a user has no separate namespace in the list."""
     assert WhoAmI.model_validate({"type": "org", "name": "acme"}).namespaces == []
 
 

@@ -25,7 +25,7 @@ def test_each_refusal_halves_the_pace_up_to_a_bound() -> None:
 
 
 def test_answers_bring_it_back() -> None:
-    """In some thirty rounds, and then there is no pause at all."""
+    """After about thirty rounds there is no pause at all."""
     pace = PollPace()
     pace.refused()
     pauses = []

@@ -37,7 +37,7 @@ class SlowToClose:
 
 
 def test_who_comes_while_the_poll_ends_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait that begins while the last client is being closed gets its look, from a poll that goes on."""
+    """A wait that begins while the last client is being closed gets its look, from a poll that continues."""
     monkeypatch.setattr(module, "_LINGER", 0.01)
     monkeypatch.setattr(module, "_GATHER", 0.0)
     wanted = Goal(started=NOW, deadline=NOW + timedelta(days=10_000))
@@ -79,7 +79,7 @@ class Busy(SlowToClose):
     ids=["503", "429", "429-without-a-number"],
 )
 def test_newcomers_keep_to_retry_after_too(monkeypatch: pytest.MonkeyPatch, error: errors.ApiError) -> None:
-    """What the service told one waiter holds for all who share the poll: a newcomer does not ask before that."""
+    """A Retry-After for one waiter applies to all waiters of the poll: a new one does not ask before that."""
     monkeypatch.setattr(module, "_GATHER", 0.0)
     wanted = Goal(started=NOW, deadline=NOW + timedelta(days=10_000))
     # Many names are had from list pages, whose errors are everybody's.
@@ -104,7 +104,7 @@ def test_newcomers_keep_to_retry_after_too(monkeypatch: pytest.MonkeyPatch, erro
 
 
 def test_who_was_refused_asks_more_slowly_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others ask with the same token: after the time that was told, the next rounds are further apart."""
+    """Others ask with the same token: after the Retry-After, the next rounds are further apart."""
     monkeypatch.setattr(module, "_GATHER", 0.0)
     wanted = Goal(started=NOW, deadline=NOW + timedelta(days=10_000))
 

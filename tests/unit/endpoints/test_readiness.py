@@ -129,14 +129,14 @@ def test_what_each_look_means(
 
 @pytest.mark.parametrize("changes", [{}, LATE, targets("paused"), {"on_scaled_to_zero": "accept"}])
 def test_an_endpoint_that_is_gone_ends_every_wait(changes: dict[str, Any]) -> None:
-    """A deletion while somebody waits ends the wait with an error that says so."""
+    """A deletion during the wait ends the wait with an error that names the deletion."""
     verdict = judge(EndpointSnapshot(None), goal(**changes), NOW)
     assert isinstance(verdict, Failed)
     assert "deleted" in verdict.reason
 
 
 def test_an_endpoint_that_was_started_a_moment_ago_may_not_be_seen_yet() -> None:
-    """Reads lag behind our own create: that there is no endpoint is no end for a minute, but for the deadline."""
+    """Reads lag behind our create: for a minute, a missing endpoint ends the wait only at the deadline."""
     assert isinstance(judge(EndpointSnapshot(None), goal(**RESUMED), NOW), Wait)
     late = judge(EndpointSnapshot(None), goal(**RESUMED, **LATE), NOW)
     assert isinstance(late, TimedOut)
@@ -200,7 +200,7 @@ def test_a_wait_on_a_paused_endpoint_ends_whatever_its_replicas_say() -> None:
     ],
 )
 def test_a_timeout_says_whether_the_endpoint_bills(state: str, changes: dict[str, Any], words: str) -> None:
-    """What to do after a timeout follows from the state: a paused endpoint is not said to be starting."""
+    """What to do after a timeout follows from the state: a paused endpoint is not described as starting."""
     verdict = judge(EndpointSnapshot(endpoint(state)), goal(**{**changes, **LATE}), NOW)
     assert isinstance(verdict, TimedOut)
     assert words in verdict.reason

@@ -103,7 +103,7 @@ def test_other_errors_of_logs_are_errors() -> None:
 
 @pytest.mark.parametrize("answer", [{}, None, "text", [7]])
 def test_odd_logs_are_a_typed_error(answer: Any) -> None:
-    """What is no list of lines fails with the path."""
+    """An answer that is not a list of lines fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/v3/endpoint/acme/tickets/logs"):
         Play(answer).run(readings.logs(Play().session, "tickets", None))
 
@@ -116,7 +116,7 @@ def test_replicas() -> None:
 
 @pytest.mark.parametrize("answer", [[], None, {"items": None}, {"items": [7]}])
 def test_odd_replicas_are_a_typed_error(answer: Any) -> None:
-    """What is no list of replicas fails with the path."""
+    """An answer that is not a list of replicas fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/replica"):
         Play(answer).run(readings.replicas(Play().session, "tickets", None))
 
@@ -155,7 +155,7 @@ def test_hardware_knows_its_place() -> None:
 
 
 def test_hardware_without_quota_needs_no_namespace() -> None:
-    """The public list asks nobody whose token it is."""
+    """The public list does not look up the token's user."""
     play = Play(vendors(COMPUTE), namespace=None)
     assert len(play.run(readings.hardware(play.session, None, with_quota=False))) == 1
     assert play.asked == ["GET /v2/provider"]
@@ -174,7 +174,7 @@ def test_hardware_without_quota_needs_no_namespace() -> None:
     ],
 )
 def test_odd_hardware_is_a_typed_error(answer: Any) -> None:
-    """What is no hardware list fails with the path."""
+    """An answer that is not a hardware list fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/v2/provider/acme"):
         Play(answer).run(readings.hardware(Play().session, None))
 
@@ -201,7 +201,7 @@ def test_quotas() -> None:
 
 @pytest.mark.parametrize("answer", [[], {"vendors": [{"name": "aws", "quotas": [7]}]}, {"vendors": [{"name": "aws"}]}])
 def test_odd_quotas_are_a_typed_error(answer: Any) -> None:
-    """What is no list of quotas fails with the path."""
+    """An answer that is not a list of quotas fails with the path."""
     with pytest.raises(errors.InvalidAnswerError, match="/v2/provider/quotas/acme"):
         Play(answer).run(readings.quotas(Play().session, None))
 

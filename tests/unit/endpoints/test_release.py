@@ -41,7 +41,7 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
     ],
 )
 def test_each_policy(policy: Release, replies: list[Any], asked: list[str], words: str) -> None:
-    """What is asked of the service, and what is said of it; an endpoint that does not exist is released."""
+    """The request to the service, and the words about it; an endpoint that does not exist is released."""
     play = Play(*replies)
     assert words == play.run(release(play.session, "tickets", None, policy))
     assert asked == play.asked

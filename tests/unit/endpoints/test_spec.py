@@ -156,13 +156,13 @@ def test_defaults_do_not_bill_for_ever(arguments: dict[str, Any], scaling: dict[
 
 
 def test_what_never_scales_down_is_known() -> None:
-    """An endpoint that bills until somebody stops it is allowed, and can be told from one that does not."""
+    """An endpoint that bills until it is stopped is allowed, and is distinguished from one that does not."""
     assert not spec().never_scales_down
     assert spec(min_replica=1).never_scales_down
 
 
 def test_the_default_type_asks_for_a_token() -> None:
-    """Nobody's endpoint is public by default; None is the default as well."""
+    """An endpoint is never public by default; None means the default, too."""
     assert spec().payload()["type"] == spec(type=None).payload()["type"] == "authenticated"
 
 
@@ -260,7 +260,7 @@ def test_bad_arguments_are_refused_with_field_value_and_fix(arguments: dict[str,
     ],
 )
 def test_bad_updates_are_refused_with_field_value_and_fix(arguments: dict[str, Any], words: list[str]) -> None:
-    """The same for an update; one that changes nothing is no request."""
+    """The same for an update; an update that changes nothing is not sent."""
     with pytest.raises(InvalidArgumentError) as caught:
         update(**arguments).payload()
     for word in words:
@@ -268,7 +268,7 @@ def test_bad_updates_are_refused_with_field_value_and_fix(arguments: dict[str, A
 
 
 def test_a_missing_argument_is_named() -> None:
-    """Who forgets a required argument is told which."""
+    """The error names the required argument that is missing."""
     with pytest.raises(InvalidArgumentError, match=r"repository: .*required"):
         EndpointSpec.from_arguments(**{key: value for key, value in NEEDED.items() if key != "repository"})
 

@@ -23,7 +23,7 @@ Reply = httpx.Response | Exception
 
 
 class Wire:
-    """The far end of both clients: replies in order, the last one for ever; what was sent; how long was slept."""
+    """The server for both clients: replies in order, the last one repeated; what was sent; the seconds slept."""
 
     def __init__(self, *replies: Reply | Callable[[], Reply]) -> None:
         self.replies = list(replies)
@@ -104,7 +104,7 @@ def refusal(status: int, words: str = "no", **headers: str) -> httpx.Response:
 
 @both
 def test_every_call_has_an_explicit_token(asynchronous: bool) -> None:
-    """The token is on each request, with what is accepted and who asks; nothing is taken from the environment."""
+    """Each request has the token, `accept` and the user agent; nothing is taken from the environment."""
     wire = Wire(answer())
     Either(wire, asynchronous)("get_inference_endpoint", "tickets")
     (sent,) = wire.sent
@@ -177,7 +177,7 @@ def test_time_limits_are_finite(base: Any) -> None:
     ],
 )
 def test_where_the_three_services_are(given: tuple[str | None, ...], urls: tuple[str, ...]) -> None:
-    """With a control plane of its own, hub and catalog are there too, unless they are named; slips are forgiven."""
+    """With another control plane, hub and catalog are there too, unless they are named; slips are corrected."""
     bases = Bases.of(*given)
     assert urls == (bases.control, bases.hub, bases.catalog)
 
@@ -196,7 +196,9 @@ def test_where_the_three_services_are(given: tuple[str | None, ...], urls: tuple
     ],
 )
 def test_bad_urls_are_refused(url: str, words: str) -> None:
-    """A connection's host that is none is said at once, with the field, and without a password that is in it."""
+    """A connection's host that is not valid is an error at once, with the field, and without a password that is in
+    it.
+    """
     with pytest.raises(errors.InvalidArgumentError, match=words) as caught:
         EndpointsClient(TOKEN, base_url=url)
     assert "s3cr3t" not in str(caught.value)
@@ -222,7 +224,7 @@ def test_tokens_that_are_none_are_refused_unseen(token: str) -> None:
 
 
 def test_blanks_around_a_token_are_forgiven() -> None:
-    """A line end copied with the token is no part of it."""
+    """A line end copied with the token is removed."""
     assert (
         EndpointsClient(f" {TOKEN}\n").arguments(Request("GET", "/x"))["headers"]["Authorization"] == f"Bearer {TOKEN}"
     )
@@ -238,14 +240,14 @@ def test_a_client_does_not_show_its_token(asynchronous: bool) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
 def test_limits_that_are_none_are_refused(timeout: float) -> None:
-    """No request may wait for ever."""
+    """No request may wait forever."""
     with pytest.raises(errors.InvalidArgumentError, match="timeout="):
         EndpointsClient(TOKEN, timeout=timeout)
 
 
 @pytest.mark.parametrize("budget", [-1, float("inf"), float("nan")])
 def test_budgets_that_are_none_are_refused(budget: float) -> None:
-    """Nor may a request be repeated for ever."""
+    """No request may be repeated forever."""
     with pytest.raises(errors.InvalidArgumentError, match="retry_budget="):
         EndpointsClient(TOKEN, retry_budget=budget)
 
@@ -278,7 +280,7 @@ def test_a_redirect_is_not_followed(asynchronous: bool, slept: list[float]) -> N
 
 @both
 def test_a_page_that_stays_is_no_passing_trouble(asynchronous: bool, slept: list[float]) -> None:
-    """A 200 that is no JSON is asked for three times in all, not for a minute."""
+    """A 200 that is not JSON is requested three times in all, not for a minute."""
     wire = Wire(answer(200, "<html>login</html>"))
     with pytest.raises(errors.InvalidAnswerError):
         Either(wire, asynchronous)("get_inference_endpoint", "tickets")
@@ -300,7 +302,7 @@ def test_a_page_that_stays_is_no_passing_trouble(asynchronous: bool, slept: list
 def test_a_connection_that_cannot_come_about_is_tried_once(
     asynchronous: bool, failure: Exception, words: str, slept: list[float]
 ) -> None:
-    """What stays as it is until somebody acts is told at once, with what to do."""
+    """A failure that lasts until a person acts is an error at once, with what to do."""
     wire = Wire(failure)
     with pytest.raises(errors.ServiceUnreachableError, match=words) as caught:
         Either(wire, asynchronous)("get_inference_endpoint", "tickets")

@@ -41,14 +41,14 @@ def test_a_start_is_waited_for() -> None:
 
 
 def test_looks_are_not_tried_again_by_themselves() -> None:
-    """A look that fails is followed by the next look: the client adds no retries of its own to it."""
+    """A look that fails is followed by the next look: the client adds no retries to it."""
     play = Play(raw("running"), HEALTHY)
     wait(play)
     assert [request.once for request in play.requests] == [True, True]
 
 
 def test_every_look_is_told() -> None:
-    """Who waits hears after each look why the wait goes on."""
+    """After each look the caller gets the reason why the wait continues."""
     reasons: list[str] = []
     play = Play(raw("initializing", message="Pulling image"), BUSY, raw("running"), HEALTHY)
     play.run(flow.wait(play.session, "tickets", None, goal(), reasons.append))
@@ -65,7 +65,7 @@ def test_an_end_is_an_end(state: str) -> None:
 
 
 def test_a_deletion_ends_the_wait() -> None:
-    """If the endpoint is deleted while we wait, waiting ends with an error that says so."""
+    """If the endpoint is deleted while we wait, waiting ends with an error that names the deletion."""
     end = wait(Play(raw("pending"), NOT_FOUND, NO_NAMES))
     assert isinstance(end, Failed)
     assert "deleted" in end.reason
@@ -82,7 +82,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_one() -> None:
 
 
 def test_a_deletion_can_be_waited_for() -> None:
-    """The same 404 is the success of who waits for it."""
+    """The same 404 is the success of a wait for the deletion."""
     assert isinstance(wait(Play(raw("running"), NOT_FOUND), target_states=frozenset({DELETED})), Ready)
 
 
@@ -148,7 +148,7 @@ def test_what_waiting_cannot_mend_is_raised(error: Exception) -> None:
 
 
 def test_an_odd_endpoint_is_ridden_out() -> None:
-    """An answer that is no endpoint is an outage like any other."""
+    """An answer that is not an endpoint is an outage like any other."""
     assert isinstance(wait(Play([], {"name": "x"}, raw("running"), HEALTHY)), Ready)
 
 
@@ -168,7 +168,7 @@ def test_retry_after_does_not_reach_past_the_deadline() -> None:
 
 
 def test_an_outage_without_end_ends_the_wait() -> None:
-    """A wait without a deadline does not ask a dead service for ever, and says what it heard last."""
+    """A wait without a deadline does not ask a dead service forever, and the error has the last failure."""
     play = Play(*([BUSY] * 1000))
     end = wait(play, deadline=None)
     assert isinstance(end, Failed)
@@ -177,7 +177,7 @@ def test_an_outage_without_end_ends_the_wait() -> None:
 
 
 def test_an_answer_in_between_ends_the_outage() -> None:
-    """Two short outages are no long one."""
+    """Two short outages are not a long one."""
     half = [BUSY] * int(LONGEST_OUTAGE.total_seconds() / 5 * 0.8)
     play = Play(*half, raw("pending"), *half, raw("running"), HEALTHY)
     assert isinstance(wait(play, deadline=None), Ready)
@@ -198,7 +198,7 @@ def test_a_late_start_is_still_a_success() -> None:
 
 
 def test_a_wait_taken_up_again_has_only_the_rest_of_its_time() -> None:
-    """The deadline is a moment: a second process does not begin anew."""
+    """The deadline is a moment: a second process does not start a new one."""
     play = Play(raw("pending"))
     play.clock.forward(3600)
     assert isinstance(wait(play), TimedOut)

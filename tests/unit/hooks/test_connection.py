@@ -95,7 +95,7 @@ def test_two_ports_are_refused() -> None:
 
 
 def test_a_schema_that_is_none() -> None:
-    """A path in a URI ends up in the schema field, where it would be lost without a word."""
+    """A path in a URI ends up in the schema field, where it would be lost silently."""
     with pytest.raises(InvalidArgumentError, match="'v2'"):
         resolve(host="plane.example", schema="v2")
 
@@ -108,13 +108,13 @@ def test_timeouts(timeout: object, expected: float) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", 0, -1, "nan", "inf", True, [5]])
 def test_timeouts_that_make_no_sense(timeout: object) -> None:
-    """What is no positive number of seconds is an error that names the field."""
+    """A value that is not a positive number of seconds is an error that names the field."""
     with pytest.raises(InvalidArgumentError, match=r"extra\.timeout of the connection 'mine'"):
         resolve(extra={"timeout": timeout})
 
 
 def test_empty_extras_are_unset() -> None:
-    """A form leaves empty texts and nulls for what nobody filled in."""
+    """A form leaves empty texts and nulls for fields that were not filled in."""
     settings = resolve(extra={"namespace": "", "hub_url": None, "catalog_url": "  "})
     assert (settings.namespace, settings.hub_url, settings.catalog_url) == (None, None, None)
 
@@ -278,7 +278,7 @@ def test_where_the_token_file_is(environ: dict[str, str], expected: str) -> None
 
 
 def test_reading_the_token_file(tmp_path: Path) -> None:
-    """A missing or empty file is no token; one that can't be read is an error that names it."""
+    """A missing or empty file has no token; one that cannot be read is an error that names it."""
     file = tmp_path / "token"
     assert read_token_file(file) is None
     file.write_text(" \n")

@@ -86,7 +86,7 @@ def test_a_token_that_may_only_look() -> None:
 
 
 def test_nobody_pays() -> None:
-    """A user without a payment method is told before the first create is refused."""
+    """A user without a payment method gets a warning before the first create is refused."""
     with Emulator(token=TOKEN, namespace="alice", can_pay=False) as emulator:
         ok, text = diagnose(settings(emulator.url))
     assert ok
@@ -94,7 +94,7 @@ def test_nobody_pays() -> None:
 
 
 def test_the_hub_can_not_be_reached() -> None:
-    """A network error of the hub is said in words."""
+    """A network error of the hub is described in words."""
     ok, text = diagnose(settings(CLOSED, timeout=1.0))
     assert not ok
     assert text.startswith("Could not look up the owner of the token. Cannot connect to http://127.0.0.1:")
@@ -120,7 +120,7 @@ def test_an_answer_that_is_no_list() -> None:
 
 
 def test_a_namespace_that_is_not_the_tokens() -> None:
-    """A namespace that the token's user is no member of is refused, or at least named."""
+    """A namespace of which the token's user is not a member is refused, or at least named."""
     with Emulator(token=TOKEN, namespace="alice") as emulator:
         ok, text = diagnose(settings(emulator.url, namespace="strangers"))
     assert not ok
@@ -128,7 +128,7 @@ def test_a_namespace_that_is_not_the_tokens() -> None:
 
 
 def test_scopes_count_where_they_are_granted() -> None:
-    """A permission for the user is none for an organisation; an entry without a name counts everywhere."""
+    """A permission for the user is not one for an organisation; an entry without a name counts everywhere."""
     assert granted_in(owner(READ, WRITE), "alice") == {READ, WRITE}
     assert granted_in(owner(READ, WRITE), "acme") == set()
     assert granted_in(owner(READ, entity=None), "acme") == {READ}
@@ -149,7 +149,7 @@ def test_a_read_token() -> None:
 
 
 def test_a_namespace_without_a_payment_method() -> None:
-    """`canPay` false is said; that it is not known is not."""
+    """`canPay` false is reported; an unknown `canPay` is not."""
     [problem] = lacks(WhoAmI(name="alice", role="write", can_pay=False), "alice")
     assert "no payment method" in problem
     assert lacks(WhoAmI(name="alice", role="write", can_pay=None), "alice") == []

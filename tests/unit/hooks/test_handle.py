@@ -126,7 +126,7 @@ def test_actions_renew_the_snapshot() -> None:
 
 
 def test_wait_until_ready() -> None:
-    """A wait returns the object, renewed, and polls no slower than it was told."""
+    """A wait returns the refreshed object, and polls no slower than its argument."""
     service = Service(Ready(snapshot("running")))
     endpoint = handle(service, snapshot("pending"))
     assert endpoint.wait(timeout=5, refresh_every=2) is endpoint
@@ -257,7 +257,7 @@ def test_an_engine_that_is_not_known() -> None:
 
 
 def test_one_client_for_as_long_as_the_target_is_the_same() -> None:
-    """`client` is made anew only when the endpoint's address or engine changes; no repr shows the token."""
+    """`client` is made again only when the endpoint's address or engine changes; no repr shows the token."""
     service = Service(snapshot(url="https://y.example"))
     endpoint = handle(service)
     first = endpoint.client
@@ -283,7 +283,7 @@ def test_one_asynchronous_client_for_each_loop() -> None:
 
 
 def test_secrets_are_told_to_the_log() -> None:
-    """Values of an endpoint's own secrets are handed to whoever masks them: those it was made with and new ones."""
+    """Values of an endpoint's secrets are handed to the masker: those at its creation and new ones."""
     told: list[str] = []
     endpoint = handle(Service(), secrets=("one",), conceal=told.append)
     endpoint.update(secrets={"KEY": "two"})

@@ -241,7 +241,7 @@ def test_the_hook_can_be_used_after_it_was_closed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_closing_the_hook_closes_what_its_endpoints_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client of an endpoint object is closed with the hook, and made anew when it is asked for again."""
+    """The client of an endpoint object is closed with the hook, and made again at the next use."""
     with Emulator(token=TOKEN) as emulator:
         connect(monkeypatch, "hf_endpoints_default", password=TOKEN, host=emulator.url)
         with InferenceEndpointsHook() as hook:

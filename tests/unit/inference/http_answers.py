@@ -82,7 +82,7 @@ def by_h11(case: Case) -> Read:
 
 
 def by_ours(case: Case) -> Read:
-    """What the batch's own parser reads; an exception that is none of its errors escapes."""
+    """What the batch's parser reads; an exception that is not one of its errors escapes."""
     parser = AnswerParser(case.method)
     pieces = case.pieces
     try:
@@ -98,7 +98,7 @@ def by_ours(case: Case) -> Read:
 
 
 def fault(case: Case) -> str | None:
-    """What kind of difference there is between the two readers, None where there is none."""
+    """What kind of difference there is between the two readers; None without a difference."""
     theirs = by_h11(case)
     try:
         ours = by_ours(case)

@@ -56,7 +56,7 @@ def test_an_array_is_made_of_the_rows_own_requests() -> None:
     st.none() | st.integers(0, 1000),
 )
 def test_shares_add_up_to_what_the_engine_counted(sizes: list[int], prompt: int | None, completion: int | None) -> None:
-    """Exactly, and nobody's share is negative; what was not counted stays unknown."""
+    """Exactly, and no share is negative; what was not counted stays unknown."""
     shares = share_out(Usage(prompt, completion), sizes)
     for total, counts in (
         (prompt, [share.prompt_tokens for share in shares if share]),

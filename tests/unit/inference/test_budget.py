@@ -25,7 +25,7 @@ def kind(notice: Notice | None) -> str | None:
 
 
 def test_replicas_are_billed_from_when_they_are_seen() -> None:
-    """One replica until told otherwise, then what the service says; never fewer than one while rows are answered."""
+    """One replica without a report, then the reported number; never fewer than one while rows are answered."""
     account = spending()
     account.replicas_changed(3, 100.0)
     account.replicas_changed(0, 200.0)
@@ -82,7 +82,7 @@ def test_what_turns_out_not_to_fit_is_ended() -> None:
 
 
 def test_a_slow_start_is_not_held_against_it() -> None:
-    """The estimate is the best pace seen: what fits at that is left to go on."""
+    """The estimate is the best pace seen: a batch that fits at that pace continues."""
     account = spending(max_cost=0.1)
     rows = 0
     for second in range(121):
@@ -145,7 +145,7 @@ def shared(price: float | None = 2.0, wall: float = 1000.0, pace: float | None =
 
 
 def test_what_is_shared_counts_from_its_beginning() -> None:
-    """As told until some moment, and one replica since; all the time where nobody tells."""
+    """The reported number until some moment, and one replica since; one replica all the time without a report."""
     assert Spent(1800.0 + 60.0, 900.0) == shared(max_cost=5.0, usd=1.0, at=940.0).spent(0.0, 0)
     assert Spent(900.0, 900.0) == shared(max_cost=5.0).spent(0.0, 0)
     assert Spent(0.0, 0.0) == shared(max_cost=5.0, began=2000.0).spent(0.0, 0), "the clocks of two machines differ"
@@ -183,7 +183,7 @@ def test_a_shared_budget_without_a_price_refuses() -> None:
     ],
 )
 def test_an_account_that_cannot_be_read_starts_again(tmp_path: Path, text: str) -> None:
-    """Whatever stands there: the log says so, and the batch goes on."""
+    """Whatever the file contains: the log has a warning, and the batch continues."""
     path = UPath(tmp_path / "budget.json")
     path.write_text(text)
     assert Spent() == load(path, "k")

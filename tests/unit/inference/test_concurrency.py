@@ -55,7 +55,7 @@ def test_an_engine_that_tells_its_queue_is_kept_busy_with_hardly_any_waiting(slo
 @pytest.mark.parametrize("slots", SLOTS)
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_silent_engine_is_kept_busy_by_what_it_brings(slots: int, slow: bool) -> None:
-    """Without any signal nine tenths at least, and not slower than a hundred; a queue that costs nobody anything."""
+    """Without any signal nine tenths at least, and not slower than a hundred; the queue costs no throughput."""
     changes = slowed() if slow else []
     best = simulate(Limiter(slots), rows(slots), slots=slots, changes=changes)
     found = simulate(Limiter(), rows(slots), slots=slots, changes=changes)
@@ -215,7 +215,7 @@ def test_a_queue_of_the_old_limit_is_no_word_about_the_new_one() -> None:
 
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_a_queue_at_the_start_is_subtracted_once(seed: int) -> None:
-    """Eight slots that tell their queue: while it is drained it is no reason to subtract it again."""
+    """Eight slots that report their queue: while it is drained, it is not subtracted again."""
     best = simulate(Limiter(8), 1500, slots=8, seed=seed)
     found = simulate(Limiter(), 1500, slots=8, seed=seed, header=True)
     assert best.seconds / found.seconds >= 0.98
@@ -336,7 +336,7 @@ def test_a_hint_that_brings_as_much_is_followed() -> None:
 
 
 def test_a_hint_that_brings_less_is_none() -> None:
-    """What was taken for waiting was not: doubling goes on from there, and hints count no more."""
+    """What looked like waiting was not: doubling continues from there, and hints no longer count."""
     hill = HillClimb()
     assert hill.next(32.0, 100.0, 1000.0, 0.5) == 17.0
     assert hill.next(17.0, 60.0, 1000.0, 0.5) == 34.0
@@ -361,7 +361,7 @@ def test_after_refusals_a_look_below_is_next() -> None:
 
 
 def test_a_look_below_has_to_bring_as_much() -> None:
-    """Each may be followed by another, so it is no place for two percent less."""
+    """Each may be followed by another, so two percent less each time would be too much."""
     hill = settled_hill()
     share, rates = 9.0, {9.0: 99.0}
     for _ in range(20):
@@ -373,7 +373,7 @@ def test_a_look_below_has_to_bring_as_much() -> None:
 
 
 def test_a_settled_setting_is_measured_anew_when_replicas_come() -> None:
-    """What another brought at the moment of looking is for nobody's use."""
+    """What another has brought at the moment of the look is not used."""
     hill = settled_hill()
     hill.next(9.0, 99.0, 1000.0)
     assert hill.scale(4.0) == 9.0

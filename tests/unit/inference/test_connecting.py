@@ -30,7 +30,7 @@ def listening(backlog: int = 100) -> Iterator[socket.socket]:
 
 @contextmanager
 def refusing() -> Iterator[Place]:
-    """A port that nobody listens at, and that nobody else gets."""
+    """A port at which no server listens, and that no other process gets."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()
@@ -38,7 +38,7 @@ def refusing() -> Iterator[Place]:
 
 @contextmanager
 def silent() -> Iterator[Place]:
-    """A port at which connections neither come about nor fail: its queue is full and nobody takes from it."""
+    """A port at which connections neither open nor fail: its queue is full, and no process takes from it."""
     with ExitStack() as stack:
         sock = stack.enter_context(listening(0))
         for _ in range(8):
@@ -112,7 +112,9 @@ def test_addresses_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_host_that_nobody_answers_for_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names what every address said, and the next connection resolves anew: the host may have moved."""
+    """The error has the error of every address, and the next connection resolves the name again: the host may have
+    moved.
+    """
     with refusing() as one, refusing() as two, listening() as live:
         resolve_to(monkeypatch, one, two)
         addresses = Addresses("two.example", 1)

@@ -39,7 +39,7 @@ def test_a_cell_of_any_size_is_one_value(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_quote_ends_the_input(tmp_path: Path, content: str) -> None:
-    """Nobody can tell where the next row begins: what follows is never taken for rows."""
+    """It is unknown where the next row begins: what follows is never taken for rows."""
     path = tmp_path / "in.csv"
     path.write_text(content)
     found = read_lines(find_input(path))
@@ -104,7 +104,7 @@ def test_a_row_with_more_values_than_names_is_its_own_error(tmp_path: Path) -> N
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
-    """Which of them is meant nobody can tell. Columns without a name are nobody's."""
+    """It is unknown which of them is meant. Columns without a name are ignored."""
     with pytest.raises(BatchInputError, match=r"in\.csv has two columns with the name 'a'"):
         rows_of(tmp_path, "a,b,a\n1,2,3\n")
     assert 1 == len(rows_of(tmp_path, "a,,\n1,,\n"))

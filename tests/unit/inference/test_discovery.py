@@ -85,21 +85,21 @@ def test_an_engine_is_what_it_says_or_serves(
     ],
 )
 def test_an_engine_that_fails_on_every_question_is_not_guessed(answers: Answers) -> None:
-    """The error says what was asked and can be tried again; another engine is never taken in its place."""
+    """The error names the requests and can be retried; another engine is never assumed."""
     with pytest.raises(ServerError, match=r"/info.*name it with `engine`") as caught:
         asked(answers)
     assert caught.value.retryable
 
 
 def test_a_vllm_that_does_not_tell_its_model_is_asked_again() -> None:
-    """Where the engine is known, a failure is a failure: requests without the model's name are no way out."""
+    """If the engine is known, a failure is a failure: requests without the model's name are not an alternative."""
     with pytest.raises(ServerError, match="could not list its models"):
         asked({"/v1/models": [500]}, engine="vLLM")
     assert asked({"/v1/models": [500, VLLM]}, engine="vLLM")[0].model == "org/model"
 
 
 def test_an_endpoint_that_is_not_ready_is_no_engine() -> None:
-    """The proxy's 503 ends discovery; whoever asked waits."""
+    """The proxy's 503 ends discovery, and the caller waits."""
     with pytest.raises(StartingError):
         asked({"/info": [503]})
 
@@ -115,14 +115,14 @@ def test_hf_serve_is_known_by_its_image() -> None:
 
 
 def test_few_questions_are_asked_of_an_engine_that_answers() -> None:
-    """Two of a vLLM that nobody named, none where everything is known."""
+    """Two requests for a vLLM that no argument names, none if everything is known."""
     assert asked({"/v1/models": [VLLM]})[1] == ["/info", "/v1/models"]
     assert asked({}, engine="vLLM", model="m")[1] == []
     assert asked({}, engine="tgi")[1] == []
 
 
 def test_why_does_not_make_another_target() -> None:
-    """What was found by two ways is the same to whoever resumes a batch."""
+    """What was found in two ways is the same to a batch that resumes."""
     first, second = asked({CHAT: [405]})[0], asked({"/v1/models": [{"data": []}]})[0]
     assert (first, repr(first)) == (second, repr(second))
     assert first.why != second.why

@@ -53,7 +53,7 @@ def job(folder: Path, name: str, **options: object) -> BatchJob:
 
 
 def test_the_last_group_and_the_end_may_come_together(tmp_path: Path) -> None:
-    """A full group is asked to be written in the moment in which the batch ends: nobody waits for ever."""
+    """A full group is to be written at the moment when the batch ends: no caller waits forever."""
     (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(1000)))
 
     async def main() -> None:
@@ -100,7 +100,9 @@ def test_given_up_and_answered_at_once_is_answered(tmp_path: Path, monkeypatch: 
 
 
 def test_cancelled_while_it_publishes_an_output_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything was done and is being written when the batch is cancelled: nobody else writes there meanwhile."""
+    """Everything was done and is being written when the batch is cancelled: no other process writes there at that
+    time.
+    """
     (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "t{n}"}}\n' for n in range(500)))
     begun, writing = threading.Event(), []
 

@@ -45,14 +45,14 @@ def test_a_chat_answer_is_read_alike_everywhere(dialect: Dialect) -> None:
     "generated", ["yes", [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]]
 )
 def test_a_chat_with_a_pipeline_gives_the_text_of_the_assistant(generated: Any) -> None:
-    """By itself, or at the end of the messages where the pipeline gives them all back; why it ends nobody says."""
+    """By itself, or at the end of the messages if the pipeline returns all of them; the end has no known reason."""
     result = read_result(Dialect.TOOLKIT, "chat-completion", ok([{"generated_text": generated}]), "/")
     assert ("yes", None, None) == (result.output, result.finish_reason, result.truncated)
 
 
 @pytest.mark.parametrize("generated", [None, [], [{"role": "user", "content": "hi"}], [{"role": "assistant"}], 3])
 def test_a_chat_without_an_answer_is_none(generated: Any) -> None:
-    """The caller's own message does not pass for one."""
+    """The caller's message is not taken for the answer."""
     with pytest.raises(MalformedAnswerError, match="no generated_text"):
         read_result(Dialect.TOOLKIT, "chat-completion", ok([{"generated_text": generated}]), "/")
 
@@ -92,7 +92,9 @@ def test_a_text_that_stops_at_the_limit_is_truncated() -> None:
     "reason", ["length", "LENGTH", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"]
 )
 def test_a_limit_of_tokens_has_several_names(reason: str) -> None:
-    """Gateways hand on the word of whoever stands behind them; a text that is null for it is empty, and no mistake."""
+    """Gateways pass on the reason of the engine behind them; a text that is null for this reason is empty, and not an
+    error.
+    """
     result = read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason)))
     assert (True, reason) == (result.truncated, result.finish_reason)
     assert read_result(Dialect.OPENAI, "chat", ok(chat(None, reason))).output == ""
@@ -293,7 +295,7 @@ def test_the_answer_of_any_other_route_is_its_json(answer: Any) -> None:
 
 
 def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
-    """Unknown is no "no"."""
+    """An unknown value does not count as False."""
     assert read_result(Dialect.TOOLKIT, "text-generation", ok([{"generated_text": "x"}])).truncated is None
     assert read_result(Dialect.TGI, "text-generation", ok({"generated_text": "x"})).truncated is None
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=None))).truncated is None
@@ -311,7 +313,7 @@ def test_why_a_text_ends_is_unknown_where_nobody_says() -> None:
 )
 @pytest.mark.parametrize("task", ["chat", "text-generation"])
 def test_a_text_that_the_engine_gave_up_is_no_answer(task: str, reason: str) -> None:
-    """Half a sentence that looks like a whole one; what it cost is told."""
+    """Half a sentence that looks like a whole one; its cost is reported."""
     choice = {"index": 0, "message": {"content": "half a"}, "text": "half a", "finish_reason": reason}
     answer = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     with pytest.raises(CutAnswerError, match=reason) as error:
@@ -358,7 +360,7 @@ def test_two_texts_of_tgi_for_one_are_no_answer() -> None:
 
 
 def test_tokens_that_are_whole_count_though_they_are_written_as_floats() -> None:
-    """JavaScript and Lua have no other numbers; half a token is none."""
+    """JavaScript and Lua have no other numbers; half a token is not counted."""
     answer = chat() | {"usage": {"prompt_tokens": 3.0, "completion_tokens": 2.5}}
     assert Usage(3, None) == read_result(Dialect.OPENAI, "chat", ok(answer)).usage
 
@@ -411,7 +413,7 @@ def test_every_name_of_a_limit_is_a_truncated_text(reason: str) -> None:
 
 
 def test_a_message_of_an_unknown_kind_is_no_empty_text() -> None:
-    """Where there is no text, only what is known may stand in its place."""
+    """If there is no text, only a known field may replace it."""
     with pytest.raises(MalformedAnswerError, match="has no content"):
         read_result(Dialect.OPENAI, "chat", ok(chat(None, novelty={"a": 1})))
     calls = {"name": "f", "arguments": "{}"}
@@ -433,7 +435,7 @@ def test_a_byte_order_mark_before_an_answer_is_passed_over() -> None:
 
 @pytest.mark.parametrize("task", ["token-classification", "object-detection"])
 def test_a_pipeline_that_found_nothing_has_answered(task: str) -> None:
-    """A text without a name in it is no failure of the engine."""
+    """A text without a name in it is not a failure of the engine."""
     assert [] == read_result(Dialect.TOOLKIT, task, WireResponse(200, {}, b"[]")).output
 
 

@@ -33,7 +33,7 @@ JOB: dict[str, Any] = {
 
 
 class Word(str):
-    """A text of a type of its own."""
+    """A text of a separate type."""
 
 
 class Colour(str, enum.Enum):  # noqa: UP042 - as many people write it, also those of an older Python

@@ -12,7 +12,7 @@ from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 
 
 class Task:
-    """Who waits for an answer, as far as hedging knows it."""
+    """A row that waits for an answer: only what hedging reads."""
 
     cancelled = False
 

@@ -106,7 +106,7 @@ def test_bytes_after_the_answer_spoil_the_connection(raw: bytes) -> None:
     ],
 )
 def test_what_is_odd_and_clear_is_read(raw: bytes, body: bytes) -> None:
-    """As h11 reads it: bare line feeds in a head, a length that is said twice, folded values, no reason."""
+    """As h11 reads it: bare line feeds in a head, a length that is given twice, folded values, no reason."""
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         answer = parse(*pieces)
         assert answer is not None
@@ -166,7 +166,7 @@ def test_two_ways_to_frame_a_body_end_the_connection() -> None:
     ],
 )
 def test_a_packed_body_is_unpacked_and_a_cut_one_refused(name: str, pack: Callable[[bytes], bytes]) -> None:
-    """Some proxies pack although they were told not to; deflate is zlib's form to some and bare to others."""
+    """Some proxies compress although the request forbids it; deflate has zlib's header in some, and none in others."""
     packed = pack(b"hello" * 100)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
     answer = parse(head % (name.encode(), len(packed)) + packed)

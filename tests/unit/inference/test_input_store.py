@@ -86,7 +86,7 @@ def read(source: LineSource) -> list[int]:
 def test_a_store_that_fails_for_a_moment_costs_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fails: set[int], error: Exception
 ) -> None:
-    """The input is read again up to where it was, and goes on there."""
+    """The input is read again up to the earlier place, and continues there."""
     monkeypatch.setattr(Failing, "fails", fails)
     monkeypatch.setattr(Failing, "error", error)
     assert list(range(ROWS)) == read(LineSource(find_input(write(tmp_path, name))))
@@ -131,7 +131,7 @@ async def drained(source: LineSource) -> None:
 
 @pytest.mark.parametrize("begins", [0, 900])
 def test_a_file_that_is_cut_while_it_is_read_is_no_whole_input(tmp_path: Path, begins: int) -> None:
-    """Somebody writes it anew in its place: what is read ends early, and looks like the end of the file."""
+    """Another process rewrites it in place: the read ends early, and looks like the end of the file."""
     path = write(tmp_path, "in.jsonl")
     found = find_input(path)
     source = LineSource(Input(found.files, versions=versions_of(found)))

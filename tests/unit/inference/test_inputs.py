@@ -38,7 +38,7 @@ def names_of(source: Input) -> list[str]:
 
 @pytest.fixture(params=["local", "memory"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
-    """A folder of files on a disk, and on something that is none."""
+    """A folder of files on a disk, and on a file system that is not a disk."""
     names = ("b.jsonl", "a.csv", "c.ndjson.gz", ".hidden.jsonl", "_SUCCESS", "sub/d.jsonl", "sub/_x/e.jsonl")
     folder = UPath(tmp_path) if request.param == "local" else UPath(f"memory://{tmp_path.name}/data")
     for name in names:
@@ -280,7 +280,7 @@ def test_an_identity_says_which_files_changed() -> None:
 
 
 def test_an_error_that_may_pass_is_not_the_inputs() -> None:
-    """A connection that broke is left as it is, for a retry; a file that may not be read is told."""
+    """A broken connection is left to a retry; a file that may not be read is an error."""
     path = UPath("memory://bucket/in.jsonl")
     assert refusal(path, ConnectionResetError("reset")) is None
     assert refusal(path, OSError("503")) is None
@@ -289,7 +289,7 @@ def test_an_error_that_may_pass_is_not_the_inputs() -> None:
 
 @pytest.mark.parametrize("given", ["", "*.jsonl"])
 def test_a_link_that_leads_nowhere_is_no_missing_row(tmp_path: Path, given: str) -> None:
-    """The rows of the file that it stands for would be left out silently."""
+    """The rows of the file behind the link would be left out silently."""
     (tmp_path / "a.jsonl").write_text("{}\n")
     (tmp_path / "b.jsonl").symlink_to("moved.jsonl")
     with pytest.raises(BatchInputError, match=r"b\.jsonl is a link to moved\.jsonl, which does not exist"):

@@ -135,7 +135,7 @@ def test_a_flipped_bit_is_never_taken_for_a_row(tmp_path_factory: pytest.TempPat
 
 
 def test_tokens_of_every_answer_are_counted_once(folder: UPath) -> None:
-    """Of one that was thrown away, which is no row; of a row that was done anew; not those of a copy."""
+    """Of one that was discarded, which is not a row; of a row that was done again; not those of a copy."""
     written(folder, group(record(0), discarded(1, 50, 7)))
     written(folder, group(record(2)._replace(flags=COPY), record(1), record(1)))
     journal = Journal(folder)

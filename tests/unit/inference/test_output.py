@@ -57,7 +57,7 @@ def test_an_error_leaves_nothing_half_written(path: UPath) -> None:
 
 
 def test_an_upload_that_breaks_off_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of it is on the store when the connection breaks: the half is deleted, and the error is told."""
+    """Half of it is in the store when the connection breaks: the half is deleted, and the error is raised."""
     path = UPath(f"memory://{tmp_path.name}/results.jsonl")
 
     def breaking(source: Any, target: Any, size: int) -> None:

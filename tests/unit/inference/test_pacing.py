@@ -81,7 +81,7 @@ def test_a_starting_endpoint_is_bounded_by_time_alone() -> None:
     ],
 )
 def test_every_error_has_one_verdict(error: type[errors.InferenceError], expected: Verdict) -> None:
-    """The row's fault, the moment's, nobody's, or the end."""
+    """The row is at fault, or the moment, or neither, or the batch ends."""
     assert expected is verdict(error())
 
 
@@ -114,7 +114,7 @@ def test_a_cold_endpoint_gets_one_probe_at_a_time() -> None:
 
 
 def test_refusals_between_answers_leave_it_open() -> None:
-    """A replica that comes and goes is no outage, and no reason to pause; two in a row pause for a moment."""
+    """A replica that comes and goes is not an outage, and not a reason to pause; two in a row pause for a moment."""
     gate = Gate()
     for _ in range(100):
         gate.answered()
@@ -247,7 +247,7 @@ def test_a_full_endpoint_is_sent_what_it_takes() -> None:
 
 
 def test_what_was_sent_since_the_first_refusal_and_is_answered_ends_the_pauses() -> None:
-    """It takes requests again: sending goes on as before, and old refusals count no more."""
+    """It accepts requests again: sending continues as before, and old refusals no longer count."""
     gate = Gate()
     gate.answered()
     places_freed(gate, taken=False, seconds=1.0)

@@ -107,7 +107,7 @@ def test_the_page_says_what_becomes_of_a_parameter(task: str, column: str, param
 @pytest.mark.parametrize("task", ["feature-extraction", "text-classification", "rerank", "sentence-similarity"])
 @pytest.mark.parametrize("parameter", [name for name in VALUES if name not in ("response_schema", "tools", "seed")])
 def test_what_only_texts_have_is_refused_for_other_tasks(dialect: Dialect, task: str, parameter: str) -> None:
-    """An engine that embeds or classifies ignores a stop; nobody who gives one wants that."""
+    """An engine that embeds or classifies would ignore a stop, which no user wants."""
     texts = ("n", "stop", "logprobs", "return_full_text", "response_format")
     if not parameter.startswith(texts):
         return

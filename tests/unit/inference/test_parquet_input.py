@@ -108,7 +108,7 @@ def test_a_date_that_python_does_not_have_is_its_rows_error(tmp_path: Path, kind
 
 
 def test_two_columns_of_one_name_are_refused_if_they_are_needed(tmp_path: Path) -> None:
-    """Which of them is meant nobody can tell."""
+    """It is unknown which of them is meant."""
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["text", "n", "n"])
     pq.write_table(table, tmp_path / "in.parquet")
     with pytest.raises(BatchInputError, match=r"in\.parquet has two columns with the name 'n'"):
@@ -153,7 +153,7 @@ def test_a_column_that_is_not_there_is_named_with_those_there_are(tmp_path: Path
 def test_rows_keep_their_order_over_row_groups_and_files(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, int]], group: int
 ) -> None:
-    """Whatever the sizes of files, groups and batches: places count on, numbers begin anew in each file."""
+    """Whatever the sizes of files, groups and batches: places count on, and numbers start again in each file."""
     folder = tmp_path_factory.mktemp("in")
     expected = []
     for number, (kind, rows) in enumerate(files):
@@ -203,7 +203,7 @@ def test_a_file_that_is_torn_anywhere_is_named(tmp_path: Path) -> None:
 
 
 def test_it_is_read_from_where_it_is(tmp_path: Path) -> None:
-    """A file system that is no disk needs no copy of the file."""
+    """A file system that is not a disk needs no copy of the file."""
     path = UPath(f"memory://{tmp_path.name}/in.parquet")
     with path.open("wb") as file:
         pq.write_table(pa.table({"t": ["a", "b"]}), file)
@@ -229,7 +229,7 @@ def test_a_map_with_a_key_twice_is_its_rows_error(tmp_path: Path) -> None:
 
 
 def test_a_table_of_very_many_columns_is_read(tmp_path: Path) -> None:
-    """Ten thousand of them once took a minute for one row: the names were listed anew for each column."""
+    """Ten thousand of them once took a minute for one row: the names were listed again for each column."""
     path = tmp_path / "in.parquet"
     names = [f"c{number}" for number in range(10_000)]
     pq.write_table(pa.table({name: [name] for name in names}), path)

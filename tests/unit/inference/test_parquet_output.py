@@ -119,7 +119,7 @@ def test_fields_are_found_without_reading_their_values(value: dict[str, Any]) ->
 @pytest.mark.parametrize("value", [math.nan, math.inf, [-math.inf, {"a": math.nan}]])
 @pytest.mark.parametrize("beside", ["x", "\ud83d", 10**40])
 def test_what_is_no_number_is_null_in_json(value: Any, beside: Any) -> None:
-    """Beside a value that needs the slower way of writing too: `NaN` is no JSON."""
+    """Beside a value that needs the slower way of writing too: `NaN` is not JSON."""
     text = fastjson.encode([value, beside]).decode()
     assert "NaN" not in text
     assert "Infinity" not in text

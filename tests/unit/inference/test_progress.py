@@ -88,7 +88,7 @@ def test_a_message_is_one_line() -> None:
 
 
 def test_an_observer_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is said once, and not asked again."""
+    """It is reported once, and not requested again."""
     calls: list[Snapshot] = []
 
     def observer(snapshot: Snapshot) -> None:

@@ -34,7 +34,7 @@ def test_a_first_cut_is_to_what_was_taken(in_flight: int, expected: float) -> No
 
 
 def test_a_limit_that_was_taken_before_is_cut_once_while_it_is_filled() -> None:
-    """However often others are refused meanwhile; a limit that nobody knows is cut each time."""
+    """However many others are refused in that time; an unknown limit is reduced each time."""
     known, unknown = steady(100.0), Refusals(steady=False)
     limits = [100.0, 100.0]
     for second in range(10, 20):

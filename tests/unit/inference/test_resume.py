@@ -131,7 +131,7 @@ def test_every_row_of_the_input_as_it_is_now_has_its_answer(
 
 
 def test_a_journal_of_another_release_is_refused_by_name(tmp_path: Path) -> None:
-    """Rows in a form that this release does not read are neither lost nor done twice without a word."""
+    """Rows in a form that this release does not read are neither lost nor silently done twice."""
     write(tmp_path, [("a", 1), ("b", 2)])
     run_until(tmp_path, 1)
     description = tmp_path / "out" / "_journal" / "job.json"

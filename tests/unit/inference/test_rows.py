@@ -64,7 +64,7 @@ def test_no_row_is_sent_without_its_parameter(row: dict[str, Any], words: str) -
 
 
 def test_a_system_prompt_stands_before_it() -> None:
-    """With columns of its own and without."""
+    """With its own columns and without."""
     for system in ("Be brief.", "Speak {lang}."):
         template = Template("chat-completion", prompt="{text}", system=system)
         body = json.loads(
@@ -177,7 +177,7 @@ def test_a_chat_written_as_json_is_a_chat(column: Any, given: str | None, system
 
 
 def test_a_chat_written_as_json_is_one_in_a_body_too() -> None:
-    """Where the body has it in its place."""
+    """If the body has it instead."""
     template = Template("chat-completion", body={"messages": "{m}", "n": 2})
     render = compile_requests(template, Target(Dialect.OPENAI, "m"), None)
     assert CHAT == json.loads(render({"m": json.dumps(CHAT)}).body)["messages"]
@@ -192,7 +192,7 @@ def test_a_text_that_is_no_chat_is_what_the_user_says(text: str) -> None:
 
 @pytest.mark.parametrize("text", [str(CHAT), json.dumps(CHAT)[:-3]])
 def test_a_chat_that_is_broken_is_not_sent(text: str) -> None:
-    """Python's own form of it, and one that was cut: the row has an error that says so."""
+    """Python's form of it, and a truncated one: the row has an error that names the problem."""
     with pytest.raises(
         BatchInputError, match=r"starts like a JSON list of messages, but is not valid JSON .*json\.dumps"
     ):

@@ -9,7 +9,7 @@ from airflow_provider_hf_endpoints.inference.sending.state import Ending, Tally
 
 
 def test_the_first_reason_to_end_is_the_one_that_counts() -> None:
-    """Whoever gives a later one is told that it does not."""
+    """A caller that gives a later one learns that it does not count."""
     ending, error = Ending(), RuntimeError("no disk")
     assert (False, False) == (ending.over, ending.early)
     assert [True, False] == [ending.end_early(error), ending.end_early(stopped="stop requested")]

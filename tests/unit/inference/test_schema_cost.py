@@ -1,4 +1,4 @@
-"""Checks of answers that would take for ever: they are known beforehand, made in another process, and ended there."""
+"""Checks of answers that would take forever: they are recognised before, run in another process, and ended there."""
 
 from __future__ import annotations
 
@@ -109,8 +109,9 @@ def test_what_most_schemas_ask_is_checked_at_hand(schema: dict[str, Any]) -> Non
 
 
 def test_the_words_of_a_check_are_the_same_in_both_places() -> None:
-    """What is wrong is said alike, whether the schema has a pattern or not; and so are numbers, depth and half
-    characters."""
+    """The words about the error are the same, whether the schema has a pattern or not; so are numbers, depth and half
+    characters.
+    """
     plain: dict[str, Any] = {"properties": {"a": {"type": "string"}, "n": {"multipleOf": 0.1}}, "items": {"items": {}}}
     at_hand = SchemaCheck(as_json_schema(plain))
     elsewhere = SchemaCheck(as_json_schema({**plain, "uniqueItems": True}))
@@ -149,7 +150,7 @@ def test_a_pattern_is_harmless_only_where_that_is_sure(pattern: str, steps: int 
 
 
 def test_a_process_that_was_ended_is_replaced() -> None:
-    """By whoever ends processes; the answer is checked all the same."""
+    """By any process that ends others; the answer is checked nevertheless."""
     process = SchemaProcess({"type": "string"})
     try:
         assert None is process.problem("x")
@@ -175,7 +176,7 @@ def test_a_process_ends_with_the_one_that_began_it() -> None:
 
 
 def test_a_check_without_end_is_ended_in_any_thread() -> None:
-    """A batch that is started within an event loop runs in a thread of its own, which no signal reaches."""
+    """A batch that is started within an event loop runs in a separate thread, which no signal reaches."""
     caught: list[Exception] = []
 
     def check() -> None:

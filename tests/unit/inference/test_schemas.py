@@ -80,7 +80,7 @@ def test_a_reference_that_leads_nowhere_is_refused_wherever_it_stands(schema: An
     ],
 )
 def test_a_reference_that_leads_somewhere_passes(schema: Any) -> None:
-    """By the rules of the schema's own draft; what is no reference is none."""
+    """By the rules of the schema's own draft; a text that only looks like a reference is not one."""
     assert schema == as_json_schema(schema)
 
 
@@ -144,7 +144,9 @@ def test_signs_within_json_are_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": [-Infinity]}', '{"a": 1e999}', '```{}``` or ```{"a": 1}```', ""])
 def test_no_value_is_made_up(text: str) -> None:
-    """A number that JSON cannot say would be written as null, unchecked; of two fences nobody can choose."""
+    """A number that JSON does not have would be written as null, unchecked; between two fences there is no rule to
+    choose.
+    """
     with pytest.raises(InvalidOutputError):
         SchemaCheck({})(InferenceResult(text))
 

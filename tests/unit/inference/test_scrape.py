@@ -63,7 +63,7 @@ inf_auto_frozen 0
     ],
 )
 def test_each_engines_page_is_read(text: str, load: Load | None) -> None:
-    """The queue, and the cache where it is told; several lines of a metric are added up."""
+    """The queue, and the cache if the engine reports it; several lines of a metric are added up."""
     assert load == read_metrics(text)
 
 

@@ -154,7 +154,7 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_another_size_version_or_cut_is_another_plan() -> None:
-    """So that shards of two plans never pass for one batch."""
+    """So shards of two plans are never taken for one batch."""
     files = plan().files
     changed = [
         plan(files=(PlannedFile("a.jsonl", 1001, "v1"), files[1])),
@@ -223,7 +223,9 @@ def test_each_of_many_senders_begins_with_its_part() -> None:
 
 
 def test_each_of_many_senders_takes_its_part_of_the_queue_for_its_own() -> None:
-    """The engine tells all that wait, whoever sent them: to subtract all of it four times would empty the engine."""
+    """The engine reports all waiting requests of all senders: if each of four subtracted all of them, the engine
+    would be empty.
+    """
 
     def settled(limiter: Limiter) -> int:
         for answer in range(400):
@@ -286,7 +288,7 @@ def test_an_id_of_the_rows_stays() -> None:
 
 
 def test_a_bad_row_says_on_which_line_of_the_file_it_stands() -> None:
-    """Not so a text that reads like it, whoever wrote it."""
+    """Not so a text that only looks like it, whatever wrote it."""
     bad = (
         b'"finish_reason":null,"usage":null,"error":{"type":"bad_row","message":"line 3 after byte 99 of a.jsonl is no'
     )
@@ -344,5 +346,5 @@ def test_a_cost_without_a_price_is_time_alone() -> None:
 
 
 def test_shards_that_know_no_cost_have_none_together() -> None:
-    """A part of the cost would pass for the whole."""
+    """A part of the cost would be taken for the whole."""
     assert None is cost_of_whole([shard_manifest(0, 60), shard_manifest(0, 60, cost=None)], TOTALS)

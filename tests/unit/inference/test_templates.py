@@ -37,7 +37,7 @@ def test_a_placeholder_is_filled_with_its_column(template: str, text: str) -> No
 
 @pytest.mark.parametrize("template", ["{", "}", "{}", "a } b", "{text", "{a{b}}"])
 def test_a_lone_brace_is_refused(template: str) -> None:
-    """A brace that is no placeholder is an error with its place, not a guess."""
+    """A brace that is not a placeholder is an error with its place, not a guess."""
     with pytest.raises(TemplateError, match=r"contains a single .*Write .{COLUMN}. for the value"):
         compile_text(template)
 

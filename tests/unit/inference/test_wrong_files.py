@@ -178,7 +178,9 @@ BINARY = {
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("kind", BINARY)
 def test_a_file_that_is_often_met_in_place_of_rows_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
-    """What a download, another library or a repository leaves in its place; the advice is not to change an encoding."""
+    """What a download, another library or a repository leaves in place of a file; the advice does not mention the
+    encoding.
+    """
     if suffix == "parquet":
         pytest.importorskip("pyarrow")
     path = tmp_path / f"in.{suffix}"
@@ -249,8 +251,9 @@ def test_a_byte_order_mark_contradicts_another_encoding(tmp_path: Path, codec: s
     ],
 )
 def test_a_name_that_a_row_has_twice_is_refused(tmp_path: Path, line: str) -> None:
-    """As two columns are in the other formats: which of the values is meant nobody knows. Behind the first rows, and in
-    the middle of a file, it is that row's error."""
+    """As two columns are in the other formats: it is unknown which of the values is meant. Behind the first rows, and
+    in the middle of a file, it is that row's error.
+    """
     path = tmp_path / "in.jsonl"
     path.write_text(f"{ROW}{line}\n", encoding="utf-8")
     with pytest.raises(BatchInputError, match=r"line 2 of in\.jsonl has the name 'text' twice"):

@@ -36,7 +36,7 @@ HOUR = 3600.0
 
 
 class Memory(LeaseStore):
-    """A store that does at once what it is told."""
+    """A store that does every operation at once."""
 
     def __init__(self) -> None:
         self.records: dict[str, Lease] = {}
@@ -224,7 +224,7 @@ def test_a_killed_release_is_made_good_by_its_retry() -> None:
 
 
 def test_the_mark_of_who_leaves_is_written_before_anything_is_read() -> None:
-    """Whatever fails after that: this holder holds nobody up."""
+    """Whatever fails after that: this holder blocks no other."""
     world = World()
     mine, other = world.begin("a"), world.begin("b")
     flow = leave(mine, world.clock, becomes)
@@ -237,7 +237,7 @@ def test_the_mark_of_who_leaves_is_written_before_anything_is_read() -> None:
 
 
 def test_a_lease_whose_run_has_ended_counts_for_nobody() -> None:
-    """Its worker was killed for good; its record goes with those of the others."""
+    """Its worker was killed by SIGKILL; its record is removed with those of the others."""
     world = World()
     crashed, other = world.begin("crashed"), world.begin("b")
     world.ended.add(crashed.holder)
@@ -288,7 +288,7 @@ def test_a_newcomer_whose_first_look_at_the_leases_was_before_the_stop_knows_of_
 
 
 def test_a_stop_that_a_read_has_shown_is_forgotten() -> None:
-    """Whoever finds the endpoint running after that finds what somebody else has resumed, and leaves it so."""
+    """A run that finds the endpoint running after that finds what another run has resumed, and leaves it running."""
     world = World()
     world.release(world.begin("a"))
     world.do(SwitchOn())
@@ -398,7 +398,7 @@ def play_turns(world: World, holders: list[Holder], turns: list[int]) -> None:
 
 
 def settle(holders: list[Holder]) -> None:
-    """Everybody finishes what it is doing; nobody begins to leave or to come."""
+    """Every run finishes what it is doing; no run begins to leave or to come."""
     for _ in range(200):
         for holder in holders:
             if holder.phase in ("taking", "starting", "leaving", "forgetting"):
@@ -439,7 +439,7 @@ def test_any_order_of_the_steps_of_three_holders(
 
 @pytest.mark.parametrize("found", ["paused", "running"])
 def test_any_order_where_holders_are_killed_and_try_again(found: str) -> None:
-    """A killed attempt begins anew from its first step, as Airflow's retries do; the end is the same."""
+    """A killed attempt starts again from its first step, as Airflow's retries do; the end is the same."""
 
     @settings(max_examples=300, deadline=None, database=None)
     @given(
@@ -480,7 +480,7 @@ class Unlucky(Holder):
     seconds: float = 100 * HOUR  # longer than all turns together
 
     def fail(self, *, after: bool) -> None:
-        """The step that comes next fails; what is no step of a flow does not."""
+        """The next step fails; what is not a step of a flow does not."""
         if self.flow is None or self.phase not in ("taking", "leaving"):
             self.step()
             return
@@ -569,7 +569,7 @@ def test_ten_thousand_orders_where_steps_fail(seed: int) -> None:
 
 
 def test_a_lease_is_read_as_it_was_written() -> None:
-    """And what is none is no lease."""
+    """And a record that is not a lease is ignored."""
     lease = replace(new_lease("a", 1.0, 2.0), found="paused")
     assert Lease.of(lease.stored()) == lease
     assert [None] * 4 == [Lease.of(each) for each in (None, "x", {}, {**lease.stored(), "expires": "soon"})]

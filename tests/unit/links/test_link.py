@@ -29,7 +29,7 @@ class TaskInstance:
 
 
 class Hook(InferenceEndpointsHook):
-    """A hook whose client asks nobody."""
+    """A hook whose client sends no request."""
 
     class Client(EndpointsClient):
         def default_namespace(self) -> str:
@@ -84,7 +84,7 @@ def test_it_is_there_before_the_wait() -> None:
 
 
 def test_a_link_that_can_not_be_made_fails_no_task(caplog: pytest.LogCaptureFixture) -> None:
-    """If the service does not say the namespace, there is no link. The task reports the error, so no warning does."""
+    """If the service does not return the namespace, there is no link. The task reports the error; no warning does."""
     with caplog.at_level(logging.DEBUG):
         assert persist(LostHook(), None) == {}
     assert [(logging.DEBUG, True)] == [
@@ -110,7 +110,7 @@ def test_it_answers_what_was_stored(monkeypatch: pytest.MonkeyPatch, stored: obj
 
 
 def test_reading_it_fails_no_task(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Airflow 3.0 lets an error of a link fail a task that has succeeded: there is none."""
+    """Airflow 3.0 lets an error of a link fail a task that has succeeded: the link raises none."""
 
     class XCom:
         @staticmethod

@@ -85,7 +85,7 @@ def test_a_part_of_a_name_is_answered_with_the_name_and_nothing_near_with_advice
 
 
 class Derived(BatchInferenceOperator):
-    """As a user derives one: an argument of its own that is in no signature."""
+    """A subclass as users write it: it has an argument that is in no signature."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.own = kwargs.pop("own", None)

@@ -150,7 +150,7 @@ WRONG: list[Any] = [True, -1.5, float("nan"), float("inf"), b"x", Path("/p"), [o
 
 
 def holds(value: Any, kinds: list[Any]) -> bool:
-    """Whether the annotation allows the value, by Python's own words; a number that is none does not count."""
+    """Whether the annotation allows the value, by Python's own words; NaN does not count as a number."""
     for each in kinds:
         plain = get_origin(each) or each
         if each is Any or plain is Literal:
@@ -281,7 +281,7 @@ def test_an_endpoint_that_has_no_such_name(given: dict[str, Any], words: str) ->
     ],
 )
 def test_a_setting_that_the_service_refuses(given: dict[str, Any], words: str) -> None:
-    """Of a create, an update and a mapped create: not found when the endpoint is to be there."""
+    """Of a create, an update and a mapped create: the mistake is found when the DAG is parsed, not at the create."""
     update: Any = UpdateInferenceEndpointOperator
     create: Any = CreateInferenceEndpointOperator
     made(create, **dict.fromkeys(given, "{{ x }}"))
@@ -331,7 +331,7 @@ def test_no_refusal_shows_what_may_be_a_secret() -> None:
 
 @pytest.mark.parametrize("field", ["tags", "container_args", "container_command"])
 def test_the_lists_of_an_endpoint(field: str) -> None:
-    """Also where the argument has no parameter of its own; a template may become a list."""
+    """Also if the argument has no separate parameter; a template may become a list."""
     create: Any = CreateInferenceEndpointOperator
     given = {"task_id": "task", "name": "demo", **MODEL}
     assert ["a"] == getattr(create(**given, **{field: "a"}), field)

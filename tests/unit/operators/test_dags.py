@@ -298,7 +298,7 @@ def test_what_looks_like_a_token_is_no_template(field: str) -> None:
     "how", [["--api-key", "plainvalue"], ["--api-key=plainvalue"], ["sh", "-c", "PASSWORD=plain x"]]
 )
 def test_a_secret_on_a_command_line_is_no_template(field: str, how: list[str]) -> None:
-    """What stands behind a name that says so is one; where the container finds it in its environment, there is none."""
+    """A value behind a name such as TOKEN is a secret; a reference to the container's environment is not."""
     create: Any = CreateInferenceEndpointOperator
     with pytest.raises(ValueError, match=f"{field} seems to contain a token") as caught:
         create(task_id="task", name="demo", **MODEL, **{field: how})
@@ -346,7 +346,7 @@ def test_every_setting_is_an_argument() -> None:
 
 
 def test_default_args_of_the_dag_reach_every_argument() -> None:
-    """Arguments that stand in `**kwargs` are no exception."""
+    """Arguments in `**kwargs` are not an exception."""
     with DAG("dag", schedule=None, default_args={"revision": "main", "hf_endpoints_conn_id": "other", **MODEL}):
         kind: Any = CreateInferenceEndpointOperator
         operator = kind(task_id="task", name="demo")

@@ -169,7 +169,7 @@ def skipped(kind: str, *, between: bool, teardown: bool) -> Any:
 @pytest.mark.parametrize("kind", ["branch", "mapped branch", "latest only", "short circuit"])
 @pytest.mark.parametrize("between", [True, False])
 def test_a_pause_that_can_be_skipped_is_warned_of(kind: str, between: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A branch that picks the pause is legitimate, so the start goes on."""
+    """A branch that picks the pause is legitimate, so the start continues."""
     start = skipped(kind, between=between, teardown=False)
     check_skips(start, stopped_by(start, "demo"))
     expected = [] if between else ["Task 'pick' can skip 'pause', which stops endpoint 'demo'."]

@@ -46,6 +46,6 @@ def test_a_group_refuses_it_too(name: str, where: str) -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_watcher_refuses_it_too(name: str) -> None:
-    """Whose arguments are no templates."""
+    """Its arguments are not templates."""
     with pytest.raises(TypeError, match=f"{name}.*is (not a valid|empty)"):
         InferenceEndpointEventTrigger("demo", **{name: ""})  # type: ignore[arg-type]

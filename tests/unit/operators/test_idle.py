@@ -18,7 +18,7 @@ def test_one_task_that_has_begun_ends_the_watch(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed", "removed"])
 def test_a_task_that_is_left_out_has_not_begun(state: str) -> None:
-    """The others may wait for a slot all the same; where there are no others, nothing is waited for."""
+    """The others may still wait for a slot; if there are no others, there is no wait."""
     assert "watch" == verdict([state, "scheduled"], STARTED, MAX_IDLE, ENDS, 50.0)
     assert "idle" == verdict([state, "scheduled"], STARTED, MAX_IDLE, ENDS, 100.0)
     assert "work has begun" == verdict([state, state], STARTED, MAX_IDLE, ENDS, 50.0)

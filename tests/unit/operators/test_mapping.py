@@ -1,6 +1,6 @@
-"""What a task is mapped over is refused when the DAG is read, wherever the same argument of a single task is.
+"""What a task is mapped over is refused when the DAG is parsed, if the same argument of a single task is.
 
-The cases are made of the operators' arguments: whatever argument is added is held to the same.
+The cases are made from the operators' arguments, so a new argument is tested too.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ TGI = {"tgi": {"url": "tgi:3"}}
 
 
 def test_an_image_that_is_not_asked_for_is_taken_as_it_is() -> None:
-    """Which engine serves the model is left to the service where nothing is said of it, also at an update."""
+    """If no argument names an engine, the service chooses the engine of the model, also at an update."""
     for if_exists in ("reuse", "update"):
         assert Reuse(resume=False) == plan(spec(), other("model.image", {"vLLM": {"url": "x"}}), if_exists)
 
@@ -118,7 +118,7 @@ def test_another_engine_is_the_services_to_refuse() -> None:
 
 
 def test_update_always_sends_secrets() -> None:
-    """They come back redacted, so whether they differ can't be seen."""
+    """They come back redacted, so a difference cannot be seen."""
     assert Update(resume=False) == plan(spec(secrets={"A": "b"}), endpoint("running"), "update")
 
 

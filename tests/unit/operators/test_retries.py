@@ -60,7 +60,7 @@ def test_who_chooses_retries_has_them(
     of_group: Any,
     expected: int | None,
 ) -> None:
-    """Given to the task, to its DAG or to its group, mapped or not; where nobody has, a wait has five."""
+    """Given to the task, its DAG or its group, mapped or not; without any of these, a wait has five."""
     with DAG("dag", schedule=None, default_args=of_dag), TaskGroup("group", default_args=of_group):
         if mapped:
             task = kind.partial(task_id="wait", **arguments, **given).expand(**{name: ["a", "b"]})
@@ -150,7 +150,9 @@ def first(store: Store | None, try_number: int = 1, max_tries: int = 5) -> First
 
 
 def test_a_retry_has_the_time_of_the_first_try() -> None:
-    """A retry extends no deadline; a clear, which raises `max_tries`, and a wait that came to its end begin anew."""
+    """A retry extends no deadline; after a clear, which raises `max_tries`, or a wait that has ended, the deadline is
+    new.
+    """
     store = Store()
     first(store).keep(1000.0)
     assert first(store, try_number=2).began() == 1000.0

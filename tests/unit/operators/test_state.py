@@ -44,7 +44,7 @@ RESULT: dict[str, Any] = {
 
 
 def test_what_acquire_returns_is_read() -> None:
-    """The start and the release have it as values; what a newer version adds is no error."""
+    """The start and the release have it as values; an unknown field of a newer version is not an error."""
     acquired = Acquired.of({**RESULT, "new": 1})
     assert acquired is not None
     assert ("demo", "acme", None, "one", BUDGET) == (
@@ -67,7 +67,7 @@ def test_what_acquire_has_not_returned_is_none(result: object) -> None:
 
 
 def test_the_tasks_behind_are_told_of_the_lease_and_the_budget() -> None:
-    """By these two and the use they renew the one and keep the other; without a lease there is none to renew."""
+    """By these two and the use they renew the one and keep the other; without a lease nothing is renewed."""
     acquired = Acquired.of(RESULT)
     assert acquired is not None
     lease = {"namespace": "acme", "name": "demo", "record": LEASE.stored()}

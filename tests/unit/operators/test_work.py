@@ -1,4 +1,4 @@
-"""The release's look at the work: it waits while any of the work goes on, and does not wait for ever for an answer."""
+"""The release's look at the work: it waits while any of the work runs, and does not wait forever for an answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def release(work: list[str], attempt: int = 1) -> Any:
 
 
 def test_what_has_not_ended_is_told_from_what_has() -> None:
-    """Whatever waits between two attempts, in the triggerer or for a slot goes on."""
+    """What waits between two attempts, in the triggerer or for a slot, still counts as running."""
     over = ["success", "failed", "skipped", "upstream_failed", "removed"]
     on = ["None", "scheduled", "queued", "running", "deferred", "up_for_retry", "up_for_reschedule", "restarting"]
     assert sorted(on) == unfinished({state: state for state in [*over, *on]})
@@ -57,5 +57,5 @@ def test_airflow_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_release_without_work_asks_nothing() -> None:
-    """There is nobody to ask outside of Airflow's processes."""
+    """Outside of Airflow's processes the states cannot be read."""
     assert release([]) is None

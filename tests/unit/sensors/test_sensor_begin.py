@@ -23,7 +23,7 @@ def sensor(**changes: Any) -> InferenceEndpointSensor:
 
 
 def trigger_of(task: InferenceEndpointSensor) -> InferenceEndpointTrigger:
-    """As the triggerer makes it: from JSON, and told only when Airflow ends the deferral."""
+    """As the triggerer makes it: from JSON, with a signal only when Airflow ends the deferral."""
     arguments = task.start_trigger_args
     assert arguments is not None
     trigger = InferenceEndpointTrigger(**json.loads(json.dumps(arguments.trigger_kwargs)))
@@ -86,6 +86,6 @@ def test_a_template_is_rendered_in_the_triggerer() -> None:
 
 
 def test_a_mapped_sensor_is_refused() -> None:
-    """Airflow would start it on a worker without a word."""
+    """Airflow would silently start it on a worker."""
     with DAG("d", schedule=None), pytest.raises(ValueError, match="mapped"):
         InferenceEndpointSensor.partial(task_id="wait", start_from_trigger=True)

@@ -89,7 +89,7 @@ def test_release_waits_for_every_task_of_the_work() -> None:
 
 
 def test_an_endpoint_that_exists_needs_no_repository() -> None:
-    """It is resumed; a template for its name gives the group a name of its own."""
+    """It is resumed; if its name is a template, the group has a separate name."""
     with DAG("dag", schedule=None) as dag, inference_endpoint("{{ params.endpoint }}") as endpoint:
         ask("ask", endpoint)
     assert type(dag.get_task("endpoint.start")).__name__ == "ResumeInferenceEndpointOperator"
@@ -166,7 +166,9 @@ def test_mapped_tasks_sensors_and_taskflow_take_the_endpoint() -> None:
 
 
 def test_no_task_of_the_user_stands_directly_before_the_release() -> None:
-    """What can skip the tasks behind it, mapped or not, skips an empty task of its own: others may still work then."""
+    """A task that can skip its downstream tasks, mapped or not, skips a separate empty task: others may still work
+    then.
+    """
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **MODEL) as endpoint:
         choose = BranchPythonOperator(task_id="choose", python_callable=list)
         many = ShortCircuitOperator.partial(task_id="many", python_callable=bool).expand(op_args=[[1], [2]])
@@ -210,7 +212,7 @@ def test_a_clear_of_the_work_clears_all_that_the_release_waits_for(downstream: b
 
 
 def test_the_watch_knows_what_it_watches() -> None:
-    """The work, of a use inside its own `acquire` first; and what becomes of the endpoint."""
+    """The work, after the `acquire` of a use inside, if there is one; and what happens to the endpoint."""
     bounds: dict[str, Any] = {"max_startup": 60, "max_idle": timedelta(minutes=5)}
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", release="delete", **bounds) as endpoint:
         ask("ask", endpoint)
@@ -319,7 +321,7 @@ def test_a_bound_that_can_t_be_meant(max_idle: Any) -> None:
 
 
 def test_as_a_decorator() -> None:
-    """The function gets the endpoint first; each call makes a group of its own, named after it."""
+    """The function gets the endpoint first; each call makes a separate group, named after it."""
     with DAG("dag", schedule=None) as dag:
 
         @inference_endpoint("demo", **MODEL)
@@ -413,7 +415,7 @@ def test_a_decorated_function_takes_an_endpoint() -> None:
 
 
 def test_a_budget_is_of_the_whole_use() -> None:
-    """Opened by `acquire`, from which start and work get it; the start has none of its own."""
+    """Opened by `acquire`, from which start and work get it; the start has no separate one."""
     limits: dict[str, Any] = {"max_cost": 5.0, "max_runtime": timedelta(hours=1)}
     with DAG("dag", schedule=None) as dag, inference_endpoint("demo", **limits, **MODEL) as endpoint:
         ask("ask", endpoint)
@@ -472,7 +474,7 @@ def test_default_args_hold_no_task_of_ours_back() -> None:
 @pytest.mark.parametrize("name", ["depends_on_past", "wait_for_downstream"])
 @pytest.mark.parametrize("given", ["by the task", "by default_args", "to a mapped one"])
 def test_work_that_waits_for_the_run_before_is_refused(name: str, given: str) -> None:
-    """Its endpoint would bill, for ever where that run has failed; the error says where it can stand."""
+    """Its endpoint would bill, forever if that run has failed; the error says where it may be."""
     defaults = {name: True} if given == "by default_args" else {}
     own: dict[str, Any] = {} if defaults else {name: True}
 
@@ -525,7 +527,7 @@ def test_what_is_given_to_the_start_is_the_start_s() -> None:
 
 @pytest.mark.parametrize("given", [{"deferrable": False}, {"hf_endpoints_conn_id": "{{ params.conn }}"}])
 def test_a_bound_that_nothing_watches_is_refused(given: dict[str, Any]) -> None:
-    """A bound of the user's own would promise what nobody does; the default one promises nothing there."""
+    """A user's bound would be a promise that no task keeps; the default one promises nothing there."""
     with pytest.raises(ValueError, match="max_idle=300 is watched in the triggerer"):
         inference_endpoint("demo", max_idle=300, **given)
     inference_endpoint("demo", max_idle=None, **given)

@@ -127,7 +127,7 @@ def _with_arrows_to_the_left(start: Any, first: Any, last: Any, stop: Any) -> No
 
 @pytest.mark.parametrize("arrows", [_with_the_teardown_last, _with_the_teardown_first, _with_arrows_to_the_left])
 def test_no_task_before_a_stop_that_is_a_teardown_can_skip_it(arrows: Any) -> None:
-    """In whichever order the arrows were drawn; a pause that is no teardown is skipped as any task."""
+    """In whichever order the arrows were drawn; a pause that is not a teardown is skipped like any task."""
     for task in _stand_alone(arrows):
         with pytest.raises(DownstreamTasksSkipped) as caught:
             task.prepare_for_execution().execute(context={})

@@ -51,7 +51,7 @@ def test_the_release_waits_for_whoever_takes_the_endpoint() -> None:
 
 
 def test_what_can_skip_outside_skips_no_release() -> None:
-    """It has an empty task of its own between, as inside, and one only, however often it takes the endpoint."""
+    """It has one separate empty task in between, as inside, however often it takes the endpoint."""
     with DAG("dag", schedule=None) as dag:
         with inference_endpoint("demo") as endpoint:
             ask("inside", endpoint)
@@ -75,7 +75,7 @@ def test_a_group_with_all_of_its_work_outside_is_watched_too() -> None:
 
 
 def test_the_endpoint_of_a_mapped_group_outside() -> None:
-    """Whoever takes all of the endpoints has each of the releases wait."""
+    """If one task takes all of the endpoints, each of the releases waits."""
     with DAG("dag", schedule=None) as dag:
 
         @inference_endpoint("demo")

@@ -26,13 +26,13 @@ def is_over(
 
 @pytest.mark.parametrize("state", ["failed", "skipped", "removed", "upstream_failed"])
 def test_a_task_that_was_ended_is_over(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    """Nothing of it goes on."""
+    """Nothing of it continues."""
     assert is_over(monkeypatch, {"run-1": {"create": state}})
 
 
 @pytest.mark.parametrize("state", ["deferred", "success", None, "queued", "scheduled", "running", "up_for_retry"])
 def test_a_task_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
-    """It moved to another triggerer, was cleared, or its DAG goes on with the endpoint."""
+    """It moved to another triggerer, was cleared, or its DAG continues with the endpoint."""
     assert not is_over(monkeypatch, {"run-1": {"create": state}}, "attempt-1", "attempt-1")
 
 

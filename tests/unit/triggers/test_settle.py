@@ -55,7 +55,7 @@ def test_the_rest_of_the_first_seconds_is_waited_for(
     [("0", 0.0), ("2.5", 2.5), ("-1", DEFAULT), ("soon", DEFAULT), ("nan", DEFAULT), ("inf", DEFAULT)],
 )
 def test_the_configuration_decides(monkeypatch: pytest.MonkeyPatch, value: str, expected: float) -> None:
-    """`[hf_endpoints] min_deferral_seconds`; what is no duration must not end a wait."""
+    """`[hf_endpoints] min_deferral_seconds`; a value that is not a duration must not end a wait."""
     monkeypatch.setenv(VARIABLE, value)
     assert expected == min_deferral()
 
