@@ -91,7 +91,7 @@ def deadline_after(started: float, *limits: float | timedelta | None) -> float |
     seconds = [float(seconds_of(each)) for each in limits if each is not None]
     if any(each <= 0 for each in seconds):
         raise InvalidArgumentError(
-            f"A time limit of {min(seconds):g} seconds is not valid. Give a number of seconds above 0, or a timedelta."
+            f"A time limit of {min(seconds):g} seconds is not valid. Give a positive number of seconds, or a timedelta."
         )
     return started + min(seconds) if seconds else None
 

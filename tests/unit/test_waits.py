@@ -42,7 +42,7 @@ def test_the_tightest_limit_counts() -> None:
 @pytest.mark.parametrize("limit", [0, -1, timedelta(0)])
 def test_a_limit_that_is_over_before_it_begins(limit: Any) -> None:
     """It would look like a timeout of the endpoint."""
-    with pytest.raises(InvalidArgumentError, match=r"is not valid. Give a number of seconds above 0"):
+    with pytest.raises(InvalidArgumentError, match=r"is not valid. Give a positive number of seconds"):
         deadline_after(100.0, 60, limit)
 
 

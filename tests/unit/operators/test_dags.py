@@ -281,7 +281,7 @@ def test_no_secret_is_in_changes(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("field", ["env", "container_args", "container_command", "custom_image"])
 def test_what_looks_like_a_token_is_no_template(field: str) -> None:
     """These are rendered, stored and shown; what only sounds like a token is taken."""
-    shape: Any = {"KEY": "%s"} if field in ("env", "custom_image") else ["--key", "%s"]
+    shape: Any = {"env": {"KEY": "%s"}, "custom_image": {"url": "%s"}}.get(field, ["--key", "%s"])
 
     create: Any = CreateInferenceEndpointOperator
 
