@@ -62,7 +62,7 @@ def test_a_vector_of_another_length_is_an_error_however_it_is_asked_for(tmp_path
 
 @pytest.mark.parametrize("form", ["body", "lines", "row_parameters"])
 def test_rows_may_ask_for_different_lengths(tmp_path: Path, form: str) -> None:
-    """Each is compared with those that asked alike; chats among the lines are no vectors."""
+    """Each is compared with those that asked alike; answers to chats among the lines are not compared."""
     sizes = [2, 4, 2, 4, 8, 2]
     rows: list[Any] = [{"text": "a", "n": size} for size in sizes]
     options: dict[str, Any] = {"prompt": None, "body": {"input": "{text}", "dimensions": "{n}"}}
