@@ -178,8 +178,10 @@ class Trial:
         time.sleep(1.0)
 
     def _end(self, use: Use) -> None:
-        """A run may be judged before its teardown has ended."""
+        """A run may be judged before its teardown has ended; a run at its limit leaves its teardown without a state."""
         self.ends.append(self.airflow.wait_for_run(use.dag, use.run, limit=HANG))
+        if use.dag.endswith("_limited_run"):
+            return
         over = ("success", "failed", "skipped", "upstream_failed")
         self.airflow.wait_for_task(use.dag, use.run, "use.release", *over, limit=HANG)
 

@@ -21,7 +21,8 @@ _NUMBERS = frozenset(
     if (number := getattr(errno, name, None)) is not None
 )
 _KINDS = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
-_STATUSES = frozenset(range(400, 500)) - {408, 409, 425, 429}  # timeout, conflict, too early, too many
+# Not a timeout, a conflict, a read that met a write (S3 answers 412), a lock, too early, too many.
+_STATUSES = frozenset(range(400, 500)) - {408, 409, 412, 423, 425, 429}
 #: What a store's client raises before it asks the store: there are no credentials, or an argument is not valid.
 _NAMES = frozenset(
     (

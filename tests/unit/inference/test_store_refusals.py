@@ -51,7 +51,8 @@ def test_errors_of_s3_by_their_codes(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "refused"), [((400, 401, 403, 404, 405, 412), True), ((408, 409, 425, 429, 500, 502, 503, 504), False)]
+    ("statuses", "refused"),
+    [((400, 401, 403, 404, 405, 410), True), ((408, 409, 412, 423, 425, 429, 500, 502, 503, 504), False)],
 )
 def test_errors_of_clients_by_their_statuses(statuses: tuple[int, ...], refused: bool) -> None:
     """A code that s3fs does not know, and the forms of the clients of Google, Azure, aiohttp and requests."""
