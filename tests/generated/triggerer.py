@@ -100,6 +100,8 @@ class Triggerer:
 
         def begin() -> None:
             assert self._loop is not None
+            if self._waiting.get(waiting.attempt.place) is not waiting:
+                return  # dropped in the same moment
             waiting.task = self._loop.create_task(self._wait(trigger, waiting))
 
         self._loop.do_soon(begin)

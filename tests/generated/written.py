@@ -163,7 +163,14 @@ class _Writer:
         return name
 
     def inside(self, depth: int, group: Group, endpoint: str) -> None:
-        names = [self.part(depth, each, endpoint) for each in group.tasks]
+        names = []
+        for number, each in enumerate(group.tasks):
+            given = endpoint
+            if isinstance(each, Task) and each.rule and self.rules:
+                # Airflow takes a trigger rule only where the start is not directly before the task.
+                first = group.parallel or number == 0
+                each, given = (replace(each, rule=None), endpoint) if first else (each, repr(group.name))
+            names.append(self.part(depth, each, given))
         if not group.parallel:
             self.chain(depth, names)
 
@@ -176,7 +183,8 @@ class _Writer:
             self.line(depth, "    framework='pytorch', secrets=SECRET, **MODEL)")
         else:
             self.line(depth, f"{start} = ResumeInferenceEndpointOperator(endpoint={alone.name!r}, {_arguments(given)})")
-        names = [self.task(depth, each, repr(alone.name)) for each in alone.tasks]
+        tasks = [replace(each, rule=None) if number == 0 else each for number, each in enumerate(alone.tasks)]
+        names = [self.task(depth, each, repr(alone.name)) for each in tasks]
         self.line(depth, f"{pause} = PauseInferenceEndpointOperator(task_id={pause!r}, endpoint={alone.name!r},")
         self.line(depth, f"    deferrable={alone.deferrable})")
         self.chain(depth, [start, *names, pause])
@@ -234,6 +242,7 @@ def build(dag: Dag) -> Any:
         exec(compile(HEAD + source(dag), f"<{dag.dag_id}>", "exec"), names)
     except ValueError as error:
         raise RefusedCase(str(error)) from error
+    names["dag"].validate()  # as Airflow does where it reads the file; a DAG that only Airflow refuses is no case
     return names["dag"]
 
 
