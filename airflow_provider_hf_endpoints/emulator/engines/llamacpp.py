@@ -36,6 +36,7 @@ _SAMPLING = {  # a parameter of TGI and the toolkit -> llama.cpp's
     "seed": "seed",
     "repetition_penalty": "repeat_penalty",
 }
+_SAMPLERS = frozenset({"temperature", "top_k", "top_p", "typical_p"})  # each of them asks TGI to sample
 
 
 def generates_text(endpoint: Endpoint) -> bool:
@@ -230,8 +231,8 @@ def completion_request(prompt: str, parameters: dict[str, Any], *, stream: bool,
     for theirs, ours in _SAMPLING.items():
         if isinstance(parameters.get(theirs), int | float):
             request[ours] = parameters[theirs]
-    if parameters.get("do_sample") is False:
-        request["temperature"] = 0
+    if not parameters.get("do_sample") and not _SAMPLERS & parameters.keys():
+        request["temperature"] = 0  # TGI and transformers take the likeliest token unless they are asked to sample
     stop = parameters.get("stop") or parameters.get("stop_sequence")
     if stop:
         request["stop"] = [stop] if isinstance(stop, str) else stop
