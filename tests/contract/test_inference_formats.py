@@ -211,7 +211,7 @@ def test_a_route_of_ones_own_gives_the_answers_json(
 )
 def test_a_stream_is_refused_when_the_job_is_made(tmp_path: Path, options: dict[str, Any]) -> None:
     """A batch reads whole answers."""
-    with pytest.raises(ValueError, match=r"reads complete responses\. Leave `stream` out"):
+    with pytest.raises(ValueError, match=r"only complete responses are read here\. Leave `stream` out"):
         job("http://x", tmp_path, "in.jsonl", **options)
 
 
