@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowException
 from asgiref.sync import sync_to_async
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -16,7 +19,9 @@ from airflow_provider_hf_endpoints.ownership import is_anothers, run_of
 
 log = logging.getLogger(__name__)
 
-_LOOK = 4.0  # seconds; the whole end of a killed task may take 30
+_LOOK = 4.0  # seconds, for each of the two reads; the whole end of a killed task may take 30
+# The service, Airflow (the connection, the Variables) or the store does not answer: the release has to go on.
+_UNKNOWN = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError, TimeoutError)
 
 
 async def was_replaced_since_start(
@@ -31,13 +36,14 @@ async def was_replaced_since_start(
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
             return StartNotes(hook.lease_path).read(namespace, name)
 
-    note = await sync_to_async(read)()
-    if note is None or run != (note.dag_id, note.run_id):
-        return False
-    client.limit(_LOOK)
     try:
+        note = await asyncio.wait_for(sync_to_async(read)(), _LOOK)
+        if note is None or run != (note.dag_id, note.run_id):
+            return False
+        client.limit(_LOOK)
         found = await client.run(flows.find(client.session, name, namespace))
-    except InferenceEndpointError as error:
-        log.warning("Could not read whether endpoint %s was replaced since its start: %s", name, error)
+    except _UNKNOWN as error:
+        words = "Could not read whether endpoint %s was replaced since its start: %s"
+        log.warning(words, name, str(error) or type(error).__name__)
         return False
     return is_anothers(found, note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
@@ -28,6 +29,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.operators.using.idle_trigger import IdleTrigger
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.triggers import _replaced as replaced_module
 from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
 from tests.contract.operators_play import (
     FAST,
@@ -307,6 +309,40 @@ def test_a_kill_in_the_triggerer_leaves_it(
         asyncio.run(trigger._release_if_over(ended))
         assert ("POST /demo/pause" == calls(emulator)[-1]) == (each == "own")
     assert is_left(emulator)
+
+
+@pytest.mark.parametrize("trouble", [AirflowException("the API server is away"), KeyError("hf"), None], ids=str)
+def test_a_kill_in_the_triggerer_releases_although_the_note_cannot_be_read(
+    emulator: Emulator, trouble: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up that fails, or that does not end (None), must not prevent the release."""
+    deferral = deferred(a_start(emulator, "create", deferrable=True), Run().context("start"))
+    goes_on = threading.Event()
+
+    def read(*_: object) -> None:
+        if trouble is not None:
+            raise trouble
+        goes_on.wait(60)
+
+    async def is_over(*_: object) -> bool:
+        goes_on.clear()
+        return True
+
+    monkeypatch.setattr(trigger_module, "task_is_over", is_over)
+    monkeypatch.setattr(StartNotes, "read", read)
+    monkeypatch.setattr(replaced_module, "_LOOK", 0.2)
+    trigger = moved(deferral.trigger)
+    trigger.namespace = "acme"
+
+    async def end() -> None:
+        ended = SimpleNamespace(task_id="start", dag_id="nightly", run_id="run-1", map_index=-1)
+        try:
+            await trigger._release_if_over(ended)
+        finally:
+            goes_on.set()  # the thread of the read outlives the event loop otherwise
+
+    asyncio.run(end())
+    assert "POST /demo/pause" in calls(emulator)
 
 
 def test_a_sensor_behind_the_start_leaves_it(emulator: Emulator) -> None:

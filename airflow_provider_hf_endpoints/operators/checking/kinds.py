@@ -87,7 +87,9 @@ def _wrong_part(name: str, value: Any, kinds: list[Any]) -> tuple[str, Any, list
     if not lists or not isinstance(value, list | tuple):
         return name, value, kinds
     elements = tuple(each for kind in lists for each in get_args(kind))
-    number, wrong = next((i, each) for i, each in enumerate(value) if not _is_element(each, elements))
+    number, wrong = next(((i, each) for i, each in enumerate(value) if not _is_element(each, elements)), (None, None))
+    if number is None:
+        return name, value, kinds  # each element may be in some list, but not in the same
     return f"{name}[{number}]", wrong, [each for kind in elements if kind is not ... for each in alternatives(kind)]
 
 
