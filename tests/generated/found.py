@@ -255,6 +255,15 @@ FOUND = (
         "left running",
         Case(dags=(Dag(parts=(Alone(create=False, deferrable=False, tasks=(Task(kind="branch"),)),)),)),
     ),
+    # Reads that say 404 for a minute: the request to delete was not sent, and the release was green.
+    Found(
+        "a_minute_of_404_at_a_release_that_deletes",
+        "started and never released: the run never ends",
+        Case(
+            dags=(Dag(dag_id="b", parts=(Group(release="delete", tasks=(Task(kind="branch"),)),)),),
+            troubles=(Trouble(what="404", after=22.0, seconds=60.0, hits=20),),
+        ),
+    ),
     # The harness's own: the meter of an endpoint that another DAG deleted before this one created its own.
     Found(
         "a_deleted_namesake",

@@ -360,19 +360,25 @@ def delete(
     wait: bool = True,
     timeout: float = 300.0,
 ) -> Flow[bool]:
-    """Delete, and wait until it is really gone: a GET answers 200 for a while. False if it did not exist."""
+    """Delete, and wait until it is really gone: a GET answers 200 for a while. False if it did not exist.
+
+    Reads can be wrong for a while, so the request is sent although a read finds no endpoint.
+    """
     check_name(name)
     chosen = yield from resolve_namespace(session, namespace)
+    seen = True
     try:
         yield requests.get(chosen, name)
     except EndpointNotFoundError:
-        if missing_ok:
-            return False
-        raise
+        seen = False
     try:
         yield requests.delete(chosen, name)
     except EndpointNotFoundError:
-        return True  # gone in between, or a first try had arrived
+        if seen:
+            return True  # gone in between, or a first try had arrived
+        if missing_ok:
+            return False
+        raise
     if not wait:
         return True
     began, pause_seconds = session.now(), 0.5

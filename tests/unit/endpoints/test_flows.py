@@ -304,10 +304,16 @@ def test_a_delete_that_is_gone_in_between() -> None:
 
 def test_a_missing_endpoint_is_an_error_or_not_by_choice() -> None:
     """`missing_ok` turns the 404 into False, so that a teardown can be run twice."""
-    play = Play(NOT_FOUND)
+    play = Play(NOT_FOUND, NOT_FOUND)
     assert play.run(flows.delete(play.session, "tickets", None, missing_ok=True)) is False
     with pytest.raises(errors.EndpointNotFoundError):
-        Play(NOT_FOUND).run(flows.delete(play.session, "tickets", None))
+        Play(NOT_FOUND, NOT_FOUND).run(flows.delete(play.session, "tickets", None))
+
+
+def test_a_read_that_is_wrong_prevents_no_delete() -> None:
+    """The endpoint exists although a read says 404: the request to delete it is sent."""
+    play = Play(NOT_FOUND, None, NOT_FOUND)
+    assert play.run(flows.delete(play.session, "tickets", None, missing_ok=True)) is True
 
 
 def test_a_delete_that_never_ends_is_given_up() -> None:

@@ -23,7 +23,7 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
         ("delete", [raw(), None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
         ("pause", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/pause", f"GET {ONE}"], ALREADY_DELETED),
         ("scale_to_zero", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/scale-to-zero", f"GET {ONE}"], ALREADY_DELETED),
-        ("delete", [NOT_FOUND, NOT_FOUND], [f"GET {ONE}"] * 2, ALREADY_DELETED),
+        ("delete", [NOT_FOUND] * 3, [f"GET {ONE}", f"DELETE {ONE}", f"GET {ONE}"], ALREADY_DELETED),
         # A 404 that is not true.
         (
             "pause",
@@ -37,7 +37,13 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
             [f"POST {ONE}/scale-to-zero", f"GET {ONE}", f"POST {ONE}/scale-to-zero"],
             "scaled to zero",
         ),
-        ("delete", [NOT_FOUND, raw(), raw(), None], [f"GET {ONE}"] * 3 + [f"DELETE {ONE}"], "deleted"),
+        ("delete", [NOT_FOUND, None], [f"GET {ONE}", f"DELETE {ONE}"], "deleted"),
+        (
+            "delete",
+            [NOT_FOUND, NOT_FOUND, raw(), raw(), None],
+            [f"GET {ONE}", f"DELETE {ONE}", f"GET {ONE}", f"GET {ONE}", f"DELETE {ONE}"],
+            "deleted",
+        ),
     ],
 )
 def test_each_policy(policy: Release, replies: list[Any], asked: list[str], words: str) -> None:
