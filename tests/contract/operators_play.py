@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -141,6 +142,13 @@ def moved(trigger: Any) -> Any:
     path, kwargs = trigger.serialize()
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)(**json.loads(json.dumps(kwargs)))
+
+
+def overdue(trigger: Any) -> Any:
+    """The trigger when its deadline has come: what goes before it may take as long as this machine needs."""
+    again = moved(trigger)
+    _, kwargs = again.serialize()
+    return type(again)(**{**kwargs, "deadline": time.time()})
 
 
 async def fire(trigger: Any) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from tests.contract.operators_play import (
     event_of,
     moved,
     new_context,
+    overdue,
     run,
 )
 from tests.contract.signals_play import kill_while_waiting, looks_at, timeout_while_waiting
@@ -82,12 +83,12 @@ class Cell:
         """Wait on a worker."""
         return run(self.make(deferrable=False, **more), self.context)
 
-    def in_the_triggerer(self, **more: Any) -> Any:
+    def too_late_in_the_triggerer(self, **limits: Any) -> Any:
         try:
-            deferral = self.defer(**more)
+            deferral = self.defer(**limits)
         except pytest.fail.Exception:
             raise AssertionError("it has not deferred") from None
-        return self.complete(deferral, event_of(deferral.trigger), **more)
+        return self.complete(deferral, event_of(overdue(deferral.trigger)), **limits)
 
     # The ends
 
@@ -95,7 +96,7 @@ class Cell:
         self.here(timeout=0.3)
 
     def timeout_deferred(self) -> None:
-        self.in_the_triggerer(timeout=0.3)
+        self.too_late_in_the_triggerer(timeout=HANG)
 
     def execution_timeout_on_worker(self) -> None:
         operator = self.make(deferrable=False)
@@ -106,7 +107,7 @@ class Cell:
             operator.on_kill()  # Airflow calls it then
 
     def execution_timeout_deferred(self) -> None:
-        self.in_the_triggerer(execution_timeout=timedelta(seconds=0.3))
+        self.too_late_in_the_triggerer(execution_timeout=timedelta(seconds=HANG))
 
     def failure_on_worker(self) -> None:
         self.here()

@@ -38,6 +38,7 @@ from tests.contract.operators_play import (
     deferred,
     event_of,
     new_context,
+    overdue,
     run,
     state,
 )
@@ -313,11 +314,11 @@ def test_somebody_elses_endpoint_is_left_alone(emulator: Emulator) -> None:
 @pytest.mark.parametrize("policy", ["pause", "delete"])
 def test_the_release_survives_a_deferral(slow: Emulator, policy: str) -> None:
     """Another process completes the task: it knows from the deferral that the endpoint is this task's."""
-    deferral = deferred(create(deferrable=True, timeout=1, on_timeout=policy))
+    deferral = deferred(create(deferrable=True, timeout=HANG, on_timeout=policy))
     kwargs = json.loads(json.dumps(deferral.kwargs))
-    event = event_of(deferral.trigger)
+    event = event_of(overdue(deferral.trigger))
     assert event["status"] == "timeout"
-    other = create(deferrable=True, timeout=1, on_timeout=policy)
+    other = create(deferrable=True, timeout=HANG, on_timeout=policy)
     with pytest.raises(InferenceEndpointTimeoutError):
         getattr(other, deferral.method_name)(new_context(), event, **kwargs)
     assert ["POST ", *RELEASED.get(policy, ["DELETE /demo"])] == calls(slow)
@@ -327,10 +328,10 @@ def test_a_deferral_of_a_reused_endpoint_releases_nothing(emulator: Emulator) ->
     """The other way round: an endpoint that was running keeps running if the deferred wait fails."""
     run(create())
     emulator.add_fault("/endpoints/", status=503)
-    deferral = deferred(create(deferrable=True, timeout=1))
+    deferral = deferred(create(deferrable=True, timeout=HANG))
     assert deferral.kwargs == {"namespace": "acme"}
     with pytest.raises(InferenceEndpointTimeoutError):
-        complete(create(deferrable=True), deferral, event_of(deferral.trigger))
+        complete(create(deferrable=True), deferral, event_of(overdue(deferral.trigger)))
     assert calls(emulator) == ["POST "]
 
 
