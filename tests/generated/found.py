@@ -264,6 +264,16 @@ FOUND = (
             troubles=(Trouble(what="404", after=22.0, seconds=60.0, hits=20),),
         ),
     ),
+    # The harness's own: a person ends the run while its start sends the resume, and the start stops the endpoint when
+    # it learns that, five seconds later; Airflow has called the run a success by then.
+    Found(
+        "a_run_that_is_ended_while_its_start_resumes",
+        "green and running",
+        Case(
+            dags=(Dag(parts=(Alone(create=False, deferrable=False),)),),
+            people=(Person(deed="fail run", after=0.05),),
+        ),
+    ),
     # The harness's own: the meter of an endpoint that another DAG deleted before this one created its own.
     Found(
         "a_deleted_namesake",
