@@ -77,9 +77,12 @@ def marked_at_the_deferral(case: Case) -> None:
     """A person gives the task up while it runs; its deferral is refused, so there is no trigger to release."""
     case.slow()
     dag_id, airflow = "live_marked_at_the_deferral", case.airflow
-    run = case.trigger(dag_id)
+    gate = airflow.home / "marked_at_the_deferral"
+    airflow.wait_for_dag(dag_id)
+    run = airflow.api.trigger(dag_id, {**case.conf, "gate": str(gate)})
     wait_for_words(airflow, dag_id, run, "create", "holding")
     airflow.api.set_task_state(dag_id, run, "create", "failed")
+    gate.touch()
     case.expect("create", "pause")
     airflow.wait_until(lambda: case.state() == "paused", "the endpoint is paused")
     assert airflow.wait_for_run(dag_id, run) == "failed"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.sdk import DAG, Context, Param
@@ -73,7 +74,6 @@ class HoldsAtTheDeferral:
     """Mixed into an operator: its first attempt is about to hand its wait over."""
 
     _holds = False
-    _hold = HOLD
 
     def execute(self, context: Context) -> Any:
         """As the operator's."""
@@ -84,19 +84,34 @@ class HoldsAtTheDeferral:
         """As Airflow's, a little later."""
         if self._holds:
             self.log.info("holding")  # type: ignore[attr-defined]
-            time.sleep(self._hold)
+            self.hold()
         super().defer(**options)  # type: ignore[misc]
         raise AssertionError("unreachable: a deferral is raised")
+
+    def hold(self) -> None:
+        """Until it is killed."""
+        time.sleep(HOLD)
 
 
 class CreateHoldsAtTheDeferral(HoldsAtTheDeferral, CreateInferenceEndpointOperator):
     """Create, that is."""
 
 
-class CreateHoldsShortly(CreateHoldsAtTheDeferral):
-    """For less than a heartbeat: what happens meanwhile its process has not heard of when it goes on."""
+class CreateHoldsUntilMarked(CreateHoldsAtTheDeferral):
+    """Until a person has marked it. Its process, which hears of that at its next heartbeat, then goes on."""
 
-    _hold = 2.0
+    _gate = Path()
+
+    def execute(self, context: Context) -> Any:
+        """As the operator's."""
+        self._gate = Path(context["params"]["gate"])
+        return super().execute(context)
+
+    def hold(self) -> None:
+        """Until the file is there."""
+        began = time.monotonic()
+        while not self._gate.exists() and time.monotonic() - began < HOLD:
+            time.sleep(0.05)
 
 
 class ResumeHoldsAtTheDeferral(HoldsAtTheDeferral, ResumeInferenceEndpointOperator):
@@ -123,8 +138,9 @@ with DAG("live_after_the_answer", schedule=None, params=PARAMS, default_args=ONC
 with DAG("live_at_the_deferral", schedule=None, params=PARAMS, default_args=ONCE):
     CreateHoldsAtTheDeferral(task_id="create", deferrable=True, **AGAIN, **MODEL)
 
-with DAG("live_marked_at_the_deferral", schedule=None, params=PARAMS, default_args=ONCE):
-    CreateHoldsShortly(task_id="create", deferrable=True, **MODEL)
+GATED = {**PARAMS, "gate": Param("", type="string")}
+with DAG("live_marked_at_the_deferral", schedule=None, params=GATED, default_args=ONCE):
+    CreateHoldsUntilMarked(task_id="create", deferrable=True, **MODEL)
 
 with DAG("live_resume_again", schedule=None, params=PARAMS, default_args=ONCE):
     ResumeHoldsAtTheDeferral(
