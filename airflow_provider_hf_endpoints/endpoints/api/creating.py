@@ -100,19 +100,19 @@ def _settle_conflict(
     Reads can lag behind writes, so a name that is not found is looked up once more.
     """
     request = requests.get(namespace, spec.name)
-    for last in (False, True):
+    for pause in (_CREATE_PAUSE, None):
         try:
             answer = yield request
-            found = endpoint_of(answer.data, namespace, request, spec.payload())
-            if uncertain is not None and _is_young(found, answer, session, began):
-                return found
-            raise error
+            break
         except EndpointNotFoundError:
-            if last:
+            if pause is None:
                 raise _unseen(error, spec.name) from None
-            yield Pause(_CREATE_PAUSE)
+            yield Pause(pause)
         except ApiError:
             raise error from None  # the lookup explains nothing, so the conflict is what the caller hears of
+    found = endpoint_of(answer.data, namespace, request, spec.payload())
+    if uncertain is not None and _is_young(found, answer, session, began):
+        return found
     raise error
 
 
