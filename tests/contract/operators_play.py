@@ -145,10 +145,9 @@ def moved(trigger: Any) -> Any:
 
 
 def overdue(trigger: Any) -> Any:
-    """The trigger when its deadline has come: what goes before it may take as long as this machine needs."""
-    again = moved(trigger)
-    _, kwargs = again.serialize()
-    return type(again)(**{**kwargs, "deadline": time.time()})
+    """The trigger with a deadline of now. The steps before the deferral can then take any time."""
+    _, kwargs = trigger.serialize()
+    return type(trigger)(**{**kwargs, "deadline": time.time()})
 
 
 async def fire(trigger: Any) -> list[dict[str, Any]]:
