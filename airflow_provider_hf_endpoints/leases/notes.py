@@ -91,13 +91,17 @@ class StartNotes:
         except StoreError as error:
             log.warning("Could not record who started the endpoint: %s", error)
 
-    def read(self, namespace: str, name: str) -> StartNote | None:
-        """Who started the endpoint; None where that is not known."""
+    def read(self, namespace: str, name: str, *, run: tuple[str, str] | None = None) -> StartNote | None:
+        """Who started the endpoint; None where that is not known.
+
+        :param run: DAG and run: the note of any other start counts as none
+        """
         try:
-            return StartNote.of(self._document(namespace, name).read())
+            note = StartNote.of(self._document(namespace, name).read())
         except StoreError as error:
             log.warning("Could not read who started the endpoint: %s", error)
             return None
+        return None if note is None or run not in (None, (note.dag_id, note.run_id)) else note
 
     def remove(self, namespace: str, name: str, *, before: float) -> None:
         """Remove a note from before that moment (seconds since the epoch): the endpoint is deleted."""

@@ -34,11 +34,11 @@ async def was_replaced_since_start(
 
     def read() -> StartNote | None:
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
-            return StartNotes(hook.lease_path).read(namespace, name)
+            return StartNotes(hook.lease_path).read(namespace, name, run=run)
 
     try:
         note = await asyncio.wait_for(sync_to_async(read)(), _LOOK)
-        if note is None or run != (note.dag_id, note.run_id):
+        if note is None:
             return False
         client.limit(_LOOK)
         found = await client.run(flows.find(client.session, name, namespace))

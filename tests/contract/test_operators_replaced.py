@@ -319,7 +319,7 @@ def test_a_kill_in_the_triggerer_releases_although_the_note_cannot_be_read(
     deferral = deferred(a_start(emulator, "create", deferrable=True), Run().context("start"))
     goes_on = threading.Event()
 
-    def read(*_: object) -> None:
+    def read(*_: object, **run: object) -> None:
         if trouble is not None:
             raise trouble
         goes_on.wait(60)

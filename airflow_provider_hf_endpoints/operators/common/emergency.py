@@ -94,9 +94,8 @@ class EmergencyRelease:
         namespace = self._namespace()
         if self._run is None or namespace is None or not self._may_act:
             return
-        note = StartNotes(hook.lease_path).read(namespace, self._endpoint.name)
-        if note is not None and self._run == (note.dag_id, note.run_id):
-            self.note = note
+        note = StartNotes(hook.lease_path).read(namespace, self._endpoint.name, run=self._run)
+        self.note = note or self.note
 
     def prepare_again(self) -> None:
         """After a deferral, where something may have to be done. Raises nothing: the wait is over."""

@@ -127,8 +127,8 @@ def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run:
 
     :param run: DAG and run: a start by any other says nothing; None for any start
     """
-    note = StartNotes(hook.lease_path).read(namespace, name)
-    if note is None or (run is not None and run != (note.dag_id, note.run_id)):
+    note = StartNotes(hook.lease_path).read(namespace, name, run=run)
+    if note is None:
         return False
     try:
         with hook.fresh_client() as client:
