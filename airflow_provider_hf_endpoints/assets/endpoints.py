@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset

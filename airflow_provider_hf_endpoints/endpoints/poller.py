@@ -29,7 +29,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.endpoints.health_checks import HealthChecks
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.poll_pace import PollPace
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import (
     LONGEST_POLL,

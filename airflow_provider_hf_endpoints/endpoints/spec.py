@@ -11,18 +11,10 @@ import difflib
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.images import build_image, engine_and_settings
@@ -31,65 +23,11 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     InferenceEndpointType,
     Place,
 )
+from airflow_provider_hf_endpoints.endpoints.names import name_problem
+from airflow_provider_hf_endpoints.endpoints.spec_errors import explain
 
-LONGEST_NAME = 32
 SHORTEST_IDLE, LONGEST_IDLE = 15, 2880  # minutes; the service refuses a scaleToZeroTimeout outside
-_NAME = re.compile(r"[a-z0-9-]{1,32}")
 FRAMEWORKS = ("pytorch", "custom", "llamacpp")  # of the API document, 2.0.0
-# Fields whose values no error shows: they are secrets, or people put secrets there.
-_UNSHOWN_FIELDS = frozenset(
-    {
-        "secrets",
-        "container_registry_password",
-        "custom_image",
-        "env",
-        "custom_router",
-        "container_args",
-        "container_command",
-    }
-)
-
-
-def check_name(name: str, argument: str = "name") -> str:
-    """`name` when the service would take it. Raises `InvalidArgumentError` otherwise, before any request."""
-    if problem := _name_problem(name):
-        raise InvalidArgumentError(f"{argument}={name!r}: {problem}{'' if problem.endswith('?') else '.'}")
-    return name
-
-
-def _name_problem(name: object) -> str | None:
-    if isinstance(name, str) and _NAME.fullmatch(name):
-        return None
-    if not isinstance(name, str) or not name:
-        return "the name of an endpoint is a text that must not be empty"
-    if "://" in name:
-        return "this is an address. Give the endpoint's name, as its page shows the name"
-    namespace, slash, rest = name.partition("/")
-    if slash and _NAME.fullmatch(rest):
-        return f"the name of an endpoint has no namespace. Give {rest!r}, and namespace={namespace!r} beside the name"
-    if slash:
-        return (
-            "the name of an endpoint has no '/', as the repository of a model has. Give the endpoint's name, as its "
-            "page shows the name"
-        )
-    if len(name) > LONGEST_NAME:
-        return (
-            f"the name of an endpoint has at most {LONGEST_NAME} characters, and this one has {len(name)}. Shorten "
-            "it; if you cut a generated name, append a hash of the full name so that names stay unique"
-        )
-    likely = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
-    meant = f". Did you mean {likely!r}?" if likely else ""
-    return f"the name of an endpoint consists of lower-case letters, digits and '-'{meant}".removesuffix(".")
-
-
-def check_namespace(namespace: str) -> str:
-    """`namespace` when it can be one."""
-    if isinstance(namespace, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", namespace):
-        return namespace
-    raise InvalidArgumentError(
-        f"namespace={namespace!r} is not a valid user or organisation name. Give the name alone, such as "
-        "'acme' of huggingface.co/acme."
-    )
 
 
 class EndpointUpdate(BaseModel):
@@ -167,7 +105,7 @@ class EndpointUpdate(BaseModel):
         try:
             return cls(**arguments)
         except ValidationError as error:
-            raise InvalidArgumentError(_explain(error, arguments)) from None
+            raise InvalidArgumentError(explain(error, arguments)) from None
 
     @field_validator("type")
     @classmethod
@@ -331,7 +269,7 @@ class EndpointSpec(EndpointUpdate):
     @field_validator("name")
     @classmethod
     def _valid_name(cls, value: str) -> str:
-        if problem := _name_problem(value):
+        if problem := name_problem(value):
             raise ValueError(problem)
         return value
 
@@ -452,33 +390,3 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _reveal(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-def _explain(error: ValidationError, arguments: Mapping[str, Any]) -> str:
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        field_name, *inside = problem["loc"] or ("",)
-        path = f"{field_name}{''.join(f'[{part!r}]' for part in inside)}"
-        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-        if str(message).startswith(str(field_name) or "-"):
-            lines.append(message)
-        elif inside:
-            lines.append(f"{path}: {message}{_kind_inside(arguments.get(str(field_name)), inside)}")
-        elif field_name in _UNSHOWN_FIELDS or field_name not in arguments:
-            lines.append(f"{path}: {message}" if path else message)
-        else:
-            lines.append(f"{path}={arguments[str(field_name)]!r}: {message}")
-    return "; ".join(lines).rstrip(".") + "."
-
-
-def _kind_inside(value: Any, parts: Sequence[int | str]) -> str:
-    """What kind of value a part of an argument is. The value itself may be a secret."""
-    try:
-        for part in parts:
-            value = value[part]
-    except (KeyError, IndexError, TypeError):  # the part is a step of the check, not of the value
-        return ""
-    todo = {bool: "Write the value in quotes", int: "Write the value in quotes", float: "Write the value in quotes"}
-    todo[type(None)] = "Leave the name out"
-    hint = f". {todo[type(value)]}" if type(value) in todo else ""
-    return f", not {'None' if value is None else type(value).__name__}{hint}"

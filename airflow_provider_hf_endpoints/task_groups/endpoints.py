@@ -20,7 +20,7 @@ from airflow.sdk import task_group
 
 from airflow_provider_hf_endpoints._airflow import DependencyMixin, ResolveMixin
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.hardware import HardwareOrder
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import AfterUse
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook

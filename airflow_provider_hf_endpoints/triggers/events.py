@@ -14,8 +14,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import ApiError, InferenceEndpointError, InvalidArgumentError
+from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
 from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
-from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
 from airflow_provider_hf_endpoints.endpoints.waiting.changes import WATCHABLE, Watch, is_news, news, state_in
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, EndpointSnapshot
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook

@@ -93,7 +93,10 @@ _SAID = {
     "_http",
     "_redact",
     "_money",
-    *(f"endpoints.{name}" for name in ("models", "errors", "images", "spec", "durations", "concealing")),
+    *(
+        f"endpoints.{name}"
+        for name in ("models", "errors", "images", "names", "spec", "spec_errors", "durations", "concealing")
+    ),
 }
 _CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
 MAY_IMPORT |= {
@@ -101,7 +104,9 @@ MAY_IMPORT |= {
     "endpoints.durations": set(),
     "endpoints.errors": {"_http", "_redact"},
     "endpoints.images": {"endpoints.errors"},
-    "endpoints.spec": {"endpoints.errors", "endpoints.images", "endpoints.models"},
+    "endpoints.names": {"endpoints.errors"},
+    "endpoints.spec": {f"endpoints.{name}" for name in ("errors", "images", "models", "names", "spec_errors")},
+    "endpoints.spec_errors": set(),
     "endpoints.api": _SAID,
     "endpoints.costs": {*_SAID, "endpoints.api"},
     "endpoints.upkeep": {*_SAID, "endpoints.api", "endpoints.costs"},

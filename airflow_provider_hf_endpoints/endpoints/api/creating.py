@@ -31,7 +31,8 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     ServiceUnreachableError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 
 log = logging.getLogger(__name__)
 

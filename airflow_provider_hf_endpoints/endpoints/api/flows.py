@@ -40,11 +40,8 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     InferenceEndpointStatus,
     WhoAmI,
 )
-from airflow_provider_hf_endpoints.endpoints.spec import (
-    EndpointUpdate,
-    check_name,
-    check_namespace,
-)
+from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 
 log = logging.getLogger(__name__)
 

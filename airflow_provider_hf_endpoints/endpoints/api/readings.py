@@ -27,9 +27,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
     Quota,
     Replica,
 )
-from airflow_provider_hf_endpoints.endpoints.spec import (
-    check_name,
-)
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 
 _LONGEST_LOG = 5000  # lines, by the service's rule
 

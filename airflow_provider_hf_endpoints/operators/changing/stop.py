@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import BadRequestError, EndpointNotFoundError
 from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.recent_changes import note_lately

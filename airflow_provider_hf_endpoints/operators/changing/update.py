@@ -9,7 +9,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.models import PARKED
-from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate, check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointUpdate
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import states_after_update
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.operators.changing.unskippable import UnskippableTeardown

@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_hf_endpoints._airflow import is_made_to_run
 from airflow_provider_hf_endpoints._redact import redact, redacting
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.spec import check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
     LISTS,
     MAPPINGS,

@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints._redact import hiding
 from airflow_provider_hf_endpoints.endpoints.concealing import conceal
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, Ready, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted

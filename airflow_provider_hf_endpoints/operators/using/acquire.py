@@ -18,7 +18,7 @@ from airflow_provider_hf_endpoints._airflow import pull_xcom
 from airflow_provider_hf_endpoints.endpoints.costs.budgets import Account, Limits
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
 from airflow_provider_hf_endpoints.leases.holders import holder_name

@@ -21,7 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     InvalidArgumentError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import BILLED, InferenceEndpoint
-from airflow_provider_hf_endpoints.endpoints.spec import check_name
+from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import (
     ALREADY_DELETED,
     RELEASED_IN,

@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_hf_endpoints.endpoints import spec as module
 from airflow_provider_hf_endpoints.endpoints.api.arguments import CommonArguments, CreateOptions, UpdateArguments
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
-from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate, check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
+from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointUpdate
 from tests.unit.endpoints.play import NEEDED, spec
 
 SECRET = "s3cr3t-value"
