@@ -194,8 +194,9 @@ class Trial:
             database.commit()
 
     def _sweep(self) -> None:
-        """What was left running is, and then the sweeper looks at it."""
-        self.between = self.case.state()
+        """What was left running is, and then the sweeper looks at it. A second use has released it at its own end."""
+        if len(self.uses) == 1:
+            self.between = self.case.state()
         with WRITING:
             run = self.airflow.api.trigger("matrix_sweep", {"namespace": self.case.namespace})
         self.airflow.wait_for_run("matrix_sweep", run, limit=HANG)
