@@ -1,4 +1,4 @@
-"""What an invalid argument of create and update is told: the field, its value and the fix.
+"""What an invalid argument of create and update says: the field, its value and the fix.
 
 The checks themselves stand with the fields, in `spec.py`.
 """
