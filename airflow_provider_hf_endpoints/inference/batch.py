@@ -29,7 +29,8 @@ from airflow_provider_hf_endpoints.inference.output.existing import finished_ear
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, layout_of, told_of
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_finished
 from airflow_provider_hf_endpoints.inference.output.places import require_permission
-from airflow_provider_hf_endpoints.inference.run import Run, judge_job, spent_by_earlier_runs
+from airflow_provider_hf_endpoints.inference.run import Run, judge_job
+from airflow_provider_hf_endpoints.inference.runs.accounts import spent_by_earlier_runs
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input, find_job_input
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine
 from airflow_provider_hf_endpoints.inference.runs.shape import shape_of
@@ -203,7 +204,9 @@ async def _run_locked(
         sender = run.sender(Engine(transport, target, shape), why_stop, observer)
         await run.begin_spending(spent_before)
         helpers = [
-            asyncio.create_task(_follow_replicas([run.limiter.replicas_changed, run.replicas_changed], ready_replicas)),
+            asyncio.create_task(
+                _follow_replicas([run.limiter.replicas_changed, run.accounts.replicas_changed], ready_replicas)
+            ),
             asyncio.create_task(run.follow_spending()),
             asyncio.create_task(run.follow_lock()),
         ]

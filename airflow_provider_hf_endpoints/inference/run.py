@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from upath import UPath
-
 from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints._money import usd
 from airflow_provider_hf_endpoints.inference.engines import discovery
@@ -22,8 +20,7 @@ from airflow_provider_hf_endpoints.inference.http.transport import Transport
 from airflow_provider_hf_endpoints.inference.input_errors import BatchError, BatchStoreError, OutputBusyError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
-from airflow_provider_hf_endpoints.inference.job import spending
-from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spending, Spent
+from airflow_provider_hf_endpoints.inference.job.budget import Notice, Spent
 from airflow_provider_hf_endpoints.inference.job.ends import (
     BatchAborted,
     BatchFailed,
@@ -46,6 +43,7 @@ from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout, 
 from airflow_provider_hf_endpoints.inference.output.leftovers import clear_half_written
 from airflow_provider_hf_endpoints.inference.output.manifest import write_manifest
 from airflow_provider_hf_endpoints.inference.output.publish import count, publish
+from airflow_provider_hf_endpoints.inference.runs.accounts import Accounts, account_path
 from airflow_provider_hf_endpoints.inference.runs.discover import EndpointAwayError, discover_target
 from airflow_provider_hf_endpoints.inference.runs.sender import Engine, Sender, put_together
 from airflow_provider_hf_endpoints.inference.runs.stops import Stops, WhyStop
@@ -80,10 +78,7 @@ class Run:
         self._target: discovery.Target | None = None
         self._sender: Sender | None = None
         self._transport: Transport | None = None
-        self._spending: Spending | None = None
-        self._shared: list[Spending] = []
-        self._rows_to_do: int | None = None
-        self._over_budget: tuple[str, Notice] | None = None  # which budget, and its last message
+        self.accounts = Accounts(job, account_path(layout), lock.check, lambda: self._tally.done)
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
         #: Called when the run is over.
@@ -181,22 +176,12 @@ class Run:
         :raises BudgetExceeded: nothing was sent
         """
         total = await asyncio.to_thread(self._source.count)
-        done = self._resume.journal.index.done
-        self._rows_to_do = None if total is None else max(0, total - done)
         self._log_beginning(total)
-        job, now = self._job, time.monotonic()
-        self._spending = Spending(job.budget, now, before)
-        self._shared = [
-            each.spending(job.price_per_hour, job.rows_per_replica_second, time.time(), now)
-            for each in job.every_shared_budget
-        ]
-        save = partial(spending.save, self._budget_path, job.budget_key, before, self._lock.check)
-        await patiently(save, f"writing the budget's account {self._budget_path}", sent=False)
-        for each in (self._spending, *self._shared):
-            refusal = each.refusal(self._rows_to_do)
-            if refusal is not None:
-                report = await asyncio.to_thread(self._unsent)
-                raise BudgetExceeded(report, refusal.text, each.budget.name)
+        done = self._resume.journal.index.done
+        await self.accounts.begin(before, None if total is None else max(0, total - done))
+        if (refusal := self.accounts.refusal()) is not None:
+            budget, notice = refusal
+            raise BudgetExceeded(await asyncio.to_thread(self._unsent), notice.text, budget)
 
     def _log_beginning(self, total: int | None) -> None:
         job = self._job
@@ -217,34 +202,12 @@ class Run:
 
     async def follow_spending(self) -> None:
         """Watch the budgets while the batch runs."""
-        assert self._spending is not None
 
-        def done() -> tuple[int, int | None]:
-            rows = self._tally.done
-            return rows, None if self._rows_to_do is None else self._rows_to_do - rows
+        def end(notice: Notice) -> None:
+            if self._sender is not None:
+                self._sender.ending.end_early(stopped=notice.text)
 
-        def ender(name: str) -> Callable[[Notice], None]:
-            def end(notice: Notice) -> None:
-                self._over_budget = self._over_budget or (name, notice)
-                if self._sender is not None:
-                    self._sender.ending.end_early(stopped=notice.text)
-
-            return end
-
-        every = [(self._spending, self._budget_path), *((each, None) for each in self._shared)]
-        await asyncio.gather(
-            *(
-                spending.follow(
-                    each,
-                    path,
-                    clock=time.monotonic,
-                    done=done,
-                    end=ender(each.budget.name),
-                    check=self._lock.check,
-                )
-                for each, path in every
-            )
-        )
+        await self.accounts.follow(end)
 
     async def follow_lock(self) -> None:
         """End the batch when another run has taken its output over."""
@@ -260,15 +223,6 @@ class Run:
                 ending.end_early(error)
             except Exception as error:  # noqa: BLE001 - stores raise what they like; nothing is sent until they work
                 log.warning("could not check the lock of the output (%s: %s)", type(error).__name__, error)
-
-    def replicas_changed(self, count: int, now: float) -> None:
-        """Take the number of ready, and billed, replicas."""
-        for each in filter(None, (self._spending, *self._shared)):
-            each.replicas_changed(count, now)
-
-    @property
-    def _budget_path(self) -> UPath:
-        return _budget_path(self._layout)
 
     @property
     def _tally(self) -> Tally:
@@ -304,7 +258,7 @@ class Run:
         match ending.cause:
             case None:
                 pass
-            case InferenceError() if self._is_over_budget():
+            case InferenceError() if self.accounts.are_exceeded():
                 pass  # another user of the endpoint has released it for the same reason a moment before
             case InferenceError() as error:
                 raise BatchAborted(report, error) from error
@@ -314,21 +268,12 @@ class Run:
                 raise BatchAborted(report, error) from error
         if ending.too_many_errors:
             raise BatchFailed(report, ending.stopped or "too many rows failed", sender.tally.first_words)
-        if self._over_budget is not None:
-            name, notice = self._over_budget
+        if self.accounts.exceeded is not None:
+            name, notice = self.accounts.exceeded
             raise BudgetExceeded(report, notice.text, name)
         if ending.stopped is not None:
             raise BatchStopped(report, ending.stopped)
         return judge_job(self._job, report, sender.tally.first_words)
-
-    def _is_over_budget(self) -> bool:
-        """Whether a budget has ended the batch, or a shared one is about to."""
-        soon = time.monotonic() + 2 * spending.TICK
-        for each in self._shared:
-            notice = each.notice(soon, self._tally.done, None)
-            if self._over_budget is None and notice is not None and notice.end:
-                self._over_budget = (each.budget.name, notice)
-        return self._over_budget is not None
 
     def publish_partial(self) -> None:
         """Publish the finished rows for readers. The journal stays, and no manifest is written."""
@@ -360,7 +305,7 @@ class Run:
             hedges=tally.hedges,
             seconds=round(time.monotonic() - self._started, 3),
             complete=complete,
-            cost=self._cost(totals),
+            cost=self.accounts.report(totals),
             engine=self._engine,
             model=self._target.model if self._target else None,
             **totals,
@@ -373,13 +318,6 @@ class Run:
         if named is None and self._target is not None:
             named = self._target.engine or self._target.dialect.value
         return named
-
-    def _cost(self, totals: Mapping[str, Any]) -> dict[str, Any] | None:
-        if self._spending is None:
-            return None
-        tokens = totals.get("prompt_tokens", 0) + totals.get("completion_tokens", 0)
-        spent = self._spending.spent(time.monotonic(), self._tally.done)
-        return self._spending.report(replace(spent, rows=totals.get("rows", spent.rows)), tokens)
 
     def _manifest(self, report: BatchReport) -> dict[str, Any]:
         return {
@@ -408,7 +346,7 @@ class Run:
                 "ids_are_places": places,
                 "ids": ids,
                 "lines": self._source.lines,
-                "earlier_replica_seconds": 0.0 if self._spending is None else self._spending.before.replica_seconds,
+                "earlier_replica_seconds": self.accounts.earlier_replica_seconds,
             },
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},
         }
@@ -420,15 +358,6 @@ class Run:
         """Close the files, and what was started for the run."""
         for close in self.closes:
             close()
-
-
-def spent_by_earlier_runs(job: BatchJob, layout: OutputLayout) -> Spent:
-    """The cost of earlier runs, read before an output is overwritten."""
-    return spending.load(_budget_path(layout), job.budget_key)
-
-
-def _budget_path(layout: OutputLayout) -> UPath:
-    return layout.journal / "budget.json"
 
 
 def judge_job(job: BatchJob, report: BatchReport, first_words: Mapping[str, str] | None = None) -> BatchReport:
