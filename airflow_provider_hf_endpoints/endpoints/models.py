@@ -6,26 +6,32 @@ defaults, and `raw` keeps the whole answer. What a caller *asks for* is in `spec
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
-    AfterValidator,
     AliasPath,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
 from airflow_provider_hf_endpoints.endpoints.concealing import without_secrets
+from airflow_provider_hf_endpoints.endpoints.tolerant_fields import (
+    FalseUnlessTrue,
+    IntOrZero,
+    MaybeDatetime,
+    MaybeFloat,
+    MaybeInt,
+    MaybeStr,
+    OrNone,
+    StringMap,
+    TextOrEmpty,
+    readable,
+)
 
 
 class InferenceEndpointStatus(StrEnum):
@@ -79,45 +85,6 @@ class InferenceEndpointScalingMetric(StrEnum):
 
     PENDING_REQUESTS = "pendingRequests"
     HARDWARE_USAGE = "hardwareUsage"
-
-
-def _none_if_invalid(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    try:
-        return handler(value)
-    except ValidationError:
-        return None
-
-
-def _in_utc(value: datetime | None) -> datetime | None:
-    """Moments can always be compared: one without a zone is UTC."""
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-def _readable(model: type[BaseModel]) -> Callable[[object], list[BaseModel]]:
-    """The items of a list that are a `model`; the rest is left out."""
-
-    def read(value: object) -> list[BaseModel]:
-        found = []
-        for item in value if isinstance(value, list) else []:
-            try:
-                found.append(model.model_validate(item))
-            except ValidationError:
-                continue
-        return found
-
-    return read
-
-
-# A field that only informs: an answer with something odd in it is still an answer.
-_Maybe = WrapValidator(_none_if_invalid)
-MaybeDatetime = Annotated[datetime | None, AfterValidator(_in_utc), _Maybe]
-MaybeStr = Annotated[str | None, _Maybe]
-MaybeInt = Annotated[int | None, _Maybe]
-MaybeFloat = Annotated[float | None, _Maybe]
-FalseUnlessTrue = Annotated[bool, BeforeValidator(lambda value: value is True)]
-IntOrZero = Annotated[int, BeforeValidator(lambda value: value if isinstance(value, int) else 0)]
-TextOrEmpty = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
-StringMap = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
 
 class _Answer(BaseModel):
@@ -212,7 +179,7 @@ class InferenceEndpoint(_Answer):
     instance_type: MaybeStr = Field(None, validation_alias=AliasPath("compute", "instanceType"), repr=False)
     instance_size: MaybeStr = Field(None, validation_alias=AliasPath("compute", "instanceSize"), repr=False)
     scaling: StringMap = Field(default_factory=dict, validation_alias=AliasPath("compute", "scaling"), repr=False)
-    tags: Annotated[list[str] | None, _Maybe] = Field(None, repr=False)
+    tags: Annotated[list[str] | None, OrNone] = Field(None, repr=False)
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
     unapplied: tuple[Difference, ...] = Field((), repr=False)
     updated_from: str | None = Field(None, repr=False)
@@ -357,7 +324,7 @@ class MetricSeries(_Answer):
     """One line of a graph; `status` says which (e.g. `running`, `pending`)."""
 
     status: TextOrEmpty = ""
-    data: Annotated[list[DataPoint], BeforeValidator(_readable(DataPoint))] = Field(default_factory=list)
+    data: Annotated[list[DataPoint], BeforeValidator(readable(DataPoint))] = Field(default_factory=list)
 
 
 class Metrics(_Answer):
@@ -366,7 +333,7 @@ class Metrics(_Answer):
     start: MaybeDatetime = None
     stop: MaybeDatetime = None
     time_window_seconds: IntOrZero = Field(0, validation_alias="timeWindowSeconds")
-    series: Annotated[list[MetricSeries], BeforeValidator(_readable(MetricSeries))] = Field(default_factory=list)
+    series: Annotated[list[MetricSeries], BeforeValidator(readable(MetricSeries))] = Field(default_factory=list)
 
 
 class InferenceCatalogRecipe(_Answer):
@@ -388,7 +355,7 @@ class InferenceCatalogModel(_Answer):
     license: MaybeStr = None
     task: MaybeStr = None
     created_at: MaybeDatetime = Field(None, validation_alias="createdAt")
-    recipes: Annotated[list[InferenceCatalogRecipe], BeforeValidator(_readable(InferenceCatalogRecipe))] = Field(
+    recipes: Annotated[list[InferenceCatalogRecipe], BeforeValidator(readable(InferenceCatalogRecipe))] = Field(
         default_factory=list
     )
 
@@ -399,9 +366,9 @@ class WhoAmI(_Answer):
     type: TextOrEmpty = ""
     name: str
     orgs: list[str] = Field(default_factory=list)
-    can_pay: Annotated[bool | None, _Maybe] = Field(None, validation_alias="canPay")
+    can_pay: Annotated[bool | None, OrNone] = Field(None, validation_alias="canPay")
     role: MaybeStr = Field(None, validation_alias=AliasPath("auth", "accessToken", "role"))
-    scoped: Annotated[list[dict[str, Any]] | None, _Maybe] = Field(
+    scoped: Annotated[list[dict[str, Any]] | None, OrNone] = Field(
         None, validation_alias=AliasPath("auth", "accessToken", "fineGrained", "scoped")
     )
 

@@ -100,7 +100,8 @@ _SAID = {
 }
 _CLIENT = {*_SAID, *(f"endpoints.{room}" for room in ("api", "waiting", "costs", "upkeep"))}
 MAY_IMPORT |= {
-    "endpoints.models": {"endpoints.concealing"},
+    "endpoints.models": {"endpoints.concealing", "endpoints.tolerant_fields"},
+    "endpoints.tolerant_fields": set(),
     "endpoints.durations": set(),
     "endpoints.errors": {"_http", "_redact"},
     "endpoints.images": {"endpoints.errors"},
