@@ -3,24 +3,28 @@
 A trigger that fires soon after its deferral may be resumed before the scheduler has read that the first process of the
 task is done. The scheduler then fails the task: "finished with state success, but the task instance's state attribute
 is queued". `python benchmarks/race.py [--runs 25] [--busy 4] [--start 1] [--package FOLDER]` starts endpoints in a live
-Airflow (SQLite, LocalExecutor) beside busy loops. The script counts these lines in the log of the scheduler, and the
-tasks and runs that failed. `--package` is another checkout of this project, to compare with.
+Airflow (LocalExecutor; SQLite, or with `--database postgresql` PostgreSQL) beside busy loops. The script counts these
+lines in the log of the scheduler, and the tasks and runs that failed. `--package` is another checkout of this project,
+to compare with. PostgreSQL needs the environment of `make test-production`: `.venv-production/bin/python`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from dev.local_airflow import LocalAirflow
+from dev.production.servers import PostgreSQL
 
 TOKEN = "hf_raceBenchmarkToken"
 LINE = re.compile(r"task instance <TaskInstance: race\.(\S+) .*finished with state success, but the task instance's")
@@ -52,12 +56,30 @@ def busy() -> None:
         pass
 
 
-def play(package: Path, runs: int, seconds: float, parallel: int) -> Counter[str]:
+@contextlib.contextmanager
+def metadata(database: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Airflow's settings for its metadata database, which is there meanwhile."""
+    if database == "sqlite":
+        yield {}
+        return
+    folder.chmod(0o711)  # the user that PostgreSQL runs as has to pass through
+    server = PostgreSQL(folder / "postgresql")
+    server.start()
+    try:
+        yield {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{server.address}",
+        }
+    finally:
+        server.stop()
+
+
+def play(package: Path, runs: int, seconds: float, parallel: int, database: str) -> Counter[str]:
     """Run the DAG so many times; what was counted."""
     found: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="hf-endpoints-race-", ignore_cleanup_errors=True) as folder,
         Emulator(token=TOKEN, namespace="acme") as emulator,
+        metadata(database, Path(folder)) as settings,
     ):
         dags = Path(folder) / "dags"
         dags.mkdir()
@@ -65,7 +87,7 @@ def play(package: Path, runs: int, seconds: float, parallel: int) -> Counter[str
         for number in range(runs):
             emulator.behave(f"race-{number}", initializing_seconds=seconds)
         connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": TOKEN}
-        variables = {"PYTHONPATH": str(package), "AIRFLOW__CORE__PARALLELISM": str(parallel)}
+        variables = settings | {"PYTHONPATH": str(package), "AIRFLOW__CORE__PARALLELISM": str(parallel)}
         home = Path(folder) / "airflow"
         with LocalAirflow(
             home, [dags], connections={"hf_endpoints_default": connection}, variables=variables
@@ -92,16 +114,17 @@ def main() -> None:
     parser.add_argument("--start", type=float, default=1.0, help="seconds that an endpoint takes to start (default 1)")
     parser.add_argument("--parallel", type=int, default=8, help="tasks that Airflow runs at once (default 8)")
     parser.add_argument("--package", type=Path, default=Path(__file__).resolve().parent.parent, help="the checkout")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite", help="Airflow's (SQLite)")
     given = parser.parse_args()
     loops = [multiprocessing.Process(target=busy, daemon=True) for _ in range(given.busy)]
     for loop in loops:
         loop.start()
     try:
-        found = play(given.package.resolve(), given.runs, given.start, given.parallel)
+        found = play(given.package.resolve(), given.runs, given.start, given.parallel, given.database)
     finally:
         for loop in loops:
             loop.kill()
-    print(f"{given.runs} runs, endpoints start in {given.start:g} s, {given.busy} busy loops")
+    print(f"{given.runs} runs, endpoints start in {given.start:g} s, {given.busy} busy loops, {given.database}")
     for what, number in sorted(found.items()):
         print(f"{number:6d}  {what}")
 
