@@ -77,6 +77,7 @@ class Run:
         self._source = LineSource(source)
         self._target: discovery.Target | None = None
         self._sender: Sender | None = None
+        self._vectors: Callable[[], dict[str, dict[str, int]]] = dict  # tells their lengths
         self._transport: Transport | None = None
         self.accounts = Accounts(job, account_path(layout), lock.check, lambda: self._tally.done)
         fixed, ceiling = job.limits
@@ -163,6 +164,8 @@ class Run:
     def sender(self, engine: Engine, why_stop: WhyStop, observer: Observer | None) -> Sender:
         """What sends the rows."""
         self._transport = engine.transport
+        if engine.shape.lengths is not None:
+            self._vectors = engine.shape.lengths.told
         pace = Pace(Gate(self._job.probe_interval, self._job.startup_timeout), self.limiter)
         progress = Progress(time.monotonic(), observer)
         self._sender = put_together(
@@ -346,6 +349,7 @@ class Run:
                 "ids_are_places": places,
                 "ids": ids,
                 "lines": self._source.lines,
+                "vectors": self._vectors(),
                 "earlier_replica_seconds": self.accounts.earlier_replica_seconds,
             },
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped
-from tests.contract.batch_play import job_of, results, write_rows
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchStopped, OutputConflictError
+from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
+from tests.contract.batch_play import job_of, planned, results, write_rows
 from tests.contract.inference_server import Reply, Request, chat_reply, serving
 
 ROUTE = "/v1/embeddings"
@@ -106,3 +108,36 @@ def test_a_resume_goes_by_the_vectors_of_the_run_before(tmp_path: Path, name: st
         report = run_batch(job_of(server.url, tmp_path, **options))
     assert (done, 40 - done) == (report.succeeded, report.failed)
     assert "the first vector of the batch has 2" in str(results(tmp_path)[-1]["error"])
+
+
+@pytest.mark.parametrize("name", ["prompt", "body", "tei", "lines"])
+def test_shards_with_vectors_of_different_lengths_are_not_merged(tmp_path: Path, name: str) -> None:
+    """The error names both shards and both lengths; nothing is published until the wrong shard is run again."""
+    rows = [line_of(n) if name == "lines" else {"id": n, "text": f"text {n}"} for n in range(60, 100)]
+    write_rows(tmp_path, rows)
+    options = {"task": "embedding", "engine": "vLLM", "model": "m", "concurrent_shards": 1, **JOBS[name]}
+    form = "openai-batch" if name == "lines" else "auto"
+    shards, longer = planned(tmp_path, 3, input_format=form), [False]
+
+    def answer(request: Request) -> Reply:
+        texts = request.body.get("input", request.body.get("inputs"))
+        count = len(texts) if isinstance(texts, list) else 1
+        vectors = [[0.5] * (3 if longer[0] else 2)] * count
+        if request.path.endswith("/embed"):
+            return Reply(json=vectors)
+        return Reply(json={"data": [{"index": n, "embedding": each} for n, each in enumerate(vectors)]})
+
+    with serving(answer) as server:
+        job = job_of(server.url, tmp_path, **options)
+        for shard in shards:
+            longer[0] = shard.number == 1
+            run_batch(replace(job, shard=shard))
+        words = "vectors of shard 00001-of-00003 have 3 numbers, but those of shard 00000-of-00003 have 2"
+        with pytest.raises(OutputConflictError, match=words):
+            merge_shards(tmp_path / "out")
+        assert ["_shards"] == [path.name for path in (tmp_path / "out").iterdir() if not path.name.endswith("journal")]
+        for path in (tmp_path / "out/_shards/00001-of-00003").iterdir():
+            path.unlink() if path.is_file() else None
+        longer[0] = False
+        run_batch(replace(job, shard=shards[1]))
+    assert (40, 0) == ((report := merge_shards(tmp_path / "out")).rows, report.failed)

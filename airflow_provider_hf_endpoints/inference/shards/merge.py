@@ -79,7 +79,8 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     :param keep_shards: whether to keep the shards' outputs
     :param unique_ids: whether to refuse ids that are in two shards; each shard has already checked its own
     :raises ShardsMissingError: some shards are not finished; nothing was written
-    :raises OutputConflictError: another job's output, or another run, uses the path
+    :raises OutputConflictError: another job's output, or another run, uses the path, or shards have vectors of different
+        lengths; nothing was written
     :raises BatchInputError: an id is in two shards, or the input has no row
     :raises BatchStoreError: this machine cannot gather the output, or a store failed for two minutes
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written
@@ -128,6 +129,7 @@ def _merge(
     output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: bool, check: Callable[[], None]
 ) -> dict[str, Any]:
     parts = _parts(layout, plan)
+    _check_vectors(parts)
     if unique_ids:
         _check_ids(parts)
     totals = _totals(parts)
@@ -180,6 +182,26 @@ def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
             f"{layout.shards}. Run them again (in Airflow, clear the mapped tasks with these numbers), then merge"
         )
     return parts
+
+
+def _check_vectors(parts: Sequence[_Part]) -> None:
+    """
+    :raises OutputConflictError: shards that asked alike have vectors of different lengths
+    """
+    first: dict[tuple[str, str], tuple[int, str]] = {}  # by how they were asked for, and the unit
+    for part in parts:
+        name = part.shard.name
+        told = part.manifest["shard"].get("vectors", {})  # earlier releases did not write this
+        for asked, lengths in told.items():
+            for unit, length in lengths.items():
+                known, where = first.setdefault((asked, unit), (length, name))
+                if length != known:
+                    raise OutputConflictError(
+                        f"the vectors of shard {name} have {length} {unit}, but those of shard {where} have {known}. "
+                        "Another model has probably answered one of the shards. Remove the folder of the shard with "
+                        f"the wrong length, {part.layout.manifest.parent} or that of shard {where}, and run that "
+                        "shard again"
+                    )
 
 
 def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
