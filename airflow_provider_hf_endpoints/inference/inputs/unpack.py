@@ -58,6 +58,44 @@ class _Bytes(io.RawIOBase):
         super().close()
 
 
+class _ZstdFrames(io.RawIOBase):
+    """The content of a file's zstd frames. Zeros behind a frame are skipped, as gzip skips them behind a member: some
+    tapes and disks fill a block with them. Anything else behind a frame is an error."""
+
+    def __init__(self, packed: io.BufferedReader, frame: Any) -> None:
+        self._packed = packed
+        self._new_frame = frame
+        self._frame = frame()
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            if self._frame.eof and not self._goes_on():
+                return 0
+            more = b""
+            if self._frame.needs_input:
+                more, self._rest = self._rest or self._packed.read1(READ_BYTES), b""
+                if not more:
+                    raise EOFError("it ends within a frame")
+            data = self._frame.decompress(more, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _goes_on(self) -> bool:
+        """Go to the next frame, if there is one."""
+        rest = self._frame.unused_data
+        while not (rest := rest.lstrip(b"\x00")):
+            rest = self._packed.read1(READ_BYTES)
+            if not rest:
+                return False
+        self._frame, self._rest = self._new_frame(), rest
+        return True
+
+
 def open_path(path: UPath) -> Any:
     """An opened input file.
 
@@ -102,7 +140,7 @@ def _unpacker(file: InputFile, packed: Any) -> IO[bytes]:
     if file.packing == ".gz":
         stream: Any = gzip.GzipFile(fileobj=packed)
     else:
-        stream = _zstd(file).ZstdFile(packed)
+        stream = _ZstdFrames(packed, _zstd(file).ZstdDecompressor)
     return cast("IO[bytes]", io.BufferedReader(stream, READ_BYTES))
 
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -221,6 +221,38 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_named(tmp_path: Path, pac
         b"",
         b"no such thing",
         packed[:20] + b"XXXX" + packed[24:],
+    ):
+        path.write_bytes(content)
+        with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is truncated, or is not a {packing} file"):
+            list(read_lines(find_input(path)))
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_what_stands_behind_a_packed_file_is_treated_alike_in_each_packing(tmp_path: Path, packing: str) -> None:
+    """Zeros are skipped, and so is a part without content; further parts are read; anything else is refused."""
+    pack: Any = gzip.compress if packing == ".gz" else pytest.importorskip("backports.zstd").compress
+    one, two = pack(b'{"n": 1}\n'), pack(b'{"n": 2}\n' * 50_000)
+    path = tmp_path / f"in.jsonl{packing}"
+    zeros = bytes(300_000)
+    for content, rows in (
+        (one + b"\x00", 1),
+        (two + zeros, 50_000),
+        (one + two, 50_001),
+        (one + zeros + two + zeros + one, 50_002),
+        (pack(b"") + one + pack(b""), 1),
+        *(((one + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + two, 50_001),) if packing == ".zst" else ()),
+    ):
+        path.write_bytes(content)
+        assert rows == len(list(read_lines(find_input(path))))
+    for content in (
+        one + b"x",
+        one + b"\n",
+        two + zeros + b"junk",
+        one + two[:-1],
+        one + zeros + two[:40],
+        b"\x00" + one,
+        zeros,
+        one + b'{"n": 3}\n',
     ):
         path.write_bytes(content)
         with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is truncated, or is not a {packing} file"):
