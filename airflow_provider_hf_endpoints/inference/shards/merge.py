@@ -79,8 +79,8 @@ def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids
     :param keep_shards: whether to keep the shards' outputs
     :param unique_ids: whether to refuse ids that are in two shards; each shard has already checked its own
     :raises ShardsMissingError: some shards are not finished; nothing was written
-    :raises OutputConflictError: another job's output, or another run, uses the path, or shards have vectors of different
-        lengths; nothing was written
+    :raises OutputConflictError: another job's output, or another run, uses the path, or the shards' vectors differ in
+        length; nothing was written
     :raises BatchInputError: an id is in two shards, or the input has no row
     :raises BatchStoreError: this machine cannot gather the output, or a store failed for two minutes
     :raises BatchFailed: more rows failed than the shards' job allows; everything is written

@@ -74,21 +74,42 @@ def test_values_have_one_form_in_json(tmp_path: Path, kind: Any, value: Any, exp
 
 
 @pytest.mark.parametrize("around", ["nothing", "list", "fixed list", "map", "dictionary", "list of maps"])
-def test_nanoseconds_are_cut_to_microseconds(tmp_path: Path, around: str) -> None:
-    """pandas writes such times; Python has none finer than a microsecond."""
+def test_nanoseconds_keep_their_digits(tmp_path: Path, around: str) -> None:
+    """pandas writes such times. Python's own are no finer than a microsecond."""
     values = pa.array([1_000_000_123_456_789], pa.timestamp("ns"))
-    cut: Any = "1970-01-12T13:46:40.123456"
+    whole: Any = "1970-01-12T13:46:40.123456789"
     in_map = pa.MapArray.from_arrays([0, 1], ["k"], values)
     column, expected = {
-        "nothing": (values, cut),
-        "list": (pa.ListArray.from_arrays([0, 1], values), [cut]),
-        "fixed list": (pa.FixedSizeListArray.from_arrays(values, 1), [cut]),
-        "map": (in_map, {"k": cut}),
-        "dictionary": (values.dictionary_encode(), cut),
-        "list of maps": (pa.ListArray.from_arrays([0, 1], in_map), [{"k": cut}]),
+        "nothing": (values, whole),
+        "list": (pa.ListArray.from_arrays([0, 1], values), [whole]),
+        "fixed list": (pa.FixedSizeListArray.from_arrays(values, 1), [whole]),
+        "map": (in_map, {"k": whole}),
+        "dictionary": (values.dictionary_encode(), whole),
+        "list of maps": (pa.ListArray.from_arrays([0, 1], in_map), [{"k": whole}]),
     }[around]
     pq.write_table(pa.table({"v": column}), tmp_path / "in.parquet")
     assert [{"v": expected}] == rows_of(tmp_path / "in.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (pa.timestamp("ns"), 0, "1970-01-01T00:00:00"),
+        (pa.timestamp("ns"), 1_000, "1970-01-01T00:00:00.000001"),
+        (pa.timestamp("ns"), -1, "1969-12-31T23:59:59.999999999"),
+        (pa.timestamp("ns", "UTC"), 2**63 - 1, "2262-04-11T23:47:16.854775807+00:00"),
+        (pa.timestamp("ns", "+05:30"), -(2**63) + 1, "1677-09-21T05:42:43.145224193+05:30"),
+        (pa.timestamp("ns", "Europe/Berlin"), 1_000_000_000_000_000_001, "2001-09-09T03:46:40.000000001+02:00"),
+        (pa.time64("ns"), 86_399_999_999_999, "23:59:59.999999999"),
+        (pa.time64("ns"), 5, "00:00:00.000000005"),
+    ],
+    ids=str,
+)
+def test_nanoseconds_are_the_same_time_in_iso_8601(tmp_path: Path, kind: Any, value: int, expected: str) -> None:
+    """With the zone's offset, before 1970 too; as other times where there is nothing below a microsecond."""
+    column = pa.array([value, None], pa.int64()).cast(kind)
+    pq.write_table(pa.table({"v": column}), tmp_path / "in.parquet")
+    assert [{"v": expected}, {"v": None}] == rows_of(tmp_path / "in.parquet")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Numbers, booleans, text and null stay what they are. Lists, structs and maps with text keys become arrays and objects.
 A field of a struct that is null is left out: Arrow gives every struct all fields, and a message without `tool_calls`
-must not be sent with them. Dates and times become ISO 8601, to the microsecond and with their offset. Decimals become
+must not be sent with them. Dates and times become ISO 8601, with every digit and with their offset. Decimals become
 text, so that no digit is lost. A map with two values for one key has no JSON form, so its row is an error. Bytes,
 durations and custom types have no obvious JSON form, so a column of them is refused if the batch needs the column.
 """
@@ -10,6 +10,7 @@ durations and custom types have no obvious JSON form, so a column of them is ref
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +36,9 @@ def converter(kind: Any) -> Convert:
     if any(is_plain(kind) for is_plain in _PLAIN):
         return None
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
-        _require_zone(kind)
+        zone = _zone(kind)
+        if getattr(kind, "unit", "") == "ns":
+            return _unless_null(_nanoseconds(zone, is_time=types.is_time(kind)))
         return _unless_null(lambda value: value.isoformat())
     if types.is_decimal(kind):
         return _unless_null(str)
@@ -94,12 +97,34 @@ def _map(kind: Any) -> Convert:
     return _unless_null(change)
 
 
-def _require_zone(kind: Any) -> None:
+def _zone(kind: Any) -> Any:
+    """The time zone of a type, None if the type has none."""
     zone = getattr(kind, "tz", None)
+    if zone is None:
+        return None
     try:
-        pa.lib.string_to_tzinfo(zone or "UTC")
+        return pa.lib.string_to_tzinfo(zone)
     except (KeyError, ValueError, ImportError):
         raise NoJsonError(f"{kind} (the time zone is unknown here: install tzdata, or correct its name)") from None
+
+
+def _nanoseconds(zone: Any, *, is_time: bool) -> Callable[[int], str]:
+    """The conversion of a count of nanoseconds, of which Python's own types have no last three digits."""
+
+    def change(value: int) -> str:
+        microseconds, rest = divmod(value, 1000)
+        at: Any = _EPOCH + timedelta(microseconds=microseconds)
+        at = at.time() if is_time else at.replace(tzinfo=UTC).astimezone(zone) if zone is not None else at
+        if not rest:
+            return str(at.isoformat())
+        text = at.isoformat(timespec="microseconds")
+        end = text.index(".") + 7
+        return f"{text[:end]}{rest:03}{text[end:]}"
+
+    return change
+
+
+_EPOCH = datetime(1970, 1, 1)
 
 
 def _struct(kind: Any) -> Convert:
@@ -119,11 +144,9 @@ def _unless_null(change: Callable[[Any], Any]) -> Convert:
 
 
 def python_type(kind: Any) -> Any:
-    """The type that has the same values in Python: times in microseconds, halves as floats, others unchanged."""
-    if types.is_timestamp(kind) and kind.unit == "ns":
-        return pa.timestamp("us", kind.tz)
-    if types.is_time64(kind) and kind.unit == "ns":
-        return pa.time64("us")
+    """The type that has the same values in Python: nanoseconds as their number, halves as floats, others unchanged."""
+    if (types.is_timestamp(kind) or types.is_time64(kind)) and kind.unit == "ns":
+        return pa.int64()
     if types.is_float16(kind):
         return pa.float32()
     if types.is_dictionary(kind):
