@@ -32,6 +32,21 @@ def test_a_cell_of_any_size_is_one_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "row"),
+    [
+        ("a,,", {"a": "1"}),
+        (",a,", {"a": "2"}),
+        ('"",""," "', {" ": "3"}),
+        (",,", {}),
+        (",a,b", {"": "1", "a": "2", "b": "3"}),
+    ],
+)
+def test_no_value_stands_for_another_where_columns_have_no_name(tmp_path: Path, names: str, row: Any) -> None:
+    """A single one, such as an index, is kept. Of several, none can be meant."""
+    assert [row] == rows_of(tmp_path, f"{names}\n1,2,3\n")
+
+
+@pytest.mark.parametrize(
     "content",
     [
         'a,b\n1,x\n2,"y\n3,z\n4,z\n',

@@ -50,6 +50,9 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)
         (pa.date32(), date(2026, 1, 2), "2026-01-02"),
         (pa.time64("us"), time(3, 4, 5), "03:04:05"),
         (pa.decimal128(20, 10), Decimal("1.1000000000"), "1.1000000000"),
+        (pa.decimal128(20, 10), Decimal("0.0000000001"), "0.0000000001"),
+        (pa.decimal128(20, 10), Decimal(0), "0.0000000000"),
+        (pa.map_(pa.string_view(), pa.int8()), [("a", 1)], {"a": 1}),
         (pa.list_(pa.date32()), [date(2026, 1, 2), None], ["2026-01-02", None]),
         (pa.list_(pa.float64(), 2), [0.5, 1.5], [0.5, 1.5]),
         (

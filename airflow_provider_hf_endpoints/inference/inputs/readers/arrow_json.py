@@ -41,7 +41,7 @@ def converter(kind: Any) -> Convert:
             return _unless_null(_nanoseconds(zone, is_time=types.is_time(kind)))
         return _unless_null(lambda value: value.isoformat())
     if types.is_decimal(kind):
-        return _unless_null(str)
+        return _unless_null(lambda value: f"{value:f}")  # str writes 0.00000001 as 1E-8
     if types.is_map(kind):
         return _map(kind)
     if any(is_list(kind) for is_list in _LISTS):
@@ -52,14 +52,13 @@ def converter(kind: Any) -> Convert:
     raise NoJsonError(str(kind))
 
 
+_TEXT = (types.is_string, types.is_large_string, types.is_string_view)
 _PLAIN = (
     types.is_boolean,
     types.is_integer,
     types.is_floating,
-    types.is_string,
-    types.is_large_string,
-    types.is_string_view,
     types.is_null,
+    *_TEXT,
 )
 _LISTS = (
     types.is_list,
@@ -84,7 +83,7 @@ def _extension(kind: Any) -> Convert:
 
 
 def _map(kind: Any) -> Convert:
-    if not (types.is_string(kind.key_type) or types.is_large_string(kind.key_type)):
+    if not any(is_text(kind.key_type) for is_text in _TEXT):
         raise NoJsonError(str(kind))
     item = converter(kind.item_type)
 

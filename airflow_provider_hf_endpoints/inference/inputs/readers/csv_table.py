@@ -98,6 +98,8 @@ def _line(file: InputFile, place: int, number: int, names: list[str], values: li
         row = values
     for name in names[len(values) :]:
         row[name] = None
+    if not problem and names.count("") > 1:
+        del row[""]  # it would be the last of several
     return Line(place, number, fastjson.encode(row), file, problem)
 
 
