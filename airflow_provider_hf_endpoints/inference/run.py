@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -79,6 +80,7 @@ class Run:
         self._sender: Sender | None = None
         self._vectors: Callable[[], dict[str, dict[str, int]]] = dict  # tells their lengths
         self._transport: Transport | None = None
+        self._lines_digest = ""  # of the published results
         self.accounts = Accounts(job, account_path(layout), lock.check, lambda: self._tally.done)
         fixed, ceiling = job.limits
         self.limiter = Limiter(fixed, ceiling=ceiling, senders=job.senders)
@@ -288,7 +290,9 @@ class Run:
         source, resume = self._source, self._resume
         # If this run stopped early, rows that earlier runs finished further on are in the partial output too.
         rows = source.read if complete or source.exhausted else max(source.read, resume.rows)
-        totals = publish(layout, resume, rows, complete=complete, vectors=answers_vectors(self._job.task))
+        vectors, lines = answers_vectors(self._job.task), hashlib.sha256()
+        totals = publish(layout, resume, rows, complete=complete, vectors=vectors, written=lines.update)
+        self._lines_digest = lines.hexdigest()
         report = self._report(complete=complete, **totals)
         if complete:
             write_manifest(layout, self._manifest(report), self._lock.check)
@@ -350,6 +354,7 @@ class Run:
                 "ids": ids,
                 "lines": self._source.lines,
                 "vectors": self._vectors(),
+                "digest": self._lines_digest,
                 "earlier_replica_seconds": self.accounts.earlier_replica_seconds,
             },
             "limits": {"fail_on_errors": job.fail_on_errors, "max_error_rate": job.max_error_rate},

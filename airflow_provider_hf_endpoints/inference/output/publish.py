@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -52,13 +53,20 @@ class Totals:
 
 
 def publish(
-    layout: OutputLayout, resume: Resume, rows: int, *, complete: bool, vectors: bool = False
+    layout: OutputLayout,
+    resume: Resume,
+    rows: int,
+    *,
+    complete: bool,
+    vectors: bool = False,
+    written: Callable[[bytes], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Write results and errors from the journal, in input order; returns their counts.
 
     :param rows: rows of the input
     :param complete: whether every row must be there; otherwise the finished rows are written
     :param vectors: whether the task answers with vectors
+    :param written: called with each line of the results
     :raises JournalCorruptError: a row is missing although the batch is complete
     :raises OutputBusyError: another run has taken the output over
     """
@@ -77,6 +85,7 @@ def publish(
                 continue
             line = output_line(record)
             results.write(line + b"\n")
+            written(line + b"\n")
             if record.flags & ERROR:
                 errors.write(letter_of(record) + b"\n")
             totals.add(record, line)

@@ -7,9 +7,9 @@ the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,17 +18,15 @@ from airflow_provider_hf_endpoints import __version__
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import (
     BatchInputError,
-    JournalCorruptError,
     OutputConflictError,
     ShardsMissingError,
 )
 from airflow_provider_hf_endpoints.inference.inputs.ids import hash_id, written_alike
 from airflow_provider_hf_endpoints.inference.inputs.lines import RowId
 from airflow_provider_hf_endpoints.inference.job.ends import judge
-from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, differences, digest
+from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
 from airflow_provider_hf_endpoints.inference.job.output_form import answers_vectors
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
-from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in, write_manifest
@@ -36,6 +34,7 @@ from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, w
 from airflow_provider_hf_endpoints.inference.shards.cost import cost_of_whole
 from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
+from airflow_provider_hf_endpoints.inference.shards.parts import COUNTS, ShardOutput, changed, finished_parts
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing
@@ -44,30 +43,6 @@ from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, requi
 from airflow_provider_hf_endpoints.inference.stores.patience import patiently_here, without_failing
 
 log = logging.getLogger(__name__)
-
-_TOLD_AT_MOST = 5  # shards, in an error
-#: The fields of a report that are added up.
-COUNTS = tuple(each.name for each in fields(BatchReport) if each.type == "int")
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A finished shard.
-
-    :param start: rows of the shards before it
-    :param lines: lines of its first file that belong to the shards before it
-    """
-
-    shard: Shard
-    layout: OutputLayout
-    manifest: Mapping[str, Any]
-    start: int
-    lines: int
-
-    @property
-    def report(self) -> Mapping[str, Any]:
-        report: Mapping[str, Any] = self.manifest["report"]
-        return report
 
 
 def merge_shards(output_path: PathLike, *, keep_shards: bool = False, unique_ids: bool = True) -> BatchReport:
@@ -128,8 +103,7 @@ def _finished(layout: OutputLayout, plan: Plan) -> dict[str, Any] | None:
 def _merge(
     output_path: PathLike, layout: OutputLayout, plan: Plan, unique_ids: bool, check: Callable[[], None]
 ) -> dict[str, Any]:
-    parts = _parts(layout, plan)
-    _check_vectors(parts)
+    parts = finished_parts(layout, plan)
     if unique_ids:
         _check_ids(parts)
     totals = _totals(parts)
@@ -147,64 +121,7 @@ def _merge(
     return manifest
 
 
-def _parts(layout: OutputLayout, plan: Plan) -> list[_Part]:
-    """All shards, which must be finished and belong to one job.
-
-    :raises ShardsMissingError: some are not finished
-    :raises OutputConflictError: some belong to another plan or job
-    """
-    parts: list[_Part] = []
-    missing: list[Shard] = []
-    start = 0
-    lines: dict[str, int] = {}  # of divided files, if they were counted
-    for shard, pieces in zip(plan.refs(), plan.shards, strict=True):
-        own = layout.of_shard(shard.name)
-        manifest = read_manifest(own)
-        if manifest is None:
-            missing.append(shard)
-            continue
-        first = parts[0].manifest["identity"] if parts else {**manifest["identity"], "plan": shard.plan}
-        different = differences(first, manifest["identity"])
-        if different:
-            raise OutputConflictError(
-                f"shard {shard.name} in {own.manifest.parent} belongs to another job than the other shards: "
-                f"{'; '.join(different)}. Remove that folder, and run the shard again"
-            )
-        parts.append(_Part(shard, own, manifest, start, lines.get(pieces[0].file.path, 0)))
-        start += manifest["report"]["rows"]
-        for path, count in manifest["shard"]["lines"].items():
-            lines[path] = lines.get(path, 0) + count
-    if missing:
-        names = ", ".join(shard.name for shard in missing[:_TOLD_AT_MOST])
-        more = f" and {len(missing) - _TOLD_AT_MOST} more" if len(missing) > _TOLD_AT_MOST else ""
-        raise ShardsMissingError(
-            f"{len(missing)} of {len(plan.shards)} shards are not finished: {names}{more} have no manifest below "
-            f"{layout.shards}. Run them again (in Airflow, clear the mapped tasks with these numbers), then merge"
-        )
-    return parts
-
-
-def _check_vectors(parts: Sequence[_Part]) -> None:
-    """
-    :raises OutputConflictError: shards that asked alike have vectors of different lengths
-    """
-    first: dict[tuple[str, str], tuple[int, str]] = {}  # by how they were asked for, and the unit
-    for part in parts:
-        name = part.shard.name
-        told = part.manifest["shard"].get("vectors", {})  # earlier releases did not write this
-        for asked, lengths in told.items():
-            for unit, length in lengths.items():
-                known, where = first.setdefault((asked, unit), (length, name))
-                if length != known:
-                    raise OutputConflictError(
-                        f"the vectors of shard {name} have {length} {unit}, but those of shard {where} have {known}. "
-                        "Another model has probably answered one of the shards. Remove the folder of the shard with "
-                        f"the wrong length, {part.layout.manifest.parent} or that of shard {where}, and run that "
-                        "shard again"
-                    )
-
-
-def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
+def _totals(parts: Sequence[ShardOutput]) -> dict[str, Any]:
     totals: dict[str, Any] = {name: sum(part.report[name] for part in parts) for name in COUNTS}
     kinds: dict[str, int] = {}
     for part in parts:
@@ -213,18 +130,20 @@ def _totals(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**totals, "errors": kinds}
 
 
-def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
+def _copy(part: ShardOutput, results: LineTarget, errors: LineTarget) -> None:
     """Copy a shard's lines and dead letters, with places in the whole batch.
 
-    :raises JournalCorruptError: the files do not have the lines that the shard's manifest counts
+    :raises JournalCorruptError: the files do not have the lines that the shard has written
     """
-    move = Move(part.start, part.lines, part.manifest["shard"]["ids_are_places"])
+    move = Move(part.start, part.lines, part.told["ids_are_places"])
     rows = failed = 0
+    lines = hashlib.sha256()
     with part.layout.results.open("rb") as results_file, part.layout.errors.open("rb") as errors_file:
         letters = _lines(errors_file)
         letter = next(letters, None)
         for line in _lines(results_file):
             results.write(move.line(line))
+            lines.update(line)
             rows += 1
             if letter is not None and is_letter_of(letter, line):
                 errors.write(move.letter(letter, line))
@@ -233,10 +152,9 @@ def _copy(part: _Part, results: LineTarget, errors: LineTarget) -> None:
     failed += letter is not None  # a letter without a row, and perhaps more after it
     for name, found, told in (("lines", rows, part.report["rows"]), ("dead letters", failed, part.report["failed"])):
         if found != told:
-            raise JournalCorruptError(
-                f"{part.layout.results} of shard {part.shard.name} has {found} {name}, but its manifest says {told}, "
-                "so it was changed afterwards. Remove the folder of the shard, and run the shard again"
-            )
+            raise changed(part, part.layout.results, f"has {found} {name}, but its manifest says {told}")
+    if lines.hexdigest() != part.told.get("digest", lines.hexdigest()):  # earlier releases did not write this
+        raise changed(part, part.layout.results, "has other lines than those that the shard wrote")
 
 
 def _lines(file: Any) -> Iterator[bytes]:
@@ -250,11 +168,11 @@ def _lines(file: Any) -> Iterator[bytes]:
         yield rest
 
 
-def _check_ids(parts: Sequence[_Part]) -> None:
+def _check_ids(parts: Sequence[ShardOutput]) -> None:
     """
     :raises BatchInputError: an id is in two shards
     """
-    files = [part.layout.ids for part in parts if part.manifest["shard"]["ids"]]
+    files = [part.layout.ids for part in parts if part.told["ids"]]
     doubled = find_doubled(files) if files else set()
     if not doubled:
         return
@@ -277,7 +195,7 @@ def _check_ids(parts: Sequence[_Part]) -> None:
 
 
 def _manifest(
-    output_path: PathLike, layout: OutputLayout, plan: Plan, parts: Sequence[_Part], totals: Mapping[str, Any]
+    output_path: PathLike, layout: OutputLayout, plan: Plan, parts: Sequence[ShardOutput], totals: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The manifest as of a batch by one worker. Times come from the shards, so that a second merge writes the same."""
     first = parts[0].manifest
@@ -310,7 +228,7 @@ def _manifest(
     }
 
 
-def _all(name: str, parts: Sequence[_Part]) -> str | None:
+def _all(name: str, parts: Sequence[ShardOutput]) -> str | None:
     """The value that all shards have, else the list of their values."""
     told = dict.fromkeys(part.report[name] for part in parts if part.report[name] is not None)
     return ", ".join(told) or None
