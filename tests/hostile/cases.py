@@ -119,8 +119,11 @@ Content = Literal[
     "json again",
     "letters again",
 ]
-#: What packs a body: names of content encodings, of which a batch knows the first four; a body that is cut.
-Packing = Literal["gzip", "x-gzip", "deflate", "bare deflate", "zstd", "br", "cut gzip"]
+#: What packs a body: names of content encodings, of which a batch knows the first four; a body that is cut, one that is
+#: packed twice although its headers say once, one with junk behind it.
+Packing = Literal[
+    "gzip", "x-gzip", "deflate", "bare deflate", "zstd", "br", "cut gzip", "twice gzip", "junk behind gzip"
+]
 UNPACKED = (None, "gzip", "x-gzip", "deflate", "bare deflate")
 #: What stands in a choice's message beside or in place of a text.
 Message = Literal[
@@ -177,6 +180,8 @@ class Good:
     packing: Packing | None = None
 
 
+#: What stands behind a whole answer.
+BEHIND = [b"junk", b"\x00\x00", b"\n{}", b"<html>", b"]", b"\xff"]
 #: Bodies of a 200 that are no answer.
 BROKEN_BODIES = [
     b"",
@@ -199,6 +204,8 @@ BROKEN_BODIES = [
     b"\x1f\x8b\x08\x00broken",
     *(b'{"choices": [{"message": {"content": ' + b"[" * deep + b"]" * deep + b"}}]}" for deep in (400, 700, 950)),
     b'{"choices": [{"message": {"content": "x"}, "finish_reason": {"type": "abort"}}]}',
+    *(b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}' + behind for behind in BEHIND),
+    b'data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n',
 ]
 
 
@@ -357,6 +364,9 @@ store_faults = st.lists(
 
 InputKind = Literal["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "tsv", "parquet", "openai"]
 INPUT_KINDS = [kind for kind in get_args(InputKind) if can_zstd() or not kind.endswith(".zst")]
+#: How an input is packed, where its name says that it is.
+Wrap = Literal["once", "in parts", "zeros behind", "twice", "junk behind", "cut"]
+REFUSED_WRAPS = ("twice", "junk behind", "cut")
 Layout = Literal["file", "link", "linked folder", "folder", "pattern", "list"]
 Schema = Literal["plain", "pattern", "unique"]
 Change = Literal["touch", "append", "edit"]
@@ -371,6 +381,8 @@ class Case:
     :param remote: the output is on the object store; `remote_input` the input
     :param layout: how `input_path` leads to the rows; other than `file` on a local disk alone
     :param name: of the files of input and output, by its place in `places.NAMES`
+    :param folder: the same of the folder with the input
+    :param wrap: how the input is packed
     :param route: of lines of an OpenAI Batch
     :param schema: which one the answers have to fit, see `world.SCHEMAS`
     :param ids: the rows have ids
@@ -390,6 +402,8 @@ class Case:
     input_format: InputKind = "jsonl"
     layout: Layout = "file"
     name: int = 0
+    folder: int = 0
+    wrap: Wrap = "once"
     route: Literal["/v1/chat/completions", "/v1/score", "/v1/rerank"] = "/v1/chat/completions"
     table: Table = field(default_factory=Table)
     output_format: Literal["jsonl", "jsonl.gz", "parquet"] = "jsonl"
@@ -414,7 +428,9 @@ cases = st.builds(
     remote_input=st.booleans(),
     input_format=st.sampled_from(["jsonl", "jsonl", "parquet", *INPUT_KINDS]),
     layout=st.one_of(st.just("file"), st.sampled_from(get_args(Layout))),
-    name=st.one_of(st.just(0), st.integers(0, 11)),
+    name=st.one_of(st.just(0), st.integers(0, 15)),
+    folder=st.one_of(st.just(0), st.integers(0, 15)),
+    wrap=st.one_of(st.just("once"), st.sampled_from(get_args(Wrap))),
     route=st.sampled_from(["/v1/chat/completions", "/v1/score", "/v1/rerank"]),
     table=tables,
     output_format=st.sampled_from(["jsonl", "jsonl", "jsonl.gz", "parquet"]),

@@ -16,6 +16,7 @@ from tests.hostile.cases import (
     GIVEN_UP,
     MAY_BE_EMPTY,
     REFUSAL_BODIES,
+    REFUSED_WRAPS,
     UNPACKED,
     Broken,
     Case,
@@ -63,7 +64,9 @@ def the_output_is_whole(outcome: Outcome) -> Iterator[str]:
 
     An input that is refused before anything was sent is an end, too.
     """
-    report = outcome.runs[-1].report
+    case, report = outcome.case, outcome.runs[-1].report
+    if case.wrap in REFUSED_WRAPS and case.input_format.endswith((".gz", ".zst")) and report is not None:
+        yield f"an input that is packed so was taken: {case.wrap}"
     sent = outcome.server.exchanges and not outcome.case.shards  # of which each looks at its own part
     if isinstance(outcome.runs[-1].error, BatchInputError) and not sent:
         return
@@ -181,7 +184,7 @@ def _outputs(exchange: Exchange, outcome: Outcome, row: int) -> list[tuple[Any, 
         if not isinstance(answer, Good):
             return []
         of_row = tasks.outputs_of(outcome.case.task, answer, exchange.number, exchange.body, row)
-        return [(_as_it_is(each), None) for each in of_row]
+        return [(_whole(each), None) for each in of_row for _whole in (_as_it_is, _as_utf8)]
     if isinstance(answer, Broken):
         return _BROKEN.get(answer.body, [])
     if not isinstance(answer, Good) or word_of(answer.reason) in GIVEN_UP:
@@ -293,6 +296,8 @@ def tokens_are_the_servers(outcome: Outcome) -> Iterator[str]:
     for exchange in outcome.server.exchanges:
         if not exchange.returned or not isinstance(exchange.answer, Good | Slow):
             continue
+        if isinstance(exchange.answer, Good) and exchange.answer.packing not in UNPACKED:
+            continue  # nobody can read how many they were
         usage = exchange.sent.get("usage") if isinstance(exchange.sent, dict) else None
         if usage not in (
             {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},

@@ -15,6 +15,7 @@ from tests.hostile.tables import input_of
 
 #: Names of files, without their suffix; those from the fourth on are a local disk's alone.
 NAMES = ["in", "in put", "ünï", "e\u0301", "in#1", "in%20", "in[1]", "a?b", "~x", "-x", "x.tar", "$HOME"]
+NAMES += ["a&b=c", "{n}", "'q\"", "x" * 120]
 _REMOTE = 3
 
 
@@ -34,6 +35,8 @@ def put(case: Case, folder: Path) -> tuple[Any, list[Path]]:
     :return: the job's `input_path`, and the files that hold the rows
     """
     suffix = case.input_format.replace("openai", "jsonl")
+    folder = folder / "in" / NAMES[case.folder]
+    folder.mkdir(parents=True)
     rows, name = numbered(case.rows), f"{name_of(case)}.{suffix}"
     if case.layout in ("file", "link", "linked folder"):
         home = folder / "data"
@@ -62,7 +65,7 @@ def put(case: Case, folder: Path) -> tuple[Any, list[Path]]:
     if case.layout == "list":
         return files, files
     # A folder whose own name has signs of a pattern can only be named as a folder.
-    plain = case.layout == "folder" or any(sign in home.name for sign in "*?[")
+    plain = case.layout == "folder" or any(sign in str(home) for sign in "*?[")
     return (home if plain else f"{home}/part-*"), files
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import ssl
 import zlib
@@ -194,7 +195,13 @@ def _received(status: int, headers: dict[str, str], body: bytes, packing: str | 
         return WireResponse(status, headers, body)
     packer = zlib.compressobj(wbits=-15 if packing == "bare deflate" else 15 if packing == "deflate" else 31)
     packed = packer.compress(body) + packer.flush()
-    packed = packed[: len(packed) // 2] if packing == "cut gzip" else packed
+    match packing:
+        case "cut gzip":
+            packed = packed[: len(packed) // 2]
+        case "twice gzip":
+            packed = gzip.compress(packed)
+        case "junk behind gzip":
+            packed += b"junk"
     name = packing.rpartition(" ")[2]
     lines = [f"HTTP/1.1 {status} X", f"content-length: {len(packed)}", f"content-encoding: {name}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

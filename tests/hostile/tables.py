@@ -51,6 +51,23 @@ def input_of(case: Case, rows: Sequence[tuple[int, Row]]) -> bytes:
     data = _WRITERS[kind](case, rows)
     if not packing:
         return data
+    match case.wrap:
+        case "in parts":
+            middle = len(data) // 2
+            return _packed(data[:middle], packing) + _packed(b"", packing) + _packed(data[middle:], packing)
+        case "zeros behind":
+            return _packed(data, packing) + bytes(700)
+        case "twice":
+            return _packed(_packed(data, packing), packing)
+        case "junk behind":
+            return _packed(data, packing) + b"junk"
+        case "cut":
+            return _packed(data, packing)[:-3]
+        case _:
+            return _packed(data, packing)
+
+
+def _packed(data: bytes, packing: str) -> bytes:
     file = io.BytesIO()
     with packer_of(f".{packing}", file) as packer:
         packer.write(data)

@@ -11,10 +11,13 @@ import pytest
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError, OutputConflictError
 from tests.hostile.cases import (
     BAD_LINES,
+    BEHIND,
     BROKEN_BODIES,
     INPUT_KINDS,
     ODD_IDS,
     REFUSAL_BODIES,
+    REFUSED_WRAPS,
+    UNPACKED,
     USAGES,
     Broken,
     Case,
@@ -28,11 +31,13 @@ from tests.hostile.cases import (
     Row,
     StoreFault,
     Task,
+    Wrap,
 )
 from tests.hostile.invariants import problems
 from tests.hostile.places import NAMES
 from tests.hostile.server import RAISED
 from tests.hostile.stores import ERRORS
+from tests.hostile.tasks import ODD_LABELS
 from tests.hostile.world import live
 
 ROWS = [Row(), Row(), Row()]
@@ -171,7 +176,7 @@ def test_a_body_that_is_packed_means_what_its_status_says(packing: Any, status: 
     answer = Good(packing=packing) if status == 200 else Refusal(status, body, packing=packing)
     outcome = live(Case(ROWS, answers=[answer]))
     assert [] == problems(outcome)
-    unreadable = 400 == status and packing in ("zstd", "br", "cut gzip")  # that the endpoint is paused
+    unreadable = 400 == status and packing not in UNPACKED  # that the endpoint is paused
     assert int(unreadable) == sum(line["error"] is not None for line in outcome.lines)
 
 
@@ -279,3 +284,39 @@ def test_shards_that_a_merge_could_not_delete_do_not_hinder_a_second_run(remote:
     )
     outcome = live(case)
     assert [] == problems(outcome)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in INPUT_KINDS if kind.endswith((".gz", ".zst"))])
+@pytest.mark.parametrize("wrap", get_args(Wrap))
+def test_an_input_is_packed_well_or_refused(kind: Any, wrap: Any) -> None:
+    """Before anything is sent; whole parts and zeros behind them are read, however they are packed."""
+    outcome = live(Case(ROWS, input_format=kind, wrap=wrap))
+    assert [] == problems(outcome)
+    assert (wrap in REFUSED_WRAPS) == (not outcome.server.exchanges)
+
+
+@pytest.mark.parametrize("body", range(len(BROKEN_BODIES) - len(BEHIND) - 1, len(BROKEN_BODIES)))
+def test_an_answer_with_something_behind_it_is_none(body: int) -> None:
+    """Nor is a stream that nobody asked for: the row is asked for again."""
+    outcome = live(Case(ROWS, answers=[Broken(body)]))
+    assert [] == problems(outcome)
+    assert [None] * len(ROWS) == [line["error"] for line in outcome.lines]
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+@pytest.mark.parametrize("folder", range(len(NAMES)))
+def test_a_folder_may_have_any_name(folder: int, layout: Any) -> None:
+    """However the input leads into it."""
+    outcome = live(Case(ROWS, folder=folder, layout=layout))
+    assert [] == problems(outcome)
+    assert len(ROWS) == len(outcome.lines)
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_label_may_be_any_text_or_number(output_format: Any, together: Any) -> None:
+    """In each form of the output."""
+    rows = [Row() for _ in range(4 * len(ODD_LABELS))]
+    outcome = live(Case(rows, task="classify tei", together=together, output_format=output_format))
+    assert [] == problems(outcome)
+    assert [None] * len(rows) == [line["error"] for line in outcome.lines]
