@@ -59,7 +59,7 @@ def publish(
     *,
     complete: bool,
     vectors: bool = False,
-    written: Callable[[bytes], object] = lambda line: None,
+    written: Callable[[bytes], object] | None = None,
 ) -> dict[str, Any]:
     """Write results and errors from the journal, in input order; returns their counts.
 
@@ -84,8 +84,10 @@ def publish(
                     raise JournalCorruptError(f"row {index} is missing, although every row is done")
                 continue
             line = output_line(record)
-            results.write(line + b"\n")
-            written(line + b"\n")
+            whole = line + b"\n"
+            results.write(whole)
+            if written is not None:
+                written(whole)
             if record.flags & ERROR:
                 errors.write(letter_of(record) + b"\n")
             totals.add(record, line)
