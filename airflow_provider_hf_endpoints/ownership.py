@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, pull_xcom
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, start_note
 
@@ -198,6 +198,7 @@ class Ownership:
         self._resume_note = ResumeNote(context.get("task_state_store"))
         self._start_note = start_note(ti, time.time(), keep=keep)
         self._created: float | None = None  # for the start note
+        self._woken = False  # the same
 
     def tagged(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with the creator tag."""
@@ -223,8 +224,13 @@ class Ownership:
             log.info("Endpoint %s was resumed by an earlier attempt of this task.", endpoint.name)
 
     def note_resume(self, endpoint: InferenceEndpoint) -> None:
-        """Before the request: no tag will say of a resume whose it is."""
+        """Before the request: no tag will say of a resume whose it is, nor what state to restore."""
         self._resume_note.write(endpoint)
+        self._woken = endpoint.status == InferenceEndpointStatus.SCALED_TO_ZERO
+
+    def recall(self, note: StartNote | None) -> None:
+        """Take up from the stored start note of this run what state to restore."""
+        self._woken = note is not None and note.woken
 
     def identify(self, endpoint: InferenceEndpoint | None) -> bool:
         """Keep for the start note which endpoint is started, None for one that is created now. Whether that is new."""
@@ -240,7 +246,9 @@ class Ownership:
     @property
     def note(self) -> StartNote | None:
         """Which endpoint is started, and by whom; None outside of a DAG run."""
-        return None if self._start_note is None else replace(self._start_note, created=self._created)
+        if self._start_note is None:
+            return None
+        return replace(self._start_note, created=self._created, woken=self._woken)
 
     def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
         """Tell the sweeper who starts the endpoint and what for, and a retry what is spent of the budget."""

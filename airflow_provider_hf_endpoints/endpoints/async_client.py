@@ -34,7 +34,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointU
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
 from airflow_provider_hf_endpoints.endpoints.waiting import wait
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Verdict
-from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import Check, End, OnLook
 
 T = TypeVar("T")
 
@@ -232,13 +232,21 @@ class AsyncEndpointsClient(Transport):
         """As `EndpointsClient.create_inference_endpoint_from_catalog`."""
         return await self.run(guarded.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
-    async def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
+    async def poll(self, name: str, goal: Goal, *, namespace: str | None = None, check: Check | None = None) -> Verdict:
         """As `EndpointsClient.poll`."""
-        return await self.run(wait.poll(self.session, name, namespace, goal))
+        return await self.run(wait.poll(self.session, name, namespace, goal, check))
 
-    async def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
+    async def wait(
+        self,
+        name: str,
+        goal: Goal,
+        *,
+        namespace: str | None = None,
+        on_look: OnLook | None = None,
+        check: Check | None = None,
+    ) -> End:
         """As `EndpointsClient.wait`."""
-        return await self.run(wait.wait(self.session, name, namespace, goal, on_look))
+        return await self.run(wait.wait(self.session, name, namespace, goal, on_look, check))
 
     async def settle(self, updated: InferenceEndpoint, *, on_look: OnLook | None = None) -> InferenceEndpoint:
         """As `EndpointsClient.settle`."""

@@ -36,7 +36,7 @@ from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec, EndpointU
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, release
 from airflow_provider_hf_endpoints.endpoints.waiting import wait
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal, Verdict
-from airflow_provider_hf_endpoints.endpoints.waiting.wait import End, OnLook
+from airflow_provider_hf_endpoints.endpoints.waiting.wait import Check, End, OnLook
 
 __all__ = ["AsyncEndpointsClient", "EndpointsClient"]
 
@@ -258,13 +258,25 @@ class EndpointsClient(Transport):
         """Create from a catalog model, or from one recipe (`recipe_id`); also `name`, `accelerator`, `gguf_file`."""
         return self.run(guarded.create_from_catalog(self.session, namespace, {"repo_id": repo_id, **choice}))
 
-    def poll(self, name: str, goal: Goal, *, namespace: str | None = None) -> Verdict:
+    def poll(self, name: str, goal: Goal, *, namespace: str | None = None, check: Check | None = None) -> Verdict:
         """One look at the endpoint and what it means for `goal`."""
-        return self.run(wait.poll(self.session, name, namespace, goal))
+        return self.run(wait.poll(self.session, name, namespace, goal, check))
 
-    def wait(self, name: str, goal: Goal, *, namespace: str | None = None, on_look: OnLook | None = None) -> End:
-        """Wait for `goal`. `on_look` is called after every look with the reason to wait longer."""
-        return self.run(wait.wait(self.session, name, namespace, goal, on_look))
+    def wait(
+        self,
+        name: str,
+        goal: Goal,
+        *,
+        namespace: str | None = None,
+        on_look: OnLook | None = None,
+        check: Check | None = None,
+    ) -> End:
+        """Wait for `goal`.
+
+        :param on_look: called after every look with the reason to wait longer
+        :param check: called before every request; may raise to end the wait
+        """
+        return self.run(wait.wait(self.session, name, namespace, goal, on_look, check))
 
     def settle(self, updated: InferenceEndpoint, *, on_look: OnLook | None = None) -> InferenceEndpoint:
         """Wait until an update of an endpoint that was parked has come to rest: a resume before that starts nothing."""

@@ -29,6 +29,7 @@ class StartNote:
     :param keep: whether it stays after the run
     :param budget: the budget of the start and the spent part, see `operators/starting/budget.py`; None without a budget
     :param created: when the service created the endpoint, seconds since the epoch; None as long as that is not known
+    :param woken: whether the endpoint was scaled to zero before. Then the start is undone by a scale to zero
     """
 
     dag_id: str
@@ -38,6 +39,7 @@ class StartNote:
     keep: bool = False
     budget: Mapping[str, Any] | None = None
     created: float | None = None
+    woken: bool = False
 
     @property
     def who(self) -> str:
@@ -64,6 +66,7 @@ class StartNote:
                 keep=stored.get("keep") is True,
                 budget=budget if isinstance(budget, dict) else None,
                 created=None if created is None else float(created),
+                woken=stored.get("woken") is True,
             )
         except (KeyError, TypeError, ValueError):
             return None

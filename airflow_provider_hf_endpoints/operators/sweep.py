@@ -136,7 +136,7 @@ class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
                     verdict = judge(known, rule, datetime.now(UTC))
                 done = None
                 if isinstance(verdict, Sweep) and not dry:
-                    done = self._switch_off(ask, endpoint, failed)
+                    done = self._switch_off(ask, known, failed)
                 report.append(_line(known, verdict, done))
         self._tell(report, dry=dry)
         if failed:
@@ -154,10 +154,14 @@ class SweepInferenceEndpointsOperator(KnownArguments, BaseOperator):
         ]
         return [endpoint for endpoint in found if endpoint.status in COSTLY]
 
-    def _switch_off(self, ask: _Facts, endpoint: InferenceEndpoint, failed: list[str]) -> str | None:
-        """What was done. A failure is kept for the end: the other endpoints must still be stopped."""
+    def _switch_off(self, ask: _Facts, known: Known, failed: list[str]) -> str | None:
+        """What was done. A failure is kept for the end: the other endpoints must still be stopped.
+
+        An endpoint that was at zero is scaled to zero and not paused, so that requests still wake it.
+        """
+        endpoint = known.endpoint
         try:
-            return ask.stop(endpoint, self.action)
+            return ask.stop(endpoint, "scale_to_zero" if known.woken and self.action == "pause" else self.action)
         except InferenceEndpointError as error:
             failed.append(f"{endpoint.namespace}/{endpoint.name}: {error}")
             return None
@@ -219,6 +223,7 @@ class _Facts:
             started_by=None if note is None else note.who,
             keeps=note is not None and note.keep,
             started=None if note is None else datetime.fromtimestamp(note.at, UTC),
+            woken=note is not None and note.woken,
             run_ended=ended,
             # Unreadable leases may be those of a current user.
             users=["unknown holder (the leases cannot be read)"] if leases is None else [lease.who for lease in live],

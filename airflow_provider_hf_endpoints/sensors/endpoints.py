@@ -180,7 +180,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
                 if self.deferrable:
                     return self._defer_unless_over(context, hook, ending.emergency)
                 if self.reschedule:
-                    return self._poke_once(context, hook)
+                    return self._poke_once(context, hook, ending.emergency)
                 wait = self._wait_of_all_tries(context)
                 FirstTry(context).keep(wait.started)
                 return self._finish(event_of(wait_here(hook, wait, ending.emergency.check), self.endpoint))
@@ -216,7 +216,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
     ) -> dict[str, Any] | None:
         """Look once before deferring: an endpoint that is ready, or never will be, needs no triggerer."""
         wait = self._wait_of_all_tries(context)
-        verdict = look_before_deferral(hook, wait)
+        verdict = look_before_deferral(hook, wait, emergency.check)
         if not isinstance(verdict, Wait | Wake):
             return self._finish(event_of(verdict, self.endpoint))
         FirstTry(context).keep(wait.started)
@@ -230,11 +230,14 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
         emergency.check()
         return self.defer(**deferral(wait, self.hf_endpoints_conn_id, on_kill, attempt))
 
-    def _poke_once(self, context: Context, hook: InferenceEndpointsHook) -> dict[str, Any] | None:
+    def _poke_once(
+        self, context: Context, hook: InferenceEndpointsHook, emergency: EmergencyRelease
+    ) -> dict[str, Any] | None:
         """One look; the next is a new process, and the wait began with the attempt's first one."""
         first = context["ti"].get_first_reschedule_date(context)
         wait = self._wait_spec(first.timestamp() if first is not None else time.time())
-        verdict = hook.get_conn().poll(self.endpoint, wait.goal(), namespace=self.namespace)
+        client = hook.get_conn()
+        verdict = client.poll(self.endpoint, wait.goal(), namespace=self.namespace, check=emergency.check)
         if isinstance(verdict, Wait | Wake):
             seconds = max(verdict.seconds, min(_SHORTEST_RESCHEDULE, self.poke_interval))
             self.log.info("Waiting for endpoint %s: %s. Next look in %.0f s", self.endpoint, verdict.reason, seconds)

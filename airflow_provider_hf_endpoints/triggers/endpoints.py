@@ -216,7 +216,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             done = await client.release(name, self.release_on_kill, namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.
-            if self.release_on_kill == "pause" and (users := await self._other_users()):
+            if self.release_on_kill in ("pause", "scale_to_zero") and (users := await self._other_users()):
                 await client.resume_inference_endpoint(name, namespace=namespace)
                 self.log.warning("Resumed endpoint %s: %s acquired it in the meantime.", name, ", ".join(users))
 

@@ -140,6 +140,24 @@ def test_a_retry_releases_what_a_killed_attempt_resumed(
     assert store == {}
 
 
+def test_a_retry_puts_back_what_a_killed_attempt_woke(paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second attempt finds the endpoint starting; the start note says that it was at zero before."""
+    with EndpointsClient(TOKEN, base_url=paused.url) as client:
+        client.scale_to_zero_inference_endpoint("demo")
+    store, first, before = Store(), resume(), len(seen(paused))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(first, "_arrive", killed)
+    with pytest.raises(KilledError):
+        run(first, {"ti": Attempt(), "task_state_store": store})
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(resume(timeout=0.3), {"ti": Attempt(), "task_state_store": store})
+    assert ["POST resume", "POST resume", "POST scale-to-zero"] == seen(paused)[before:]
+    assert store == {}
+
+
 def test_what_was_resumed_and_released_is_nobodys_any_more(paused: Emulator) -> None:
     """Somebody else has resumed it since: a later attempt of the task does not stop it."""
     store = Store()

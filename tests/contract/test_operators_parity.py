@@ -20,6 +20,7 @@ from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledErro
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
     ResumeInferenceEndpointOperator,
+    ScaleToZeroInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
@@ -36,6 +37,7 @@ from tests.contract.operators_play import (
     new_context,
     overdue,
     run,
+    state,
 )
 from tests.contract.signals_play import kill_while_waiting, looks_at, timeout_while_waiting
 
@@ -61,7 +63,8 @@ class Cell:
     def __init__(self, kind: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
         self.kind, self.emulator, self.monkeypatch, self.given = kind, emulator, monkeypatch, given
         self.context = new_context()
-        self.context["ti"].id = "attempt-1"
+        ti = self.context["ti"]
+        ti.id, ti.dag_id, ti.run_id = "attempt-1", "nightly", "run-1"
 
     def make(self, **more: Any) -> Any:
         given = {**self.given, **more}
@@ -204,4 +207,43 @@ def test_every_end_does_what_its_policy_says(
     with pytest.raises((Exception, AirflowTaskTimeout)) as ended:  # which, is for other tests to hold
         ENDS[end](cell)
     assert not isinstance(ended.value, AssertionError), ended.value
+    assert SENT[policy] == [each for each in calls(emulator)[before:] if each not in STARTS]
+
+
+def a_cell_at_zero(
+    kind: str, end: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, **given: Any
+) -> tuple[Cell, int]:
+    """A start of an endpoint that others have scaled to zero, and how many calls have arrived before."""
+    run(create())
+    run(ScaleToZeroInferenceEndpointOperator(task_id="zero", endpoint="demo", **FAST))
+    fails = end in ("failure on worker", "failure deferred")
+    emulator.behave("demo", initializing_seconds=0.3 if fails else 600, fail="no memory" if fails else None)
+    return Cell(kind, emulator, monkeypatch, **given), len(calls(emulator))
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", ["create", "resume"])
+def test_what_was_at_zero_is_at_zero_after_every_end(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, end: str
+) -> None:
+    """A start that wakes an endpoint has started it. Paused instead, the endpoint would wake for nobody any more; and a
+    wait that is killed sends no request that wakes it once more.
+    """
+    cell, before = a_cell_at_zero(kind, end, emulator, monkeypatch)
+    with pytest.raises((Exception, AirflowTaskTimeout)) as ended:
+        ENDS[end](cell)
+    assert not isinstance(ended.value, AssertionError), ended.value
+    assert SENT["scale_to_zero"] == [each for each in calls(emulator)[before:] if each not in STARTS]
+    assert state(emulator) == "scaledToZero"
+
+
+@pytest.mark.parametrize("policy", ["delete", "none", "scale_to_zero"])
+@pytest.mark.parametrize("kind", ["create", "resume"])
+def test_what_was_at_zero_takes_the_other_policies_as_they_are(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, policy: str
+) -> None:
+    """Only `pause` means the state from before."""
+    cell, before = a_cell_at_zero(kind, "kill on worker", emulator, monkeypatch, on_kill=policy)
+    with pytest.raises(TaskKilledError):
+        cell.kill_on_worker()
     assert SENT[policy] == [each for each in calls(emulator)[before:] if each not in STARTS]

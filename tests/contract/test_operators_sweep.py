@@ -131,6 +131,19 @@ def test_a_resume_is_known_by_its_note(emulator: Emulator) -> None:
     assert sweep(InRun(r1="running"))["old"]["verdict"] == "leave"
 
 
+@pytest.mark.parametrize(("parked", "expected"), [("scale_to_zero", "scaledToZero"), ("pause", "paused")])
+def test_it_puts_back_what_was_at_zero(emulator: Emulator, parked: str, expected: str) -> None:
+    """Requests of others woke it before the run; paused, it would wake for nobody any more."""
+    with EndpointsClient(TOKEN, base_url=emulator.url) as client:
+        client.create_inference_endpoint("old", **MODEL)
+        wait_until(emulator, "old", lambda: state(emulator, "old") == "running")
+        getattr(client, f"{parked}_inference_endpoint")("old")
+    resume = ResumeInferenceEndpointOperator(task_id="create", endpoint="old", keep=False, **FAST)
+    run(resume, {**new_context(), "ti": InRun()})
+    assert sweep(only_report=False)["old"]["verdict"] == "sweep"
+    assert expected == state(emulator, "old")
+
+
 def test_what_others_have_started_is_left_alone(emulator: Emulator) -> None:
     """Whatever the rule says, unless it is asked for by its name; a tag of the user's own changes nothing."""
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:

@@ -312,6 +312,19 @@ FOUND = (
             lag=1.0,
         ),
     ),
+    # What a start has woken from zero counted as started before; and the wait of a killed task woke it once more.
+    *(
+        Found(
+            f"killed_start_of_{'a_created' if create else 'an'}_endpoint_at_zero",
+            "left running",
+            Case(
+                dags=(Dag(parts=(Alone(create=create, deferrable=False, tasks=()),)),),
+                people=(Person(after=0.05),),
+                found="scaledToZero",
+            ),
+        )
+        for create in (True, False)
+    ),
 )
 
 # Kinds of fault that the cases above have shown; a search counts them and goes on behind them.

@@ -62,6 +62,7 @@ class Known:
     :param started_by: that task, in words; None if it left no note
     :param keeps: whether that task has started it to be kept, and not for its run alone
     :param started: when that was
+    :param woken: whether the endpoint was scaled to zero before
     :param run_ended: whether that task's DAG run has ended; None where it is not known
     :param users: who holds a lease on it that has not expired, for a person
     :param paused: the DAGs of those users and of that task's run that are switched off
@@ -76,6 +77,7 @@ class Known:
     started_by: str | None = None
     keeps: bool = False
     started: datetime | None = None
+    woken: bool = False
     run_ended: bool | None = None
     users: Sequence[str] = ()
     paused: Sequence[str] = ()

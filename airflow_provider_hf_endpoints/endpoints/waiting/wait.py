@@ -57,6 +57,8 @@ _LONGEST_DETAIL = 200  # characters of a health route's words
 End = Ready | Failed | TimedOut
 # Called after every look with the reason to wait longer.
 OnLook = Callable[[str], None]
+# Called before every look, and before a request to the endpoint itself, which wakes an endpoint at zero. It may raise.
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class Patience:
         return verdict
 
 
-def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[EndpointSnapshot]:
+def look(
+    session: Session, name: str, namespace: str | None, goal: Goal, check: Check | None = None
+) -> Flow[EndpointSnapshot]:
     """One look at the endpoint, with its health where the goal needs it."""
     try:
         endpoint = yield from get(session, name, namespace, once=True)
@@ -89,6 +93,8 @@ def look(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
         return EndpointSnapshot(None)
     if not needs_health(endpoint, goal):
         return EndpointSnapshot(endpoint)
+    if check is not None:
+        check()
     health = yield from check_health(endpoint)
     return EndpointSnapshot(endpoint, health)
 
@@ -104,10 +110,10 @@ def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
     return Health(answer.status)
 
 
-def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow[Verdict]:
+def poll(session: Session, name: str, namespace: str | None, goal: Goal, check: Check | None = None) -> Flow[Verdict]:
     """One look and what it means, for callers that wait themselves (a sensor that pokes). Wakes if the goal says so."""
     try:
-        snapshot = yield from look(session, name, namespace, goal)
+        snapshot = yield from look(session, name, namespace, goal, check)
     except ApiError as error:
         if not is_ridden_out(error):
             raise
@@ -116,6 +122,8 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal) -> Flow
     if isinstance(verdict, Failed) and snapshot.endpoint is None:
         return Failed((yield from why_missing(session, name, namespace)))
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
+        if check is not None:
+            check()
         health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
         return judge_wake(verdict, snapshot.endpoint, health)
     return verdict
@@ -129,15 +137,24 @@ def why_missing(session: Session, name: str, namespace: str | None) -> Flow[str]
     return " ".join(filter(None, (what, hint, EndpointNotFoundError.advice)))
 
 
-def wait(session: Session, name: str, namespace: str | None, goal: Goal, on_look: OnLook | None = None) -> Flow[End]:
+def wait(
+    session: Session,
+    name: str,
+    namespace: str | None,
+    goal: Goal,
+    on_look: OnLook | None = None,
+    check: Check | None = None,
+) -> Flow[End]:
     """Wait until the goal is reached, cannot be reached, or the deadline has passed.
 
     Raises errors that waiting cannot mend: `AuthenticationError`, `PermissionDeniedError`, `InvalidArgumentError`.
     """
     patience = Patience()
     while True:
+        if check is not None:
+            check()
         began = session.now()
-        verdict = yield from poll(session, name, namespace, goal)
+        verdict = yield from poll(session, name, namespace, goal, check)
         match patience.weigh(verdict, began):
             case (Ready() | Failed() | TimedOut()) as end:
                 return end

@@ -54,10 +54,14 @@ class EmergencyRelease:
     """One attempt's: made when it begins, `prepare`d with its connection, and done with after one release.
 
     :param run: the DAG and the run of the task, whose start note says which endpoint is meant; None without a run
+    :param restores: whether `pause` means scale to zero for an endpoint that the run found scaled to zero
     :ivar note: that note, as long as it is known; None: the name is all that is known
     """
 
-    def __init__(self, endpoint: EndpointRef, policies: Policies, run: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, endpoint: EndpointRef, policies: Policies, run: tuple[str, str] | None = None, *, restores: bool = False
+    ) -> None:
+        self._restores = restores
         self._run = run
         self.note: StartNote | None = None
         self._endpoint = endpoint
@@ -71,8 +75,12 @@ class EmergencyRelease:
         self.released = False
 
     def policy(self, why: BadEnd) -> Release:
-        """What happens to the endpoint at that end."""
-        return self._policies[why]
+        """What happens to the endpoint at that end. A request wakes an endpoint at zero, and no paused one: whoever
+        sends requests to an endpoint that was at zero needs it at zero again.
+        """
+        policy = self._policies[why]
+        woken = self._restores and self.note is not None and self.note.woken
+        return "scale_to_zero" if policy == "pause" and woken else policy
 
     def leave_on_kill(self) -> None:
         """Others use the endpoint: a kill does nothing to it."""
@@ -167,7 +175,7 @@ class EmergencyRelease:
         """Starts must not trust a read that lags. Behind the release, which no lease store may delay; a signal handler
         has no time for the note.
         """
-        policy, namespace = self._policies[why], self._namespace()
+        policy, namespace = self.policy(why), self._namespace()
         if self._hook is not None and namespace is not None:
             note_lately(self._hook.lease_path, namespace, self._endpoint.name, state_after(policy, None))
 
@@ -182,14 +190,15 @@ class EmergencyRelease:
 
     def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> bool:
         """Once; a second call tries only what the first could not do. Whether this call has released the endpoint."""
-        endpoint, policy = self._endpoint, self._policies[why]
-        if self.released or policy == "none":
+        endpoint = self._endpoint
+        if self.released or self.policy(why) == "none":
             return False
         try:
             client = client or self._client_after_airflow()
         except LOOKUP_ERRORS as error:
-            log.error(_NOT_RELEASED, endpoint.name, policy, error)
+            log.error(_NOT_RELEASED, endpoint.name, self.policy(why), error)
             return False
+        policy = self.policy(why)  # by the note, which may be read only now
         with client:
             began = time.monotonic()
             if self._is_anothers(client):

@@ -170,7 +170,7 @@ class EndpointOperator(KnownArguments, KeyedOutput, BaseOperator):
             self._attempt.guard.on_kill()
 
     def _check_on(self) -> None:
-        """Called before a wait and after every look of one that occupies the worker; may raise to end it."""
+        """Called before a wait, and around every look; may raise to end the wait."""
         if self._attempt is not None:
             self._attempt.guard.check()
 
@@ -202,7 +202,7 @@ class EndpointOperator(KnownArguments, KeyedOutput, BaseOperator):
         """The end of the wait. A deferral only follows a look that found the endpoint on its way."""
         if not self.deferrable:
             return wait_here(hook, wait, self._check_on)
-        verdict = look_before_deferral(hook, wait)
+        verdict = look_before_deferral(hook, wait, self._check_on)
         if not isinstance(verdict, Wait | Wake):
             return verdict
         assert self._attempt is not None

@@ -48,16 +48,18 @@ def deferral(
     }
 
 
-def look_before_deferral(hook: InferenceEndpointsHook, wait: WaitSpec) -> Verdict:
+def look_before_deferral(
+    hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], None] | None = None
+) -> Verdict:
     """One look, health included: an endpoint that is ready, or never will be, needs no deferral."""
-    verdict = hook.get_conn().poll(wait.endpoint, wait.goal(), namespace=wait.namespace)
+    verdict = hook.get_conn().poll(wait.endpoint, wait.goal(), namespace=wait.namespace, check=check)
     if isinstance(verdict, Wait | Wake):
         log.info("Waiting for endpoint %s in the triggerer: %s", wait.endpoint, verdict.reason)
     return verdict
 
 
 def wait_here(hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], None] | None = None) -> End:
-    """Wait and occupy the worker. `check` is called after every look and may raise to end the wait."""
+    """Wait and occupy the worker. `check` is called around every look and may raise to end the wait."""
     progress = ProgressLog(lambda why: log.info("Waiting for endpoint %s: %s", wait.endpoint, why))
 
     def on_look(reason: str) -> None:
@@ -65,7 +67,7 @@ def wait_here(hook: InferenceEndpointsHook, wait: WaitSpec, check: Callable[[], 
         if check is not None:
             check()
 
-    return hook.get_conn().wait(wait.endpoint, wait.goal(), namespace=wait.namespace, on_look=on_look)
+    return hook.get_conn().wait(wait.endpoint, wait.goal(), namespace=wait.namespace, on_look=on_look, check=check)
 
 
 def explain_failure(

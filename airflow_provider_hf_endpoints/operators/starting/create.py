@@ -87,8 +87,8 @@ class CreateInferenceEndpointOperator(EndpointOperator):
     :param preflight: whether to check hardware, capacity and quota first; default True.
 
     :param on_timeout: what happens to the endpoint when it is not ready in time: `pause` (default), `scale_to_zero`,
-        `delete` or `none`. This and the next two concern only an endpoint that this task created or resumed: an
-        endpoint that ran before is not touched.
+        `delete` or `none`. This and the next two concern only an endpoint that this task created, resumed or woke: an
+        endpoint that ran before is not touched. For an endpoint that was scaled to zero, `pause` means back to zero.
     :param on_failure: when it failed to start, or the wait for it ended with an error.
     :param on_kill: when the task is killed while it waits, on a worker or deferred. A cleared task keeps the endpoint:
         its next attempt uses it.

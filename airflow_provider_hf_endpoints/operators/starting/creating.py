@@ -105,7 +105,7 @@ class Creating(Action):
         for _ in range(2):
             existing = _find(client, wanted.name, wanted.namespace)
             existing = existing and self._start.as_left(hook, existing)
-            own = existing is not None and self._start.ownership.take_up(existing)
+            own = existing is not None and self._start.take_up(hook, existing)
             try:
                 if wanted.hardware is not None:
                     return self._act_on_choices(hook, existing, own)
@@ -250,10 +250,14 @@ class Creating(Action):
                 assert existing is not None
                 endpoint = existing
                 log.info("Reusing endpoint %s/%s (status: %s).", endpoint.namespace, endpoint.name, endpoint.status)
-        if not resume:
+        wakes = existing is not None and existing.status == InferenceEndpointStatus.SCALED_TO_ZERO
+        if not resume and not wakes:
             return endpoint, False
-        log.info("Resuming endpoint %s.", spec.name)
         start.budget.check(client, Starts.again(endpoint))
+        if wakes:  # by the requests of the wait
+            with start.starting(hook, resumed=existing):
+                return endpoint, False
+        log.info("Resuming endpoint %s.", spec.name)
         with start.starting(hook, resumed=existing):
             return client.resume_inference_endpoint(spec.name, namespace=wanted.namespace), True
 

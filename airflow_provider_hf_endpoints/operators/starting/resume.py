@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context
 
-from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME
+from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, PARKED
 from airflow_provider_hf_endpoints.endpoints.names import check_name
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class ResumeInferenceEndpointOperator(EndpointOperator):
     """Resume a paused endpoint and wait until it answers. A running one is left as it is; one at zero is woken.
 
-    If an endpoint that it has started does not become ready, it is released. One that ran before is left alone.
+    If an endpoint that it has started or woken does not become ready, it is released. One that ran before is left
+    alone.
 
     :param endpoint: the endpoint's name. (templated)
     :param on_timeout: see `CreateInferenceEndpointOperator`.
@@ -96,8 +97,8 @@ class _Resuming(Action):
         """Resume."""
         client, name, namespace = hook.get_conn(), self._endpoint.name, self._endpoint.namespace
         before = self._start.as_left(hook, client.get_inference_endpoint(name, namespace=namespace))
-        self._start.ownership.take_up_resumed(before)
-        starts = before.status in NEEDS_RESUME
+        self._start.take_up(hook, before)
+        starts = before.status in NEEDS_RESUME | PARKED
         if starts:
             self._start.budget.check(client, Starts.again(before))
         with self._start.starting(hook, resumed=before) if starts else nullcontext():

@@ -109,7 +109,7 @@ class Start(Guard):
         self._task = task
         self._holder: str | None = None  # of a lease on the endpoint, in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
-        self.emergency = EmergencyRelease(endpoint, terms.policies, run_of(context["ti"]))
+        self.emergency = EmergencyRelease(endpoint, terms.policies, run_of(context["ti"]), restores=True)
         keep = False if terms.in_group and terms.keep is None else terms.keep
         self._keep = is_kept(keep, task, endpoint.name, endpoint.namespace)
         self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
@@ -233,7 +233,7 @@ class Start(Guard):
         self._place(hook)  # looked up before the start: a release has no time to ask the Hub for the namespace
         self.emergency.prepare(hook)
         if not self._begins:
-            self.emergency.read_note(hook)
+            self._read_note(hook)
         if self.budget.is_set and self.budget.account is None:
             self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
         lease = None if self._acquired is None else self._acquired.held
@@ -242,6 +242,17 @@ class Start(Guard):
             # Read now: a signal handler cannot. A kill must not stop an endpoint in use; the release checks again.
             if other_users(hook.lease_path, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
+
+    def take_up(self, hook: InferenceEndpointsHook, found: InferenceEndpoint) -> bool:
+        """Own the endpoint if an earlier attempt of this task has started it; whether that attempt created it."""
+        created = self.ownership.take_up(found)
+        if self.ownership.owned and self.emergency.note is None:
+            self._read_note(hook)
+        return created
+
+    def _read_note(self, hook: InferenceEndpointsHook) -> None:
+        self.emergency.read_note(hook)
+        self.ownership.recall(self.emergency.note)
 
     def as_left(self, hook: InferenceEndpointsHook, seen: InferenceEndpoint) -> InferenceEndpoint:
         """The endpoint as read, or as stopped if another task has stopped it since and the read may lag behind."""
