@@ -19,7 +19,12 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero, Wait, Wake
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.links.endpoints import InferenceEndpointLink
-from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered, check_words, checked
+from airflow_provider_hf_endpoints.operators.checking.arguments import (
+    check_rendered,
+    check_words,
+    checked,
+    understand_all,
+)
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.dag_secrets import secrets_of_dag
 from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease, check_policies
@@ -43,6 +48,9 @@ from airflow_provider_hf_endpoints.sensors._end import BadEnd
 from airflow_provider_hf_endpoints.waits import WaitSpec, conclude, deadline_after, event_of
 
 _CONNECTION = "hf_endpoints_conn_id"
+# Arguments of Airflow's own sensors, which take any value: a text would count as true.
+_FLAGS = ("soft_fail", "silent_fail", "never_fail", "exponential_backoff")
+_INHERITED: dict[str, Any] = {**dict.fromkeys(_FLAGS, bool), "max_wait": float | timedelta | None}
 _SHORTEST_RESCHEDULE = 5.0  # seconds; every reschedule is a new process
 
 
@@ -109,7 +117,9 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
         on_kill: Release = "none",
         **kwargs: Any,
     ) -> None:
-        super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
+        super().__init__(timeout=timeout, poke_interval=poke_interval, **understand_all(kwargs, _INHERITED, ()))
+        for name, value in understand_all({name: getattr(self, name) for name in _FLAGS}, _INHERITED, ()).items():
+            setattr(self, name, value)  # from `default_args`
         if on_scaled_to_zero not in ("wake", "accept", "fail"):
             raise ValueError(f"on_scaled_to_zero={on_scaled_to_zero!r} is not valid. Use 'wake', 'accept' or 'fail'.")
         if self.poke_interval <= 0:
@@ -159,6 +169,7 @@ class InferenceEndpointSensor(KnownArguments, KeyedOutput, BaseSensorOperator):
                 "start_from_trigger=True does not work for a mapped task: Airflow does not start mapped tasks in the "
                 "triggerer. Use deferrable=True."
             )
+        kwargs = understand_all(kwargs, _INHERITED, ())
         return partial_retried(super().partial(**kwargs), kwargs)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:

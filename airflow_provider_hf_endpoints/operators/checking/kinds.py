@@ -120,7 +120,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is None or kind is type(None):
         return value is None
     if kind is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
+        return isinstance(value, Integral) and not isinstance(value, bool) and _is_finite(value)
     if kind is float:
         return isinstance(value, Real) and not isinstance(value, bool) and _is_finite(value)
     if origin is Literal:

@@ -15,13 +15,13 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_hf_endpoints._airflow import ResolveMixin
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputBusyError, ShardsMissingError
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
@@ -69,9 +69,12 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         self.bytes_per_shard = bytes_per_shard
         self.input_format = input_format
         self.on_existing = on_existing
-        if not isinstance(shards, str | ResolveMixin) and not isinstance(bytes_per_shard, str | ResolveMixin):
-            # else a template, or another task's result, known later
-            check_division(shards, bytes_per_shard)
+        literal = {
+            name: None if is_template(value) else _number(name, value)
+            for name, value in (("shards", shards), ("bytes_per_shard", bytes_per_shard))
+        }
+        if not is_template(shards) and not is_template(bytes_per_shard):
+            check_division(**literal)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Plan, and log how much each shard reads."""

@@ -476,3 +476,10 @@ def test_a_name_of_another_tool_leads_to_the_argument_that_is_meant(kind: Any, n
     """By its letters, the nearest name of `state` would be Airflow's `start_date`."""
     with pytest.raises(TypeError, match=words):
         made(kind, **{name: "x"})
+
+
+@pytest.mark.parametrize("name", ["min_replica", "max_replica", "scale_to_zero_timeout"])
+def test_an_integer_that_no_machine_counts_to_is_refused(name: str) -> None:
+    """Where the DAG is read, as a number with a fraction of that size is."""
+    with pytest.raises(ValueError, match=name):
+        CreateInferenceEndpointOperator(**{"task_id": "create", "name": "demo", **MODEL, name: 10**400})

@@ -41,3 +41,27 @@ def test_unknown_choices_are_refused_when_the_dag_is_read(bad: dict[str, Any]) -
     """With the choices that there are; `mode` by Airflow itself."""
     with pytest.raises(Exception, match=next(iter(bad.values()))):
         sensor(**bad)
+
+
+@pytest.mark.parametrize("flag", ["soft_fail", "silent_fail", "never_fail", "exponential_backoff"])
+@pytest.mark.parametrize("bad", ["yes", "no", "1", "", 1, 0, [], None])
+def test_what_is_no_truth_value_is_refused(flag: str, bad: Any) -> None:
+    """Airflow's own arguments of a sensor take anything, and any text counts as true; also mapped, or as a default."""
+    with pytest.raises(ValueError, match=flag):
+        sensor(**{flag: bad})
+    with pytest.raises(ValueError, match=flag):
+        sensor(default_args={flag: bad})
+    with pytest.raises(ValueError, match=flag):
+        InferenceEndpointSensor.partial(task_id="wait", **{flag: bad})
+
+
+def test_a_truth_value_may_be_a_text() -> None:
+    """As of every operator of this package."""
+    assert (sensor(soft_fail="True").soft_fail, sensor(silent_fail="false").silent_fail) == (True, False)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 10**400, True, "soon"])
+def test_max_wait_is_a_time(bad: Any) -> None:
+    """And not an `OverflowError` of Python."""
+    with pytest.raises(ValueError, match="max_wait"):
+        sensor(max_wait=bad)
