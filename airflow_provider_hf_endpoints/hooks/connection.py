@@ -21,8 +21,9 @@ from pydantic import SecretStr
 
 from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
-from airflow_provider_hf_endpoints.endpoints.api.transport import DEFAULT_TIMEOUT
+from airflow_provider_hf_endpoints.endpoints.api.transport import DEFAULT_TIMEOUT, Bases
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
+from airflow_provider_hf_endpoints.hooks.hosts import checked_host
 from airflow_provider_hf_endpoints.hooks.misplaced import no_token, not_a_token, unreadable
 
 DEFAULT_CONN_ID = "hf_endpoints_default"
@@ -134,13 +135,12 @@ def resolve_settings(
     token = (fields.password or "").strip()
     if not token:
         raise InvalidArgumentError(no_token(conn_id, fields, extra))
+    addresses = _addresses(conn_id, fields, extra)
     return ConnectionSettings(
         token=_secret(f"the connection {conn_id!r}", token),
         source=f"the connection {conn_id!r}",
-        base_url=_control_url(conn_id, fields),
+        **addresses,
         namespace=_namespace(conn_id, extra),
-        hub_url=_text(conn_id, extra, "hub_url"),
-        catalog_url=_text(conn_id, extra, "catalog_url"),
         timeout=DEFAULT_TIMEOUT if (given := _number(conn_id, extra, "timeout", "seconds")) is None else given,
         ceiling=_ceiling(conn_id, extra),
         lease_path=_text(conn_id, extra, "lease_path"),
@@ -258,6 +258,22 @@ def _ceiling(conn_id: str, extra: Mapping[str, Any]) -> Ceiling:
         return Ceiling(price, tuple(allowed))
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"extra of the connection {conn_id!r}: {error}") from None
+
+
+def _addresses(conn_id: str, fields: ConnectionFields, extra: Mapping[str, Any]) -> dict[str, str | None]:
+    """The addresses of the three services, each checked as the client checks it."""
+    addresses = {
+        "base_url": _control_url(conn_id, fields),
+        "hub_url": _text(conn_id, extra, "hub_url"),
+        "catalog_url": _text(conn_id, extra, "catalog_url"),
+    }
+    if addresses["base_url"] is not None:
+        addresses["base_url"] = checked_host(conn_id, addresses["base_url"])
+    try:
+        Bases.of(**addresses)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"The connection {conn_id!r}: {error}") from None
+    return addresses
 
 
 def _control_url(conn_id: str, fields: ConnectionFields) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import Ceiling
+from airflow_provider_hf_endpoints.endpoints.api.transport import CONTROL_URL
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.connection import (
     DEFAULT_CONN_ID,
@@ -98,6 +99,76 @@ def test_a_schema_that_is_none() -> None:
     """A path in a URI ends up in the schema field, where it would be lost silently."""
     with pytest.raises(InvalidArgumentError, match="'v2'"):
         resolve(host="plane.example", schema="v2")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"host": "huggingface.co"}, "'https://huggingface.co', which is not the control plane"),
+        ({"host": "https://huggingface.co/acme"}, "which is not the control plane"),
+        ({"host": "endpoints.huggingface.co"}, "which is not the control plane"),
+        ({"host": "https://router.huggingface.co/v1"}, "which is not the control plane"),
+        ({"host": "endpoints.huggingface.cloud"}, "which is not the control plane"),
+        ({"host": "hf.co", "port": 443}, "which is not the control plane"),
+        ({"host": "https://ab12.us-east-1.aws.endpoints.huggingface.cloud/v1"}, "which is the URL of one endpoint"),
+        ({"host": "http://api.endpoints.huggingface.cloud"}, "the token would be sent without encryption"),
+        ({"host": "api.endpoints.huggingface.cloud", "schema": "http"}, "sent without encryption"),
+        ({"host": "api.endpoints.huggingface.cloud", "port": 8080}, "does not listen on port 8080"),
+        ({"host": "https://api.endpoints.huggingface.cloud/v2/endpoint/acme"}, "no path such as '/v2/endpoint/acme'"),
+        ({"host": "https://api.endpoints.huggingface.cloud/acme"}, "no path such as '/acme'"),
+        ({"host": "http://127.0.0.1:8090/v2/endpoint"}, "'/v2/endpoint' is a route of the control plane"),
+        ({"host": "http//127.0.0.1:8090"}, "'://' after 'http' is missing"),
+        ({"host": "https:127.0.0.1"}, "'://' after 'https' is missing"),
+        ({"host": "http://127.0.0.1:8090/v3"}, "'/v3' is a route of the control plane"),
+    ],
+)
+def test_a_host_that_is_not_the_control_plane(fields: dict[str, Any], words: str) -> None:
+    """An address of Hugging Face's pages or of one endpoint is an error when the connection is read, with the host."""
+    with pytest.raises(InvalidArgumentError, match="The connection 'mine' has the host") as caught:
+        resolve(**fields)
+    assert words in str(caught.value)
+    assert "Leave the host empty for Hugging Face (https://api.endpoints.huggingface.cloud)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["https://api.endpoints.huggingface.cloud/", "API.endpoints.huggingface.cloud/v2", f"{CONTROL_URL}:443"]
+)
+def test_the_control_plane_itself(host: str) -> None:
+    """Each spelling means Hugging Face's own service, whose hub and catalog are on other hosts."""
+    assert resolve(host=host).base_url == CONTROL_URL
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://127.0.0.1:8090/v2",
+        "gateway.example/hugging-face",
+        "huggingface.co.example",
+        "myhuggingface.co",
+    ],
+)
+def test_other_hosts_pass(host: str) -> None:
+    """Anything that may be an emulator or a gateway, also with the part of its routes that the client removes."""
+    assert host in (resolve(host=host).base_url or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"host": "ftp://plane.example"}, "base_url"),
+        ({"host": "https://user:pass@plane.example"}, "contains a user name or password"),
+        ({"host": "https://plane.example/?a=b"}, "Write it as https://host"),
+        ({"host": "plane.example:80x"}, "is not a valid URL"),
+        ({"extra": {"hub_url": "ftp://hub"}}, "hub_url"),
+        ({"extra": {"catalog_url": "http://"}}, "catalog_url"),
+    ],
+)
+def test_an_address_that_is_not_a_url(fields: dict[str, Any], words: str) -> None:
+    """The error comes when the connection is read, and names the connection."""
+    with pytest.raises(InvalidArgumentError, match="The connection 'mine'") as caught:
+        resolve(**fields)
+    assert words in str(caught.value)
+    assert "pass" not in str(caught.value).replace("password", "")
 
 
 @pytest.mark.parametrize(("timeout", "expected"), [(5, 5.0), ("5", 5.0), (" 2.5 ", 2.5), ("", 30.0), (None, 30.0)])
