@@ -218,6 +218,13 @@ class UnsupportedTaskError(BadRequestError):
     todo = "Choose another task, or call the container's own route."
 
 
+class UnsuitableInputsError(UnsupportedTaskError):
+    """Inputs in a form that the task does not take; nothing was sent."""
+
+    what = "The inputs do not have the form that the task takes"
+    todo = "Change the inputs."
+
+
 class UnsupportedParameterError(BadRequestError):
     """A parameter that the engine ignores, or understands differently."""
 

@@ -10,12 +10,17 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.inference.client import InferenceClient
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_messages
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, canonical_task
+from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError
 from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.job.checks import no_stream
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
+
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class InferenceOperator(RequestingOperator):
@@ -28,7 +33,8 @@ class InferenceOperator(RequestingOperator):
     :param endpoint: the endpoint's name. (templated)
     :param task: `chat-completion`, `text-generation`, `feature-extraction`, `rerank`, or any pipeline of the toolkit,
         e.g. `text-classification`. (templated)
-    :param inputs: what the task takes: a text, a list of messages, a list of texts, a mapping. (templated)
+    :param inputs: what the task takes: one text or a list of messages for a chat, one text or a list of texts for
+        embeddings, a mapping for other tasks. For several chats, map the task: `.expand(inputs=[…])`. (templated)
     :param parameters: passed through, e.g. `{"max_tokens": 64}`; OpenAI's and TGI's names are both understood.
         (templated)
     :param model: the model's name in the request; default the endpoint's own model. (templated)
@@ -66,15 +72,18 @@ class InferenceOperator(RequestingOperator):
                 plain(name, value)
         if is_known(parameters):
             no_stream(parameters=parameters)
+        if is_known(task) and is_known(inputs) and inputs not in _EMPTY:
+            _check_chat(task, inputs)
         if request_timeout <= 0:
             raise ValueError(f"request_timeout={request_timeout!r} is not valid. Give a positive number of seconds.")
 
     def _check(self) -> None:
-        if self.inputs is None or self.inputs in ("", [], {}):
+        if self.inputs in _EMPTY:
             raise InvalidArgumentError(f"inputs={self.inputs!r} is empty. Give the input for task {self.task!r}.")
         try:
             plain("inputs", self.inputs), plain("parameters", self.parameters)
             no_stream(parameters=self.parameters)
+            _check_chat(self.task, self.inputs)
         except ValueError as error:
             raise InvalidArgumentError(f"{error}.") from None
 
@@ -101,3 +110,16 @@ class InferenceOperator(RequestingOperator):
             self.log.warning("%s", message)
         told = {name: getattr(result, name) for name in self.result_keys}
         return {**told, "usage": None if result.usage is None else result.usage.as_dict()}
+
+
+def _check_chat(task: str, inputs: Any) -> None:
+    """Refuse inputs that no engine takes for a chat, before the endpoint is woken.
+
+    :raises ValueError: with what a chat takes, and how several texts are sent
+    """
+    if canonical_task(task) != CHAT:
+        return
+    try:
+        as_messages(inputs)
+    except UnsuitableInputsError as error:
+        raise ValueError(f"inputs do not fit task={task!r}: {error.words}") from None

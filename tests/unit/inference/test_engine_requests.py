@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.inference.engines import Dialect, build_request, canonical_task, dialect_of
 from airflow_provider_hf_endpoints.inference.engines.dialects import names_of
-from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError, UnsupportedTaskError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -221,6 +221,18 @@ def test_tgi_gets_the_model_field_it_insists_on() -> None:
 
 @pytest.mark.parametrize("inputs", [5, [], ["text"], None])
 def test_a_chat_needs_messages(inputs: Any) -> None:
-    """Something that is neither text nor messages is refused, not sent."""
-    with pytest.raises(UnsupportedTaskError, match="a chat needs a text"):
+    """Something that is neither text nor messages is refused, not sent. The error blames the inputs, not the engine."""
+    with pytest.raises(UnsuitableInputsError, match=r"The inputs do not have the form.* list of messages"):
         build_request(Dialect.OPENAI, "chat", inputs)
+
+
+def test_several_texts_for_a_task_that_takes_one() -> None:
+    """The error says how several texts are sent."""
+    for dialect, task in (
+        (Dialect.OPENAI, "chat"),
+        (Dialect.TGI, "chat"),
+        (Dialect.TOOLKIT, "chat"),
+        (Dialect.SERVE, "text-generation"),
+    ):
+        with pytest.raises(UnsuitableInputsError, match=r"one call for each .*expand\(inputs=\[…\]\).*as a batch"):
+            build_request(dialect, task, ["One", "Two"])

@@ -174,3 +174,26 @@ def test_one_call_is_held_to_it_too(inputs: Any, parameters: Any, words: str) ->
         assert [] == server.requests
     with pytest.raises(ValueError, match=words):
         InferenceOperator(task_id="t", endpoint="e", task="chat-completion", inputs=inputs, parameters=parameters)
+
+
+@pytest.mark.parametrize("task", ["chat-completion", "chat", "conversational"])
+@pytest.mark.parametrize(
+    "inputs", [["One", "Two"], ("One",), [{"role": "user", "content": "a"}, "b"], 5, {"text": "a"}]
+)
+def test_inputs_that_are_not_a_chat(task: str, inputs: Any) -> None:
+    """An error when the DAG is read, or mapped, or rendered: with what a chat takes, and how several texts are sent."""
+    with pytest.raises(ValueError, match=f"inputs do not fit task='{task}': .*a list of messages"):
+        InferenceOperator(task_id="t", endpoint="e", task=task, inputs=inputs)
+    with pytest.raises(ValueError, match=r"expand\(inputs=…\), element 0: inputs do not fit"):
+        InferenceOperator.partial(task_id="t", endpoint="e", task=task).expand(inputs=[inputs])
+    late = InferenceOperator(task_id="t", endpoint="e", task=task, inputs="{{ params.texts }}")
+    late.inputs = inputs
+    with pytest.raises(ValueError, match="inputs do not fit"):
+        late._check()
+
+
+@pytest.mark.parametrize("inputs", ["One", [{"role": "user", "content": "a"}], {"messages": []}, "{{ params.text }}"])
+def test_inputs_that_are_a_chat(inputs: Any) -> None:
+    """A text, messages, and what is known only when the task runs. Other tasks take lists of texts."""
+    InferenceOperator(task_id="t", endpoint="e", task="chat", inputs=inputs)
+    InferenceOperator(task_id="t", endpoint="e", task="embeddings", inputs=["One", "Two"])

@@ -10,7 +10,12 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_openai
-from airflow_provider_hf_endpoints.inference.errors import CutAnswerError, MalformedAnswerError, UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.errors import (
+    CutAnswerError,
+    MalformedAnswerError,
+    UnsuitableInputsError,
+    UnsupportedTaskError,
+)
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Usage, WireRequest
 
 CHAT_ROUTE = "/v1/chat/completions"
@@ -50,7 +55,7 @@ _MOST_TOKENS = 2**48  # more than any answer has; a record of the journal can st
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
     """The request for a task.
 
-    :raises UnsupportedTaskError: the dialect has no route for the task
+    :raises UnsupportedTaskError: the dialect has no route for the task, or the inputs are not in its form
     """
     # `model` stands first, so that it is at the beginning of a logged body. Engines that serve one model may not need
     # it.
@@ -85,8 +90,14 @@ def as_messages(inputs: Any) -> list[Any]:
             return [inputs]
         case list() if inputs and all(isinstance(m, Mapping) for m in inputs):
             return list(inputs)
+        case list() if any(isinstance(each, str) for each in inputs):
+            raise UnsuitableInputsError(
+                f"a list of {len(inputs)} with texts in it, but a chat takes one text, or a list of messages "
+                "{'role': …, 'content': …}. For several texts, make one call for each "
+                "(InferenceOperator.partial(…).expand(inputs=[…])), or send all as a batch (BatchInferenceOperator)"
+            )
         case _:
-            raise UnsupportedTaskError(
+            raise UnsuitableInputsError(
                 f"a chat needs a text, or a list of messages {{'role': …, 'content': …}}, not {type(inputs).__name__}"
             )
 
@@ -98,7 +109,7 @@ def as_query(inputs: Any) -> tuple[str, list[Any]]:
         for name in ("texts", "documents", "sentences", "passages"):
             if isinstance(inputs.get(name), list) and query is not None:
                 return query, inputs[name]
-    raise UnsupportedTaskError("reranking needs {'query': …, 'texts': […]}")
+    raise UnsuitableInputsError("reranking needs {'query': …, 'texts': […]}")
 
 
 def ask_schema(task: str, schema: dict[str, Any], engine: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_hf_endpoints.inference.engines.dialects import openai
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, GENERATE
-from airflow_provider_hf_endpoints.inference.errors import UnsupportedTaskError
+from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.wire import WireRequest
 
 
@@ -23,7 +23,11 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
     if task not in (CHAT, GENERATE):
         raise UnsupportedTaskError(f"transformers serve supports {CHAT} and {GENERATE}, not {task!r}")
     if task == GENERATE and not isinstance(inputs, str):
-        raise UnsupportedTaskError(f"transformers serve takes one text per request, not {type(inputs).__name__}")
+        raise UnsuitableInputsError(
+            f"transformers serve takes one text per request, not a {type(inputs).__name__}. For several texts, make "
+            "one call for each (InferenceOperator.partial(…).expand(inputs=[…])), or send the texts as a batch "
+            "(BatchInferenceOperator)"
+        )
     return openai.build(task, inputs, parameters, model)
 
 
