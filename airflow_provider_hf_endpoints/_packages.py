@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+
+_NEAR = 0.5  # of `difflib`'s 1.0: schemes are short
 #: Extras of this package that have another name than what they bring, in lower case (Parquet: `parquet`).
 _EXTRAS = {"Google Cloud Storage": "gcs", "Azure Storage": "azure", "the Hub": "hub"}
 #: What the schemes of paths stand for.
@@ -37,7 +40,9 @@ def missing_store(who: str, scheme: str) -> str:
     """The same of a path, whose scheme no installed package knows."""
     if scheme in STORES:
         return missing_package(who, STORES[scheme])
+    near = difflib.get_close_matches(scheme.lower(), STORES, n=1, cutoff=_NEAR)
+    meant = f" (did you mean {near[0]}://?)" if near else ""
     return (
-        f"{who}: no installed package reads {scheme}://. Check the scheme of the path, or install Airflow's provider "
-        "for this store."
+        f"{who}: no installed package reads {scheme}://. Check the scheme of the path{meant}, or install Airflow's "
+        "provider for this store."
     )

@@ -253,11 +253,16 @@ def test_embeddings_of_an_engine_that_chats_say_what_would_serve_them(emulator: 
 
 @pytest.mark.parametrize("name", ["input_path", "output_path"])
 def test_a_path_with_an_unknown_scheme_is_named(emulator: Emulator, tmp_path: Path, name: str) -> None:
-    """Airflow's own words name neither the argument nor the path."""
+    """Airflow's own words name neither the argument nor the path. When the DAG is parsed, and after rendering."""
     run(create())
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(AirflowFailException, match=f"{name} nope://b/x.jsonl: no installed package reads nope://"):
-        run(batch(tmp_path, **{name: "nope://b/x.jsonl"}))
+    words = f"{name} nope://b/x.jsonl: no installed package reads nope://"
+    with pytest.raises(ValueError, match=words):
+        batch(tmp_path, **{name: "nope://b/x.jsonl"})
+    operator = batch(tmp_path, **{name: "{{ params.path }}"})
+    setattr(operator, name, "nope://b/x.jsonl")
+    with pytest.raises(AirflowFailException, match=words):
+        run(operator)
 
 
 def test_options_may_be_arguments_or_job_options(tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ _AIRFLOW = {"_redact", "_money", "_airflow", "endpoints", "waits", "hooks", "lin
 _AIRFLOW |= {"assets", "leases", "kept"}
 _COMMON = {*_AIRFLOW, "ownership", "inference", "operators.checking", "operators.common"}
 MAY_IMPORT |= {
-    "operators.checking": {"_airflow", "_redact", "endpoints", "inference.engines"},  # the names of tasks
+    # The names of tasks, and the endings of results files.
+    "operators.checking": {"_airflow", "_redact", "_packages", "endpoints", "inference.engines", "inference.job"},
     "operators.common": _COMMON - {"operators.common"},
     "operators.changing": _COMMON,
     "operators.using": _COMMON,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from upath import UPath
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_hf_endpoints.inference.engines.names import EMBED, canonical_task
+
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+    from upath import UPath
 
 #: Forms of the results in a folder.
 OutputFormat = Literal["jsonl", "parquet"]
@@ -19,7 +22,7 @@ _OTHER_FILES = (
 )
 
 
-def suffix_of_results(path: UPath, output_format: OutputFormat | None) -> str | None:
+def suffix_of_results(path: UPath | PurePath, output_format: OutputFormat | None) -> str | None:
     """The suffix if an output path is the results file; None for a folder.
 
     :raises ValueError: `output_format` contradicts the name

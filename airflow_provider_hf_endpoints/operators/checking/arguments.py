@@ -32,7 +32,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import (
     refuse_too_long,
 )
 from airflow_provider_hf_endpoints.operators.checking.names import did_you_mean, refuse_unknown
-from airflow_provider_hf_endpoints.operators.checking.paths import refuse_credentials
+from airflow_provider_hf_endpoints.operators.checking.paths import check_apart, check_path
 from airflow_provider_hf_endpoints.operators.checking.words import check_word
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -136,6 +136,7 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
     with redacting():
         for hints in _own_hints(kind):
             understand_all(given, hints, kind.template_fields)
+        check_apart(given.get("input_path", ()), given.get("output_path", ""))
 
 
 def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:
@@ -210,7 +211,7 @@ def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iter
 
 
 def _understood(name: str, value: Any, annotation: Any, *, templated: bool) -> Any:
-    refuse_credentials(name, value)
+    check_path(name, value)
     if not isinstance(value, str):
         check_kind(name, value, annotation, templated=templated)
         return value

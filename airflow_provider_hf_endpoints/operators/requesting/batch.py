@@ -40,6 +40,7 @@ from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
+from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
@@ -332,6 +333,7 @@ class BatchInferenceOperator(RequestingOperator):
         given = {"task": self.task, "parameters": self.parameters, "row_parameters": self.row_parameters}
         known = {name: value for name, value in given.items() if is_known(value)}
         options = self._options()
+        check_apart(self.input_path, self.output_path)
         if float(seconds_of(self.batch_timeout)) <= 0:
             raise ValueError(
                 f"batch_timeout={self.batch_timeout!r} is not valid. Give a positive number of seconds, or a timedelta."

@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
+from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
 from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, storage_at, storages_at
@@ -69,6 +70,7 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         self.bytes_per_shard = bytes_per_shard
         self.input_format = input_format
         self.on_existing = on_existing
+        check_apart(input_path, output_path)
         literal = {
             name: None if is_template(value) else _number(name, value)
             for name, value in (("shards", shards), ("bytes_per_shard", bytes_per_shard))
