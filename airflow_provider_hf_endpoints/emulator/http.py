@@ -27,7 +27,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
-        raise ApiError(400, "the request body is no valid JSON") from None
+        raise ApiError(400, "the request body is not valid JSON") from None
 
 
 def parse_request(body: bytes) -> Any:

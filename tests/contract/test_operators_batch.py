@@ -197,6 +197,7 @@ def test_bad_input_is_refused_before_the_endpoint_is_woken(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"job_options": {"max_retries": 3}}, "unknown 'max_retries'. Did you mean 'max_attempts'"),
         ({"job_options": {"response_schem": {}}}, "unknown 'response_schem'. Did you mean 'response_schema'"),
         ({"job_options": {"no_such": 1}}, r"unknown 'no_such'. The options are listed in docs/reference/batch\.md"),
         ({"job_options": {"task": "x"}}, "'task' is an argument of the operator. Give it as task="),

@@ -40,7 +40,7 @@ def parse_time(text: Any, name: str) -> float:
         when = datetime.fromisoformat(text)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
-        raise ApiError(400, f"'{name}' is no date and time") from None
+        raise ApiError(400, f"'{name}' is not a date and time") from None
 
 
 def _values(query: Query, name: str) -> set[str] | None:

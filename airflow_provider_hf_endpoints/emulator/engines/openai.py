@@ -104,6 +104,7 @@ def _generate(call: Call, body: dict[str, Any], prompts: Sequence[str], prompt_t
     check_model(call, body)
     max_tokens = _max_tokens(call, asked, prompt_tokens)
     copies = _whole(body, "n", 1, 1, 128)
+    _check_sampling(call, body)
     stop = body.get("stop") or []
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(s, str) for s in stop):
@@ -195,6 +196,21 @@ def _max_tokens(call: Call, asked: Any, prompt_tokens: int) -> int:
             " completion)."
         )
     return int(asked or limit - prompt_tokens)
+
+
+def _check_sampling(call: Call, body: dict[str, Any]) -> None:
+    """Raises BadRequest for a temperature and a `top_p` from which vLLM and SGLang cannot sample."""
+    dialect = dialects.dialect_of(call.endpoint)
+    if dialect not in ("vLLM", "sGLang"):
+        return
+    for name in ("temperature", "top_p"):
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise BadRequest(f"`{name}` must be a number")
+    if (temperature := body.get("temperature")) is not None and temperature < 0:
+        raise BadRequest(f"temperature must be non-negative, got {temperature}.")
+    if (top_p := body.get("top_p")) is not None and not 0 < top_p <= 1:
+        raise BadRequest(f"top_p must be in (0, 1], got {top_p}.")
 
 
 def _whole(body: dict[str, Any], name: str, default: int, least: int, most: int) -> int:

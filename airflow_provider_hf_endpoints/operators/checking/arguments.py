@@ -167,7 +167,7 @@ def _rendered(name: str, value: Any, annotation: Any) -> Any:
         with redacting():
             return _understood(name, value, annotation, templated=False)
     except ValueError as error:
-        raise InvalidArgumentError(f"{error} The value is that after rendering.") from error
+        raise InvalidArgumentError(f"{error} This is the value after rendering.") from error
 
 
 @cache

@@ -27,6 +27,7 @@ _UNITS = {
     "scale_to_zero_timeout": "a whole number of minutes",
 }
 _SHOWN = (Real, timedelta, PurePath, type(None))
+_LIMITS = frozenset({"startup_timeout", "timeout", "max_startup"})  # of waits, which need some time
 _LONGEST = timedelta(days=36525)  # a moment that lies further ahead is none of Python's, and a deferral needs one
 LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
@@ -140,6 +141,12 @@ def refuse_too_long(name: str, value: object) -> None:
     """
     longest: Any = _LONGEST if isinstance(value, timedelta) else _LONGEST.total_seconds()
     timed = isinstance(value, Real | timedelta) and not isinstance(value, bool)
+    if timed and name in _LIMITS and value <= type(longest)(0):
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        raise ValueError(
+            f"{name}={value!r}: A time limit of {seconds:g} seconds is not valid. Give a positive number of "
+            "seconds, or a timedelta."
+        )
     if timed and value != math.inf and value > longest:
         raise ValueError(f"{name}={value!r} is not valid. Give at most {_LONGEST.days} days, or leave {name} out.")
 

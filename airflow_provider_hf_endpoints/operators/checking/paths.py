@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
@@ -66,6 +66,25 @@ def check_apart(input_path: Any, output_path: Any) -> None:
                 "output would replace the input, or a later run would read the output as input. Choose another "
                 "output_path."
             )
+
+
+def refuse_shared_output(given: Mapping[str, Any], mapped: Mapping[str, Any]) -> None:
+    """Refuse one output for several mapped tasks. Each of them would find the output of another task there.
+
+    :param given: the arguments in `partial`
+    :param mapped: the arguments in `expand`; the shards of one batch have one output
+    :raises ValueError: with the output, and how each task gets its own
+    """
+    output = given.get("output_path")
+    if output is None or "shard" in mapped or not _is_known(output):
+        return
+    tasks = max((len(values) for values in mapped.values() if isinstance(values, list | tuple | dict)), default=0)
+    if tasks > 1:
+        raise ValueError(
+            f"output_path={str(output)!r} is the same for all {tasks} mapped tasks, but an output has one writer. Put "
+            "the task into the path ('{{ ti.map_index }}'), or map output_path too: expand_kwargs([{'input_path': …, "
+            "'output_path': …}, …])."
+        )
 
 
 def _refuse_credentials(where: str, path: Any) -> None:

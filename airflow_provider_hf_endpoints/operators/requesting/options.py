@@ -32,6 +32,8 @@ TOLD = {
     "shared_budgets": "the group and the planner set it",
     "job_timeout": "use the argument batch_timeout",
 }
+# What other tools call an option.
+_MEANT = {"max_retries": "max_attempts", "retries": "max_attempts", "num_retries": "max_attempts"}
 FIELDS = {field.name: field.default for field in fields(BatchJob)}
 
 
@@ -64,7 +66,8 @@ def _check_name(name: str, own: Collection[str]) -> None:
         raise ValueError(f"job_options: {name!r} cannot be set here: {TOLD[name]}.")
     if name not in FIELDS:
         known = sorted(set(FIELDS) - set(own) - set(TOLD))
-        hint = did_you_mean(name, known, otherwise=" The options are listed in docs/reference/batch.md.")
+        meant = _MEANT.get(name, name)
+        hint = did_you_mean(meant, known, otherwise=" The options are listed in docs/reference/batch.md.")
         raise ValueError(f"job_options: unknown {name!r}.{hint}")
 
 

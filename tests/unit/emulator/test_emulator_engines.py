@@ -269,6 +269,25 @@ def test_bad_bodies(body: dict[str, Any], _why: str) -> None:
 # ------------------------------------------------------------------------------------------- TGI
 
 
+@pytest.mark.parametrize("image", [VLLM, SGLANG])
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"temperature": -1}, "temperature must be non-negative, got -1."),
+        ({"temperature": "cold"}, "`temperature` must be a number"),
+        ({"top_p": 0}, "top_p must be in (0, 1], got 0."),
+        ({"top_p": 2}, "top_p must be in (0, 1], got 2."),
+    ],
+)
+def test_values_that_cannot_be_sampled_from(image: dict[str, Any], parameters: dict[str, Any], words: str) -> None:
+    """A DAG that passes on the emulator must not fail on the engine at its first row."""
+    chat = {"messages": [{"role": "user", "content": "Hello"}]}
+    reply = call(image, CHAT, {**chat, **parameters})
+    assert 400 == reply.status
+    assert words in json.dumps(json.loads(reply.body), ensure_ascii=False)
+    assert 200 == call(image, CHAT, {**chat, "temperature": 0, "top_p": 1}).status
+
+
 def test_tgi_generate() -> None:
     """/generate gives the continuation, / a list with the prompt in it; details say why it ended."""
     body = {"inputs": "a b", "parameters": {"details": True, "max_new_tokens": 2}}

@@ -1,8 +1,11 @@
-"""The error of a batch of which too many rows failed."""
+"""The errors of a batch that stopped early, or of which too many rows failed."""
 
 from __future__ import annotations
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchFailed
+import pytest
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchAborted, BatchFailed
+from airflow_provider_hf_endpoints.inference.errors import ModelNotFoundError, OverloadedError
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 
 
@@ -15,3 +18,10 @@ def test_the_error_has_the_first_message_of_the_most_frequent_kind() -> None:
         "Embeddings API. See out/errors.jsonl"
     )
     assert expected == str(BatchFailed(report, "4 of 4 rows failed", words))
+
+
+@pytest.mark.parametrize(("cause", "expected"), [(ModelNotFoundError("llama"), True), (OverloadedError(), False)])
+def test_a_correction_of_the_job_needs_the_output_overwritten(cause: Exception, expected: bool) -> None:
+    """With another model the job is another one, which the next run would refuse at the path of the output."""
+    error = BatchAborted(BatchReport("out", "out/errors.jsonl", "out/manifest.json"), cause)
+    assert expected == ('If the correction changes the job itself, also set on_existing="overwrite".' in str(error))

@@ -428,7 +428,12 @@ def test_a_group_in_place_of_its_endpoint() -> None:
         (CreateInferenceEndpointOperator, {"repository": "my model"}, "Write it as owner/name"),
         (CreateInferenceEndpointOperator, {"name": "My_LLM"}, r"Did you mean 'my-llm'\?$"),
         (CreateInferenceEndpointOperator, {"namespace": "a/b"}, "Give the name alone, such as 'acme'"),
-        (CreateInferenceEndpointOperator, {"timeout": -1}, "A time limit of -1 seconds is not valid. Give"),
+        (BatchInferenceOperator, {"startup_timeout": timedelta(0)}, "^startup_timeout=datetime.timedelta.0.: A time"),
+        (
+            CreateInferenceEndpointOperator,
+            {"timeout": -1},
+            "^timeout=-1: A time limit of -1 seconds is not valid. Give",
+        ),
         (BatchInferenceOperator, {"endpoint": "Qwen/Qwen3-0.6B"}, "has no '/', as the repository of a model has. Give"),
         (
             PauseInferenceEndpointOperator,

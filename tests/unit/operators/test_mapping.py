@@ -173,3 +173,20 @@ def test_a_dry_run_is_asked_for_in_so_many_words() -> None:
     for number, word in enumerate(words):
         sweep = SweepInferenceEndpointsOperator(task_id=f"sweep{number}", only_report=word)
         assert word == sweep.only_report
+
+
+def test_one_output_for_several_mapped_tasks() -> None:
+    """The second task would find the output of another job. The error says how each task gets its own output."""
+    batch: dict[str, Any] = {**CALL, "prompt": "{text}"}
+    inputs = ["a.jsonl", "b.jsonl"]
+    with pytest.raises(ValueError, match=r"output_path='out.jsonl' is the same for all 2 mapped tasks.*ti.map_index"):
+        BatchInferenceOperator.partial(**batch, output_path="out.jsonl").expand(input_path=inputs)
+    for number, (output, mapped) in enumerate(
+        [
+            ("out-{{ ti.map_index }}.jsonl", {"input_path": inputs}),
+            ("out.jsonl", {"input_path": ["a.jsonl"]}),
+            (None, {"input_path": inputs, "output_path": ["out"]}),
+        ]
+    ):
+        given = {} if output is None else {"output_path": output}
+        BatchInferenceOperator.partial(**{**batch, "task_id": f"task{number}"}, **given).expand(**mapped)
