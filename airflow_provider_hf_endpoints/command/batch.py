@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from airflow_provider_hf_endpoints._options import OptionParser
 from airflow_provider_hf_endpoints._redact import redact
 from airflow_provider_hf_endpoints.command import exits
 from airflow_provider_hf_endpoints.command.words import TranslatedLog, Translation, options_of
@@ -195,7 +196,7 @@ def _json(text: str) -> Any:
         ) from None
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(OptionParser):
     """A parser whose errors show no token that was given by mistake."""
 
     def error(self, message: str) -> NoReturn:

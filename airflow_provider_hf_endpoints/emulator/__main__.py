@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from airflow_provider_hf_endpoints._options import OptionParser
 from airflow_provider_hf_endpoints.emulator.server import Emulator
 from airflow_provider_hf_endpoints.emulator.settings import ENGINES, QUIRKS, Behaviour, Settings
 
@@ -78,7 +79,7 @@ def _endpoint_name(text: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    made = argparse.ArgumentParser(
+    made = OptionParser(
         prog="python -m airflow_provider_hf_endpoints.emulator",
         description="Emulator of Hugging Face Inference Endpoints. Use it to try and test DAGs without an account.",
     )

@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_redact": set(),
     "_money": set(),
     "_packages": set(),
+    "_options": set(),
     "_airflow": set(),
     "get_provider_info": set(),
     "batch": {"command"},
-    "command": {"_redact", "inference"},
+    "command": {"_options", "_redact", "inference"},
     "waits": {"_redact", "endpoints"},
     "kept": set(),
     "hooks": {"_redact", "kept", "_airflow", "endpoints", "inference", "waits", "get_provider_info"},
@@ -137,7 +138,7 @@ MAY_IMPORT |= {
     "emulator.http_server": set(),
     "emulator.ready_made": set(),
     "emulator.server": {*_APP, "emulator.app", "emulator.http_server", "emulator.ready_made"},
-    "emulator.__main__": {"emulator.server", "emulator.settings"},
+    "emulator.__main__": {"_options", "emulator.server", "emulator.settings"},
     "emulator.__init__": {*_SMALL, "emulator.service", "emulator.server"},
 }
 # --- The operators.
