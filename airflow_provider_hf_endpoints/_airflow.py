@@ -55,6 +55,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "argument_of",
     "asset_names",
+    "has_fs",
     "is_asset",
     "is_made_to_run",
     "mapped_arguments",
@@ -237,3 +238,12 @@ def asset_names(store: Any) -> list[str]:
 def _map_index(task_instance: Any) -> int | None:
     map_index = getattr(task_instance, "map_index", -1)
     return map_index if map_index is not None and map_index >= 0 else None
+
+
+def has_fs(scheme: str) -> bool:
+    """Whether a provider of Airflow has registered a file system for the scheme of a path."""
+    try:
+        from airflow.sdk.io.fs import has_fs as has  # 3.3.2
+    except ImportError:
+        from airflow.io import has_fs as has  # type: ignore[attr-defined, no-redef]  # 3.0.6
+    return bool(has(scheme))

@@ -35,5 +35,6 @@ class OptionParser(argparse.ArgumentParser):
 
     def _hint(self, name: str) -> str:
         known = sorted(self._option_string_actions)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+        shorter = [each for each in known if name.startswith(f"{each}-")]  # `--input` is nearer than `--input-format`
+        near = shorter or difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
         return f" Did you mean {near[0]}?" if near else " --help lists the options."

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
-from airflow_provider_hf_endpoints._airflow import ResolveMixin
+from airflow_provider_hf_endpoints._airflow import ResolveMixin, has_fs
 from airflow_provider_hf_endpoints._packages import STORES, missing_store
 from airflow_provider_hf_endpoints.inference.job.output_form import RESULT_SUFFIXES, suffix_of_results
 from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
@@ -131,14 +131,19 @@ def _check_scheme(where: str, text: str) -> None:
         raise ValueError(f"{given} has its scheme in capitals. Write '{scheme.lower()}://{rest}'.")
     if scheme in STORES and (slashes > 2 or not rest.partition("/")[0].rpartition("@")[2]):
         raise ValueError(f"{given} names no {_container(scheme)}. Write '{scheme}://{_example(scheme)}/…'.")
-    from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow to import, and most paths have no scheme
+    if scheme not in STORES and not _is_readable(text, scheme):  # the workers alone may have a store's package
+        raise ValueError(missing_store(f"{where} {text}", scheme))
+
+
+def _is_readable(text: str, scheme: str) -> bool:
+    """Whether a package that is installed here knows the scheme."""
+    from upath import UPath  # slow to import, and most paths have no scheme
 
     try:
-        ObjectStoragePath(text)
-    except ValueError as error:
-        if scheme in STORES or not re.search("[Uu]nsupported|[Uu]nknown|not known|No filesystem", str(error)):
-            return  # a package that only the workers have, or a mistake that the run explains
-        raise ValueError(missing_store(f"{where} {text}", scheme)) from error
+        UPath(text)
+    except ValueError:
+        return has_fs(scheme)
+    return True
 
 
 def _container(scheme: str) -> str:
