@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_provider_hf_endpoints._airflow import ResolveMixin, take_as_expanded
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked_partial
 from airflow_provider_hf_endpoints.operators.checking.names import arguments_of, refuse_unknown
-from airflow_provider_hf_endpoints.operators.checking.paths import refuse_shared_output
+from airflow_provider_hf_endpoints.operators.checking.paths import warn_of_shared_output
 
 _MOST = 100  # tasks that are made, to check them as a whole; behind them, values are compared with their annotations
 
@@ -52,7 +52,7 @@ class _Checks:
         made = super().expand(**mapped)  # type: ignore[misc]
         for where, arguments in _one_by_one(mapped, made.template_fields):
             _try(made, where, arguments)
-        refuse_shared_output(partial.kwargs, mapped)
+        warn_of_shared_output(partial.kwargs, mapped)
         return made
 
     def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:

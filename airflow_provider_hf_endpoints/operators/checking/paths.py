@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -68,22 +69,21 @@ def check_apart(input_path: Any, output_path: Any) -> None:
             )
 
 
-def refuse_shared_output(given: Mapping[str, Any], mapped: Mapping[str, Any]) -> None:
-    """Refuse one output for several mapped tasks. Each of them would find the output of another task there.
+def warn_of_shared_output(given: Mapping[str, Any], mapped: Mapping[str, Any]) -> None:
+    """Warn of one output for mapped tasks with different inputs. All but the first would find another job's output.
 
     :param given: the arguments in `partial`
     :param mapped: the arguments in `expand`; the shards of one batch have one output
-    :raises ValueError: with the output, and how each task gets its own
     """
-    output = given.get("output_path")
-    if output is None or "shard" in mapped or not _is_known(output):
+    output, inputs = given.get("output_path"), mapped.get("input_path")
+    if output is None or "shard" in mapped or not _is_known(output) or not isinstance(inputs, list | tuple):
         return
-    tasks = max((len(values) for values in mapped.values() if isinstance(values, list | tuple | dict)), default=0)
-    if tasks > 1:
-        raise ValueError(
-            f"output_path={str(output)!r} is the same for all {tasks} mapped tasks, but an output has one writer. Put "
-            "the task into the path ('{{ ti.map_index }}'), or map output_path too: expand_kwargs([{'input_path': …, "
-            "'output_path': …}, …])."
+    if len(inputs) > 1:
+        warnings.warn(
+            f"output_path={str(output)!r} is the same for all {len(inputs)} mapped tasks, but an output has one "
+            "writer, so all but the first will fail. Put the task into the path ('{{ ti.map_index }}'), or map "
+            "output_path too: expand_kwargs([{'input_path': …, 'output_path': …}, …]).",
+            stacklevel=3,
         )
 
 

@@ -176,11 +176,12 @@ def test_a_dry_run_is_asked_for_in_so_many_words() -> None:
 
 
 def test_one_output_for_several_mapped_tasks() -> None:
-    """The second task would find the output of another job. The error says how each task gets its own output."""
+    """The second task would find the output of another job. A warning says how each task gets its own output."""
     batch: dict[str, Any] = {**CALL, "prompt": "{text}"}
     inputs = ["a.jsonl", "b.jsonl"]
-    with pytest.raises(ValueError, match=r"output_path='out.jsonl' is the same for all 2 mapped tasks.*ti.map_index"):
+    with pytest.warns(UserWarning, match=r"output_path='out.jsonl' is the same for all 2 mapped tasks.*ti.map_index"):
         BatchInferenceOperator.partial(**batch, output_path="out.jsonl").expand(input_path=inputs)
+    warnings.filterwarnings("error", message="output_path=")
     for number, (output, mapped) in enumerate(
         [
             ("out-{{ ti.map_index }}.jsonl", {"input_path": inputs}),
