@@ -18,6 +18,7 @@ import pytest
 from airflow_provider_hf_endpoints.inference import batch
 from airflow_provider_hf_endpoints.inference.batch import arun_batch, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchAborted,
     BatchInputError,
     BatchStopped,
     OutputBusyError,
@@ -50,6 +51,30 @@ def test_another_job_on_the_same_path_is_refused(tmp_path: Path) -> None:
         report = run_batch(job_of(server.url, tmp_path, prompt="{n}", on_existing="overwrite"))
     assert (report.rows, report.requests) == (10, 10)
     assert [str(n)[::-1] for n in range(10)] == [line["output"] for line in results(tmp_path)]
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+def test_a_job_corrected_before_any_row_was_done_begins_again(tmp_path: Path, output_format: str) -> None:
+    """A wrong column, or an endpoint that refuses, leaves an output without rows: nothing that another job may lose."""
+    write_rows(tmp_path, questions(4))
+    out = {"output_path": str(tmp_path / f"out.{output_format}")}
+    with serving(lambda _: Reply(401, {"error": "Invalid token"})) as server:
+        with pytest.raises(BatchInputError, match="txt"):
+            run_batch(job_of(server.url, tmp_path, prompt="{txt}", **out))
+        with pytest.raises(BatchAborted):
+            run_batch(job_of(server.url, tmp_path, prompt="Say {text}", **out))
+    with serving(echo) as server:
+        report = run_batch(job_of(server.url, tmp_path, **out))
+    assert (4, 4) == (report.succeeded, report.requests)
+
+
+def test_a_job_that_is_changed_after_a_row_was_done_is_refused(tmp_path: Path) -> None:
+    """That row is paid: only `overwrite` discards it."""
+    write_rows(tmp_path, questions(4))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, 2, max_concurrency=1)
+        with pytest.raises(OutputConflictError, match="another job"):
+            run_batch(job_of(server.url, tmp_path, prompt="{n}"))
 
 
 def test_two_runs_on_one_path_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

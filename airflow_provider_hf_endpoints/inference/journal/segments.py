@@ -23,6 +23,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.input_errors import JournalCorruptError
 from airflow_provider_hf_endpoints.inference.journal.compaction import Compaction, Part, current, parts_in
+from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 from airflow_provider_hf_endpoints.inference.stores.folders import names_in, sync_folder
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
@@ -35,6 +36,11 @@ _BLOCK = 1 << 20  # bytes that are copied at once
 def last_number(folder: UPath) -> int:
     """The highest number of a segment in a folder."""
     return max((part.number for part in parts_in(names_in(folder))), default=0)
+
+
+def hold_records(folder: UPath) -> bool:
+    """Whether a folder has segments with anything in them."""
+    return any(size_of(folder / part.name) != 0 for part in parts_in(names_in(folder)))
 
 
 class Segments:

@@ -13,6 +13,7 @@ from airflow_provider_hf_endpoints.inference.inputs.versions import digest_of
 from airflow_provider_hf_endpoints.inference.job.identity import CONTENT, FORMAT, VERSIONS, differences
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
+from airflow_provider_hf_endpoints.inference.journal.segments import hold_records
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in
 from airflow_provider_hf_endpoints.inference.stores.documents import size_of
@@ -132,6 +133,10 @@ def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: O
         # Begun by an earlier try of the same attempt, so it is not the output to throw away.
         began = run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT
         return began and not differences(identity, job.identity(source), CONTENT)
+    if differences({**identity, "format": FORMAT}, job.identity(source), CONTENT) and not hold_records(layout.journal):
+        # The job was corrected before any row was done. Nothing is lost.
+        log.info("%s was begun by another job, and has no rows. It begins again with this job", job.output_path)
+        return False
     same_job(identity, job, source, CONTENT)
     same_format(begun.get("format"), job)
     if run.get("results", layout.results.name) != layout.results.name:
