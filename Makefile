@@ -33,8 +33,8 @@ test-production: ## PostgreSQL, Celery, Redis, two of everything, and what is ki
 
 test-stores: ## the batch and its leases on each object store there is a server for, Azure's too (needs npm)
 	@$(SETUP) stores
-	@$(BIN)/python -m pytest tests/contract/test_inference_object_stores.py tests/contract/test_inference_fencing.py \
-		tests/contract/test_inference_lock.py tests/contract/test_leases_stores.py -q
+	@$(BIN)/python -m pytest tests/contract/batch/test_inference_object_stores.py tests/contract/batch/test_inference_fencing.py \
+		tests/contract/batch/test_inference_lock.py tests/contract/test_leases_stores.py -q
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
 	@$(SETUP) newest

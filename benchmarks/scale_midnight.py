@@ -15,8 +15,8 @@ from unittest.mock import patch
 from airflow_provider_hf_endpoints.emulator import Emulator
 from benchmarks.scale_leases import Kept, in_variables
 from benchmarks.tables import head, row
+from tests.contract.operators.test_operators_use import Use
 from tests.contract.operators_play import TOKEN, received
-from tests.contract.test_operators_use import Use
 
 TURNS = 2  # of a worker, before an endpoint of a group is asked for: acquire, start
 TASK_SECONDS = 5.0  # of a worker's slot: a separate process for each task, and Airflow's part of it

@@ -13,8 +13,8 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from tests.contract.operators.test_operators_use import Run
 from tests.contract.operators_play import run_deferred
-from tests.contract.test_operators_use import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

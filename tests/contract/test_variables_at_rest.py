@@ -20,8 +20,8 @@ from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferen
 from airflow_provider_hf_endpoints.operators.using.acquired import Acquired
 from airflow_provider_hf_endpoints.operators.using.leases import renew_acquired
 from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
+from tests.contract.operators.test_operators_use import GROUP, Run
 from tests.contract.operators_play import FAST, connect, connected, create, run
-from tests.contract.test_operators_use import GROUP, Run
 from tests.variables import OldVariables, Variables
 
 RUNS, ENDPOINTS = 25, ("demo", "other")

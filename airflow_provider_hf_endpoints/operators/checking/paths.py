@@ -1,4 +1,4 @@
-"""Checks the paths of a batch when the DAG is parsed, as far as their text shows a mistake. Reads no file.
+"""Checks the paths of a batch when the DAG is parsed, for mistakes that their text shows. Reads no file.
 
 Without these checks, a wrong path would be found when the endpoint already bills, or the batch would write to another
 place than the author of the DAG means. The run checks the rest, and what templates have become.

@@ -75,8 +75,10 @@ class EmergencyRelease:
         self.released = False
 
     def policy(self, why: BadEnd) -> Release:
-        """What happens to the endpoint at that end. A request wakes an endpoint at zero, and no paused one: whoever
-        sends requests to an endpoint that was at zero needs it at zero again.
+        """What happens to the endpoint at that end.
+
+        A request wakes an endpoint at zero, but not a paused one. So an endpoint that was at zero goes back to zero:
+        its other users do not have to resume it.
         """
         policy = self._policies[why]
         woken = self._restores and self.note is not None and self.note.woken

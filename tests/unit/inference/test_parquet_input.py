@@ -78,7 +78,7 @@ def test_values_have_one_form_in_json(tmp_path: Path, kind: Any, value: Any, exp
 
 @pytest.mark.parametrize("around", ["nothing", "list", "fixed list", "map", "dictionary", "list of maps"])
 def test_nanoseconds_keep_their_digits(tmp_path: Path, around: str) -> None:
-    """pandas writes such times. Python's own are no finer than a microsecond."""
+    """pandas writes such times. Python's own times have microseconds at best."""
     values = pa.array([1_000_000_123_456_789], pa.timestamp("ns"))
     whole: Any = "1970-01-12T13:46:40.123456789"
     in_map = pa.MapArray.from_arrays([0, 1], ["k"], values)

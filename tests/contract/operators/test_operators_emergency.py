@@ -26,6 +26,8 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
 )
 from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
+from tests.contract.operators.test_operators_release import killed
+from tests.contract.operators.test_operators_sensor import sensor
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -39,8 +41,6 @@ from tests.contract.operators_play import (
     new_context,
     run,
 )
-from tests.contract.test_operators_release import killed
-from tests.contract.test_operators_sensor import sensor
 
 Fault = dict[str, Any]
 REFUSED: Fault = {"path": "/api/whoami-v2", "status": 429, "body": {"error": "rate limited"}, "retry_after": 60}

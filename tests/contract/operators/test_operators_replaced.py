@@ -31,6 +31,7 @@ from airflow_provider_hf_endpoints.operators.using.idle_trigger import IdleTrigg
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.triggers import _replaced as replaced_module
 from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
+from tests.contract.operators.test_operators_use import Run, Use
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -45,7 +46,6 @@ from tests.contract.operators_play import (
     run,
     state,
 )
-from tests.contract.test_operators_use import Run, Use
 
 STOPS = [PauseInferenceEndpointOperator, ScaleToZeroInferenceEndpointOperator, DeleteInferenceEndpointOperator]
 LEFT = ["paused", "scaledToZero", None]

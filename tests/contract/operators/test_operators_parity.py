@@ -226,8 +226,8 @@ def a_cell_at_zero(
 def test_what_was_at_zero_is_at_zero_after_every_end(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, end: str
 ) -> None:
-    """A start that wakes an endpoint has started it. Paused instead, the endpoint would wake for nobody any more; and a
-    wait that is killed sends no request that wakes it once more.
+    """A start that wakes an endpoint has started it. A pause in place of the scale to zero would keep the requests of
+    other users out, and a killed wait must not wake the endpoint again.
     """
     cell, before = a_cell_at_zero(kind, end, emulator, monkeypatch)
     with pytest.raises((Exception, AirflowTaskTimeout)) as ended:

@@ -13,9 +13,9 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.operators.endpoints import ResumeInferenceEndpointOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from tests.contract.operators.test_operators_replaced import Store
+from tests.contract.operators.test_operators_use import Attempt, Run
 from tests.contract.operators_play import FAST, MODEL, calls, connected, create, deferred, run
-from tests.contract.test_operators_replaced import Store
-from tests.contract.test_operators_use import Attempt, Run
 
 ERRORS = [OSError("the bucket does not answer"), ValueError("no such encoding"), KeyError("key")]
 BROKEN = pytest.mark.parametrize("error", ERRORS, ids=["OSError", "ValueError", "KeyError"])

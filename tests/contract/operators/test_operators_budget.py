@@ -24,6 +24,7 @@ from airflow_provider_hf_endpoints.operators.inference import (
     PlanBatchShardsOperator,
 )
 from tests.clock import owned_clock, ticking
+from tests.contract.operators.test_operators_use import Use
 from tests.contract.operators_play import (
     FAST,
     MODEL,
@@ -40,7 +41,6 @@ from tests.contract.operators_play import (
     run,
     state,
 )
-from tests.contract.test_operators_use import Use
 
 #: $40 an hour: 1.1 cents a second, and a minute of it is $0.67.
 DEAR, CHEAP = "gcp/us-east4/nvidia-h100/x4", "aws/us-east-1/nvidia-t4/x1"

@@ -16,8 +16,8 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
     UpdateInferenceEndpointOperator,
 )
+from tests.contract.operators.test_operators_use import Run, Use
 from tests.contract.operators_play import FAST, calls, connect, connected, create, run, state
-from tests.contract.test_operators_use import Run, Use
 
 USED = ["POST ", "POST /demo/resume"]  # the calls of a use
 

@@ -18,7 +18,7 @@ from tests.contract.emulator_play import LLAMACPP, SGLANG, TEI, TGI, VLLM, Play
 
 jsonschema = importlib.import_module("jsonschema")
 CONTRACT: dict[str, Any] = importlib.import_module("yaml").safe_load(
-    Path(__file__).with_name("inference-endpoints-2.0.0.yaml").read_text()
+    Path(__file__).parents[1].joinpath("inference-endpoints-2.0.0.yaml").read_text()
 )
 WINDOW = {"start": "2026-01-01T00:00:00Z", "stop": "2099-01-01T00:00:00Z"}
 

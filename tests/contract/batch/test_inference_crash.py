@@ -17,7 +17,7 @@ import pytest
 
 from tests.contract.inference_server import Reply, Request, Server, chat_reply, serving
 
-POINTS = Path(__file__).parent.parent.parent / "benchmarks" / "crash_points.py"
+POINTS = Path(__file__).parents[3] / "benchmarks" / "crash_points.py"
 ROWS = 3000
 CONCURRENCY = 16
 GROUP_SECONDS = 1.0

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.control import routes as control
+from tests.contract.emulator.test_emulator_contract import Contract
 from tests.contract.emulator_play import HANG, Play, client
-from tests.contract.test_emulator_contract import Contract
 
 schemathesis = pytest.importorskip("schemathesis", reason="part of the project's own environment only")
 GenerationMode = schemathesis.GenerationMode
-SCHEMA = schemathesis.openapi.from_path(Path(__file__).with_name("inference-endpoints-2.0.0.yaml"))
+SCHEMA = schemathesis.openapi.from_path(Path(__file__).parents[1] / "inference-endpoints-2.0.0.yaml")
 _FOUND: list[Any] = [found.ok() for found in SCHEMA.get_all_operations()]
 OPERATIONS: dict[str, Any] = {f"{found.method.upper()} {found.path}": found for found in _FOUND}
 NOTHING_WRONG = ("GET /v2/provider", GenerationMode.NEGATIVE)

@@ -19,6 +19,7 @@ from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledErro
 from airflow_provider_hf_endpoints.ownership import CLAIM_KEY, has_left_claim, leave_claim
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
 from airflow_provider_hf_endpoints.waits import WaitBrokenError
+from tests.contract.operators.test_operators_sensor import MODES, sensor, starting, watch
 from tests.contract.operators_play import (
     FAST,
     HANG,
@@ -29,7 +30,6 @@ from tests.contract.operators_play import (
     new_context,
     run,
 )
-from tests.contract.test_operators_sensor import MODES, sensor, starting, watch
 
 DONE = {"pause": ["POST /demo/pause"], "scale_to_zero": ["POST /demo/scale-to-zero"], "delete": ["DELETE /demo"]}
 POLICIES = ["pause", "scale_to_zero", "delete", "none"]

@@ -41,7 +41,7 @@ from tests.contract.operators_play import (
     state,
 )
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
+EXAMPLES = Path(__file__).resolve().parents[3] / "example_dags"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 

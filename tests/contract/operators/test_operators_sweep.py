@@ -133,7 +133,7 @@ def test_a_resume_is_known_by_its_note(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(("parked", "expected"), [("scale_to_zero", "scaledToZero"), ("pause", "paused")])
 def test_it_puts_back_what_was_at_zero(emulator: Emulator, parked: str, expected: str) -> None:
-    """Requests of others woke it before the run; paused, it would wake for nobody any more."""
+    """Requests of other users woke it before the run, and would not wake a paused one."""
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("old", **MODEL)
         wait_until(emulator, "old", lambda: state(emulator, "old") == "running")
