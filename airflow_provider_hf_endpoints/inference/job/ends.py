@@ -22,7 +22,11 @@ class BatchAborted(BatchError):
         theirs = isinstance(cause, InferenceError) and cause.fault == "caller" and not cause.retryable
         first = "Correct this first. Then run" if theirs else "Run"
         # With another model or other parameters, the output on the path is another job's.
-        changed = ' If the correction changes the job itself, also set on_existing="overwrite".' if theirs else ""
+        changed = (
+            ' If the correction changes the job itself, also set on_existing="overwrite".'
+            if theirs and report.rows
+            else ""
+        )
         super().__init__(
             f"the batch stopped after {report.rows} rows ({report.failed} failed): {cause} "
             f"{first} the same job again to resume; finished rows are not sent again.{changed}"

@@ -20,8 +20,11 @@ def test_the_error_has_the_first_message_of_the_most_frequent_kind() -> None:
     assert expected == str(BatchFailed(report, "4 of 4 rows failed", words))
 
 
-@pytest.mark.parametrize(("cause", "expected"), [(ModelNotFoundError("llama"), True), (OverloadedError(), False)])
-def test_a_correction_of_the_job_needs_the_output_overwritten(cause: Exception, expected: bool) -> None:
-    """With another model the job is another one, which the next run would refuse at the path of the output."""
-    error = BatchAborted(BatchReport("out", "out/errors.jsonl", "out/manifest.json"), cause)
+@pytest.mark.parametrize(
+    ("cause", "rows", "expected"),
+    [(ModelNotFoundError("llama"), 3, True), (ModelNotFoundError("llama"), 0, False), (OverloadedError(), 3, False)],
+)
+def test_a_correction_of_the_job_needs_the_output_overwritten(cause: Exception, rows: int, expected: bool) -> None:
+    """With another model the job is another one, which the next run would refuse at an output that has rows."""
+    error = BatchAborted(BatchReport("out", "out/errors.jsonl", "out/manifest.json", rows=rows), cause)
     assert expected == ('If the correction changes the job itself, also set on_existing="overwrite".' in str(error))
