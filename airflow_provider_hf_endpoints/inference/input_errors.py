@@ -46,6 +46,9 @@ class MissingColumnError(BatchInputError):
         super().__init__(f"{where or 'the row'} has no column {column!r} that {by}; its columns: {there}{hint}")
 
 
+_SENT_WITHOUT_TEMPLATE = ("inputs", "messages")  # for a chat: the messages
+
+
 def _hint(column: str, present: tuple[str, ...]) -> str:
     """The column that was probably meant."""
     if present and present[0].startswith("sep="):
@@ -54,6 +57,9 @@ def _hint(column: str, present: tuple[str, ...]) -> str:
         return f". If {signs[0]!r} separates the values of the file, set delimiter={signs[0]!r}"
     if any(sign in column for sign in "\"'\n,"):
         return ". To keep braces in the text, double them: {{ and }}"
+    if column in _SENT_WITHOUT_TEMPLATE:
+        meant = (get_close_matches(column, present, 1) or (present if len(present) == 1 else ["COLUMN"]))[0]
+        return f". Without a template, the column {column!r} is sent. To send another column, set prompt='{{{meant}}}'"
     asked = column.strip().casefold()
     plain = [name for name in present if name.strip().casefold() == asked]  # other case, or blanks around it
     if near := plain or get_close_matches(column, present, 1):

@@ -70,3 +70,14 @@ def test_messages_keep_lists_and_make_text_of_the_rest() -> None:
 def test_columns_are_found_in_any_shape() -> None:
     """Each once, in order, literal braces not among them."""
     assert columns_of({"a": "{x} {y}", "b": ["{x}", {"c": "{{z}}{w}"}], "d": 5}) == ["x", "y", "w"]
+
+
+@pytest.mark.parametrize(
+    ("column", "present", "meant"),
+    [("inputs", ["text"], "text"), ("inputs", ["id", "input"], "input"), ("messages", ["id", "text"], "COLUMN")],
+)
+def test_a_job_without_a_template_is_told_how_to_name_its_column(column: str, present: list[str], meant: str) -> None:
+    """Such a job names no column itself, so the error says where the name comes from."""
+    error = MissingColumnError(column, present)
+    expected = f"Without a template, the column {column!r} is sent. To send another column, set prompt='{{{meant}}}'"
+    assert str(error).endswith(expected)
