@@ -32,13 +32,24 @@ def end_process(airflow: LocalAirflow, attempt: TaskState, number: signal.Signal
     os.kill(task_process(airflow, attempt), number)
 
 
+def worker_is_done(airflow: LocalAirflow, dag_id: str, run: str, task_id: str) -> bool:
+    """Whether the scheduler has heard the end of a task's first attempt from the executor. What is cleared before that,
+    the executor's word undoes, or Airflow 3.0.6 leaves it as it is for good.
+    """
+    key = f"dag_id='{dag_id}', task_id='{task_id}', run_id='{run}', try_number=1,"
+    said = airflow.components["scheduler"].log.read_text(errors="replace")
+    return any(
+        f"event with state {end} for task instance TaskInstanceKey({key}" in said for end in ("success", "failed")
+    )
+
+
 def take_up(airflow: LocalAirflow, dag_id: str, run: str) -> None:
     """Wait until the attempt after a killed one has begun; Airflow 3.0 gives it no retry, so a person clears it."""
 
     def begun() -> bool:
         attempt = airflow.api.tasks(dag_id, run)[0]
-        if attempt.try_number == 1 and attempt.state == "failed":
-            # Once more, where the executor's word of the kill comes after the first clear and undoes it.
+        ended = attempt.try_number == 1 and attempt.state in ("failed", "restarting")
+        if ended and worker_is_done(airflow, dag_id, run, attempt.task_id):
             airflow.api.clear(dag_id, run, attempt.task_id)
         return attempt.try_number == 2
 
@@ -53,8 +64,6 @@ def clear_work(airflow: LocalAirflow, dag_id: str, run: str, alone: AbstractCont
     only; 3.3.2 for `restarting` too. So a person clears it once more, when its worker is done and the setups ran anew.
     """
     task_id, held = "use.work", alone or nullcontext()
-    key = f"dag_id='{dag_id}', task_id='{task_id}', run_id='{run}', try_number=1,"
-    done = [f"event with state {end} for task instance TaskInstanceKey({key}" for end in ("success", "failed")]
     stays = AIRFLOW_VERSION.startswith("3.0.")
 
     def clear() -> None:
@@ -65,8 +74,7 @@ def clear_work(airflow: LocalAirflow, dag_id: str, run: str, alone: AbstractCont
         tasks = {each.task_id: each for each in airflow.api.tasks(dag_id, run)}
         ready = all(tasks[setup].state == "success" for setup in ("use.acquire", "use.start"))
         stuck = stays and ready and tasks[task_id].state == "restarting"
-        said = airflow.components["scheduler"].log.read_text(errors="replace") if stuck else ""
-        if any(each in said for each in done):
+        if stuck and worker_is_done(airflow, dag_id, run, task_id):
             clear()
         return tasks[task_id].try_number == 2
 
