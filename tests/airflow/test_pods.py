@@ -16,7 +16,7 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from dev.local_airflow import LocalAirflow
 from tests.airflow.cases import Case
 from tests.airflow.test_sharded import sent
-from tests.airflow.test_workers import waiting_on_worker
+from tests.airflow.test_workers import take_up, waiting_on_worker
 
 GRACE = 30.0  # seconds: what Kubernetes gives a pod that names no `terminationGracePeriodSeconds`
 ROWS = 120
@@ -87,15 +87,3 @@ def test_a_batch_goes_on_in_another_pod(airflow: LocalAirflow, emulator: Emulato
     assert asked == ROWS if PASSES_ON and ended else ROWS <= asked < ROWS + ROWS // 4
     assert emulator.states(name)[-1] == "paused"
     assert not list((airflow.home / "pods").glob(f"{dag_id}.{task_id}.1.*/pid"))
-
-
-def take_up(airflow: LocalAirflow, dag_id: str, run: str, task_id: str) -> None:
-    """Wait until the attempt after the evicted one has begun; Airflow 3.0 gives it no retry, so a person clears it."""
-
-    def begun() -> bool:
-        (attempt,) = [each for each in airflow.api.tasks(dag_id, run) if each.task_id == task_id]
-        if attempt.try_number == 1 and attempt.state == "failed":
-            airflow.api.clear(dag_id, run, task_id)
-        return attempt.try_number == 2
-
-    airflow.wait_until(begun, "the second attempt has begun")

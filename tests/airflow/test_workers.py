@@ -43,11 +43,14 @@ def worker_is_done(airflow: LocalAirflow, dag_id: str, run: str, task_id: str) -
     )
 
 
-def take_up(airflow: LocalAirflow, dag_id: str, run: str) -> None:
-    """Wait until the attempt after a killed one has begun; Airflow 3.0 gives it no retry, so a person clears it."""
+def take_up(airflow: LocalAirflow, dag_id: str, run: str, task_id: str | None = None) -> None:
+    """Wait until the attempt after a killed one has begun; Airflow 3.0 gives it no retry, so a person clears it.
+
+    :param task_id: of the killed task; None for the DAG's first one
+    """
 
     def begun() -> bool:
-        attempt = airflow.api.tasks(dag_id, run)[0]
+        attempt = next(each for each in airflow.api.tasks(dag_id, run) if task_id in (None, each.task_id))
         ended = attempt.try_number == 1 and attempt.state in ("failed", "restarting")
         if ended and worker_is_done(airflow, dag_id, run, attempt.task_id):
             airflow.api.clear(dag_id, run, attempt.task_id)
