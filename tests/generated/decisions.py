@@ -102,11 +102,15 @@ class Decisions:
             state
             for task_id in {ti.task_id, *looks.direct, *looks.others} & changed.keys()
             for index, state in changed[task_id].items()
-            if index < 0 or ti.map_index in (index, -1) or self._of(dag, dag.get_task(task_id)).group != looks.group
+            if index < 0 or ti.map_index in (index, -1) or self._is_apart(dag, task_id, looks)
         ]
         if not seen:
             return False
         return _direct_ones_allow(looks, ended) or any(state not in (None, "busy", "success") for state in seen)
+
+    def _is_apart(self, dag: Any, task_id: str, looks: _Looks) -> bool:
+        """Whether a task depends on all indexes of another: only within one mapped group it looks at its own alone."""
+        return looks.group is None or self._of(dag, dag.get_task(task_id)).group != looks.group
 
     def _of(self, dag: Any, task: Any) -> _Looks:
         key = (id(dag), task.task_id)

@@ -52,6 +52,14 @@ def test_a_task_that_is_cleared_between_two_loops_is_scheduled_again() -> None:
     assert play(case, story=True, everything=True).story == played.story
 
 
+def test_a_mapped_task_waits_for_every_index_of_the_one_before() -> None:
+    """Outside of a mapped group an index does not look at its own index alone, and is asked about when another ends."""
+    case = Case(dags=(Dag(parts=(Group(tasks=(Task(mapped=2), Task(mapped=2))),)),))
+    played = play(case, story=True)
+    assert {"success": 1} == played.runs
+    assert play(case, story=True, everything=True).story == played.story
+
+
 @pytest.mark.parametrize("deed", ["clear", "fail run", "succeed run"])
 def test_what_a_person_does_leaves_the_dag_that_the_scheduler_has_as_it_is(deed: Deed) -> None:
     """Airflow 3.3 takes the groups inside of a mapped one out of a DAG when a task of it is cleared."""
