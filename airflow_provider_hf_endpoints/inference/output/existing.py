@@ -133,13 +133,16 @@ def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: O
         # Begun by an earlier try of the same attempt, so it is not the output to throw away.
         began = run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT
         return began and not differences(identity, job.identity(source), CONTENT)
-    if differences({**identity, "format": FORMAT}, job.identity(source), CONTENT) and not hold_records(layout.journal):
+    same_results = run.get("results", layout.results.name) == layout.results.name
+    other_job = bool(differences({**identity, "format": FORMAT}, job.identity(source), CONTENT))
+    # `a.jsonl` and `a.parquet` have one journal. That it has no rows says nothing about results with another name.
+    if other_job and same_results and not hold_records(layout.journal):
         # The job was corrected before any row was done. Nothing is lost.
         log.info("%s was begun by another job, and has no rows. It begins again with this job", job.output_path)
         return False
     same_job(identity, job, source, CONTENT)
     same_format(begun.get("format"), job)
-    if run.get("results", layout.results.name) != layout.results.name:
+    if not same_results:
         raise OutputConflictError(
             f"{layout.journal} belongs to an unfinished output in another format, {run['results']}. Finish that "
             'batch, choose another output_path, or set on_existing="overwrite" to send all rows again'

@@ -68,6 +68,21 @@ def test_a_job_corrected_before_any_row_was_done_begins_again(tmp_path: Path, ou
     assert (4, 4) == (report.succeeded, report.requests)
 
 
+def test_an_output_without_rows_gives_no_right_to_results_with_another_name(tmp_path: Path) -> None:
+    """`out.jsonl` and `out.parquet` have one journal. The file with the other name is not of the job that began it."""
+    write_rows(tmp_path, questions(4))
+    with (
+        serving(lambda _: Reply(401, {"error": "Invalid token"})) as server,
+        pytest.raises(BatchAborted),
+    ):
+        run_batch(job_of(server.url, tmp_path, prompt="Say {text}", output_path=str(tmp_path / "out.parquet")))
+    foreign = tmp_path / "out.jsonl"
+    foreign.write_text("somebody's own\n")
+    with serving(echo) as server, pytest.raises(OutputConflictError, match="another job"):
+        run_batch(job_of(server.url, tmp_path, output_path=str(foreign)))
+    assert foreign.read_text() == "somebody's own\n"
+
+
 def test_a_job_that_is_changed_after_a_row_was_done_is_refused(tmp_path: Path) -> None:
     """That row is paid: only `overwrite` discards it."""
     write_rows(tmp_path, questions(4))
