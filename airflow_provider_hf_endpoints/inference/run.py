@@ -347,7 +347,9 @@ class Run:
         job = self._job
         if job.shard is None:
             return {"rows_digest": self._source.digest.hexdigest()}
-        places, ids = job.names_rows_by is None, self._layout.ids.exists()
+        places = job.names_rows_by is None
+        # Without an id column, the file was left by a job that this one has replaced.
+        ids = not places and self._layout.ids.exists()
         return {
             "shard": {
                 **replace(job.shard, began=None).as_dict(),

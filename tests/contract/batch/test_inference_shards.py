@@ -14,6 +14,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchAborted,
     BatchFailed,
     BatchInputError,
     BatchStopped,
@@ -267,6 +268,21 @@ def test_the_merge_sees_doubled_ids_too(tmp_path: Path, monkeypatch: pytest.Monk
         merge_shards(tmp_path / "out")
     assert not (tmp_path / "out/results-00000.jsonl").exists()
     assert merge_shards(tmp_path / "out", unique_ids=False).rows == 40
+
+
+def test_a_shard_corrected_to_have_no_ids_forgets_those_it_stored(tmp_path: Path) -> None:
+    """Rows are numbered in each shard, so a stored id that is a number would be found again in other shards."""
+    write_rows(tmp_path, [{**row, "id": number % 25} for number, row in enumerate(questions(40))])
+    shards = planned(tmp_path, 2)
+    with serving(lambda _: Reply(401, {"error": "Invalid token"})) as server:
+        job = job_of(server.url, tmp_path, id_column="id")
+        with pytest.raises(BatchAborted):
+            run_batch(replace(job, shard=shards[0]))
+        with pytest.raises(BatchInputError, match="another shard"):
+            run_batch(replace(job, shard=shards[1]))
+    with serving(echo) as server:
+        run_shards(job_of(server.url, tmp_path), shards)
+    assert 40 == merge_shards(tmp_path / "out").succeeded
 
 
 def test_ids_of_one_text_are_one_id_in_two_shards_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
