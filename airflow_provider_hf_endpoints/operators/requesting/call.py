@@ -120,6 +120,6 @@ def _check_chat(task: str, inputs: Any) -> None:
     if canonical_task(task) != CHAT:
         return
     try:
-        as_messages(inputs)
+        as_messages(plain("inputs", inputs))  # in the types in which the client sends them
     except UnsuitableInputsError as error:
         raise ValueError(f"inputs do not fit task={task!r}: {error.words}") from None

@@ -192,8 +192,18 @@ def test_inputs_that_are_not_a_chat(task: str, inputs: Any) -> None:
         late._check()
 
 
-@pytest.mark.parametrize("inputs", ["One", [{"role": "user", "content": "a"}], {"messages": []}, "{{ params.text }}"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "One",
+        [{"role": "user", "content": "a"}],
+        ({"role": "user", "content": "a"},),
+        {"messages": []},
+        {"messages": ({"role": "user", "content": "a"},)},
+        "{{ params.text }}",
+    ],
+)
 def test_inputs_that_are_a_chat(inputs: Any) -> None:
     """A text, messages, and what is known only when the task runs. Other tasks take lists of texts."""
-    InferenceOperator(task_id="t", endpoint="e", task="chat", inputs=inputs)
+    InferenceOperator(task_id="t", endpoint="e", task="chat", inputs=inputs)._check()
     InferenceOperator(task_id="t", endpoint="e", task="embeddings", inputs=["One", "Two"])
