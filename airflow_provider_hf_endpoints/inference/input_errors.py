@@ -42,22 +42,25 @@ class MissingColumnError(BatchInputError):
         self.column = column
         self.present = tuple(present)
         there = ", ".join(repr(name) for name in self.present) or "none"
-        hint = _hint(column, self.present)
+        hint = _hint(column, self.present, named=by.endswith("names"))
         super().__init__(f"{where or 'the row'} has no column {column!r} that {by}; its columns: {there}{hint}")
 
 
 _SENT_WITHOUT_TEMPLATE = ("inputs", "messages")  # for a chat: the messages
 
 
-def _hint(column: str, present: tuple[str, ...]) -> str:
-    """The column that was probably meant."""
+def _hint(column: str, present: tuple[str, ...], *, named: bool) -> str:
+    """The column that was probably meant.
+
+    :param named: whether an argument other than a template names the column
+    """
     if present and present[0].startswith("sep="):
         return ". Remove the first line, which is for Excel alone, and set delimiter to the sign behind sep="
     if len(present) == 1 and (signs := [sign for sign in ";\t|" if sign in present[0]]):
         return f". If {signs[0]!r} separates the values of the file, set delimiter={signs[0]!r}"
     if any(sign in column for sign in "\"'\n,"):
         return ". To keep braces in the text, double them: {{ and }}"
-    if column in _SENT_WITHOUT_TEMPLATE:
+    if column in _SENT_WITHOUT_TEMPLATE and not named:
         meant = (get_close_matches(column, present, 1) or (present if len(present) == 1 else ["COLUMN"]))[0]
         return f". Without a template, the column {column!r} is sent. To send another column, set prompt='{{{meant}}}'"
     asked = column.strip().casefold()

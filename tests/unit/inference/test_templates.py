@@ -81,3 +81,9 @@ def test_a_job_without_a_template_is_told_how_to_name_its_column(column: str, pr
     error = MissingColumnError(column, present)
     expected = f"Without a template, the column {column!r} is sent. To send another column, set prompt='{{{meant}}}'"
     assert str(error).endswith(expected)
+
+
+@pytest.mark.parametrize("by", ["keep_columns names", "id_column names"])
+def test_a_missing_column_that_another_argument_names_is_not_said_to_be_sent(by: str) -> None:
+    """A prompt would not change it."""
+    assert str(MissingColumnError("inputs", ["id", "input"], by=by)).endswith("'id', 'input'. Did you mean 'input'?")
