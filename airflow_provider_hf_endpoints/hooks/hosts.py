@@ -14,9 +14,11 @@ from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 
 _API = urlsplit(CONTROL_URL).hostname or ""
 _ENDPOINTS = ".endpoints.huggingface.cloud"  # the end of the host in an endpoint's own URL
-_PAGES = ("huggingface.co", "hf.co", "huggingface.cloud", "hf.space")
+_PAGES = ("huggingface.co", "hf.co", "huggingface.cloud")  # a Space (hf.space) may be a gateway
 _API_PATHS = ("", "/v2")  # the client removes the last
-_ROUTES = ("/v2/", "/v3", "/api/")  # routes of the control plane, which the client adds itself
+# Routes that the client adds itself. Nothing shorter: a gateway may have its own `/api/…` or `/v2/…` before them.
+_ROUTES = ("/v2/endpoint", "/v2/provider", "/v3/endpoint", "/api/whoami-v2", "/api/v1/catalog")
+_CUT_ROUTE = "/v3"
 
 
 def checked_host(conn_id: str, url: str) -> str:
@@ -51,7 +53,7 @@ def _why_not(parts: SplitResult) -> str:
         return "which is the URL of one endpoint. Operators take the endpoint's name as `endpoint`"
     if any(host == page or host.endswith(f".{page}") for page in _PAGES):
         return "which is not the control plane of Inference Endpoints"
-    if any(f"{path}/".startswith(f"{route.rstrip('/')}/") for route in _ROUTES) and path not in _API_PATHS:
+    if path == _CUT_ROUTE or any(f"{path}/".startswith(f"{route}/") for route in _ROUTES):
         return f"but its path {path!r} is a route of the control plane, which the client adds itself"
     return ""
 
