@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.operators.checking.kinds import is_template
 _PATHS = frozenset({"input_path", "output_path"})
 _PASSWORD = re.compile(r"(?<=://)[^/@]*:[^@]+(?=@)")  # `key:secret@`; a secret key of AWS may have slashes
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/*)")  # not `C:`, a drive
+_AT = re.compile(r".*://([^/@]+)@")  # a connection; a container for `abfs://CONTAINER@ACCOUNT…`
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _IN_BRACES = re.compile(r"\{\s*([A-Za-z_][\w.]*)\s*\}")
 _WEB = ("http", "https")
@@ -60,6 +61,8 @@ def check_apart(input_path: Any, output_path: Any) -> None:
         return
     written = list(_files_of(_comparable(output_path)))
     for path in filter(_is_known, given):
+        if _are_of_two_stores(path, output_path):
+            continue
         read = _comparable(path)
         if read == _comparable(output_path) or any(_reads(read, each) for each in written):
             raise ValueError(
@@ -128,7 +131,7 @@ def _check_scheme(where: str, text: str) -> None:
             raise ValueError(f"{given} lacks '//' after {scheme}:{made}. Write '{scheme.lower()}://{rest}'.")
         return
     if scheme != scheme.lower():
-        raise ValueError(f"{given} has its scheme in capitals. Write '{scheme.lower()}://{rest}'.")
+        raise ValueError(f"{given} has its scheme in capitals. Write '{scheme.lower()}{text[len(scheme) :]}'.")
     if scheme in STORES and (slashes > 2 or not rest.partition("/")[0].rpartition("@")[2]):
         raise ValueError(f"{given} names no {_container(scheme)}. Write '{scheme}://{_example(scheme)}/…'.")
     if scheme not in STORES and not _is_readable(text, scheme):  # the workers alone may have a store's package
@@ -136,13 +139,15 @@ def _check_scheme(where: str, text: str) -> None:
 
 
 def _is_readable(text: str, scheme: str) -> bool:
-    """Whether a package that is installed here knows the scheme."""
+    """Whether the scheme is known here. The package that reads it may be installed on the workers alone."""
     from upath import UPath  # slow to import, and most paths have no scheme
 
     try:
         UPath(text)
     except ValueError:
         return has_fs(scheme)
+    except ImportError:
+        return True
     return True
 
 
@@ -190,6 +195,12 @@ def _comparable(path: Any) -> tuple[str, str]:
         return "", posixpath.normpath(rest)
     container, _, key = rest.partition("/")
     return scheme, posixpath.normpath(f"{container.rpartition('@')[2]}/{key}")
+
+
+def _are_of_two_stores(read: Any, written: Any) -> bool:
+    """Whether two paths name two connections, or two containers of Azure. Names in two stores may be the same."""
+    users = [_AT.match(str(path)) for path in (read, written)]
+    return len({user[1] for user in users if user is not None}) > 1
 
 
 def _files_of(output: tuple[str, str]) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,7 @@ def test_other_paths_pass(path: str) -> None:
         ("s4://bucket/a.jsonl", "no installed package reads s4://. Check the scheme of the path (did you mean s3://?)"),
         ("htps://host/a.jsonl", "no installed package reads htps://"),
         ("S3://bucket/a.jsonl", "Write 's3://bucket/a.jsonl'"),
+        ("FILE:///data/a.jsonl", "Write 'file:///data/a.jsonl'"),
         ("s3:/bucket/a.jsonl", "lacks '//' after s3:"),
         (Path("s3://bucket/a.jsonl"), "a pathlib.Path makes one slash of two"),
         ("gs:bucket/a.jsonl", "lacks '//' after gs:. Write 'gs://bucket/a.jsonl'"),
@@ -138,6 +139,9 @@ def test_an_output_that_is_the_input(kind: Any, read: Any, written: Any) -> None
         ("/data", "/data/_out.jsonl"),
         ("/data/*.csv", "/data/out.jsonl"),
         ("s3://bucket/a.jsonl", "gs://bucket/a.jsonl"),
+        ("s3://minio@bucket/a.jsonl", "s3://my_aws@bucket/a.jsonl"),
+        ("abfs://raw@account.dfs.core.windows.net/rows", "abfs://clean@account.dfs.core.windows.net/rows"),
+        ("oss://bucket/a.jsonl", "lakefs://repository/main/out.jsonl"),  # their packages are not installed here
         ("{{ params.path }}", "{{ params.path }}"),
         ("/data/{{ ds }}.jsonl", "/data/{{ ds }}.csv"),
         ("https://host/a.jsonl", "memory://a.jsonl"),
