@@ -234,6 +234,8 @@ class Ownership:
 
     def identify(self, endpoint: InferenceEndpoint | None) -> bool:
         """Keep for the start note which endpoint is started, None for one that is created now. Whether that is new."""
+        if endpoint is None:
+            self._woken = False  # what an earlier attempt has woken is deleted
         at = None if endpoint is None else endpoint.created_at
         before, self._created = self._created, None if at is None else at.timestamp()
         return self._created != before

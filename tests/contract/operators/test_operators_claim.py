@@ -158,6 +158,23 @@ def test_a_retry_puts_back_what_a_killed_attempt_woke(paused: Emulator, monkeypa
     assert store == {}
 
 
+def test_what_replaces_a_woken_endpoint_was_never_at_zero(paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry deletes what the first attempt woke. The endpoint that it creates is paused like any other."""
+    with EndpointsClient(TOKEN, base_url=paused.url) as client:
+        client.scale_to_zero_inference_endpoint("demo")
+    store, first, before = Store(), create(), len(seen(paused))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(first, "_arrive", killed)
+    with pytest.raises(KilledError):
+        run(first, {"ti": Attempt(), "task_state_store": store})
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(create(if_exists="recreate", timeout=0.3), {"ti": Attempt(), "task_state_store": store})
+    assert ["DELETE demo", "POST acme", "POST pause"] == seen(paused)[before:]
+
+
 def test_what_was_resumed_and_released_is_nobodys_any_more(paused: Emulator) -> None:
     """Somebody else has resumed it since: a later attempt of the task does not stop it."""
     store = Store()
