@@ -82,6 +82,9 @@ def _stop(session: Session, name: str, namespace: str | None, policy: Release) -
             try:
                 yield from flows.scale_to_zero(session, name, namespace)
             except BadRequestError:  # an endpoint without a scaleToZeroTimeout cannot scale to zero
+                found = yield from flows.find(session, name, namespace)
+                if found is not None and found.status == InferenceEndpointStatus.SCALED_TO_ZERO:
+                    return "scaled to zero, as it was"  # it can, so it was refused as there already
                 yield from flows.pause(session, name, namespace)
                 return "paused, because it cannot be scaled to zero"
             return "scaled to zero"

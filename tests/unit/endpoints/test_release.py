@@ -11,6 +11,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import ALREADY_DELET
 from tests.unit.endpoints.play import Play, raw
 
 ONE = "/v2/endpoint/acme/tickets"
+REFUSED = errors.BadRequestError("Bad Request", status=400)
 NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
 
 
@@ -24,6 +25,19 @@ NOT_FOUND = errors.EndpointNotFoundError("Not Found", status=404)
         ("pause", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/pause", f"GET {ONE}"], ALREADY_DELETED),
         ("scale_to_zero", [NOT_FOUND, NOT_FOUND], [f"POST {ONE}/scale-to-zero", f"GET {ONE}"], ALREADY_DELETED),
         ("delete", [NOT_FOUND] * 3, [f"GET {ONE}", f"DELETE {ONE}", f"GET {ONE}"], ALREADY_DELETED),
+        # Refused: without scaleToZeroTimeout, or at zero already, where others expect to wake it.
+        (
+            "scale_to_zero",
+            [REFUSED, raw(), raw("paused")],
+            [f"POST {ONE}/scale-to-zero", f"GET {ONE}", f"POST {ONE}/pause"],
+            "paused, because it cannot be scaled to zero",
+        ),
+        (
+            "scale_to_zero",
+            [REFUSED, raw("scaledToZero")],
+            [f"POST {ONE}/scale-to-zero", f"GET {ONE}"],
+            "scaled to zero, as it was",
+        ),
         # A 404 that is not true.
         (
             "pause",
