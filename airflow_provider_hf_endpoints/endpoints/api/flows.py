@@ -68,7 +68,8 @@ class Pause:
 class Session:
     """What one client knows: the default namespace, the token's user, what may be started, and prices.
 
-    `prices` maps (vendor, region, instance type, size) to USD per replica and hour.
+    `prices` maps (vendor, region, instance type, size) to USD per replica and hour. `calling` is true while a wait
+    sends a request to the endpoint itself, which wakes an endpoint at zero.
     """
 
     namespace: str | None = None
@@ -76,6 +77,7 @@ class Session:
     ceiling: Ceiling = NO_CEILING
     prices: dict[tuple[str | None, ...], float | None] = field(default_factory=dict)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    calling: bool = False
 
 
 T = TypeVar("T")

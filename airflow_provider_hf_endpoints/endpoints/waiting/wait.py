@@ -93,10 +93,18 @@ def look(
         return EndpointSnapshot(None)
     if not needs_health(endpoint, goal):
         return EndpointSnapshot(endpoint)
-    if check is not None:
-        check()
-    health = yield from check_health(endpoint)
-    return EndpointSnapshot(endpoint, health)
+    return EndpointSnapshot(endpoint, (yield from _call(session, endpoint, check)))
+
+
+def _call(session: Session, endpoint: InferenceEndpoint, check: Check | None) -> Flow[Health]:
+    """The health, unless `check` raises. The session shows a signal handler that the request is under way."""
+    session.calling = True
+    try:
+        if check is not None:
+            check()
+        return (yield from check_health(endpoint))
+    finally:
+        session.calling = False
 
 
 def check_health(endpoint: InferenceEndpoint) -> Flow[Health]:
@@ -122,10 +130,8 @@ def poll(session: Session, name: str, namespace: str | None, goal: Goal, check: 
     if isinstance(verdict, Failed) and snapshot.endpoint is None:
         return Failed((yield from why_missing(session, name, namespace)))
     if isinstance(verdict, Wake) and snapshot.endpoint is not None:
-        if check is not None:
-            check()
-        health = yield from check_health(snapshot.endpoint)  # any authorised request wakes it, this one costs nothing
-        return judge_wake(verdict, snapshot.endpoint, health)
+        # Any authorised request wakes it, and this one costs nothing.
+        return judge_wake(verdict, snapshot.endpoint, (yield from _call(session, snapshot.endpoint, check)))
     return verdict
 
 

@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Session
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
@@ -150,6 +151,8 @@ class EmergencyRelease:
         self.killed = True
         if act:
             self._release("on_kill", KILL_BUDGET, self._in_handler)
+            if self._session is not None and self._session.calling and self.policy("on_kill") == "scale_to_zero":
+                self.released = False  # the interrupted request may wake the endpoint; the attempt's end releases again
 
     def ask(self, task_instance: Any) -> None:
         """Note a kill whose signal has not arrived: ask whether a person has ended the task that is about to defer.
@@ -170,14 +173,14 @@ class EmergencyRelease:
         if self.killed:
             self._release("on_kill", KILL_BUDGET, self._spare)
         else:
-            if self._release(why, RELEASE_BUDGET, self._spare):
-                self._note(why)
+            if done := self._release(why, RELEASE_BUDGET, self._spare):
+                self._note(done)
 
-    def _note(self, why: BadEnd) -> None:
+    def _note(self, policy: Release) -> None:
         """Starts must not trust a read that lags. Behind the release, which no lease store may delay; a signal handler
         has no time for the note.
         """
-        policy, namespace = self.policy(why), self._namespace()
+        namespace = self._namespace()
         if self._hook is not None and namespace is not None:
             note_lately(self._hook.lease_path, namespace, self._endpoint.name, state_after(policy, None))
 
@@ -190,30 +193,33 @@ class EmergencyRelease:
         if self.killed:
             raise self.error()
 
-    def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> bool:
-        """Once; a second call tries only what the first could not do. Whether this call has released the endpoint."""
+    def _release(self, why: BadEnd, budget: float, client: EndpointsClient | None) -> Release | None:
+        """Once; a second call tries only what the first could not do. What this call has done; None for nothing."""
         endpoint = self._endpoint
         if self.released or self.policy(why) == "none":
-            return False
+            return None
         try:
             client = client or self._client_after_airflow()
         except LOOKUP_ERRORS as error:
             log.error(_NOT_RELEASED, endpoint.name, self.policy(why), error)
-            return False
+            return None
         policy = self.policy(why)  # by the note, which may be read only now
         with client:
             began = time.monotonic()
-            if self._is_anothers(client):
-                return False
+            found = self._look(client)
+            if found is not None and self.note is not None and is_anothers(found, self.note):
+                return None
+            if found is not None and found.status == InferenceEndpointStatus.PAUSED and policy == "scale_to_zero":
+                policy = "pause"  # a person has paused it meanwhile; at zero, any request would wake it
             client.limit(budget - (time.monotonic() - began))
             try:
                 done = client.release(endpoint.name, policy, namespace=self._namespace())
             except InferenceEndpointError as error:  # logged: the error that led here must be raised
                 log.error(_NOT_RELEASED, endpoint.name, policy, error)
-                return False
+                return None
             self.released = True
         log.warning("Endpoint %s did not become ready; it is now %s.", endpoint.name, done)
-        return True
+        return policy
 
     def _client_after_airflow(self) -> EndpointsClient:
         """Nothing is prepared where Airflow has ended a wait. It calls no signal handler then."""
@@ -221,16 +227,15 @@ class EmergencyRelease:
             self.read_note(hook)
             return hook.fresh_client()
 
-    def _is_anothers(self, client: EndpointsClient) -> bool:
-        """Whether only the name of this run's endpoint is left. In doubt it is the same one: it costs money."""
+    def _look(self, client: EndpointsClient) -> InferenceEndpoint | None:
+        """What has the name of this run's endpoint now. None in doubt: then it is the same one, which costs money."""
         if self.note is None:
-            return False
+            return None
         client.limit(_LOOK)
         try:
-            found = client.run(flows.find(client.session, self._endpoint.name, self._namespace()))
+            return client.run(flows.find(client.session, self._endpoint.name, self._namespace()))
         except InferenceEndpointError as error:
             log.warning(
                 "Could not read whether endpoint %s was replaced since its start: %s", self._endpoint.name, error
             )
-            return False
-        return is_anothers(found, self.note)
+            return None

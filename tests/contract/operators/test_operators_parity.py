@@ -13,9 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.operators.common.emergency import EmergencyRelease
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.endpoints import (
     PauseInferenceEndpointOperator,
@@ -235,6 +237,41 @@ def test_what_was_at_zero_is_at_zero_after_every_end(
     assert not isinstance(ended.value, AssertionError), ended.value
     assert SENT["scale_to_zero"] == [each for each in calls(emulator)[before:] if each not in STARTS]
     assert state(emulator) == "scaledToZero"
+
+
+def test_a_request_that_a_kill_interrupts_keeps_nothing_awake(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's signal handler returns to the code that it has interrupted: the wake-up call is sent after all."""
+    cell, _ = a_cell_at_zero("create", "kill on worker", emulator, monkeypatch)
+    operator, original, calling = cell.make(deferrable=False), EndpointsClient._send, list[str]()
+
+    def send(client: EndpointsClient, request: Any) -> Any:
+        if request.base == "absolute" and not calling:
+            calling.append(request.path)
+            operator.on_kill()
+        return original(client, request)
+
+    monkeypatch.setattr(EndpointsClient, "_send", send)
+    with pytest.raises(TaskKilledError):
+        run(operator, cell.context)
+    assert "scaledToZero" == state(emulator)
+
+
+def test_what_a_person_pauses_while_it_wakes_stays_paused(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails. Back at zero, the endpoint would wake for any request, against the person's will."""
+    cell, _ = a_cell_at_zero("create", "kill on worker", emulator, monkeypatch)
+    original = EmergencyRelease.check
+
+    def check(emergency: EmergencyRelease) -> None:
+        original(emergency)
+        if state(emulator) == "initializing":
+            run(PauseInferenceEndpointOperator(task_id="person", endpoint="demo", force=True, **FAST))
+
+    monkeypatch.setattr(EmergencyRelease, "check", check)
+    with pytest.raises(AirflowFailException, match="paused"):
+        cell.here()
+    assert "paused" == state(emulator)
 
 
 @pytest.mark.parametrize("policy", ["delete", "none", "scale_to_zero"])
