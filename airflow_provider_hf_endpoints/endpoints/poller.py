@@ -263,7 +263,11 @@ class EndpointPoller:
         self._not_before = asyncio.get_running_loop().time() + told + learnt
 
     def _finish(self, tickets: list[_Ticket], found: Found) -> None:
-        """Answer those who wait for one endpoint; later, with its health, where one of them needs that."""
+        """Answer those who wait for one endpoint; later, with its health, where one of them needs that.
+
+        A waiter that was cancelled in the meantime may have released the endpoint, which a health check would wake.
+        """
+        tickets = [ticket for ticket in tickets if not ticket.answer.done()]
         if isinstance(found, ApiError):
             _answer(tickets, found)
         elif found is not None and any(needs_health(found, ticket.goal) for ticket in tickets):

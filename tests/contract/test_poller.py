@@ -298,6 +298,32 @@ def test_a_cancelled_waiter_is_forgotten_and_the_others_are_served() -> None:
         assert not waiting.poller._tickets
 
 
+def test_a_waiter_that_is_cancelled_during_a_look_asks_for_no_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of that task may have scaled the endpoint to zero, and a health check would wake the endpoint."""
+    monkeypatch.setattr(poller_module, "_LINGER", 0.2)
+    with Emulator(token=TOKEN, namespace="acme", initializing_seconds=0) as emulator:
+        create(emulator, "a")
+        waiting = Waiting(emulator)
+        survey = waiting.poller._survey
+
+        async def play() -> None:
+            wait = asyncio.create_task(waiting.poller.wait("a", goal()))
+
+            async def and_cancel(names: set[str]) -> dict[str, Any]:
+                found = await survey(names)
+                wait.cancel()
+                await asyncio.gather(wait, return_exceptions=True)
+                return found
+
+            monkeypatch.setattr(waiting.poller, "_survey", and_cancel)
+            await asyncio.gather(wait, return_exceptions=True)
+            assert waiting.poller._task is not None
+            await waiting.poller._task
+
+        run(play)
+        assert [] == [each.path for each in emulator.requests if each.path.endswith("/health")]
+
+
 def test_who_shares_a_poller() -> None:
     """Only waits on the same connection and namespace in the same event loop."""
 
