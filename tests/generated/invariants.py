@@ -253,17 +253,17 @@ def _green(play: Any) -> Iterable[Fault]:
         if any(each.start_date and each.start_date.timestamp() <= at and _goes_on(each, at) for each in others):
             continue
         (shape,) = (each for each in play.case.dags if each.dag_id == run.dag_id)
-        at = max([at, *_still_going(play, run, at)])
+        at = max([at, *_still_going(play, at)])
         for name in sorted({part.name for part in parts_of(shape)}):
             state = state_at(play, name, at)
             if state in BILLING and not is_left_on_purpose(play, name):
                 yield Fault("green and running", f"run {run.dag_id}/{run.run_id} is green while {name} is {state}")
 
 
-def _still_going(play: Any, run: Any, at: float) -> list[float]:
-    """When the processes end that a run has left: each learns at its next heartbeat that a person has ended its run."""
-    mine = (each for each in play.world.attempts if (each.dag_id, each.run_id) == (run.dag_id, run.run_id))
-    return [each.ended for each in mine if each.ended is not None and each.began <= at < each.ended]
+def _still_going(play: Any, at: float) -> list[float]:
+    """When the processes end that ended runs have left: each learns at its next heartbeat that its run is over."""
+    attempts = play.world.attempts
+    return [each.ended for each in attempts if each.ended is not None and each.began <= at < each.ended]
 
 
 def _goes_on(run: Any, at: float) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.generated.play import play
-from tests.generated.shapes import Case, Dag, Deed, Group, Person, Task
+from tests.generated.shapes import Alone, Case, Dag, Deed, Group, Person, Task
 from tests.generated.strategies import cases
 from tests.generated.written import read
 
@@ -58,6 +58,14 @@ def test_a_mapped_task_waits_for_every_index_of_the_one_before() -> None:
     played = play(case, story=True)
     assert {"success": 1} == played.runs
     assert play(case, story=True, everything=True).story == played.story
+
+
+def test_a_run_is_not_judged_while_another_ended_run_still_stops_its_start() -> None:
+    """`fail_fast` ends a run at once; the process of its start learns that some seconds later, and then stops."""
+    one = Dag(parts=(Alone(create=False, deferrable=False, tasks=(Task(kind="branch"),)),), fail_fast=True)
+    start = Alone(create=False, deferrable=False, tasks=())
+    other = Dag("b", parts=(start, Task(kind="call", takes=True)), parallel=True, fail_fast=True)
+    assert [] == play(Case(dags=(one, other))).faults
 
 
 @pytest.mark.parametrize("deed", ["clear", "fail run", "succeed run"])
