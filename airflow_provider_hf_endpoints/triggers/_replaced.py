@@ -1,4 +1,4 @@
-"""Whether the endpoint of a trigger's run is gone and another one has its name: that one is somebody else's."""
+"""What has the name of a trigger's endpoint when the task is ended: it may be somebody else's by now."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.ownership import is_anothers, run_of
@@ -24,13 +25,16 @@ _LOOK = 4.0  # seconds, for each of the two reads; the whole end of a killed tas
 _UNKNOWN = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError, TimeoutError)
 
 
-async def was_replaced_since_start(
+async def look_before_release(
     client: AsyncEndpointsClient, namespace: str | None, name: str, hf_endpoints_conn_id: str, task_instance: Any
-) -> bool:
-    """As `operators.common.held.is_replaced`, for a start by the run of the task. In doubt, it is the same endpoint."""
+) -> tuple[InferenceEndpoint | None, bool]:
+    """The endpoint that has the name now, and whether it is another one than the run of the task has started.
+
+    In doubt, it is the same endpoint: that one costs money. None if there was no time, or no reason, to look.
+    """
     run = run_of(task_instance)
     if run is None or namespace is None:
-        return False
+        return None, False
 
     def read() -> StartNote | None:
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
@@ -39,11 +43,11 @@ async def was_replaced_since_start(
     try:
         note = await asyncio.wait_for(sync_to_async(read)(), _LOOK)
         if note is None:
-            return False
+            return None, False
         client.limit(_LOOK)
         found = await client.run(flows.find(client.session, name, namespace))
     except _UNKNOWN as error:
         words = "Could not read whether endpoint %s was replaced since its start: %s"
         log.warning(words, name, str(error) or type(error).__name__)
-        return False
-    return is_anothers(found, note)
+        return None, False
+    return found, is_anothers(found, note)

@@ -21,6 +21,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_hf_endpoints._airflow import TRIGGERS_HEAR_OF_KILLS
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero
@@ -28,7 +29,7 @@ from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._link import store_link
-from airflow_provider_hf_endpoints.triggers._replaced import was_replaced_since_start
+from airflow_provider_hf_endpoints.triggers._replaced import look_before_release
 from airflow_provider_hf_endpoints.triggers._settle import settle
 from airflow_provider_hf_endpoints.triggers.killed import task_is_over
 from airflow_provider_hf_endpoints.waits import ProgressLog, WaitSpec, event_of, event_of_error
@@ -210,10 +211,16 @@ class InferenceEndpointTrigger(BaseTrigger):
             return
         async with await self._open_client() as client:
             namespace = self._known_namespace()
-            if await was_replaced_since_start(client, namespace, name, self.hf_endpoints_conn_id, task_instance):
+            found, replaced = await look_before_release(
+                client, namespace, name, self.hf_endpoints_conn_id, task_instance
+            )
+            if replaced:
                 return
+            policy = self.release_on_kill
+            if found is not None and found.status == InferenceEndpointStatus.PAUSED and policy == "scale_to_zero":
+                policy = "pause"  # a person has paused it meanwhile; at zero, any request would wake it
             client.limit(_KILL_BUDGET)
-            done = await client.release(name, self.release_on_kill, namespace=namespace)
+            done = await client.release(name, policy, namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.
             if self.release_on_kill in ("pause", "scale_to_zero") and (users := await self._other_users()):

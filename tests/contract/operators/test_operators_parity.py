@@ -274,6 +274,23 @@ def test_what_a_person_pauses_while_it_wakes_stays_paused(emulator: Emulator, mo
     assert "paused" == state(emulator)
 
 
+def test_what_a_person_pauses_before_the_task_is_marked_stays_paused(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as on a worker: the trigger hears that the task was ended, and finds the endpoint paused."""
+    cell, _ = a_cell_at_zero("create", "kill deferred", emulator, monkeypatch)
+    trigger = moved(cell.defer().trigger)
+    trigger.task_instance = SimpleNamespace(task_id="task", map_index=-1, dag_id="nightly", run_id="run-1")
+
+    async def is_over(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(trigger_module, "task_is_over", is_over)
+    run(PauseInferenceEndpointOperator(task_id="person", endpoint="demo", force=True, **FAST))
+    asyncio.run(trigger.on_kill())
+    assert "paused" == state(emulator)
+
+
 @pytest.mark.parametrize("policy", ["delete", "none", "scale_to_zero"])
 @pytest.mark.parametrize("kind", ["create", "resume"])
 def test_what_was_at_zero_takes_the_other_policies_as_they_are(
