@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dev.run_tests import Counts, Result, read, settled, slowest
+from dev.run_tests import ALL, ROOT, Counts, Result, Suite, read, run, settled, slowest
 
 TESTS = """
 import pytest
@@ -79,3 +79,23 @@ def test_what_takes_longest_is_summed_over_the_suites() -> None:
         "     3.0 s  tests.unit.test_a::test_x",
     ] == slowest([one, two], most=2)
     assert [] == slowest([])
+
+
+def _files_of(suite: Suite) -> list[Path]:
+    ignored = [ROOT / option.removeprefix("--ignore=") for option in suite.options if option.startswith("--ignore=")]
+    roots = [ROOT / path for path in suite.paths]
+    found = [file for root in roots for file in ([root] if root.is_file() else root.rglob("test_*.py"))]
+    return [file for file in found if not any(file.is_relative_to(path) for path in ignored)]
+
+
+def test_every_test_file_is_in_one_suite_of_each_environment() -> None:
+    """A file that no suite has would never run, and one in two suites would run twice."""
+    newest = [file for suite in ALL if suite.environment == ".venv" for file in _files_of(suite)]
+    folders = ("unit", "contract", "hostile", "generated", "airflow")
+    expected = [file for folder in folders for file in (ROOT / "tests" / folder).rglob("test_*.py")]
+    assert sorted(expected) == sorted(newest)
+
+
+def test_a_suite_without_tests_does_not_pass() -> None:
+    """Its paths are probably wrong."""
+    assert run(Suite("nothing", sys.prefix, ("tests/nothing",)), []).counts.broken
