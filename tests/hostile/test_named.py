@@ -250,6 +250,15 @@ def test_shards_in_a_hostile_world_are_merged(task: Task) -> None:
     assert 9 == len(outcome.lines)
 
 
+def test_a_shard_that_begins_with_a_longer_vector_is_not_merged() -> None:
+    """Its own rows have no other length to be compared with. The merge compares, and publishes nothing."""
+    answers: list[Any] = [Good(), Good(), Good(), Good(content="long")]
+    outcome = live(Case(ROWS[:1] * 4, answers=answers, task="embed", shards=4, concurrency=1))
+    assert [] == problems(outcome)
+    assert isinstance(outcome.runs[-1].error, OutputConflictError)
+    assert [] == outcome.lines
+
+
 def test_an_edited_row_has_its_own_id() -> None:
     """A line that was no row, and is one in the second run."""
     outcome = live(Case([replace(ROWS[0], bad=0)], ids=True, change="edit", remote=True, remote_input=False))
