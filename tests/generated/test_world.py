@@ -68,6 +68,12 @@ def test_a_run_is_not_judged_while_another_ended_run_still_stops_its_start() -> 
     assert [] == play(Case(dags=(one, other))).faults
 
 
+def test_what_a_task_before_its_group_has_woken_is_left_to_its_user() -> None:
+    """The task stands before the group whose endpoint it would take, so that it names the endpoint itself."""
+    dag = Dag(parts=(Task(kind="call", takes=True), Group(tasks=(Task(kind="branch"),))))
+    assert [] == play(Case(dags=(dag,), found="scaledToZero")).faults
+
+
 @pytest.mark.parametrize("deed", ["clear", "fail run", "succeed run"])
 def test_what_a_person_does_leaves_the_dag_that_the_scheduler_has_as_it_is(deed: Deed) -> None:
     """Airflow 3.3 takes the groups inside of a mapped one out of a DAG when a task of it is cleared."""

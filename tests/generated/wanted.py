@@ -36,6 +36,9 @@ def parts_of(dag: Any) -> Iterator[Group | Alone]:
             yield from (each for each in part.tasks if isinstance(each, Group))
 
 
+_CALLING = ("sensor", "call", "batch")  # kinds of tasks that send requests to their endpoint
+
+
 def is_left_on_purpose(play: Any, name: str) -> bool:
     """Whether a DAG, or a person, says that the endpoint is to stay as it is."""
     if play.case.found == "running":
@@ -72,8 +75,15 @@ def _endpoint_of(play: Any, attempt: Any) -> str:
 
 def _is_woken_outside(play: Any, name: str) -> bool:
     """Whether a task that belongs to no group sends requests, which wake what is scaled to zero."""
-    tasks = (part for dag in play.case.dags for part in dag.parts if isinstance(part, Task) and not part.takes)
-    return any(task.kind in ("sensor", "call", "batch") and task.endpoint == name for task in tasks)
+    return any(
+        isinstance(part, Task)
+        and part.kind in _CALLING
+        and part.endpoint == name
+        # With no group before it, there is nothing that the task could take.
+        and not (part.takes and any(isinstance(each, Group) for each in dag.parts[:number]))
+        for dag in play.case.dags
+        for number, part in enumerate(dag.parts)
+    )
 
 
 def _ends_a_release(play: Any, person: Any) -> bool:
