@@ -220,7 +220,9 @@ class _Play:
             mine = [
                 each.id
                 for each in self.emulator._service.everything()
-                if each.name == name and not self._was_never_of(key[0], key[1], each)
+                if each.name == name
+                and not self._was_never_of(key[0], key[1], each)
+                and not self._is_before_the_group(key, each)
             ]
             metered = sum(now[each] - began.get(each, 0.0) for each in mine)
             self.costs.append((f"{key[0]}/{key[1]}/{key[2]}", float(value["usd"]), metered))
@@ -236,6 +238,15 @@ class _Play:
             who is not None and (who.dag_id, who.run_id) == (dag_id, run_id) and endpoint.history[0].at <= at <= last.at
             for at, who in touched
         )
+
+    def _is_before_the_group(self, key: Any, endpoint: Any) -> bool:
+        """Whether an endpoint was deleted before a release's group began: what deleted it has reported its cost."""
+        group, _, task = key[2].rpartition(".")
+        last = endpoint.history[-1]
+        if task != "release" or last.state != "deleted":
+            return False
+        acquires = [each.began for each in self.world.attempts if each.place[:3] == (*key[:2], f"{group}.acquire")]
+        return bool(acquires) and last.at <= min(acquires)
 
     # ------------------------------------------------------------------------------------------- after
 

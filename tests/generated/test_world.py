@@ -68,6 +68,12 @@ def test_a_run_is_not_judged_while_another_ended_run_still_stops_its_start() -> 
     assert [] == play(Case(dags=(one, other))).faults
 
 
+def test_a_release_does_not_report_what_was_deleted_before_its_group_began() -> None:
+    """Two groups of one run, one after the other, on one name: what deleted the first endpoint reports its cost."""
+    first, second = Group("other", tasks=(Task(), Task(kind="delete"))), Group("other", tasks=(Task(kind="branch"),))
+    assert [] == play(Case(dags=(Dag(parts=(Group(tasks=(first, second)),)),), loading=90)).faults
+
+
 def test_what_a_task_before_its_group_has_woken_is_left_to_its_user() -> None:
     """The task stands before the group whose endpoint it would take, so that it names the endpoint itself."""
     dag = Dag(parts=(Task(kind="call", takes=True), Group(tasks=(Task(kind="branch"),))))
