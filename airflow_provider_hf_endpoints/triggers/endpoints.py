@@ -21,9 +21,8 @@ from asgiref.sync import sync_to_async
 from airflow_provider_hf_endpoints._airflow import TRIGGERS_HEAR_OF_KILLS
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, poller_for
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, unless_paused
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.store import other_users
@@ -216,11 +215,8 @@ class InferenceEndpointTrigger(BaseTrigger):
             )
             if replaced:
                 return
-            policy = self.release_on_kill
-            if found is not None and found.status == InferenceEndpointStatus.PAUSED and policy == "scale_to_zero":
-                policy = "pause"  # a person has paused it meanwhile; at zero, any request would wake it
             client.limit(_KILL_BUDGET)
-            done = await client.release(name, policy, namespace=namespace)
+            done = await client.release(name, unless_paused(self.release_on_kill, found), namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.
             if self.release_on_kill in ("pause", "scale_to_zero") and (users := await self._other_users()):

@@ -11,7 +11,12 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     EndpointNotFoundError,
     EndpointStillThereError,
 )
-from airflow_provider_hf_endpoints.endpoints.models import DELETED, NEEDS_RESUME, InferenceEndpointStatus
+from airflow_provider_hf_endpoints.endpoints.models import (
+    DELETED,
+    NEEDS_RESUME,
+    InferenceEndpoint,
+    InferenceEndpointStatus,
+)
 
 Release = Literal["pause", "scale_to_zero", "delete", "none"]
 # What happens to an endpoint after its use: `keep` is `none`, `restore` is the state in which it was found.
@@ -50,6 +55,15 @@ def after_use(policy: AfterUse | None, found: str | None) -> Release:
 def state_after(done: Release, found: str | None) -> str | None:
     """The state of an endpoint after that; None if the endpoint is then deleted."""
     return found if done == "none" else None if done == "delete" else RELEASED_IN[done][0]
+
+
+def unless_paused(policy: Release, found: InferenceEndpoint | None) -> Release:
+    """`policy`; for an endpoint that a person has paused meanwhile, a pause in place of a scale to zero.
+
+    At zero, any request would wake the endpoint. The pause is sent, since the read may lag behind a resume.
+    """
+    paused = found is not None and found.status == InferenceEndpointStatus.PAUSED
+    return "pause" if paused and policy == "scale_to_zero" else policy
 
 
 def release(session: Session, name: str, namespace: str | None, policy: Release) -> Flow[str]:

@@ -17,8 +17,8 @@ from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.api.flows import Session
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
-from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
+from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after, unless_paused
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes
 from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
@@ -209,8 +209,7 @@ class EmergencyRelease:
             found = self._look(client)
             if found is not None and self.note is not None and is_anothers(found, self.note):
                 return None
-            if found is not None and found.status == InferenceEndpointStatus.PAUSED and policy == "scale_to_zero":
-                policy = "pause"  # a person has paused it meanwhile; at zero, any request would wake it
+            policy = unless_paused(policy, found)
             client.limit(budget - (time.monotonic() - began))
             try:
                 done = client.release(endpoint.name, policy, namespace=self._namespace())
