@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-_NEAR = 0.6  # of `difflib`'s 1.0
-
 
 class OptionParser(argparse.ArgumentParser):
     """`argparse`'s parser, with better errors for options that do not exist."""
@@ -23,8 +21,9 @@ class OptionParser(argparse.ArgumentParser):
         for text in given:
             if text == "--":
                 break
-            if text.startswith("--") and " " not in text and not self._is_option(text.partition("=")[0]):
-                self.error(f"unknown option {text.partition('=')[0]}.{self._hint(text.partition('=')[0])}")
+            name = text.partition("=")[0]
+            if text.startswith("--") and " " not in text and not self._is_option(name):
+                self.error(f"unknown option {name}.{self._hint(name)}")
         return super().parse_known_args(given, namespace)
 
     def _is_option(self, name: str) -> bool:
@@ -36,5 +35,5 @@ class OptionParser(argparse.ArgumentParser):
     def _hint(self, name: str) -> str:
         known = sorted(self._option_string_actions)
         shorter = [each for each in known if name.startswith(f"{each}-")]  # `--input` is nearer than `--input-format`
-        near = shorter or difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+        near = shorter or difflib.get_close_matches(name, known, n=1)
         return f" Did you mean {near[0]}?" if near else " --help lists the options."
