@@ -140,18 +140,24 @@ def test_a_retry_releases_what_a_killed_attempt_resumed(
     assert store == {}
 
 
-def test_a_retry_puts_back_what_a_killed_attempt_woke(paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second attempt finds the endpoint starting; the start note says that it was at zero before."""
+def killed_after_waking(operator: Any, paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, int]:
+    """An attempt that finds its endpoint at zero and is killed: its state store, and the calls seen before."""
     with EndpointsClient(TOKEN, base_url=paused.url) as client:
         client.scale_to_zero_inference_endpoint("demo")
-    store, first, before = Store(), resume(), len(seen(paused))
+    store, before = Store(), len(seen(paused))
 
     def killed(*_: object, **__: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr(first, "_arrive", killed)
+    monkeypatch.setattr(operator, "_arrive", killed)
     with pytest.raises(KilledError):
-        run(first, {"ti": Attempt(), "task_state_store": store})
+        run(operator, {"ti": Attempt(), "task_state_store": store})
+    return store, before
+
+
+def test_a_retry_puts_back_what_a_killed_attempt_woke(paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second attempt finds the endpoint starting; the start note says that it was at zero before."""
+    store, before = killed_after_waking(resume(), paused, monkeypatch)
     with pytest.raises(InferenceEndpointTimeoutError):
         run(resume(timeout=0.3), {"ti": Attempt(), "task_state_store": store})
     assert ["POST resume", "POST resume", "POST scale-to-zero"] == seen(paused)[before:]
@@ -160,16 +166,7 @@ def test_a_retry_puts_back_what_a_killed_attempt_woke(paused: Emulator, monkeypa
 
 def test_what_replaces_a_woken_endpoint_was_never_at_zero(paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry deletes what the first attempt woke. The endpoint that it creates is paused like any other."""
-    with EndpointsClient(TOKEN, base_url=paused.url) as client:
-        client.scale_to_zero_inference_endpoint("demo")
-    store, first, before = Store(), create(), len(seen(paused))
-
-    def killed(*_: object, **__: object) -> None:
-        raise KilledError
-
-    monkeypatch.setattr(first, "_arrive", killed)
-    with pytest.raises(KilledError):
-        run(first, {"ti": Attempt(), "task_state_store": store})
+    store, before = killed_after_waking(create(), paused, monkeypatch)
     with pytest.raises(InferenceEndpointTimeoutError):
         run(create(if_exists="recreate", timeout=0.3), {"ti": Attempt(), "task_state_store": store})
     assert ["DELETE demo", "POST acme", "POST pause"] == seen(paused)[before:]
