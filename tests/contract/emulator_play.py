@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_hf_endpoints.emulator import Emulator
+from airflow_provider_hf_endpoints.emulator import Emulator, Token
 
 HANG = 20.0  # seconds after which a state that does not come is a failure
 
@@ -106,3 +106,28 @@ class Play:
         created = self.create(name, **changes)
         assert created.status_code == 200, created.text
         return str(self.until("running", name)["status"]["url"])
+
+
+def with_tokens() -> Emulator:
+    """An emulator of which each kind of token is known, and two organisations."""
+    tokens = (
+        Token("hf_read", frozenset({"read"})),
+        Token("hf_write", frozenset({"read", "write"})),
+        Token("hf_writeonly", frozenset({"write"})),
+        Token("hf_old", expired=True),
+        Token("hf_org", namespaces=frozenset({"lab"})),
+    )
+    return Emulator(
+        token="hf_all",
+        namespace="acme",
+        orgs=("lab",),
+        orgs_without_billing=frozenset({"broke"}),
+        tokens=tokens,
+    )
+
+
+def error(response: httpx.Response) -> tuple[int, str, str]:
+    """Status, words and code of a refusal by the control plane."""
+    body = response.json()
+    assert {"error", "code"} == set(body)
+    return response.status_code, body["error"], body["code"]

@@ -8,26 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import Emulator, Token
-from tests.contract.emulator_play import Play, client
+from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.contract.emulator_play import Play, client, with_tokens
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    tokens = (
-        Token("hf_read", frozenset({"read"})),
-        Token("hf_write", frozenset({"read", "write"})),
-        Token("hf_writeonly", frozenset({"write"})),
-        Token("hf_old", expired=True),
-        Token("hf_org", namespaces=frozenset({"lab"})),
-    )
-    with Emulator(
-        token="hf_all",
-        namespace="acme",
-        orgs=("lab",),
-        orgs_without_billing=frozenset({"broke"}),
-        tokens=tokens,
-    ) as running:
+    with with_tokens() as running:
         yield running
 
 

@@ -5,41 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from airflow_provider_hf_endpoints.emulator import Emulator, Token
-from tests.contract.emulator_play import LLAMACPP, SGLANG, TGI, VLLM, Play, client, spec
+from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.contract.emulator_play import LLAMACPP, SGLANG, TGI, VLLM, Play, client, error, spec, with_tokens
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    tokens = (
-        Token("hf_read", frozenset({"read"})),
-        Token("hf_write", frozenset({"read", "write"})),
-        Token("hf_writeonly", frozenset({"write"})),
-        Token("hf_old", expired=True),
-        Token("hf_org", namespaces=frozenset({"lab"})),
-    )
-    with Emulator(
-        token="hf_all",
-        namespace="acme",
-        orgs=("lab",),
-        orgs_without_billing=frozenset({"broke"}),
-        tokens=tokens,
-    ) as running:
+    with with_tokens() as running:
         yield running
 
 
 @pytest.fixture
 def play(emulator: Emulator) -> Play:
     return Play(emulator)
-
-
-def error(response: httpx.Response) -> tuple[int, str, str]:
-    body = response.json()
-    assert {"error", "code"} == set(body)
-    return response.status_code, body["error"], body["code"]
 
 
 # ------------------------------------------------------------------------------------------- the error table

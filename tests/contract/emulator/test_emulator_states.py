@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
-from tests.contract.emulator_play import Play
+from tests.contract.emulator_play import Play, error
 
 
 @pytest.fixture
@@ -20,12 +19,6 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def play(emulator: Emulator) -> Play:
     return Play(emulator)
-
-
-def error(response: httpx.Response) -> tuple[int, str, str]:
-    body = response.json()
-    assert {"error", "code"} == set(body)
-    return response.status_code, body["error"], body["code"]
 
 
 # ------------------------------------------------------------------------------------------- states
