@@ -19,7 +19,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal.compaction import FANOUT
 from airflow_provider_hf_endpoints.inference.journal.recorder import GROUP_ROWS_REMOTE
-from airflow_provider_hf_endpoints.inference.shards.ids import WIDTH, find_doubled, write_hashes
+from airflow_provider_hf_endpoints.inference.shards.ids import WIDTH, IdFile, find_doubled, write_hashes
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan, PlannedFile, plan_shards
 from benchmarks.tables import head, row
@@ -76,14 +76,14 @@ def seconds_of_ids(shards: int) -> float:
     """CPU seconds for one id of so many shards, until none is found twice."""
     draw = random.Random(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
+        files = []
         for number in range(shards):
             path = Path(folder) / f"{number}.ids"
             with path.open("wb") as file:
-                write_hashes(file, array("Q", sorted(draw.getrandbits(64) for _ in range(SAMPLE_IDS // shards))))
-            paths.append(UPath(path))
+                write_hashes(file, array("Q", sorted(draw.getrandbits(64) for _ in range(SAMPLE_IDS // shards))), "")
+            files.append(IdFile(UPath(path), ""))
         began = time.process_time()
-        assert find_doubled(paths) == set()
+        assert find_doubled(files, lambda _: ()) == set()
         return (time.process_time() - began) / SAMPLE_IDS
 
 

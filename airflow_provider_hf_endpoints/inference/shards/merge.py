@@ -32,7 +32,7 @@ from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
 from airflow_provider_hf_endpoints.inference.shards.cost import cost_of_whole
-from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled
+from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled, id_file
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
 from airflow_provider_hf_endpoints.inference.shards.parts import COUNTS, ShardOutput, changed, finished_parts
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
@@ -172,26 +172,44 @@ def _check_ids(parts: Sequence[ShardOutput]) -> None:
     """
     :raises BatchInputError: an id is in two shards
     """
-    files = [part.layout.ids for part in parts if part.told["ids"]]
-    doubled = find_doubled(files) if files else set()
+    by_file = {id_file(part.layout, part.shard.plan, part.shard.name): part for part in parts if part.told["ids"]}
+    doubled = find_doubled(list(by_file), lambda file: _hashes_in_results(by_file[file])) if by_file else set()
     if not doubled:
         return
     seen: dict[int, tuple[RowId, int]] = {}
     for part in parts:
-        with part.layout.results.open("rb") as file:
-            for place, line in enumerate(_lines(file), start=part.start):
+        for place, identity, hashed in _ids_in_results(part):
+            if hashed not in doubled:
+                continue
+            if hashed in seen:
+                first, before = seen[hashed]
+                raise BatchInputError(
+                    f"id {identity!r} appears in row {before} and in row {place} of the input (shard "
+                    f"{part.shard.name}){written_alike(first, identity)}. Ids must be unique. To keep both rows, "
+                    "merge with unique_ids=False"
+                )
+            seen[hashed] = identity, place
+
+
+def _hashes_in_results(part: ShardOutput) -> Iterator[int]:
+    log.warning("%s is missing or damaged. The ids of its rows are read from the results", part.layout.ids)
+    return (hashed for _, _, hashed in _ids_in_results(part))
+
+
+def _ids_in_results(part: ShardOutput) -> Iterator[tuple[int, RowId, int]]:
+    """Place, id and the id's hash of each row of a shard that has an id.
+
+    :raises JournalCorruptError: a line is not a result
+    """
+    with part.layout.results.open("rb") as file:
+        for place, line in enumerate(_lines(file), start=part.start):
+            try:
                 row = fastjson.decode(line)
                 identity = row.get("custom_id", row.get("id"))
-                if identity is None or (hashed := hash_id(identity)) not in doubled:
-                    continue
-                if hashed in seen:
-                    first, before = seen[hashed]
-                    raise BatchInputError(
-                        f"id {identity!r} appears in row {before} and in row {place} of the input (shard "
-                        f"{part.shard.name}){written_alike(first, identity)}. Ids must be unique. To keep both rows, "
-                        "merge with unique_ids=False"
-                    )
-                seen[hashed] = identity, place
+            except (ValueError, AttributeError):
+                raise changed(part, part.layout.results, "has a line that is not a result") from None
+            if identity is not None:
+                yield place, identity, hash_id(identity)
 
 
 def _manifest(

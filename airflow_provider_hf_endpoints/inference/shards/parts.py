@@ -20,7 +20,6 @@ from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
-from airflow_provider_hf_endpoints.inference.shards.ids import WIDTH
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 
@@ -137,8 +136,7 @@ def _check_files(part: ShardOutput) -> None:
     :raises JournalCorruptError: a file is missing, or has another size than the shard wrote
     """
     layout, sizes = part.layout, part.manifest.get("sizes") or {}
-    files = {"results": layout.results, "errors": layout.errors, **({"ids": layout.ids} if part.told["ids"] else {})}
-    for name, path in files.items():
+    for name, path in (("results", layout.results), ("errors", layout.errors)):
         try:
             size = size_of(path)
         except FileNotFoundError:
@@ -146,8 +144,6 @@ def _check_files(part: ShardOutput) -> None:
         written = sizes.get(name)
         if None not in (size, written) and size != written:
             raise changed(part, path, f"has {size} bytes, but its manifest says {written}")
-        if name == "ids" and size is not None and size % WIDTH:
-            raise changed(part, path, f"has {size} bytes, which is not {WIDTH} for each id")
 
 
 def changed(part: ShardOutput, path: UPath, how: str) -> JournalCorruptError:

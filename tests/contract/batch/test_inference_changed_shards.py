@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.inference.batch import run_batch
-from airflow_provider_hf_endpoints.inference.batch_errors import JournalCorruptError, OutputConflictError
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchInputError,
+    JournalCorruptError,
+    OutputConflictError,
+)
+from airflow_provider_hf_endpoints.inference.shards import ids as shard_ids
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from tests.contract.batch_play import job_of, planned, prompt_of, questions, write_rows
 from tests.contract.inference_server import Reply, Request, echo, serving
@@ -87,9 +92,8 @@ FILES: dict[str, Change] = {
     "empty": lines(lambda all_of_it: []),
     "zeros": lines(lambda all_of_it: [bytes(len(each)) for each in all_of_it]),
     "a dead letter is cut": lines(lambda all_of_it: [all_of_it[0][:-9]], "errors.jsonl"),
-    "ids are cut": lines(lambda all_of_it: [b"".join(all_of_it)[:-3]], "ids.bin"),
     **{f"{name} is missing": (lambda out, name=name: (shard(out, 1) / name).unlink())  # type: ignore[misc]
-       for name in ("results-00000.jsonl", "errors.jsonl", "ids.bin")},
+       for name in ("results-00000.jsonl", "errors.jsonl")},
     "results of another shard": lambda out: swap(out, "results-00000.jsonl"),
 }  # fmt: skip
 
@@ -139,6 +143,77 @@ def test_a_manifest_of_another_shard_or_of_none_is_not_merged(finished: Path, tm
     with pytest.raises(OutputConflictError, match=words):
         merge_shards(out)
     assert not list(out.glob("*.json*"))
+
+
+def ids(change: Callable[[bytes], bytes]) -> Change:
+    """A change of the ids that the second shard has stored."""
+
+    def changed(out: Path) -> None:
+        path = shard(out, 1) / "ids.bin"
+        path.write_bytes(change(path.read_bytes()))
+
+    return changed
+
+
+IDS: dict[str, Change] = {
+    "a bit is another": ids(lambda stored: bytes([stored[0] ^ 1, *stored[1:]])),
+    "the highest bit is another": ids(lambda stored: bytes([*stored[:7], stored[7] ^ 0x80, *stored[8:]])),
+    "cut within a hash": ids(lambda stored: stored[:-3]),
+    "cut between hashes": ids(lambda stored: stored[:-8]),
+    "empty": ids(lambda stored: b""),
+    "zeros": ids(lambda stored: bytes(len(stored))),
+    "twice": ids(lambda stored: stored * 2),
+    "without a digest": ids(lambda stored: stored[:-8] + stored[:8]),
+    "of another shard": lambda out: shutil.copy(shard(out, 0) / "ids.bin", shard(out, 1)),
+    "missing": lambda out: (shard(out, 1) / "ids.bin").unlink(),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_that_were_changed_are_read_from_the_results(finished: Path, tmp_path: Path, name: str) -> None:
+    """The rows are paid for, so the shard need not run again."""
+    out = copied(finished, tmp_path)
+    IDS[name](out)
+    assert 40 == merge_shards(out).rows
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three finished shards of which two have the same id, because none has compared its ids."""
+    folder = tmp_path_factory.mktemp("doubled")
+    rows = questions(40)
+    rows[20]["id"] = rows[2]["id"]
+    write_rows(folder, rows)
+    with pytest.MonkeyPatch.context() as patch, serving(echo) as server:
+        patch.setattr(shard_ids, "COMPARED_AT_MOST", 0)
+        for each in planned(folder, 3):
+            run_batch(job_of(server.url, folder, id_column="id", concurrent_shards=1, shard=each))
+    return folder
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_doubled_id_is_found_behind_damaged_ids(doubled: Path, tmp_path: Path, name: str) -> None:
+    """A changed hash would hide it, and one out of order all that come after it."""
+    out = copied(doubled, tmp_path)
+    IDS[name](out)
+    with pytest.raises(BatchInputError, match="id 'q2' appears in row 2 and in row 20"):
+        merge_shards(out)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_damaged_ids_of_another_shard_stop_no_shard(
+    finished: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does a shard find its own ids in a copy of them. The log names the file."""
+    out = copied(finished, tmp_path)
+    IDS[name](out)
+    remove(shard(out, 0))
+    first = planned(finished, 3)[0]
+    with serving(echo) as server:
+        job = job_of(server.url, finished, output_path=out, id_column="id", concurrent_shards=1, shard=first)
+        assert 0 == run_batch(job).failed
+    told = [each for each in caplog.messages if "ids.bin does not contain the ids of its shard" in each]
+    assert (0 if name == "missing" else 1) == len(told)
 
 
 def test_shards_of_an_earlier_release_are_merged(finished: Path, tmp_path: Path) -> None:

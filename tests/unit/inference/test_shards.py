@@ -243,13 +243,17 @@ def test_doubled_ids_are_found_across_files(tmp_path: Path, monkeypatch: pytest.
     names: list[list[str | int]] = [[f"a{n}" for n in range(50)], [f"b{n}" for n in range(50)], [], ["a13", 7, "8"]]
     files = []
     for number, ids in enumerate(names):
-        files.append(UPath(tmp_path / f"{number}.bin"))
+        files.append(shard_ids.IdFile(UPath(tmp_path / f"{number}.bin"), f"shard {number}"))
         with open(tmp_path / f"{number}.bin", "wb") as file:
-            shard_ids.write_hashes(file, sorted(hash_id(each) for each in ids))
-    assert shard_ids.find_doubled(files) == {hash_id("a13")}
-    assert shard_ids.find_doubled(files[:3]) == set()
-    assert shard_ids.find_doubled([]) == set()
-    assert len(shard_ids.find_doubled([files[0], *files])) == 50
+            shard_ids.write_hashes(file, sorted(hash_id(each) for each in ids), f"shard {number}")
+
+    def found(files: list[shard_ids.IdFile]) -> set[int]:
+        return shard_ids.find_doubled(files, lambda _: ())
+
+    assert found(files) == {hash_id("a13")}
+    assert found(files[:3]) == set()
+    assert found([]) == set()
+    assert len(found([files[0], *files])) == 50
 
 
 def test_too_many_ids_to_compare_are_told_by_the_first_of_their_files(
@@ -257,9 +261,9 @@ def test_too_many_ids_to_compare_are_told_by_the_first_of_their_files(
 ) -> None:
     """Of a thousand shards each would ask the store for all others, which is half a million requests."""
     monkeypatch.setattr(shard_ids, "COMPARED_AT_MOST", 100)
-    files = [UPath(tmp_path / f"{number}.bin") for number in range(50)]
+    files = [shard_ids.IdFile(UPath(tmp_path / f"{number}.bin"), "") for number in range(50)]
     for file in files[::2]:
-        file.write_bytes(bytes(20))
+        file.path.write_bytes(bytes(20))
     asked = iter(files)
     assert None is shard_ids.worth_comparing(asked)
     assert files[11:] == list(asked)
