@@ -17,8 +17,16 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.backoff import repeat_after
-from airflow_provider_hf_endpoints.inference.engines import dialect_of, discovery, error_from
+from airflow_provider_hf_endpoints.inference.engines import (
+    build_request,
+    canonical_task,
+    dialect_of,
+    discovery,
+    error_from,
+    read_result,
+)
 from airflow_provider_hf_endpoints.inference.engines.hub_types import ChatCompletion
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE
 from airflow_provider_hf_endpoints.inference.errors import (
@@ -36,6 +44,9 @@ from airflow_provider_hf_endpoints.inference.http.httpx_errors import (
     typed_error,
 )
 from airflow_provider_hf_endpoints.inference.http.transport import CONNECT_TIMEOUT
+from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
+from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
+from airflow_provider_hf_endpoints.inference.requests.values import require_values
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
 
 __all__ = ["AsyncInferenceClient", "InferenceClient"]
@@ -150,6 +161,17 @@ class _NeverStop(stop_base):
         return False
 
 
+def _call(target: discovery.Target, task: str, inputs: Any, parameters: Mapping[str, Any] | None) -> discovery.Steps:
+    """One task put to an engine. The answer has as many texts, and numbers that are as valid, as a batch requires."""
+    request = build_request(target.dialect, task, inputs, parameters, target.model, target.engine)
+    response = yield request
+    result = read_result(target.dialect, task, response, request.route, asked=request.asked)
+    sent = RowRequest(request.route, fastjson.encode(request.json), canonical_task(task), request.asked)
+    require_choices(result, sent)
+    require_values(result, sent, response.body)
+    return result
+
+
 def _judge(answer: httpx.Response, request: WireRequest) -> WireResponse:
     """The answer, or the error if another try may succeed."""
     response = WireResponse(answer.status_code, answer.headers, answer.content)
@@ -225,7 +247,7 @@ class InferenceClient(_Settings):
         :raises ValueError: an argument contains what JSON has no form of
         """
         given = plain("inputs", inputs), plain("parameters", parameters)
-        result: InferenceResult = self._drive(discovery.run(self._discovered(), task, *given))
+        result: InferenceResult = self._drive(_call(self._discovered(), task, *given))
         return result
 
     def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:
@@ -296,7 +318,7 @@ class AsyncInferenceClient(_Settings):
     async def run(self, task: str, inputs: Any, parameters: Mapping[str, Any] | None = None) -> InferenceResult:
         """See `InferenceClient.run`."""
         given = plain("inputs", inputs), plain("parameters", parameters)
-        result: InferenceResult = await self._drive(discovery.run(await self._discovered(), task, *given))
+        result: InferenceResult = await self._drive(_call(await self._discovered(), task, *given))
         return result
 
     async def chat_completion(self, messages: Any, **parameters: Any) -> ChatCompletion:

@@ -84,7 +84,7 @@ MAY_IMPORT |= {
     "inference.batch_errors": {"inference.input_errors", "inference.job"},
     "inference.merge": {"inference.shards"},
     "inference.shard_plan": {"inference.shards"},
-    "inference.client": {*GROUND, "inference.engines", "inference.http"},
+    "inference.client": {*GROUND, "inference.engines", "inference.http", "inference.requests"},
     "inference.batch": {*_RUN, "inference.runs", "inference.run"},
     "inference.__init__": {*GROUND, "inference.client"},
 }

@@ -13,7 +13,6 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines import (
     Dialect,
-    build_request,
     dialect_from_info,
     dialect_of,
     error_from,
@@ -21,7 +20,6 @@ from airflow_provider_hf_endpoints.inference.engines import (
     model_from_models,
     owner_from_models,
     parse_json,
-    read_result,
     traits,
 )
 from airflow_provider_hf_endpoints.inference.engines.dialects.openai import (
@@ -41,7 +39,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
     StartingError,
     TlsError,
 )
-from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest, WireResponse
+from airflow_provider_hf_endpoints.inference.wire import WireRequest, WireResponse
 
 Steps = Generator[WireRequest, WireResponse, Any]
 
@@ -250,15 +248,6 @@ def _ask_twice(route: str) -> Generator[WireRequest, WireResponse, _Told]:
     """The same, with one more try if the engine fails."""
     told = yield from _ask(route)
     return (yield from _ask(route)) if told.failed else told
-
-
-def run(
-    target: Target, task: str, inputs: Any, parameters: Mapping[str, Any] | None
-) -> Generator[WireRequest, WireResponse, InferenceResult]:
-    """One task put to an engine."""
-    request = build_request(target.dialect, task, inputs, parameters, target.model, target.engine)
-    response = yield request
-    return read_result(target.dialect, task, response, request.route, asked=request.asked)
 
 
 def call(route: str, payload: Any, method: str) -> Generator[WireRequest, WireResponse, Any]:

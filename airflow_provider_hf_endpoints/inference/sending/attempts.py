@@ -52,7 +52,7 @@ class AnswerReader:
         request = parcel.request
         result = read_result(self.dialect, request.task, response, request.route, fastjson.decode, request.asked)
         require_choices(result, request)
-        require_values(result, request)
+        require_values(result, request, response.body)
         results = [result] if self.arrays is None else self.arrays.split(parcel.rows, result)
         if self.accept is None:
             return results

@@ -218,3 +218,21 @@ def test_a_truncated_chat_says_so(call: Call) -> None:
     """`run` reports truncation."""
     with serving(lambda r: chat_reply("x", reason="length")) as server:
         assert call(server.url, "run", "chat", "ab", engine="tgi").truncated
+
+
+@pytest.mark.parametrize(
+    ("task", "inputs", "params", "answer"),
+    [
+        ("embedding", "a", None, {"data": [{"index": 0, "embedding": [0.5, None]}]}),
+        ("embedding", "a", None, {"data": [{"index": 0, "embedding": [0.5, True]}]}),
+        ("embedding", ["a", "b"], None, {"data": [{"index": 0, "embedding": [0.5]}]}),
+        ("rerank", {"query": "q", "texts": ["a", "b"]}, None, {"results": [{"index": 0, "relevance_score": 1.0}]}),
+        ("chat", "a", {"n": 2}, chat_reply("x").json),
+    ],
+)
+def test_one_call_takes_no_answer_that_a_batch_would_refuse(
+    call: Call, task: str, inputs: Any, params: dict[str, Any] | None, answer: Any
+) -> None:
+    """A number that is null or a truth, a vector or a text too few."""
+    with serving(lambda _: Reply(json=answer)) as server, pytest.raises(InferenceError):
+        call(server.url, "run", task, inputs, params, engine="vLLM", model="m")

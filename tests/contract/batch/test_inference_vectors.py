@@ -62,6 +62,44 @@ def test_a_vector_of_another_length_is_an_error_however_it_is_asked_for(tmp_path
     assert words in json.dumps(results(tmp_path)[5]["error"])
 
 
+def test_a_vector_per_token_is_another_answer_than_a_vector_per_text(tmp_path: Path) -> None:
+    """The numbers of each are as many, but another pipeline has answered."""
+
+    def answer(request: Request) -> Reply:
+        return Reply(json=[[[0.5, 0.5]] * 3] if "5" in request.body["inputs"] else [[0.5, 0.5]])
+
+    write_rows(tmp_path, [{"text": f"text {n}"} for n in range(9)])
+    options = {"task": "embedding", "engine": "huggingface", "max_concurrency": 1, "order_window": 0}
+    with serving(answer) as server:
+        job = job_of(server.url, tmp_path, rows_per_request=1, max_attempts=1, max_error_rate=None, **options)
+        report = run_batch(job)
+    assert (8, 1) == (report.succeeded, report.failed)
+    words = "a vector of 3 levels of lists, but the first vector of the batch has 2"
+    assert words in json.dumps(results(tmp_path)[5]["error"])
+
+
+@pytest.mark.parametrize("form", ["parameters", "lines", "row_parameters"])
+def test_an_engine_that_ignores_the_dimensions_is_pointed_out_once(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its vectors are valid and alike, so no other check would find it."""
+    rows = [line_of(n, dimensions=8) if form == "lines" else {"id": n, "text": "a", "n": 8} for n in range(4)]
+    write_rows(tmp_path, rows)
+    options: dict[str, dict[str, Any]] = {
+        "parameters": {"parameters": {"dimensions": 8}},
+        "row_parameters": {"row_parameters": {"dimensions": "{n}"}},
+        "lines": {"prompt": None, "input_format": "openai-batch"},
+    }
+
+    def answer(request: Request) -> Reply:
+        return embed(replace(request, body={**request.body, "dimensions": 2}))
+
+    with serving(answer) as server:
+        run_batch(job_of(server.url, tmp_path, task="embedding", engine="vLLM", model="m", **options[form]))
+    told = [each for each in caplog.messages if "ask for 8 dimensions, but a vector has 2" in each]
+    assert 1 == len(told)
+
+
 @pytest.mark.parametrize("form", ["body", "lines", "row_parameters"])
 def test_rows_may_ask_for_different_lengths(tmp_path: Path, form: str) -> None:
     """Each is compared with those that asked alike; answers to chats among the lines are not compared."""

@@ -25,15 +25,19 @@ PACKED = {"inputs": "a", "input": "a", "encoding_format": "base64"}
 TEXT = {"input": "a", "inputs": "a"}
 TEXTS = {"input": ["a", "b"], "inputs": ["a", "b"]}
 QUERY = {"query": "q", "documents": ["a", "b"]}
-NO_VECTORS: list[Any] = [[None], [[]], [[1.0, None]], [[None, 1.0]], [[NAN]], [[1.0, INFINITE]], [["x"]]]
+NO_VECTORS: list[Any] = [
+    *([None], [[]], [[1.0, None]], [[None, 1.0]], [[NAN]], [[1.0, INFINITE]], [["x"]], [["0.5", "1.0"]], [0.5], [{}]),
+    *([[0.5, True]], [[0.5, False]], [[[0.5, 1.0], [True, 0.5]]], [[0.5, [1.0]]], [[[0.5], 1.0]], [[[]]], [[0.5], []]),
+    *([[10**400]], [[0.5, [None]]], [[0.5, "1.0"]], [[[[0.5]], [[]]]]),
+]
 SCORED = {"index": 0, "score": 0.5}
 CLASS = {"label": "x", "score": 0.5}
 
 
 def check(route: str, task: str, body: Any, output: Any) -> None:
     """As the batch does: the answer's numbers are read from JSON, which has no NaN."""
-    read = fastjson.decode(json.dumps(output).encode())
-    require_values(InferenceResult(read), RowRequest(route, fastjson.encode(body), task))
+    answer = json.dumps(output).encode()
+    require_values(InferenceResult(fastjson.decode(answer)), RowRequest(route, fastjson.encode(body), task), answer)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,7 @@ def check(route: str, task: str, body: Any, output: Any) -> None:
         ("/v1/embeddings", EMBED, {**PACKED, "embed_dtype": "float16"}, ["ADw="]),
         ("/embed", EMBED, TEXTS, [[0.5], [1.0]]),
         ("/", EMBED, TEXT, [[[0.5, 1.0], [1.0, 2.0]]]),
+        ("/", EMBED, TEXT, [[0, -0.0, 1e-300, 10**300]]),
         ("/v1/rerank", RERANK, QUERY, [{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0}]),
         ("/v1/rerank", RERANK, {**QUERY, "top_n": 1}, [{"index": 1, "relevance_score": 1.0}]),
         ("/v1/rerank", AS_IT_IS, {**QUERY, "top_n": 9}, {"results": [{"index": n, "score": 1.0} for n in (0, 1)]}),
@@ -82,6 +87,7 @@ def test_numbers_that_are_there_pass(route: str, task: str, body: Any, output: A
             for text in ("", "!!!!", "AACAPw=", "ADw=", "AADAfw==", "AACAfw==", "\u00e9")
         ),
         ("/v1/embeddings", EMBED, TEXT, [[True, False]]),
+        ("/v1/embeddings", EMBED, {**TEXTS, **PACKED, "input": ["a", "b"]}, ["AACAPw==", [0.5, True]]),
         ("/v1/embeddings", EMBED, TEXT, [{"a": 1}]),
         ("/v1/embeddings", EMBED, TEXT, [[1.0], [2.0]]),
         ("/v1/embeddings", EMBED, TEXTS, [[1.0]]),
@@ -150,3 +156,11 @@ def test_a_row_whose_response_is_kept_is_sent_alone(tmp_path: Path) -> None:
     with serving(answer) as server:
         run_batch(job_of(server.url, tmp_path, task="feature-extraction", engine="tei", keep_response=True))
     assert [[[1.0]]] * 3 == [line["response"] for line in results(tmp_path)]
+
+
+@pytest.mark.parametrize("text", ["true", "false", "a true usage", "falsehood", "lull"])
+def test_a_word_of_json_within_a_text_of_the_answer_is_no_boolean(text: str) -> None:
+    """A model's name may be anything."""
+    answer = json.dumps({"model": text, "data": [[0.5]], "truthful": "x"}).encode()
+    request = RowRequest("/v1/embeddings", fastjson.encode(TEXT), EMBED)
+    require_values(InferenceResult([[0.5]], model=text), request, answer)
