@@ -30,6 +30,7 @@ except ImportError:
         zstd = None
 
 READ_BYTES = 1 << 18
+_FIRST_PIECE = 1 << 10  # bytes for a zstd frame, of which most are larger; some writers make one for each row
 _TORN = (EOFError, zlib.error, gzip.BadGzipFile) + (() if zstd is None else (zstd.ZstdError,))
 
 
@@ -60,39 +61,70 @@ class _Bytes(io.RawIOBase):
 
 class _ZstdFrames(io.RawIOBase):
     """The content of a file's zstd frames. Zeros behind a frame are skipped, as gzip skips them behind a member: some
-    tapes and disks fill a block with them. Anything else behind a frame is an error."""
+    tapes and disks fill a block with them. Anything else behind a frame is an error.
+
+    A frame gets its bytes in pieces that grow. What it does not use is copied, so a file of small frames that got all
+    that was read would be copied once for each frame.
+    """
 
     def __init__(self, packed: io.BufferedReader, frame: Any) -> None:
         self._packed = packed
         self._new_frame = frame
         self._frame = frame()
-        self._rest = b""
+        self._read = b""
+        self._at = 0  # in what was read
+        self._piece = _FIRST_PIECE
+        self._failed: Exception | None = None  # what comes after the bytes that were given
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._failed is not None:
+            raise self._failed
+        filled, size = 0, len(buffer)
+        while filled < size and (filled == 0 or self._frame.eof):  # one part of a large frame, or many small frames
+            try:
+                if self._frame.eof and not self._goes_on():
+                    break
+                data = self._next(size - filled)
+            except _TORN as error:
+                if not filled:
+                    raise
+                self._failed = error  # the rows before are valid
+                break
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+        return filled
+
+    def _next(self, most: int) -> bytes:
+        """The next bytes of the frame; none if it has ended, or needs more first."""
         data = b""
-        while not data:
-            if self._frame.eof and not self._goes_on():
-                return 0
-            more = b""
+        while not data and not self._frame.eof:
+            piece = b""
             if self._frame.needs_input:
-                more, self._rest = self._rest or self._packed.read1(READ_BYTES), b""
-                if not more:
+                if self._at >= len(self._read) and not self._reads():
                     raise EOFError("it ends within a frame")
-            data = self._frame.decompress(more, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+                piece = self._read[self._at : self._at + self._piece]
+                self._at += len(piece)
+                self._piece = min(2 * self._piece, READ_BYTES)
+            data = self._frame.decompress(piece, most)
+            self._at -= len(self._frame.unused_data)
+        return data
+
+    def _reads(self) -> bool:
+        """Read on, if there is more."""
+        self._read, self._at = self._packed.read1(READ_BYTES), 0
+        return bool(self._read)
 
     def _goes_on(self) -> bool:
         """Go to the next frame, if there is one."""
-        rest = self._frame.unused_data
-        while not (rest := rest.lstrip(b"\x00")):
-            rest = self._packed.read1(READ_BYTES)
-            if not rest:
+        while self._at >= len(self._read) or self._read[self._at] == 0:
+            if self._at < len(self._read):
+                self._at += 1
+            elif not self._reads():
                 return False
-        self._frame, self._rest = self._new_frame(), rest
+        self._frame, self._piece = self._new_frame(), _FIRST_PIECE
         return True
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -16,6 +18,7 @@ from upath import UPath
 
 from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
+from airflow_provider_hf_endpoints.inference.inputs import unpack
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
 from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
@@ -257,6 +260,39 @@ def test_what_stands_behind_a_packed_file_is_treated_alike_in_each_packing(tmp_p
         path.write_bytes(content)
         with pytest.raises(BatchInputError, match=f"in.jsonl{packing} is truncated, or is not a {packing} file"):
             list(read_lines(find_input(path)))
+
+
+def test_a_file_of_small_zstd_frames_is_not_copied_once_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some writers make a frame for each row. All rows before a damaged one are read."""
+    zstd = pytest.importorskip("backports.zstd")
+    given: list[int] = []
+
+    class Frame:
+        """A decompressor that notes how much it is given."""
+
+        def __init__(self) -> None:
+            self._own = zstd.ZstdDecompressor()
+
+        def decompress(self, data: bytes, max_length: int) -> Any:
+            given.append(len(data))
+            return self._own.decompress(data, max_length)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._own, name)
+
+    monkeypatch.setattr(unpack, "zstd", SimpleNamespace(ZstdDecompressor=Frame))
+    frames = [zstd.compress(b'{"n": %d}\n' % n) for n in range(2000)]
+    path = tmp_path / "in.jsonl.zst"
+    path.write_bytes(b"".join(frames))
+    assert [b'{"n": %d}' % n for n in range(2000)] == [line.raw for line in read_lines(find_input(path))]
+    assert sum(given) <= 2000 * 1024
+    path.write_bytes(b"".join([*frames[:1000], b"junk", *frames[1000:]]))
+    lines = read_lines(find_input(path))
+    assert [b'{"n": %d}' % n for n in range(1000)] == [line.raw for line in itertools.islice(lines, 1000)]
+    with pytest.raises(BatchInputError, match="truncated, or is not a"):
+        next(lines)
 
 
 @pytest.mark.parametrize("limit", [16, 17, 31, 32, 1000])
