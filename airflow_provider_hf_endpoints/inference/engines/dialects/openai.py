@@ -49,6 +49,11 @@ CUT = frozenset(
     | {"max_completion_tokens", "context_length", "model_context_window_exceeded"}
 )
 _WORD = re.compile(r"[^\W_]+")
+#: What to do with several texts where a request takes one.
+FOR_SEVERAL_TEXTS = (
+    "For several texts, make one call for each (InferenceOperator.partial(…).expand(inputs=[…])), or send all as a "
+    "batch (BatchInferenceOperator)"
+)
 _MOST_TOKENS = 2**48  # more than any answer has; a record of the journal can store 2**63
 
 
@@ -93,8 +98,7 @@ def as_messages(inputs: Any) -> list[Any]:
         case list() if any(isinstance(each, str) for each in inputs):
             raise UnsuitableInputsError(
                 f"a list of {len(inputs)} with texts in it, but a chat takes one text, or a list of messages "
-                "{'role': …, 'content': …}. For several texts, make one call for each "
-                "(InferenceOperator.partial(…).expand(inputs=[…])), or send all as a batch (BatchInferenceOperator)"
+                f"{{'role': …, 'content': …}}. {FOR_SEVERAL_TEXTS}"
             )
         case _:
             raise UnsuitableInputsError(

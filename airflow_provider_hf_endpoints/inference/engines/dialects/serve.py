@@ -24,9 +24,7 @@ def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | No
         raise UnsupportedTaskError(f"transformers serve supports {CHAT} and {GENERATE}, not {task!r}")
     if task == GENERATE and not isinstance(inputs, str):
         raise UnsuitableInputsError(
-            f"transformers serve takes one text per request, not a {type(inputs).__name__}. For several texts, make "
-            "one call for each (InferenceOperator.partial(…).expand(inputs=[…])), or send the texts as a batch "
-            "(BatchInferenceOperator)"
+            f"transformers serve takes one text per request, not a {type(inputs).__name__}. {openai.FOR_SEVERAL_TEXTS}"
         )
     return openai.build(task, inputs, parameters, model)
 
