@@ -37,7 +37,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], but_for: Sequenc
     changed = [name for name in names if _text(name, old.get(name)) != _text(name, new.get(name))]
     found = [_difference(name, old.get(name), new.get(name)) for name in changed]
     if "inputs" not in but_for:
-        found += _changed_files(old.get("inputs") or {}, new.get("inputs") or {})
+        found += _changed_files(old.get("inputs"), new.get("inputs"))
     return found
 
 
@@ -46,31 +46,38 @@ def _text(name: str, value: Any) -> str:
     return json.dumps(dict(sorted(value.items())) if name in IN_ANY_ORDER and isinstance(value, dict) else value)
 
 
-def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _changed_files(old: Any, new: Any) -> list[str]:
     """Files in both identities that have changed. Earlier releases stored no files."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return []
     changed = [path for path in old if path in new and old[path] != new[path]]
     return [f"input file {path} was {_version(old[path])}, and is now {_version(new[path])}" for path in changed[:3]]
 
 
-def _version(known: Sequence[Any]) -> str:
-    size, mark = known
-    return f"{size} bytes (version {mark})"
+def _version(known: Any) -> str:
+    match known:
+        case [size, mark]:
+            return f"{size} bytes (version {mark})"
+        case _:  # somebody has changed the stored identity
+            return repr(known)
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
     if name != "input_path" or not (isinstance(old, list) or isinstance(new, list)):
         return f"{name} was {old!r}, and is now {new!r}"
     before, after = ([value] if isinstance(value, str) else value or [] for value in (old, new))
-    gone, added = (
-        [each for each in before if each not in set(after)],
-        [each for each in after if each not in set(before)],
-    )
+    gone, added = _but(before, after), _but(after, before)
     if not gone and not added:
         return "input_path contains the same files in another order"
     parts = [
         f"{words} {_some(files)}" for words, files in (("no longer contains", gone), ("also contains", added)) if files
     ]
     return f"input_path {' and '.join(parts)}"
+
+
+def _but(these: Sequence[Any], those: Sequence[Any]) -> list[Any]:
+    others = set(map(repr, those))
+    return [each for each in these if repr(each) not in others]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -15,8 +15,7 @@ from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.segments import hold_records
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in
-from airflow_provider_hf_endpoints.inference.stores.documents import size_of
+from airflow_provider_hf_endpoints.inference.output.manifest import changed_files, read_manifest, report_in
 
 log = logging.getLogger(__name__)
 
@@ -90,22 +89,15 @@ def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:
         raise OutputConflictError(
             f"{layout.manifest} belongs to the results in {name}, not to {layout.results.name}: {end}"
         )
-    for what, path in (("results", layout.results), ("errors", layout.errors)):
-        written = (manifest.get("sizes") or {}).get(what)
-        try:
-            size = size_of(path)
-        except FileNotFoundError:
-            if written == 0 or (what == "errors" and not manifest["report"].get("failed")):
-                continue  # a missing list of errors that was empty is no loss
-            raise OutputConflictError(
-                f"{layout.manifest} says that the output is finished, but its {what} {path} are missing. Restore "
-                f"them, {end}"
-            ) from None
-        if None not in (size, written) and size != written:
-            raise OutputConflictError(
-                f"{layout.manifest} says that the output is finished, but its {what} {path} were changed since: "
-                f"{written} bytes then, {size} now. Restore them, {end}"
-            )
+    for file in changed_files(manifest, layout):
+        missing = file.size is None
+        if missing and (file.written == 0 or (file.what == "errors" and not manifest["report"].get("failed"))):
+            continue  # a missing list of errors that was empty is no loss
+        now = "are missing" if missing else f"were changed since: the file {file.how}"
+        raise OutputConflictError(
+            f"{layout.manifest} says that the output is finished, but its {file.what} {file.path} {now}. Restore "
+            f"them, {end}"
+        )
 
 
 def refuse_foreign(layout: OutputLayout) -> None:
@@ -127,20 +119,20 @@ def may_resume(begun: Mapping[str, Any], job: BatchJob, source: Input, layout: O
     :param begun: the journal's description of the job that began it
     :raises OutputConflictError: it is another job's, or its form is unknown
     """
-    run = begun.get(RUN) or {}
-    identity = {name: value for name, value in begun.items() if name != RUN}
+    run = begun.get(RUN)
+    run = run if isinstance(run, Mapping) else {}
+    identity = {name: value for name, value in begun.items() if name != RUN} | {"format": FORMAT}
+    different = differences(identity, job.identity(source), CONTENT)
     if job.on_existing == "overwrite":
         # Begun by an earlier try of the same attempt, so it is not the output to throw away.
-        began = run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT
-        return began and not differences(identity, job.identity(source), CONTENT)
+        return run.get("attempt") == job.attempt_key and begun.get("format") == FORMAT and not different
     same_results = run.get("results", layout.results.name) == layout.results.name
-    other_job = bool(differences({**identity, "format": FORMAT}, job.identity(source), CONTENT))
     # `a.jsonl` and `a.parquet` have one journal. That it has no rows says nothing about results with another name.
-    if other_job and same_results and not hold_records(layout.journal):
+    if different and same_results and not hold_records(layout.journal):
         # The job was corrected before any row was done. Nothing is lost.
         log.info("%s was begun by another job, and has no rows. It begins again with this job", job.output_path)
         return False
-    same_job(identity, job, source, CONTENT)
+    _refuse_other_job(different, job)
     same_format(begun.get("format"), job)
     if not same_results:
         raise OutputConflictError(
@@ -162,7 +154,10 @@ def same_job(old: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequ
     :param but_for: names of the identity that may differ
     :raises OutputConflictError: it is another job's
     """
-    different = differences({**old, "format": FORMAT}, job.identity(source), but_for)
+    _refuse_other_job(differences({**old, "format": FORMAT}, job.identity(source), but_for), job)
+
+
+def _refuse_other_job(different: Sequence[str], job: BatchJob) -> None:
     if different:
         raise OutputConflictError(
             f"{job.output_path} contains the output of another job: {'; '.join(different)}. Choose another "

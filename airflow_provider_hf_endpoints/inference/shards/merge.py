@@ -29,12 +29,12 @@ from airflow_provider_hf_endpoints.inference.job.output_form import answers_vect
 from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.journal.lock import WAIT, OutputLock
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest, report_in, write_manifest
+from airflow_provider_hf_endpoints.inference.output.manifest import COUNTS, read_manifest, report_in, write_manifest
 from airflow_provider_hf_endpoints.inference.output.writers import LineTarget, writing_rows
 from airflow_provider_hf_endpoints.inference.shards.cost import cost_of_whole
 from airflow_provider_hf_endpoints.inference.shards.ids import find_doubled, id_file
 from airflow_provider_hf_endpoints.inference.shards.moved_lines import Move, is_letter_of
-from airflow_provider_hf_endpoints.inference.shards.parts import COUNTS, ShardOutput, changed, finished_parts
+from airflow_provider_hf_endpoints.inference.shards.parts import ShardOutput, changed, finished_parts
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
 from airflow_provider_hf_endpoints.inference.shards.planner import read_plan
 from airflow_provider_hf_endpoints.inference.stores.atomic import replacing

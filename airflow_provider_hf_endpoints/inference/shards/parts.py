@@ -4,7 +4,7 @@ as its worker left them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,15 +16,11 @@ from airflow_provider_hf_endpoints.inference.input_errors import (
     ShardsMissingError,
 )
 from airflow_provider_hf_endpoints.inference.job.identity import differences
-from airflow_provider_hf_endpoints.inference.job.report import BatchReport
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
-from airflow_provider_hf_endpoints.inference.output.manifest import read_manifest
+from airflow_provider_hf_endpoints.inference.output.manifest import COUNTS, changed_files, read_manifest
 from airflow_provider_hf_endpoints.inference.shards.plan import Plan
-from airflow_provider_hf_endpoints.inference.stores.documents import size_of
 
-#: The fields of a report that are added up.
-COUNTS = tuple(each.name for each in fields(BatchReport) if each.type == "int")
 _TOLD_AT_MOST = 5  # shards, in an error
 
 
@@ -135,15 +131,8 @@ def _check_files(part: ShardOutput) -> None:
     """
     :raises JournalCorruptError: a file is missing, or has another size than the shard wrote
     """
-    layout, sizes = part.layout, part.manifest.get("sizes") or {}
-    for name, path in (("results", layout.results), ("errors", layout.errors)):
-        try:
-            size = size_of(path)
-        except FileNotFoundError:
-            raise changed(part, path, "is missing") from None
-        written = sizes.get(name)
-        if None not in (size, written) and size != written:
-            raise changed(part, path, f"has {size} bytes, but its manifest says {written}")
+    for file in changed_files(part.manifest, part.layout):
+        raise changed(part, file.path, file.how)
 
 
 def changed(part: ShardOutput, path: UPath, how: str) -> JournalCorruptError:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,18 @@ def without(*names: str) -> Callable[[Path], None]:
     return change
 
 
+def having(**values: Any) -> Damage:
+    """A change of a document: other values, or other values in one of its objects."""
+
+    def change(path: Path) -> None:
+        document = json.loads(path.read_text())
+        for name, value in values.items():
+            document[name] = {**document[name], **value} if isinstance(value, dict) else value
+        path.write_text(json.dumps(document))
+
+    return change
+
+
 def one_fails(request: Request) -> Reply:
     return Reply(400, {"error": "no"}) if "3" in prompt_of(request) else echo(request)
 
@@ -63,6 +76,10 @@ DAMAGES: list[tuple[str, Damage, str]] = [
     ("manifest.json", lambda path: path.write_text('{"a": 1}'), "not the manifest of a batch"),
     ("manifest.json", without("report"), "not the manifest of a batch"),
     ("manifest.json", without("identity"), "not the manifest of a batch"),
+    *(("manifest.json", having(**{name: 5}), "not the manifest of a batch") for name in ("report", "sizes", "files")),
+    ("manifest.json", having(report={"rows": "x"}), "rows is not a whole number"),
+    ("manifest.json", having(identity={"input_path": [1, {}]}), "another job: input_path no longer contains"),
+    ("manifest.json", having(identity={"task": None}), "another job: task was None"),
 ]
 
 
@@ -120,6 +137,34 @@ def test_a_damaged_journal_is_named(tmp_path: Path, text: str) -> None:
         with pytest.raises(BatchError, match=r"job\.json") as error:
             run_batch(job_of(server.url, tmp_path))
     assert "overwrite" in str(error.value)
+
+
+OF_INPUTS: list[Damage] = [having(inputs=5), having(inputs=[1]), having(run="x"), having(run=[])]
+
+
+@pytest.mark.parametrize("damage", OF_INPUTS)
+def test_a_journal_that_does_not_know_its_files_is_continued(tmp_path: Path, damage: Damage) -> None:
+    """What the files were is no part of the job."""
+    write_rows(tmp_path, questions(20))
+    with serving(counting(tmp_path)) as server:
+        stopped_early(server.url, tmp_path, 5, max_concurrency=2)
+        damage(tmp_path / "out" / "_journal" / "job.json")
+        report = run_batch(job_of(server.url, tmp_path))
+    assert 20 == report.rows
+    assert report.resumed > 0
+
+
+@pytest.mark.parametrize("inputs", [5, [1], "x"])
+def test_a_manifest_that_does_not_know_its_files_is_that_of_the_same_job(tmp_path: Path, inputs: Any) -> None:
+    """Earlier releases stored no files, and nothing else of the job differs."""
+    write_rows(tmp_path, questions(3))
+    with serving(echo) as server:
+        run_batch(job_of(server.url, tmp_path))
+        path = tmp_path / "out" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["identity"]["inputs"] = inputs
+        path.write_text(json.dumps(manifest))
+        assert 0 == run_batch(job_of(server.url, tmp_path)).requests
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "", "spent": {"no": 1}}', '{"spent": {}}'])
