@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.engines.asking.asked import asked_of, see_to
 from airflow_provider_hf_endpoints.inference.engines.asking.ignored import accepted
+from airflow_provider_hf_endpoints.inference.engines.asking.spelling import refuse_misspelt
 from airflow_provider_hf_endpoints.inference.engines.dialects import Dialect, dialect_of, openai, traits
 from airflow_provider_hf_endpoints.inference.engines.failures import error_from, error_words
 from airflow_provider_hf_endpoints.inference.engines.names import canonical_task, gives_text
@@ -61,9 +62,12 @@ def build_request(
     :param model: name in the body, where the dialect has one
     :param engine: which engine it is, lower case, where known
     :raises UnsupportedTaskError: the engine has no route for the task, or cannot take such inputs
-    :raises UnsupportedParameterError: the engine ignores a parameter, or takes it for something else
+    :raises UnsupportedParameterError: the engine ignores a parameter, or takes it for something else, or a parameter's
+        name is misspelt
     """
     name, known = canonical_task(task), traits(dialect)
+    if not known.any_names:
+        refuse_misspelt(parameters or (), name, dialect)
     given = accepted(parameters or {}, known.refuses, name, dialect, engine, cuts=known.cuts_stops)
     request = known.build(name, inputs, given, model)
     several = given or isinstance(inputs, list)

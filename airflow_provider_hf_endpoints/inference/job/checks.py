@@ -13,6 +13,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
+from airflow_provider_hf_endpoints.inference.engines import dialect_of, traits
+from airflow_provider_hf_endpoints.inference.engines.asking.spelling import misspelt
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, CLASSIFY, EMBED, GENERATE, canonical_task
 from airflow_provider_hf_endpoints.inference.engines.parameters import contradiction, mean_the_same
 from airflow_provider_hf_endpoints.inference.http.address import endpoint_url
@@ -257,6 +259,23 @@ def parameters_agree(**given: Mapping[str, Any] | None) -> None:
             raise ValueError(
                 f"{name} has {one!r} and {other!r}, which mean the same to the engine, with different values, so one "
                 "of them would be ignored. Leave one of them out"
+            )
+
+
+def parameters_spelt(engine: str | None, **given: Mapping[str, Any] | None) -> None:
+    """
+    :param engine: as the job names it, None if it is not known yet
+    :param given: arguments that go into requests
+    :raises ValueError: one of them has a misspelt name, and the engine has no custom handler that could take the name
+    """
+    dialect = dialect_of(engine)
+    if dialect is None or traits(dialect).any_names:
+        return
+    for argument, value in given.items():
+        for name, meant in misspelt(value or {}):
+            raise ValueError(
+                f"{argument} has {name!r}. Did you mean {meant!r}? The engine {engine} would ignore {name!r}, or "
+                "refuse it. If the engine has this parameter, send it in a body"
             )
 
 

@@ -199,6 +199,7 @@ class BatchJob:
         checks.body_alone(self.body, self.parameters)
         checks.rows_own(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.no_stream(parameters=self.parameters, row_parameters=self.row_parameters, body=self.body)
+        checks.parameters_spelt(self.engine, parameters=self.parameters, row_parameters=self.row_parameters)
         checks.parameters_agree(parameters=self.parameters, row_parameters=self.row_parameters)
         checks.parameters_apart(self.parameters or {}, self.row_parameters or {})
         if self.response_schema is not None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection
-from difflib import get_close_matches
 
-from airflow_provider_hf_endpoints.inference.engines.parameters import KNOWN
+from airflow_provider_hf_endpoints.inference.engines.asking.spelling import misspelt
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 
 log = logging.getLogger(__name__)
 
 _ID = "id"
 _DOUBLE_BRACES = re.compile(r"(?<!\{)\{\{\s*(\w+)\s*\}\}(?!\})")
-_NEAR = 0.85  # similarity of two names, by `difflib`: one letter of seven may differ
 
 
 def suggest_otherwise(job: BatchJob, columns: Collection[str]) -> None:
@@ -55,16 +53,14 @@ def _warn_of_double_braces(job: BatchJob, columns: Collection[str]) -> None:
 
 
 def _warn_of_misspelt_parameters(job: BatchJob) -> None:
-    """Most engines ignore an unknown parameter, so `max_token` would limit nothing."""
+    """For engines that may take any name. For others, the request is refused."""
     for argument in ("parameters", "row_parameters"):
-        for name in getattr(job, argument) or {}:
-            near = [] if name in KNOWN else get_close_matches(name, KNOWN, 1, _NEAR)
-            if near:
-                log.warning(
-                    "%s contains %r. Did you mean %r? %r is sent as it is, and most engines ignore names that they do "
-                    "not know.",
-                    argument,
-                    name,
-                    near[0],
-                    name,
-                )
+        for name, meant in misspelt(getattr(job, argument) or {}):
+            log.warning(
+                "%s contains %r. Did you mean %r? %r is sent as it is to an engine that may have a custom handler. "
+                "Most engines ignore names that they do not know.",
+                argument,
+                name,
+                meant,
+                name,
+            )

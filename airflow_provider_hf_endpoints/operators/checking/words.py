@@ -8,9 +8,12 @@ know more words than this list, and a custom handler may have any task.
 from __future__ import annotations
 
 import difflib
+import warnings
+from collections.abc import Mapping
 
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.spec import FRAMEWORKS
+from airflow_provider_hf_endpoints.inference.engines.asking.spelling import misspelt
 from airflow_provider_hf_endpoints.inference.engines.names import ALIASES, canonical_task
 
 _NEAR = 0.8  # of `difflib`'s 1.0, which is the same word
@@ -99,6 +102,22 @@ def check_word(name: str, word: str) -> str:
         own = " The task of your own handler is 'custom'." if name == "task" else ""
         raise InvalidArgumentError(f"{name}={word!r} is not valid. Did you mean {near[0]!r}?{own}")
     return word
+
+
+def tell_misspelt_parameters(**given: object) -> None:
+    """Warn of names in parameters that are nearly those of an engine's parameter.
+
+    When the DAG is parsed, the engine is not known. A custom handler may take the name. Other engines are not sent it.
+
+    :param given: arguments with parameters; those that are not known yet are left out
+    """
+    for argument, value in given.items():
+        for name, meant in misspelt(map(str, value)) if isinstance(value, Mapping) else ():
+            warnings.warn(
+                f"{argument} has {name!r}. Did you mean {meant!r}? Only an engine with a custom handler is sent "
+                f"{name!r}",
+                stacklevel=3,
+            )
 
 
 def _is_a_task(word: str) -> bool:

@@ -42,6 +42,7 @@ from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, Tra
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
+from airflow_provider_hf_endpoints.operators.checking.words import tell_misspelt_parameters
 from airflow_provider_hf_endpoints.operators.common.assets import announce, describe, with_alias
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
@@ -332,6 +333,7 @@ class BatchInferenceOperator(RequestingOperator):
         """What is neither a template, nor depends on the input or the endpoint: an error when the DAG is parsed."""
         given = {"task": self.task, "parameters": self.parameters, "row_parameters": self.row_parameters}
         known = {name: value for name, value in given.items() if is_known(value)}
+        tell_misspelt_parameters(**known)
         options = self._options()
         check_apart(self.input_path, self.output_path)
         if float(seconds_of(self.batch_timeout)) <= 0:

@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.job.checks import no_stream
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
+from airflow_provider_hf_endpoints.operators.checking.words import tell_misspelt_parameters
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
 
@@ -72,6 +73,7 @@ class InferenceOperator(RequestingOperator):
                 plain(name, value)
         if is_known(parameters):
             no_stream(parameters=parameters)
+            tell_misspelt_parameters(parameters=parameters)
         if is_known(task) and is_known(inputs) and inputs not in _EMPTY:
             _check_chat(task, inputs)
         if request_timeout <= 0:

@@ -144,7 +144,7 @@ OF_INPUTS: list[Damage] = [having(inputs=5), having(inputs=[1]), having(run="x")
 
 @pytest.mark.parametrize("damage", OF_INPUTS)
 def test_a_journal_that_does_not_know_its_files_is_continued(tmp_path: Path, damage: Damage) -> None:
-    """What the files were is no part of the job."""
+    """The versions of the files are not a part of the job."""
     write_rows(tmp_path, questions(20))
     with serving(counting(tmp_path)) as server:
         stopped_early(server.url, tmp_path, 5, max_concurrency=2)

@@ -45,6 +45,17 @@ def test_transformers_serve_is_found_and_its_texts_end_at_their_stop(tmp_path: P
     assert [f"q{n} one " for n in range(20)] == [line["output"] for line in results(tmp_path)]
 
 
+@pytest.mark.parametrize("argument", ["parameters", "row_parameters"])
+def test_a_misspelt_name_is_refused_when_the_engine_is_found(tmp_path: Path, argument: str) -> None:
+    """Before the first row is sent: the engine would ignore the name, and limit nothing."""
+    write_rows(tmp_path, [{"text": "a", "limit": 9}])
+    value: Any = "{limit}" if argument == "row_parameters" else 9
+    with serving(serve) as server:
+        with pytest.raises(BatchInputError, match=r"`max_token` .* did you mean `max_tokens`"):
+            run_batch(job_of(server.url, tmp_path, engine=None, **{argument: {"max_token": value}}))
+        assert not server.posts
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_each_row_of_the_toolkit_has_its_own_stops(tmp_path: Path, own: bool) -> None:
     """From a column as well as for all rows; if no stop was met, the reason of the end is unknown."""

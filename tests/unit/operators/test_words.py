@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from airflow_provider_hf_endpoints.inference.engines.names import ALIASES
 from airflow_provider_hf_endpoints.operators.checking.arguments import check_rendered
 from airflow_provider_hf_endpoints.operators.checking.words import check_word
 from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator, InferenceOperator
 from tests.unit.operators.test_arguments import OPERATORS, annotated, made
 
 MISSPELT = [
@@ -72,3 +74,19 @@ def test_a_namespace_that_cannot_be_one_is_refused() -> None:
             with pytest.raises(ValueError, match=r"namespace='acme ' is not a valid user or organisation name"):
                 made(kind, namespace="acme ")
     assert "{{ params.org }}" == made(CreateInferenceEndpointOperator, namespace="{{ params.org }}").namespace
+
+
+OF_REQUESTS: dict[Any, dict[str, Any]] = {
+    InferenceOperator: {"task": "chat", "inputs": "a"},
+    BatchInferenceOperator: {"task": "chat", "input_path": "in.jsonl", "output_path": "out", "prompt": "{text}"},
+}
+
+
+@pytest.mark.parametrize("kind", OF_REQUESTS)
+def test_a_misspelt_parameter_is_a_warning_when_the_dag_is_parsed(kind: Any) -> None:
+    """The engine is not known yet. A parameter that is like no known one is of the engine alone."""
+    with pytest.warns(UserWarning, match=r"parameters has 'max_token'\. Did you mean 'max_tokens'\?"):
+        kind(task_id="t", endpoint="e", parameters={"max_token": 5, "my_own": 1}, **OF_REQUESTS[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kind(task_id="u", endpoint="e", parameters={"max_tokens": 5, "my_own": 1}, **OF_REQUESTS[kind])

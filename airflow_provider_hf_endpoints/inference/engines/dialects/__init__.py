@@ -39,6 +39,7 @@ class Traits:
     :param ask_schema: from a task, a JSON schema and the engine's name (None if unknown) to the parameters that request
         texts which fit the schema
     :param refuses: parameters that it ignores or takes for something else, by task, with why
+    :param any_names: whether a custom handler may take parameters of any name, also one that looks misspelt
     :param cuts_stops: whether this provider cuts a text at its stop, because the engine does not
     :param lists_models: its requests name the model, and `/v1/models` has the name
     :param array_tasks: tasks in which one call takes the texts of several rows; true if each text must be a list
@@ -51,6 +52,7 @@ class Traits:
     read: Callable[[str, Any], InferenceResult]
     ask_schema: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
     refuses: ignored.Ignored
+    any_names: bool = False
     cuts_stops: bool = False
     lists_models: bool = False
     array_tasks: Mapping[str, bool] = field(default_factory=dict)
@@ -91,6 +93,7 @@ _TRAITS: dict[Dialect, Traits] = {
         read=toolkit.read,
         ask_schema=toolkit.ask_schema,
         refuses=ignored.OF_TOOLKIT,
+        any_names=True,
         cuts_stops=True,  # `stop_sequence` differs between releases of transformers
         # Each other pipeline treats a list differently.
         array_tasks={EMBED: False},
