@@ -102,14 +102,16 @@ def _kind(status: int, words: str) -> type[errors.InferenceError]:
         case 440 | 498:  # a session or a token that has expired, in the words of IIS and of gateways
             return errors.AuthenticationError
         # These are about the headers, the protocol or the network, which are the same for every row.
-        case 406 | 407 | 411 | 414 | 415 | 417 | 426 | 428 | 431 | 511:
+        # 525, 526: a gateway finds no TLS that it accepts behind it.
+        case 406 | 407 | 411 | 414 | 415 | 417 | 426 | 428 | 431 | 511 | 525 | 526:
             return errors.RefusedOnTheWayError
         case 404 | 410:
             return errors.ModelNotFoundError if _NO_MODEL.search(words) else errors.NotFoundError
-        case 408:
+        case 408 | 524 | 598:  # 524, 598: a gateway has waited too long
             return errors.InferenceTimeoutError
-        case 425 | 502 | 503 | 504:
-            # An endpoint with one replica answers each of these during an update or a cold start. They look the same.
+        case 425 | 502 | 503 | 504 | 521 | 522 | 523 | 530:
+            # An endpoint with one replica answers each of the first four during an update or a cold start. They look
+            # the same. 521 to 523 and 530: a gateway reaches no server behind it.
             return errors.StartingError
         case 420 | 429 | 529:  # 420: the rate limit of some gateways
             return errors.OverloadedError

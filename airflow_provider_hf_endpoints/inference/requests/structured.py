@@ -30,7 +30,12 @@ from airflow_provider_hf_endpoints.inference.wire import InferenceResult
 log = logging.getLogger(__name__)
 
 #: Many chat templates put the beginning of the thoughts into the prompt, so that the answer has their end alone.
-_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+#: From DeepSeek, Qwen and others; Mistral; Seed-OSS; Kimi; gpt-oss, if the engine does not parse its channels.
+_END_OF_THOUGHTS = re.compile(
+    r"</(?:seed:)?(?:think|thinking|thought|reasoning)>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>"
+    r"|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
+)
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\w+\s")
 LEAST_TEMPERATURE = 1e-5  # below it, vLLM takes the likeliest token

@@ -59,6 +59,10 @@ CASES = [
     # What is not about the request, though its class says so
     (402, {"error": "Payment Required"}, errors.PaymentRequiredError, "Payment"),
     *((status, b"", errors.RefusedOnTheWayError, "") for status in (406, 407, 411, 414, 415, 417, 426, 428, 431, 511)),
+    # What a gateway says of the server behind it
+    *((status, b"error code: 52x", errors.StartingError, "") for status in (521, 522, 523, 530)),
+    *((status, b"", errors.InferenceTimeoutError, "") for status in (524, 598)),
+    *((status, b"", errors.RefusedOnTheWayError, "") for status in (525, 526)),
     *((status, b"", errors.ServerError, "") for status in (409, 421, 423, 444, 449, 460)),
     *((status, b"", errors.AuthenticationError, "") for status in (440, 498)),
     (420, b"", errors.OverloadedError, ""),

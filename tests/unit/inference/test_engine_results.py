@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -386,7 +387,8 @@ def test_a_choice_that_failed_is_no_answer() -> None:
 @given(reason=st.text(max_size=12))
 def test_a_reason_that_nobody_knows_does_not_say_whether_a_text_is_whole(reason: str) -> None:
     """vLLM stops at repetitions, another engine at something else."""
-    assume(reason.lower() not in {*CUT, *WHOLE} and not is_given_up(reason))
+    word = "_".join(re.findall(r"[^\W_]+", reason.lower()))
+    assume(word not in {*CUT, *WHOLE} and not is_given_up(reason))
     assert read_result(Dialect.OPENAI, "chat", ok(chat(reason=reason))).truncated is None
 
 
@@ -406,10 +408,36 @@ def test_calls_that_were_lost_are_no_empty_text(reason: str, message: dict[str, 
         read_result(Dialect.OPENAI, "chat", ok(chat("", reason, **message)))
 
 
-@pytest.mark.parametrize("reason", ["max_new_tokens", "MAX_COMPLETION_TOKENS", "model_context_window_exceeded"])
+LIMITS = ["max_new_tokens", "MAX_COMPLETION_TOKENS", "model_context_window_exceeded", "max-tokens", "max_token"]
+
+
+@pytest.mark.parametrize("reason", LIMITS)
 def test_every_name_of_a_limit_is_a_truncated_text(reason: str) -> None:
     """Engines and gateways have many words for the same."""
     assert read_result(Dialect.OPENAI, "chat", ok(chat("half", reason))).truncated is True
+
+
+@pytest.mark.parametrize("reason", ["content-filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "refusal"])
+def test_every_name_of_a_filter_is_a_filtered_text(reason: str) -> None:
+    """The text may be missing, or end where the filter began."""
+    result = read_result(Dialect.OPENAI, "chat", ok(chat("half", reason)))
+    assert (True, False) == (result.filtered, result.truncated)
+    assert read_result(Dialect.OPENAI, "chat", ok(chat(None, reason))).filtered
+
+
+@pytest.mark.parametrize("reason", ["killed", "DEADLINE_EXCEEDED", "request-cancelled", "Timed Out"])
+def test_every_name_of_an_end_before_the_text_is_half_an_answer(reason: str) -> None:
+    """The row is sent again."""
+    with pytest.raises(CutAnswerError, match="cancelled the request"):
+        read_result(Dialect.OPENAI, "chat", ok(chat("half", reason)))
+
+
+@pytest.mark.parametrize("calls", ["f(1)", ["f"], [[]], 5, {"tool_calls": 5}])
+def test_calls_of_no_known_form_are_no_success(calls: Any) -> None:
+    """A parser on the way has failed."""
+    message = calls if isinstance(calls, dict) else {"function_call": calls}
+    with pytest.raises(MalformedAnswerError, match="calls of tools have no known form"):
+        read_result(Dialect.OPENAI, "chat", ok(chat(None, "tool_calls", **message)))
 
 
 def test_a_message_of_an_unknown_kind_is_no_empty_text() -> None:

@@ -28,25 +28,29 @@ _IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "cont
 #: Types of parts in a `content`: the thinking of Mistral's reasoning models, and a refusal in OpenAI's form.
 _PARTS_BESIDE = ("thinking", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
-_FILTERED = "content_filter"
+#: The finish reasons of a text that was withheld, from OpenAI, Gemini, Bedrock, Anthropic and Qwen's gateways.
+_FILTERED = frozenset(
+    {"content_filter", "content_filtered", "contentfilter", "safety", "recitation", "blocklist", "prohibited_content"}
+    | {"spii", "guardrail_intervened", "refusal", "sensitive"}
+)
 #: The finish reasons of a complete text, from OpenAI, TGI, Anthropic, llama.cpp and TensorRT-LLM. For an unknown reason
 #: it is not known whether the text is complete.
 WHOLE = frozenset(
     {"stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", "tool_calls", "tool_use", "function_call"}
-    | {_FILTERED, "end_id", "stop_words", "complete"}
+    | {*_FILTERED, "end_id", "stop_words", "complete"}
 )
 #: The finish reasons of an incomplete text, also as one word of several (`user_cancel`). vLLM and SGLang: `abort` if a
 #: request is cancelled or the engine shuts down. vLLM and gateways: `error` if the request failed.
 GIVEN_UP = frozenset(
     {"abort", "aborted", "error", "cancel", "cancelled", "canceled", "timeout", "failed", "interrupted", "preempted"}
-    | {"shutdown", "disconnected"}
+    | {"shutdown", "disconnected", "killed", "deadline", "expired"}
 )
 #: The same in several words. TensorRT-LLM: `not_finished`, `timed_out`. DeepSeek: its servers had no room.
 _GIVEN_UP_WHOLE = frozenset({"not_finished", "timed_out", "insufficient_system_resource"})
 #: The finish reasons of a truncated text, from OpenAI, Anthropic, Mistral and llama.cpp.
 CUT = frozenset(
     {"length", "limit", "max_length", "max_tokens", "model_length", "max_output_tokens", "max_new_tokens"}
-    | {"max_completion_tokens", "context_length", "model_context_window_exceeded"}
+    | {"max_completion_tokens", "context_length", "model_context_window_exceeded", "max_token", "token_limit"}
 )
 _WORD = re.compile(r"[^\W_]+")
 #: What to do with several texts where a request takes one.
@@ -211,7 +215,7 @@ def is_cut(reason: str | None) -> bool | None:
     """Whether a text stops at a token limit, by its finish reason; None if the reason does not say."""
     if reason in WHOLE:
         return False  # the usual case
-    word = None if reason is None else reason.lower()  # some gateways use capitals
+    word = None if reason is None else _word_of(reason)
     return True if word in CUT else False if word in WHOLE else None
 
 
@@ -223,7 +227,7 @@ def is_truncated(reasons: Sequence[str | None]) -> bool | None:
 
 def is_filtered(reason: str | None) -> bool:
     """Whether a text was withheld."""
-    return reason is not None and reason.lower() == _FILTERED
+    return reason is not None and reason != "stop" and _word_of(reason) in _FILTERED
 
 
 def reason_of(reasons: Sequence[str | None]) -> str | None:
@@ -243,10 +247,16 @@ def refuse_given_up(reason: str | None) -> None:
 @functools.lru_cache(maxsize=64)  # a batch has a few
 def is_given_up(reason: str) -> bool:
     """Whether a finish reason says that the engine gave up in the middle of the text."""
-    lower = reason.lower()
-    if lower in WHOLE or lower in CUT:
+    word = _word_of(reason)
+    if word in WHOLE or word in CUT:
         return False
-    return "_".join(words := _WORD.findall(lower)) in _GIVEN_UP_WHOLE or not GIVEN_UP.isdisjoint(words)
+    return word in _GIVEN_UP_WHOLE or not GIVEN_UP.isdisjoint(word.split("_"))
+
+
+@functools.lru_cache(maxsize=64)
+def _word_of(reason: str) -> str:
+    """A finish reason in the form of the tables: some gateways use capitals, hyphens or blanks."""
+    return "_".join(_WORD.findall(reason.lower()))
 
 
 def text_or_none(value: Any) -> str | None:
@@ -289,6 +299,8 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     if text is None:
         calls = {name: extra.pop(name) for name in _CALLS if name in extra}
         if calls:
+            if not all(map(_are_calls, calls.values())):
+                raise MalformedAnswerError(f"calls of tools have no known form: {str(calls)[:200]}")
             return calls, extra or None, reason
         # The value is null if a reasoning model used all tokens for thinking, or the engine withholds the text.
         withheld = is_cut(reason) or is_filtered(reason)
@@ -297,6 +309,12 @@ def _content(task: str, choice: Any) -> tuple[Any, dict[str, Any] | None, str | 
     elif not text and reason in _CALLS and not extra:
         raise MalformedAnswerError(f"finish_reason is {reason}, but the message has no call: {str(message)[:200]}")
     return text or "", extra or None, reason
+
+
+def _are_calls(value: Any) -> bool:
+    """Whether a value is a call of a function, or a list of calls."""
+    calls = value if isinstance(value, list) else [value]
+    return all(isinstance(each, dict) for each in calls)
 
 
 def _reason(value: Any) -> str | None:
