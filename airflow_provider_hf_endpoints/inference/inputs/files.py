@@ -219,7 +219,21 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
         path.fs.info(path.path)  # raises the reason, if there is another one
         raise BatchInputError(f"input file {path} does not exist. {check_path(path)}")
     else:
+        _refuse_stream(path)
         yield _describe(path, path.name, input_format)
+
+
+def _refuse_stream(path: UPath) -> None:
+    """
+    :raises BatchInputError: a pipe, a socket or a device, which can be read once or for ever; a batch reads a file
+        several times
+    """
+    local = local_path(path)
+    if local is not None and local.exists() and not local.is_file():
+        raise BatchInputError(
+            f"input {path} is a pipe, a socket or a device, but a batch reads its input more than once. Write the rows "
+            "to a file first"
+        )
 
 
 def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:

@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import lzma
+import os
 import sqlite3
 import tarfile
 import zipfile
@@ -333,3 +334,13 @@ def test_a_file_that_is_packed_twice_is_told_as_that(tmp_path: Path, suffix: str
         BatchInputError, match=r"is packed with gzip, not .* packed twice, the second time as \.gz. Unpack it"
     ):
         list(read_lines(find_input(path)))
+
+
+@pytest.mark.parametrize("in_list", [False, True])
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path, in_list: bool) -> None:
+    """A pipe that no program writes to would keep the batch for ever, and a second reading would find nothing."""
+    os.mkfifo(tmp_path / "in.jsonl")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "in.jsonl")
+    for path in (str(tmp_path / "in.jsonl"), str(tmp_path / "link.jsonl"), "/dev/null"):
+        with pytest.raises(BatchInputError, match="is a pipe, a socket or a device"):
+            find_input([path] if in_list else path)
