@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 
 from airflow_provider_hf_endpoints.emulator import Emulator, Token
+from tests.beside import once
 
 HANG = 20.0  # seconds after which a state that does not come is a failure
 
@@ -44,25 +43,14 @@ def client(emulator: Emulator, token: str | None = None) -> httpx.Client:
     return httpx.Client(base_url=emulator.url, headers=headers, timeout=HANG, trust_env=False, verify=False)
 
 
-@contextmanager
-def loaded_once_asked(emulator: Emulator, name: str) -> Iterator[None]:
+def loaded_once_asked(emulator: Emulator, name: str) -> AbstractContextManager[None]:
     """The endpoint runs, and answers its health route after the first failed request, however slow the caller is."""
     emulator.behave(name, loading_seconds=3 * HANG)
-    over = threading.Event()
 
-    def load() -> None:
-        while not over.wait(0.01):
-            if any(each.status == 503 and each.path.endswith("/health") for each in emulator.requests):
-                emulator.advance(3 * HANG)
-                return
+    def asked() -> bool:
+        return any(each.status == 503 and each.path.endswith("/health") for each in emulator.requests)
 
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return once(asked, lambda: emulator.advance(3 * HANG))
 
 
 class Play:

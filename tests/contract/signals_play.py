@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.beside import once
 from tests.contract.operators_play import HANG
 
 LOOKS = 3  # at the endpoint, after which a task is in its wait: one finds no endpoint, one may follow the creation
@@ -40,22 +41,11 @@ def timeout_while_waiting(emulator: Emulator) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _sent_while_waiting(number: signal.Signals, emulator: Emulator) -> Iterator[None]:
-    main, looks, over = threading.main_thread().ident, looks_at(emulator), threading.Event()
+def _sent_while_waiting(number: signal.Signals, emulator: Emulator) -> AbstractContextManager[None]:
+    main, looks, until = threading.main_thread().ident, looks_at(emulator), time.monotonic() + HANG
     assert main is not None
 
-    def send() -> None:
-        until = time.monotonic() + HANG
-        while looks_at(emulator) < looks + LOOKS and time.monotonic() < until and not over.is_set():
-            time.sleep(0.02)
-        if not over.is_set():
-            signal.pthread_kill(main, number)
+    def waits() -> bool:
+        return looks_at(emulator) >= looks + LOOKS or time.monotonic() >= until
 
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        over.set()
-        sender.join()
+    return once(waits, lambda: signal.pthread_kill(main, number))

@@ -14,17 +14,7 @@ from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from tests.contract.operators_play import TOKEN, connect, create, run
-
-L4: dict[str, Any] = {
-    "repository": "gpt2",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "gpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "instance_type": "nvidia-l4",
-    "instance_size": "x1",
-}
+from tests.contract.specs import L4
 
 
 @pytest.fixture

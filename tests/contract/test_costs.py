@@ -15,17 +15,8 @@ from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import Goal
 from tests.clock import owned_clock
+from tests.contract.specs import L4
 
-L4: dict[str, Any] = {
-    "repository": "gpt2",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "gpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "instance_type": "nvidia-l4",
-    "instance_size": "x1",
-}
 MOST = 0.03
 
 

@@ -23,38 +23,10 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
 )
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
+from tests.contract.specs import GPT2, TGI_ENV, TGI_IMAGE, ZEPHYR
 
 TOKEN = "hf_guide_token"
 PATIENCE: dict[str, Any] = {"timeout": 60, "refresh_every": 0.05}  # seconds
-GPT2: dict[str, Any] = {
-    "repository": "gpt2",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "cpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "type": "authenticated",
-    "instance_size": "x2",
-    "instance_type": "intel-icl",
-}
-ZEPHYR: dict[str, Any] = {
-    "repository": "HuggingFaceH4/zephyr-7b-beta",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "gpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "type": "authenticated",
-    "instance_size": "x1",
-    "instance_type": "nvidia-a10g",
-}
-TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:1.1.0"
-TGI_ENV = {
-    "MAX_BATCH_PREFILL_TOKENS": "2048",
-    "MAX_INPUT_LENGTH": "1024",
-    "MAX_TOTAL_TOKENS": "1512",
-    "MODEL_ID": "/repository",
-}
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def _of_entry(path: UPath, input_format: InputFormat, in_list: bool) -> Iterator
 
 def _refuse_stream(path: UPath) -> None:
     """
-    :raises BatchInputError: a pipe, a socket or a device, which can be read once or for ever; a batch reads a file
+    :raises BatchInputError: a pipe, a socket or a device, which can be read once, or has no end. A batch reads a file
         several times
     """
     local = local_path(path)

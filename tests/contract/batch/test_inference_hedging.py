@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Clock
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, run_batch
+from tests.beside import once
 from tests.clock import owned_clock
+from tests.contract.batch_play import prompt_of
 from tests.contract.inference_server import Reply, Request, Sleep, chat_reply, echo, serving
 
 LATE = 100.0  # seconds of the batch's clock, far more than any answer takes that does not hang
@@ -35,32 +36,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return owned_clock(monkeypatch, stopped=False)
 
 
-@contextmanager
-def late(clock: Clock, is_late: Callable[[], bool]) -> Iterator[None]:
+def late(clock: Clock, is_late: Callable[[], bool]) -> AbstractContextManager[None]:
     """A request in flight is late on the batch's clock when `is_late` returns True, and at no other time."""
-    over = threading.Event()
-
-    def pass_it() -> None:
-        while not over.wait(0.005):
-            if is_late():
-                clock.advance(LATE)
-                return
-
-    thread = threading.Thread(target=pass_it)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return once(is_late, lambda: clock.advance(LATE))
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-
-
-def prompt_of(request: Request) -> str:
-    return str(request.body["messages"][-1]["content"])
 
 
 @pytest.mark.parametrize("options", [{}, {"order_window": 0, "max_concurrency": 1}], ids=["", "a limit of one"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,17 +11,6 @@ from airflow_provider_hf_endpoints.emulator import Emulator
 from tests.contract.emulator_play import TGI, VLLM, Play, client, spec
 
 PROMPT = {"inputs": "one two three", "parameters": {"max_new_tokens": 2}}
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(namespace="acme") as running:
-        yield running
-
-
-@pytest.fixture
-def play(emulator: Emulator) -> Play:
-    return Play(emulator)
 
 
 # ------------------------------------------------------------------------------------------- faults

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
-import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.links.endpoints import endpoint_page_url
 from tests.contract.emulator_play import Play, client
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator(namespace="acme") as running:
-        yield running
 
 
 def page(emulator: Emulator, name: str = "demo") -> httpx.Response:

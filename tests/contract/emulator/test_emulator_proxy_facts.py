@@ -30,11 +30,6 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-@pytest.fixture
-def play(emulator: Emulator) -> Play:
-    return Play(emulator)
-
-
 # ------------------------------------------------------------------------------------------- the proxy's table
 
 

@@ -18,11 +18,6 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-@pytest.fixture
-def play(emulator: Emulator) -> Play:
-    return Play(emulator)
-
-
 # ------------------------------------------------------------------------------------------- lists
 
 

@@ -17,11 +17,6 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-@pytest.fixture
-def play(emulator: Emulator) -> Play:
-    return Play(emulator)
-
-
 # ------------------------------------------------------------------------------------------- the error table
 
 

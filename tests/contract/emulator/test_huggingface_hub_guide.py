@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
+from tests.contract import specs
 from tests.contract.emulator_play import loaded_once_asked
+from tests.contract.specs import GPT2, TGI_ENV, TGI_IMAGE
 
 huggingface_hub = pytest.importorskip("huggingface_hub", minversion="2.0", reason="the guide is that of 2.x")
 
@@ -29,34 +31,10 @@ from huggingface_hub import (  # noqa: E402 - only once it is known to be there
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError  # noqa: E402
 
 SOON: Any = 0.02  # seconds between two looks; annotated as int, and any number serves
-GPT2: dict[str, Any] = {
-    "repository": "gpt2",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "cpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "type": "authenticated",
-    "instance_size": "x2",
-    "instance_type": "intel-icl",
-}
 ZEPHYR: dict[str, Any] = {
-    "repository": "HuggingFaceH4/zephyr-7b-beta",
-    "framework": "pytorch",
-    "task": "text-generation",
-    "accelerator": "gpu",
-    "vendor": "aws",
-    "region": "us-east-1",
-    "type": "authenticated",
-    "instance_size": "x1",
-    "instance_type": "nvidia-a10g",
-    "env": {
-        "MAX_BATCH_PREFILL_TOKENS": "2048",
-        "MAX_INPUT_LENGTH": "1024",
-        "MAX_TOTAL_TOKENS": "1512",
-        "MODEL_ID": "/repository",
-    },
-    "custom_image": {"healthRoute": "/health", "url": "ghcr.io/huggingface/text-generation-inference:1.1.0"},
+    **specs.ZEPHYR,
+    "env": TGI_ENV,
+    "custom_image": {"healthRoute": "/health", "url": TGI_IMAGE},
     "secrets": {"MY_SECRET_KEY": "secret_value"},
     "tags": ["dev", "text-generation"],
 }

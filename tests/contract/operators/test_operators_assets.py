@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,9 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     UpdateInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
-from tests.contract.operators_play import FAST, connected, create, new_context, run, run_deferred
+from tests.contract.operators_play import FAST, create, new_context, run, run_deferred
 
 DEMO = "hf-endpoint://acme/demo"
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 def context() -> Any:

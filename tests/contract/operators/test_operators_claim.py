@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.ownership import creator_tag
-from tests.contract.operators_play import FAST, TOKEN, TaskInstance, connected, create, run
+from tests.contract.operators_play import FAST, TOKEN, TaskInstance, create, run
 
 
 class Attempt(TaskInstance):
@@ -27,12 +26,6 @@ class Attempt(TaskInstance):
         super().__init__()
         self.run_id = run_id
         self.map_index = map_index
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as emulator:
-        yield emulator
 
 
 def seen(emulator: Emulator) -> list[str]:

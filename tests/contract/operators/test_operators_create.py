@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,12 +43,6 @@ from tests.contract.operators_play import (
 )
 
 SECRET = "s3cr3t-value-of-the-user"
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 def test_creates_waits_and_returns_a_summary(emulator: Emulator) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,15 +19,9 @@ from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSen
 from airflow_provider_hf_endpoints.triggers import _settle
 from airflow_provider_hf_endpoints.triggers import endpoints as trigger_module
 from airflow_provider_hf_endpoints.triggers.endpoints import InferenceEndpointTrigger
-from tests.contract.operators_play import FAST, HANG, calls, connected, create, deferred, moved, run
+from tests.contract.operators_play import FAST, HANG, calls, create, deferred, moved, run
 
 PAUSE = "AIRFLOW__HF_ENDPOINTS__MIN_DEFERRAL_SECONDS"
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 def resume(**changes: Any) -> ResumeInferenceEndpointOperator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from tests.contract.operators_play import (
     TaskInstance,
     calls,
     complete,
-    connected,
     deferred,
     event_of,
     new_context,
@@ -30,12 +28,6 @@ from tests.contract.operators_play import (
 from tests.contract.operators_play import create as create_one
 
 L4, T4, A10G = "aws/us-east-1/nvidia-l4/x1", "aws/eu-west-1/nvidia-t4/x1", "aws/us-east-1/nvidia-a10g/x1"
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as emulator:
-        yield emulator
 
 
 def create(*hardware: str, **changes: Any) -> CreateInferenceEndpointOperator:

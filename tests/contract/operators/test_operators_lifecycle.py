@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -21,19 +20,13 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ScaleToZeroInferenceEndpointOperator,
     UpdateInferenceEndpointOperator,
 )
-from tests.contract.operators_play import FAST, TOKEN, calls, connected, create, received, run, run_deferred, state
+from tests.contract.operators_play import FAST, TOKEN, calls, create, received, run, run_deferred, state
 
 RELEASING = [
     PauseInferenceEndpointOperator,
     ScaleToZeroInferenceEndpointOperator,
     DeleteInferenceEndpointOperator,
 ]
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +31,6 @@ from tests.contract.operators_play import (
     HANG,
     calls,
     complete,
-    connected,
     create,
     deferred,
     event_of,
@@ -51,12 +50,6 @@ SENT = {
 }
 STARTS = ("POST ", "POST /demo/resume")
 POLICIES = ("on_timeout", "on_failure", "on_kill")
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 class Cell:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ from tests.contract.operators_play import (
     HANG,
     calls,
     complete,
-    connected,
     context_of_a_task_in,
     create,
     deferred,
@@ -45,12 +43,6 @@ from tests.contract.operators_play import (
 from tests.contract.signals_play import timeout_while_waiting
 
 RELEASED = {"pause": ["POST /demo/pause"], "scale_to_zero": ["POST /demo/scale-to-zero"], "none": []}
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,12 +51,6 @@ from tests.contract.operators_play import (
 )
 
 MODES = ["poke", "reschedule", "deferred"]
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 def sensor(mode: str = "poke", **changes: Any) -> InferenceEndpointSensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,7 @@ from airflow_provider_hf_endpoints.operators.inference import (
     MergeBatchShardsOperator,
     PlanBatchShardsOperator,
 )
-from tests.contract.operators_play import FAST, VLLM, connected, create, received, run
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
+from tests.contract.operators_play import FAST, VLLM, create, received, run
 
 
 @pytest.fixture

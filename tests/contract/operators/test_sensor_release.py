@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from tests.contract.operators_play import (
     FAST,
     HANG,
     calls,
-    connected,
     context_of_a_task_in,
     create,
     new_context,
@@ -33,12 +31,6 @@ from tests.contract.operators_play import (
 
 DONE = {"pause": ["POST /demo/pause"], "scale_to_zero": ["POST /demo/scale-to-zero"], "delete": ["DELETE /demo"]}
 POLICIES = ["pause", "scale_to_zero", "delete", "none"]
-
-
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with connected(monkeypatch) as running:
-        yield running
 
 
 @pytest.fixture

@@ -338,7 +338,7 @@ def test_a_file_that_is_packed_twice_is_told_as_that(tmp_path: Path, suffix: str
 
 @pytest.mark.parametrize("in_list", [False, True])
 def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path, in_list: bool) -> None:
-    """A pipe that no program writes to would keep the batch for ever, and a second reading would find nothing."""
+    """A pipe that no program writes to would keep the batch forever, and a second reading would find nothing."""
     os.mkfifo(tmp_path / "in.jsonl")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "in.jsonl")
     for path in (str(tmp_path / "in.jsonl"), str(tmp_path / "link.jsonl"), "/dev/null"):
