@@ -25,14 +25,17 @@ def check_references(schema: Mapping[str, Any]) -> None:
 def walk_schema(schema: Mapping[str, Any]) -> SchemaWalk:
     """Every part of a schema.
 
-    :raises ValueError: a reference leads nowhere, or to another document
+    :raises ValueError: a reference leads nowhere, or to another document, or an `$id` is not an address
     """
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.jsonschema import DRAFT202012, specification_with
 
     specification = specification_with(str(schema.get("$schema", "")), default=DRAFT202012)
     resource = specification.create_resource(schema)
-    registry = REGISTRY.with_resource(resource.id() or "", resource).crawl()
+    try:
+        registry = REGISTRY.with_resource(resource.id() or "", resource).crawl()
+    except ValueError as error:  # the standard library's, of an address
+        raise ValueError(f"response_schema has an $id that is not an address ({error}). Leave it out") from None
     walk = SchemaWalk(specification, id(schema))
     walk.visit(resource, registry.resolver_with_root(resource))
     return walk

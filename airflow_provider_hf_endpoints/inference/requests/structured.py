@@ -141,6 +141,11 @@ def _check_schema(schema: dict[str, Any]) -> None:
         validator_for(schema).check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"response_schema is not a valid JSON schema: {error.message}") from None
+    except ValueError as error:  # the standard library's, of an address
+        raise ValueError(
+            f"response_schema is not a valid JSON schema: $schema is {schema['$schema']!r} ({error}). Leave it out, or "
+            "give the address of a draft"
+        ) from None
     check_references(schema)
 
 
@@ -167,9 +172,11 @@ def _candidates(text: str) -> Iterator[str]:
     yield from behind
     for part in behind or (text,):
         pieces = part.split(_FENCE)
-        if len(pieces) in (3, 4):  # one pair of fences, and perhaps an unclosed one
+        if len(pieces) in (2, 3, 4):  # one pair of fences, and perhaps an unclosed one; or the end of one is missing
             language = _LANGUAGE.match(pieces[1])
             yield pieces[1][language.end() if language else 0 :].strip()
+        if len(pieces) == 2 and not pieces[1].strip():  # the prompt has its beginning
+            yield pieces[0].strip()
 
 
 def _number(text: str) -> float:

@@ -41,7 +41,8 @@ def require_values(result: InferenceResult, request: RowRequest, answer: bytes) 
         problem = _of_vectors(result.output, request, path, answer)
     elif path == "/" and request.task != AS_IT_IS:
         problem = _of_pipeline(result.output)
-    if path == "/" and request.task == SIMILARITY and isinstance(result.output, list) and None in result.output:
+    scores = result.output if path == "/" and request.task == SIMILARITY else None
+    if isinstance(scores, list) and any(map(_is_no_score, scores)):
         problem = f"a score is not a number: {str(result.output)[:100]}"
     check = _BY_PATH.get(path)
     if check is not None:
@@ -194,9 +195,14 @@ def _of_pipeline(output: Any) -> str:
             entries += [each for each in entry if isinstance(each, list | dict)]
         elif isinstance(entry, dict):
             scores = entry.get("scores")
-            if entry.get("score", 0) is None or (isinstance(scores, list) and None in scores):
+            listed = scores if isinstance(scores, list) else []
+            if any(map(_is_no_score, (entry.get("score", 0), *listed))):
                 return f"a score is not a number: {str(entry)[:100]}"
     return ""
+
+
+def _is_no_score(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _of_classes(output: Any, body: Any) -> str:

@@ -99,6 +99,9 @@ def nested(depth: int) -> dict[str, Any]:
         {"maximum": float("nan")},
         {"const": object()},
         {"$schema": 5},
+        {"$schema": "http://[draft"},
+        {"$id": "http://[me"},
+        {"$id": "urn:me", "properties": {"a": {"$id": "http://[a", "type": "string"}}},
         {"$schema": ["https://json-schema.org/draft/2020-12/schema"]},
         *map(nested, (200, 400, 600, 2000)),
     ],
@@ -131,6 +134,8 @@ def test_what_cannot_be_a_schema_is_refused_as_an_argument(schema: Any) -> None:
         '[THINK]x[/THINK]{"a": 1}',
         '```json {"a": 1}```',
         '```\n{"a": 1}\n```',
+        '```json\n{"a": 1}',
+        '{"a": 1}\n```\n',
         'Here it is:\n```json\n{"a": 1}\n```\nAnything else?',
     ],
 )
