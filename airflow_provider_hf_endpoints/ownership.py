@@ -17,6 +17,7 @@ from typing import Any
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, pull_xcom
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
+from airflow_provider_hf_endpoints.kept import KeptAt
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, start_note
 
 log = logging.getLogger(__name__)
@@ -252,15 +253,15 @@ class Ownership:
             return None
         return replace(self._start_note, created=self._created, woken=self._woken)
 
-    def note_start(self, lease_path: str | None, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
+    def note_start(self, kept_at: KeptAt, namespace: str, name: str, budget: Mapping[str, Any] | None) -> None:
         """Tell the sweeper who starts the endpoint and what for, and a retry what is spent of the budget."""
         note = self.note
         if note is not None:
-            StartNotes(lease_path).write(namespace, name, replace(note, budget=budget))
+            StartNotes(kept_at).write(namespace, name, replace(note, budget=budget))
 
-    def notes(self, lease_path: str | None, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
+    def notes(self, kept_at: KeptAt, namespace: str, name: str) -> tuple[StartNote | None, StartNote | None]:
         """The stored start note, and the note that this attempt would write."""
-        return StartNotes(lease_path).read(namespace, name), self._start_note
+        return StartNotes(kept_at).read(namespace, name), self._start_note
 
     def end(self) -> None:
         """The endpoint is released, or it is the DAG's now, and what comes after this task ends it."""

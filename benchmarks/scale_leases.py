@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_hf_endpoints.kept import paths, variables
+from airflow_provider_hf_endpoints.kept import KeptAt, paths, variables
 from airflow_provider_hf_endpoints.leases.protocol import (
     Ended,
     Look,
@@ -140,7 +140,7 @@ def use(holders: int, path: str | None, asked: Ask) -> dict[str, list[Counter[st
     def counted(kind: str, flow: Callable[[LeaseStore], Any]) -> Any:
         before = Counter(asked())
         # As every task does: each has its own store.
-        result = flow(store_for(path, "acme", "shared"))
+        result = flow(store_for(KeptAt(path), "acme", "shared"))
         found[kind].append(Counter(asked()) - before)
         return result
 

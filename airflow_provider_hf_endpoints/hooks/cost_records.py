@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger, total, with_work_once
-from airflow_provider_hf_endpoints.kept import SharedVariable, StoreError, records_below
+from airflow_provider_hf_endpoints.kept import KeptAt, SharedVariable, StoreError, records_below
 
 _PLACE = "hf_endpoints_costs"
 _LONGEST_NAME = 150  # characters of a DAG's id in a Variable's key, which takes 250
@@ -42,13 +42,10 @@ class CostSum:
 
 
 class CostRecords:
-    """The records of one connection.
+    """The records of one connection's service."""
 
-    :param lease_path: below it, on any storage that Airflow's `ObjectStoragePath` knows; None for Variables
-    """
-
-    def __init__(self, lease_path: str | None) -> None:
-        self._path = lease_path
+    def __init__(self, kept_at: KeptAt) -> None:
+        self._at = kept_at
 
     def write(self, dag_id: str, run_id: str, cost: Cost) -> None:
         """Keep the cost of a run's endpoint. Raises `StoreError`.
@@ -61,8 +58,8 @@ class CostRecords:
         work = f"{_plain(run_id)}--{cost.namespace}--{cost.endpoint}{created}"
         record = {"dag_id": dag_id, "run_id": run_id, "work": work, **cost.as_dict()}
         key = f"{work}--since-{_compact(cost.start)}"
-        if self._path is not None:
-            self._objects(self._path, dag_id).write(key, record)
+        if self._at.path is not None:
+            self._objects(self._at.path, dag_id).write(key, record)
             return
         digest, entry = _digest(key), _entry(record)
 
@@ -99,10 +96,10 @@ class CostRecords:
         )
 
     def _entries(self, dag_id: str) -> Iterator[Entry]:
-        if self._path is None:
+        if self._at.path is None:
             yield from self._ledger(dag_id, self._variable(dag_id).read()).entries()
             return
-        for record in self._objects(self._path, dag_id).read().values():
+        for record in self._objects(self._at.path, dag_id).read().values():
             # Another DAG's id may look the same in a path; a file may be another program's.
             if isinstance(record, dict) and record.get("dag_id") == dag_id:
                 yield _entry(record)
@@ -117,10 +114,12 @@ class CostRecords:
             ) from error
 
     def _objects(self, path: str, dag_id: str) -> Any:
-        return records_below(path, (_PLACE, _plain(dag_id)))
+        return records_below(path, (_PLACE, self._at.key(_plain(dag_id))))
 
     def _variable(self, dag_id: str) -> SharedVariable:
-        return SharedVariable(f"{_PLACE}.{_short(dag_id)}", "What runs with Hugging Face endpoints have cost")
+        return SharedVariable(
+            f"{_PLACE}.{self._at.key(_short(dag_id))}", "What runs with Hugging Face endpoints have cost"
+        )
 
 
 def _entry(record: dict[str, Any]) -> Entry:

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
 from airflow_provider_hf_endpoints.endpoints.api.arguments import CreateOptions, UpdateArguments
-from airflow_provider_hf_endpoints.endpoints.api.transport import HUB_URL, Bases
+from airflow_provider_hf_endpoints.endpoints.api.transport import CONTROL_URL, HUB_URL, Bases
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient, EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.costs.cost import Cost
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
@@ -47,7 +47,7 @@ from airflow_provider_hf_endpoints.hooks.connection import (
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords, CostSum
 from airflow_provider_hf_endpoints.hooks.handle import EndpointHandle
 from airflow_provider_hf_endpoints.hooks.misplaced import unreadable
-from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.kept import KeptAt, StoreError, service_name
 
 log = logging.getLogger(__name__)
 
@@ -116,9 +116,10 @@ class InferenceEndpointsHook(BaseHook):
         return EndpointsClient(**self._arguments(self._get_settings()))
 
     @property
-    def lease_path(self) -> str | None:
-        """Where leases on endpoints are kept, if the connection names a place."""
-        return self._get_settings().lease_path
+    def kept_at(self) -> KeptAt:
+        """Where the records of this connection's service are kept: leases, who started an endpoint, and costs."""
+        url = self.service_url
+        return KeptAt(self._get_settings().lease_path, "" if url == CONTROL_URL else service_name(url))
 
     @property
     def token(self) -> SecretStr:
@@ -367,7 +368,7 @@ class InferenceEndpointsHook(BaseHook):
         costs cannot be read.
         """
         try:
-            return CostRecords(self.lease_path).sum(dag_id, since, until)
+            return CostRecords(self.kept_at).sum(dag_id, since, until)
         except StoreError as error:
             raise InferenceEndpointError(f"Could not sum the costs of DAG {dag_id!r}. {error}") from error
 

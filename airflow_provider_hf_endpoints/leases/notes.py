@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from airflow_provider_hf_endpoints.kept import Document, StoreError, document_at
+from airflow_provider_hf_endpoints.kept import Document, KeptAt, StoreError, document_at
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,10 @@ def start_note(task_instance: Any, now: float, *, keep: bool = False) -> StartNo
 
 
 class StartNotes:
-    """The notes of one connection: an object each below `lease_path`, or an Airflow Variable each."""
+    """The notes of one connection: an object each below its path, or an Airflow Variable each."""
 
-    def __init__(self, lease_path: str | None) -> None:
-        self._path = lease_path
+    def __init__(self, kept_at: KeptAt) -> None:
+        self._at = kept_at
 
     def write(self, namespace: str, name: str, note: StartNote) -> None:
         """Note who starts the endpoint. Replaces the note of the start before."""
@@ -117,10 +117,11 @@ class StartNotes:
             log.warning("Could not remove the record of who started the endpoint: %s", error)
 
     def _document(self, namespace: str, name: str) -> Document:
+        of = self._at.key(namespace)
         return document_at(
-            self._path,
-            (_PLACE, namespace),
+            self._at,
+            (_PLACE, of),
             name,
-            key=f"{_PLACE}.{namespace}.{name}",
+            key=f"{_PLACE}.{of}.{name}",
             description="Who started a Hugging Face endpoint",
         )

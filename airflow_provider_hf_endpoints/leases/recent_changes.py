@@ -13,24 +13,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.kept import StoreError
+from airflow_provider_hf_endpoints.kept import KeptAt, StoreError
 from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, UNKNOWN, as_stopped, bills_nothing, new_lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 
 log = logging.getLogger(__name__)
 
 
-def note_lately(lease_path: str | None, namespace: str, name: str, state: str | None) -> None:
+def note_lately(kept_at: KeptAt, namespace: str, name: str, state: str | None) -> None:
     """Record the state to which a request sends the endpoint, None if it is deleted. A failure is a warning."""
     now = time.time()
     record = new_lease(BY_NO_USE, now, 1.0).leaving(now, state)
     try:
-        store_for(lease_path, namespace, name).write(replace(record, found=UNKNOWN))
+        store_for(kept_at, namespace, name).write(replace(record, found=UNKNOWN))
     except StoreError as error:
         log.warning("Could not record the change of endpoint %s for other runs: %s", name, error)
 
 
-def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> InferenceEndpoint:
+def as_left_lately(kept_at: KeptAt, endpoint: InferenceEndpoint) -> InferenceEndpoint:
     """The endpoint as a read shows it, or in the state to which a newer stop has sent it.
 
     Only `running` is doubted. If a read soon after a stop shows `pending` or `initializing`, another user has most
@@ -39,7 +39,7 @@ def as_left_lately(lease_path: str | None, endpoint: InferenceEndpoint) -> Infer
     if endpoint.status != InferenceEndpointStatus.RUNNING:
         return endpoint
     try:
-        leases = store_for(lease_path, endpoint.namespace, endpoint.name).read()
+        leases = store_for(kept_at, endpoint.namespace, endpoint.name).read()
     except StoreError as error:
         log.warning("Could not read whether another run just stopped endpoint %s: %s", endpoint.name, error)
         return endpoint

@@ -16,29 +16,30 @@ from typing import Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, AirflowRuntimeError, state_word
+from airflow_provider_hf_endpoints.kept import KeptAt
 from airflow_provider_hf_endpoints.leases.holders import index_of_holder, run_of_holder, task_of_holder
 from airflow_provider_hf_endpoints.leases.records import Lease
 
 _ENDED = frozenset({"success", "failed"})
 
 
-def origin_of(lease_path: str | None) -> str:
+def origin_of(kept_at: KeptAt) -> str:
     """The identity of this Airflow among those that share a lease path; "" if no path is shared."""
-    return "" if lease_path is None else str(conf.get("api", "base_url", fallback="") or "")
+    return "" if kept_at.path is None else str(conf.get("api", "base_url", fallback="") or "")
 
 
 class RunStates:
     """What Airflow says of DAG runs.
 
     :param task_instance: the task SDK's, which asks Airflow; None if Airflow cannot be asked
-    :param lease_path: the connection's
+    :param kept_at: where the connection's leases are
     """
 
-    def __init__(self, task_instance: Any, lease_path: str | None) -> None:
+    def __init__(self, task_instance: Any, kept_at: KeptAt) -> None:
         self._ask = getattr(task_instance, "get_dagrun_state", None)
         self._ask_tasks = getattr(task_instance, "get_task_states", None)
         self._ask_dag = getattr(task_instance, "get_dag", None)  # None on Airflow 3.0
-        self._origin = origin_of(lease_path)
+        self._origin = origin_of(kept_at)
 
     def ended(self, dag_id: str, run_id: str) -> bool | None:
         """Whether the run has ended; None where this Airflow does not know it, or does not say."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_hf_endpoints.kept import Records, StoreError, separate_records_at
+from airflow_provider_hf_endpoints.kept import KeptAt, Records, StoreError, separate_records_at
 from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease, holder_key, others
 from airflow_provider_hf_endpoints.leases.runs import RunStates
 
@@ -116,13 +116,14 @@ def _merged(stored: Mapping[str, Lease]) -> list[Lease]:
     return list(own.values())
 
 
-def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
+def store_for(kept_at: KeptAt, namespace: str, name: str) -> LeaseStore:
     """The store that a connection names (`lease_path` in its extra), or else Airflow Variables."""
+    of = kept_at.key(namespace)
     return KeptLeases(
         separate_records_at(
-            lease_path,
-            (namespace, name),
-            key=f"hf_endpoints_leases.{namespace}.{name}",
+            kept_at,
+            (of, name),
+            key=f"hf_endpoints_leases.{of}.{name}",
             description="Who uses a Hugging Face endpoint (leases)",
             known=(holder_key(BY_NO_USE),),
         )
@@ -130,22 +131,22 @@ def store_for(lease_path: str | None, namespace: str, name: str) -> LeaseStore:
 
 
 def other_leases(
-    lease_path: str | None, namespace: str, name: str, holder: str | None, task_instance: Any = None
+    kept_at: KeptAt, namespace: str, name: str, holder: str | None, task_instance: Any = None
 ) -> list[Lease]:
     """The live leases of others on an endpoint, without those of ended DAG runs. Raises `StoreError`.
 
     :param holder: the caller's own holder; None for a caller without a lease
     :param task_instance: the task SDK's, which asks Airflow whether the runs of the leases have ended
     """
-    live = others(store_for(lease_path, namespace, name).read(), holder or "", time.time())
-    over = RunStates(task_instance, lease_path).over(live)
+    live = others(store_for(kept_at, namespace, name).read(), holder or "", time.time())
+    over = RunStates(task_instance, kept_at).over(live)
     return [each for each in live if each.holder not in over]
 
 
-def other_users(lease_path: str | None, namespace: str, name: str, holder: str, task_instance: Any = None) -> list[str]:
+def other_users(kept_at: KeptAt, namespace: str, name: str, holder: str, task_instance: Any = None) -> list[str]:
     """The other holders of live leases on an endpoint, in words. One unknown holder if the leases cannot be read."""
     try:
-        return [each.who for each in other_leases(lease_path, namespace, name, holder, task_instance)]
+        return [each.who for each in other_leases(kept_at, namespace, name, holder, task_instance)]
     except StoreError as error:
         log.warning("Could not read the leases of endpoint %s: %s", name, error)
         return ["unknown holder (the leases cannot be read)"]

@@ -188,9 +188,9 @@ class _Facts:
 
     def __init__(self, hook: InferenceEndpointsHook, task_instance: Any) -> None:
         self._client = hook.get_conn()
-        self._lease_path = hook.lease_path
-        self._notes = StartNotes(hook.lease_path)
-        self._runs = RunStates(task_instance, hook.lease_path)
+        self._kept_at = hook.kept_at
+        self._notes = StartNotes(hook.kept_at)
+        self._runs = RunStates(task_instance, hook.kept_at)
 
     def known(self, endpoint: InferenceEndpoint, rule: SweepRule) -> Known:
         """The facts for the verdict. For endpoints that are left alone anyway, only few requests are made."""
@@ -238,16 +238,16 @@ class _Facts:
         """Switch it off, and on again where somebody has begun to use it meanwhile. What was done."""
         place = (endpoint.namespace, endpoint.name)
         done = self._client.release(endpoint.name, action, namespace=endpoint.namespace)
-        note_lately(self._lease_path, *place, state_after(action, None))
+        note_lately(self._kept_at, *place, state_after(action, None))
         leases = self._leases(*place) or []
         live = [lease for lease in leases if lease.is_live(time.time())]
         over = self._runs.over(live)
         users = [lease.who for lease in live if lease.holder not in over]
         if not users or action == "delete":
-            forget_unheld(self._lease_path, *place, leases, [lease for lease in live if lease.holder not in over])
+            forget_unheld(self._kept_at, *place, leases, [lease for lease in live if lease.holder not in over])
             return done
         self._client.resume_inference_endpoint(endpoint.name, namespace=endpoint.namespace)
-        note_lately(self._lease_path, *place, InferenceEndpointStatus.RUNNING)
+        note_lately(self._kept_at, *place, InferenceEndpointStatus.RUNNING)
         return f"{done}, and resumed, because {', '.join(users)} began to use it meanwhile"
 
     def pending(self, endpoint: InferenceEndpoint, span: timedelta) -> bool | None:
@@ -264,7 +264,7 @@ class _Facts:
 
     def _leases(self, namespace: str, name: str) -> list[Lease] | None:
         try:
-            return store_for(self._lease_path, namespace, name).read()
+            return store_for(self._kept_at, namespace, name).read()
         except StoreError:
             return None
 

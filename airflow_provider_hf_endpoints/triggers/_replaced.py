@@ -38,7 +38,7 @@ async def look_before_release(
 
     def read() -> StartNote | None:
         with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
-            return StartNotes(hook.lease_path).read(namespace, name, run=run)
+            return StartNotes(hook.kept_at).read(namespace, name, run=run)
 
     try:
         note = await asyncio.wait_for(sync_to_async(read)(), _LOOK)

@@ -235,7 +235,7 @@ class InferenceEndpointTrigger(BaseTrigger):
 
         def look() -> list[str]:
             with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-                return other_users(hook.lease_path, namespace, self.endpoint, holder)
+                return other_users(hook.kept_at, namespace, self.endpoint, holder)
 
         return await sync_to_async(look)()
 

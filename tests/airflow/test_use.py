@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
+from airflow_provider_hf_endpoints.kept import KeptAt, service_name
 from dev.local_airflow import LocalAirflow
 from dev.task_processes import task_process
 from tests.airflow.cases import actions, state
@@ -215,14 +216,15 @@ def test_the_worker_of_the_start_is_killed(airflow: LocalAirflow, emulator: Emul
 @pytest.mark.extended
 def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, tmp_path: Path) -> None:
     """The first to end leaves it to the second, which pauses it. The leases were in Airflow Variables, and are gone."""
+    prefix = f"hf_endpoints_leases.{KeptAt(service=service_name(emulator.url)).key('acme')}.use-shared."
     first = working(airflow, emulator, "use-shared", tmp_path / "first")
     second = working(airflow, emulator, "use-shared", tmp_path / "second")
-    assert len(airflow.api.variable_keys("hf_endpoints_leases.acme.use-shared.")) >= 2
+    assert len(airflow.api.variable_keys(prefix)) >= 2
     (tmp_path / "first").touch()
     assert airflow.wait_for_run(DAG, first) == "success", messages(airflow, DAG, first)
     assert ([], "running") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
     (tmp_path / "second").touch()
     assert airflow.wait_for_run(DAG, second) == "success", messages(airflow, DAG, second)
     assert (["pause"], "paused") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
-    assert [] == airflow.api.variable_keys("hf_endpoints_leases.acme.use-shared.")
+    assert [] == airflow.api.variable_keys(prefix)
     assert "can't" not in messages(airflow, DAG, second)

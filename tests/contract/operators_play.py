@@ -20,6 +20,8 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.emulator.service.clock import Clock
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import KeptAt
 from airflow_provider_hf_endpoints.operators.endpoints import CreateInferenceEndpointOperator
 
 TOKEN = "hf_OperatorsTestsSecretToken"
@@ -85,6 +87,11 @@ def connect(monkeypatch: pytest.MonkeyPatch, emulator: Emulator, token: str = TO
     """The default connection, in the environment, so that no database of Airflow is needed."""
     connection = {"conn_type": "hf_endpoints", "host": emulator.url, "password": token, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT", json.dumps(connection))
+
+
+def kept_at() -> KeptAt:
+    """Where the tasks with the default connection keep their records."""
+    return InferenceEndpointsHook().kept_at
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 from upath import UPath
 
-from airflow_provider_hf_endpoints.kept import StoreError, attempts, paths, variables
+from airflow_provider_hf_endpoints.kept import KeptAt, StoreError, attempts, paths, variables
 from airflow_provider_hf_endpoints.leases import runs
 from airflow_provider_hf_endpoints.leases.protocol import (
     Ended,
@@ -56,16 +56,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
     """Leases of one endpoint in each place. A call of Variables takes up to 40 ms."""
     if request.param == "folder":
-        yield partial(store_for, f"file://{tmp_path}", "acme", "demo")
+        yield partial(store_for, KeptAt(f"file://{tmp_path}"), "acme", "demo")
     elif request.param in OBJECT_STORES:
         with object_store(request.param, monkeypatch) as objects:
             # Airflow's own path finds a storage by a provider that is not installed here.
             monkeypatch.setattr(paths, "ObjectStoragePath", partial(UPath, **objects.folder.storage_options))
-            yield partial(store_for, str(objects.folder), "acme", "demo")
+            yield partial(store_for, KeptAt(str(objects.folder)), "acme", "demo")
     else:
         stand_in = Variables(slow=0.01)
         monkeypatch.setattr(variables, "Variable", OldVariables(stand_in) if "3.0" in request.param else stand_in)
-        yield partial(store_for, None, "acme", "demo")
+        yield partial(store_for, KeptAt(), "acme", "demo")
 
 
 class Endpoint:
@@ -190,15 +190,15 @@ def test_what_is_no_lease_is_an_error_and_not_nobody(tmp_path: Path) -> None:
     (tmp_path / "acme" / "demo").mkdir(parents=True)
     (tmp_path / "acme" / "demo" / "x.json").write_text('{"holder": "x"}')
     with pytest.raises(StoreError, match=r"lease 'x': it contains \{'holder': 'x'\}"):
-        store_for(path, "acme", "demo").read()
-    assert ["unknown holder (the leases cannot be read)"] == other_users(path, "acme", "demo", "me")
+        store_for(KeptAt(path), "acme", "demo").read()
+    assert ["unknown holder (the leases cannot be read)"] == other_users(KeptAt(path), "acme", "demo", "me")
 
 
 def test_a_store_that_does_not_show_what_was_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one's own record is missing, those of others may be: an empty answer is not believed."""
     stand_in = Variables()
     monkeypatch.setattr(variables, "Variable", stand_in)
-    store = store_for(None, "acme", "demo")
+    store = store_for(KeptAt(), "acme", "demo")
     store.write(new_lease("a", time.time(), 1.0))
     monkeypatch.setattr(stand_in, "keys", lambda prefix=None: [])
     with pytest.raises(StoreError, match="read back differ from those written"):
@@ -228,7 +228,7 @@ def test_a_lease_whose_acquire_has_failed_is_nobody_s() -> None:
     names = ("failed", "mapped [1]", "mapped [2]", "works", "unknown")
     leases = {name: new_lease(f"nightly r1 {name}", 0.0, 1.0) for name in names}
     told = asked({"r1": "running"}, failed="failed", mapped_1="upstream_failed", mapped_2="success", works="running")
-    over = RunStates(told, None).over(leases.values())
+    over = RunStates(told, KeptAt()).over(leases.values())
     assert {leases["failed"].holder, leases["mapped [1]"].holder} == over
 
 
@@ -239,20 +239,20 @@ def test_leases_of_ended_runs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     leases["other"] = replace(new_lease("nightly done use.acquire [3]", 0.0, 1.0), origin="https://other")
     leases["person"] = new_lease("somebody", 0.0, 1.0)
-    states = RunStates(asked({"done": "success", "failed": "failed", "goes-on": "running"}), "s3://leases")
+    states = RunStates(asked({"done": "success", "failed": "failed", "goes-on": "running"}), KeptAt("s3://leases"))
     assert {leases["done"].holder, leases["failed"].holder} == states.over(leases.values())
-    assert frozenset() == RunStates(None, None).over(leases.values())
+    assert frozenset() == RunStates(None, KeptAt()).over(leases.values())
 
 
 def test_who_shares_a_path_is_told_apart_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two deployments of one DAG have runs of the same name. Variables are one deployment's own."""
     monkeypatch.setattr(runs, "conf", SimpleNamespace(get=lambda *names, fallback: "https://airflow.acme.org"))
-    assert ("https://airflow.acme.org", "") == (runs.origin_of("s3://leases"), runs.origin_of(None))
+    assert ("https://airflow.acme.org", "") == (runs.origin_of(KeptAt("s3://leases")), runs.origin_of(KeptAt()))
 
 
 def test_other_users_are_asked_for_with_their_runs(tmp_path: Path) -> None:
     """The lease of a crashed run does not count."""
     path = f"file://{tmp_path}"
-    store_for(path, "acme", "demo").write(new_lease("nightly r1 use.acquire", time.time(), 3600.0))
-    assert ["nightly r1 use.acquire"] == other_users(path, "acme", "demo", "me")
-    assert [] == other_users(path, "acme", "demo", "me", asked({"r1": "failed"}))
+    store_for(KeptAt(path), "acme", "demo").write(new_lease("nightly r1 use.acquire", time.time(), 3600.0))
+    assert ["nightly r1 use.acquire"] == other_users(KeptAt(path), "acme", "demo", "me")
+    assert [] == other_users(KeptAt(path), "acme", "demo", "me", asked({"r1": "failed"}))

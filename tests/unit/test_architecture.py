@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "links": {"_http", "_airflow", "endpoints", "hooks"},
     "assets": {"endpoints"},
     "leases": {"_airflow", "endpoints", "kept"},
-    "ownership": {"_airflow", "endpoints", "leases"},
+    "ownership": {"_airflow", "endpoints", "kept", "leases"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases", "ownership"},
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),

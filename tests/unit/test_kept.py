@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -16,13 +17,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import (
+    KeptAt,
     Records,
     SharedVariable,
     StoreError,
     attempts,
     document_at,
     separate_records_at,
+    service_name,
     variables,
 )
 from airflow_provider_hf_endpoints.kept.variables import VariableDocument
@@ -54,7 +58,7 @@ def old(monkeypatch: pytest.MonkeyPatch, stand_in: Variables) -> Variables:
 
 
 def separate(path: str | None = None) -> Records:
-    return separate_records_at(path, ("folder",), **PLACE)
+    return separate_records_at(KeptAt(path), ("folder",), **PLACE)
 
 
 def shared() -> SharedVariable:
@@ -235,7 +239,7 @@ def test_no_variable_is_left_of_records_that_are_gone(
     """The list neither; and a key that is known needs none."""
     if airflow == "3.0":
         request.getfixturevalue("old")
-    records = separate_records_at(None, (), **PLACE, known=["fixed"])
+    records = separate_records_at(KeptAt(), (), **PLACE, known=["fixed"])
     for key in ("one", "two", "fixed"):
         records.write(key, key)
     assert {"one": "one", "two": "two", "fixed": "fixed"} == records.read()
@@ -262,7 +266,7 @@ def test_a_place_that_fails_says_which(stand_in: Variables, tmp_path: Path) -> N
     with pytest.raises(StoreError, match=r"'all\.in\.one' cannot be read: ConnectionError: no API server \(last of 4"):
         shared().read()
     (tmp_path / "file").touch()
-    document = document_at(f"file://{tmp_path}/file", (), "note", key="k", description="d")
+    document = document_at(KeptAt(f"file://{tmp_path}/file"), (), "note", key="k", description="d")
     with pytest.raises(StoreError, match=r"note\.json cannot be written"):
         document.write({})
 
@@ -275,7 +279,7 @@ def test_what_cannot_be_read_is_no_empty_place(stand_in: Variables, tmp_path: Pa
     stand_in.values["k"] = '{"half'
     for path in (None, f"file://{tmp_path}"):
         with pytest.raises(StoreError, match=r"'k'|note\.json"):
-            document_at(path, (), "note", key="k", description="d").read()
+            document_at(KeptAt(path), (), "note", key="k", description="d").read()
     with pytest.raises(StoreError, match=r"one\.json cannot be read"):
         separate(f"file://{tmp_path}").read()
 
@@ -340,3 +344,36 @@ def test_a_killed_writer_leaves_the_record_as_it_was(tmp_path: Path) -> None:
         assert 100_000 == len(separate(folder).read()["writer-0"]["large"])
     separate(folder).remove(["writer-0"])
     assert [] == list((tmp_path / "folder").iterdir())
+
+
+def test_a_key_names_the_service_but_for_hugging_faces_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records at Hugging Face have the keys that they always had."""
+    keys = {}
+    for host in (
+        "",
+        "https://api.endpoints.huggingface.cloud/v2/",
+        "http://127.0.0.1:8080",
+        "https://gate.acme.org/hf",
+    ):
+        connection = {"conn_type": "hf_endpoints", "host": host, "password": "hf_x"}
+        monkeypatch.setenv("AIRFLOW_CONN_HF_ENDPOINTS_DEFAULT", json.dumps(connection))
+        keys[host] = InferenceEndpointsHook().kept_at.key("acme")
+    assert ["acme", "acme", "acme@127.0.0.1_8080", "acme@gate.acme.org_6a95a608"] == list(keys.values())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://gate.acme.org", "https://GATE.acme.org:443/", True),
+        ("http://gate.acme.org:80", "https://gate.acme.org", True),
+        ("http://127.0.0.1:1", "http://127.0.0.1:2", False),
+        ("https://gate.acme.org/one", "https://gate.acme.org/two", False),
+        (f"https://{'a' * 61}.org", f"https://{'a' * 62}.org", False),
+        ("http://[::1]:1", "http://[::2]:1", False),
+    ],
+)
+def test_a_services_name_is_its_address(one: str, other: str, same: bool) -> None:
+    """In letters that a file's name and a Variable's key may have, and not longer than a key allows."""
+    names = service_name(one), service_name(other)
+    assert same == (names[0] == names[1])
+    assert all(re.fullmatch(r"[\w.-]{1,80}", name) for name in names)

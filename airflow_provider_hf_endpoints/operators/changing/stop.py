@@ -232,7 +232,7 @@ class _Stopping(Action):
         log.info("Endpoint %s/%s: %s; it is %s.", endpoint.namespace, endpoint.name, self._stop.did, endpoint.status)
         # Behind the request, which no lease store may delay: a start meanwhile must not trust a read that lags.
         state = None if stop.gone else stop.goal_states[0]
-        note_lately(hook.lease_path, endpoint.namespace, endpoint.name, state)
+        note_lately(hook.kept_at, endpoint.namespace, endpoint.name, state)
         self._namespace = endpoint.namespace
         tell_cost(self._endpoint, self._context, cost)
         return Sent(endpoint, self._began, self._stop.goal_states)
@@ -254,4 +254,4 @@ class _Stopping(Action):
         if not seen_gone or self._namespace is None:
             return
         with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
-            forget_deleted(hook.lease_path, self._namespace, self._endpoint.name, self._began)
+            forget_deleted(hook.kept_at, self._namespace, self._endpoint.name, self._began)

@@ -78,7 +78,7 @@ def tell_cost(endpoint: EndpointRef, context: Context, cost: Cost | None) -> Non
         send_cost(context, cost)
     with _only_warning("Could not store the cost for sums over runs"):
         with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
-            records = CostRecords(hook.lease_path)
+            records = CostRecords(hook.kept_at)
         records.write(str(dag_run.dag_id), str(dag_run.run_id), cost)
 
 

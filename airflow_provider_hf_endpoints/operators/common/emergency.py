@@ -105,7 +105,7 @@ class EmergencyRelease:
         namespace = self._namespace()
         if self._run is None or namespace is None or not self._may_act:
             return
-        note = StartNotes(hook.lease_path).read(namespace, self._endpoint.name, run=self._run)
+        note = StartNotes(hook.kept_at).read(namespace, self._endpoint.name, run=self._run)
         self.note = note or self.note
 
     def prepare_again(self) -> None:
@@ -182,7 +182,7 @@ class EmergencyRelease:
         """
         namespace = self._namespace()
         if self._hook is not None and namespace is not None:
-            note_lately(self._hook.lease_path, namespace, self._endpoint.name, state_after(policy, None))
+            note_lately(self._hook.kept_at, namespace, self._endpoint.name, state_after(policy, None))
 
     def error(self) -> TaskKilledError:
         """What a killed task raises."""

@@ -78,7 +78,7 @@ class Holders:
         try:
             held = self._others(hook)
             if held:
-                store_for(hook.lease_path, *self._place(hook)).write(self._note(hook, state))
+                store_for(hook.kept_at, *self._place(hook)).write(self._note(hook, state))
         except StoreError as error:
             log.warning("Could not read who else uses endpoint %s: %s", self._endpoint.name, error)
             return False
@@ -97,10 +97,10 @@ class Holders:
 
     def _others(self, hook: InferenceEndpointsHook) -> list[Lease]:
         mine = self._mine
-        held = other_leases(hook.lease_path, *self._place(hook), None if mine is None else mine.holder, self._ti)
+        held = other_leases(hook.kept_at, *self._place(hook), None if mine is None else mine.holder, self._ti)
         if mine is not None:
             return held
-        origin = origin_of(hook.lease_path)
+        origin = origin_of(hook.kept_at)
         return [each for each in held if each.origin not in ("", origin) or not self._was_taken_before(each)]
 
     def _was_taken_before(self, lease: Lease) -> bool:
@@ -112,7 +112,7 @@ class Holders:
     def _note(self, hook: InferenceEndpointsHook, state: str) -> Lease:
         """The state to restore, as the record of a former holder."""
         who = holder_name(*self._run(), str(getattr(self._ti, "task_id", "")), getattr(self._ti, "map_index", None))
-        lease = new_lease(who, time.time(), 1.0, origin=origin_of(hook.lease_path))
+        lease = new_lease(who, time.time(), 1.0, origin=origin_of(hook.kept_at))
         return replace(lease, found=state, left=True)
 
     def _run(self) -> tuple[str, str]:
@@ -127,7 +127,7 @@ def is_replaced(hook: InferenceEndpointsHook, namespace: str, name: str, *, run:
 
     :param run: DAG and run: a start by any other says nothing; None for any start
     """
-    note = StartNotes(hook.lease_path).read(namespace, name, run=run)
+    note = StartNotes(hook.kept_at).read(namespace, name, run=run)
     if note is None:
         return False
     try:

@@ -235,12 +235,12 @@ class Start(Guard):
         if not self._begins:
             self._read_note(hook)
         if self.budget.is_set and self.budget.account is None:
-            self.budget.open(*self.ownership.notes(hook.lease_path, *self._place(hook)), time.time())
+            self.budget.open(*self.ownership.notes(hook.kept_at, *self._place(hook)), time.time())
         lease = None if self._acquired is None else self._acquired.held
         if lease is not None:
             self._holder = lease.holder
             # Read now: a signal handler cannot. A kill must not stop an endpoint in use; the release checks again.
-            if other_users(hook.lease_path, *self._place(hook), lease.holder):
+            if other_users(hook.kept_at, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
 
     def take_up(self, hook: InferenceEndpointsHook, found: InferenceEndpoint) -> bool:
@@ -259,7 +259,7 @@ class Start(Guard):
         acquired = self._acquired
         lease = None if acquired is None else acquired.held
         if acquired is None or lease is None or acquired.found not in NEEDS_RESUME or seen.status in NEEDS_RESUME:
-            return as_left_lately(hook.lease_path, seen)
+            return as_left_lately(hook.kept_at, seen)
         if time.time() - lease.acquired > READ_LAG:
             return seen
         return seen.model_copy(update={"status": acquired.found})  # a resume of a running endpoint does nothing
@@ -285,7 +285,7 @@ class Start(Guard):
         if resumed is not None:
             self.ownership.note_resume(resumed)
         self._note_start(hook)
-        note_lately(hook.lease_path, *self._place(hook), InferenceEndpointStatus.RUNNING)
+        note_lately(hook.kept_at, *self._place(hook), InferenceEndpointStatus.RUNNING)
         try:
             yield
         except ServiceUnreachableError:
@@ -318,7 +318,7 @@ class Start(Guard):
     def _note_start(self, hook: InferenceEndpointsHook) -> None:
         self.emergency.note = self.ownership.note
         if self.ownership.notes_starts:
-            self.ownership.note_start(hook.lease_path, *self._place(hook), self.budget.stored())
+            self.ownership.note_start(hook.kept_at, *self._place(hook), self.budget.stored())
 
     def _tell_intent(self) -> None:
         """Keep an endpoint that already ran from now on, because its starter may be done with it."""

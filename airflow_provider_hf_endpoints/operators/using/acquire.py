@@ -124,7 +124,7 @@ class AcquireInferenceEndpointOperator(KnownArguments, BaseOperator):
             raise error.with_advice(advice) from error.__cause__
 
     def _take(self, hook: InferenceEndpointsHook, namespace: str, context: Context) -> Lease:
-        origin, seconds = origin_of(hook.lease_path), self.lease_seconds
+        origin, seconds = origin_of(hook.kept_at), self.lease_seconds
         mine = new_lease(_who(context), time.time(), seconds, first=self.max_startup, origin=origin)
         held = LeasedEndpoint(hook, namespace, self.endpoint, context["ti"])
         try:

@@ -58,8 +58,8 @@ class LeasedEndpoint:
     ) -> None:
         self.name, self.namespace = name, namespace
         self.client: EndpointsClient = hook.get_conn()
-        self.store = store_for(hook.lease_path, namespace, name)
-        self._runs = RunStates(task_instance, hook.lease_path)
+        self.store = store_for(hook.kept_at, namespace, name)
+        self._runs = RunStates(task_instance, hook.kept_at)
         self._switch_off = switch_off
         self.did: Release = "none"
 
@@ -137,7 +137,7 @@ def renewing(hook: InferenceEndpointsHook, endpoint: Any) -> Iterator[None]:
         yield
         return
     try:
-        store = store_for(hook.lease_path, endpoint.lease["namespace"], endpoint.lease["name"])
+        store = store_for(hook.kept_at, endpoint.lease["namespace"], endpoint.lease["name"])
     except StoreError as error:
         log.warning("Could not renew the lease on endpoint %s: %s", endpoint.endpoint, error)
         yield
@@ -177,6 +177,6 @@ def renew_acquired(acquired: Acquired, hf_endpoints_conn_id: str) -> None:
         return
     with InferenceEndpointsHook(hf_endpoints_conn_id) as hook:
         try:
-            renew(store_for(hook.lease_path, acquired.namespace, acquired.name), lease)
+            renew(store_for(hook.kept_at, acquired.namespace, acquired.name), lease)
         except StoreError as error:
             log.warning("Could not renew the lease on endpoint %s: %s", acquired.name, error)

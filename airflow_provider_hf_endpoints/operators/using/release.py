@@ -294,7 +294,7 @@ class _Releasing(Action):
                     forget(mine, time.time)
                 )
                 if seen_gone and after_use(self._policy, self._acquired.found) == "delete":
-                    StartNotes(hook.lease_path).remove(self._acquired.namespace, endpoint.name, before=self._began)
+                    StartNotes(hook.kept_at).remove(self._acquired.namespace, endpoint.name, before=self._began)
         except StoreError as error:
             log.warning("Could not remove old leases of endpoint %s: %s", endpoint.name, error)
 
@@ -317,7 +317,7 @@ class _Releasing(Action):
         """The start has noted this too, if it started something."""
         note = start_note(self._context["ti"], time.time(), keep=True)
         if note is not None:
-            StartNotes(hook.lease_path).write(self._acquired.namespace, self._endpoint.name, note)
+            StartNotes(hook.kept_at).write(self._acquired.namespace, self._endpoint.name, note)
 
     def _release_when_quiet(self, hook: InferenceEndpointsHook, held: LeasedEndpoint, why: Exception) -> Release:
         """Without leases, only the service knows whether somebody else uses the endpoint. Returns what was done."""

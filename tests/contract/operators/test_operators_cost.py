@@ -21,6 +21,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointErro
 from airflow_provider_hf_endpoints.hooks.cost_ledger import Entry, Figures, Ledger
 from airflow_provider_hf_endpoints.hooks.cost_records import CostRecords
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
+from airflow_provider_hf_endpoints.kept import KeptAt
 from airflow_provider_hf_endpoints.operators.common.cost_report import report_cost, work_of
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.operators.endpoints import (
@@ -341,7 +342,7 @@ def cost_at(stop: datetime) -> Cost:
 def test_a_dag_of_many_runs_and_months_stays_summable(variables: Variables) -> None:
     """A report that is repeated counts once. A run that is cleared in the next month costs again, and its rows count
     once; another DAG with a like name has its own."""
-    records = CostRecords(None)
+    records = CostRecords(KeptAt())
     moments = [datetime(2026, month, 28, tzinfo=UTC) for month in (9, 10, 11)]
     for number, stop in enumerate(moments * 10):
         records.write("a dag/with signs", f"run {number}", cost_at(stop))
@@ -380,10 +381,10 @@ def test_an_endpoint_that_is_deleted_and_created_again_counts_twice(
 def test_a_dag_with_the_longest_id_has_a_variable(variables: Variables) -> None:
     """Its key has at most the 250 characters that Airflow takes, and says its own DAG only."""
     for dag_id in ("x" * 250, "x" * 249 + "y"):
-        CostRecords(None).write(dag_id, "run", cost_at(datetime(2026, 11, 28, tzinfo=UTC)))
+        CostRecords(KeptAt()).write(dag_id, "run", cost_at(datetime(2026, 11, 28, tzinfo=UTC)))
     assert 2 == len(variables.values)
     assert max(map(len, variables.values)) <= 250
-    assert 1 == CostRecords(None).sum("x" * 250, None, None).runs
+    assert 1 == CostRecords(KeptAt()).sum("x" * 250, None, None).runs
 
 
 @pytest.mark.parametrize("airflow", ["3.3", "3.0"])
@@ -402,16 +403,16 @@ def test_releases_at_the_same_moment_lose_no_cost(
     if airflow == "3.0":
         monkeypatch.setattr(kept.variables, "Variable", OldVariables(variables))
     with ThreadPoolExecutor(20) as pool:
-        for each in [pool.submit(CostRecords(None).write, "costs", f"run {n}", cost_at(stop)) for n in range(20)]:
+        for each in [pool.submit(CostRecords(KeptAt()).write, "costs", f"run {n}", cost_at(stop)) for n in range(20)]:
             each.result()
-    assert (420, 420.0) == ((total := CostRecords(None).sum("costs", None, None)).runs, total.usd)
+    assert (420, 420.0) == ((total := CostRecords(KeptAt()).sum("costs", None, None)).runs, total.usd)
 
 
 def test_a_variable_of_something_else_is_an_error(variables: Variables) -> None:
     """It is neither read as no costs nor written over."""
     variables.values["hf_endpoints_costs.costs"] = '{"2026-11": true}'
     with pytest.raises(kept.StoreError, match=r"'hf_endpoints_costs\.costs' does not contain costs.*Delete it"):
-        CostRecords(None).write("costs", "run", cost_at(datetime(2026, 11, 28, tzinfo=UTC)))
+        CostRecords(KeptAt()).write("costs", "run", cost_at(datetime(2026, 11, 28, tzinfo=UTC)))
     assert {"hf_endpoints_costs.costs": '{"2026-11": true}'} == variables.values
 
 
@@ -431,3 +432,10 @@ def _sum_can_not_be_read() -> None:
         ),
     ):
         hook.sum_costs("costs")
+
+
+def test_the_costs_of_an_emulator_are_not_those_of_the_service(variables: Variables) -> None:
+    """A DAG that ran on both has two sums, each for the connection that is asked."""
+    on_emulator = KeptAt(service="127.0.0.1_8080")
+    CostRecords(on_emulator).write("costs", "run", cost_at(datetime(2026, 11, 28, tzinfo=UTC)))
+    assert (0, 1) == tuple(CostRecords(at).sum("costs", None, None).runs for at in (KeptAt(), on_emulator))

@@ -116,7 +116,7 @@ def test_a_release_stops_its_own_endpoint(emulator: Emulator, how: str) -> None:
     use.acquire()
     use.create() if how == "create" else use.resume()
     with InferenceEndpointsHook() as hook:
-        StartNotes(hook.lease_path).remove("acme", "demo", before=time.time() + 1)
+        StartNotes(hook.kept_at).remove("acme", "demo", before=time.time() + 1)
     use.release()
     assert "paused" == state(emulator)
 

@@ -31,6 +31,7 @@ from tests.contract.operators_play import (
     TaskInstance,
     connect,
     create,
+    kept_at,
     new_context,
     received,
     run,
@@ -110,7 +111,7 @@ def test_it_switches_off_what_is_left_over(emulator: Emulator, leases: Path, act
     started("left-over")
     started("busy")
     note = StartNote("nightly", "r2", "create", time.time())
-    StartNotes(str(leases)).write("acme", "busy", note)
+    StartNotes(kept_at()).write("acme", "busy", note)
     report = sweep(InRun(r1="failed", r2="running"), only_report="False", action=action)
     assert (report["left-over"]["verdict"], report["busy"]["verdict"]) == ("sweep", "leave")
     assert report["busy"]["reason"] == "the run of nightly/r2/create is still active"
@@ -170,7 +171,7 @@ def test_patterns_and_namespaces_that_come_as_one_text(emulator: Emulator) -> No
 def test_a_live_lease_protects_and_an_expired_one_does_not(emulator: Emulator, leases: Path) -> None:
     """Somebody else's run may use the endpoint that this run has started."""
     started("shared")
-    store = store_for(str(leases), "acme", "shared")
+    store = store_for(kept_at(), "acme", "shared")
     store.write(new_lease("other/r9/group", time.time(), 600.0))
     assert sweep()["shared"]["reason"] == "in use by other/r9/group"
     store.write(new_lease("other/r9/group", time.time() - 7200, 600.0))
@@ -187,7 +188,7 @@ def test_who_begins_to_use_it_meanwhile_gets_it_back(
 
     def release_late(self: EndpointsClient, name: str, policy: Any, **given: Any) -> str:
         done = release(self, name, policy, **given)
-        store_for(str(leases), "acme", name).write(new_lease("nightly r9 use.acquire", time.time(), 600.0))
+        store_for(kept_at(), "acme", name).write(new_lease("nightly r9 use.acquire", time.time(), 600.0))
         return done
 
     monkeypatch.setattr(EndpointsClient, "release", release_late)
@@ -199,7 +200,7 @@ def test_who_begins_to_use_it_meanwhile_gets_it_back(
 def test_a_live_lease_of_a_run_that_has_ended_protects_nobody(emulator: Emulator, leases: Path) -> None:
     """Airflow skips the release of a run that `dagrun_timeout` ends: its lease would hold for hours more."""
     started("forgotten")
-    store_for(str(leases), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
+    store_for(kept_at(), "acme", "forgotten").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     assert sweep()["forgotten"]["reason"] == "the run of nightly/r1/create has ended"
     assert sweep(InRun(r1="running"))["forgotten"]["reason"] == "in use by nightly r1 use.acquire"
 
@@ -208,7 +209,7 @@ def test_a_run_of_a_dag_that_is_switched_off_is_told(emulator: Emulator, leases:
     """Its release waits and the endpoint bills: by the note of the start, and by the lease of a use."""
     started("noted")
     started("held")
-    store_for(str(leases), "acme", "held").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
+    store_for(kept_at(), "acme", "held").write(new_lease("nightly r1 use.acquire", time.time(), 21600.0))
     report = sweep(WithDags(r1="running"))
     said = "The DAG nightly is paused, so Airflow does not start the release"
     for name in ("noted", "held"):
@@ -231,7 +232,7 @@ def test_what_a_crashed_use_has_found_running_is_left_running(
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("theirs", **MODEL)
     lease = replace(new_lease("nightly r7 use.acquire", time.time() - 7200, 600.0), found=found)
-    store_for(str(leases), "acme", "theirs").write(lease)
+    store_for(kept_at(), "acme", "theirs").write(lease)
     assert sweep()["theirs"]["verdict"] == verdict
 
 
@@ -239,7 +240,7 @@ def test_a_note_of_an_earlier_start_says_nothing(emulator: Emulator, leases: Pat
     """The task's run ended long ago; who resumed the endpoint today noted nothing, and may be a person."""
     with EndpointsClient(TOKEN, base_url=emulator.url) as client:
         client.create_inference_endpoint("mine", **MODEL)
-    StartNotes(str(leases)).write("acme", "mine", StartNote(**RUN, at=time.time() - 86_400))
+    StartNotes(kept_at()).write("acme", "mine", StartNote(**RUN, at=time.time() - 86_400))
     wait_until(emulator, "mine", lambda: states(emulator)["mine"] == "running")
     assert sweep()["mine"]["reason"] == "this provider did not start it"
 

@@ -36,6 +36,7 @@ from tests.contract.operators_play import (
     TaskInstance,
     connect,
     create,
+    kept_at,
     new_context,
     run,
     state,
@@ -88,7 +89,7 @@ def paused(emulator: Emulator, *names: str) -> None:
 
 
 def note_of(leases: Path, name: str) -> StartNote:
-    note = StartNotes(str(leases)).read("acme", name)
+    note = StartNotes(kept_at()).read("acme", name)
     assert note is not None
     return note
 

@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease
 from airflow_provider_hf_endpoints.leases.store import store_for
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
@@ -43,6 +44,7 @@ from tests.contract.operators_play import (
     connected,
     deferred,
     event_of,
+    kept_at,
     moved,
     received,
     run,
@@ -244,6 +246,25 @@ def test_a_clear_forgets_an_endpoint_elsewhere(monkeypatch: pytest.MonkeyPatch, 
         assert not [each for each in calls_of(theirs, use.changes.get("namespace", "acme")) if "pause" in each]
 
 
+def test_two_services_have_endpoints_of_one_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In one place of records: a use of the one keeps the other neither running, nor does it stop it."""
+    with connected(monkeypatch) as first, connected(monkeypatch) as second:
+        uses = []
+        for number, emulator in enumerate((first, second)):
+            connect(monkeypatch, emulator, lease_path=f"file://{tmp_path}/leases")
+            use = Use(f"run-{number}")
+            use.acquire()
+            use.create()
+            uses.append(use)
+        connect(monkeypatch, first, lease_path=f"file://{tmp_path}/leases")
+        uses[0].release()
+        assert ("paused", "running") == (state(first), state(second))
+        assert StartNotes(kept_at()).read("acme", "demo", run=("nightly", "run-0")) is not None
+        connect(monkeypatch, second, lease_path=f"file://{tmp_path}/leases")
+        uses[1].release()
+        assert "paused" == state(second)
+
+
 def calls_of(emulator: Emulator, namespace: str) -> list[str]:
     """What was asked of the endpoint in one namespace."""
     return [each for each in received(emulator) if f"/{namespace}/demo" in each]
@@ -327,12 +348,12 @@ def test_what_start_returns_names_the_endpoint_of_a_mapped_task(emulator: Emulat
 
 def records(tmp_path: Path) -> list[dict[str, Any]]:
     """What lies in the store: of each holder its lease, and the renewals beside it."""
-    return [json.loads(file.read_text()) for file in (tmp_path / "leases" / "acme").rglob("*.json")]
+    return [json.loads(file.read_text()) for file in (tmp_path / "leases" / kept_at().key("acme")).rglob("*.json")]
 
 
 def leases(tmp_path: Path) -> list[Lease]:
     """The leases that others see."""
-    return store_for(f"file://{tmp_path}/leases", "acme", "demo").read()
+    return store_for(kept_at(), "acme", "demo").read()
 
 
 def shared(found: str = "paused", **changes: Any) -> tuple[Use, Use]:
@@ -467,7 +488,7 @@ def test_a_crashed_holder_holds_nobody_up_for_longer_than_its_lease(emulator: Em
     crashed, other = shared()
     (lease,) = [each for each in leases(tmp_path) if each.holder == crashed.acquired["lease"]["holder"]]
     assert 21_600 == pytest.approx(lease.expires - time.time(), abs=60)
-    store_for(f"file://{tmp_path}/leases", "acme", "demo").renew(replace(lease, expires=time.time() - 61))
+    store_for(kept_at(), "acme", "demo").renew(replace(lease, expires=time.time() - 61))
     other.release()
     assert (state(emulator), records(tmp_path)) == ("paused", [])
 
@@ -478,7 +499,7 @@ def test_work_renews_the_lease(emulator: Emulator, tmp_path: Path) -> None:
     use = Use(lease=1000.0)
     use.acquire()
     endpoint = use.create()
-    for file in (tmp_path / "leases" / "acme").rglob("*.json"):
+    for file in (tmp_path / "leases" / kept_at().key("acme")).rglob("*.json"):
         file.unlink()
     run(InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs="hello"))
     (lease,) = leases(tmp_path)
@@ -546,7 +567,7 @@ def test_a_release_that_cannot_read_the_leases_fails_and_its_retry_releases(
     use = Use()
     use.acquire()
     use.create()
-    other = tmp_path / "leases" / "acme" / "demo" / "other.json"
+    other = tmp_path / "leases" / kept_at().key("acme") / "demo" / "other.json"
     other.write_text('{"half')
     with pytest.raises(NotReleasedError, match=r"other\.json cannot be read"):
         use.release(retries=10)

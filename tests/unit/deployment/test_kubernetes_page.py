@@ -139,7 +139,7 @@ def test_the_connection_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(secret["envName"], text.replace("hf_…", "hf_token"))
     hook = InferenceEndpointsHook()
     extra = json.loads(text)["extra"]
-    assert extra["lease_path"] == hook.lease_path
+    assert extra["lease_path"] == hook.kept_at.path
     assert extra["namespace"] == hook.get_conn().session.namespace
 
 

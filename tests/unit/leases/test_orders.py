@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_hf_endpoints.kept import KeptAt
 from airflow_provider_hf_endpoints.leases.protocol import (
     SwitchedOff,
     SwitchOn,
@@ -111,7 +112,7 @@ def test_any_order_of_the_steps_of_three_holders(
         rest=st.permutations([0, 1, 2]),
     )
     def check(turns: list[int], patience: list[int], visits: list[int], rest: list[int]) -> None:
-        store = make() if make else store_for(f"file://{folder}", "acme", f"e{next(examples)}")
+        store = make() if make else store_for(KeptAt(f"file://{folder}"), "acme", f"e{next(examples)}")
         world = World(store=store, state=found)
         holders = [Holder(world, *each) for each in zip("abc", patience, visits, strict=True)]
         play_turns(world, holders, turns)
@@ -239,7 +240,7 @@ def test_any_order_where_steps_fail(
         rest=st.permutations([0, 1, 2, 3]),
     )
     def check(found: str, turns: list[tuple[int, str, int]], patience: list[int], rest: list[int]) -> None:
-        store = make() if make else store_for(f"file://{folder}", "acme", f"e{next(examples)}")
+        store = make() if make else store_for(KeptAt(f"file://{folder}"), "acme", f"e{next(examples)}")
         play_unlucky(World(store=store, state=found), turns, patience, rest)
 
     check()
