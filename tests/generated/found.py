@@ -292,7 +292,8 @@ FOUND = (
             initializing=300,
         ),
     ),
-    # What only a sweeper sees: a stand-alone start that is ended before the first step of its trigger.
+    # A stand-alone start that is ended before the first step of its trigger: its teardown was skipped, as of every
+    # setup that has failed.
     Found(
         "ended_between_deferral_and_trigger",
         "left running",

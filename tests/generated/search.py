@@ -54,7 +54,7 @@ class Report:
             f"{self.cases} cases, {self.refused} refused at parse, {runs} DAG runs ({_counts(self.runs)})",
             f"ends of tasks: {_counts(self.ends)}",
             f"actions on endpoints: {_counts(self.actions)}; {self.requests} requests",
-            f"stand-alone starts ended before the first step of their trigger, for a sweeper: {self.lost_starts}",
+            f"stand-alone starts ended before the first step of their trigger: {self.lost_starts}",
             f"{self.hours:.0f} simulated hours in {self.seconds:.0f} s ({self.cpu:.0f} s of CPU): "
             f"{runs / max(self.cpu, 1e-9):.1f} DAG runs per second of CPU",
             f"cases with a fault, by its kind: {_counts(self.kinds) or 'none'}",

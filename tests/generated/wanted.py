@@ -50,7 +50,7 @@ def is_left_on_purpose(play: Any, name: str) -> bool:
             (isinstance(part, Group) and part.release == "keep") or (isinstance(part, Alone) and not part.teardown)
         ):
             return True
-    if (play.world.timed_out or lost_starts(play, name)) and not is_swept_at_the_end(play):
+    if play.world.timed_out and not is_swept_at_the_end(play):
         return True  # Airflow runs no teardown then, and only a sweeper is left
     return any(_ends_a_release(play, person) for person in play.case.people if person not in play.left)
 
@@ -58,8 +58,7 @@ def is_left_on_purpose(play: Any, name: str) -> bool:
 def lost_starts(play: Any, name: str) -> list[Any]:
     """The stand-alone starts of an endpoint that were ended between their deferral and the first step of their trigger.
 
-    Nothing of ours runs in that moment, and Airflow skips the teardown of a setup that has failed. A group is not
-    in it: its setup is a task that starts nothing.
+    Nothing of ours runs in that moment: what stops the endpoint behind them has to find out.
     """
     return [
         attempt

@@ -23,6 +23,7 @@ from airflow_provider_hf_endpoints.endpoints.upkeep.release import RELEASED_IN
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.recent_changes import note_lately
 from airflow_provider_hf_endpoints.leases.removal import forget_deleted
+from airflow_provider_hf_endpoints.operators.changing.unended import skip_if_nothing_is_left
 from airflow_provider_hf_endpoints.operators.changing.unskippable import UnskippableTeardown
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.common.attempt import Action, Attempt, Done, Sent, Summary
@@ -213,6 +214,7 @@ class _Stopping(Action):
     def act(self, hook: InferenceEndpointsHook) -> Sent | Done:
         """Send the request; under others that use the endpoint only where that was asked for."""
         stop, holders = self._stop, self._holders
+        skip_if_nothing_is_left(hook, self._endpoint, self._context)
         try:
             if holders is not None and holders.is_anothers(hook):
                 self._is_ours = False

@@ -15,6 +15,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, DownstreamTasksSkipped
 
+from airflow_provider_hf_endpoints.operators.changing.unended import run_after_any_setup
+
 log = logging.getLogger(__name__)
 
 _PACKAGE = __name__.partition(".")[0]
@@ -29,6 +31,8 @@ class UnskippableTeardown(BaseOperator):
         """See Airflow."""
         made = super().as_teardown(**options)
         keep_releases(self.get_flat_relatives(upstream=True))
+        if getattr(self, "stops_endpoint", False):
+            run_after_any_setup(self)
         return made
 
     def update_relative(self, other: Any, upstream: bool = True, edge_modifier: Any = None) -> None:

@@ -150,8 +150,8 @@ class EmergencyRelease:
             return
         self.killed = True
         if act:
-            self._release("on_kill", KILL_BUDGET, self._in_handler)
-            if self._session is not None and self._session.calling and self.policy("on_kill") == "scale_to_zero":
+            done = self._release("on_kill", KILL_BUDGET, self._in_handler)
+            if done == "scale_to_zero" and self._session is not None and self._session.calling:
                 self.released = False  # the interrupted request may wake the endpoint; the attempt's end releases again
 
     def ask(self, task_instance: Any) -> None:
@@ -207,6 +207,8 @@ class EmergencyRelease:
         with client:
             began = time.monotonic()
             found = self._look(client)
+            if self.released:  # by the signal handler, during the look
+                return None
             if found is not None and self.note is not None and is_anothers(found, self.note):
                 return None
             policy = unless_paused(policy, found)

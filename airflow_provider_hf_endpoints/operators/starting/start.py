@@ -1,7 +1,7 @@
 """The start of an endpoint by one attempt: who owns the endpoint, the start's budget, and the release on failure.
 
 Create, resume and the start of a group each have one. If a start fails, its endpoint is released, so that it
-stops billing. A teardown would not help: Airflow runs it only if its setup succeeded.
+stops billing. A teardown alone would not be enough: it runs when all of the work is over.
 """
 
 from __future__ import annotations
