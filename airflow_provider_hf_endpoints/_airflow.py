@@ -126,6 +126,18 @@ def task_states(task_instance: Any, ask: Callable[..., dict[str, Any]] | None = 
     return states.get(task_instance.run_id) or {}
 
 
+def run_state(task_instance: Any) -> str:
+    """The state of the task's DAG run.
+
+    Blocks while Airflow is asked, also from a trigger. 3.0.6, 3.3.2.
+
+    :raises AirflowRuntimeError: Airflow's API server does not say
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return state_word(RuntimeTaskInstance.get_dagrun_state(task_instance.dag_id, task_instance.run_id))
+
+
 def states_of(task_instance: Any, task_ids: list[str]) -> dict[str, str]:
     """The states of tasks of the same run and map index, by the task's id, mapped ones with their index behind it.
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_hf_endpoints.kept import KeptAt, Records, StoreError, separate_records_at
-from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease, holder_key, others
-from airflow_provider_hf_endpoints.leases.runs import RunStates
+from airflow_provider_hf_endpoints.leases.holders import holder_name
+from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease, holder_key, new_lease, others
+from airflow_provider_hf_endpoints.leases.runs import RunStates, origin_of
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,17 @@ def other_leases(
     live = others(store_for(kept_at, namespace, name).read(), holder or "", time.time())
     over = RunStates(task_instance, kept_at).over(live)
     return [each for each in live if each.holder not in over]
+
+
+def leave_to_others(kept_at: KeptAt, namespace: str, name: str, task_instance: Any, state: str | None) -> None:
+    """Note, as the record of a former holder, that the last holder has to leave the endpoint in that state.
+
+    For a task without a lease that leaves an endpoint running because others use it. Raises `StoreError`.
+    """
+    names = [str(getattr(task_instance, each, "")) for each in ("dag_id", "run_id", "task_id")]
+    who = holder_name(names[0], names[1], names[2], getattr(task_instance, "map_index", None))
+    lease = new_lease(who, time.time(), 1.0, origin=origin_of(kept_at))
+    store_for(kept_at, namespace, name).write(replace(lease, found=state, left=True))
 
 
 def other_users(kept_at: KeptAt, namespace: str, name: str, holder: str, task_instance: Any = None) -> list[str]:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _LOOK = 4.0  # seconds, for each of the two reads; the whole end of a killed task may take 30
 # The service, Airflow (the connection, the Variables) or the store does not answer: the release has to go on.
-_UNKNOWN = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError, TimeoutError)
+UNKNOWN = (InferenceEndpointError, AirflowException, AirflowRuntimeError, KeyError, TimeoutError)
 
 
 async def look_before_release(
@@ -41,12 +41,12 @@ async def look_before_release(
             return StartNotes(hook.kept_at).read(namespace, name, run=run)
 
     try:
-        note = await asyncio.wait_for(sync_to_async(read)(), _LOOK)
+        note = await asyncio.wait_for(sync_to_async(read, thread_sensitive=False)(), _LOOK)
         if note is None:
             return None, False
         client.limit(_LOOK)
         found = await client.run(flows.find(client.session, name, namespace))
-    except _UNKNOWN as error:
+    except UNKNOWN as error:
         words = "Could not read whether endpoint %s was replaced since its start: %s"
         log.warning(words, name, str(error) or type(error).__name__)
         return None, False

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_provider_hf_endpoints._airflow import TRIGGERS_HEAR_OF_KILLS
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
@@ -25,9 +24,9 @@ from airflow_provider_hf_endpoints.endpoints.poller import EndpointPoller, polle
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, unless_paused
 from airflow_provider_hf_endpoints.endpoints.waiting.readiness import LONGEST_POLL, OnScaledToZero
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
-from airflow_provider_hf_endpoints.leases.store import other_users
 from airflow_provider_hf_endpoints.triggers._client import open_client
 from airflow_provider_hf_endpoints.triggers._link import store_link
+from airflow_provider_hf_endpoints.triggers._others import others_of
 from airflow_provider_hf_endpoints.triggers._replaced import look_before_release
 from airflow_provider_hf_endpoints.triggers._settle import settle
 from airflow_provider_hf_endpoints.triggers.killed import task_is_over
@@ -60,7 +59,8 @@ class InferenceEndpointTrigger(BaseTrigger):
         deferral; its start is this much earlier.
     :param release_on_kill: what happens to the endpoint when a person ends the waiting task permanently: `pause`,
         `scale_to_zero`, `delete` or `none`. A restart, another triggerer or a clear do nothing to it.
-    :param holder: with `release_on_kill`, the holder of the task's lease. While others hold a lease, nothing is done.
+    :param holder: with `release_on_kill`, the holder of the task's lease, empty for a start without one. While others
+        hold a lease, nothing is done. None: no lease counts.
     :param claim: with `release_on_kill`, the id of the attempt that waits, which is also in XCom. When another attempt
         has begun, this trigger does nothing more.
     :param deferred_at: when the task was deferred, seconds since the epoch; default `started`, else Airflow's time.
@@ -205,7 +205,7 @@ class InferenceEndpointTrigger(BaseTrigger):
         if not await task_is_over(task_instance, self._claim):
             self.log.info("Another process continues the wait for endpoint %s; the endpoint is not touched.", name)
             return
-        if users := await self._other_users():
+        if users := await self._other_users(task_instance):
             self.log.info("Endpoint %s keeps running. It is in use by %s.", name, ", ".join(users))
             return
         async with await self._open_client() as client:
@@ -219,7 +219,7 @@ class InferenceEndpointTrigger(BaseTrigger):
             done = await client.release(name, unless_paused(self.release_on_kill, found), namespace=namespace)
             self.log.warning("The task was ended while it waited for endpoint %s; the endpoint is %s.", name, done)
             # As in a release: if another run acquired the endpoint in between, the endpoint is resumed.
-            if self.release_on_kill in ("pause", "scale_to_zero") and (users := await self._other_users()):
+            if self.release_on_kill in ("pause", "scale_to_zero") and (users := await self._other_users(task_instance)):
                 await client.resume_inference_endpoint(name, namespace=namespace)
                 self.log.warning("Resumed endpoint %s: %s acquired it in the meantime.", name, ", ".join(users))
 
@@ -228,16 +228,13 @@ class InferenceEndpointTrigger(BaseTrigger):
         client = None if self._poller is None else self._poller.client
         return self.namespace or (None if client is None else client.session.namespace)
 
-    async def _other_users(self) -> list[str]:
-        holder, namespace = self._holder, self.namespace
+    async def _other_users(self, task_instance: Any) -> list[str]:
+        holder, namespace = self._holder, self._known_namespace()
         if holder is None or namespace is None:
             return []
-
-        def look() -> list[str]:
-            with InferenceEndpointsHook(self.hf_endpoints_conn_id) as hook:
-                return other_users(hook.kept_at, namespace, self.endpoint, holder)
-
-        return await sync_to_async(look)()
+        return await others_of(
+            self.hf_endpoints_conn_id, namespace, self.endpoint, holder, self.release_on_kill, task_instance
+        )
 
     async def _wait(self, wait: WaitSpec) -> dict[str, Any]:
         log = ProgressLog(lambda reason: self.log.info("Waiting for endpoint %s: %s", wait.endpoint, reason))

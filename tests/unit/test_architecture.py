@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": {"endpoints"},
     "leases": {"_airflow", "endpoints", "kept"},
     "ownership": {"_airflow", "endpoints", "kept", "leases"},
-    "triggers": {"_http", "_airflow", "endpoints", "hooks", "waits", "links", "leases", "ownership"},
+    "triggers": {"_http", "_airflow", "endpoints", "hooks", "kept", "waits", "links", "leases", "ownership"},
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -56,11 +56,18 @@ class EmergencyRelease:
 
     :param run: the DAG and the run of the task, whose start note says which endpoint is meant; None without a run
     :param restores: whether `pause` means scale to zero for an endpoint that the run found scaled to zero
+    :param is_left: whether others use the endpoint, so that it is left to them in place of that release
     :ivar note: that note, as long as it is known; None: the name is all that is known
     """
 
     def __init__(
-        self, endpoint: EndpointRef, policies: Policies, run: tuple[str, str] | None = None, *, restores: bool = False
+        self,
+        endpoint: EndpointRef,
+        policies: Policies,
+        run: tuple[str, str] | None = None,
+        *,
+        restores: bool = False,
+        is_left: Callable[[Release], bool] = lambda _: False,
     ) -> None:
         self._restores = restores
         self._run = run
@@ -74,6 +81,8 @@ class EmergencyRelease:
         self.killed = False
         self.over = False  # whether the bad end has been dealt with: Airflow calls `on_kill` after a timeout, too
         self.released = False
+        self._left_on_kill = False
+        self._is_left = is_left
 
     def policy(self, why: BadEnd) -> Release:
         """What happens to the endpoint at that end.
@@ -81,13 +90,21 @@ class EmergencyRelease:
         A request wakes an endpoint at zero, but not a paused one. So an endpoint that was at zero goes back to zero:
         its other users do not have to resume it.
         """
+        return "none" if why == "on_kill" and self._left_on_kill else self._by(why)
+
+    @property
+    def policy_of_trigger(self) -> Release:
+        """What a trigger does at a kill, unless others use the endpoint at that moment: a trigger can ask then."""
+        return self._by("on_kill")
+
+    def _by(self, why: BadEnd) -> Release:
         policy = self._policies[why]
         woken = self._restores and self.note is not None and self.note.woken
         return "scale_to_zero" if policy == "pause" and woken else policy
 
     def leave_on_kill(self) -> None:
         """Others use the endpoint: a kill does nothing to it."""
-        self._policies["on_kill"] = "none"
+        self._left_on_kill = True
 
     def prepare(self, hook: InferenceEndpointsHook) -> None:
         """Look the connection up while there is time.
@@ -172,6 +189,10 @@ class EmergencyRelease:
         """
         if self.killed:
             self._release("on_kill", KILL_BUDGET, self._spare)
+            if self._left_on_kill:  # behind the rest: a signal handler has no time for the note
+                self._is_left(self._by("on_kill"))
+        elif not self.released and self.policy(why) != "none" and self._is_left(self.policy(why)):
+            self.released = True
         else:
             if done := self._release(why, RELEASE_BUDGET, self._spare):
                 self._note(done)

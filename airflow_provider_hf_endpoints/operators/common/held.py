@@ -6,9 +6,7 @@ Somebody may have deleted an endpoint and created another one with its name. Tha
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +16,11 @@ from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.kept import StoreError
-from airflow_provider_hf_endpoints.leases.holders import holder_name, run_of_holder, task_of_holder
+from airflow_provider_hf_endpoints.leases.holders import run_of_holder, task_of_holder
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
-from airflow_provider_hf_endpoints.leases.records import Lease, new_lease
+from airflow_provider_hf_endpoints.leases.records import Lease
 from airflow_provider_hf_endpoints.leases.runs import origin_of
-from airflow_provider_hf_endpoints.leases.store import other_leases, store_for
+from airflow_provider_hf_endpoints.leases.store import leave_to_others, other_leases
 from airflow_provider_hf_endpoints.operators.common.naming import EndpointRef
 from airflow_provider_hf_endpoints.ownership import is_anothers
 
@@ -70,15 +68,25 @@ class Holders:
                 "have ended. force=True skips the check."
             )
 
-    def left_to_them(self, hook: InferenceEndpointsHook, state: str) -> bool:
+    def are_there(self, hook: InferenceEndpointsHook) -> bool:
+        """Whether others hold the endpoint. False if the leases cannot be read: no release follows this task."""
+        try:
+            return bool(self._others(hook))
+        except StoreError as error:
+            log.warning("Could not read who else uses endpoint %s: %s", self._endpoint.name, error)
+            return False
+
+    def left_to_them(self, hook: InferenceEndpointsHook, state: str | None, *, note: bool = True) -> bool:
         """Whether others hold the endpoint. If so, notes that the last of them has to leave it in `state`.
+
+        :param note: False for a task whose release follows, which notes that
 
         If the leases cannot be read or written, the answer is False: the endpoint costs money and is stopped.
         """
         try:
             held = self._others(hook)
-            if held:
-                store_for(hook.kept_at, *self._place(hook)).write(self._note(hook, state))
+            if held and note:
+                leave_to_others(hook.kept_at, *self._place(hook), self._ti, state)
         except StoreError as error:
             log.warning("Could not read who else uses endpoint %s: %s", self._endpoint.name, error)
             return False
@@ -108,12 +116,6 @@ class Holders:
         return run_of_holder(lease.who) == self._run() and (
             self._before is None or task_of_holder(lease.who) in self._before
         )
-
-    def _note(self, hook: InferenceEndpointsHook, state: str) -> Lease:
-        """The state to restore, as the record of a former holder."""
-        who = holder_name(*self._run(), str(getattr(self._ti, "task_id", "")), getattr(self._ti, "map_index", None))
-        lease = new_lease(who, time.time(), 1.0, origin=origin_of(hook.kept_at))
-        return replace(lease, found=state, left=True)
 
     def _run(self) -> tuple[str, str]:
         return str(getattr(self._ti, "dag_id", "")), str(getattr(self._ti, "run_id", ""))

@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.endpoints.errors import (
     ServiceUnreachableError,
 )
 from airflow_provider_hf_endpoints.endpoints.models import NEEDS_RESUME, InferenceEndpoint, InferenceEndpointStatus
-from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release, state_after
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.recent_changes import as_left_lately, note_lately
 from airflow_provider_hf_endpoints.leases.records import READ_LAG
@@ -107,9 +107,11 @@ class Start(Guard):
         self._given, self._acquired = acquired, Acquired.of(acquired)
         self._begins = stored is None
         self._task = task
-        self._holder: str | None = None  # of a lease on the endpoint, in a group
+        self._holder = ""  # of a lease on the endpoint, in a group
         self.holders = Holders(endpoint, context, None if self._acquired is None else self._acquired.held)
-        self.emergency = EmergencyRelease(endpoint, terms.policies, run_of(context["ti"]), restores=True)
+        self.emergency = EmergencyRelease(
+            endpoint, terms.policies, run_of(context["ti"]), restores=True, is_left=self._is_left
+        )
         keep = False if terms.in_group and terms.keep is None else terms.keep
         self._keep = is_kept(keep, task, endpoint.name, endpoint.namespace)
         self.ownership = Ownership(self._context, owned=state.started_here, keep=self._keep)
@@ -202,6 +204,15 @@ class Start(Guard):
                 withdraw_claim(self._context["ti"])
             self.ownership.end()
 
+    def _is_left(self, policy: Release) -> bool:
+        """Whether others use the endpoint. Without a lease, notes for them what this start would do to it."""
+        try:
+            with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+                return self.holders.left_to_them(hook, state_after(policy, None), note=self._acquired is None)
+        except LOOKUP_ERRORS as error:
+            log.warning("Could not read who else uses endpoint %s: %s", self._endpoint.name, error)
+            return False
+
     def _has_marks(self) -> bool:
         """Whether this task has started the endpoint, by its creator tag or the note of the resume."""
         endpoint = self._endpoint
@@ -237,11 +248,13 @@ class Start(Guard):
         if self.budget.is_set and self.budget.account is None:
             self.budget.open(*self.ownership.notes(hook.kept_at, *self._place(hook)), time.time())
         lease = None if self._acquired is None else self._acquired.held
+        # Read now: a signal handler cannot. A kill must not stop an endpoint in use; the release checks again.
         if lease is not None:
             self._holder = lease.holder
-            # Read now: a signal handler cannot. A kill must not stop an endpoint in use; the release checks again.
             if other_users(hook.kept_at, *self._place(hook), lease.holder):
                 self.emergency.leave_on_kill()
+        elif self.holders.are_there(hook):
+            self.emergency.leave_on_kill()
 
     def take_up(self, hook: InferenceEndpointsHook, found: InferenceEndpoint) -> bool:
         """Own the endpoint if an earlier attempt of this task has started it; whether that attempt created it."""
@@ -355,7 +368,7 @@ class Start(Guard):
         owned = self.ownership.owned
         return Handover(
             StartState(owned, self.budget.stored(), self.search).stored(),
-            self.emergency.policy("on_kill") if owned else "none",
+            self.emergency.policy_of_trigger if owned else "none",
             self.ownership.attempt,
             self._holder,
         )

@@ -21,7 +21,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow_provider_hf_endpoints import _airflow
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import AsyncEndpointsClient
-from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError
+from airflow_provider_hf_endpoints.endpoints.errors import EndpointNotFoundError, InferenceEndpointTimeoutError
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
 from airflow_provider_hf_endpoints.leases.records import BY_NO_USE, Lease
 from airflow_provider_hf_endpoints.leases.store import store_for
@@ -34,6 +34,7 @@ from airflow_provider_hf_endpoints.operators.inference import InferenceOperator
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.release import NotReleasedError, ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.triggers import _others
 from tests.contract.operators_play import (
     FAST,
     TOKEN,
@@ -382,9 +383,14 @@ def kill_deferred(monkeypatch: pytest.MonkeyPatch, use: Use, between: Any = None
     :param between: called when the trigger has acted on the endpoint, before it looks once more
     """
     deferral = deferred(use.starting(deferrable=True), use.dag_run.context("use.start"))
+    kill(monkeypatch, use.dag_run, deferral, between)
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, dag_run: Run, deferral: Any, between: Any = None) -> None:
+    """A person marks a deferred start of that run as failed."""
     trigger = moved(deferral.trigger)
-    trigger.task_instance = Attempt(use.dag_run, "use.start")
-    states = {use.dag_run.run_id: {"use.start": "failed"}}
+    trigger.task_instance = Attempt(dag_run, "use.start")
+    states = {dag_run.run_id: {"use.start": "failed"}}
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", lambda **_: states)
     monkeypatch.setattr(f"{_airflow.__name__}.XCom.get_one", lambda **_: trigger.serialize()[1].get("claim"))
     released = AsyncEndpointsClient.release
@@ -430,7 +436,92 @@ def test_who_comes_in_while_a_killed_start_is_paused_has_it_resumed(
     assert ["POST ", "POST /demo/pause", "POST /demo/resume"] == calls(slow)
 
 
-def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator) -> None:
+def unread(tmp_path: Path) -> None:
+    """From now on the leases of the endpoint cannot be read."""
+    (tmp_path / "leases" / kept_at().key("acme") / "demo" / "other.json").write_text('{"half')
+
+
+@pytest.mark.parametrize(("run_state", "stops"), [("running", False), ("failed", True)])
+def test_a_start_that_is_killed_while_the_leases_cannot_be_read(
+    slow: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_state: str, stops: bool
+) -> None:
+    """Its release follows, and answers for the endpoint; after `dagrun_timeout` none does, and the trigger decides."""
+    monkeypatch.setattr(RuntimeTaskInstance, "get_dagrun_state", lambda *_: run_state)
+    use = Use()
+    use.acquire()
+    unread(tmp_path)
+    kill_deferred(monkeypatch, use)
+    assert (["POST /demo/pause"] if stops else []) == calls(slow)[1:]
+
+
+def test_leases_that_are_not_read_in_time_count_as_unread(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that hangs must not take the time in which the endpoint can be paused."""
+    hangs = threading.Event()
+
+    def hang(*_: Any) -> list[Lease]:
+        hangs.wait(60)
+        return []
+
+    monkeypatch.setattr(_others, "other_leases", hang)
+    monkeypatch.setattr(_others, "_LOOK", 0.2)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_dagrun_state", lambda *_: "failed")
+    use = Use()
+    use.acquire()
+    try:
+        kill_deferred(monkeypatch, use, between=hangs.set)
+    finally:
+        hangs.set()
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def start_alone(**changes: Any) -> tuple[Run, Any]:
+    """A create without a group in its own run, deferred."""
+    dag_run = Run("alone")
+    return dag_run, deferred(create_one(task_id="start", deferrable=True, **changes), dag_run.context("use.start"))
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_start_without_a_group_that_is_killed_leaves_the_endpoint_to_others(
+    slow: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, readable: bool
+) -> None:
+    """The last of them pauses it, though it found the endpoint running. If nothing is known of others, it pauses."""
+    dag_run, deferral = start_alone()
+    other = Use("run-2")
+    other.acquire()
+    if not readable:
+        unread(tmp_path)
+    kill(monkeypatch, dag_run, deferral)
+    if readable:
+        assert ["POST "] == calls(slow)
+        other.release()
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def test_a_start_without_a_group_that_is_too_late_leaves_the_endpoint_to_others(slow: Emulator) -> None:
+    """A live lease keeps the endpoint, whichever bad end a start has; the last holder pauses it."""
+    other = Use("run-2")
+    other.acquire()
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(create_one(timeout=0.5))
+    assert ["POST "] == calls(slow)
+    other.release()
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def test_a_start_on_a_worker_without_a_group_that_is_killed_leaves_it_to_others(slow: Emulator) -> None:
+    """They were there when it began. Its process still lives for a moment, and notes for them how to leave it."""
+    other = Use("run-2")
+    other.acquire()
+    operator = create_one()
+    interrupted(operator)
+    with pytest.raises(TaskKilledError):
+        run(operator)
+    assert ["POST "] == calls(slow)
+    other.release()
+    assert ["POST ", "POST /demo/pause"] == calls(slow)
+
+
+def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first choice failed to start while it was deferred; the wait for the second is another deferral."""
     emulator.behave("demo", fail="no memory")
     first, second = Use("run-1"), Use("run-2")
@@ -443,7 +534,7 @@ def test_the_next_choice_of_hardware_knows_the_others_too(emulator: Emulator) ->
     second.acquire()
     with pytest.raises(TaskDeferred) as caught:
         complete(first.starting(**hardware), alone, event, first.dag_run.context("use.start"))
-    assert "release_on_kill" not in caught.value.trigger.serialize()[1]
+    kill(monkeypatch, first.dag_run, caught.value)
     assert ["POST ", "DELETE /demo", "POST "] == calls(emulator)
 
 
