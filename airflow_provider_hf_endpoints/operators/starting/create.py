@@ -215,6 +215,7 @@ class CreateInferenceEndpointOperator(EndpointOperator):
             preflight=self.preflight,
             secrets=self._secrets,
             holders=None if self.force else start.holders,
+            waits=self.wait_for_completion,
         )
         return Attempt(Creating(wanted, start, began), start)
 

@@ -52,6 +52,7 @@ class Wanted:
     :param task_of_work: the task of a new endpoint if `spec` has no task. An existing endpoint may have another task
     :param holders: the other holders of the endpoint; None to act without asking
     :param hardware: the choices; None for the one place in `spec`
+    :param waits: whether the task waits for the endpoint, which wakes one at zero
     """
 
     name: str
@@ -66,6 +67,7 @@ class Wanted:
     secrets: SecretArguments
     holders: Holders | None
     task_of_work: str | None = None
+    waits: bool = True
 
     def paths(self) -> list[str]:
         """The choices, after a check."""
@@ -254,7 +256,7 @@ class Creating(Action):
         if not resume and not wakes:
             return endpoint, False
         start.budget.check(client, Starts.again(endpoint))
-        if wakes:  # by the requests of the wait
+        if wakes and wanted.waits:  # by the requests of the wait
             with start.starting(hook, resumed=existing):
                 return endpoint, False
         log.info("Resuming endpoint %s.", spec.name)

@@ -371,6 +371,15 @@ def test_takes_the_same_endpoint_and_brings_it_up(
     assert expected == since(emulator, before)
 
 
+@pytest.mark.parametrize("if_exists", ["reuse", "update"])
+def test_a_create_that_does_not_wait_sends_the_start_that_it_notes(emulator: Emulator, if_exists: str) -> None:
+    """No wait of its own wakes the endpoint, so that its note would be of a start that never was."""
+    into(emulator, "scaledToZero")
+    before = len(calls(emulator))
+    assert run(create(if_exists=if_exists, wait_for_completion=False))["state"] != "scaledToZero"
+    assert ["POST /demo/resume"] == since(emulator, before)
+
+
 @pytest.mark.parametrize("there", ["running", "paused", "scaledToZero"])
 def test_fail_refuses_any_endpoint_of_the_name(emulator: Emulator, there: str) -> None:
     """`if_exists="fail"` touches nothing and fails without retries."""
