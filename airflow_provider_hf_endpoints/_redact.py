@@ -82,6 +82,9 @@ _NAMED = re.compile(
     rf"|(?<!\S)--{_CLEARLY}[ \t]+(?!-))){_NO_VALUE}(?:{_QUOTED}|(?(alone){TO_NEXT}|{TO_BLANK}))",
     re.M,
 )
+# What moves the cursor or colours the text in a terminal, and other characters that a person does not see.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
 # What `hiding` adds.
 _also: ContextVar[Callable[[str], str] | None] = ContextVar("hiding", default=None)
 # Text in base64, of which the words of a log seldom are: at least the beginning of a NAME=value.
@@ -90,7 +93,10 @@ _ENCODED = re.compile(r"(?<![\w+/-])[\w+/-]{16,}={0,2}(?![\w+/-])")
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` with `***` for each of `secrets`, for what looks like a token, a URL's password or a private key, and for
-    what stands behind a name like API_KEY or password."""
+    what stands behind a name like API_KEY or password.
+
+    The text is readable in a terminal and a log: see `readable`."""
+    text = readable(text)
     if (hide := _also.get()) is not None:
         with hiding(None):  # it may redact, too
             text = hide(text)
@@ -98,6 +104,22 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, REDACTED)
     return _NAMED.sub(_hidden, _LOOKS_SECRET.sub(REDACTED, text))
+
+
+def readable(text: str) -> str:
+    """`text` without what would act on a terminal, and with other unseen characters as Python writes them.
+
+    A server's text may contain the colours of a log, a NUL, or what erases the line before it.
+    """
+    if _UNSEEN.search(text) is None:
+        return text
+    text = _TERMINAL.sub("", text).replace("\r\n", "\n").replace("\r", " ")
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def has_secret(text: str) -> bool:
+    """Whether a part of `text` looks like a secret, or stands behind a name of one."""
+    return redact(text) != readable(text)
 
 
 @contextmanager
@@ -168,6 +190,7 @@ def _spelled(name: str) -> str:
 def _forms(secret: str) -> Iterator[str]:
     """How a secret can stand in a text: as it is, escaped, encoded, or a line at a time."""
     yield secret
+    yield readable(secret)
     for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
         yield escaped
         yield json.dumps(escaped, ensure_ascii=False)[1:-1]  # a text in a text

@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints._redact import TO_BLANK, TO_NEXT, redact, red
 
 _SOUNDS_SECRET = re.compile(r"key|token|secret|passw|pwd|credential|auth|dsn|conn", re.I)
 _SHORTEST_VALUE = 6  # characters of a variable of the environment that is hidden wherever it stands
+_LONGEST_WORDS = 4000  # characters of a status' message; a search for secrets in much more takes long
 _WORDS = ("message", "errorMessage", "agentMessage")  # of an endpoint's `status`: they may repeat its log
 
 
@@ -40,7 +41,8 @@ def without_secrets(raw: dict[str, Any]) -> dict[str, Any]:
     """The service's answer with the words of its `status` concealed."""
     status = _part(raw, "status")
     said = {name: status[name] for name in _WORDS if isinstance(status.get(name), str)}
-    hidden = {name: _conceal(text, raw) for name, text in said.items()}
+    # A secret that is cut by the first limit is behind the second one.
+    hidden = {name: _conceal(text[: 2 * _LONGEST_WORDS], raw)[:_LONGEST_WORDS] for name, text in said.items()}
     return raw if hidden == said else {**raw, "status": {**status, **hidden}}
 
 

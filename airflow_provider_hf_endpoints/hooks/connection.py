@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints._redact import has_secret, redact
 from airflow_provider_hf_endpoints.endpoints.api.ceiling import NO_CEILING, Ceiling
 from airflow_provider_hf_endpoints.endpoints.api.transport import DEFAULT_TIMEOUT, Bases
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
@@ -167,7 +167,7 @@ def _secret(source: str, token: str) -> SecretStr:
 
 def how_to_connect(conn_id: str) -> str:
     """What to do when there is no connection."""
-    if redact(conn_id) != conn_id:  # in capitals, as in the name of a variable, it would not be recognised
+    if has_secret(conn_id):  # in capitals, as in the name of a variable, it would not be recognised
         return (
             "hf_endpoints_conn_id seems to be a token, but it is the name of a connection. Create a connection with "
             "the token in the password field (Admin > Connections), and give its name."

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints._redact import has_secret, redact
 
 # The keys that Airflow takes in a connection's JSON; another key is an error there, which Airflow only logs.
 _JSON_FIELDS = ("conn_type", "description", "extra", "host", "login", "password", "port", "schema", "uri")
@@ -44,7 +44,7 @@ def _with_token(fields: Any, extra: Mapping[str, Any]) -> Iterator[str]:
     texts |= {f"extra.{key}": value for key, value in extra.items()}
     for name, value in texts.items():
         named = name.rpartition(".")[2].lower().replace("-", "_") in ("token", "password", "hf_token", "api_key")
-        if isinstance(value, str) and value and (named or value.startswith("hf_") or redact(value) != value):
+        if isinstance(value, str) and value and (named or value.startswith("hf_") or has_secret(value)):
             yield name
 
 

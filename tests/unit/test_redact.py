@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints._redact import has_secret, redact
 
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
 
@@ -182,3 +182,39 @@ def test_whatever_is_printed_redacting_ends(text: str, secret: str) -> None:
 def test_a_long_text_takes_no_more_than_a_moment(text: str) -> None:
     """A page of some proxy may be large; a pattern that runs away would hang here."""
     assert isinstance(redact(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mCUDA\x1b[0m out of memory\x1b[2K", "CUDA out of memory"),
+        ("\x1b]0;a title\x07done\x1b]8;;http://x\x1b\\link", "donelink"),
+        ("one\r\ntwo\ttabs stay\r\n", "one\ntwo\ttabs stay\n"),
+        ("10 %\r20 %", "10 % 20 %"),
+        ("a\x00b\x08c\x7fd\x9be", r"a\x00b\x08c\x7fd\x9be"),
+        ("user\u202etxt.exe", r"user\u202etxt.exe"),
+        ("plain: ä 日本 🙂\n", "plain: ä 日本 🙂\n"),
+    ],
+)
+def test_what_is_quoted_acts_on_no_terminal(text: str, shown: str) -> None:
+    """Neither colours nor a cursor that moves, whoever wrote the text; what is not seen otherwise is written out."""
+    assert shown == redact(text)
+
+
+@pytest.mark.parametrize("text", ["API_KEY=\x1b[31mabc-def", "Bearer \x1b[1mabcdefgh"])
+def test_no_character_of_a_terminal_hides_a_secret(text: str) -> None:
+    """A coloured value is found as a plain one is."""
+    shown = redact(text)
+    assert "***" in shown
+    assert not any(part in shown for part in ("abc-def", "abcdefgh"))
+
+
+def test_a_secret_with_such_characters_is_found() -> None:
+    """In the text they are gone before the secret is looked for."""
+    assert "key: ***" == redact("key: a\r\nb\x1b[0mc", ["a\r\nb\x1b[0mc"])
+
+
+def test_an_unseen_character_makes_no_secret_of_a_text() -> None:
+    """An argument is refused for what looks like a secret, and not for how its lines end."""
+    assert not has_secret("one\r\ntwo\x1b[0m")
+    assert has_secret("Bearer abcdefgh\r\n")

@@ -30,6 +30,7 @@ from airflow_provider_hf_endpoints.endpoints.models import (
 from airflow_provider_hf_endpoints.endpoints.names import check_name
 
 _LONGEST_LOG = 5000  # lines, by the service's rule
+_LONGEST_LINE = 2000  # characters of a line that an error quotes
 
 
 def replicas(session: Session, name: str, namespace: str | None) -> Flow[list[Replica]]:
@@ -159,6 +160,6 @@ def describe_failure(
     if not entries:
         return "(Its log is empty.)"
     # Before the lines are indented: a secret of several lines is found as it was printed.
-    text = conceal("\n".join(entry.line.rstrip() for entry in entries), endpoint, secrets)
-    lines = "\n".join(f"  {line}" for line in text.splitlines())
+    text = conceal("\n".join(entry.line[: 2 * _LONGEST_LINE].rstrip() for entry in entries), endpoint, secrets)
+    lines = "\n".join(f"  {line[:_LONGEST_LINE]}" for line in text.splitlines())
     return f"Last {len(entries)} lines of its log:\n{lines}"

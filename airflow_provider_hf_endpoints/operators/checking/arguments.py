@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_hf_endpoints._airflow import is_made_to_run
-from airflow_provider_hf_endpoints._redact import redact, redacting
+from airflow_provider_hf_endpoints._redact import has_secret, redacting
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.endpoints.names import check_name, check_namespace
 from airflow_provider_hf_endpoints.operators.checking.kinds import (
@@ -192,7 +192,7 @@ def understand_all(given: dict[str, Any], kinds: dict[str, Any], templated: Iter
     for name in _LEFT_OUT_OR_GIVEN & given.keys():
         if isinstance(given[name], str) and not given[name].strip():
             raise ValueError(f"{name}={given[name]!r} is empty. Give a name, or leave {name} out.")
-        if isinstance(given[name], str) and redact(given[name]) != given[name]:
+        if isinstance(given[name], str) and has_secret(given[name]):
             raise ValueError(
                 f"{name} seems to be a token. Put the token into the password of a connection of Airflow, and give the "
                 "name of that connection as hf_endpoints_conn_id."

@@ -15,7 +15,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook, Variable
 
 from airflow_provider_hf_endpoints._airflow import mask_secret
-from airflow_provider_hf_endpoints._redact import redact, redacting
+from airflow_provider_hf_endpoints._redact import has_secret, redacting
 from airflow_provider_hf_endpoints.endpoints.errors import InvalidArgumentError
 from airflow_provider_hf_endpoints.operators.checking.mapping import extended
 
@@ -158,7 +158,7 @@ def refuse_templated(arguments: Mapping[str, Any]) -> None:
                 "container_registry_username and container_registry_password (FromConnection(…)) instead."
             )
     for name in ("env", "custom_image", "container_command", "container_args"):
-        if any(redact(text) != text for text in _texts(arguments.get(name))):
+        if any(has_secret(text) for text in _texts(arguments.get(name))):
             raise ValueError(
                 f"{name} seems to contain a token or a password, but Airflow stores and shows rendered templates. Give "
                 'the secret in `secrets`, e.g. secrets={"API_KEY": FromConnection("vault")}. The container also finds '

@@ -371,6 +371,20 @@ def test_takes_the_same_endpoint_and_brings_it_up(
     assert expected == since(emulator, before)
 
 
+def test_a_failed_start_quotes_no_more_of_a_server_than_a_person_reads(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in the error nor in the task's log: no colours, no NUL, and no message of a megabyte."""
+    emulator.behave("demo", fail="\x1b[2J\x00boom " + "x" * 1_000_000, logs=("\x1b[31mred\x1b[0m", "y" * 1_000_000))
+    with pytest.raises(EndpointFailedError) as caught:
+        run(create())
+    quoted = str(caught.value) + caplog.text
+    assert "boom" in quoted
+    assert "  red\n" in quoted
+    assert not any(each in quoted for each in "\x1b\x00")
+    assert len(str(caught.value)) < 10_000
+
+
 @pytest.mark.parametrize("if_exists", ["reuse", "update"])
 def test_a_create_that_does_not_wait_sends_the_start_that_it_notes(emulator: Emulator, if_exists: str) -> None:
     """No wait of its own wakes the endpoint, so that its note would be of a start that never was."""
