@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError, pull_xcom
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint, InferenceEndpointStatus
 from airflow_provider_hf_endpoints.endpoints.spec import EndpointSpec
-from airflow_provider_hf_endpoints.kept import KeptAt
+from airflow_provider_hf_endpoints.kept import Document, KeptAt, StoreError, document_at
 from airflow_provider_hf_endpoints.leases.notes import StartNote, StartNotes, start_note
 
 log = logging.getLogger(__name__)
@@ -142,18 +142,43 @@ def ask_task_store(store: Any, what: str, *arguments: Any) -> Any:
         return None
     try:
         return getattr(store, what)(*arguments)
-    except AirflowRuntimeError as error:
-        log.warning("Airflow's task state store failed (%s): %s", what, error)
+    except (AirflowRuntimeError, StoreError) as error:
+        log.warning("The record of this task that a retry reads failed (%s): %s", what, error)
         return None
+
+
+class TaskRecords:
+    """In place of Airflow's task state store, which exists from 3.3 on: a document for each, beside the leases.
+
+    :param tag: what identifies the task in its run, see `creator_tag`
+    """
+
+    def __init__(self, kept_at: KeptAt, tag: str) -> None:
+        self._at, self._tag = kept_at, tag
+
+    def get(self, key: str) -> Any:
+        """The value; None if there is none. Raises `StoreError`."""
+        return self._document(key).read()
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep the value for further attempts. Raises `StoreError`."""
+        self._document(key).write(value)
+
+    def delete(self, key: str) -> None:
+        """Remove it. Raises `StoreError`."""
+        self._document(key).remove()
+
+    def _document(self, key: str) -> Document:
+        described = "What an attempt of a task leaves for a retry"
+        return document_at(self._at, (key,), self._tag, key=f"{key}.{self._tag}", description=described)
 
 
 class ResumeNote:
     """What a task notes of the endpoint that it resumes: before the request is sent, until it is done with it.
 
-    In Airflow's task state store, which outlives an attempt. Airflow has one from 3.3 on; without it nothing is noted:
-    an attempt that was killed after its resume then leaves an endpoint that its retry takes for somebody else's. A
-    store that does not answer is not a reason to fail either. No tag is set: whether an update of nothing but tags
-    restarts an endpoint is not known.
+    In Airflow's task state store, which outlives an attempt, or before Airflow 3.3 in `TaskRecords`. A store that does
+    not answer is not a reason to fail. No tag is set: whether an update of nothing but tags restarts an endpoint is not
+    known.
     """
 
     _KEY = "hf_endpoint_resumed"
@@ -196,10 +221,17 @@ class Ownership:
         self.owned = owned
         self.attempt = attempt_id(ti)
         self._tag = creator_tag(ti)
-        self._resume_note = ResumeNote(context.get("task_state_store"))
+        store = context.get("task_state_store")
+        self._has_store, self._resume_note = store is not None, ResumeNote(store)
         self._start_note = start_note(ti, time.time(), keep=keep)
         self._created: float | None = None  # for the start note
         self._woken = False  # the same
+
+    def keep_at(self, kept_at: KeptAt) -> None:
+        """Where Airflow has no task state store, the note of a resume is kept beside the leases."""
+        if self._has_store or self._tag is None:
+            return
+        self._has_store, self._resume_note = True, ResumeNote(TaskRecords(kept_at, self._tag))
 
     def tagged(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with the creator tag."""

@@ -81,7 +81,7 @@ def test_a_retry_owns_what_its_task_resumed_until_the_end() -> None:
 
 
 def test_without_a_store_nothing_is_noted() -> None:
-    """Airflow before 3.3 has none: a resume by an earlier attempt is then somebody else's."""
+    """Airflow before 3.3 has none, and where leases are is not known yet: a resume before is somebody else's."""
     ownership = Ownership({"ti": Attempt()})
     ownership.note_resume(endpoint())
     ownership.take_up(endpoint())

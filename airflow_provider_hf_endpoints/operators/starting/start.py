@@ -202,7 +202,16 @@ class Start(Guard):
             self.emergency.release("on_timeout" if timeout else "on_failure")
             if self.emergency.released:
                 withdraw_claim(self._context["ti"])
+            self._learn_place()
             self.ownership.end()
+
+    def _learn_place(self) -> None:
+        """Airflow has ended the wait, so nothing was prepared."""
+        try:
+            with InferenceEndpointsHook(self._endpoint.hf_endpoints_conn_id) as hook:
+                self.ownership.keep_at(hook.kept_at)
+        except LOOKUP_ERRORS as error:
+            log.warning("A record of the start of endpoint %s may stay: %s", self._endpoint.name, error)
 
     def _is_left(self, policy: Release) -> bool:
         """Whether others use the endpoint. Without a lease, notes for them what this start would do to it."""
@@ -220,6 +229,7 @@ class Start(Guard):
             with InferenceEndpointsHook(endpoint.hf_endpoints_conn_id) as hook:
                 client = hook.get_conn()
                 found = client.run(flows.find(client.session, endpoint.name, endpoint.namespace))
+                self.ownership.keep_at(hook.kept_at)
         except LOOKUP_ERRORS as error:
             log.error("Endpoint %s MAY STILL BE BILLING. Pause or delete it by hand. %s", endpoint.name, error)
             return False
@@ -241,6 +251,7 @@ class Start(Guard):
         """Once in each attempt, also after a deferral if it starts something more."""
         if self.emergency.prepared:
             return
+        self.ownership.keep_at(hook.kept_at)
         self._place(hook)  # looked up before the start: a release has no time to ask the Hub for the namespace
         self.emergency.prepare(hook)
         if not self._begins:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_hf_endpoints._airflow import TaskDeferralError
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.endpoints.client import EndpointsClient
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointTimeoutError
@@ -14,7 +16,17 @@ from airflow_provider_hf_endpoints.operators.endpoints import (
     ResumeInferenceEndpointOperator,
 )
 from airflow_provider_hf_endpoints.ownership import creator_tag
-from tests.contract.operators_play import FAST, TOKEN, TaskInstance, create, run
+from tests.contract.operators_play import (
+    FAST,
+    TOKEN,
+    TaskInstance,
+    create,
+    deferred,
+    kept_at,
+    new_context,
+    run,
+    state,
+)
 
 
 class Attempt(TaskInstance):
@@ -131,6 +143,60 @@ def test_a_retry_releases_what_a_killed_attempt_resumed(
     resumes = ["POST resume"] if make is create else ["POST resume", "POST resume"]  # the second finds it running
     assert [*resumes, "POST pause"] == seen(paused)[2:]
     assert store == {}
+
+
+@pytest.mark.parametrize("make", [create, resume])
+def test_a_retry_knows_what_was_resumed_where_airflow_has_no_task_store(
+    paused: Emulator, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    """Before Airflow 3.3 a record beside the leases takes the place of the store. It is gone with the release."""
+    first = make()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(first, "_arrive", killed)
+    with pytest.raises(KilledError):
+        run(first, {"ti": Attempt()})
+    assert 1 == len(records_of_tasks())
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(make(timeout=0.3), {"ti": Attempt()})
+    assert "POST pause" == seen(paused)[-1]
+    assert [] == records_of_tasks()
+
+
+def test_without_a_task_store_what_was_released_is_nobodys_either(paused: Emulator) -> None:
+    """Somebody else has resumed it since: a later attempt of the task does not stop it."""
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(resume(timeout=0.3), {"ti": Attempt()})
+    with EndpointsClient(TOKEN, base_url=paused.url) as client:
+        client.resume_inference_endpoint("demo")
+    before = len(seen(paused))
+    with pytest.raises(InferenceEndpointTimeoutError):
+        run(resume(timeout=0.3), {"ti": Attempt()})
+    assert seen(paused)[before:] == ["POST resume"]
+
+
+def test_without_a_task_store_no_record_stays_of_a_resume_that_ended(paused: Emulator) -> None:
+    """Neither of one that ended well, nor of one whose deferral Airflow has ended."""
+    paused.behave("demo", initializing_seconds=0.05)
+    run(resume(), {"ti": Attempt()})
+    assert [] == records_of_tasks()
+    run(PauseInferenceEndpointOperator(task_id="pause", endpoint="demo", **FAST))
+    paused.behave("demo", initializing_seconds=600)
+    operator, context = resume(deferrable=True), new_context() | {"ti": Attempt()}
+    context["ti"].task_id = "resume"
+    deferred(operator, context)
+    assert 1 == len(records_of_tasks())
+    with pytest.raises(TaskDeferralError):
+        operator.resume_execution("__fail__", {"error": "Trigger failure"}, context)
+    assert ("paused", []) == (state(paused), records_of_tasks())
+
+
+def records_of_tasks() -> list[str]:
+    """What tasks have left for their retries, beside the leases."""
+    folder = Path(str(kept_at().path).removeprefix("file://")) / "hf_endpoint_resumed"
+    return [each.name for each in folder.glob("*.json")]
 
 
 def killed_after_waking(operator: Any, paused: Emulator, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, int]:
