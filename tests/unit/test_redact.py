@@ -197,7 +197,7 @@ def test_a_long_text_takes_no_more_than_a_moment(text: str) -> None:
     ],
 )
 def test_what_is_quoted_acts_on_no_terminal(text: str, shown: str) -> None:
-    """Neither colours nor a cursor that moves, whoever wrote the text; what is not seen otherwise is written out."""
+    """Neither colours nor a moving cursor are left of a text; other unseen characters are written out."""
     assert shown == redact(text)
 
 

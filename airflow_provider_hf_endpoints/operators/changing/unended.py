@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, TriggerRule
 
-from airflow_provider_hf_endpoints._airflow import states_of
+from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, mapped_arguments, states_of
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.ownership import creator_tag, run_of
 
 log = logging.getLogger(__name__)
 
-_NEVER_BEGAN = frozenset({"skipped", "upstream_failed", "removed"})
+_NEVER_BEGAN = ENDED_BADLY - {"failed"}
 _POLICIES = ("on_timeout", "on_failure", "on_kill")
 
 
@@ -80,7 +80,7 @@ def _is_of(
 
 
 def _policies(task: Any) -> list[str]:
-    """What a start does at its bad ends; nothing for a task that is none."""
+    """What a start does at its bad ends; nothing for any other task."""
     terms = getattr(task, "_terms", None)
-    given = getattr(task, "partial_kwargs", {}) if terms is None else terms.policies
-    return [str(given.get(each)) for each in _POLICIES]
+    given = mapped_arguments(task) if terms is None else [terms.policies]
+    return [str(arguments[each]) for arguments in given for each in _POLICIES if each in arguments]

@@ -387,7 +387,7 @@ def test_a_failed_start_quotes_no_more_of_a_server_than_a_person_reads(
 
 @pytest.mark.parametrize("if_exists", ["reuse", "update"])
 def test_a_create_that_does_not_wait_sends_the_start_that_it_notes(emulator: Emulator, if_exists: str) -> None:
-    """No wait of its own wakes the endpoint, so that its note would be of a start that never was."""
+    """The task has no wait, whose requests would wake the endpoint, so the task sends a resume."""
     into(emulator, "scaledToZero")
     before = len(calls(emulator))
     assert run(create(if_exists=if_exists, wait_for_completion=False))["state"] != "scaledToZero"

@@ -149,8 +149,8 @@ def test_a_setup_that_never_began_is_no_reason_for_a_look(
     assert before == len(emulator.requests)
 
 
-def test_airflow_runs_a_stop_after_any_end_of_its_setup(emulator: Emulator) -> None:
-    """Where it can be: an update is no stop, and a DAG with `fail_fast` takes no rule of a task that joins it later."""
+def test_airflow_runs_a_stop_after_any_end_of_its_setup() -> None:
+    """An update does not stop anything, and a DAG with `fail_fast` takes no such rule of a task that joins it later."""
     with DAG("nightly", schedule=None, fail_fast=True) as dag:
         start = create()
         inside = PauseInferenceEndpointOperator(task_id="stop", endpoint="demo").as_teardown(setups=start)
