@@ -214,7 +214,7 @@ def test_the_formats_of_an_input_are_told() -> None:
     text = (ROOT / "docs" / "reference" / "batch_input.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| `input_format` \| names that end in \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text)
     rows = [[re.findall(r"`([^`]+)`", cell) for cell in row.split(" | ")] for row in table.splitlines()]
-    assert set(get_args(InputFormat)) - {"auto"} == {row[0][0] for row in rows} == {*NAMES, "openai-batch"}
+    assert set(get_args(InputFormat)) - {"auto"} == {row[0][0] for row in rows} == {*NAMES, "files", "openai-batch"}
     assert list(SUFFIXES) == [suffix for row in rows for suffix in row[1] if suffix.startswith(".")]
 
 

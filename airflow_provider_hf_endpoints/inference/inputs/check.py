@@ -56,7 +56,8 @@ def check_rows(
         if keep:
             present.update(dict.fromkeys(name for line in lines for name in _names_in(line)))
     if not may_be_empty and not rows and next(read_lines(source), None) is None:
-        raise EmptyInputError(f"input file {source} is empty")
+        empty = f"input {source} contains no file" if source.is_listed else f"input file {source} is empty"
+        raise EmptyInputError(empty)
     # A shard may have few rows, and another part of the input may have the column.
     if present and not source.whole:
         for name in keep:

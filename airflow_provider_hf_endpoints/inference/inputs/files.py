@@ -17,6 +17,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.inputs.formats import (
     CSV,
+    FILES,
     JSONL,
     SUFFIXES,
     USUAL_CSV,
@@ -26,9 +27,15 @@ from airflow_provider_hf_endpoints.inference.inputs.formats import (
     format_of,
 )
 from airflow_provider_hf_endpoints.inference.inputs.invalid_files import check_path, refusal, words_of_hub
+from airflow_provider_hf_endpoints.inference.inputs.patterns import (
+    is_hidden,
+    is_left_out,
+    is_pattern,
+    refuse_partial,
+    split,
+)
 from airflow_provider_hf_endpoints.inference.stores.paths import as_upath, local_path
 
-_MAGIC = "*?["
 _PACKED = (".gz", ".zst")
 
 
@@ -41,6 +48,8 @@ class InputFile:
     :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, without the end
     :param end: None for the file's end
     :param csv: the form of a CSV file
+    :param before: of an entry that is listed (`formats.FILES`): the entries before it, whose files it leaves out. Its
+        `start` and `end` count files
     """
 
     path: UPath
@@ -50,11 +59,17 @@ class InputFile:
     start: int = 0
     end: int | None = None
     csv: CsvForm = USUAL_CSV
+    before: tuple[UPath, ...] = ()
 
     @property
     def is_part(self) -> bool:
         """Whether another part of the file is read elsewhere."""
         return self.start > 0 or self.end is not None
+
+    @property
+    def after_byte(self) -> int:
+        """The byte from which its lines are counted, 0 for the file's beginning."""
+        return self.start if self.format is JSONL else 0
 
     def __str__(self) -> str:
         return str(self.path)
@@ -83,6 +98,11 @@ class Input:
         files = self.whole or self.files
         return str(files[0]) if len(files) == 1 else [str(file) for file in files]
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether its rows are files, see `listing.py`."""
+        return self.files[0].format is FILES
+
     def only(self, file: InputFile) -> Input:
         """One file of these."""
         return replace(self, files=(file,))
@@ -93,12 +113,12 @@ class Input:
             if any(full(file.path) == full(path) and file.path.protocol == path.protocol for file in self.files):
                 return str(path)
             for pattern in self.patterns:
-                base, wanted = _split(pattern)
+                base, wanted = split(pattern)
                 prefix = f"{full(base).rstrip('/')}/"
                 inside = full(path).removeprefix(prefix)
                 if pattern.protocol != path.protocol or not full(path).startswith(prefix):
                     continue
-                if re.match(glob_translate(wanted), inside) and not _is_left_out(inside, wanted):
+                if re.match(glob_translate(wanted), inside) and not is_left_out(inside, wanted):
                     return str(pattern)
         return None
 
@@ -127,6 +147,7 @@ def find_input(
 ) -> Input:
     """The files that an `input_path` means.
 
+    With `files`, an entry is not opened: each of its files is a row (see `listing.py`), and nothing is listed here.
     A folder means the files in it. A path with `*`, `?` or `[…]` means the files that match (`**` includes folders).
     Both are sorted by name, without names that begin with a dot or an underscore. A list keeps its order, and
     each of its entries may be any of these.
@@ -140,7 +161,10 @@ def find_input(
     if not entries:
         raise BatchInputError("input_path is an empty list. Name at least one file")
     paths = [as_upath(entry) for entry in entries]
-    files = [file for path in paths for file in _found(path, input_format, len(paths) > 1)]
+    if input_format == FILES.name:
+        files = [InputFile(path, path.name, FILES, before=tuple(paths[:at])) for at, path in enumerate(paths)]
+    else:
+        files = [file for path in paths for file in _found(path, input_format, len(paths) > 1)]
     _refuse_doubled(files)
     if csv is not None:
         if not any(file.format is CSV for file in files):
@@ -149,7 +173,8 @@ def find_input(
                 "input_format"
             )
         files = [replace(file, csv=csv) for file in files]
-    patterns = tuple(path if is_pattern(path) else path / "*" for path in paths if not _is_file(path, files))
+    folders = [path for path in paths if input_format == FILES.name or not _is_file(path, files)]
+    patterns = tuple(path if is_pattern(path) else path / "*" for path in folders)
     return Input(tuple(files), patterns, columns=None if columns is None else tuple(dict.fromkeys(columns)))
 
 
@@ -177,11 +202,6 @@ def _content_of(path: UPath) -> object:
             return str(path)
         return about.st_dev, about.st_ino
     return path.protocol, path.fs, _full(path)
-
-
-def is_pattern(path: UPath) -> bool:
-    """Whether a path contains the characters of a pattern."""
-    return any(sign in path.path for sign in _MAGIC)
 
 
 def _is_file(path: UPath, files: Sequence[InputFile]) -> bool:
@@ -237,7 +257,7 @@ def _refuse_stream(path: UPath) -> None:
 
 
 def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
-    found = sorted((path for path in folder.iterdir() if not _is_hidden(path.name)), key=lambda path: path.name)
+    found = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=lambda path: path.name)
     for path in found:
         _refuse_broken_link(path)
     files = [_known(path, path.name, input_format) for path in found if path.is_file()]
@@ -250,12 +270,9 @@ def _inside(folder: UPath, input_format: InputFormat) -> Iterator[InputFile]:
 
 
 def _matching(pattern: UPath, input_format: InputFormat) -> Iterator[InputFile]:
-    base, wanted = _split(pattern)
-    if any("**" in part and part != "**" for part in wanted.split("/")):
-        raise BatchInputError(
-            f"input pattern {pattern} is not valid: ** must be a whole part of it, such as in/**/*.jsonl"
-        )
-    names = sorted(name for name in _search(base, wanted) if not _is_left_out(name, wanted))
+    base, wanted = split(pattern)
+    refuse_partial(pattern, wanted)
+    names = sorted(name for name in _search(base, wanted) if not is_left_out(name, wanted))
     for name in names:
         _refuse_broken_link(base / name)
     if not names:
@@ -304,7 +321,7 @@ def _search_disk(base: Path, wanted: str) -> Iterator[str]:
         names[:] = [
             name
             for name in names
-            if not _is_hidden(name) and (anywhere or any(fnmatchcase(name, each) for each in here))
+            if not is_hidden(name) and (anywhere or any(fnmatchcase(name, each) for each in here))
         ]
 
 
@@ -327,29 +344,6 @@ def _why_not(folder: UPath) -> str:
     except FileNotFoundError as error:
         return words_of_hub(folder, error)
     return ""
-
-
-def _split(pattern: UPath) -> tuple[UPath, str]:
-    """The folder above the first special character of a pattern, and the pattern from there on."""
-    parts = PurePosixPath(pattern.path).parts
-    plain = next(number for number, part in enumerate(parts) if any(sign in part for sign in _MAGIC))
-    base = pattern
-    for _ in parts[plain:]:
-        base = base.parent
-    return base, "/".join(parts[plain:])
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
-
-
-def _is_left_out(name: str, wanted: str) -> bool:
-    """Whether to skip a name: hidden files and files in hidden folders, unless the pattern asks for hidden names."""
-    *folders, file = name.split("/")
-    last = wanted.rpartition("/")[2]
-    if any(_is_hidden(folder) for folder in folders):
-        return True
-    return _is_hidden(file) and not (_is_hidden(last) and fnmatchcase(file, last))
 
 
 def _known(path: UPath, name: str, input_format: InputFormat) -> InputFile:

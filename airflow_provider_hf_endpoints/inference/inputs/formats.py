@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 #: A job may give `auto`, which means the format in each file's name, or a format.
-InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch"]
+InputFormat = Literal["auto", "jsonl", "csv", "parquet", "openai-batch", "files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ class FileFormat:
         may load slowly
     :param unit: the word for a row of such a file
     :param may_be_packed: whether `.gz` and `.zst` are unpacked
-    :param splits: whether a byte range of an unpacked file can be read alone, because each line is a row
+    :param splits: whether a range of an unpacked file can be read alone: of bytes, because each line is a row, or
+        of the files of a folder
     """
 
     name: str
@@ -68,6 +69,8 @@ class CsvForm:
 USUAL_CSV = CsvForm()
 JSONL = FileFormat(name="jsonl", suffixes=(".jsonl", ".ndjson", ".json"), reader="jsonl", splits=True)
 CSV = FileFormat(name="csv", suffixes=(".csv", ".tsv"), reader="csv_table")
+#: Not the content of files: each file is a row. `listing.py` has the rows.
+FILES = FileFormat(name="files", suffixes=(), reader="listed", unit="file", may_be_packed=False, splits=True)
 _FORMATS = (
     JSONL,
     CSV,
@@ -90,6 +93,8 @@ def format_of(suffix: str, input_format: InputFormat) -> FileFormat | None:
             return _BY_SUFFIX.get(suffix)
         case "openai-batch":  # a form of requests, as lines of JSON
             return JSONL
+        case FILES.name:
+            return FILES
         case name if name in _BY_NAME:
             return _BY_NAME[name]
         case _:

@@ -38,7 +38,7 @@ class Line(NamedTuple):
         """File and line, for an error."""
         if self.file is None:
             return f"line {self.number}"
-        after = f" after byte {self.file.start}" if self.file.start else ""
+        after = f" after byte {self.file.after_byte}" if self.file.after_byte else ""
         return f"{self.file.format.unit} {self.number}{after} of {self.file.name}"
 
 

@@ -127,8 +127,14 @@ class LineSource:
         """
         self._refuse_changed()
         lines = read_lines(self._input, self._counted)
-        for _ in itertools.islice(lines, self._place):
-            pass
+        again = RowsDigest()
+        while some := list(itertools.islice(lines, min(BLOCK_LINES, self._place - again.rows))):
+            again.add(some)
+        if self._input.is_listed and again.hexdigest() != self.digest.hexdigest():
+            raise BatchInputError(
+                f"the files of {self._input} were changed while the batch listed them, so a file may be missing or "
+                "doubled. Run the same job again; finished rows are not sent again"
+            )
         return lines
 
     def _refuse_changed(self) -> None:

@@ -3,50 +3,33 @@ digest of the rows, which is the same whenever the files were written and howeve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
-from typing import NamedTuple
 
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile
+from airflow_provider_hf_endpoints.inference.inputs.formats import FILES
 from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
-from airflow_provider_hf_endpoints.inference.stores.paths import local_path
-
-#: Properties of an object that change with its content. The first one that exists is used.
-_NAMES = (
-    *("ETag", "etag", "generation", "blob_id", "md5Hash", "content_settings", "last_modified", "LastModified"),
-    *("mtime", "created"),
-)
+from airflow_provider_hf_endpoints.inference.stores.marks import Version, version_at
 
 _AT_ONCE = 16  # rows, each of which may have megabytes
-
-
-class Version(NamedTuple):
-    """The size of a file in bytes, and the storage's version of its content; None if the storage does not say."""
-
-    size: int | None
-    mark: str | None
 
 
 def version_of(file: InputFile) -> Version:
     """
     :raises FileNotFoundError: the file does not exist
     """
-    local = local_path(file.path)
-    if local is not None:
-        stat = local.stat()
-        return Version(stat.st_size, str(stat.st_mtime_ns))
-    about = file.path.fs.info(file.path.path)
-    mark = next((str(about[name]) for name in _NAMES if about.get(name) is not None), None)
-    return Version(None if about.get("size") is None else int(about["size"]), mark)
+    return version_at(file.path)
 
 
 def versions_of(source: Input) -> dict[str, Version]:
     """The versions of all files of an input that exist and can be looked at, by path."""
     found = {}
     for file in source.files:
+        if file.format is FILES:
+            continue  # a listing is too long to be made before the first row is sent
         try:
             found[str(file)] = version_of(file)
         except OSError as error:
@@ -61,12 +44,19 @@ class RowsDigest:
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=16)
+        self.rows = 0
 
     def add(self, lines: Iterable[Line]) -> None:
         """The next rows, or what stands in the place of one. It makes no difference how they are divided into calls."""
         texts = [line.raw + b"\n" + line.problem.encode() if line.problem else line.raw for line in lines]
+        self.rows += len(texts)
         if texts:
             self._hash.update(b"\n".join([*texts, b""]))  # a row contains no line break
+
+    def add_all(self, lines: Iterator[Line]) -> None:
+        """All rows of an input, some at a time."""
+        while some := list(islice(lines, _AT_ONCE)):
+            self.add(some)
 
     def hexdigest(self) -> str:
         """The digest of all rows so far."""
@@ -78,7 +68,6 @@ def digest_of(source: Input) -> str:
 
     :raises BatchInputError: they cannot be read
     """
-    digest, lines = RowsDigest(), read_lines(source)
-    while some := list(islice(lines, _AT_ONCE)):
-        digest.add(some)
+    digest = RowsDigest()
+    digest.add_all(read_lines(source))
     return digest.hexdigest()

@@ -18,7 +18,7 @@ def with_letter(record: Record, line: Line) -> Record:
         return record
     file = None if line.file is None else str(line.file)
     # The lines of a shard are counted from its start, until the merge knows the number of lines before it.
-    after = b',"after_byte":%d' % line.file.start if line.file is not None and line.file.start else b""
+    after = b',"after_byte":%d' % line.file.after_byte if line.file is not None and line.file.after_byte else b""
     origin = b'{"file":%b,"line":%d%b,"row":%b}' % (fastjson.encode(file), line.number, after, _as_json(line.raw))
     return record._replace(payload=output_line(record) + _TAB + origin)
 

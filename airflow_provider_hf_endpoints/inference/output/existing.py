@@ -44,6 +44,7 @@ def finished_earlier(job: BatchJob, layout: OutputLayout, source: Input) -> Batc
             'on_existing="resume"'
         )
     same_job(manifest.get("identity", {}), job, source, _but_for(manifest, job, source))
+    _same_listing(manifest, job, source)
     results_there(manifest, layout)
     return replace(report_in(manifest, layout), requests=0, retries=0)
 
@@ -52,7 +53,9 @@ def _finished_in_this_attempt(manifest: Mapping[str, Any], job: BatchJob, source
     """Whether what stands there is what this job itself has written in place of an older output."""
     if not job.attempt_key or manifest.get("attempt") != job.attempt_key:
         return False
-    return not _differences(manifest, job, source, _but_for(manifest, job, source))
+    if _differences(manifest, job, source, _but_for(manifest, job, source)):
+        return False
+    return not source.is_listed or digest_of(source) == manifest.get("rows_digest")
 
 
 def _differences(manifest: Mapping[str, Any], job: BatchJob, source: Input, but_for: Sequence[str]) -> list[str]:
@@ -76,6 +79,19 @@ def _but_for(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> Seque
     except BatchInputError as error:
         log.warning("the rows of the input cannot be compared: %s", error)
         return ()
+
+
+def _same_listing(manifest: Mapping[str, Any], job: BatchJob, source: Input) -> None:
+    """Refuse a finished output of a folder that contains other files by now. Lists the folder.
+
+    :raises OutputConflictError: a file was added, removed or replaced
+    """
+    digest = manifest.get("rows_digest")
+    if source.is_listed and digest is not None and digest_of(source) != digest:
+        raise OutputConflictError(
+            f"{job.output_path} contains the output of {source} with other files: a file was added, removed or "
+            'replaced since. Choose another output_path, or set on_existing="overwrite" to send all files again'
+        )
 
 
 def results_there(manifest: Mapping[str, Any], layout: OutputLayout) -> None:

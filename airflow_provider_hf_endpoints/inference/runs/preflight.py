@@ -65,7 +65,10 @@ def check_input(
     stop = job.on_bad_input == "stop"
     may_be_empty = job.shard is not None or job.on_empty == "succeed"
     first = check_rows(source, job.columns, keep=job.keep_columns, stop_on_bad=stop, may_be_empty=may_be_empty)
-    hashes = [] if job.names_rows_by is None else hashes_of(source, job.names_rows_by, stop_on_bad=stop, go_on=go_on)
+    ids = job.names_rows_by
+    # The paths of a listing differ. A shard's are written all the same: a merge compares them.
+    differ = source.is_listed and ids == "path" and job.shard is None
+    hashes = [] if ids is None or differ else hashes_of(source, ids, stop_on_bad=stop, go_on=go_on)
     if suggest and first is not None:
         suggest_otherwise(job, columns_of(first, source))
     return hashes

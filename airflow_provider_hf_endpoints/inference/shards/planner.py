@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError, OutputConflictError
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
-from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat, format_of
+from airflow_provider_hf_endpoints.inference.inputs.formats import FILES, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.invalid_files import check_path
-from airflow_provider_hf_endpoints.inference.inputs.versions import version_of
+from airflow_provider_hf_endpoints.inference.inputs.read import read_lines
+from airflow_provider_hf_endpoints.inference.inputs.versions import RowsDigest, version_of
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.journal.lock import OutputLock, is_left
@@ -74,6 +75,8 @@ def plan_batch(
     if on_existing not in ("resume", "overwrite", "fail"):
         raise ValueError(f"on_existing={on_existing!r} is not valid. Use resume, overwrite or fail")
     format_of("", input_format)  # raises here what is a mistake of the caller, and none of a store
+    if input_format == FILES.name and bytes_per_shard is not None:
+        raise ValueError(f"bytes_per_shard={bytes_per_shard} does not apply to input_format='files'. Give shards")
     layout = OutputLayout.of(output_path)
 
     def look() -> tuple[Input, tuple[PlannedFile, ...]]:
@@ -148,7 +151,7 @@ def only_shard(job: BatchJob, shard: Shard, found: Input) -> Input:
                 f"input file {piece.file.path} existed when the batch was planned, and is now missing. Restore it, or "
                 'plan again with on_existing="overwrite"'
             )
-        changed = _changes(piece.file, _measure(file))
+        changed = _changes(piece.file, _measure(file), plan.input_format)
         if changed:
             raise BatchInputError(_changed_words(piece.file.path, changed))
         files.append(replace(file, start=piece.start, end=piece.end))
@@ -166,18 +169,22 @@ def _changed_words(path: str, changed: str) -> str:
     )
 
 
-def _changes(old: PlannedFile, new: PlannedFile) -> str:
+def _changes(old: PlannedFile, new: PlannedFile, input_format: str) -> str:
     """How a file has changed, in words; empty if it has not."""
     if old.size != new.size:
-        return f"{old.size} bytes then, {new.size} now"
+        return f"{old.size} {'files' if input_format == FILES.name else 'bytes'} then, {new.size} now"
     return f"version {old.version} then, {new.version} now" if old.version != new.version else ""
 
 
 def _measure(file: InputFile) -> PlannedFile:
-    """Size and version of a file.
+    """Size and version of a file; the number of files and their digest of a folder whose files are rows.
 
     :raises BatchInputError: it does not exist
     """
+    if file.format is FILES:
+        digest = RowsDigest()
+        digest.add_all(read_lines(Input((file,))))
+        return PlannedFile(str(file), digest.rows, digest.hexdigest())
     splits = file.format.splits and not file.packing
     try:
         size, mark = version_of(file)
@@ -216,7 +223,7 @@ def _conflict(layout: OutputLayout, old: Plan, new: Plan) -> str:
     for path, file in before.items():
         if path not in now:
             return f"{layout.shards} contains a plan with input file {path}, which is now missing: {end}"
-        if changed := _changes(file, now[path]):
+        if changed := _changes(file, now[path], new.input_format):
             return f"{layout.shards} contains a plan from before input file {path} changed ({changed}): {end}"
     for path in now.keys() - before.keys():
         return f"{layout.shards} contains a plan from before input file {path} was added: {end}"

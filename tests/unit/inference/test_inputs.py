@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError
 from airflow_provider_hf_endpoints.inference.inputs import unpack
 from airflow_provider_hf_endpoints.inference.inputs.files import Input, InputFile, find_input
-from airflow_provider_hf_endpoints.inference.inputs.formats import SUFFIXES, InputFormat, format_of
+from airflow_provider_hf_endpoints.inference.inputs.formats import FILES, SUFFIXES, InputFormat, format_of
 from airflow_provider_hf_endpoints.inference.inputs.invalid_files import refusal
 from airflow_provider_hf_endpoints.inference.inputs.lines import parse_line
 from airflow_provider_hf_endpoints.inference.inputs.read import count_lines, read_lines
@@ -141,9 +141,8 @@ def test_every_format_that_may_be_set_is_one() -> None:
     """The names that a job may give, and the table of formats, are the same; another is refused with them."""
     for name in get_args(InputFormat):
         assert (name == "auto") == (format_of("", name) is None)
-    assert {format_of(suffix, "auto") for suffix in SUFFIXES} == {
-        format_of("", name) for name in get_args(InputFormat)
-    } - {None}
+    named = {format_of("", name) for name in get_args(InputFormat)} - {None}
+    assert {format_of(suffix, "auto") for suffix in SUFFIXES} == named - {FILES}
     with pytest.raises(ValueError, match="Use one of auto, jsonl"):
         format_of("", "xlsx")  # type: ignore[arg-type]
 
