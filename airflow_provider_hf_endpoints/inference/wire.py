@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 #: The transports that a user may choose: `auto` is the fast transport, or httpx if there is a proxy.
 TransportName = Literal["auto", "httpx"]
 #: Far above any answer in text or vectors. A larger answer means that the engine does not stop.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+#: Of one file of a row. Engines refuse larger ones, and a request is in memory as a whole.
+MAX_MEDIA_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,15 @@ class Asked:
     most_tokens: int | None = None
     texts: int = 1
     as_it_came: bool = False
+
+
+class MediaForm(StrEnum):
+    """What stands for a medium in the JSON of a request: a data URL or the URL itself, its base64, or the word for its
+    format."""
+
+    URL = "url"
+    BASE64 = "base64"
+    FORMAT = "format"
 
 
 @dataclass(frozen=True, slots=True)

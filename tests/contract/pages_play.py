@@ -65,6 +65,8 @@ def write_files(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(_JSONL)
     (folder / "requests.jsonl").write_text(_OPENAI)
+    (folder / "scans" / "2026").mkdir(parents=True)
+    (folder / "scans" / "2026" / "page.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (folder / "errors.jsonl").write_text('{"row": {"text": "a"}}\n')
 
 

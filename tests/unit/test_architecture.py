@@ -65,11 +65,12 @@ MAY_IMPORT |= {
     "inference.http": {"_http", *GROUND},
     "inference.limit": GROUND,
     "inference.inputs": {"_packages", *GROUND},
-    "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines"},
+    "inference.media": {*GROUND, "_packages", "inference.inputs.lines"},
+    "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines", "inference.media"},
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }
 _JOB = {*GROUND, "_redact", "_money", "inference.engines", "inference.inputs", "inference.requests"}
-_JOB |= {"inference.http.address"}
+_JOB |= {"inference.http.address", "inference.media"}
 _OUTPUT = {*GROUND, "_packages", "inference.inputs", "inference.journal", "inference.job"}
 _SENDING = {*_JOB, "inference.http", "inference.limit", "inference.journal", "inference.job.report"}
 _RUN = {*_SENDING, *(f"inference.{room}" for room in ("job", "output", "shards", "sending"))}

@@ -36,8 +36,6 @@ from airflow_provider_hf_endpoints.inference.http.transport import (
 from airflow_provider_hf_endpoints.inference.http.unpacking import unpack_answer
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, WireResponse
 
-JSON_BODY = {"content-type": "application/json"}
-
 
 class _Stage:
     """The state of a request: while it has no connection, `timer` ends earlier."""
@@ -148,7 +146,7 @@ class HttpxTransport(Transport):
             request.method,
             url_of(self._base, request.route),
             content=request.body or None,
-            headers=JSON_BODY if request.body else None,
+            headers={"content-type": request.content_type} if request.body else None,
             timeout=None,
             extensions={"trace": follow},
         )

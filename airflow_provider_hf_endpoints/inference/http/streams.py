@@ -276,8 +276,9 @@ class StreamsTransport(Transport):
                 self._starts[key] = start
         if not request.body:
             return start + b"\r\n"
-        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
             start,
+            request.content_type.encode("latin-1"),
             len(request.body),
             request.body,
         )

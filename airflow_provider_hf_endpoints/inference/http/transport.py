@@ -21,12 +21,14 @@ class HttpRequest:
 
     :param route: path below the endpoint's URL, beginning with `/`
     :param timeout: seconds until the answer must be complete
+    :param content_type: of the body
     """
 
     method: str
     route: str
     body: bytes
     timeout: float
+    content_type: str = "application/json"
 
 
 class Transport(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -69,7 +70,8 @@ def check_rows(
 def columns_of(first: Line, source: Input) -> tuple[str, ...]:
     """All columns of the first row, also unread ones; none if the line is not a row."""
     if source.columns is not None and source.files[0].format is not JSONL:
-        first = next(read_lines(replace(source, columns=None)), first)
+        with suppress(BatchInputError):  # a column that is not read may have a type that JSON lacks
+            first = next(read_lines(replace(source, columns=None)), first)
     return tuple(_names_in(first))
 
 

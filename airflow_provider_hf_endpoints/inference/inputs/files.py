@@ -48,6 +48,7 @@ class InputFile:
     :param start: with `end`, of unpacked JSONL: only the lines that start at these bytes, without the end
     :param end: None for the file's end
     :param csv: the form of a CSV file
+    :param binary: columns of a table whose bytes the batch takes
     :param before: of an entry that is listed (`formats.FILES`): the entries before it, whose files it leaves out. Its
         `start` and `end` count files
     """
@@ -60,6 +61,7 @@ class InputFile:
     end: int | None = None
     csv: CsvForm = USUAL_CSV
     before: tuple[UPath, ...] = ()
+    binary: tuple[str, ...] = ()
 
     @property
     def is_part(self) -> bool:
@@ -144,6 +146,7 @@ def find_input(
     input_format: InputFormat = "auto",
     columns: Sequence[str] | None = None,
     csv: CsvForm | None = None,
+    binary: Sequence[str] = (),
 ) -> Input:
     """The files that an `input_path` means.
 
@@ -154,6 +157,7 @@ def find_input(
 
     :param columns: columns that the batch needs
     :param csv: the form of CSV files; None for the usual form
+    :param binary: columns whose bytes the batch takes
     :raises BatchInputError: there is no file, a file cannot be read or is named twice, a folder contains a file of
         unknown format, or a form of CSV is given and no file is CSV
     """
@@ -173,6 +177,8 @@ def find_input(
                 "input_format"
             )
         files = [replace(file, csv=csv) for file in files]
+    if binary:
+        files = [replace(file, binary=tuple(binary)) for file in files]
     folders = [path for path in paths if input_format == FILES.name or not _is_file(path, files)]
     patterns = tuple(path if is_pattern(path) else path / "*" for path in folders)
     return Input(tuple(files), patterns, columns=None if columns is None else tuple(dict.fromkeys(columns)))

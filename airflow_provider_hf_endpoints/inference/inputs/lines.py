@@ -13,6 +13,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.input_errors import BadLineError, BatchInputError, MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.files import InputFile
 from airflow_provider_hf_endpoints.inference.inputs.formats import JSONL
+from airflow_provider_hf_endpoints.inference.stores.marks import Version
 
 RowId = str | int
 
@@ -25,6 +26,7 @@ class Line(NamedTuple):
         lines; in a part of a file, from the part's start
     :param raw: the row as JSON, or the bytes in its place
     :param problem: why this is not a row, as words to follow its place; empty if it is a row
+    :param versions: of the files that the row names, in the order of its request
     """
 
     place: int
@@ -32,6 +34,17 @@ class Line(NamedTuple):
     raw: bytes
     file: InputFile | None = None
     problem: str = ""
+    versions: tuple[Version, ...] = ()
+
+    @property
+    def whole(self) -> bytes:
+        """All that its request depends on: the row, and which files it names."""
+        return self.raw if not self.versions else b"%b %b" % (self.raw, self.stamp)
+
+    @property
+    def stamp(self) -> bytes:
+        """The versions of its files as bytes."""
+        return repr([tuple(version) for version in self.versions]).encode() if self.versions else b""
 
     @property
     def where(self) -> str:

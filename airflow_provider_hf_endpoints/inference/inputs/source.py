@@ -34,7 +34,9 @@ class LineSource:
 
     def __init__(self, source: Input) -> None:
         self._input = source
-        self._lines = read_lines(source, self._counted)
+        #: Adds to lines what the input does not have, None for nothing. Set before the first block.
+        self.through: Callable[[Iterator[Line]], Iterator[Line]] | None = None
+        self._lines: Iterator[Line] | None = None
         self._blocks: deque[list[Line]] = deque()
         self._current: Iterator[Line] = iter(())
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch-input")
@@ -97,6 +99,8 @@ class LineSource:
         if self._broken is not None:
             self._lines = self._opened_again()
             self._broken = None
+        if self._lines is None:
+            self._lines = self._added(read_lines(self._input, self._counted))
         block: list[Line] = []
         lines: list[Line] = []
         size = 0
@@ -105,7 +109,7 @@ class LineSource:
             for line in self._lines:
                 lines.append(line)
                 size += len(line.raw)
-                if not skips(line.place, line.raw):
+                if not skips(line.place, line.whole):
                     block.append(line)
                 if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or len(lines) >= BLOCK_SKIPPED:
                     break
@@ -135,7 +139,10 @@ class LineSource:
                 f"the files of {self._input} were changed while the batch listed them, so a file may be missing or "
                 "doubled. Run the same job again; finished rows are not sent again"
             )
-        return lines
+        return self._added(lines)
+
+    def _added(self, lines: Iterator[Line]) -> Iterator[Line]:
+        return lines if self.through is None else self.through(lines)
 
     def _refuse_changed(self) -> None:
         """
@@ -168,4 +175,5 @@ class LineSource:
         """Stop reading."""
         self._closed.set()
         self._pool.shutdown(wait=True)
-        self._lines.close()  # type: ignore[attr-defined]  # a generator, which is more than an iterator
+        if self._lines is not None:
+            self._lines.close()  # type: ignore[attr-defined]  # a generator, which is more than an iterator

@@ -24,7 +24,7 @@ from airflow_provider_hf_endpoints.inference.job.shard import Shard, share
 from airflow_provider_hf_endpoints.inference.requests import openai_batch, structured
 from airflow_provider_hf_endpoints.inference.requests.template import Template
 from airflow_provider_hf_endpoints.inference.stores.paths import PathLike, as_upath
-from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
+from airflow_provider_hf_endpoints.inference.wire import MAX_MEDIA_BYTES, MAX_RESPONSE_BYTES, TransportName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,8 @@ class BatchJob:
     :param transport: HTTP client: `auto` for this package's own client, or httpx behind a proxy; `httpx` for httpx
         always
     :param max_response_bytes: maximum size of one response in bytes; a larger response is an error of its row
+    :param max_media_bytes: maximum size of one image, sound or video of a row in bytes; a larger file is an error of
+        its row
     """
 
     url: str
@@ -164,6 +166,7 @@ class BatchJob:
     progress_interval: float = 10.0
     transport: TransportName = "auto"
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    max_media_bytes: int = MAX_MEDIA_BYTES
 
     @redacting()
     def __post_init__(self) -> None:
@@ -234,6 +237,7 @@ class BatchJob:
             max_attempts=self.max_attempts,
             concurrency_ceiling=self.concurrency_ceiling,
             max_response_bytes=self.max_response_bytes,
+            max_media_bytes=self.max_media_bytes,
         )
         checks.retry_budget(self.retry_budget)
         checks.share("max_error_rate", self.max_error_rate)

@@ -57,14 +57,21 @@ def compile_text(template: str) -> Callable[[Row], str]:
     return render
 
 
-def compile_value(template: Any, *, scalars_as_text: bool = False, nulls: bool = True) -> Render:
+def compile_value(
+    template: Any,
+    *,
+    scalars_as_text: bool = False,
+    nulls: bool = True,
+    special: Callable[[Mapping[str, Any]], Render | None] = lambda part: None,
+) -> Render:
     """The same for a template of any JSON shape. A text that is one placeholder becomes the column's value
     itself.
 
     :param scalars_as_text: whether single numbers and booleans become text; lists and objects do not
     :param nulls: whether a single column may be null
+    :param special: compiles an object that is not only JSON; None for one that is
     """
-    inside = partial(compile_value, scalars_as_text=scalars_as_text, nulls=nulls)
+    inside = partial(compile_value, scalars_as_text=scalars_as_text, nulls=nulls, special=special)
     match template:
         case str():
             parts = _parse(template)
@@ -74,6 +81,8 @@ def compile_value(template: Any, *, scalars_as_text: bool = False, nulls: bool =
                     return column.text_or_json
                 return column.value if nulls else column.given
             return compile_text(template)
+        case Mapping() if (render := special(template)) is not None:
+            return render
         case Mapping():
             items = [(key, inside(value)) for key, value in template.items()]
             return lambda row: {key: render(row) for key, render in items}

@@ -15,13 +15,16 @@ from airflow_provider_hf_endpoints.inference.engines import (
     canonical_task,
     traits,
 )
+from airflow_provider_hf_endpoints.inference.engines.asking.media import form_of
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import EMBED, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.engines.routes import is_openais, task_of
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.media.bodies import Media, Part, compose
+from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
-from airflow_provider_hf_endpoints.inference.requests.template import Template, compile_parts, in_order
+from airflow_provider_hf_endpoints.inference.requests.template import Parts, Template, compile_parts, in_order
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in
 from airflow_provider_hf_endpoints.inference.wire import Asked
 
@@ -31,18 +34,21 @@ class RowRequest(NamedTuple):
 
     :param task: how the answer is read
     :param asked: what to check in the answer, None for nothing
+    :param media: images, sounds and videos that are put into the body when it is sent, None for none
     """
 
     route: str
     body: bytes
     task: str
     asked: Asked | None = None
+    media: Media | None = None
 
     @property
     def whole(self) -> bytes:
         """Everything that identifies the request."""
         cut_at = () if self.asked is None else self.asked.cut_at
-        return b"%b %b%b" % (self.route.encode(), self.body, repr(cut_at).encode() if cut_at else b"")
+        whole = b"%b %b%b" % (self.route.encode(), self.body, repr(cut_at).encode() if cut_at else b"")
+        return whole if self.media is None else b"%b %b" % (whole, self.media.identity)
 
 
 Render = Callable[[Mapping[str, Any]], RowRequest]
@@ -119,11 +125,37 @@ def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[
     if template.body is not None:
         return _compile_body(template, target)
     parts, task = compile_parts(template, in_order(parameters)), canonical_task(template.task)
+    if template.has_media:
+        return _compile_with_media(parts, task, target)
 
     def render(row: Mapping[str, Any]) -> RowRequest:
         inputs, parameters_of_row = parts(row)
         request = build_request(target.dialect, task, inputs, parameters_of_row, target.model, target.engine)
         return RowRequest(request.route, fastjson.encode(request.json), task, request.asked)
+
+    return render
+
+
+def _compile_with_media(parts: Callable[[Mapping[str, Any]], Parts], task: str, target: Target) -> Render:
+    """Requests whose messages have media, each in the form of the engine."""
+    forms = traits(target.dialect).media
+
+    def in_form(value: Any) -> Any:
+        match value:
+            case Medium():
+                kind, fetched = value.kind, value.is_url
+                return Part(value, form_of(kind, forms, target.dialect, target.engine, fetched=fetched))
+            case {"role": _, "content": [*content]}:
+                return {**value, "content": [in_form(part) for part in content]}
+            case _:
+                return value
+
+    def render(row: Mapping[str, Any]) -> RowRequest:
+        messages, parameters_of_row = parts(row)
+        messages = [in_form(message) for message in messages]
+        request = build_request(target.dialect, task, messages, parameters_of_row, target.model, target.engine)
+        body, media = compose(request.json)
+        return RowRequest(request.route, body, task, request.asked, media)
 
     return render
 

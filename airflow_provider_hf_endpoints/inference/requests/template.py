@@ -9,8 +9,10 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
+from airflow_provider_hf_endpoints.inference.engines.asking.media import KINDS
 from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_messages
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.media.values import medium_of
 from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in, query_in
 
@@ -65,6 +67,18 @@ class Template:
                 )
 
     @property
+    def has_media(self) -> bool:
+        """Whether messages have images, sounds or videos."""
+        return bool(media_templates(self.messages))
+
+    @property
+    def media_columns(self) -> list[str]:
+        """Columns that may have the bytes of a file."""
+        return [
+            name for part in media_templates(self.messages) if _ONE_COLUMN.fullmatch(part) for name in columns_of(part)
+        ]
+
+    @property
     def columns(self) -> list[str]:
         """Columns that every row must have."""
         parts = (self.prompt, self.messages, self.body, self.system, self.row_parameters)
@@ -72,6 +86,31 @@ class Template:
         if self.prompt is None and self.messages is None and self.body is None:
             names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
         return list(dict.fromkeys(names))
+
+
+def media_templates(messages: Any) -> list[str]:
+    """The templates of the media in a chat's template."""
+    found = []
+    for message in messages if isinstance(messages, list | tuple) else ():
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list | tuple) else ():
+            if (kind := _medium_in(part)) is not None:
+                found.append(part[kind])
+    return found
+
+
+def _medium_in(part: Any) -> str | None:
+    """The kind of a part `{"type": "image", "image": "{column}"}`; None for another part."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return kind if kind in KINDS and isinstance(part.get(kind), str) else None
+
+
+def _compile_medium(part: Mapping[str, Any]) -> Callable[[Row], Any] | None:
+    kind = _medium_in(part)
+    if kind is None:
+        return None
+    value = compile_value(part[kind], nulls=False)
+    return lambda row: medium_of(kind, value(row))
 
 
 def _check_chat(messages: Any) -> None:
@@ -147,7 +186,7 @@ def _compile_chat(template: Template) -> Callable[[Row], Any]:
         whole = compile_value("{messages}" if template.messages is None else template.messages, nulls=False)
         messages = lambda row: chat_in(whole(row))  # noqa: E731
     else:
-        messages = compile_value(template.messages, scalars_as_text=True)
+        messages = compile_value(template.messages, scalars_as_text=True, special=_compile_medium)
     if template.system is None:
         return messages
     system = compile_text(template.system)

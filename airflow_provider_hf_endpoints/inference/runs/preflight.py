@@ -34,7 +34,7 @@ def find_job_input(job: BatchJob) -> Input:
     for who, path in (*(("input_path", each) for each in given), ("output_path", job.output_path)):
         require_store(who, as_upath(path))
     require_scratch(as_upath(job.output_path))
-    source = find_input(job.input_path, job.input_format, job.reads_columns, job.csv_form)
+    source = find_input(job.input_path, job.input_format, job.reads_columns, job.csv_form, job.template.media_columns)
     layout = layout_of_whole(job)
     source.refuse_output(layout.results, layout.errors, layout.manifest)
     require_writer(layout.results)

@@ -6,7 +6,7 @@ What each part does is in `sending/`. Here are only their connections, and what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,13 +14,18 @@ from typing import Any
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.http.address import host_of
 from airflow_provider_hf_endpoints.inference.http.transport import Transport
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line, parse_line
 from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.job.job import BatchJob
 from airflow_provider_hf_endpoints.inference.journal.recorder import Recorder
 from airflow_provider_hf_endpoints.inference.journal.records import line_hasher
 from airflow_provider_hf_endpoints.inference.journal.resume import Resume
 from airflow_provider_hf_endpoints.inference.limit.pace import Pace
+from airflow_provider_hf_endpoints.inference.media.reading import MediaReader
+from airflow_provider_hf_endpoints.inference.media.stamps import Stamper
+from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.requests.arrays import array_form
+from airflow_provider_hf_endpoints.inference.requests.render import Render
 from airflow_provider_hf_endpoints.inference.runs.shape import Shape
 from airflow_provider_hf_endpoints.inference.runs.stops import WhyStop
 from airflow_provider_hf_endpoints.inference.sending.attempts import AnswerReader, Attempts, Exchange
@@ -60,6 +65,7 @@ class Sender:
 
     :param beside: tasks that run beside the workers, until these have ended
     :param drain_timeout: seconds for requests in flight if the batch must stop
+    :param closes: called after the last request
     """
 
     dispatcher: Dispatcher
@@ -69,6 +75,7 @@ class Sender:
     tally: Tally
     ending: Ending
     drain_timeout: float
+    closes: tuple[Callable[[], None], ...] = ()
 
     @property
     def progress(self) -> Progress:
@@ -90,6 +97,8 @@ class Sender:
                 helper.cancel()
             # Not awaited one by one: a cancelled run must still reach the flush below.
             await asyncio.gather(*helpers, *self.dispatcher.cancel(), return_exceptions=True)
+            for close in self.closes:
+                close()
             self.recorder.flush()
             self.status.observe()
 
@@ -133,12 +142,17 @@ def put_together(
     bad_input_ends = ending.end_early if job.on_bad_input == "stop" else None
     row_reader = RowReader(rows, resume, finished, tally, bad_input_ends)
     feed = Feed(source, row_reader, tally, order_window(job, target, packing), packing)
+    media: MediaReader | None = None
+    closes: tuple[Callable[[], None], ...] = ()
+    if job.template.has_media:
+        media, stamper = MediaReader(job.max_media_bytes), Stamper(media_in(shape.render))
+        source.through, closes = stamper.stamped, (media.close, stamper.close)
     # From parcels to finished rows.
     outcomes = Outcomes(finished, retry_policy(job), queue, packing, pace, tally, ending)
     hedging = None if job.hedge_after is None else Hedging(job.hedge_after)
     answers = AnswerReader(target.dialect, packing.form, shape.accept)
     exchange = Exchange(engine.transport, answers, AdaptiveTimeout(job.request_timeout), job.token)
-    attempts = Attempts(exchange, outcomes, hedging, pace.gate, tally, progress)
+    attempts = Attempts(exchange, outcomes, hedging, pace.gate, tally, progress, media)
     dispatcher = Dispatcher(feed, queue, attempts, hedging, pace, ending)
     if shape.lengths is not None and (earlier := resume.first_output()) is not None:
         shape.lengths.begin_with(earlier)
@@ -149,7 +163,17 @@ def put_together(
     beside: list[Helper] = [recorder.run, partial(watch.run, source.count)]
     if job.max_concurrency == "auto":
         beside.append(partial(watch_metrics, engine.transport, pace, outcomes, ending))
-    return Sender(dispatcher, tuple(beside), recorder, status, tally, ending, job.drain_timeout)
+    return Sender(dispatcher, tuple(beside), recorder, status, tally, ending, job.drain_timeout, closes)
+
+
+def media_in(render: Render) -> Callable[[Line], Sequence[Medium]]:
+    """A function from a line to the media of its request."""
+
+    def found(line: Line) -> Sequence[Medium]:
+        request = render(parse_line(line))
+        return () if request.media is None else request.media.items
+
+    return found
 
 
 def row_form(job: BatchJob, engine: Engine) -> RowForm:
@@ -162,7 +186,7 @@ def row_form(job: BatchJob, engine: Engine) -> RowForm:
 
 def order_window(job: BatchJob, target: Target, packing: Packing) -> OrderWindow | None:
     """The window that orders the rows; None for the input's order."""
-    if job.order_window <= 1:
+    if job.order_window <= 1 or job.template.has_media:  # a row may have megabytes
         return None
     return OrderWindow(job.order_window, alike=packing.form is None and target.engine != "llamacpp")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -16,6 +17,9 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.media.errors import MediaError
+from airflow_provider_hf_endpoints.inference.media.reading import MediaReader
+from airflow_provider_hf_endpoints.inference.media.stamps import folder_of
 from airflow_provider_hf_endpoints.inference.requests.arrays import ArrayForm
 from airflow_provider_hf_endpoints.inference.requests.choices import require_choices
 from airflow_provider_hf_endpoints.inference.requests.render import RowRequest
@@ -27,7 +31,7 @@ from airflow_provider_hf_endpoints.inference.sending.parcels import Parcel
 from airflow_provider_hf_endpoints.inference.sending.progress import Progress
 from airflow_provider_hf_endpoints.inference.sending.state import Tally
 from airflow_provider_hf_endpoints.inference.sending.timeouts import AdaptiveTimeout
-from airflow_provider_hf_endpoints.inference.sending.unforeseen import typed_failure
+from airflow_provider_hf_endpoints.inference.sending.unforeseen import internal_error, typed_failure
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, Load, WireResponse
 
 
@@ -83,13 +87,20 @@ class Exchange:
         self._early: dict[asyncio.Task[None], tuple[float, int]] = {}  # sent at, failures before
         self._clock = time.monotonic
 
-    async def send(self, parcel: Parcel, now: float) -> tuple[list[InferenceResult], Load | None]:
+    async def send(
+        self, parcel: Parcel, now: float, filled: tuple[bytes, str] | None = None
+    ) -> tuple[list[InferenceResult], Load | None]:
         """The result of each row, and the load that the engine reports.
 
+        :param filled: the body with its media, and its content type; None for a request without media
         :raises InferenceError: there is no answer, or no valid one
         """
         route = parcel.request.route
-        request = HttpRequest("POST", route, parcel.request.body, self._timeout.seconds(parcel.failures))
+        seconds = self._timeout.seconds(parcel.failures)
+        if filled is None:
+            request = HttpRequest("POST", route, parcel.request.body, seconds)
+        else:
+            request = HttpRequest("POST", route, filled[0], seconds, filled[1])
         try:
             if self._timeout.learnt:
                 response = await self._transport.send(request)
@@ -135,6 +146,7 @@ class Attempts:
 
     :param hedging: sends slow rows a second time, None for never
     :param gate: is notified of each request
+    :param media: reads the files of rows, None if rows have none
     """
 
     def __init__(
@@ -145,7 +157,9 @@ class Attempts:
         gate: Gate,
         tally: Tally,
         progress: Progress,
+        media: MediaReader | None = None,
     ) -> None:
+        self._media = media
         self._exchange = exchange
         self._outcomes = outcomes
         self._hedging = hedging
@@ -158,13 +172,38 @@ class Attempts:
 
     async def make(self, parcel: Parcel, now: float) -> None:
         """Send a parcel once and handle the result."""
+        if parcel.request.media is None or self._media is None:
+            await self._make(parcel, now, None)
+            return
+        second = self._is_out(parcel)
+        async with AsyncExitStack() as stack:
+            self.in_flight += 1  # the place of the request is taken while its files are read
+            try:
+                line = parcel.rows[0].line
+                reading = self._media.filled(parcel.request.body, parcel.request.media, folder_of(line), line.versions)
+                filled = await stack.enter_async_context(reading)
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
+                if not second:
+                    typed = error if isinstance(error, MediaError) else internal_error(error, "reading a file of a row")
+                    self._outcomes.unsendable(parcel, typed)
+                return
+            finally:
+                self.in_flight -= 1
+            if second and not self._is_out(parcel):
+                return  # the first request was answered meanwhile, or failed and decides
+            await self._make(parcel, self._clock(), filled)
+
+    def _is_out(self, parcel: Parcel) -> bool:
+        return self._hedging is not None and self._hedging.has(parcel)
+
+    async def _make(self, parcel: Parcel, now: float, filled: tuple[bytes, str] | None) -> None:
         self._count(parcel, now)
         task = asyncio.current_task() if self._hedging is not None else None
         if self._hedging is not None and task is not None:
             self._tally.hedges += self._hedging.sent(parcel, now, task)
         self.in_flight += 1
         try:
-            results, load = await self._exchange.send(parcel, now)
+            results, load = await self._exchange.send(parcel, now, filled)
         except InferenceError as error:
             self.in_flight -= 1
             if self._hedging is not None and task is not None and self._hedging.failed(parcel, task):

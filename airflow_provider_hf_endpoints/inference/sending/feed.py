@@ -93,8 +93,9 @@ class RowReader:
             self._bad_line(line, identity, internal_error(reason, f"making a request of {line.where}"))
             return None
         named = b"" if form.id_column is None else str(identity).encode("utf-8", "surrogatepass")
-        key = row_key(named, request.whole)
-        line_key = form.line_key(line.raw)
+        whole = request.whole if request.media is None else request.whole + line.stamp
+        key = row_key(named, whole)
+        line_key = form.line_key(line.whole)
         if self._resume.has(line, key, line_key):
             self._tally.resumed += 1
             return None
@@ -106,7 +107,7 @@ class RowReader:
             self.refused = True
             self._bad_input_ends(error)
             return
-        key, line_key = row_key(b"", line.raw), self._form.line_key(line.raw)
+        key, line_key = row_key(b"", line.raw), self._form.line_key(line.whole)
         if self._resume.has(line, key, line_key):
             self._tally.resumed += 1
         else:

@@ -74,6 +74,10 @@ class Hedging:
             del self._out[id(parcel)]
         return bool(flight.tasks)
 
+    def has(self, parcel: Parcel) -> bool:
+        """Whether a request for a parcel is in flight."""
+        return id(parcel) in self._out
+
     def is_out(self, flight: Flight) -> bool:
         """Whether the first request of a parcel is in flight, and no second one was sent."""
         return self._out.get(id(flight.parcel)) is flight and len(flight.tasks) == 1

@@ -103,6 +103,11 @@ class Outcomes:
             case Verdict.NOT_TAKEN:
                 self._not_taken(parcel, error, sent_at, now, in_flight)
 
+    def unsendable(self, parcel: Parcel, error: InferenceError) -> None:
+        """Nothing was sent for a parcel, because a file of its row cannot be. This says nothing about the endpoint."""
+        self._tally.first_words.setdefault(error.kind, first_words(error.words or error.what))
+        self._finished.failed(parcel.rows, error)
+
     def failed_beside_another(self, parcel: Parcel, error: InferenceError, sent_at: float, in_flight: int) -> None:
         """One of two requests for a parcel failed. The other request decides about its rows."""
         self._finished.discarded(parcel, error)

@@ -228,7 +228,7 @@ MAY_CHANGE = frozenset(
     | {"startup_timeout", "probe_interval", "job_timeout", "drain_timeout", "concurrent_shards", "on_bad_input"}
     | {"on_empty", "on_existing", "max_error_rate", "max_error_rate_after", "fail_on_errors", "max_cost"}
     | {"max_runtime", "price_per_hour", "rows_per_replica_second", "budget_key", "attempt_key", "shared_budgets"}
-    | {"checkpoint_interval", "progress_interval", "transport", "max_response_bytes"}
+    | {"checkpoint_interval", "progress_interval", "transport", "max_response_bytes", "max_media_bytes"}
 )
 
 

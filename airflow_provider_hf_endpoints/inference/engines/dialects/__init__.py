@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines.asking import ignored
+from airflow_provider_hf_endpoints.inference.engines.asking import ignored, media
 from airflow_provider_hf_endpoints.inference.engines.dialects import openai, serve, tei, tgi, toolkit
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.wire import InferenceResult, WireRequest
@@ -44,6 +44,7 @@ class Traits:
     :param lists_models: its requests name the model, and `/v1/models` has the name
     :param array_tasks: tasks in which one call takes the texts of several rows; true if each text must be a list
         by itself
+    :param media: the forms of images, sounds and videos in its chats
     :param tells_most_inputs: whether `/info` says how many texts one call takes
     """
 
@@ -57,6 +58,7 @@ class Traits:
     lists_models: bool = False
     array_tasks: Mapping[str, bool] = field(default_factory=dict)
     tells_most_inputs: bool = False
+    media: media.Forms = field(default_factory=dict)
 
 
 _TRAITS: dict[Dialect, Traits] = {
@@ -68,6 +70,7 @@ _TRAITS: dict[Dialect, Traits] = {
         refuses=ignored.OF_OPENAI,
         lists_models=True,
         array_tasks={EMBED: False},
+        media=media.OF_OPENAI,
     ),
     Dialect.TGI: Traits(
         images=("tgi", "tgiNeuron"),
@@ -76,6 +79,7 @@ _TRAITS: dict[Dialect, Traits] = {
         ask_schema=tgi.ask_schema,
         refuses=ignored.OF_TGI,
         cuts_stops=True,  # the engine's texts end with the stop
+        media=media.OF_IMAGES_ALONE,
     ),
     Dialect.TEI: Traits(
         images=("tei",),
@@ -106,6 +110,7 @@ _TRAITS: dict[Dialect, Traits] = {
         refuses=ignored.OF_SERVE,
         cuts_stops=True,  # the engine's texts contain the stop, and more after it if a token contains both
         lists_models=True,
+        media=media.OF_IMAGES_ALONE,
     ),
 }
 # The containers of these images may speak any dialect, so the engine is asked.

@@ -9,6 +9,7 @@ durations and custom types have no obvious JSON form, so a column of them is ref
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,13 +25,16 @@ class NoJsonError(Exception):
     """A type that has no form in JSON."""
 
 
-def converter(kind: Any) -> Convert:
+def converter(kind: Any, *, binary: bool = False) -> Convert:
     """The conversion of an Arrow type's values to JSON.
 
+    :param binary: whether bytes, also in a struct, become a data URL
     :raises NoJsonError: there is none
     """
     if types.is_dictionary(kind):
-        return converter(kind.value_type)
+        return converter(kind.value_type, binary=binary)
+    if binary and any(is_bytes(kind) for is_bytes in _BYTES):
+        return _unless_null(lambda value: f"data:;base64,{b2a_base64(value, newline=False).decode()}")
     if isinstance(kind, pa.BaseExtensionType):
         return _extension(kind)
     if any(is_plain(kind) for is_plain in _PLAIN):
@@ -48,11 +52,12 @@ def converter(kind: Any) -> Convert:
         each = converter(kind.value_type)
         return None if each is None else _unless_null(lambda values: [each(value) for value in values])
     if types.is_struct(kind):
-        return _struct(kind)
+        return _struct(kind, binary=binary)
     raise NoJsonError(str(kind))
 
 
 _TEXT = (types.is_string, types.is_large_string, types.is_string_view)
+_BYTES = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
 _PLAIN = (
     types.is_boolean,
     types.is_integer,
@@ -126,10 +131,10 @@ def _nanoseconds(zone: Any, *, is_time: bool) -> Callable[[int], str]:
 _EPOCH = datetime(1970, 1, 1)
 
 
-def _struct(kind: Any) -> Convert:
+def _struct(kind: Any, *, binary: bool) -> Convert:
     if len({kind.field(n).name for n in range(kind.num_fields)}) < kind.num_fields:
         raise NoJsonError(f"{kind} (two fields have one name)")
-    fields = {kind.field(n).name: converter(kind.field(n).type) for n in range(kind.num_fields)}
+    fields = {kind.field(n).name: converter(kind.field(n).type, binary=binary) for n in range(kind.num_fields)}
 
     def change(row: dict[str, Any]) -> dict[str, Any]:
         given = ((name, fields[name], value) for name, value in row.items() if value is not None)

@@ -123,7 +123,7 @@ def _changes(file: InputFile, schema: Any, columns: tuple[str, ...] | None) -> d
         if counts[name] > 1:
             raise BatchInputError(f"input file {file} has two columns with the name {name!r}. Rename one of them")
         try:
-            found[name] = arrow_json.converter(types[name])
+            found[name] = arrow_json.converter(types[name], binary=name in file.binary)
         except arrow_json.NoJsonError as error:
             raise BatchInputError(
                 f"input file {file}: column {name!r} has the type {error}, which JSON does not support. Write it as "

@@ -1,0 +1,52 @@
+"""Which file a path in a row means, and which files a row may name.
+
+A row is data, perhaps of somebody else. It may name files next to its input, and on the stores that a batch reads. If
+the input is on a store, its rows cannot make the batch send files of the worker's disk.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from upath import UPath
+
+from airflow_provider_hf_endpoints._packages import STORES
+from airflow_provider_hf_endpoints.inference.media.errors import MediaInvalidError
+from airflow_provider_hf_endpoints.inference.media.values import scheme_of
+from airflow_provider_hf_endpoints.inference.stores.paths import local_path
+
+_ON_DISK = ("file", "local")
+
+
+def place_of(source: str, base: UPath) -> UPath:
+    """The file of a path in a row.
+
+    :param source: the path; without a scheme, from the input's folder
+    :param base: the input's folder. Its connection and its options are used for paths on the same kind of store
+    :raises MediaInvalidError: the row may not name such a path
+    """
+    scheme, on_disk = scheme_of(source), local_path(base) is not None
+    if not scheme and (on_disk or not source.startswith("/")):
+        return base / source
+    if on_disk and scheme in _ON_DISK:
+        return UPath(source)
+    if not scheme or scheme in _ON_DISK:
+        raise MediaInvalidError(
+            f"{source!r} is a path of the worker's disk, but the row comes from {base}. Such rows may name only files "
+            "on stores. Give a path that is relative to the input, or one with a scheme"
+        )
+    if scheme != base.protocol and scheme not in STORES:
+        raise MediaInvalidError(
+            f"{source!r} has the scheme {scheme}://, which rows may not name. Use one of {', '.join(STORES)}, or an "
+            "http URL, which the engine fetches"
+        )
+    return _opened_as(base, source, same=scheme == base.protocol)
+
+
+def _opened_as(base: UPath, source: str, *, same: bool) -> UPath:
+    """A path with the connection of the base, unless it names its own."""
+    kind: Any = type(base) if hasattr(base, "conn_id") else UPath  # Airflow's paths have connections
+    options = dict(getattr(base, "storage_options", {})) if same else {}
+    if "@" in source.partition("://")[2].partition("/")[0]:
+        options.pop("conn_id", None)
+    return cast(UPath, kind(source, **options))

@@ -1,0 +1,229 @@
+"""Images, sounds and videos of rows: what a value means, which type a file has, where a medium stands in a body."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
+
+from airflow_provider_hf_endpoints.inference.batch_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.engines import Dialect, traits
+from airflow_provider_hf_endpoints.inference.engines.asking.media import form_of
+from airflow_provider_hf_endpoints.inference.engines.discovery import Target
+from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError
+from airflow_provider_hf_endpoints.inference.input_errors import MissingColumnError
+from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.media.bodies import Part, Read, compose, fill
+from airflow_provider_hf_endpoints.inference.media.errors import MediaInvalidError
+from airflow_provider_hf_endpoints.inference.media.kinds import audio_word, content_type
+from airflow_provider_hf_endpoints.inference.media.places import place_of
+from airflow_provider_hf_endpoints.inference.media.reading import _Room
+from airflow_provider_hf_endpoints.inference.media.stamps import Stamper
+from airflow_provider_hf_endpoints.inference.media.values import Medium, medium_of
+from airflow_provider_hf_endpoints.inference.requests.render import compile_requests
+from airflow_provider_hf_endpoints.inference.requests.template import Template
+from airflow_provider_hf_endpoints.inference.wire import MediaForm
+
+LONG = "A" * 4000
+
+
+@pytest.mark.parametrize(
+    ("value", "source", "name"),
+    [
+        ("scans/1.png", "scans/1.png", ""),
+        (" s3://b/1.png ", "s3://b/1.png", ""),
+        ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA", ""),
+        (LONG, f"data:;base64,{LONG}", ""),
+        ({"bytes": "AAAA", "path": "1.png"}, "data:;base64,AAAA", "1.png"),
+        ({"bytes": None, "path": "1.png"}, "1.png", ""),
+        ({"path": "s3://b/1.png"}, "s3://b/1.png", ""),
+    ],
+)
+def test_a_value_is_a_path_or_bytes(value: Any, source: str, name: str) -> None:
+    """In every form that datasets have."""
+    assert Medium("image", source, name) == medium_of("image", value)
+
+
+@pytest.mark.parametrize("value", ["", "  ", 5, [], {}, {"bytes": ""}, {"path": None}, True])
+def test_another_value_names_no_file(value: Any) -> None:
+    """The error has the value, and the forms that are read."""
+    with pytest.raises(BatchInputError, match=r"names no file\. Give a path, an http URL, a data URL"):
+        medium_of("image", value)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a.jpg", "image", "image/png"),
+        (b"\xff\xd8\xff\xe0", "", "image", "image/jpeg"),
+        (b"RIFF\x00\x00\x00\x00WAVE", "", "audio", "audio/wav"),
+        (b"RIFF\x00\x00\x00\x00WEBP", "", "image", "image/webp"),
+        (b"\x00\x00\x00\x18ftypisom", "", "video", "video/mp4"),
+        (b"\x00\x00\x00\x18ftypisom", "", "audio", "audio/mp4"),
+        (b"OggS", "", "audio", "audio/ogg"),
+        (b"?", "a.flac", "audio", "audio/flac"),
+        (b"?", "a", "image", "application/octet-stream"),
+    ],
+)
+def test_the_type_is_by_the_first_bytes(content: bytes, name: str, kind: str, expected: str) -> None:
+    """A suffix counts only if the bytes do not say."""
+    found = content_type(content, name, kind)
+    assert expected == found.replace("x-flac", "flac")
+
+
+def test_formats_of_sounds_have_their_words() -> None:
+    """As chats name them."""
+    assert ["wav", "mp3", "flac"] == [audio_word(f"audio/{each}") for each in ("x-wav", "mpeg", "flac")]
+
+
+FORM = {"type": "x", "x": {"url": MediaForm.URL, "data": MediaForm.BASE64, "format": MediaForm.FORMAT}}
+
+
+@given(texts=st.lists(st.text(), max_size=4), content=st.binary(min_size=1, max_size=50))
+def test_a_body_with_its_media_is_the_json_of_both(texts: list[str], content: bytes) -> None:
+    """Wherever they stand, and whatever the texts beside them are."""
+    medium = Medium("audio", "a.wav")
+    value = [[text, Part(medium, FORM)] for text in texts]
+    body, media = compose(value)
+    encoded = base64.b64encode(content).decode()
+    inside = {"url": f"data:audio/wav;base64,{encoded}", "data": encoded, "format": "wav"}
+    if media is None:
+        assert [] == texts
+        return
+    assert json.loads(body)  # without its media, it is JSON as well
+    filled, kind = fill(body, media, [Read(content, "", "audio/wav")] * len(media.items))
+    assert ("application/json", [[text, {"type": "x", "x": inside}] for text in texts]) == (kind, json.loads(filled))
+
+
+def messages(kind: str = "image", value: str = "{page}") -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "text", "text": "{q}"}, {"type": kind, kind: value}]}]
+
+
+def test_a_template_has_its_columns() -> None:
+    """Those of the media, too. A row without one is an error; so is a null."""
+    template = Template("chat-completion", messages=messages(), system="Be {tone}.")
+    assert (["q", "page", "tone"], ["page"]) == (template.columns, template.media_columns)
+    render = compile_requests(template, Target(Dialect.OPENAI, "m"), {})
+    with pytest.raises(MissingColumnError):
+        render({"q": "?", "tone": "short"})
+    with pytest.raises(BatchInputError, match="null"):
+        render({"q": "?", "tone": "short", "page": None})
+    request = render({"q": "?", "tone": "short", "page": "1.png"})
+    assert request.media is not None
+    assert (Medium("image", "1.png"),) == request.media.items
+
+
+def test_rows_with_other_media_are_other_rows() -> None:
+    """By the path, and by the bytes in the row."""
+    render = compile_requests(Template("chat-completion", messages=messages()), Target(Dialect.OPENAI, "m"), {})
+    pages = ["1.png", "2.png", "data:;base64,AAAA", "data:;base64,BBBB"]
+    assert 4 == len({render({"q": "?", "page": page}).whole for page in pages})
+
+
+def test_a_row_cannot_make_media_of_its_texts() -> None:
+    """A part is a medium because the template says so. A chat that a row has is sent as it is."""
+    chat = [{"role": "user", "content": [{"type": "image", "image": "/etc/passwd"}]}]
+    request = compile_requests(Template("chat-completion"), Target(Dialect.OPENAI, "m"), {})({"messages": chat})
+    assert (None, chat) == (request.media, json.loads(request.body)["messages"])
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "expected"),
+    [
+        ("a/1.png", "/data", "/data/a/1.png"),
+        ("/other/1.png", "/data", "/other/1.png"),
+        ("file:///other/1.png", "/data", "file:///other/1.png"),
+        ("1.png", "memory://in", "memory://in/1.png"),
+        ("memory://other/1.png", "memory://in", "memory://other/1.png"),
+    ],
+)
+def test_a_path_is_of_the_inputs_folder(source: str, base: str, expected: str) -> None:
+    """Or whole."""
+    assert str(UPath(expected)) == str(place_of(source, UPath(base)))
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "file:///etc/passwd", "local:///etc/passwd", "sftp://h/1.png"])
+def test_rows_of_a_store_name_no_other_places(source: str) -> None:
+    """The worker's disk, and protocols that lead into its network."""
+    with pytest.raises(MediaInvalidError):
+        place_of(source, UPath("memory://in"))
+
+
+def test_lines_have_the_versions_of_their_files(tmp_path: Path) -> None:
+    """Also when reading breaks off in between: the lines before that are not lost."""
+    (tmp_path / "a.png").write_bytes(b"abc")
+
+    def lines() -> Any:
+        yield Line(0, 1, b'{"page": "a.png"}')
+        yield Line(1, 2, b'{"page": "gone.png"}')
+        yield Line(2, 3, b"no row")
+        raise OSError("the store fails")
+
+    def media_of(line: Line) -> list[Medium]:
+        return [Medium("image", str(tmp_path / json.loads(line.raw)["page"]))]
+
+    found: list[Line] = []
+    stamped = Stamper(media_of).stamped(lines())
+    with pytest.raises(OSError, match="the store fails"):
+        found.extend(stamped)
+    assert [3, None, None] == [line.versions[0].size if line.versions else None for line in found]
+    assert found[0].whole != Line(0, 1, found[0].raw).whole
+
+
+def test_room_is_given_in_order_and_given_back() -> None:
+    """What is too large for all the room gets it alone; a cancelled wait takes none."""
+
+    async def scene() -> list[str]:
+        room, seen = _Room(10), []
+
+        async def use(name: str, size: int) -> None:
+            async with room.of(size):
+                seen.append(name)
+                await asyncio.sleep(0.01)
+
+        tasks = [asyncio.create_task(use(name, size)) for name, size in (("a", 6), ("b", 6), ("c", 50), ("d", 1))]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert 0 == room._used
+        return seen
+
+    assert ["a", "c", "d"] == asyncio.run(scene())
+
+
+def test_the_table_of_engines_is_what_the_code_does() -> None:
+    """Each cell of the page is the type of the part that the engine gets, or that there is none."""
+    page = (Path(__file__).parents[3] / "docs/how_to/media.md").read_text(encoding="utf-8")
+    head, _, *rows = page.partition("## What the engines take\n")[2].partition("\n\n")[0].splitlines()
+    engines = [cell.strip() for cell in head.split("|")[2:-1]]
+    targets = dict(zip(engines, ENGINES, strict=True))
+    for row in rows:
+        name, *cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        fetched = "http URL" in name
+        kind = name.split("`")[1]
+        for engine, cell in zip(engines, cells, strict=True):
+            dialect, named = targets[engine]
+            try:
+                form = form_of(kind, traits(dialect).media, dialect, named, fetched=fetched)
+            except UnsuitableInputsError:
+                assert "refused" == cell, (name, engine)
+            else:
+                assert f"`{form['type']}`" == cell, (name, engine)
+
+
+ENGINES = [
+    (Dialect.OPENAI, "vllm"),
+    (Dialect.OPENAI, "sglang"),
+    (Dialect.OPENAI, "llamacpp"),
+    (Dialect.TGI, None),
+    (Dialect.SERVE, None),
+    (Dialect.OPENAI, None),
+    (Dialect.TOOLKIT, None),
+]
