@@ -38,12 +38,14 @@ class Asked:
 
 
 class MediaForm(StrEnum):
-    """What stands for a medium in the JSON of a request: a data URL or the URL itself, its base64, or the word for its
-    format."""
+    """What stands for a medium in a request: a data URL or the URL itself, its base64, the word for its format, its
+    bytes, or its content type."""
 
     URL = "url"
     BASE64 = "base64"
     FORMAT = "format"
+    BYTES = "bytes"
+    TYPE = "type"
 
 
 @dataclass(frozen=True, slots=True)

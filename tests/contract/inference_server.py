@@ -20,6 +20,7 @@ from typing import Any
 class Request:
     """A request as it came.
 
+    :param body: parsed, if it is JSON
     :param number: how many came before it
     """
 
@@ -126,7 +127,9 @@ class Server:
         method, path, _ = head[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
-        request = Request(method, path, headers, json.loads(raw) if raw else None, len(self.requests))
+        is_json = "json" in headers.get("content-type", "json")
+        body = raw if raw and not is_json else json.loads(raw) if raw else None
+        request = Request(method, path, headers, body, len(self.requests))
         self.requests.append(request)
         self.times.append(time.monotonic())
         self.in_flight += 1

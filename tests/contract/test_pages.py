@@ -32,6 +32,7 @@ from tests.unit.task_groups.test_inference_endpoint import stored
 # Endpoints that pages take for there; who creates one of these names takes it up.
 THERE = ("support-llm", "shared-llm", "my-llm", "nightly", "experiment-42")
 EMBEDDER = "my-embedder"
+LABELLER = "my-labeller"
 PYTHON = [block for block in blocks("python") if not block.marked]
 SHELL = [block for block in blocks("bash", "sh", "console") if not block.marked]
 
@@ -88,6 +89,8 @@ def test_python_runs(block: Block, emulator: Emulator, tmp_path: Path, monkeypat
         run(create(each, custom_image=VLLM))
     if EMBEDDER in block.code:
         run(create(EMBEDDER, custom_image=TEI))
+    if LABELLER in block.code:
+        run(create(LABELLER, framework="pytorch", task="image-classification"))
     if "read_table" in block.code:
         _write_answers(tmp_path)
     code = localised(block.code, tmp_path, emulator.endpoint("my-llm")["status"]["url"], TOKEN)

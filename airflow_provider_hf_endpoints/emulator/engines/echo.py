@@ -31,8 +31,14 @@ from airflow_provider_hf_endpoints.emulator.service.record import Endpoint
 
 Route = Callable[[Call, dict[str, Any]], Reply]
 
+
+def _transcribe(call: Call, body: dict[str, Any]) -> Reply:
+    return openai.transcriptions(call)
+
+
 _CHAT: dict[str, Route] = {"/v1/chat/completions": openai.chat, "/v1/completions": openai.completions}
 _OPENAI: dict[str, Route] = {**_CHAT, "/v1/embeddings": openai.embeddings}
+_SOUNDS: dict[str, Route] = {"/v1/audio/transcriptions": _transcribe}
 _TGI: dict[str, Route] = dict.fromkeys(("/", "/generate", "/generate_stream"), tgi.generate)
 _TEI: dict[str, Route] = dict.fromkeys(("/", "/embed", "/rerank", "/predict", "/similarity"), tei.route)
 _CHATTING_TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
@@ -76,8 +82,8 @@ _HF_SERVE_FIELDS = frozenset(
      "stream_options", "generation_config"}
 )  # fmt: skip
 _ROUTES: dict[str, dict[str, Route]] = {
-    "vLLM": _OPENAI,
-    "sGLang": {**_OPENAI, "/generate": _sglang_generate},
+    "vLLM": {**_OPENAI, **_SOUNDS},
+    "sGLang": {**_OPENAI, **_SOUNDS, "/generate": _sglang_generate},
     "llamacpp": {**_OPENAI, "/chat/completions": openai.chat, "/completions": openai.completions},
     "tgi": {**_CHAT, **_TGI},
     "tei": {**_TEI, "/v1/embeddings": openai.embeddings},
@@ -105,7 +111,8 @@ def answer(call: Call) -> Reply:
     if call.method != "POST":
         return _wrong_method(call)
     try:
-        reply = route(call, _body(call, dialect))
+        # Any other route takes JSON, and the toolkit pictures and sounds.
+        reply = route(call, {} if route is _transcribe else _body(call, dialect))
     except BadRequest as refusal:
         reply = _refused(call, refusal)
     if dialect == "vLLM" and reply.status == 200 and reply.chunks is None:

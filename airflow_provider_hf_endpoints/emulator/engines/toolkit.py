@@ -30,6 +30,12 @@ _BINARY_TASKS = frozenset(
     {"audio-classification", "automatic-speech-recognition", "image-classification", "image-segmentation",
      "object-detection"}
 )  # fmt: skip
+#: The types of raw bodies that the toolkit takes; its error lists them.
+_CONTENT_TYPES = frozenset(
+    {"image/png", "image/jpeg", "image/jpg", "image/tiff", "image/bmp", "image/gif", "image/webp", "image/x-image",
+     "audio/x-flac", "audio/flac", "audio/mpeg", "audio/x-mpeg-3", "audio/wave", "audio/wav", "audio/x-wav",
+     "audio/ogg", "audio/x-audio", "audio/webm", "audio/amr", "audio/amr-wb", "audio/m4a", "audio/x-m4a"}
+)  # fmt: skip
 
 
 def takes_bytes(task: str) -> bool:
@@ -40,6 +46,7 @@ def takes_bytes(task: str) -> bool:
 def predict(call: Call, task: str, body: Any) -> Reply:
     """One call of the pipeline for `task`. Raises BadRequest."""
     if takes_bytes(task) and not isinstance(body, dict):
+        _check_raw(call, task)
         return json_reply(_BINARY[task](call.body.hex()[:64]))
     if not isinstance(body, dict) or "inputs" not in body:
         raise BadRequest("Body needs to provide a `inputs` key")
@@ -58,6 +65,18 @@ def predict(call: Call, task: str, body: Any) -> Reply:
         case _ if task in _STRUCTURED:
             return json_reply(_STRUCTURED[task](inputs, parameters))
     return json_reply(_each(inputs, lambda text: _TEXT.get(task, _echoed)(text, parameters), flat=task in _FLAT))
+
+
+def _check_raw(call: Call, task: str) -> None:
+    """Raises BadRequest for a raw body that the task's pipeline cannot read."""
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _CONTENT_TYPES:
+        raise BadRequest(f'Content type "{kind}" not supported. Supported content types are: {sorted(_CONTENT_TYPES)}')
+    wanted = "audio" if task in ("audio-classification", "automatic-speech-recognition") else "image"
+    if not call.body:
+        raise BadRequest("No data was received")
+    if not kind.startswith(f"{wanted}/"):
+        raise BadRequest(f"the {task} pipeline cannot read {kind}")
 
 
 def _text(value: Any) -> str:

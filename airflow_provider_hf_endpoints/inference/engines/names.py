@@ -28,6 +28,16 @@ ALIASES = {
 }
 
 
+TRANSCRIBE = "automatic-speech-recognition"
+#: Tasks whose input is a file, with its kind.
+OF_FILES = {
+    TRANSCRIBE: "audio",
+    "audio-classification": "audio",
+    "image-classification": "image",
+    "image-segmentation": "image",
+    "image-to-text": "image",
+    "object-detection": "image",
+}
 #: Tasks whose answer is a text.
 _TEXTS = frozenset({CHAT, GENERATE, "text2text-generation", "image-to-text", "summarization"})
 

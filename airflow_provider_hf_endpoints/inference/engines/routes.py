@@ -6,12 +6,18 @@ from airflow_provider_hf_endpoints.inference.engines.dialects.openai import (
     CHAT_ROUTE,
     COMPLETIONS_ROUTE,
     EMBEDDINGS_ROUTE,
+    TRANSCRIBE_ROUTE,
 )
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, canonical_task
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, TRANSCRIBE, canonical_task
 
 #: In place of a task: the JSON of the answer is the output.
 AS_IT_IS = "the answer's JSON"
-_OPENAI = {CHAT_ROUTE: CHAT, COMPLETIONS_ROUTE: GENERATE, EMBEDDINGS_ROUTE: EMBED}
+_OPENAI = {
+    CHAT_ROUTE: CHAT,
+    COMPLETIONS_ROUTE: GENERATE,
+    EMBEDDINGS_ROUTE: EMBED,
+    TRANSCRIBE_ROUTE: TRANSCRIBE,
+}
 
 
 def path_of(route: str) -> str:

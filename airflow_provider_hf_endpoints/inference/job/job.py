@@ -15,7 +15,7 @@ from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.engines.names import CLASSIFY, EMBED
 from airflow_provider_hf_endpoints.inference.given import plain
 from airflow_provider_hf_endpoints.inference.inputs.files import Input
-from airflow_provider_hf_endpoints.inference.inputs.formats import CsvForm, InputFormat
+from airflow_provider_hf_endpoints.inference.inputs.formats import FILES, CsvForm, InputFormat
 from airflow_provider_hf_endpoints.inference.job import checks
 from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBudget
 from airflow_provider_hf_endpoints.inference.job.identity import FORMAT, digest
@@ -292,6 +292,7 @@ class BatchJob:
             system=self.system,
             route=self.route,
             row_parameters=self.row_parameters,
+            rows_are_files=self.input_format == FILES.name,
         )
 
     @property

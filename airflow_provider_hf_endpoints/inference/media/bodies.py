@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from airflow_provider_hf_endpoints.inference.media.kinds import audio_word
 from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.wire import MediaForm
 
-_JSON = "application/json"
+#: The same in each run, because a body identifies its row. Files do not contain it by chance.
+_BOUNDARY = b"hf-endpoints-9d1f6f0c8a5b4c7e"
 #: Not known to any row, so that no text of a row is taken for a place.
 _MARK = f"medium-{uuid.uuid4().hex}"
 
@@ -30,19 +32,22 @@ class Hole(NamedTuple):
 
 
 class Media(NamedTuple):
-    """The media of a request, and their places. Without places, the body is the first medium itself."""
+    """The media of a request, and their places.
+
+    :param content_type: of the whole body; empty for that of the first medium
+    """
 
     items: tuple[Medium, ...]
     holes: tuple[Hole, ...]
+    content_type: str = "application/json"
 
     @property
     def identity(self) -> bytes:
         """What tells them from others, without the versions of files."""
-        parts = [b"%d %b" % (hole.at, self.items[hole.medium].identity) for hole in self.holes]
-        return b"\0".join(parts) if self.holes else self.items[0].identity
+        return b"\0".join(b"%d %b" % (hole.at, self.items[hole.medium].identity) for hole in self.holes)
 
 
-class Read(NamedTuple):
+class ReadMedium(NamedTuple):
     """A medium that was read.
 
     :param url: for one that the engine fetches
@@ -53,17 +58,42 @@ class Read(NamedTuple):
     content_type: str
 
 
-class Part(NamedTuple):
+class MediaPart(NamedTuple):
     """A medium in the JSON of a request, in the engine's form, where a `MediaForm` stands for the medium."""
 
     medium: Medium
-    form: Mapping[str, Any]
+    form: Mapping[str, Any] | MediaForm
+
+
+def alone(medium: Medium) -> Media:
+    """A body that is the medium itself."""
+    return Media((medium,), (Hole(0, 0, MediaForm.BYTES),), "")
+
+
+def form_fields(values: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as the texts of a form."""
+    return {name: each if isinstance(each, str) else fastjson.encode(each).decode() for name, each in values.items()}
+
+
+def form_data(fields: Mapping[str, str], medium: Medium) -> tuple[bytes, Media]:
+    """A form with texts and the medium as its `file`, and the medium's places in it."""
+    parts = b"".join(
+        b'--%b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (_BOUNDARY, name.encode(), text.encode())
+        for name, text in fields.items()
+    )
+    named = b'--%b\r\ncontent-disposition: form-data; name="file"; filename="file.' % _BOUNDARY
+    pieces = [parts + named, b'"\r\ncontent-type: ', b"\r\n\r\n"]
+    places = itertools.accumulate(map(len, pieces))
+    forms = (MediaForm.FORMAT, MediaForm.TYPE, MediaForm.BYTES)
+    holes = tuple(Hole(at, 0, form) for at, form in zip(places, forms, strict=True))
+    body = b"".join(pieces) + b"\r\n--%b--\r\n" % _BOUNDARY
+    return body, Media((medium,), holes, f"multipart/form-data; boundary={_BOUNDARY.decode()}")
 
 
 def compose(value: Any) -> tuple[bytes, Media | None]:
     """The body of a request, and its media; None without any.
 
-    :param value: JSON in which each medium is a `Part`
+    :param value: JSON in which each medium is a `MediaPart`
     """
     items: list[Medium] = []
     body = fastjson.encode(_marked(value, items))
@@ -82,7 +112,7 @@ def compose(value: Any) -> tuple[bytes, Media | None]:
 
 def _marked(value: Any, items: list[Medium]) -> Any:
     match value:
-        case Part(medium, form):
+        case MediaPart(medium, form):
             items.append(medium)
             return _with_marks(form, len(items) - 1)
         case Mapping():
@@ -101,19 +131,17 @@ def _with_marks(form: Any, place: int) -> Any:
     return form
 
 
-def fill(body: bytes, media: Media, read: Sequence[Read]) -> tuple[bytes, str]:
+def fill(body: bytes, media: Media, read: Sequence[ReadMedium]) -> tuple[bytes, str]:
     """The body with its media, and its content type."""
-    if not media.holes:
-        return read[0].content, read[0].content_type
     pieces: list[bytes] = []
     at = 0
     for hole in media.holes:
         pieces += [body[at : hole.at], _written(read[hole.medium], hole.form)]
         at = hole.at
-    return b"".join([*pieces, body[at:]]), _JSON
+    return b"".join([*pieces, body[at:]]), media.content_type or read[0].content_type
 
 
-def _written(read: Read, form: MediaForm) -> bytes:
+def _written(read: ReadMedium, form: MediaForm) -> bytes:
     match form:
         case MediaForm.URL if read.url:
             return fastjson.encode(read.url)[1:-1]
@@ -123,3 +151,7 @@ def _written(read: Read, form: MediaForm) -> bytes:
             return b2a_base64(read.content, newline=False)
         case MediaForm.FORMAT:
             return audio_word(read.content_type).encode()
+        case MediaForm.BYTES:
+            return read.content
+        case MediaForm.TYPE:
+            return read.content_type.encode()

@@ -30,12 +30,12 @@ _BRANDS = {
     b"heic": "image/heic",
     b"heix": "image/heic",
     b"mif1": "image/heic",
-    b"M4A ": "audio/mp4",
+    b"M4A ": "audio/m4a",
 }
 #: Containers of sound alone, too.
-_BOTH = {"video/webm": "audio/webm", "video/mp4": "audio/mp4", "audio/ogg": "video/ogg"}
+_BOTH = {"video/webm": "audio/webm", "video/mp4": "audio/m4a", "audio/ogg": "video/ogg"}
 #: How chats name the formats of sounds.
-_AUDIO_WORDS = {"mpeg": "mp3", "x-wav": "wav", "mp4": "m4a"}
+_AUDIO_WORDS = {"mpeg": "mp3", "x-wav": "wav", "mp4": "m4a", "wave": "wav", "x-m4a": "m4a"}
 UNKNOWN = "application/octet-stream"
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from upath import UPath
 
-from airflow_provider_hf_endpoints.inference.media.bodies import Media, Read, fill
+from airflow_provider_hf_endpoints.inference.media.bodies import Media, ReadMedium, fill
 from airflow_provider_hf_endpoints.inference.media.errors import (
     MediaChangedError,
     MediaEmptyError,
@@ -84,9 +84,9 @@ class MediaReader:
     def _fill(self, body: bytes, media: Media, base: UPath | None, versions: Sequence[Version]) -> tuple[bytes, str]:
         return fill(body, media, [self._read(*each, base) for each in zip(media.items, versions, strict=True)])
 
-    def _read(self, medium: Medium, version: Version, base: UPath | None) -> Read:
+    def _read(self, medium: Medium, version: Version, base: UPath | None) -> ReadMedium:
         if medium.is_url:
-            return Read(b"", medium.source, "")
+            return ReadMedium(b"", medium.source, "")
         if medium.is_inline:
             content = _decoded(medium)
         else:
@@ -97,7 +97,7 @@ class MediaReader:
             raise MediaInvalidError(f"{medium} is not of the type {medium.kind}, but {kind}")
         if medium.kind != "file" and kind == UNKNOWN:
             raise MediaInvalidError(f"{medium} has an unknown type; it starts with {content[:16]!r}")
-        return Read(content, "", kind)
+        return ReadMedium(content, "", kind)
 
     def _stored(self, medium: Medium, path: UPath, size: int | None) -> bytes:
         """The content of a file. A store that fails is asked again."""

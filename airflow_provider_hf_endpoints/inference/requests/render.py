@@ -16,17 +16,25 @@ from airflow_provider_hf_endpoints.inference.engines import (
     traits,
 )
 from airflow_provider_hf_endpoints.inference.engines.asking.media import form_of
+from airflow_provider_hf_endpoints.inference.engines.dialects.openai import TRANSCRIBE_ROUTE
 from airflow_provider_hf_endpoints.inference.engines.discovery import Target
-from airflow_provider_hf_endpoints.inference.engines.names import EMBED, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.names import EMBED, OF_FILES, RERANK, SIMILARITY, TRANSCRIBE
 from airflow_provider_hf_endpoints.inference.engines.routes import is_openais, task_of
 from airflow_provider_hf_endpoints.inference.errors import InferenceError, UnsupportedTaskError
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
-from airflow_provider_hf_endpoints.inference.media.bodies import Media, Part, compose
-from airflow_provider_hf_endpoints.inference.media.values import Medium
+from airflow_provider_hf_endpoints.inference.media.bodies import (
+    Media,
+    MediaPart,
+    alone,
+    compose,
+    form_data,
+    form_fields,
+)
+from airflow_provider_hf_endpoints.inference.media.values import Medium, medium_of
 from airflow_provider_hf_endpoints.inference.requests.placeholders import compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.template import Parts, Template, compile_parts, in_order
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in
-from airflow_provider_hf_endpoints.inference.wire import Asked
+from airflow_provider_hf_endpoints.inference.wire import Asked, MediaForm
 
 
 class RowRequest(NamedTuple):
@@ -124,6 +132,8 @@ class _OneColumn(Mapping[str, str]):
 def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[str, Any] | None) -> Render:
     if template.body is not None:
         return _compile_body(template, target)
+    if template.file_column is not None:
+        return _compile_file(template, template.file_column, target, in_order(parameters))
     parts, task = compile_parts(template, in_order(parameters)), canonical_task(template.task)
     if template.has_media:
         return _compile_with_media(parts, task, target)
@@ -136,6 +146,37 @@ def _compile_one_by_one(template: Template, target: Target, parameters: Mapping[
     return render
 
 
+def _compile_file(template: Template, column: str, target: Target, parameters: Mapping[str, Any]) -> Render:
+    """Requests whose input is a file: as the body, beside parameters as base64, or in a form.
+
+    What `huggingface_hub`'s client sends is the same.
+    """
+    task = canonical_task(template.task)
+    file = compile_value(f"{{{column}}}", nulls=False)
+    own = compile_value(in_order(template.row_parameters), nulls=False)
+
+    def render(row: Mapping[str, Any]) -> RowRequest:
+        medium = medium_of(OF_FILES[task], file(row))
+        given = {**parameters, **own(row)}
+        if traits(target.dialect).transcribes and task == TRANSCRIBE:
+            if medium.is_url:
+                raise BatchInputError(
+                    f"{medium} is an http URL, but {TRANSCRIBE_ROUTE} takes the bytes. Copy the file to a store, and "
+                    "give its path"
+                )
+            fields = {**({} if target.model is None else {"model": target.model}), **given}
+            body, media = form_data(form_fields(fields), medium)
+            return RowRequest(TRANSCRIBE_ROUTE, body, task, None, media)
+        inputs = medium.source if medium.is_url else MediaPart(medium, MediaForm.BASE64)
+        request = build_request(target.dialect, task, inputs, given, None, target.engine)
+        if not medium.is_url and not given:
+            return RowRequest(request.route, b"", task, request.asked, alone(medium))
+        whole, found = compose(request.json)
+        return RowRequest(request.route, whole, task, request.asked, found)
+
+    return render
+
+
 def _compile_with_media(parts: Callable[[Mapping[str, Any]], Parts], task: str, target: Target) -> Render:
     """Requests whose messages have media, each in the form of the engine."""
     forms = traits(target.dialect).media
@@ -144,7 +185,7 @@ def _compile_with_media(parts: Callable[[Mapping[str, Any]], Parts], task: str, 
         match value:
             case Medium():
                 kind, fetched = value.kind, value.is_url
-                return Part(value, form_of(kind, forms, target.dialect, target.engine, fetched=fetched))
+                return MediaPart(value, form_of(kind, forms, target.dialect, target.engine, fetched=fetched))
             case {"role": _, "content": [*content]}:
                 return {**value, "content": [in_form(part) for part in content]}
             case _:

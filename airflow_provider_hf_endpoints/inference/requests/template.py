@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from airflow_provider_hf_endpoints.inference.engines import canonical_task
 from airflow_provider_hf_endpoints.inference.engines.asking.media import KINDS
 from airflow_provider_hf_endpoints.inference.engines.dialects.openai import as_messages
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, RERANK, SIMILARITY
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, OF_FILES, RERANK, SIMILARITY
 from airflow_provider_hf_endpoints.inference.media.values import medium_of
 from airflow_provider_hf_endpoints.inference.requests.placeholders import Row, columns_of, compile_text, compile_value
 from airflow_provider_hf_endpoints.inference.requests.written import chat_in, query_in
@@ -28,6 +28,7 @@ class Template:
     tasks.
 
     :param row_parameters: parameters that differ from row to row, by name
+    :param rows_are_files: the rows are of a listing, so the file of a task on files is in the column `path`
     """
 
     task: str
@@ -37,6 +38,7 @@ class Template:
     system: str | None = None
     route: str | None = None
     row_parameters: Mapping[str, Any] | None = None
+    rows_are_files: bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in ("prompt", "messages", "body") if getattr(self, name) is not None]
@@ -69,21 +71,32 @@ class Template:
     @property
     def has_media(self) -> bool:
         """Whether messages have images, sounds or videos."""
-        return bool(media_templates(self.messages))
+        return self.file_column is not None or bool(media_templates(self.messages))
+
+    @property
+    def file_column(self) -> str | None:
+        """The column with the file, if the task is one on files and the row itself contains the request."""
+        whole = self.prompt is None and self.body is None
+        if not whole or canonical_task(self.task) not in OF_FILES:
+            return None
+        return "path" if self.rows_are_files else "inputs"
 
     @property
     def media_columns(self) -> list[str]:
         """Columns that may have the bytes of a file."""
-        return [
-            name for part in media_templates(self.messages) if _ONE_COLUMN.fullmatch(part) for name in columns_of(part)
-        ]
+        if self.file_column is not None:
+            return [self.file_column]
+        alone = [part for part in media_templates(self.messages) if _ONE_COLUMN.fullmatch(part)]
+        return [name for part in alone for name in columns_of(part)]
 
     @property
     def columns(self) -> list[str]:
         """Columns that every row must have."""
         parts = (self.prompt, self.messages, self.body, self.system, self.row_parameters)
         names = [name for part in parts for name in columns_of(part)]
-        if self.prompt is None and self.messages is None and self.body is None:
+        if self.file_column is not None:
+            names.append(self.file_column)
+        elif self.prompt is None and self.messages is None and self.body is None:
             names.append("messages" if canonical_task(self.task) == CHAT else "inputs")
         return list(dict.fromkeys(names))
 

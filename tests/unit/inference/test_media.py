@@ -20,7 +20,7 @@ from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError
 from airflow_provider_hf_endpoints.inference.input_errors import MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.media.bodies import Part, Read, compose, fill
+from airflow_provider_hf_endpoints.inference.media.bodies import MediaPart, ReadMedium, compose, fill
 from airflow_provider_hf_endpoints.inference.media.errors import MediaInvalidError
 from airflow_provider_hf_endpoints.inference.media.kinds import audio_word, content_type
 from airflow_provider_hf_endpoints.inference.media.places import place_of
@@ -66,7 +66,7 @@ def test_another_value_names_no_file(value: Any) -> None:
         (b"RIFF\x00\x00\x00\x00WAVE", "", "audio", "audio/wav"),
         (b"RIFF\x00\x00\x00\x00WEBP", "", "image", "image/webp"),
         (b"\x00\x00\x00\x18ftypisom", "", "video", "video/mp4"),
-        (b"\x00\x00\x00\x18ftypisom", "", "audio", "audio/mp4"),
+        (b"\x00\x00\x00\x18ftypisom", "", "audio", "audio/m4a"),
         (b"OggS", "", "audio", "audio/ogg"),
         (b"?", "a.flac", "audio", "audio/flac"),
         (b"?", "a", "image", "application/octet-stream"),
@@ -90,7 +90,7 @@ FORM = {"type": "x", "x": {"url": MediaForm.URL, "data": MediaForm.BASE64, "form
 def test_a_body_with_its_media_is_the_json_of_both(texts: list[str], content: bytes) -> None:
     """Wherever they stand, and whatever the texts beside them are."""
     medium = Medium("audio", "a.wav")
-    value = [[text, Part(medium, FORM)] for text in texts]
+    value = [[text, MediaPart(medium, FORM)] for text in texts]
     body, media = compose(value)
     encoded = base64.b64encode(content).decode()
     inside = {"url": f"data:audio/wav;base64,{encoded}", "data": encoded, "format": "wav"}
@@ -98,7 +98,7 @@ def test_a_body_with_its_media_is_the_json_of_both(texts: list[str], content: by
         assert [] == texts
         return
     assert json.loads(body)  # without its media, it is JSON as well
-    filled, kind = fill(body, media, [Read(content, "", "audio/wav")] * len(media.items))
+    filled, kind = fill(body, media, [ReadMedium(content, "", "audio/wav")] * len(media.items))
     assert ("application/json", [[text, {"type": "x", "x": inside}] for text in texts]) == (kind, json.loads(filled))
 
 

@@ -45,6 +45,7 @@ class Traits:
     :param array_tasks: tasks in which one call takes the texts of several rows; true if each text must be a list
         by itself
     :param media: the forms of images, sounds and videos in its chats
+    :param transcribes: whether it has OpenAI's route for sounds
     :param tells_most_inputs: whether `/info` says how many texts one call takes
     """
 
@@ -59,6 +60,7 @@ class Traits:
     array_tasks: Mapping[str, bool] = field(default_factory=dict)
     tells_most_inputs: bool = False
     media: media.Forms = field(default_factory=dict)
+    transcribes: bool = False
 
 
 _TRAITS: dict[Dialect, Traits] = {
@@ -71,6 +73,7 @@ _TRAITS: dict[Dialect, Traits] = {
         lists_models=True,
         array_tasks={EMBED: False},
         media=media.OF_OPENAI,
+        transcribes=True,
     ),
     Dialect.TGI: Traits(
         images=("tgi", "tgiNeuron"),

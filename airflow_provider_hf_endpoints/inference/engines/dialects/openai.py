@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK
+from airflow_provider_hf_endpoints.inference.engines.dialects import shapes
+from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, RERANK, TRANSCRIBE
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_openai
 from airflow_provider_hf_endpoints.inference.errors import (
     CutAnswerError,
@@ -23,6 +24,7 @@ COMPLETIONS_ROUTE = "/v1/completions"
 EMBEDDINGS_ROUTE = "/v1/embeddings"
 MODELS_ROUTE = "/v1/models"
 RERANK_ROUTE = "/v1/rerank"
+TRANSCRIBE_ROUTE = "/v1/audio/transcriptions"
 #: What a message may contain if it has no text. Newer releases of vLLM call `reasoning_content` `reasoning`.
 _IN_PLACE_OF_TEXT = ("refusal", "reasoning_content", "reasoning", "audio", "content")
 #: Types of parts in a `content`: the thinking of Mistral's reasoning models, and a refusal in OpenAI's form.
@@ -166,6 +168,8 @@ def read(task: str, answer: Any) -> InferenceResult:
         return _read_choices(task, answer)
     if task == EMBED:
         return _read_embeddings(answer)
+    if task == TRANSCRIBE:
+        return InferenceResult(shapes.transcript(answer), usage=read_usage(answer), raw=answer)
     output = answer.get("results", answer.get("data"))
     if output is None:
         raise MalformedAnswerError("the response has neither `results` nor `data`")

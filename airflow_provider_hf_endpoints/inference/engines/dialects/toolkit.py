@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_hf_endpoints.inference.engines.dialects import openai
+from airflow_provider_hf_endpoints.inference.engines.dialects import openai, shapes
 from airflow_provider_hf_endpoints.inference.engines.dialects.tgi import read_details
 from airflow_provider_hf_endpoints.inference.engines.names import CHAT, EMBED, GENERATE, gives_text
 from airflow_provider_hf_endpoints.inference.engines.parameters import for_toolkit
@@ -23,9 +23,7 @@ _TEXT_FIELDS = {
     "translation": "translation_text",
 }
 #: Pipelines that list what they find. The list may be empty.
-_MAY_FIND_NOTHING = frozenset(
-    ("token-classification", "ner", "object-detection", "zero-shot-object-detection", "image-segmentation")
-)
+_MAY_FIND_NOTHING = frozenset(("token-classification", "ner", "zero-shot-object-detection"))
 
 
 def build(task: str, inputs: Any, parameters: Mapping[str, Any], model: str | None) -> WireRequest:
@@ -64,6 +62,8 @@ def read(task: str, answer: Any) -> InferenceResult:
         return openai.read(task, answer)  # a custom handler that uses OpenAI's form
     if task == EMBED:
         return InferenceResult(_vectors(answer), raw=answer)
+    if task in shapes.OF_TASK:
+        return InferenceResult(shapes.OF_TASK[task](answer), raw=answer)
     field = "translation_text" if task.startswith("translation") else _TEXT_FIELDS.get(task)
     if field is None:
         if _is_empty(answer) and not (answer == [] and task in _MAY_FIND_NOTHING):
