@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -190,10 +191,34 @@ def _content(content: Any) -> str:
         case None:
             return ""
         case list():
+            _check_media(content)
             parts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
             if all(isinstance(part, str) for part in parts):
                 return "\n".join(str(part) for part in parts)
     raise BadRequest("`content` must be a string or a list of parts")
+
+
+def _check_media(content: list[Any]) -> None:
+    """Raises BadRequest for a picture, sound or video whose data an engine could not read."""
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in ("image_url", "audio_url", "video_url", "input_audio"):
+            continue
+        inside = part.get(kind)
+        data = inside.get("data" if kind == "input_audio" else "url") if isinstance(inside, dict) else None
+        if not isinstance(data, str) or not data:
+            raise BadRequest(f"`{kind}` has no data")
+        if data.startswith(("http://", "https://")) and kind != "input_audio":
+            continue  # the engine would fetch it
+        head, _, text = data.rpartition(",")
+        if kind != "input_audio" and not (head.startswith("data:") and head.endswith(";base64")):
+            raise BadRequest("The URL must be either a HTTP, data or file URL.")
+        try:
+            content_of = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise BadRequest(f"Invalid base64-encoded data: {error}") from None
+        if not content_of:
+            raise BadRequest(f"`{kind}` is empty")
 
 
 def _max_tokens(call: Call, asked: Any, prompt_tokens: int) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import binascii
 import contextlib
+import functools
+import inspect
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from upath import UPath
 
@@ -32,7 +35,7 @@ from airflow_provider_hf_endpoints.inference.stores.permanent import is_refusal
 
 #: Bytes of all files that are in requests at the same time. In a request, a file takes about three times its size.
 MOST_BYTES = 64 << 20
-THREADS = 32
+THREADS = 64
 PATIENCE = 30.0  # seconds for a store that fails
 _UNKNOWN = Version(None, None)
 
@@ -129,8 +132,18 @@ class MediaReader:
         if local is not None:
             with open(local, "rb") as file:
                 return file.read(self._largest + 1)
-        content: bytes = path.fs.cat_file(path.path)
+        content: bytes = path.fs.cat_file(path.path, **_at_once(path.fs))
         return content
+
+
+def _at_once(fs: Any) -> dict[str, int]:
+    """The option by which s3fs reads an object in one request. Otherwise it asks for the size first."""
+    return {"max_concurrency": 1} if hasattr(fs, "call_s3") and _takes_number(type(fs)._cat_file) else {}
+
+
+@functools.cache
+def _takes_number(read: Callable[..., Any]) -> bool:
+    return "max_concurrency" in inspect.signature(read).parameters
 
 
 def _decoded(medium: Medium) -> bytes:

@@ -6,6 +6,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -270,3 +275,61 @@ def test_a_file_that_is_closed_to_this_user_is_its_rows_error(tmp_path: Path) ->
     write(tmp_path, [{"page": "a.png"}])
     with serving(tell) as server:
         assert {"media_unreadable": 1} == run_batch(job(server.url, tmp_path)).errors
+
+
+def test_a_listed_file_costs_one_request_of_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read. Its size and version are known from the listing, so nothing else is asked."""
+    s3fs = pytest.importorskip("s3fs")
+    asked: Counter[str] = Counter()
+    call = s3fs.S3FileSystem._call_s3
+
+    async def counted(self: Any, method: str, *given: Any, **options: Any) -> Any:
+        asked[f"{method} {options.get('Key', '')}".rpartition("/")[2]] += 1
+        return await call(self, method, *given, **options)
+
+    with s3_server() as store:
+        for number in range(10):
+            (store.folder / f"in/{number}.png").write_bytes(PNG)
+        monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+        messages = [{"role": "user", "content": [{"type": "image", "image": "{path}"}]}]
+        with serving(tell) as server:
+            run_batch(
+                job(server.url, store.folder, input_path=store.folder / "in", input_format="files", messages=messages)
+            )
+    assert {f"{number}.png": 1 for number in range(10)} == {name: n for name, n in asked.items() if "png" in name}
+
+
+CHILD = """
+import sys
+from tests.contract.batch.test_inference_media import job
+from airflow_provider_hf_endpoints.inference.batch import run_batch
+from pathlib import Path
+run_batch(job(sys.argv[1], Path(sys.argv[2]), max_concurrency=8))
+"""
+
+
+def test_a_killed_batch_sends_no_finished_file_again(tmp_path: Path) -> None:
+    """kill -9 at random moments: each row has the answer to its own file, and little is sent twice."""
+    rows, kills, chance = 400, 0, random.Random(3)
+    for number in range(rows):
+        (tmp_path / f"{number}.png").write_bytes(PNG + b"x" * number)
+    write(tmp_path, [{"page": f"{number}.png"} for number in range(rows)])
+    with serving(lambda request: replace(tell(request), delay=0.02)) as server:
+        while True:
+            before = len(server.posts)
+            process = subprocess.Popen([sys.executable, "-c", CHILD, server.url, str(tmp_path)])
+            while process.poll() is None and len(server.posts) == before:
+                time.sleep(0.01)
+            try:
+                process.wait(timeout=60 if kills >= 4 else chance.uniform(0.0, 0.4))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                kills += 1
+                continue
+            break
+        assert 0 == process.returncode
+        again = len(server.posts) - rows
+    assert [f"{8 + number} bytes" for number in range(rows)] == [line["output"] for line in lines_of(tmp_path)]
+    assert 0 <= again <= kills * (8 + 400 * 1.0)  # in flight, and of the second that was not yet durable
+    assert kills >= 2

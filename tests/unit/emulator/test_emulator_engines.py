@@ -526,3 +526,49 @@ def test_words(arguments: dict[str, Any], text: str, finish: str) -> None:
     made = words.complete("a b", **arguments)
     assert (made.text, made.finish) == (text, finish)
     assert "".join(made.tokens) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "words_of_refusal"),
+    [
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}, None),
+        ({"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}, None),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, None),
+        ({"type": "image_url", "image_url": {"url": "scans/1.png"}}, "must be either a HTTP, data or file URL"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,%"}}, "Invalid base64"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}, "is empty"),
+        ({"type": "input_audio", "input_audio": {}}, "has no data"),
+    ],
+)
+def test_media_in_a_chat_are_looked_at(part: dict[str, Any], words_of_refusal: str | None) -> None:
+    """As an engine that has to decode them."""
+    content = [{"type": "text", "text": "What is it?"}, part]
+    reply = call(VLLM, CHAT, {"messages": [{"role": "user", "content": content}]})
+    assert (200 if words_of_refusal is None else 400) == reply.status
+    assert words_of_refusal is None or words_of_refusal in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "content", "status"),
+    [
+        ("image-classification", "image/png", b"x", 200),
+        ("automatic-speech-recognition", "audio/wav", b"x", 200),
+        ("image-classification", "application/octet-stream", b"x", 400),
+        ("image-classification", "audio/wav", b"x", 400),
+        ("automatic-speech-recognition", "audio/wav", b"", 400),
+    ],
+)
+def test_the_toolkit_takes_raw_bodies_of_its_types(task: str, kind: str, content: bytes, status: int) -> None:
+    """By their content type, which has to be one of its list and of the task."""
+    assert status == call(TOOLKIT, "/", task=task, headers={"content-type": kind}, raw=content).status
+
+
+def test_sounds_are_transcribed() -> None:
+    """A form with a file; without one it is refused."""
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    form = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nsound\r\n--b--\r\n'
+    route = "/v1/audio/transcriptions"
+    assert json.loads(call(VLLM, route, headers=kind, raw=form).body)["text"].endswith(" 5")
+    assert [422, 400] == [call(VLLM, route, headers=kind, raw=raw).status for raw in (b"\r\n--b--\r\n", form[:-4])]
+    assert 400 == call(VLLM, route, {"file": "a"}).status
+    assert 404 == call(LLAMACPP, route, headers=kind, raw=form).status
