@@ -31,6 +31,7 @@ from airflow_provider_hf_endpoints.inference.http.http1 import AnswerParser
 from airflow_provider_hf_endpoints.inference.http.tls_failures import Handshakes, tls_failure
 from airflow_provider_hf_endpoints.inference.http.transport import (
     CONNECT_TIMEOUT,
+    JSON,
     HttpRequest,
     Transport,
 )
@@ -276,12 +277,11 @@ class StreamsTransport(Transport):
                 self._starts[key] = start
         if not request.body:
             return start + b"\r\n"
-        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            start,
-            request.content_type.encode("latin-1"),
-            len(request.body),
-            request.body,
-        )
+        if request.content_type == JSON:  # nearly always, many thousand times a second
+            form = b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            return form % (start, len(request.body), request.body)
+        kind = request.content_type.encode("latin-1")
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (start, kind, len(request.body), request.body)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from airflow_provider_hf_endpoints.inference.wire import WireResponse
 
 CONNECT_TIMEOUT = 10.0  # seconds
+JSON = "application/json"
 
 
 @dataclass(slots=True)  # not frozen, which would take three times as long for each row
@@ -28,7 +29,7 @@ class HttpRequest:
     route: str
     body: bytes
     timeout: float
-    content_type: str = "application/json"
+    content_type: str = JSON
 
 
 class Transport(ABC):

@@ -109,7 +109,7 @@ class LineSource:
             for line in self._lines:
                 lines.append(line)
                 size += len(line.raw)
-                if not skips(line.place, line.whole):
+                if not skips(line.place, line.whole if line.versions else line.raw):
                     block.append(line)
                 if len(block) >= BLOCK_LINES or size >= BLOCK_BYTES or len(lines) >= BLOCK_SKIPPED:
                     break

@@ -40,13 +40,21 @@ def place_of(source: str, base: UPath) -> UPath:
             f"{source!r} has the scheme {scheme}://, which rows may not name. Use one of {', '.join(STORES)}, or an "
             "http URL, which the engine fetches"
         )
-    return _opened_as(base, source, same=scheme == base.protocol)
+    return _opened_as(base, source, same=STORES.get(scheme, scheme) == STORES.get(base.protocol, base.protocol))
 
 
 def _opened_as(base: UPath, source: str, *, same: bool) -> UPath:
-    """A path with the connection of the base, unless it names its own."""
-    kind: Any = type(base) if hasattr(base, "conn_id") else UPath  # Airflow's paths have connections
+    """A path with the connection and the options of the base, if it is on the same kind of store.
+
+    :raises MediaInvalidError: the path names another connection
+    """
+    own = getattr(base, "conn_id", None)  # Airflow's paths have connections
+    kind: Any = type(base) if hasattr(base, "conn_id") else UPath
+    named, at, _ = source.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and kind is not UPath and not (same and named == own):
+        raise MediaInvalidError(
+            f"{source!r} names the connection {named!r}, which is not the input's. A row may not choose whose "
+            "credentials are used. Leave the connection out of the row's path"
+        )
     options = dict(getattr(base, "storage_options", {})) if same else {}
-    if "@" in source.partition("://")[2].partition("/")[0]:
-        options.pop("conn_id", None)
-    return cast(UPath, kind(source, **options))
+    return cast(UPath, kind(source, **({**options, "conn_id": own} if same and kind is not UPath else options)))

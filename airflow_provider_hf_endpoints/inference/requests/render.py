@@ -161,8 +161,8 @@ def _compile_file(template: Template, column: str, target: Target, parameters: M
         if traits(target.dialect).transcribes and task == TRANSCRIBE:
             if medium.is_url:
                 raise BatchInputError(
-                    f"{medium} is an http URL, but {TRANSCRIBE_ROUTE} takes the bytes. Copy the file to a store, and "
-                    "give its path"
+                    f"the row's {medium.kind} is an http URL, but {TRANSCRIBE_ROUTE} takes the bytes. Copy "
+                    "the file to a store, and give its path"
                 )
             fields = {**({} if target.model is None else {"model": target.model}), **given}
             body, media = form_data(form_fields(fields), medium)

@@ -17,6 +17,7 @@ from airflow_provider_hf_endpoints.inference.errors import (
 )
 from airflow_provider_hf_endpoints.inference.http.transport import HttpRequest, Transport
 from airflow_provider_hf_endpoints.inference.limit.gate import Gate
+from airflow_provider_hf_endpoints.inference.media.bodies import Media
 from airflow_provider_hf_endpoints.inference.media.errors import MediaError
 from airflow_provider_hf_endpoints.inference.media.reading import MediaReader
 from airflow_provider_hf_endpoints.inference.media.stamps import folder_of
@@ -170,33 +171,14 @@ class Attempts:
         #: Requests in flight.
         self.in_flight = 0
 
-    async def make(self, parcel: Parcel, now: float) -> None:
-        """Send a parcel once and handle the result."""
-        if parcel.request.media is None or self._media is None:
-            await self._make(parcel, now, None)
+    async def make(self, parcel: Parcel, now: float, filled: tuple[bytes, str] | None = None) -> None:
+        """Send a parcel once and handle the result.
+
+        :param filled: its body with its media, once they are read
+        """
+        if parcel.request.media is not None and self._media is not None and filled is None:
+            await self._make_with_media(parcel, parcel.request.media, self._media)
             return
-        second = self._is_out(parcel)
-        async with AsyncExitStack() as stack:
-            self.in_flight += 1  # the place of the request is taken while its files are read
-            try:
-                line = parcel.rows[0].line
-                reading = self._media.filled(parcel.request.body, parcel.request.media, folder_of(line), line.versions)
-                filled = await stack.enter_async_context(reading)
-            except Exception as error:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
-                if not second:
-                    typed = error if isinstance(error, MediaError) else internal_error(error, "reading a file of a row")
-                    self._outcomes.unsendable(parcel, typed)
-                return
-            finally:
-                self.in_flight -= 1
-            if second and not self._is_out(parcel):
-                return  # the first request was answered meanwhile, or failed and decides
-            await self._make(parcel, self._clock(), filled)
-
-    def _is_out(self, parcel: Parcel) -> bool:
-        return self._hedging is not None and self._hedging.has(parcel)
-
-    async def _make(self, parcel: Parcel, now: float, filled: tuple[bytes, str] | None) -> None:
         self._count(parcel, now)
         task = asyncio.current_task() if self._hedging is not None else None
         if self._hedging is not None and task is not None:
@@ -220,6 +202,29 @@ class Attempts:
             if self._hedging is not None and task is not None:
                 self._hedging.answered(parcel, seconds, task)
             self._outcomes.answered(parcel, results, now, load, self.in_flight)
+
+    async def _make_with_media(self, parcel: Parcel, media: Media, reader: MediaReader) -> None:
+        """Read the files of a parcel, and send it. An error of a file is the row's alone."""
+        second = self._is_out(parcel)
+        async with AsyncExitStack() as stack:
+            self.in_flight += 1  # the place of the request is taken while its files are read
+            try:
+                line = parcel.rows[0].line
+                reading = reader.filled(parcel.request.body, media, folder_of(line), line.versions)
+                filled = await stack.enter_async_context(reading)
+            except Exception as error:  # noqa: BLE001 - whatever it is: it is this row's, and no reason to end the batch
+                if not second:
+                    typed = error if isinstance(error, MediaError) else internal_error(error, "reading a file of a row")
+                    self._outcomes.unsendable(parcel, typed)
+                return
+            finally:
+                self.in_flight -= 1
+            if second and not self._is_out(parcel):
+                return  # the first request was answered meanwhile, or failed and decides
+            await self.make(parcel, self._clock(), filled)
+
+    def _is_out(self, parcel: Parcel) -> bool:
+        return self._hedging is not None and self._hedging.has(parcel)
 
     def _count(self, parcel: Parcel, now: float) -> None:
         self._gate.sent(now)

@@ -95,7 +95,7 @@ class RowReader:
         named = b"" if form.id_column is None else str(identity).encode("utf-8", "surrogatepass")
         whole = request.whole if request.media is None else request.whole + line.stamp
         key = row_key(named, whole)
-        line_key = form.line_key(line.whole)
+        line_key = form.line_key(line.whole if line.versions else line.raw)
         if self._resume.has(line, key, line_key):
             self._tally.resumed += 1
             return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
@@ -154,6 +155,16 @@ def test_rows_of_a_store_name_no_other_places(source: str) -> None:
     """The worker's disk, and protocols that lead into its network."""
     with pytest.raises(MediaInvalidError):
         place_of(source, UPath("memory://in"))
+
+
+def test_a_row_does_not_choose_a_connection() -> None:
+    """The input's is used on its kind of store; another one in a row's path would read with other credentials."""
+    base: Any = ObjectStoragePath("s3://mine@bucket/in")
+    for source in ("s3://bucket/1.png", "s3://mine@bucket/1.png", "s3a://bucket/1.png"):
+        assert "mine" == getattr(place_of(source, base), "conn_id", None)
+    for source in ("s3://other@bucket/1.png", "gs://other@bucket/1.png", "gs://mine@bucket/1.png"):
+        with pytest.raises(MediaInvalidError, match="which is not the input's"):
+            place_of(source, base)
 
 
 def test_lines_have_the_versions_of_their_files(tmp_path: Path) -> None:
