@@ -102,7 +102,7 @@ def _member(path: UPath) -> Callable[[str], bool]:
 
 def _matcher(wanted: str) -> Callable[[str], bool]:
     if wanted == "*":  # a folder: the usual case, of a million names
-        return lambda name: not is_hidden(name)
+        return lambda name: "/" not in name and not is_hidden(name)
     match = re.compile(glob_translate(wanted)).match
     return lambda name: match(name) is not None and not is_left_out(name, wanted)
 
