@@ -22,8 +22,8 @@ from airflow_provider_hf_endpoints.inference.inputs.source import LineSource
 from airflow_provider_hf_endpoints.inference.inputs.versions import RowsDigest
 from airflow_provider_hf_endpoints.inference.output.layout import OutputLayout
 from airflow_provider_hf_endpoints.inference.shards.planner import plan_batch, read_plan
-from tests.contract.s3_server import s3_server
 
+pytestmark = pytest.mark.once
 TREE = ("b.png", "a.png", "a/2.png", "a/1.jpg", "a-b/x.png", "_SUCCESS", ".hidden", "a/_tmp/y.png", "c/d/e.png")
 
 
@@ -37,6 +37,8 @@ def names(*entries: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[UPath]:
+    from tests.contract.s3_server import s3_server  # needs moto, which the oldest Airflow's environment lacks
+
     with s3_server() as server:
         yield server.folder
 
