@@ -65,7 +65,7 @@ MAY_IMPORT |= {
     "inference.http": {"_http", *GROUND},
     "inference.limit": GROUND,
     "inference.inputs": {"_packages", *GROUND},
-    "inference.media": {*GROUND, "_packages", "inference.inputs.lines"},
+    "inference.media": {*GROUND, "_packages", "inference.inputs.lines", "inference.inputs.patterns"},
     "inference.requests": {*GROUND, "inference.engines", "inference.inputs.lines", "inference.media"},
     "inference.journal": {*GROUND, "inference.inputs.lines"},
 }

@@ -25,6 +25,9 @@ def place_of(source: str, base: UPath) -> UPath:
     :param base: the input's folder. Its connection and its options are used for paths on the same kind of store
     :raises MediaInvalidError: the row may not name such a path
     """
+    prefix = f"{str(base).rstrip('/')}/"
+    if source.startswith(prefix):  # as in all rows of a listing
+        return base / source[len(prefix) :]
     scheme, on_disk = scheme_of(source), local_path(base) is not None
     if not scheme and (on_disk or not source.startswith("/")):
         return base / source
@@ -48,13 +51,19 @@ def _opened_as(base: UPath, source: str, *, same: bool) -> UPath:
 
     :raises MediaInvalidError: the path names another connection
     """
-    own = getattr(base, "conn_id", None)  # Airflow's paths have connections
-    kind: Any = type(base) if hasattr(base, "conn_id") else UPath
-    named, at, _ = source.partition("://")[2].partition("/")[0].rpartition("@")
-    if at and kind is not UPath and not (same and named == own):
+    if not any(each.__name__ == "ObjectStoragePath" for each in type(base).__mro__):
+        return cast(UPath, UPath(source, **(dict(base.storage_options) if same else {})))
+    scheme, _, rest = source.partition("://")  # Airflow's paths have connections
+    named, own = _connection_in(rest), _connection_in(str(base).partition("://")[2])
+    if named and not (same and named == own):
         raise MediaInvalidError(
             f"{source!r} names the connection {named!r}, which is not the input's. A row may not choose whose "
             "credentials are used. Leave the connection out of the row's path"
         )
-    options = dict(getattr(base, "storage_options", {})) if same else {}
-    return cast(UPath, kind(source, **({**options, "conn_id": own} if same and kind is not UPath else options)))
+    kind: Any = type(base)
+    return cast(UPath, kind(f"{scheme}://{own}@{rest}" if same and own and not named else source))
+
+
+def _connection_in(rest: str) -> str:
+    """The connection in a path without its scheme; empty if there is none."""
+    return rest.partition("/")[0].rpartition("@")[0]

@@ -12,6 +12,7 @@ from upath import UPath
 from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
+from airflow_provider_hf_endpoints.inference.inputs.patterns import is_pattern, split
 from airflow_provider_hf_endpoints.inference.media.places import place_of
 from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.stores.marks import Version, version_at
@@ -27,7 +28,10 @@ def folder_of(line: Line) -> UPath | None:
     """The folder from which the paths of a row are relative."""
     if line.file is None:
         return None
-    return line.file.path if line.file.format.name == "files" else line.file.path.parent
+    path = line.file.path
+    if line.file.format.name != "files":
+        return path.parent
+    return split(path)[0] if is_pattern(path) else path
 
 
 class Stamper:
