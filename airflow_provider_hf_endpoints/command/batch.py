@@ -133,6 +133,7 @@ def _job(options: argparse.Namespace) -> BatchJob:
             "on_existing",
             "transport",
             "max_response_bytes",
+            "max_media_bytes",
         )
         if getattr(options, name) is not None
     }
@@ -355,6 +356,12 @@ def _add_ends(add: Callable[..., Any]) -> None:
         type=int,
         metavar="BYTES",
         help="maximum size of one response in bytes (default: 64 MiB)",
+    )
+    add(
+        "--max-media-bytes",
+        type=int,
+        metavar="BYTES",
+        help="maximum size of one image, sound or video of a row (default: 50,000,000)",
     )
     add("--token-file", type=Path, metavar="PATH", help="file that contains the token")
     add("--quiet", action="store_true", help="do not print progress to stderr")
