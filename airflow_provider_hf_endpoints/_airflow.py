@@ -23,6 +23,11 @@ from airflow.sdk.exceptions import AirflowRuntimeError  # 3.0.6, 3.1.8, 3.3.2
 from airflow.triggers.base import BaseTrigger
 
 try:
+    from airflow.sdk.bases.decorator import determine_kwargs  # 3.3.2: of a mapping, what a function takes
+except ImportError:
+    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]  # 3.0.6
+
+try:
     from airflow.sdk.log import mask_secret  # 3.1.8, 3.3.2
 except ImportError:
     from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]  # 3.0.6
@@ -40,6 +45,7 @@ __all__ = [
     "ENDED",
     "ENDED_BADLY",
     "ENDED_BY_AIRFLOW",
+    "OF_MAPPING",
     "RESCHEDULES",
     "RETURN_VALUE",
     "TRIGGERS_HEAR_OF_KILLS",
@@ -55,12 +61,14 @@ __all__ = [
     "TaskDeferralTimeout",
     "argument_of",
     "asset_names",
+    "determine_kwargs",
     "has_fs",
     "is_asset",
     "is_made_to_run",
     "mapped_arguments",
     "mask_secret",
     "may_ask_from_a_thread",
+    "operator_of_function",
     "read_link",
     "read_xcom",
     "state_word",
@@ -91,6 +99,9 @@ RETURN_VALUE = "return_value"
 #: Attributes that a task has and its stored DAG shows, for the scheduler to keep to the moment of a reschedule: those
 #: of sensors (3.0.6). 3.3.2 keeps to it for every task.
 RESCHEDULES = frozenset({"reschedule", "_is_sensor"})
+
+#: What a mapped function keeps among its operator's arguments that is not one of them (3.0.6, 3.3.2).
+OF_MAPPING = frozenset({"is_setup", "is_teardown", "on_failure_fail_dagrun"})
 
 #: Whether a trigger can store an XCom of its task (3.3.2).
 TRIGGERS_STORE_XCOMS = hasattr(XCom, "aset")
@@ -235,6 +246,17 @@ def take_as_expanded(partial: Any) -> None:
     3.3.2.
     """
     partial._expand_called = True
+
+
+def operator_of_function(mapped: Any) -> Any:
+    """The operator of a function that is mapped, without what the function is mapped over. 3.0.6, 3.3.2.
+
+    The operator is not part of the DAG, and is not fit to run.
+    """
+    given = mapped._get_unmap_kwargs({"op_kwargs": {}}, strict=False)
+    arguments = {name: value for name, value in given.items() if name not in OF_MAPPING}
+    arguments |= {"task_id": mapped.task_id, "_airflow_from_mapped": True, "_airflow_mapped_validation_only": True}
+    return mapped.operator_class(**arguments)
 
 
 def is_made_to_run(operator: Any) -> bool:

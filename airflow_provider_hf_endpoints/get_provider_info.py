@@ -114,6 +114,10 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{_ROOT}.triggers.endpoints", f"{_ROOT}.triggers.events"],
             }
         ],
+        "task-decorators": [
+            {"name": "hf_batch", "class-name": f"{_ROOT}.decorators.batch.hf_batch_task"},
+            {"name": "hf_inference", "class-name": f"{_ROOT}.decorators.call.hf_inference_task"},
+        ],
         "filesystems": [f"{_ROOT}.fs.hub"],
         "connection-types": [
             {

@@ -102,9 +102,17 @@ def play(dag: DAG, leave: Collection[str] = ()) -> Iterator[str]:
 def _fill_in(task: Any, results: Mapping[str, Any]) -> bool:
     """Put the results of other tasks into the arguments; whether all of them are there."""
     for name in (*task.template_fields, "shard"):
-        of = getattr(getattr(task, name, None), "operator", None)
-        if of is not None and of.task_id not in results:
+        given = getattr(task, name, None)
+        of = [value for value in (given if name == "op_args" else [given]) if hasattr(value, "operator")]
+        if any(value.operator.task_id not in results for value in of):
             return False
-        if of is not None:
-            setattr(task, name, results[of.task_id])
+        if of and name == "op_args":  # of a function
+            task.op_args = [_value(value, results) if hasattr(value, "operator") else value for value in given]
+        elif of:
+            setattr(task, name, _value(given, results))
     return True
+
+
+def _value(asked: Any, results: Mapping[str, Any]) -> Any:
+    result = results[asked.operator.task_id]
+    return result if asked.key == "return_value" else result[asked.key]

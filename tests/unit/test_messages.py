@@ -39,6 +39,7 @@ READERS: dict[str, tuple[Any, ...]] = {
     "operators/requesting/call": (inference.InferenceOperator,),
     "operators/requesting/served": _STARTING,
     "operators/requesting/": (inference.BatchInferenceOperator,),
+    "decorators/": (inference.BatchInferenceOperator,),
     "operators/starting/": _STARTING,
     "operators/changing/": _CHANGING,
     "operators/sweep": (SweepInferenceEndpointsOperator,),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator, DownstreamTasksSkipped
+from airflow.providers.common.compat.sdk import BaseOperator, DecoratedOperator, DownstreamTasksSkipped
 
 from airflow_provider_hf_endpoints.operators.changing.unended import run_after_any_setup
 
@@ -56,7 +56,8 @@ def keep_releases(tasks: Iterable[Any]) -> None:
     """
     for task in tasks:
         kind: Any = type(task)
-        ours = kind.__module__.startswith(f"{_PACKAGE}.") or hasattr(kind, "keeps_releases")
+        ours = kind.__module__.startswith(f"{_PACKAGE}.") and not issubclass(kind, DecoratedOperator)
+        ours = ours or hasattr(kind, "keeps_releases")
         if isinstance(task, BaseOperator) and not ours and not task.inherits_from_empty_operator:
             task.__class__ = _keeping(kind)
 

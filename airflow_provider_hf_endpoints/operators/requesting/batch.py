@@ -246,7 +246,7 @@ class BatchInferenceOperator(RequestingOperator):
                 price_per_hour=price,
                 # A clear raises this number and a retry does not, so a retry continues with the same budget.
                 budget_key=str(getattr(context["ti"], "max_tries", "")),
-                attempt_key=self._options().get("attempt_key") or _attempt_of(context["ti"]),
+                attempt_key=self._options().get("attempt_key") or attempt_of(context["ti"]),
                 shared_budgets=tuple(filter(None, (target.use_budget, self._budget_of_shards(target)))),
             )
         except ValueError as error:
@@ -360,7 +360,7 @@ class BatchInferenceOperator(RequestingOperator):
         return {"shard": Shard.parse(self.shard), "concurrent_shards": min(bounds, default=None)}
 
 
-def _attempt_of(ti: Any) -> str:
+def attempt_of(ti: Any) -> str:
     """Names a task's run with all its tries; a clear, which raises `max_tries`, makes it another. Empty for no run."""
     if not getattr(ti, "run_id", None):
         return ""
