@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One way to find a Python: PYTHON=/path/to/python3 names another.
 SETUP := python=$$(sh dev/find_python.sh) && "$$python" dev/setup.py
 
-.PHONY: help setup test test-unit test-live test-production test-stores test-system demo docs lint format check lock clean
+.PHONY: help setup test test-unit test-live test-production test-stores test-ai test-system demo docs lint format check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,11 @@ test-stores: ## the batch and its leases on each object store there is a server 
 	@$(SETUP) stores
 	@$(BIN)/python -m pytest tests/contract/batch/test_inference_object_stores.py tests/contract/batch/test_inference_fencing.py \
 		tests/contract/batch/test_inference_lock.py tests/contract/test_leases_stores.py -q
+
+test-ai: ## Airflow's common-ai and OpenLineage with an endpoint (newest Airflow)
+	@$(SETUP) newest
+	@$(SETUP) ai
+	@.venv-ai/bin/python -m pytest tests/common_ai -q
 
 test-system: ## the real service: HF_TOKEN=hf_… make test-system; costs cents
 	@$(SETUP) newest

@@ -51,6 +51,40 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Fields of the extra of a connection of common-ai's to an endpoint.
+CONN_FIELDS_OF_LLM: dict[str, dict[str, Any]] = {
+    "endpoint": {
+        "label": "Endpoint",
+        "schema": {"type": ["string", "null"]},
+        "description": "Name of the endpoint. Empty: tasks name it as model_id.",
+    },
+    "namespace": {
+        "label": "Namespace",
+        "schema": {"type": ["string", "null"]},
+        "description": "User or organisation that owns the endpoint. Default: that of the connection below.",
+    },
+    "hf_endpoints_conn_id": {
+        "label": "Connection of Inference Endpoints",
+        "schema": {"type": ["string", "null"]},
+        "description": "Connection with the token. Default: hf_endpoints_default.",
+    },
+    "startup_timeout": {
+        "label": "Startup timeout (seconds)",
+        "schema": {"type": ["number", "null"]},
+        "description": "Time to wait for an endpoint that starts or is scaled to zero. Default: 900.",
+    },
+    "model": {
+        "label": "Model",
+        "schema": {"type": ["string", "null"]},
+        "description": "Name of the model in requests. Default: what the endpoint says.",
+    },
+    "fallback_conn_ids": {
+        "label": "Fallback connections",
+        "schema": {"type": ["array", "null"], "items": {"type": "string"}},
+        "description": "Connections of other models, if the endpoint cannot be used.",
+    },
+}
+
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "login", "port"],
     "relabeling": {"password": "Hugging Face token", "host": "Control plane URL"},
@@ -126,7 +160,14 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "ui-field-behaviour": deepcopy(UI_FIELD_BEHAVIOUR),
                 "conn-fields": deepcopy(CONN_FIELDS),
-            }
+            },
+            {
+                "connection-type": "pydanticai_hf_endpoints",
+                "hook-class-name": f"{_ROOT}.common_ai.hook.PydanticAIInferenceEndpointHook",
+                "hook-name": f"Pydantic AI ({_NAME})",
+                "ui-field-behaviour": {"hidden-fields": ["schema", "login", "port", "password", "host"]},
+                "conn-fields": deepcopy(CONN_FIELDS_OF_LLM),
+            },
         ],
         "config": deepcopy(CONFIG),
         "asset-uris": [

@@ -54,6 +54,8 @@ class Environment:
 NEWEST = Environment(ROOT / ".venv", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "model.txt"))
 # The newest Airflow with what it has in production: Celery, Redis, PostgreSQL. Pins of both files agree.
 PRODUCTION = Environment(ROOT / ".venv-production", (REQUIREMENTS / "airflow-3.3.txt", REQUIREMENTS / "production.txt"))
+# The newest Airflow with its providers for AI and lineage.
+AI = Environment(ROOT / ".venv-ai", (*NEWEST.pins, REQUIREMENTS / "common-ai.txt"))
 # The generator of the documentation's site. It reads the source and imports nothing of it.
 DOCS = Environment(ROOT / ".venv-docs", (REQUIREMENTS / "docs.txt",), has_project=False)
 
@@ -202,6 +204,7 @@ def lock() -> None:
                     "--no-header", "--no-annotate", "--no-emit-index-url")  # fmt: skip
     run(*compile_pins, "requirements/airflow-3.3.in", "pyproject.toml", "--extra", "emulator",
         "--extra", "parquet", "--extra", "zstd", "--output-file", "requirements/airflow-3.3.txt")  # fmt: skip
+    run(*compile_pins, "requirements/common-ai.in", "--output-file", "requirements/common-ai.txt")
     run(*compile_pins, "requirements/production.in", "--output-file", "requirements/production.txt")
     run(*compile_pins, "--group", "docs", "--output-file", "requirements/docs.txt")
     for release, date in RELEASED_BEFORE.items():
@@ -213,7 +216,7 @@ def lock() -> None:
 def main() -> None:
     """Make the environments that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["newest", "all", "docs", "production", "stores", "lock"])
+    parser.add_argument("what", choices=["newest", "all", "docs", "production", "stores", "ai", "lock"])
     what = parser.parse_args().what
     old = oldest()
     with locked():
@@ -227,6 +230,8 @@ def main() -> None:
             case "production":
                 install_servers()
                 make(PRODUCTION)
+            case "ai":
+                make(AI)
             case "stores":
                 install_azurite()
                 make(NEWEST)

@@ -267,6 +267,10 @@ class InferenceClient(_Settings):
         """Call any route of the container: its JSON, or its text. Raises as `run` does."""
         return self._drive(discovery.call(route, plain("payload", payload), method))
 
+    def discover(self) -> discovery.Target:
+        """How the endpoint is spoken to: its dialect and its model's name. Asks the endpoint once."""
+        return self._discovered()
+
     def _discovered(self) -> discovery.Target:
         if self._target is None:
             self._target = self._drive(discovery.discover(self._engine, self._model))

@@ -5,6 +5,7 @@ Each test looks at what reached the service: the calls that changed something, a
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -228,3 +229,15 @@ def test_two_runs_share_an_endpoint(airflow: LocalAirflow, emulator: Emulator, t
     assert (["pause"], "paused") == (actions(emulator, "use-shared"), state(emulator, "use-shared"))
     assert [] == airflow.api.variable_keys(prefix)
     assert "can't" not in messages(airflow, DAG, second)
+
+
+def test_functions_are_work_of_the_group(airflow: LocalAirflow, emulator: Emulator, outputs: Path) -> None:
+    """Decorated functions, mapped or not: their tasks run between start and release, and each map index has a file."""
+    run = begin(airflow, emulator, "live_use_functions", "use-functions", output=str(outputs / "functions"))
+    assert airflow.wait_for_run("live_use_functions", run) == "success", messages(airflow, "live_use_functions", run)
+    files = sorted((outputs / "functions").glob("[01].jsonl"))
+    inputs = [file.with_suffix(".input.jsonl").read_text().splitlines() for file in files]
+    expected = [[f"{word} {number}" for number in range(3)] for word in ("one", "two")]
+    assert expected == [[json.loads(line)["text"] for line in lines] for lines in inputs]
+    assert [3, 3] == [len(file.read_text().splitlines()) for file in files]
+    assert "paused" == state(emulator, "use-functions")

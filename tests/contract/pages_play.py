@@ -102,7 +102,7 @@ def play(dag: DAG, leave: Collection[str] = ()) -> Iterator[str]:
 def _fill_in(task: Any, results: Mapping[str, Any]) -> bool:
     """Put the results of other tasks into the arguments; whether all of them are there."""
     for name in (*task.template_fields, "shard"):
-        given = getattr(task, name, None)
+        given: Any = getattr(task, name, None)
         of = [value for value in (given if name == "op_args" else [given]) if hasattr(value, "operator")]
         if any(value.operator.task_id not in results for value in of):
             return False

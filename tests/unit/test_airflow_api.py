@@ -12,6 +12,7 @@ from tests.unit.test_architecture import identify, imports, sources
 PUBLIC = (
     "airflow.sdk",
     "airflow.providers.common.compat",
+    "airflow.providers.common.ai.hooks",
     "airflow.providers.standard.operators.hitl",
     "airflow.triggers.base",
 )

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },
+    "common_ai": {"_packages", "endpoints", "hooks", "inference", "operators"},
     "decorators": {"_airflow", "endpoints", "inference", "operators"},
     "task_groups": {"_airflow", "endpoints", "hooks", "inference", "operators"},
 }
@@ -186,7 +187,7 @@ PURE_FILES = {
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
 THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits", "kept"}
-THIN |= {"decorators"}
+THIN |= {"decorators", "common_ai"}
 
 
 @cache

@@ -27,7 +27,7 @@ def test_asking_for_it_imports_nothing_heavy() -> None:
 
 def test_the_connection_type_is_the_hooks() -> None:
     """Type, name and class of the metadata are what the hook says of itself, or Airflow logs an inconsistency."""
-    [entry] = get_provider_info()["connection-types"]
+    entry, _ = get_provider_info()["connection-types"]  # the other one needs the extra `common-ai`
     assert entry["connection-type"] == InferenceEndpointsHook.conn_type
     assert entry["hook-name"] == InferenceEndpointsHook.hook_name
     assert entry["hook-class-name"] == f"{InferenceEndpointsHook.__module__}.{InferenceEndpointsHook.__qualname__}"

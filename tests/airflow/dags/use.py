@@ -76,3 +76,25 @@ with (
         InferenceOperator(task_id="ask", endpoint=endpoint, task="chat-completion", inputs=text)
 
     inner("hello")
+
+with (
+    DAG("live_use_functions", schedule=None, params={**PARAMS, "output": Param("/tmp", type="string")}),
+    inference_endpoint(ENDPOINT, **MODEL) as endpoint,
+):
+
+    @task.hf_batch(
+        endpoint=endpoint,
+        task="text-generation",
+        prompt="{text}",
+        output_path="{{ params.output }}/{{ ti.map_index }}.jsonl",
+    )
+    def rows(word: str, count: int) -> Any:
+        """Rows of one word."""
+        return ({"text": f"{word} {number}"} for number in range(count))
+
+    @task.hf_inference(endpoint=endpoint, task="text-generation")
+    def ask(run_id: str | None = None) -> str:
+        """A question with something of the context."""
+        return f"What is {run_id}?"
+
+    ask() >> rows.partial(count=3).expand(word=["one", "two"])
