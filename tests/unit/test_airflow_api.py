@@ -13,6 +13,7 @@ PUBLIC = (
     "airflow.sdk",
     "airflow.providers.common.compat",
     "airflow.providers.common.ai.hooks",
+    "airflow.providers.openlineage.extractors",
     "airflow.providers.standard.operators.hitl",
     "airflow.triggers.base",
 )

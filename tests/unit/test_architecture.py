@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },
     "common_ai": {"_packages", "endpoints", "hooks", "inference", "operators"},
+    "lineage": {"endpoints", "inference"},
     "decorators": {"_airflow", "endpoints", "inference", "operators"},
     "task_groups": {"_airflow", "endpoints", "hooks", "inference", "operators"},
 }
@@ -155,7 +156,7 @@ MAY_IMPORT |= {
     "operators.changing": _COMMON,
     "operators.using": _COMMON,
     "operators.starting": {*_COMMON, "operators.using"},
-    "operators.requesting": {*_COMMON, "operators.using", "_packages"},
+    "operators.requesting": {*_COMMON, "lineage", "operators.using", "_packages"},
     # Names that users import.
     "operators.endpoints": {"operators.common", "operators.changing", "operators.starting"},
     "operators.inference": {"operators.requesting"},
@@ -187,7 +188,7 @@ PURE_FILES = {
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
 THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits", "kept"}
-THIN |= {"decorators", "common_ai"}
+THIN |= {"decorators", "common_ai", "lineage"}
 
 
 @cache

@@ -22,6 +22,7 @@ from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
 from airflow_provider_hf_endpoints.endpoints.upkeep.release import Release
+from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.inference.batch import BatchJob, BatchReport, run_batch
 from airflow_provider_hf_endpoints.inference.batch_errors import (
     BatchAborted,
@@ -39,6 +40,7 @@ from airflow_provider_hf_endpoints.inference.job.budget import Budget, SharedBud
 from airflow_provider_hf_endpoints.inference.job.shard import Shard
 from airflow_provider_hf_endpoints.inference.runs.preflight import check_input
 from airflow_provider_hf_endpoints.inference.wire import MAX_RESPONSE_BYTES, TransportName
+from airflow_provider_hf_endpoints.lineage.operator import ReportsLineage
 from airflow_provider_hf_endpoints.operators.checking.arguments import checked
 from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.checking.settings import is_known
@@ -57,7 +59,7 @@ OWN = frozenset(
 _NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 
 
-class BatchInferenceOperator(RequestingOperator):
+class BatchInferenceOperator(ReportsLineage, RequestingOperator):
     """Send every row of an input through an endpoint, and write one line per row, in the input's order.
 
     A row that fails has its error in its line; the task fails only if `fail_on_errors` or `max_error_rate` say so. A
@@ -228,6 +230,10 @@ class BatchInferenceOperator(RequestingOperator):
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
 
+    def _send_to(self, context: Context, hook: InferenceEndpointsHook, endpoint: InferenceEndpoint) -> Any:
+        self.asked = endpoint  # for the lineage, also of a batch that fails
+        return super()._send_to(context, hook, endpoint)
+
     def _send(self, context: Context, target: EndpointTarget) -> dict[str, Any]:
         price = target.price_per_hour()
         if self.max_cost is not None and self.shard is None and price is None:
@@ -299,6 +305,8 @@ class BatchInferenceOperator(RequestingOperator):
         state = {"state": str(endpoint.status), "revision": endpoint.revision}
         announce(context, self.outlets, endpoint.namespace, endpoint.name, {**state, **counts})
         describe(context, self.outlets, str(self.output_path), counts)
+        self.reported = result
+        self.collect_lineage()
 
     def _job(self) -> BatchJob:
         paths = {

@@ -34,6 +34,7 @@ from tests.contract.operators_play import (
 )
 
 CALL: dict[str, Any] = {"task_id": "ask", "endpoint": "demo", "task": "chat-completion", **FAST}
+ROWS = 1000  # so many that one request after the other takes longer than a kill
 DEFER = {"deferrable": True, "startup_timeout": HANG}
 
 
@@ -150,7 +151,7 @@ def test_a_retry_resumes_with_the_same_rows(emulator: Emulator, tmp_path: Path) 
 
     def rows() -> Iterator[dict[str, str]]:
         calls.append(1)
-        for number in range(30):
+        for number in range(ROWS):
             yield {"text": f"call {len(calls)} row {number}"}
 
     first = batch_of(rows, tmp_path, max_concurrency=1)
@@ -167,10 +168,10 @@ def test_a_retry_resumes_with_the_same_rows(emulator: Emulator, tmp_path: Path) 
         run(first, of_run())
     killer.join(HANG)
     done = posts(emulator) - sent
-    assert 5 <= done < 30
+    assert 5 <= done < ROWS
     result = run(batch_of(rows, tmp_path), of_run())
-    assert (30, 30, 1) == (result["rows"], result["succeeded"], len(calls))
-    assert 30 == posts(emulator) - sent
+    assert (ROWS, ROWS, 1) == (result["rows"], result["succeeded"], len(calls))
+    assert ROWS == posts(emulator) - sent
     assert all(f"call 1 row {i}" in line["output"] for i, line in enumerate(output(tmp_path)))
 
 
