@@ -62,6 +62,10 @@ class _BatchTask(DecoratedOperator, BatchInferenceOperator):
         self._ask(context)
         return BatchInferenceOperator.execute_complete(self, context, event)
 
+    def paths_read(self) -> Any:
+        """Nothing before the function was called."""
+        return [] if self.input_path == _NOT_ASKED_YET else self.input_path
+
     def _ask(self, context: Context) -> None:
         ti, name = context["ti"], self.python_callable.__name__
         with _failing():

@@ -36,15 +36,18 @@ class ReportsLineage:
         """What was read. Unfinished output has no files that others may read."""
         return self._lineage()
 
-    def _lineage(self) -> Any:
+    def paths_read(self) -> Any:
+        """The input as far as it is known."""
         task: Any = self
-        return lineage_of(moved(task.input_path, self.asked, self.reported), self.asked, self.reported)
+        return task.input_path
+
+    def _lineage(self) -> Any:
+        return lineage_of(moved(self.paths_read(), self.asked, self.reported), self.asked, self.reported)
 
     def collect_lineage(self) -> None:
         """Tell Airflow's collector of hook lineage, which keeps nothing unless a plugin reads it."""
-        task: Any = self
         try:
-            found = moved(task.input_path, self.asked, self.reported)
+            found = moved(self.paths_read(), self.asked, self.reported)
             collector: Any = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
             for each in found.inputs:
                 collector.add_input_asset(context=self, uri=each.uri)

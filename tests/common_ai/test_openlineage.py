@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import task
 from openlineage.client import OpenLineageClient
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.transport.file import FileConfig, FileTransport
@@ -79,6 +80,19 @@ def test_a_batch_that_succeeds(emulator: Emulator, tmp_path: Path) -> None:
     assert ("demo", "acme", 7, 0) == (facet["name"], facet["namespace"], facet["rows"], facet["failed"])
     assert facet["promptTokens"] > 0
     assert TOKEN not in json.dumps(event)
+
+
+def test_a_function_reads_nothing_before_it_was_called(emulator: Emulator, tmp_path: Path) -> None:
+    """Then its rows are the input, as they were written next to the output."""
+    output = str(tmp_path / "out.jsonl")
+    decorated: Any = task.hf_batch(
+        task_id="rows", endpoint="demo", task="chat-completion", prompt="{text}", output_path=output, **FAST
+    )(lambda: [{"text": "a"}])
+    operator = decorated().operator
+    assert [] == operator.get_openlineage_facets_on_start().inputs
+    run(operator)
+    inputs = operator.get_openlineage_facets_on_complete(None).inputs
+    assert [f"{tmp_path}/out.input.jsonl", "gpt2"] == [each.name for each in inputs]
 
 
 def test_a_batch_that_fails(emulator: Emulator, tmp_path: Path) -> None:
