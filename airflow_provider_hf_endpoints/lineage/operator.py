@@ -37,7 +37,7 @@ class ReportsLineage:
         return self._lineage()
 
     def paths_read(self) -> Any:
-        """The input as far as it is known."""
+        """The input, where it is known."""
         task: Any = self
         return task.input_path
 
