@@ -27,6 +27,7 @@ from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSen
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import FAST, MODEL, TEI, TOKEN, VLLM, connected, create, run
 from tests.contract.pages_play import ROOT, Block, blocks, localised, play, write_files
+from tests.contract.tables_play import database
 from tests.unit.task_groups.test_inference_endpoint import stored
 
 # Endpoints that pages take for there; who creates one of these names takes it up.
@@ -52,6 +53,9 @@ def emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The service, the files, and a folder of the test's own to run in."""
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
+    warehouse = database("sqlite", tmp_path, monkeypatch)
+    warehouse.run("create table tickets (id integer, text text, day text)")
+    warehouse.fill("tickets", [(1, "The printer is on fire.", "2026-11-30"), (2, "All is well.", "2026-11-30")])
     with connected(monkeypatch) as running:
         yield running
 

@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "leases": {"_airflow", "endpoints", "kept"},
     "ownership": {"_airflow", "endpoints", "kept", "leases"},
     "triggers": {"_http", "_airflow", "endpoints", "hooks", "kept", "waits", "links", "leases", "ownership"},
+    "tables": {"_packages", "_redact", "inference"},
     "sensors": {
         *("_http", "_airflow", "endpoints", "waits", "hooks", "links", "triggers", "operators", "ownership"),
     },
@@ -90,6 +91,7 @@ MAY_IMPORT |= {
     "inference.shard_plan": {"inference.shards"},
     "inference.client": {*GROUND, "inference.engines", "inference.http", "inference.requests"},
     "inference.batch": {*_RUN, "inference.runs", "inference.run"},
+    "inference.snapshot": _OUTPUT | {"inference.output"},
     "inference.__init__": {*GROUND, "inference.client"},
 }
 
@@ -156,7 +158,7 @@ MAY_IMPORT |= {
     "operators.changing": _COMMON,
     "operators.using": _COMMON,
     "operators.starting": {*_COMMON, "operators.using"},
-    "operators.requesting": {*_COMMON, "lineage", "operators.using", "_packages"},
+    "operators.requesting": {*_COMMON, "lineage", "operators.using", "_packages", "tables"},
     # Names that users import.
     "operators.endpoints": {"operators.common", "operators.changing", "operators.starting"},
     "operators.inference": {"operators.requesting"},
@@ -188,7 +190,7 @@ PURE_FILES = {
 # Airflow rooms are thin: they speak HTTP and retry through the two clients only.
 HTTP = {"httpx", "requests", "aiohttp", "urllib3", "urllib.request", "http.client", "tenacity", "socket"}
 THIN = {"hooks", "leases", "links", "assets", "triggers", "operators", "sensors", "task_groups", "waits", "kept"}
-THIN |= {"decorators", "common_ai", "lineage"}
+THIN |= {"decorators", "common_ai", "lineage", "tables"}
 
 
 @cache

@@ -18,6 +18,7 @@ from airflow_provider_hf_endpoints.operators import endpoints, inference
 from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD
 from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpointsOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.tables import SqlRows, SqlTable
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
@@ -38,8 +39,10 @@ READERS: dict[str, tuple[Any, ...]] = {
     "operators/requesting/shards": (inference.PlanBatchShardsOperator, inference.MergeBatchShardsOperator),
     "operators/requesting/call": (inference.InferenceOperator,),
     "operators/requesting/served": _STARTING,
+    "operators/requesting/rows": (inference.BatchInferenceOperator, SqlRows),
     "operators/requesting/": (inference.BatchInferenceOperator,),
     "decorators/": (inference.BatchInferenceOperator,),
+    "tables/": (SqlRows, SqlTable),
     "operators/starting/": _STARTING,
     "operators/changing/": _CHANGING,
     "operators/sweep": (SweepInferenceEndpointsOperator,),

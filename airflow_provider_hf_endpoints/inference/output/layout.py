@@ -1,4 +1,4 @@
-"""The path of each file of an output: results, errors, manifest, journal and shards, from the job's path."""
+"""The path of each file of an output: results, errors, manifest, journal, shards and snapshot, from the job's path."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class OutputLayout:
 
     :param shards: folder of the outputs of the shards, with their plan
     :param ids: for a shard, hashes of its rows' ids
+    :param snapshot: folder of the rows that a query gave, if the input is a query
     """
 
     results: UPath
@@ -26,6 +27,7 @@ class OutputLayout:
     journal: UPath
     shards: UPath
     ids: UPath
+    snapshot: UPath
 
     @classmethod
     def of(cls, output_path: PathLike, output_format: OutputFormat | None = None) -> OutputLayout:
@@ -46,6 +48,7 @@ class OutputLayout:
                 journal=folder / f"{stem}.journal",
                 shards=folder / f"{stem}.shards",
                 ids=folder / f"{stem}.ids.bin",
+                snapshot=folder / f"{stem}.snapshot",
             )
         return cls(
             results=path / f"results-00000.{output_format or 'jsonl'}",
@@ -54,6 +57,7 @@ class OutputLayout:
             journal=path / "_journal",
             shards=path / "_shards",
             ids=path / "ids.bin",
+            snapshot=path / "_snapshot",
         )
 
     @property

@@ -25,7 +25,7 @@ def require_places(layout: OutputLayout) -> None:
     :raises BatchInputError: the path of one of the files cannot be a file, or the path of a folder cannot be a folder
     """
     files = (layout.results, layout.errors, layout.manifest)
-    folders = (layout.journal, layout.shards)
+    folders = (layout.journal, layout.shards, layout.snapshot)
     for path in (*files, *folders, layout.ids):
         _require_short_name(path)
     written: dict[Path, UPath] = {}

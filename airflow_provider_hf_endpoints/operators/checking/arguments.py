@@ -136,7 +136,7 @@ def checked_partial(kind: type[Any], given: dict[str, Any]) -> None:
     with redacting():
         for hints in _own_hints(kind):
             understand_all(given, hints, kind.template_fields)
-        check_apart(given.get("input_path", ()), given.get("output_path", ""))
+        check_apart(given.get("input_path") or (), given.get("output_path", ""))
 
 
 def check_rendered(operator: Any, texts: Collection[str] = ()) -> None:

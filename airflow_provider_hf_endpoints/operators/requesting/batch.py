@@ -49,7 +49,10 @@ from airflow_provider_hf_endpoints.operators.common.assets import announce, desc
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD, options_of
+from airflow_provider_hf_endpoints.operators.requesting.rows import check_one_input, snapshot_of, snapshot_taken
 from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
+from airflow_provider_hf_endpoints.tables.rendering import RendersTables
+from airflow_provider_hf_endpoints.tables.sql_rows import SqlRows
 
 OWN = frozenset(
     {"task", "input_path", "output_path", "prompt", "messages", "body", "system", "id_column", "parameters"}
@@ -59,7 +62,7 @@ OWN = frozenset(
 _NOT_KNOWN_YET = "https://endpoint.invalid"  # RFC 6761: never resolved
 
 
-class BatchInferenceOperator(ReportsLineage, RequestingOperator):
+class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
     """Send every row of an input through an endpoint, and write one line per row, in the input's order.
 
     A row that fails has its error in its line; the task fails only if `fail_on_errors` or `max_error_rate` say so. A
@@ -73,6 +76,7 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
     :param input_path: the rows, on anything that Airflow's `ObjectStoragePath` reads: a local path,
         `s3://conn_id@bucket/key`, `gs://…`; a file, a folder, a pattern (`s3://conn_id@bucket/*.jsonl`) or a list of
         them. (templated)
+    :param input_rows: instead of `input_path`: the rows of a query, as `SqlRows`. (templated)
     :param output_path: the results file, if the path ends in `.jsonl`, `.parquet` or another ending of
         `inference.job.output_form.RESULT_SUFFIXES`; any other path is a folder for the results. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
@@ -122,6 +126,7 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         *RequestingOperator.template_fields,
         "task",
         "input_path",
+        "input_rows",
         "output_path",
         "parameters",
         "row_parameters",
@@ -136,8 +141,13 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         *,
         endpoint: str,
         task: str,
-        input_path: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
         output_path: str | PathLike[str] | ObjectStoragePath,
+        input_path: str
+        | PathLike[str]
+        | ObjectStoragePath
+        | Sequence[str | PathLike[str] | ObjectStoragePath]
+        | None = None,
+        input_rows: SqlRows | None = None,
         prompt: str | None = None,
         messages: Any = None,
         body: Any = None,
@@ -170,6 +180,7 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         super().__init__(endpoint=endpoint, **kwargs)
         self.task = task
         self.input_path = input_path
+        self.input_rows = input_rows
         self.output_path = output_path
         self.prompt = prompt
         self.messages = messages
@@ -205,6 +216,12 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         self._check_job()
         self.outlets = with_alias(self.outlets)
         self._stop: threading.Event | None = None  # made when needed: an event cannot be copied with its DAG
+        self._attempt = ""  # of the running task
+
+    def execute(self, context: Context) -> Any:
+        """Check the input, wait until the endpoint answers, then send."""
+        self._attempt = attempt_of(context["ti"])
+        return super().execute(context)
 
     def on_kill(self) -> None:
         """Send nothing new, let what is in flight come in, and keep it. Runs in a signal handler: only flags."""
@@ -215,7 +232,10 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
     def _check(self) -> None:
         """The input is there, its rows fit the templates, and ids are unique, before the endpoint is woken."""
         try:
+            self._take_snapshot()
             job = self._job()
+        except (BatchStoreError, OutputBusyError):
+            raise  # it passes
         except (BatchError, ValueError, TypeError) as error:  # TypeError: an argument that a job does not have
             raise AirflowFailException(str(error)) from error
         try:
@@ -308,11 +328,24 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         self.reported = result
         self.collect_lineage()
 
+    def _take_snapshot(self) -> None:
+        """Read the rows of a query, unless an earlier try has; a shard finds what its planner has read."""
+        if self.input_rows is None or self.shard is not None:
+            return
+        options = self._options()
+        snapshot_of(
+            self.input_rows,
+            storage_at("output_path", self.output_path),
+            on_existing=options.get("on_existing", "resume"),
+            attempt=options.get("attempt_key") or self._attempt,
+            go_on=self._check_on,
+        )
+
     def _job(self) -> BatchJob:
-        paths = {
-            "input_path": storages_at("input_path", self.input_path),
-            "output_path": storage_at("output_path", self.output_path),
-        }
+        output = storage_at("output_path", self.output_path)
+        rows = self.input_rows
+        source: Any = storages_at("input_path", self.input_path) if rows is None else snapshot_taken(rows, output)
+        paths = {"input_path": source, "output_path": output}
         return BatchJob(**{**self._own(), **paths, **self._shard_options(), **self._options()})
 
     def _own(self) -> dict[str, Any]:
@@ -324,7 +357,7 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
             "messages": self.messages,
             "body": self.body,
             "system": self.system,
-            "id_column": self.id_column,
+            "id_column": self.input_rows.key if isinstance(self.input_rows, SqlRows) else self.id_column,
             "parameters": self.parameters,
             "row_parameters": self.row_parameters,
             "max_concurrency": self.max_concurrency,
@@ -343,7 +376,8 @@ class BatchInferenceOperator(ReportsLineage, RequestingOperator):
         known = {name: value for name, value in given.items() if is_known(value)}
         tell_misspelt_parameters(**known)
         options = self._options()
-        check_apart(self.input_path, self.output_path)
+        check_one_input(self.input_path, self.input_rows, {**options, "id_column": self.id_column})
+        check_apart(self.input_path or (), self.output_path)
         if float(seconds_of(self.batch_timeout)) <= 0:
             raise ValueError(
                 f"batch_timeout={self.batch_timeout!r} is not valid. Give a positive number of seconds, or a timedelta."
@@ -378,10 +412,10 @@ def attempt_of(ti: Any) -> str:
 
 def storages_at(
     name: str,
-    paths: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
+    paths: Any,
 ) -> Any:
     """The same for an argument that may have several paths."""
-    return [storage_at(name, path) for path in paths] if isinstance(paths, list | tuple) else storage_at(name, paths)  # type: ignore[arg-type]
+    return [storage_at(name, path) for path in paths] if isinstance(paths, list | tuple) else storage_at(name, paths)
 
 
 def storage_at(name: str, path: str | PathLike[str] | ObjectStoragePath) -> Any:

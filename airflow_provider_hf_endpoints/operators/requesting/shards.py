@@ -15,7 +15,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_hf_endpoints.inference.batch_errors import BatchError, OutputBusyError, ShardsMissingError
+from airflow_provider_hf_endpoints.inference.batch_errors import (
+    BatchError,
+    BatchStoreError,
+    OutputBusyError,
+    ShardsMissingError,
+)
 from airflow_provider_hf_endpoints.inference.inputs.formats import InputFormat
 from airflow_provider_hf_endpoints.inference.shards.merge import merge_shards
 from airflow_provider_hf_endpoints.inference.shards.plan import TooManyShardsError, check_division
@@ -26,12 +31,20 @@ from airflow_provider_hf_endpoints.operators.checking.known import KnownArgument
 from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
-from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, storage_at, storages_at
+from airflow_provider_hf_endpoints.operators.requesting.batch import (
+    BatchInferenceOperator,
+    attempt_of,
+    storage_at,
+    storages_at,
+)
+from airflow_provider_hf_endpoints.operators.requesting.rows import check_one_input, snapshot_of
+from airflow_provider_hf_endpoints.tables.rendering import RendersTables
+from airflow_provider_hf_endpoints.tables.sql_rows import SqlRows
 
 _MOST_BY_DEFAULT = 1024  # Airflow's own default of [core] max_map_length
 
 
-class PlanBatchShardsOperator(KnownArguments, BaseOperator):
+class PlanBatchShardsOperator(RendersTables, KnownArguments, BaseOperator):
     """Divide a batch's input among mapped tasks: `BatchInferenceOperator.partial(…).expand(shard=plan.output)`.
 
     It looks at names and sizes, but reads no rows. The plan is kept next to the output; the result is a list of
@@ -39,6 +52,7 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
     budget of all shards begins.
 
     :param input_path: as in `BatchInferenceOperator`. (templated)
+    :param input_rows: as in `BatchInferenceOperator`. The planner reads the query; the shards do not. (templated)
     :param output_path: the same that the batch has. (templated)
     :param shards: how many; fewer where files cannot be split. Only JSON Lines that are not compressed can be
         split. (templated)
@@ -48,15 +62,20 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         throws it away; `fail` also refuses to go on with the same plan.
     """
 
-    template_fields: Sequence[str] = ("input_path", "output_path", "shards", "bytes_per_shard")
+    template_fields: Sequence[str] = ("input_path", "input_rows", "output_path", "shards", "bytes_per_shard")
     ui_color = "#ffe9a8"
 
     @checked
     def __init__(
         self,
         *,
-        input_path: str | PathLike[str] | ObjectStoragePath | Sequence[str | PathLike[str] | ObjectStoragePath],
         output_path: str | PathLike[str] | ObjectStoragePath,
+        input_path: str
+        | PathLike[str]
+        | ObjectStoragePath
+        | Sequence[str | PathLike[str] | ObjectStoragePath]
+        | None = None,
+        input_rows: SqlRows | None = None,
         shards: int | str | None = None,
         bytes_per_shard: int | str | None = None,
         input_format: InputFormat = "auto",
@@ -65,12 +84,14 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.input_path = input_path
+        self.input_rows = input_rows
         self.output_path = output_path
         self.shards = shards
         self.bytes_per_shard = bytes_per_shard
         self.input_format = input_format
         self.on_existing = on_existing
-        check_apart(input_path, output_path)
+        check_one_input(input_path, input_rows, {"input_format": input_format})
+        check_apart(input_path or (), output_path)
         literal = {
             name: None if is_template(value) else _number(name, value)
             for name, value in (("shards", shards), ("bytes_per_shard", bytes_per_shard))
@@ -83,9 +104,10 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
         most = conf.getint("core", "max_map_length", fallback=_MOST_BY_DEFAULT)
         try:
             shards, size = _number("shards", self.shards), _number("bytes_per_shard", self.bytes_per_shard)
+            output = storage_at("output_path", self.output_path)
             planned = plan_batch(
-                storages_at("input_path", self.input_path),
-                storage_at("output_path", self.output_path),
+                self._source(output, attempt_of(context["ti"])),
+                output,
                 shards=shards,
                 bytes_per_shard=size,
                 input_format=self.input_format,
@@ -97,10 +119,18 @@ class PlanBatchShardsOperator(KnownArguments, BaseOperator):
                 f"{error} Airflow allows at most {most} mapped tasks ([core] max_map_length). Use fewer or larger "
                 "shards, or raise this setting."
             ) from error
+        except (BatchStoreError, OutputBusyError):
+            raise  # it passes
         except (BatchError, ValueError, TypeError) as error:
             raise AirflowFailException(str(error)) from error
         self.log.info("Planned %d shards, next to %s", len(planned), self.output_path)
         return [shard.as_dict() for shard in planned]
+
+    def _source(self, output: Any, attempt: str) -> Any:
+        """The files that the shards read."""
+        if self.input_rows is None:
+            return storages_at("input_path", self.input_path)
+        return snapshot_of(self.input_rows, output, on_existing=self.on_existing, attempt=attempt)
 
 
 class MergeBatchShardsOperator(KnownArguments, KeyedOutput, BaseOperator):

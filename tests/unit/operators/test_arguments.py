@@ -373,7 +373,7 @@ def test_the_cases_are_there() -> None:
         ({"max_runtime": [1]}, "max_runtime is a list, which is not valid. Give a number of seconds, or a timedelta"),
         ({"max_concurrency": "many"}, "max_concurrency='many' is not valid. Use 'auto', or a number."),
         ({"parameters": "max_tokens=3"}, "a mapping is expected. Give {name: value}, for example {'max_tokens': 64}."),
-        ({"input_path": 5}, "Give a string, a PathLike, an ObjectStoragePath or a list."),
+        ({"input_path": 5}, "Give a string, a PathLike, an ObjectStoragePath, a list or None."),
         ({"poll_interval": "soon"}, "poll_interval='soon' is not a number. Give a number of seconds."),
     ],
 )

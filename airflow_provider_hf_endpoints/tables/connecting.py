@@ -1,0 +1,104 @@
+"""A connection id -> the hook of a database. Refuses every other connection, with what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_provider_hf_endpoints._packages import missing_package
+from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+
+_OF_DRIVERS = ("DatabaseError", "InterfaceError")  # of PEP 249: the bases of the errors of every driver
+_TEMPORARY = ("OperationalError", "InterfaceError")
+
+
+class DatabaseFailedError(Exception):
+    """The database failed, or cannot be reached. The task can be tried again."""
+
+
+def hook_of(conn_id: str, who: str) -> Any:
+    """The hook of a connection.
+
+    :param who: the argument with the connection, for errors
+    :raises BatchInputError: the connection does not lead to a database
+    """
+    try:
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
+    except ImportError as error:
+        raise BatchInputError(missing_package(f"{who} with conn_id={conn_id!r}", "SQL")) from error
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise BatchInputError(
+            f"{who}: there is no connection {conn_id!r}. Create it in Airflow, or correct conn_id"
+        ) from error
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the import of a hook raises
+        raise BatchInputError(
+            f"{who}: Airflow has no hook for connection {conn_id!r} of type {connection.conn_type!r} "
+            f"({type(error).__name__}: {redact(str(error))}). Install the provider package of this database, or "
+            "correct the type of the connection"
+        ) from error
+    if not isinstance(hook, DbApiHook):
+        raise BatchInputError(
+            f"{who}: connection {conn_id!r} of type {connection.conn_type!r} has the hook {type(hook).__name__}, which "
+            "is not a DbApiHook, so it runs no SQL. Name the connection of a database"
+        )
+    return hook
+
+
+def dialect_of(hook: Any) -> str:
+    """The name of the database as SQLAlchemy has it: `postgresql`, `sqlite`, `duckdb`, …"""
+    named = str(getattr(hook, "dialect_name", "default"))
+    return str(getattr(hook, "conn_type", "")) if named == "default" else named
+
+
+@contextlib.contextmanager
+def connected(hook: Any, doing: str) -> Iterator[Any]:
+    """A connection of the hook, which is closed at the end. What is not committed is rolled back.
+
+    :param doing: for the error, as in "reading the query of input_rows"
+    :raises DatabaseFailedError: for every error of the database's driver
+    """
+    with in_words(hook, doing):
+        connection = hook.get_conn()
+    try:
+        with in_words(hook, doing):
+            yield connection
+    finally:
+        with contextlib.suppress(Exception):
+            connection.close()
+
+
+@contextlib.contextmanager
+def in_words(hook: Any, doing: str) -> Iterator[None]:
+    """Errors of a driver, with what was done, and without the password of the connection."""
+    try:
+        yield
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        raise DatabaseFailedError(
+            f"{doing} failed on connection {hook.get_conn_id()!r}: {type(error).__name__}: {_shown(hook, error)}. "
+            "Correct what the database says, or wait until it runs again, and run the task again; nothing is done twice"
+        ) from None
+
+
+def _shown(hook: Any, error: Exception) -> str:
+    password = getattr(hook.connection, "password", None) if hasattr(hook, "connection") else None
+    return redact(" ".join(str(error).split()), [password] if password else ())
+
+
+def is_of_driver(error: BaseException) -> bool:
+    """Whether a driver of a database has raised it."""
+    return any(each.__name__ in _OF_DRIVERS for each in type(error).__mro__)
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether the database was away, and may be back in a moment."""
+    return any(each.__name__ in _TEMPORARY for each in type(error).__mro__)
