@@ -17,7 +17,14 @@ _TEMPORARY = ("OperationalError", "InterfaceError")
 
 
 class DatabaseFailedError(Exception):
-    """The database failed, or cannot be reached. The task can be tried again."""
+    """The database failed, or cannot be reached. The task can be tried again.
+
+    :param temporary: whether the database was away, and may be back in a moment
+    """
+
+    def __init__(self, message: str, *, temporary: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary
 
 
 def hook_of(conn_id: str, who: str) -> Any:
@@ -84,14 +91,22 @@ def in_words(hook: Any, doing: str) -> Iterator[None]:
         if not is_of_driver(error):
             raise
         raise DatabaseFailedError(
-            f"{doing} failed on connection {hook.get_conn_id()!r}: {type(error).__name__}: {_shown(hook, error)}. "
-            "Correct what the database says, or wait until it runs again, and run the task again; nothing is done twice"
+            f"{doing} failed on connection {hook.get_conn_id()!r}: {type(error).__name__}: {shown(hook, error)}. "
+            "Correct what the database says, or wait until it runs again, and try again; nothing is done twice",
+            temporary=is_temporary(error),
         ) from None
 
 
-def _shown(hook: Any, error: Exception) -> str:
+def shown(hook: Any, error: BaseException) -> str:
+    """The words of a driver on one line, without the password of the connection."""
     password = getattr(hook.connection, "password", None) if hasattr(hook, "connection") else None
     return redact(" ".join(str(error).split()), [password] if password else ())
+
+
+def roll_back(connection: Any) -> None:
+    """End a transaction, if there is one. The connection may be lost."""
+    with contextlib.suppress(Exception):
+        connection.rollback()
 
 
 def is_of_driver(error: BaseException) -> bool:

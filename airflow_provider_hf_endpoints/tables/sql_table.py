@@ -65,6 +65,8 @@ class SqlTable:
             self._check_mapping(name, getattr(self, name))
         if self.columns is not None:
             self._check_columns(self.columns)
+        if self.types and not self.create_table:
+            raise ValueError("SqlTable: types are for a new table. Set create_table=True, or leave types out.")
 
     def rendered(self, render: Callable[[str], str]) -> SqlTable:
         """The same after Jinja."""

@@ -99,3 +99,37 @@ def attempt(context: Any, run_id: str = "run-1", max_tries: int = 2) -> Any:
     for name, value in {"dag_id": "nightly", "run_id": run_id, "max_tries": max_tries}.items():
         setattr(context["ti"], name, value)
     return context
+
+
+SCHEMA = {"type": "object", "properties": {"summary": {"type": "string"}, "score": {"type": "number"}}}
+
+
+def line_of(number: int, output: Any = None) -> dict[str, Any]:
+    """A line of results; without an output, that of a row that failed."""
+    error = {"type": "bad_request", "message": "too long", "status": 400, "fault": "caller", "retryable": False}
+    failed = output is None
+    return {
+        "id": number,
+        "index": number,
+        "output": output,
+        "finish_reason": None if failed else "stop",
+        "usage": None if failed else {"prompt_tokens": 1, "completion_tokens": number},
+        "error": error if failed else None,
+        "truncated": False,
+        "attempts": 1,
+    }
+
+
+def finished(folder: Path, count: int = 40, lines: list[dict[str, Any]] | None = None, schema: Any = SCHEMA) -> Path:
+    """The output of a batch that has ended, in which every tenth row failed."""
+    folder.mkdir(exist_ok=True)
+    if lines is None:
+        answers = [None if i % 10 == 3 else {"summary": f"s{i}", "score": i / 2} for i in range(count)]
+        lines = [line_of(i, answer) for i, answer in enumerate(answers)]
+    failed = [line for line in lines if line["error"]]
+    for name, some in (("results-00000", lines), ("errors", failed)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in some))
+    report = {"rows": len(lines), "succeeded": len(lines) - len(failed), "failed": len(failed)}
+    manifest = {"identity": {"response_schema": schema}, "report": report, "sizes": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

@@ -91,7 +91,8 @@ MAY_IMPORT |= {
     "inference.shard_plan": {"inference.shards"},
     "inference.client": {*GROUND, "inference.engines", "inference.http", "inference.requests"},
     "inference.batch": {*_RUN, "inference.runs", "inference.run"},
-    "inference.snapshot": _OUTPUT | {"inference.output"},
+    "inference.snapshot": {*_OUTPUT, "inference.output"},
+    "inference.results": {*_OUTPUT, "inference.output"},
     "inference.__init__": {*GROUND, "inference.client"},
 }
 

@@ -26,11 +26,13 @@ from airflow_provider_hf_endpoints.operators import endpoints as operators
 from airflow_provider_hf_endpoints.operators.inference import (
     BatchInferenceOperator,
     InferenceOperator,
+    LoadBatchResultsOperator,
     MergeBatchShardsOperator,
     PlanBatchShardsOperator,
 )
 from airflow_provider_hf_endpoints.operators.requesting import batch, options
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.tables import SqlTable
 from airflow_provider_hf_endpoints.triggers.events import InferenceEndpointEventTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,7 @@ PARAMETERS: dict[str, type | tuple[type, ...]] = {
     "reference/operators/inference.md": InferenceOperator,
     "reference/batch.md": BatchInferenceOperator,
     "how_to/many_workers.md": (PlanBatchShardsOperator, MergeBatchShardsOperator),
+    "how_to/tables.md": LoadBatchResultsOperator,
     "reference/sensor.md": InferenceEndpointSensor,
     "how_to/events.md": InferenceEndpointEventTrigger,
 }
@@ -161,6 +164,16 @@ def test_parameter_tables_are_complete_and_right(page: str) -> None:
     assert {name: value for name, value in taken.items() if name not in WORDS} == {
         name: value for name, value in told.items() if name not in WORDS
     }
+
+
+def test_the_arguments_of_a_table_are_told() -> None:
+    """Each with its default."""
+    text = (ROOT / "docs" / "how_to" / "tables.md").read_text(encoding="utf-8")
+    table = text.partition("| argument | default | meaning |\n")[2].partition("\n\n")[0]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()[1:]]
+    told = {row[0].strip("`"): row[1] for row in cells}
+    taken = inspect.signature(SqlTable).parameters
+    assert {name: shown(each.default) for name, each in taken.items()} == told
 
 
 def test_the_options_of_a_batch_are_told() -> None:

@@ -39,7 +39,7 @@ READERS: dict[str, tuple[Any, ...]] = {
     "operators/requesting/shards": (inference.PlanBatchShardsOperator, inference.MergeBatchShardsOperator),
     "operators/requesting/call": (inference.InferenceOperator,),
     "operators/requesting/served": _STARTING,
-    "operators/requesting/rows": (inference.BatchInferenceOperator, SqlRows),
+    "operators/requesting/rows": (inference.BatchInferenceOperator, SqlRows, SqlTable),
     "operators/requesting/": (inference.BatchInferenceOperator,),
     "decorators/": (inference.BatchInferenceOperator,),
     "tables/": (SqlRows, SqlTable),

@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import (
     ObjectStoragePath,
 )
 
-from airflow_provider_hf_endpoints._packages import missing_store
 from airflow_provider_hf_endpoints.endpoints.durations import seconds_of
 from airflow_provider_hf_endpoints.endpoints.errors import InferenceEndpointError
 from airflow_provider_hf_endpoints.endpoints.models import InferenceEndpoint
@@ -49,10 +48,19 @@ from airflow_provider_hf_endpoints.operators.common.assets import announce, desc
 from airflow_provider_hf_endpoints.operators.common.metrics import batch_metrics
 from airflow_provider_hf_endpoints.operators.requesting.operator import RequestingOperator
 from airflow_provider_hf_endpoints.operators.requesting.options import BOTH, FIELDS, TOLD, options_of
-from airflow_provider_hf_endpoints.operators.requesting.rows import check_one_input, snapshot_of, snapshot_taken
+from airflow_provider_hf_endpoints.operators.requesting.rows import (
+    check_one_input,
+    check_output,
+    check_table_of,
+    load,
+    snapshot_of,
+    snapshot_taken,
+)
+from airflow_provider_hf_endpoints.operators.requesting.storage import storage_at, storages_at
 from airflow_provider_hf_endpoints.operators.requesting.target import EndpointTarget
 from airflow_provider_hf_endpoints.tables.rendering import RendersTables
 from airflow_provider_hf_endpoints.tables.sql_rows import SqlRows
+from airflow_provider_hf_endpoints.tables.sql_table import SqlTable
 
 OWN = frozenset(
     {"task", "input_path", "output_path", "prompt", "messages", "body", "system", "id_column", "parameters"}
@@ -79,6 +87,7 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
     :param input_rows: instead of `input_path`: the rows of a query, as `SqlRows`. (templated)
     :param output_path: the results file, if the path ends in `.jsonl`, `.parquet` or another ending of
         `inference.job.output_form.RESULT_SUFFIXES`; any other path is a folder for the results. (templated)
+    :param output_table: a table that receives the results after the end of the batch, as `SqlTable`. (templated)
     :param prompt: a template over the row's columns, e.g. `"Summarise: {text}"`. Not Jinja: `{{` is a literal brace.
     :param messages: the same as a list of chat messages, e.g. `[{"role": "user", "content": "{text}"}]`.
     :param body: the same as a whole request body, for requests that the task does not cover.
@@ -128,6 +137,7 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
         "input_path",
         "input_rows",
         "output_path",
+        "output_table",
         "parameters",
         "row_parameters",
         "model",
@@ -148,6 +158,7 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
         | Sequence[str | PathLike[str] | ObjectStoragePath]
         | None = None,
         input_rows: SqlRows | None = None,
+        output_table: SqlTable | None = None,
         prompt: str | None = None,
         messages: Any = None,
         body: Any = None,
@@ -182,6 +193,7 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
         self.input_path = input_path
         self.input_rows = input_rows
         self.output_path = output_path
+        self.output_table = output_table
         self.prompt = prompt
         self.messages = messages
         self.body = body
@@ -232,6 +244,8 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
     def _check(self) -> None:
         """The input is there, its rows fit the templates, and ids are unique, before the endpoint is woken."""
         try:
+            if self.output_table is not None:
+                check_output(self.output_table, self.shard, self._options().get("response_schema"))
             self._take_snapshot()
             job = self._job()
         except (BatchStoreError, OutputBusyError):
@@ -300,7 +314,19 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
             raise AirflowFailException(str(error)) from error
         except (BatchError, ValueError) as error:
             raise AirflowFailException(str(error)) from error
+        self._load()
         return report.as_dict()
+
+    def _load(self) -> None:
+        """Write the results into the table, if there is one."""
+        if self.output_table is None:
+            return
+        try:
+            load(self.output_table, storage_at("output_path", self.output_path), self._check_on)
+        except (BatchStoreError, OutputBusyError):
+            raise  # it passes, and the answers are kept
+        except (BatchError, ValueError) as error:
+            raise AirflowFailException(str(error)) from error
 
     def _budget_of_shards(self, target: EndpointTarget) -> SharedBudget | None:
         """What all shards may cost together, from the planner on, with what that is by now."""
@@ -376,6 +402,7 @@ class BatchInferenceOperator(ReportsLineage, RendersTables, RequestingOperator):
         known = {name: value for name, value in given.items() if is_known(value)}
         tell_misspelt_parameters(**known)
         options = self._options()
+        check_table_of(self.output_table, self.shard)
         check_one_input(self.input_path, self.input_rows, {**options, "id_column": self.id_column})
         check_apart(self.input_path or (), self.output_path)
         if float(seconds_of(self.batch_timeout)) <= 0:
@@ -408,27 +435,3 @@ def attempt_of(ti: Any) -> str:
         return ""
     names = ("dag_id", "task_id", "run_id", "map_index", "max_tries")
     return "/".join(str(getattr(ti, name, "")) for name in names)
-
-
-def storages_at(
-    name: str,
-    paths: Any,
-) -> Any:
-    """The same for an argument that may have several paths."""
-    return [storage_at(name, path) for path in paths] if isinstance(paths, list | tuple) else storage_at(name, paths)
-
-
-def storage_at(name: str, path: str | PathLike[str] | ObjectStoragePath) -> Any:
-    """The path with the connection that it names.
-
-    :param name: the argument with the path
-    :raises ValueError: no installed package knows the scheme of the path
-    """
-    if not isinstance(path, str):
-        return path
-    try:
-        return ObjectStoragePath(path)
-    except ValueError as error:
-        if "://" not in path:
-            raise
-        raise ValueError(missing_store(f"{name} {path}", path.partition("://")[0])) from error

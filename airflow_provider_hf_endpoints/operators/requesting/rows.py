@@ -1,4 +1,5 @@
-"""The input of a batch: files, or the rows of a query, which a batch reads from their snapshot next to the output."""
+"""The input of a batch: files, or the rows of a query, which a batch reads from their snapshot next to the output. And
+the table that its results go to."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ from functools import partial
 from typing import Any, Literal
 
 from airflow_provider_hf_endpoints._airflow import ResolveMixin
+from airflow_provider_hf_endpoints.inference.requests.structured import as_json_schema
+from airflow_provider_hf_endpoints.inference.results import finished_output
 from airflow_provider_hf_endpoints.inference.snapshot import Origin, find_snapshot, take_snapshot
 from airflow_provider_hf_endpoints.tables.sql_rows import WORDS, SqlRows
+from airflow_provider_hf_endpoints.tables.sql_table import SqlTable
 
 # Settings that say how a file is read, with the value that stands for none.
 _OF_FILES = {"id_column": None, "input_format": "auto", "encoding": None, "delimiter": None}
@@ -59,3 +63,33 @@ def snapshot_taken(rows: SqlRows, output: Any) -> Any:
 
 def _origin(rows: SqlRows) -> Origin:
     return Origin(rows.where(), rows.key, WORDS)
+
+
+def check_table_of(table: Any, shard: Any) -> None:
+    """
+    :raises ValueError: it is not a table, or a shard is given: each shard has only some of the rows
+    """
+    if table is None or isinstance(table, ResolveMixin):
+        return
+    if not isinstance(table, SqlTable):
+        raise ValueError(f"output_table is a {type(table).__name__}. Give SqlTable(conn_id=…, table=…).")
+    if shard is not None:
+        raise ValueError(
+            "output_table is not allowed for a shard, which has only some of the rows. Leave it out, and put a "
+            "LoadBatchResultsOperator after the merge."
+        )
+
+
+def check_output(table: SqlTable, shard: Any, response_schema: Any) -> None:
+    """The same after rendering, and whether the database has a table that takes the results."""
+    from airflow_provider_hf_endpoints.tables.target import check_table  # imports Airflow's hooks
+
+    check_table_of(table, shard)
+    check_table(table, None if response_schema is None else as_json_schema(response_schema))
+
+
+def load(table: SqlTable, output: Any, go_on: Callable[[], None]) -> None:
+    """Write the results of a finished batch into the table."""
+    from airflow_provider_hf_endpoints.tables.loading import load_results
+
+    load_results(table, finished_output(output), go_on=go_on)

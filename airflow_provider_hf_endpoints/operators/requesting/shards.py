@@ -31,13 +31,9 @@ from airflow_provider_hf_endpoints.operators.checking.known import KnownArgument
 from airflow_provider_hf_endpoints.operators.checking.paths import check_apart
 from airflow_provider_hf_endpoints.operators.common.assets import describe
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
-from airflow_provider_hf_endpoints.operators.requesting.batch import (
-    BatchInferenceOperator,
-    attempt_of,
-    storage_at,
-    storages_at,
-)
+from airflow_provider_hf_endpoints.operators.requesting.batch import BatchInferenceOperator, attempt_of
 from airflow_provider_hf_endpoints.operators.requesting.rows import check_one_input, snapshot_of
+from airflow_provider_hf_endpoints.operators.requesting.storage import storage_at, storages_at
 from airflow_provider_hf_endpoints.tables.rendering import RendersTables
 from airflow_provider_hf_endpoints.tables.sql_rows import SqlRows
 

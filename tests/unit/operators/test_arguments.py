@@ -33,6 +33,7 @@ from airflow_provider_hf_endpoints.operators.sweep import SweepInferenceEndpoint
 from airflow_provider_hf_endpoints.operators.using.acquire import AcquireInferenceEndpointOperator
 from airflow_provider_hf_endpoints.operators.using.release import ReleaseAcquiredOperator
 from airflow_provider_hf_endpoints.sensors.endpoints import InferenceEndpointSensor
+from airflow_provider_hf_endpoints.tables import SqlTable
 from airflow_provider_hf_endpoints.task_groups.endpoints import inference_endpoint
 from tests.contract.operators_play import MODEL
 
@@ -47,6 +48,8 @@ NEEDED = {
     "inputs": "a",
     "prompt": "{text}",
     "input_path": "in.jsonl",
+    "results": "out",
+    "output_table": SqlTable(conn_id="warehouse", table="answers"),
     "output_path": "out.jsonl",
     "shards": 2,
     "acquired": {},
