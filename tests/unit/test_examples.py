@@ -65,7 +65,7 @@ LEFT_TO_A_LATER_RUN = {"resume_fallback": "pause_fallback"}
 
 
 # The examples in which a task group starts and releases; `tests/unit/task_groups` holds how.
-IN_A_GROUP = {"example_endpoint_for_a_task_group"}
+IN_A_GROUP = {"example_endpoint_for_a_task_group", "example_table_to_table"}
 
 
 def load(name: str) -> DAG:
