@@ -207,7 +207,7 @@ class _Writer:
         seen: dict[int, tuple[Any, int]] = {}
         for name, _ in self._parts:
             with (self.folder / name).open("rb") as file:
-                for line in file:
+                for line in iter(file.readline, b""):  # an older fsspec cannot iterate over a local file
                     number += 1
                     value = fastjson.decode(line)[key]
                     hashed = hash_id(value)
