@@ -14,6 +14,7 @@ PUBLIC = (
     "airflow.providers.common.compat",
     "airflow.providers.common.ai.hooks",
     "airflow.providers.openlineage.extractors",
+    "airflow.providers.common.sql.hooks.sql",  # the base of all hooks of databases
     "airflow.providers.standard.operators.hitl",
     "airflow.triggers.base",
 )
