@@ -16,11 +16,13 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.paths import check_path
 from airflow_provider_hf_endpoints.operators.common.errors import in_airflow_terms
 from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
-from airflow_provider_hf_endpoints.operators.requesting.batch import attempt_of, storage_at
+from airflow_provider_hf_endpoints.operators.requesting.batch import attempt_of
+from airflow_provider_hf_endpoints.operators.requesting.storage import storage_at
 
 _NOT_ASKED_YET = "in.jsonl"  # until the task runs and the function is called
 _NOT_HERE = {
     "input_path": "the function returns the rows or their path",
+    "input_rows": "the function returns the rows or their path",
     "shard": "a function is not part of a planned batch. Map the function instead: each mapped task is a batch",
 }
 
@@ -35,7 +37,7 @@ class _BatchTask(DecoratedOperator, BatchInferenceOperator):
     custom_operator_name = "@task.hf_batch"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
-        *(name for name in BatchInferenceOperator.template_fields if name != "input_path"),
+        *(name for name in BatchInferenceOperator.template_fields if name not in ("input_path", "input_rows")),
     )
 
     def __init__(

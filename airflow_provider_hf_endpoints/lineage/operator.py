@@ -37,9 +37,9 @@ class ReportsLineage:
         return self._lineage()
 
     def paths_read(self) -> Any:
-        """The input, where it is known."""
+        """The files of the input, where they are known. A query of a database is no file."""
         task: Any = self
-        return task.input_path
+        return task.input_path or []
 
     def _lineage(self) -> Any:
         return lineage_of(moved(self.paths_read(), self.asked, self.reported), self.asked, self.reported)

@@ -10,6 +10,8 @@ import pytest
 
 from airflow_provider_hf_endpoints.lineage.moved import dataset_at, moved
 from airflow_provider_hf_endpoints.lineage.operator import ReportsLineage
+from airflow_provider_hf_endpoints.operators.inference import BatchInferenceOperator
+from airflow_provider_hf_endpoints.tables.sql_rows import SqlRows
 
 pytestmark = pytest.mark.once
 
@@ -52,3 +54,17 @@ def test_a_failure_of_the_collector_fails_no_task(caplog: pytest.LogCaptureFixtu
     operator.reported = {}
     operator.collect_lineage()
     assert "Could not report the lineage" in caplog.text
+
+
+def test_a_query_is_no_file(tmp_path: Path) -> None:
+    """A batch that reads the rows of a query names no input file."""
+    rows = SqlRows(conn_id="warehouse", sql="select id, text from tickets", key="id")
+    batch = BatchInferenceOperator(
+        task_id="b",
+        endpoint="e",
+        task="chat-completion",
+        prompt="{text}",
+        input_rows=rows,
+        output_path=str(tmp_path / "out"),
+    )
+    assert moved(batch.paths_read(), None, None).inputs == ()
