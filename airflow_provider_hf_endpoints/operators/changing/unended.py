@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, TriggerRule
 
-from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, mapped_arguments, states_of
+from airflow_provider_hf_endpoints._airflow import ENDED_BADLY, AirflowRuntimeError, mapped_arguments, states_of
 from airflow_provider_hf_endpoints.endpoints.api import flows
 from airflow_provider_hf_endpoints.endpoints.models import PARKED, InferenceEndpoint
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
@@ -45,11 +45,11 @@ def skip_if_nothing_is_left(hook: InferenceEndpointsHook, endpoint: EndpointRef,
     if not setups or run is None:
         return
     names = [each.task_id for each in setups]
-    states = set(states_of(ti, names).values())
-    if "success" in states:
+    states = _states(ti, run, names)
+    if states is None or "success" in states:
         return
     said = f"No setup of this task has succeeded ({', '.join(names)})"
-    if states and states <= _NEVER_BEGAN:
+    if states <= _NEVER_BEGAN:
         raise AirflowSkipException(f"{said}: {', '.join(sorted(states))}.")
     if any("none" in _policies(each) for each in setups):
         raise AirflowSkipException(f"{said}, and one of them is to leave its endpoint running after a bad end.")
@@ -59,6 +59,27 @@ def skip_if_nothing_is_left(hook: InferenceEndpointsHook, endpoint: EndpointRef,
     if found is None or found.status in PARKED or not _is_of(hook, found, run, names, ti):
         raise AirflowSkipException(f"{said}, and none of them has left endpoint {endpoint.name!r} running.")
     log.warning("%s, but endpoint %s, which this run has started, is %s.", said, endpoint.name, found.status)
+
+
+def _states(ti: Any, run: tuple[str, str], names: list[str]) -> set[str] | None:
+    """The states of the setups; None if Airflow does not say each one, and then nothing is a reason not to stop.
+
+    A mapped stop may have a setup that is not mapped as it is, so what does not have its index is asked for again.
+    """
+    try:
+        found = states_of(ti, names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            unmapped = SimpleNamespace(dag_id=run[0], run_id=run[1], map_index=-1)
+            of_all = states_of(unmapped, missing)
+            seen = {name: [key for key in of_all if key == name or key.startswith(f"{name}_")] for name in missing}
+            if not all(seen.values()):
+                return None
+            found = {**found, **of_all}
+    except AirflowRuntimeError as error:
+        log.warning("Could not ask Airflow how the setups of this task have ended, so it stops its endpoint: %s", error)
+        return None
+    return set(found.values())
 
 
 def _is_of(

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TriggerRule
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
+from airflow_provider_hf_endpoints._airflow import AirflowRuntimeError
 from airflow_provider_hf_endpoints.emulator import Emulator
 from airflow_provider_hf_endpoints.hooks.endpoints import InferenceEndpointsHook
 from airflow_provider_hf_endpoints.leases.notes import StartNotes
@@ -147,6 +150,45 @@ def test_a_setup_that_never_began_is_no_reason_for_a_look(
     with pytest.raises(AirflowSkipException, match=never):
         stop()
     assert before == len(emulator.requests)
+
+
+def test_a_mapped_stop_of_one_setup_stops(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setup has no state with the index of the stop, and has succeeded."""
+    asked: list[int] = []
+
+    def ask(ti: Any, ids: list[str]) -> dict[str, str]:
+        asked.append(ti.map_index)
+        return {} if ti.map_index >= 0 else dict.fromkeys(ids, "success")
+
+    monkeypatch.setattr(unended, "states_of", ask)
+    run(create())
+    with DAG("nightly", schedule=None):
+        start = create()
+        stop = PauseInferenceEndpointOperator(**{"task_id": "stop", "endpoint": "demo", **FAST})
+        start >> stop.as_teardown(setups=start)
+    made: Any = new_context() | {"task": stop}
+    made["ti"].dag_id, made["ti"].run_id, made["ti"].task_id, made["ti"].map_index = "nightly", "other", "stop", 1
+    run(stop, made)
+    assert "paused" == state(emulator)
+    assert [1, -1] == asked
+
+
+@pytest.mark.parametrize("said", ["nothing", "an error"])
+def test_a_state_that_airflow_does_not_say_prevents_no_stop(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Airflow's API server is away, or does not know the setup."""
+
+    def ask(ti: Any, ids: list[str]) -> dict[str, str]:
+        if said == "an error":
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500}))
+        return {}
+
+    monkeypatch.setattr(unended, "states_of", ask)
+    run(create())
+    _, stop = a_run(create)
+    stop()
+    assert "paused" == state(emulator)
 
 
 def test_airflow_runs_a_stop_after_any_end_of_its_setup() -> None:
