@@ -37,7 +37,7 @@ class ReportsLineage:
         return self._lineage()
 
     def paths_read(self) -> Any:
-        """The files of the input, where they are known. A query of a database is no file."""
+        """The files of the input, where they are known. A query of a database is not a file."""
         task: Any = self
         return task.input_path or []
 

@@ -56,7 +56,7 @@ def test_a_failure_of_the_collector_fails_no_task(caplog: pytest.LogCaptureFixtu
     assert "Could not report the lineage" in caplog.text
 
 
-def test_a_query_is_no_file(tmp_path: Path) -> None:
+def test_a_query_is_not_a_file(tmp_path: Path) -> None:
     """A batch that reads the rows of a query names no input file."""
     rows = SqlRows(conn_id="warehouse", sql="select id, text from tickets", key="id")
     batch = BatchInferenceOperator(
