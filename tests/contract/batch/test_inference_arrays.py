@@ -342,6 +342,7 @@ OTHERS: list[tuple[str, Any]] = [
     *(("fail_on_errors", True), ("max_cost", 9.0), ("max_runtime", 99.0), ("price_per_hour", 1.0)),
     *(("rows_per_replica_second", 9.0), ("budget_key", "b"), ("attempt_key", "a"), ("shared_budgets", ())),
     *(("checkpoint_interval", 1.0), ("progress_interval", 1.0), ("transport", "httpx"), ("max_response_bytes", 9999)),
+    ("max_media_bytes", 1_000_000),
 ]
 
 

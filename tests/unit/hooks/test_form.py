@@ -40,7 +40,8 @@ def wtforms(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connection_type() -> dict[str, Any]:
-    [entry] = get_provider_info()["connection-types"]
+    types = get_provider_info()["connection-types"]
+    [entry] = [each for each in types if each["connection-type"] == InferenceEndpointsHook.conn_type]
     return dict(entry)
 
 
