@@ -134,10 +134,10 @@ class Cell:
             async with asyncio.timeout(HANG):
                 while looks_at(self.emulator) <= looks:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
+                waits.cancel()  # before on_kill, as Airflow's triggerer does
+                with contextlib.suppress(asyncio.CancelledError):
+                    await waits
                 await trigger.on_kill()
-            waits.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waits
 
         asyncio.run(wait_and_kill())
         raise TaskKilledError("the trigger raises nothing that a task would see")
