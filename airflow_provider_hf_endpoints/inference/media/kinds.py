@@ -23,6 +23,7 @@ _HEADS = (
     (b"\x1aE\xdf\xa3", "video/webm"),
     (b"%PDF-", "application/pdf"),
 )
+_SHORT_HEADS = tuple(head for head, _ in _HEADS if len(head) == 2)
 _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
 #: The brand in a file of the MP4 family; others are videos.
 _BRANDS = {
@@ -48,6 +49,11 @@ def content_type(content: bytes, name: str, kind: str = "") -> str:
     found = _by_head(content) or mimetypes.guess_type(name)[0] or UNKNOWN
     other = _BOTH.get(found, "")
     return other if kind and other.startswith(f"{kind}/") else found
+
+
+def is_medium(content: bytes) -> bool:
+    """Whether the first bytes are surely those of a file of a known type. Two bytes are also in other texts."""
+    return bool(_by_head(content)) and not content.startswith(_SHORT_HEADS)
 
 
 def _by_head(content: bytes) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
+from airflow_provider_hf_endpoints.inference.media.kinds import is_medium
 
 #: No path is longer: a longer text is base64. Stores allow 1,024 bytes for a key.
 LONGEST_PATH = 2048
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{32,}={0,2}")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DATA = "data:"
 
@@ -82,7 +85,14 @@ def scheme_of(source: str) -> str:
 
 
 def _as_source(text: str) -> str:
-    return _as_data(text) if len(text) > LONGEST_PATH and not scheme_of(text) else text
+    if len(text) > LONGEST_PATH:
+        return text if scheme_of(text) else _as_data(text)
+    return _as_data(text) if _is_base64_of_a_medium(text) else text
+
+
+def _is_base64_of_a_medium(text: str) -> bool:
+    """A short text may be a path. It is base64 only if it decodes to the beginning of an image, sound or video."""
+    return len(text) % 4 == 0 and _BASE64.fullmatch(text) is not None and is_medium(a2b_base64(text[:32]))
 
 
 def _as_data(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ LONG = "A" * 4000
 def test_a_value_is_a_path_or_bytes(value: Any, source: str, name: str) -> None:
     """In every form that datasets have."""
     assert Medium("image", source, name) == medium_of("image", value)
+
+
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\x24\x00\x00\x00WAVE", b"OggS"])
+def test_short_base64_of_a_medium_is_not_a_path(head: bytes) -> None:
+    """Its first bytes say what it is. Other text in the letters of base64 may be a path."""
+    text = b64encode(head.ljust(48, b"\0")).decode()
+    assert f"data:;base64,{text}" == medium_of("file", text).source
+    for path in (b64encode(b"BM".ljust(48, b"a")).decode(), b64encode(b"a" * 48).decode(), text[:28], f"{text}.png"):
+        assert path == medium_of("file", path).source
 
 
 @pytest.mark.parametrize("value", ["", "  ", 5, [], {}, {"bytes": ""}, {"path": None}, True])
