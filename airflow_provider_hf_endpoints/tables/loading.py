@@ -75,7 +75,7 @@ def load_results(
         loaded = _patiently(hook, load, sleep)
     finally:
         without_failing(lock.release, "Giving the lock of the load back")
-    _tell(table, found, loaded)
+    _tell(table, found, loaded, load.counts["without_id"])
     return loaded
 
 
@@ -96,7 +96,7 @@ def _patiently(hook: Any, load: _Load, sleep: Callable[[float], object]) -> Load
             sleep(pause)
 
 
-def _tell(table: SqlTable, found: Finished, loaded: Loaded) -> None:
+def _tell(table: SqlTable, found: Finished, loaded: Loaded, without_id: int) -> None:
     if loaded.already:
         log.info("Table %s has all rows of this batch already: nothing to do", table.table)
     else:
@@ -107,6 +107,15 @@ def _tell(table: SqlTable, found: Finished, loaded: Loaded) -> None:
             loaded.failed,
             loaded.rows,
             table.table,
+            found.layout.errors,
+        )
+    elif without_id:
+        log.warning(
+            "%d of %d rows failed without an id, because their lines could not be read. A table with a key has no "
+            "place for them: they are not in table %s. Their errors: %s. Correct these lines of the input",
+            without_id,
+            loaded.rows,
+            table.errors_table,
             found.layout.errors,
         )
 
@@ -125,7 +134,7 @@ class _Load:
     sql: Statements
     sources: dict[str, str]
     go_on: Callable[[], None]
-    counts: dict[str, int] = field(default_factory=lambda: {"rows": 0, "loaded": 0, "failed": 0})
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("rows", "loaded", "failed", "without_id"), 0))
     written: dict[str, int] = field(default_factory=dict)
     arrays: set[str] = field(default_factory=set)
 
@@ -244,7 +253,8 @@ class _Load:
             failed = [row for row in group if row.get("error") is not None]
             # What has no id, because its line could not be read, has no place in a table with a key.
             bad = [[row["id"], as_parameter(row["error"])] for row in failed if row.get("id") is not None]
-            for name, number in (("rows", len(group)), ("loaded", len(good)), ("failed", len(failed))):
+            numbers = {"rows": len(group), "loaded": len(good), "failed": len(failed)}
+            for name, number in {**numbers, "without_id": len(failed) - len(bad)}.items():
                 self.counts[name] += number
             yield good, bad
 

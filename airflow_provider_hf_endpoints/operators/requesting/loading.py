@@ -15,6 +15,7 @@ from airflow_provider_hf_endpoints.operators.checking.arguments import check_ren
 from airflow_provider_hf_endpoints.operators.checking.known import KnownArguments
 from airflow_provider_hf_endpoints.operators.common.errors import TaskKilledError
 from airflow_provider_hf_endpoints.operators.common.keyed import KeyedOutput
+from airflow_provider_hf_endpoints.operators.requesting.rows import check_table_of
 from airflow_provider_hf_endpoints.operators.requesting.storage import storage_at
 from airflow_provider_hf_endpoints.tables.rendering import RendersTables
 from airflow_provider_hf_endpoints.tables.sql_table import SqlTable
@@ -47,6 +48,7 @@ class LoadBatchResultsOperator(RendersTables, KnownArguments, KeyedOutput, BaseO
         self.results = results
         self.output_table = output_table
         self._killed = False
+        check_table_of(output_table, None)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load, and return how many rows went where."""
@@ -56,6 +58,7 @@ class LoadBatchResultsOperator(RendersTables, KnownArguments, KeyedOutput, BaseO
         self._killed = False
         try:
             check_rendered(self)
+            check_table_of(self.output_table, None)  # again: it may be the result of a task
             path = storage_at("results", self._path())
             found = patiently_here(lambda: finished_output(path), "looking for the results", sent=False)
             return asdict(load_results(self.output_table, found, go_on=self._check_on))

@@ -125,6 +125,16 @@ def test_failed_rows_are_logged_where_no_table_takes_them(
     assert f"4 of 40 rows failed and are not in table answers. Their errors: {tmp_path}/out/errors.jsonl" in caplog.text
 
 
+def test_failed_rows_without_an_id_are_logged_where_a_table_takes_the_others(
+    sqlite: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [line_of(0, "good"), line_of(1), {**line_of(2), "id": None}]
+    folder = finished(tmp_path / "out", lines=lines, schema=None)
+    load(folder, table(create_table=True, errors_table="failures"))
+    assert [(1,)] == sqlite.rows("select id from failures")
+    assert "1 of 3 rows failed without an id" in caplog.text
+
+
 def test_columns_and_types(warehouse: Database, tmp_path: Path) -> None:
     """What of a line goes into which column, and the types of a new table."""
     warehouse_types = {"summary": "varchar(20)"}
@@ -269,6 +279,15 @@ def test_what_is_refused_when_the_dag_is_parsed(tmp_path: Path) -> None:
         batch(tmp_path, output_table=table(), shard=shard)
     with pytest.raises(ValueError, match="Give SqlTable"):
         batch(tmp_path, output_table="answers")
+    with pytest.raises(ValueError, match="output_table is a str"):
+        LoadBatchResultsOperator(task_id="load", results=str(tmp_path), output_table="answers")
+
+
+def test_a_table_that_another_task_gives_is_checked_before_the_load(tmp_path: Path) -> None:
+    operator = LoadBatchResultsOperator(task_id="load", results=str(finished(tmp_path / "out")), output_table=table())
+    operator.output_table = "answers"  # type: ignore[assignment]
+    with pytest.raises(AirflowFailException, match="output_table is a str"):
+        run(operator)
     assert {"input_rows", "output_table"} <= {*BatchInferenceOperator.template_fields}
 
 
