@@ -77,13 +77,17 @@ class SqlTable:
         """The columns besides the key, each with what it receives.
 
         :param response_schema: the JSON schema of the batch, None if it has none
+        :raises ValueError: a property of the schema has the name of the column for the load's id
         """
         if self.columns is not None:
             return dict(self.columns)
         properties = response_schema.get("properties") if isinstance(response_schema, Mapping) else None
         if not properties:
             return {"output": "output"}
-        return {str(name): f"output.{name}" for name in properties if name != self.key}
+        found = {str(name): f"output.{name}" for name in properties if name != self.key}
+        for column in found:
+            self._refuse_load_id(column)
+        return found
 
     def _check_mapping(self, name: str, value: object) -> None:
         if value is None:
@@ -106,8 +110,12 @@ class SqlTable:
                 )
             if column == self.key:
                 raise ValueError(f"SqlTable: columns has the key {column!r}, which receives the id. Leave it out.")
-            if self.mode == "append" and column == self.load_id_column:
-                raise ValueError(
-                    f"SqlTable: columns has {column!r}, which receives the id of the load. Leave it out, or set "
-                    "load_id_column."
-                )
+            self._refuse_load_id(column)
+
+    def _refuse_load_id(self, column: str) -> None:
+        """Two values for one column: a repeated load would not find its id, and would add its rows again."""
+        if self.mode == "append" and column == self.load_id_column:
+            raise ValueError(
+                f"SqlTable: columns has {column!r}, which receives the id of the load. Leave it out, or set "
+                "load_id_column."
+            )

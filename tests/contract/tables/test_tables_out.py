@@ -283,6 +283,19 @@ def test_what_is_refused_when_the_dag_is_parsed(tmp_path: Path) -> None:
         LoadBatchResultsOperator(task_id="load", results=str(tmp_path), output_table="answers")
 
 
+def test_a_property_with_the_name_of_the_load_id_is_refused(sqlite: Database, tmp_path: Path) -> None:
+    """Its value would take the place of the load's id, so a repeated load would add all rows again."""
+    schema = {"type": "object", "properties": {"load_id": {"type": "string"}, "x": {"type": "string"}}}
+    folder = finished(tmp_path / "out", lines=[line_of(1, {"load_id": "q", "x": "y"})], schema=schema)
+    sqlite.run("create table answers (id integer, x text, load_id text)")
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="columns has 'load_id'"):
+            load(folder, table(mode="append"))
+    assert not sqlite.rows("select * from answers")
+    load(folder, table(mode="append", columns={"x": "output.x"}))
+    assert [(1, "y")] == sqlite.rows("select id, x from answers")
+
+
 def test_a_table_that_another_task_gives_is_checked_before_the_load(tmp_path: Path) -> None:
     operator = LoadBatchResultsOperator(task_id="load", results=str(finished(tmp_path / "out")), output_table=table())
     operator.output_table = "answers"  # type: ignore[assignment]
