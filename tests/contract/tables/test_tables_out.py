@@ -280,7 +280,7 @@ def test_what_is_refused_when_the_dag_is_parsed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Give SqlTable"):
         batch(tmp_path, output_table="answers")
     with pytest.raises(ValueError, match="output_table is a str"):
-        LoadBatchResultsOperator(task_id="load", results=str(tmp_path), output_table="answers")
+        LoadBatchResultsOperator(task_id="load", results=str(tmp_path), output_table="answers")  # type: ignore[arg-type]
 
 
 def test_a_property_with_the_name_of_the_load_id_is_refused(sqlite: Database, tmp_path: Path) -> None:
