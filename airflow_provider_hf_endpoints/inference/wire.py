@@ -39,13 +39,14 @@ class Asked:
 
 class MediaForm(StrEnum):
     """What stands for a medium in a request: a data URL or the URL itself, its base64, the word for its format, its
-    bytes, or its content type."""
+    bytes, its content type, or the boundary of the form around it."""
 
     URL = "url"
     BASE64 = "base64"
     FORMAT = "format"
     BYTES = "bytes"
     TYPE = "type"
+    BOUNDARY = "boundary"
 
 
 @dataclass(frozen=True, slots=True)

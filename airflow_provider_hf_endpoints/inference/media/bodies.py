@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from airflow_provider_hf_endpoints.inference import fastjson
@@ -13,8 +13,8 @@ from airflow_provider_hf_endpoints.inference.media.kinds import audio_word
 from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.wire import MediaForm
 
-#: The same in each run, because a body identifies its row. Files do not contain it by chance.
-_BOUNDARY = b"hf-endpoints-9d1f6f0c8a5b4c7e"
+#: The type of a form; its boundary follows.
+_FORM = "multipart/form-data; boundary="
 #: Not known to any row, so that no text of a row is taken for a place.
 _MARK = f"medium-{uuid.uuid4().hex}"
 
@@ -76,18 +76,20 @@ def form_fields(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def form_data(fields: Mapping[str, str], medium: Medium) -> tuple[bytes, Media]:
-    """A form with texts and the medium as its `file`, and the medium's places in it."""
-    parts = b"".join(
-        b'--%b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (_BOUNDARY, name.encode(), text.encode())
-        for name, text in fields.items()
-    )
-    named = b'--%b\r\ncontent-disposition: form-data; name="file"; filename="file.' % _BOUNDARY
-    pieces = [parts + named, b'"\r\ncontent-type: ', b"\r\n\r\n"]
-    places = itertools.accumulate(map(len, pieces))
-    forms = (MediaForm.FORMAT, MediaForm.TYPE, MediaForm.BYTES)
-    holes = tuple(Hole(at, 0, form) for at, form in zip(places, forms, strict=True))
-    body = b"".join(pieces) + b"\r\n--%b--\r\n" % _BOUNDARY
-    return body, Media((medium,), holes, f"multipart/form-data; boundary={_BOUNDARY.decode()}")
+    """A form with texts and the medium as its `file`, and the medium's places in it. Its boundary is one, too."""
+    begun = (MediaForm.BOUNDARY, b'\r\ncontent-disposition: form-data; name="')
+    parts: list[MediaForm | bytes] = [b"--"]
+    for name, text in fields.items():
+        parts += [*begun, b'%b"\r\n\r\n%b\r\n--' % (name.encode(), text.encode())]
+    parts += [*begun, b'file"; filename="file.', MediaForm.FORMAT, b'"\r\ncontent-type: ', MediaForm.TYPE]
+    parts += [b"\r\n\r\n", MediaForm.BYTES, b"\r\n--", MediaForm.BOUNDARY, b"--\r\n"]
+    body, holes = bytearray(), []
+    for part in parts:
+        if isinstance(part, MediaForm):
+            holes.append(Hole(len(body), 0, part))
+        else:
+            body += part
+    return bytes(body), Media((medium,), tuple(holes), _FORM)
 
 
 def compose(value: Any) -> tuple[bytes, Media | None]:
@@ -133,15 +135,24 @@ def _with_marks(form: Any, place: int) -> Any:
 
 def fill(body: bytes, media: Media, read: Sequence[ReadMedium]) -> tuple[bytes, str]:
     """The body with its media, and its content type."""
+    boundary = _boundary(body, read) if media.content_type == _FORM else ""
     pieces: list[bytes] = []
     at = 0
     for hole in media.holes:
-        pieces += [body[at : hole.at], _written(read[hole.medium], hole.form)]
+        pieces += [body[at : hole.at], _written(read[hole.medium], hole.form, boundary)]
         at = hole.at
-    return b"".join([*pieces, body[at:]]), media.content_type or read[0].content_type
+    return b"".join([*pieces, body[at:]]), (media.content_type or read[0].content_type) + boundary
 
 
-def _written(read: ReadMedium, form: MediaForm) -> bytes:
+def _boundary(body: bytes, read: Sequence[ReadMedium]) -> str:
+    """A text that is in neither the texts nor the files, as it is their digest. The same request has the same."""
+    found = blake2b(body, digest_size=20)
+    for each in read:
+        found.update(each.content)
+    return f"hf-endpoints-{found.hexdigest()}"
+
+
+def _written(read: ReadMedium, form: MediaForm, boundary: str) -> bytes:
     match form:
         case MediaForm.URL if read.url:
             return fastjson.encode(read.url)[1:-1]
@@ -155,3 +166,5 @@ def _written(read: ReadMedium, form: MediaForm) -> bytes:
             return read.content
         case MediaForm.TYPE:
             return read.content_type.encode()
+        case MediaForm.BOUNDARY:
+            return boundary.encode()

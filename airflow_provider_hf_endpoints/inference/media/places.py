@@ -16,6 +16,8 @@ from airflow_provider_hf_endpoints.inference.media.values import scheme_of
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
 
 _ON_DISK = ("file", "local")
+#: What fsspec, UPath and the stores' packages raise for a path that they cannot open, before any store is asked.
+NOT_A_PLACE = (ImportError, ValueError, AttributeError, TypeError, NotImplementedError)
 
 
 def place_of(source: str, base: UPath) -> UPath:

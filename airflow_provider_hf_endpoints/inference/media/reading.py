@@ -26,7 +26,7 @@ from airflow_provider_hf_endpoints.inference.media.errors import (
     MediaUnreadableError,
 )
 from airflow_provider_hf_endpoints.inference.media.kinds import UNKNOWN, content_type
-from airflow_provider_hf_endpoints.inference.media.places import place_of
+from airflow_provider_hf_endpoints.inference.media.places import NOT_A_PLACE, place_of
 from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.stores.marks import Version, version_at
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
@@ -90,10 +90,7 @@ class MediaReader:
     def _read(self, medium: Medium, version: Version, base: UPath | None) -> ReadMedium:
         if medium.is_url:
             return ReadMedium(b"", medium.source, "")
-        if medium.is_inline:
-            content = _decoded(medium)
-        else:
-            content = self._stored(medium, place_of(medium.source, base or UPath(".")), version.size)
+        content = _decoded(medium) if medium.is_inline else self._stored(medium, _place(medium, base), version.size)
         self._check_size(medium, len(content))
         kind = content_type(content, medium.name or ("" if medium.is_inline else medium.source), medium.kind)
         if medium.kind != "file" and kind != UNKNOWN and not kind.startswith(f"{medium.kind}/"):
@@ -117,7 +114,7 @@ class MediaReader:
                 raise
             except Exception as error:
                 words = f"{medium}: {type(error).__name__}: {str(error)[:300]}"
-                if isinstance(error, ImportError | ValueError | IsADirectoryError):
+                if isinstance(error, (*NOT_A_PLACE, IsADirectoryError)):
                     raise MediaInvalidError(words) from error
                 pause = None if is_refusal(error) else next(waits, None)
                 if pause is None:
@@ -134,6 +131,13 @@ class MediaReader:
                 return file.read(self._largest + 1)
         content: bytes = path.fs.cat_file(path.path, **_at_once(path.fs))
         return content
+
+
+def _place(medium: Medium, base: UPath | None) -> UPath:
+    try:
+        return place_of(medium.source, base or UPath("."))
+    except NOT_A_PLACE as error:
+        raise MediaInvalidError(f"{medium} cannot be opened: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _at_once(fs: Any) -> dict[str, int]:

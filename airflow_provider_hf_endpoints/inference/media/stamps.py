@@ -13,7 +13,7 @@ from airflow_provider_hf_endpoints.inference import fastjson
 from airflow_provider_hf_endpoints.inference.errors import InferenceError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
 from airflow_provider_hf_endpoints.inference.inputs.patterns import is_pattern, split
-from airflow_provider_hf_endpoints.inference.media.places import place_of
+from airflow_provider_hf_endpoints.inference.media.places import NOT_A_PLACE, place_of
 from airflow_provider_hf_endpoints.inference.media.values import Medium
 from airflow_provider_hf_endpoints.inference.stores.marks import Version, version_at
 from airflow_provider_hf_endpoints.inference.stores.paths import local_path
@@ -102,7 +102,7 @@ def _version(line: Line, medium: Medium) -> Version:
         return listed
     try:
         return version_at(place_of(medium.source, folder_of(line) or UPath(".")))
-    except (FileNotFoundError, InferenceError, ImportError, ValueError):
+    except (FileNotFoundError, InferenceError, *NOT_A_PLACE):
         return _UNKNOWN  # the read reports this
     except Exception as error:
         if is_refusal(error):

@@ -103,12 +103,17 @@ class Template:
 
 def media_templates(messages: Any) -> list[str]:
     """The templates of the media in a chat's template."""
+    return [part[part["type"]] for part in _media_parts(messages)]
+
+
+def _media_parts(messages: Any) -> list[Mapping[str, Any]]:
+    """The parts of messages that are media. The same object elsewhere, as in the call of a tool, is only JSON."""
     found = []
     for message in messages if isinstance(messages, list | tuple) else ():
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():
-            if (kind := _medium_in(part)) is not None:
-                found.append(part[kind])
+            if _medium_in(part) is not None:
+                found.append(part)
     return found
 
 
@@ -118,10 +123,8 @@ def _medium_in(part: Any) -> str | None:
     return kind if kind in KINDS and isinstance(part.get(kind), str) else None
 
 
-def _compile_medium(part: Mapping[str, Any]) -> Callable[[Row], Any] | None:
-    kind = _medium_in(part)
-    if kind is None:
-        return None
+def _compile_medium(part: Mapping[str, Any]) -> Callable[[Row], Any]:
+    kind = part["type"]
     value = compile_value(part[kind], nulls=False)
     return lambda row: medium_of(kind, value(row))
 
@@ -199,7 +202,12 @@ def _compile_chat(template: Template) -> Callable[[Row], Any]:
         whole = compile_value("{messages}" if template.messages is None else template.messages, nulls=False)
         messages = lambda row: chat_in(whole(row))  # noqa: E731
     else:
-        messages = compile_value(template.messages, scalars_as_text=True, special=_compile_medium)
+        media = _media_parts(template.messages)
+        messages = compile_value(
+            template.messages,
+            scalars_as_text=True,
+            special=lambda part: _compile_medium(part) if any(part is each for each in media) else None,
+        )
     if template.system is None:
         return messages
     system = compile_text(template.system)

@@ -22,11 +22,11 @@ from airflow_provider_hf_endpoints.inference.engines.discovery import Target
 from airflow_provider_hf_endpoints.inference.errors import UnsuitableInputsError
 from airflow_provider_hf_endpoints.inference.input_errors import MissingColumnError
 from airflow_provider_hf_endpoints.inference.inputs.lines import Line
-from airflow_provider_hf_endpoints.inference.media.bodies import MediaPart, ReadMedium, compose, fill
+from airflow_provider_hf_endpoints.inference.media.bodies import MediaPart, ReadMedium, alone, compose, fill, form_data
 from airflow_provider_hf_endpoints.inference.media.errors import MediaInvalidError
 from airflow_provider_hf_endpoints.inference.media.kinds import audio_word, content_type
 from airflow_provider_hf_endpoints.inference.media.places import place_of
-from airflow_provider_hf_endpoints.inference.media.reading import _Room
+from airflow_provider_hf_endpoints.inference.media.reading import MediaReader, _Room
 from airflow_provider_hf_endpoints.inference.media.stamps import Stamper
 from airflow_provider_hf_endpoints.inference.media.values import Medium, medium_of
 from airflow_provider_hf_endpoints.inference.requests.render import compile_requests
@@ -250,3 +250,64 @@ ENGINES = [
     (Dialect.OPENAI, None),
     (Dialect.TOOLKIT, None),
 ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": {"type": "image", "image": "{x}"}},
+        {"role": "assistant", "content": "a", "tool_calls": [{"type": "image", "image": "{x}"}]},
+        {"role": "tool", "content": [{"type": "tool_result", "content": [{"type": "image", "image": "{x}"}]}]},
+    ],
+)
+def test_only_the_parts_of_a_message_are_media(message: dict[str, Any]) -> None:
+    """An object that looks like one, deeper or elsewhere, is sent as it is written."""
+    template = Template("chat-completion", messages=[message])
+    request = compile_requests(template, Target(Dialect.OPENAI, "m", engine="vllm"), None)({"x": "1.png"})
+    assert request.media is None
+    assert json.loads(request.body)["messages"] == json.loads(json.dumps([message]).replace("{x}", "1.png"))
+
+
+@pytest.mark.parametrize("source", ["file:/etc/passwd", "simplecache::file:///etc/passwd", "s3://[bad/1.png"])
+def test_a_path_that_cannot_be_opened_is_the_rows_error(source: str) -> None:
+    """It was called an error of this package."""
+
+    async def read() -> None:
+        reader = MediaReader(100)
+        try:
+            async with reader.filled(b"", alone(Medium("file", source)), UPath("memory://b/in"), ()):
+                pass
+        finally:
+            reader.close()
+
+    with pytest.raises(MediaInvalidError, match="cannot be opened"):
+        asyncio.run(read())
+
+
+def test_a_store_whose_package_refuses_it_does_not_end_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package for `adl://` raises an AttributeError: that store was retired."""
+
+    def retired(*_: Any) -> None:
+        raise AttributeError("retired")
+
+    monkeypatch.setattr("airflow_provider_hf_endpoints.inference.media.stamps.version_at", retired)
+    stamper = Stamper(lambda line: [Medium("image", "1.png")])
+    assert len(list(stamper.stamped(iter([Line(0, 1, b"{}", None)])))) == 1
+
+
+def test_a_file_cannot_contain_the_boundary_of_its_form() -> None:
+    """It depends on the file. The same form has the same."""
+    body, media = form_data({"model": "m"}, Medium("audio", "1.wav"))
+    whole, kind = fill(body, media, [ReadMedium(b"RIFF", "", "audio/wav")])
+    boundary = kind.partition("boundary=")[2].encode()
+    assert whole.split(b"--" + boundary) == [
+        b"",
+        b'\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n',
+        b'\r\ncontent-disposition: form-data; name="file"; filename="file.wav"\r\n'
+        b"content-type: audio/wav\r\n\r\nRIFF\r\n",
+        b"--\r\n",
+    ]
+    assert fill(body, media, [ReadMedium(b"RIFF", "", "audio/wav")]) == (whole, kind)
+    again, other = fill(body, media, [ReadMedium(boundary, "", "audio/wav")])
+    assert again.count(b"--" + other.partition("boundary=")[2].encode()) == 3
+    assert other != kind
