@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_hf_endpoints._packages import missing_package
-from airflow_provider_hf_endpoints._redact import redact
+from airflow_provider_hf_endpoints._redact import has_secret, redact
 from airflow_provider_hf_endpoints.inference.input_errors import BatchInputError
 
 _OF_DRIVERS = ("DatabaseError", "InterfaceError")  # of PEP 249: the bases of the errors of every driver
+_SQLITE_PASSES = ("locked", "busy", "unable to open", "disk I/O")
 _TEMPORARY = ("OperationalError", "InterfaceError")
 
 
@@ -72,8 +74,13 @@ def connected(hook: Any, doing: str) -> Iterator[Any]:
     :param doing: for the error, as in "reading the query of input_rows"
     :raises DatabaseFailedError: for every error of the database's driver
     """
-    with in_words(hook, doing):
-        connection = hook.get_conn()
+    try:
+        with in_words(hook, doing):
+            connection = hook.get_conn()
+    except DatabaseFailedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a hook may quote the whole address, with its password
+        raise _failed(hook, doing, error) from None
     try:
         with in_words(hook, doing):
             yield connection
@@ -84,23 +91,41 @@ def connected(hook: Any, doing: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def in_words(hook: Any, doing: str) -> Iterator[None]:
-    """Errors of a driver, with what was done, and without the password of the connection."""
+    """Errors of a driver, with what was done, and without the secrets of the connection."""
     try:
         yield
     except Exception as error:
         if not is_of_driver(error):
             raise
-        raise DatabaseFailedError(
-            f"{doing} failed on connection {hook.get_conn_id()!r}: {type(error).__name__}: {shown(hook, error)}. "
-            "Correct what the database says, or wait until it runs again, and try again; nothing is done twice",
-            temporary=is_temporary(error),
-        ) from None
+        raise _failed(hook, doing, error) from None
+
+
+def _failed(hook: Any, doing: str, error: Exception) -> DatabaseFailedError:
+    return DatabaseFailedError(
+        f"{doing} failed on connection {hook.get_conn_id()!r}: {type(error).__name__}: {shown(hook, error)}. "
+        "Correct what the database says, or wait until it runs again, and try again; nothing is done twice",
+        temporary=is_temporary(error),
+    )
 
 
 def shown(hook: Any, error: BaseException) -> str:
-    """The words of a driver on one line, without the password of the connection."""
-    password = getattr(hook.connection, "password", None) if hasattr(hook, "connection") else None
-    return redact(" ".join(str(error).split()), [password] if password else ())
+    """The words of an error on one line, without the secrets of the connection."""
+    return redact(" ".join(str(error).split()), _secrets(getattr(hook, "connection", None)))
+
+
+def _secrets(connection: Any) -> list[str]:
+    """The password, and what the extra has under the name of a secret or looks like one."""
+    found = [getattr(connection, "password", None)]
+    waiting = [("", getattr(connection, "extra_dejson", None))]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend((str(key), each) for key, each in value.items())
+        elif isinstance(value, list):
+            waiting.extend((name, each) for each in value)
+        elif isinstance(value, str) and has_secret(f"{name}={value}"):
+            found.append(value)
+    return [each for each in found if isinstance(each, str) and each]
 
 
 def roll_back(connection: Any) -> None:
@@ -115,5 +140,10 @@ def is_of_driver(error: BaseException) -> bool:
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether the database was away, and may be back in a moment."""
+    """Whether the database was away, and may be back in a moment.
+
+    SQLite raises the same error for wrong SQL and for a file that another process locks.
+    """
+    if isinstance(error, sqlite3.OperationalError):
+        return any(word in str(error) for word in _SQLITE_PASSES)
     return any(each.__name__ in _TEMPORARY for each in type(error).__mro__)

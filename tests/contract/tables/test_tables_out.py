@@ -313,7 +313,7 @@ def test_a_database_that_is_away_for_a_moment(warehouse: Database, tmp_path: Pat
     def go_on() -> None:
         calls[0] += 1
         if calls[0] == 9:
-            raise sqlite3.OperationalError("the server closed the connection")
+            raise sqlite3.OperationalError("database is locked")
 
     pauses: list[float] = []
     loaded = load_results(table(rows_per_load=10), finished_output(folder), go_on=go_on, sleep=pauses.append)
